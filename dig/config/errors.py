@@ -1,0 +1,35 @@
+"""The one error that is the user's to mend: it is shown as a single line, without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "nearest"]
+
+
+class UserError(Exception):
+    """A mistake in a file, an argument or the environment: what, where, and the nearest right thing.
+
+    Args:
+        message: one line that a person can act on.
+        exit_code: 2 for wrong usage (arguments, configuration), 1 for everything that fails later (data, files).
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice most like ``word``, or None when there is nothing to choose from."""
+    choices = list(choices)
+    if not choices:
+        return None
+    matches = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    if matches:
+        return matches[0]
+    leaf = word.rsplit(".", 1)[-1]
+    by_leaf = {choice.rsplit(".", 1)[-1]: choice for choice in choices}
+    matches = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.5)
+    return by_leaf[matches[0]] if matches else None

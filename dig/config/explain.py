@@ -1,0 +1,84 @@
+"""What ``--help`` and ``--print-config`` show: the schema's own sentences, and the configuration as it was resolved."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
+
+import yaml
+
+from dig.config import schema
+from dig.config.load import config_to_dict, list_experiments
+from dig.config.schema import Config
+
+__all__ = ["config_yaml", "help_text"]
+
+_USAGE = """\
+python -m dig.train experiment=NAME [key=value …] [--dry-run | --print-config | --help]
+
+Runs the pipeline prepare → mine → label → embed → tokenize → sft → grpo → report; finished stages are cached.
+
+  experiment=NAME   an experiment or the path of a YAML file; there are: {experiments}
+  key=value         changes a key, for example rqvae.codebook_size=512 or stages=[tokenize]
+  --dry-run         prints the stages, which are cached and what each reads, and does nothing
+  --print-config    prints the configuration as it is resolved, and does nothing
+  --help            prints this text
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.
+
+Keys and their defaults:
+"""
+
+
+def help_text() -> str:
+    """Usage, then every key of the schema with its default and its sentence."""
+    lines = [_USAGE.format(experiments=", ".join(list_experiments()))]
+    lines += _section_lines(Config, "")
+    return "\n".join(lines)
+
+
+def config_yaml(config: Config) -> str:
+    """The configuration as YAML, in the schema's order."""
+    return yaml.safe_dump(config_to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def _section_lines(section: type, prefix: str) -> list[str]:
+    hints = get_type_hints(section)
+    sentences = _sentences(section.__name__)
+    lines = []
+    for entry in fields(section):
+        kind = hints[entry.name]
+        if is_dataclass(kind):
+            title = inspect.getdoc(kind) or ""
+            lines += ["", f"{prefix}{entry.name}: {title.splitlines()[0]}"]
+            lines += _section_lines(kind, f"{prefix}{entry.name}.")
+        else:
+            default: Any = entry.default
+            if entry.default_factory is not MISSING:
+                default = entry.default_factory()
+            shown = yaml.safe_dump(default, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+            lines.append(f"  {prefix}{entry.name}={shown}")
+            lines.append(f"      {sentences.get(entry.name, '')}")
+    return lines
+
+
+@cache
+def _sentences(section: str) -> dict[str, str]:
+    """The string that stands under each field of a schema class."""
+    tree = ast.parse(inspect.getsource(schema))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == section:
+            pairs = zip(node.body, node.body[1:], strict=False)
+            return {
+                field.target.id: " ".join(text.value.value.split())
+                for field, text in pairs
+                if isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+                and isinstance(text.value.value, str)
+            }
+    return {}

@@ -1,0 +1,227 @@
+"""From names, files and ``key=value`` arguments to one validated :class:`Config`.
+
+Order: schema defaults < extended files < the experiment < arguments. Every layer is checked against the schema
+on its own, so that an error names the file or argument it came from. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from dig.config.errors import UserError, nearest
+from dig.config.schema import Config
+
+__all__ = ["config_to_dict", "experiments_folder", "list_experiments", "load_config", "parent_of", "schema_keys"]
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_ENV = re.compile(r"\$\{oc\.env:\s*([A-Za-z0-9_]+)")
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A part of the configuration and where it came from."""
+
+    origin: str
+    content: DictConfig
+
+
+def experiments_folder() -> Path:
+    """The folder of the experiments that come with the project."""
+    return _PROJECT / "experiments"
+
+
+def list_experiments() -> list[str]:
+    """Names that ``experiment=`` takes, in order."""
+    roots = {Path("experiments").resolve(), experiments_folder()}
+    files = (path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml"))
+    return sorted({name.as_posix() for name in files})
+
+
+def schema_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
+    """All dotted keys of the schema, sections included."""
+    hints = get_type_hints(schema)
+    for entry in fields(schema):
+        yield prefix + entry.name
+        if is_dataclass(hints[entry.name]):
+            yield from schema_keys(hints[entry.name], f"{prefix}{entry.name}.")
+
+
+def load_config(experiment: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Loads, merges and validates an experiment.
+
+    Args:
+        experiment: a name under ``experiments/`` or the path of a YAML file; None starts from the schema's defaults.
+        overrides: ``key=value`` strings; values are YAML.
+
+    Raises:
+        UserError: with exit code 2, for an unknown key, a wrong type or an impossible combination.
+    """
+    layers = []
+    name = "custom"
+    if experiment is not None:
+        path = _find_experiment(str(experiment), asked_by=f"experiment={experiment}")
+        name = path.stem
+        layers = list(_with_parents(path))
+    layers += [_override_layer(override) for override in overrides]
+    merged = OmegaConf.structured(Config)
+    OmegaConf.update(merged, "experiment", name)
+    known = set(schema_keys())
+    for layer in layers:
+        _check_keys(layer, known)
+        merged = _merge(merged, layer)
+    _check_environment(merged, layers)
+    config = OmegaConf.to_object(merged)
+    assert isinstance(config, Config)  # noqa: S101 - tells the type checker what to_object returns
+    return config
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A configuration, or a section of it, as plain containers."""
+    return asdict(config)
+
+
+def parent_of(experiment: str | Path) -> str | None:
+    """The experiment that a file extends, if any."""
+    content = _read_yaml(_find_experiment(str(experiment), asked_by=f"experiment={experiment}"))
+    return content.get("extends")
+
+
+def _find_experiment(name: str, asked_by: str, beside: Path | None = None) -> Path:
+    candidates = [Path(name)] if name.endswith((".yaml", ".yml")) else []
+    roots = [Path("experiments"), experiments_folder()]
+    if beside is not None:
+        roots.insert(0, beside)
+    candidates += [root / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml") for root in roots]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    names = list_experiments()
+    hint = nearest(name, names)
+    known = f"did you mean {hint}?" if hint else f"there are: {', '.join(names)}"
+    raise UserError(f"{asked_by}: no such experiment; {known}", exit_code=2)
+
+
+def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
+    if path in seen:
+        chain = " -> ".join(step.stem for step in (*seen, path))
+        raise UserError(f"{_shown(path)}: `extends` runs in a circle: {chain}", exit_code=2)
+    content = _read_yaml(path)
+    parent = content.pop("extends", None)
+    if parent is not None:
+        asked_by = f"{_shown(path)}: extends: {parent}"
+        yield from _with_parents(_find_experiment(str(parent), asked_by, beside=path.parent), (*seen, path))
+    yield _Layer(_shown(path), OmegaConf.create(content))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{_shown(path)}:{mark.line + 1}" if mark is not None else _shown(path)
+        raise UserError(f"{where}: not YAML: {getattr(error, 'problem', error)}", exit_code=2) from None
+    except (OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{_shown(path)}: cannot be read: {_first_line(error)}", exit_code=2) from None
+    if not isinstance(content, dict):
+        raise UserError(f"{_shown(path)}: must hold keys and values, not a {type(content).__name__}", exit_code=2)
+    return {str(key): value for key, value in content.items()}
+
+
+def _override_layer(override: str) -> _Layer:
+    key, separator, _ = override.partition("=")
+    if not separator or not key:
+        hint = nearest(override, schema_keys())
+        raise UserError(f"{override}: arguments look like key=value{f', for example {hint}=…' if hint else ''}", 2)
+    try:
+        return _Layer(override, OmegaConf.from_dotlist([override]))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"{override}: the value is not YAML: {_first_line(error)}", exit_code=2) from None
+
+
+def _check_keys(layer: _Layer, known: set[str]) -> None:
+    free = ("backbone.config",)
+    for key in _leaves(layer.content):
+        parts = key.split(".")
+        prefixes = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+        unknown = next((prefix for prefix in prefixes if prefix not in known), None)
+        if unknown is None or any(key.startswith(f"{prefix}.") for prefix in free):
+            continue
+        hint = nearest(unknown, known)
+        shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
+        raise UserError(f"{shown}: unknown key{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
+
+
+def _leaves(content: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(content, DictConfig) and not content._is_none() and len(content):
+        for key in content:
+            yield from _leaves(content._get_node(key), f"{prefix}{key}.")
+    elif prefix:
+        yield prefix[:-1]
+
+
+def _merge(base: DictConfig, layer: _Layer) -> DictConfig:
+    try:
+        merged = OmegaConf.merge(base, layer.content)
+    except ValidationError as error:
+        key = error.full_key or ""
+        shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
+        raise UserError(f"{shown}: {_first_line(error)}", exit_code=2) from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{layer.origin}: {_first_line(error)}", exit_code=2) from None
+    assert isinstance(merged, DictConfig)  # noqa: S101 - tells the type checker what merge returns
+    return merged
+
+
+def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
+    """Resolves ``${oc.env:DIG_…}``; other variables stay out of configurations, which are written to disk."""
+    for layer in layers:
+        for key, text in _strings(OmegaConf.to_container(layer.content, resolve=False)):
+            for variable in _ENV.findall(text):
+                if not variable.startswith("DIG_"):
+                    raise UserError(
+                        f"{layer.origin}: {key}: only DIG_… variables may enter a configuration, since "
+                        f"it is written to disk; {variable} may not",
+                        exit_code=2,
+                    )
+    try:
+        OmegaConf.resolve(merged)
+    except OmegaConfBaseException as error:
+        text = _first_line(error)
+        missing = re.search(r"Environment variable '([^']+)'", text)
+        if missing:
+            message = (
+                f"the environment variable {missing[1]} is not set, and {error.full_key or 'a key'} needs it; "
+                f"set it to the folder of the data, or set {error.full_key or 'the key'}=FOLDER"
+            )
+            raise UserError(message, exit_code=2) from None
+        raise UserError(f"{error.full_key}: {text}", exit_code=2) from None
+
+
+def _strings(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _strings(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, list):
+        for value in content:
+            yield from _strings(value, prefix)
+    elif isinstance(content, str):
+        yield prefix, content
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _shown(path: Path) -> str:
+    for root in (Path.cwd(), _PROJECT):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return str(path)

@@ -1,0 +1,49 @@
+"""What the user sees: lines, tables and progress bars, on one shared console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["console", "enable_progress", "progress_enabled", "say", "track", "warn"]
+
+T = TypeVar("T")
+console = Console(highlight=False, soft_wrap=True)
+_state = {"progress": True}
+
+
+def enable_progress(enabled: bool) -> None:
+    """Switches the bars on or off (``logging.progress``)."""
+    _state["progress"] = enabled
+
+
+def progress_enabled() -> bool:
+    """Whether bars are wanted."""
+    return _state["progress"]
+
+
+def say(message: str) -> None:
+    """Prints a line; square brackets in it are text, not markup."""
+    console.print(escape(message))
+
+
+def warn(message: str) -> None:
+    """Prints a line that asks for attention."""
+    console.print(f"[yellow]warning:[/yellow] {escape(message)}")
+
+
+def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Passes the elements on under a progress bar with count, elapsed and remaining time."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not _state["progress"]) as progress:
+        yield from progress.track(iterable, total=total, description=escape(description))
