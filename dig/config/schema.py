@@ -279,10 +279,6 @@ class SFTConfig:
     """Stop after this many optimiser steps, whatever the epochs say."""
     clip_norm: float = 1.0
     """Gradients are clipped at this norm."""
-    valid_users: int = 1000
-    """Users on whom the validation NDCG@10 that chooses the checkpoint is measured."""
-    valid_beams: int = 20
-    """Beams of that validation."""
     patience: int = 3
     """Stop after this many validations without a better NDCG@10."""
     label_smoothing: float = 0.0
@@ -299,8 +295,6 @@ class SFTConfig:
             "epochs",
             "max_steps",
             "clip_norm",
-            "valid_users",
-            "valid_beams",
             "patience",
         )
         _check_fraction("sft", self, "warmup_fraction", "label_smoothing")
@@ -333,6 +327,8 @@ class GRPOConfig:
     """Rollouts G a prompt (8 in the paper)."""
     temperature: float = 1.0
     """Sampling temperature of the rollouts."""
+    prompts_per_user: int = 2
+    """Prompts from each user's training part: its latest items, each with what came before it."""
     prompts_per_step: int = 64
     """Prompts a rollout batch and device."""
     minibatches: int = 1
@@ -359,10 +355,6 @@ class GRPOConfig:
     """Added to a group's standard deviation."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """Weights of the reward's terms."""
-    valid_users: int = 1000
-    """Users on whom the validation NDCG@10 that chooses the checkpoint is measured."""
-    valid_beams: int = 20
-    """Beams of that validation."""
     validate_every: int = 50
     """Rollout batches between two validations."""
     resume_from: str | None = None
@@ -378,6 +370,7 @@ class GRPOConfig:
             self,
             "temperature",
             "prompts_per_step",
+            "prompts_per_user",
             "minibatches",
             "updates_per_rollout",
             "learning_rate",
@@ -386,8 +379,6 @@ class GRPOConfig:
             "clip_norm",
             "clip_range",
             "advantage_epsilon",
-            "valid_users",
-            "valid_beams",
             "validate_every",
         )
         _check(self.kl_weight >= 0, f"grpo.kl_weight must not be negative, it is {self.kl_weight}")
@@ -408,6 +399,10 @@ class EvaluationConfig:
     """Beams, which is also the length of the stored ranking (20 in the paper)."""
     batch_size: int = 256
     """Users a batch."""
+    valid_users: int | None = 1000
+    """Validate on a fixed random subset of this many users, also to choose checkpoints; unset takes all."""
+    valid_beams: int = 20
+    """Beams of the validation that chooses checkpoints."""
     max_users: int | None = None
     """Evaluate a fixed random subset of this many users; unset takes all."""
     mask_history: bool = False
@@ -415,7 +410,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _check(bool(self.ks) and min(self.ks) > 0, f"evaluation.ks must be numbers above 0, it is {self.ks}")
-        _check_positive("evaluation", self, "num_beams", "batch_size", "max_users")
+        _check_positive("evaluation", self, "num_beams", "batch_size", "max_users", "valid_users", "valid_beams")
         _check(
             not self.ks or max(self.ks) <= self.num_beams,
             f"evaluation.ks asks for {max(self.ks, default=0)} items but evaluation.num_beams={self.num_beams} ranks fewer",
@@ -519,4 +514,10 @@ class Config:
         _check(
             self.data.source != "tables" or bool(self.data.path),
             "data.path is not set: name the folder that holds interactions.csv and items.jsonl, or use data.source=quickstart",
+        )
+        steps = self.grpo.minibatches * self.grpo.updates_per_rollout
+        _check(
+            self.trainer.accumulate == 1 or steps == 1,
+            f"trainer.accumulate={self.trainer.accumulate} cannot be joined with {steps} optimiser steps a rollout "
+            "batch; set grpo.minibatches=1 and grpo.updates_per_rollout=1",
         )

@@ -1,0 +1,134 @@
+"""Loaders whose order is a pure function of (seed, epoch, rank) and whose position is part of a checkpoint.
+
+A resumed epoch sees exactly the batches that the interrupted one had left: Lightning saves and restores the state of
+a loader that has ``state_dict`` and ``load_state_dict``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+__all__ = ["EpochBatchSampler", "ResumableLoader"]
+
+
+class EpochBatchSampler(Sampler[list[int]]):
+    """Batches of indices for one rank, shuffled by (seed, epoch).
+
+    Every sample is dealt to exactly one rank. With ``shuffle`` the ranks get equally many batches, since collective
+    calls have to stay in step: what is short at the end is filled up from the start of the epoch's order. Without
+    it (evaluation) nothing is repeated and nothing is dropped.
+
+    Args:
+        num_samples: size of the data set.
+        batch_size: samples a batch and rank.
+        seed: seed of the order.
+        shuffle: whether to shuffle; False keeps the order of the data.
+        rank: this process's rank.
+        world_size: number of ranks.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Number of batches of this rank."""
+        return -(-self._samples_of_rank() // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        mine = self._order()[self.rank :: self.world_size]
+        for start in range(0, len(mine), self.batch_size):
+            yield mine[start : start + self.batch_size].tolist()
+
+    def _samples_of_rank(self) -> int:
+        if self.shuffle:
+            return -(-self.num_samples // self.world_size)
+        return len(range(self.rank, self.num_samples, self.world_size))
+
+    def _order(self) -> torch.Tensor:
+        if not self.shuffle:
+            return torch.arange(self.num_samples)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.num_samples, generator=generator)
+        missing = self._samples_of_rank() * self.world_size - self.num_samples
+        return torch.cat([order, order[:missing]])
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader over whole batches: ``dataset[list of indices]`` gives a batch, without per-sample collation.
+
+    Args:
+        dataset: its ``__getitem__`` takes a list of indices and returns a batch.
+        sampler: yields lists of indices.
+        workers: worker processes.
+    """
+
+    def __init__(self, dataset: Dataset[Any], sampler: EpochBatchSampler, workers: int = 0) -> None:
+        # The loader's own generator: torch would otherwise draw a base seed from the global one, and a resumed run
+        # would differ from an undisturbed one.
+        generator = torch.Generator().manual_seed(sampler.seed)
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=_SkippingSampler(sampler),
+            num_workers=workers,
+            generator=generator,
+            persistent_workers=workers > 0,
+        )
+        self._position = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch whose order comes next."""
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        start, self._position = self._position % max(len(self), 1), 0
+        self._position %= max(len(self), 1)  # a checkpoint at the end of an epoch goes on with a whole one
+        self.sampler.start = self._position
+        for batch in super().__iter__():
+            self._position += 1
+            yield batch
+        self._position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of batches handed out in this epoch."""
+        return {"position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next epoch starts at the saved position."""
+        self._position = int(state["position"])
+
+
+class _SkippingSampler(Sampler[list[int]]):
+    """Leaves out the first batches of one pass; its length stays that of a whole epoch, which Lightning counts on."""
+
+    def __init__(self, sampler: EpochBatchSampler) -> None:
+        self.batches = sampler
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start, self.start = self.start, 0
+        for position, batch in enumerate(self.batches):
+            if position >= start:
+                yield batch

@@ -1,0 +1,198 @@
+"""Fingerprinted, atomic, verified folders on disk: the one place that caches work and lets it resume.
+
+An artifact is a folder ``<DIG_HOME>/artifacts/<stage>/<fingerprint>`` with a manifest of sizes and hashes. It is built
+in ``<fingerprint>.work`` beside it, which survives a kill (training stages keep their checkpoints there), and appears
+under its final name by one rename. What does not match its manifest is rebuilt.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dig.config import UserError
+from dig.console import say, warn
+
+__all__ = ["Artifact", "ArtifactStore", "atomic_path", "fingerprint", "hash_file", "read_json", "write_json"]
+
+_MANIFEST = "manifest.json"
+
+
+def fingerprint(content: Any) -> str:
+    """A short stable hash of plain containers (dicts, lists, strings, numbers, None)."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``; flushed to disk and renamed to it when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished folder.
+
+    Attributes:
+        path: the folder.
+        fingerprint: what it was made from.
+        seconds: time that building it took.
+        cached: whether it was there already.
+    """
+
+    path: Path
+    fingerprint: str
+    seconds: float
+    cached: bool = True
+
+
+class ArtifactStore:
+    """Finds or builds artifacts under a root folder.
+
+    Args:
+        root: the folder; unset takes ``DIG_HOME``, or ``.dig`` in the current folder.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = (root or Path(os.environ.get("DIG_HOME", ".dig"))).absolute() / "artifacts"
+
+    def find(self, kind: str, key: str) -> Artifact | None:
+        """The artifact if it is there and undamaged, else None; a damaged one is moved out of the way, and said."""
+        path = self.root / kind / key
+        if not path.is_dir():
+            return None
+        problem = _damage(path)
+        if problem is not None:
+            warn(f"{kind}: artifact {_shown(path)} is damaged ({problem}); it is rebuilt")
+            shutil.rmtree(path)
+            return None
+        manifest = read_json(path / _MANIFEST)
+        return Artifact(path, key, float(manifest["seconds"]))
+
+    def exists(self, kind: str, key: str) -> bool:
+        """Whether the artifact's folder is there, without verifying it (cheap, changes nothing)."""
+        return (self.root / kind / key / _MANIFEST).is_file()
+
+    def work_folder(self, kind: str, key: str) -> Path:
+        """Where the artifact is built; it survives a kill."""
+        return self.root / kind / f"{key}.work"
+
+    def get(self, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any]) -> Artifact:
+        """The artifact, built when it is not there.
+
+        Args:
+            kind: usually the stage.
+            key: its fingerprint.
+            build: fills the work folder. What it finds there was left by an interrupted build of the same key.
+            origin: what the fingerprint was computed from, kept in the manifest for people.
+        """
+        found = self.find(kind, key)
+        if found is not None:
+            return found
+        work = self.work_folder(kind, key)
+        work.mkdir(parents=True, exist_ok=True)
+        with _lock(work.with_suffix(".lock"), kind):
+            found = self.find(kind, key)  # another process may have built it while this one waited
+            if found is not None:
+                return found
+            work.mkdir(parents=True, exist_ok=True)
+            started = time.perf_counter()
+            build(work)
+            seconds = time.perf_counter() - started
+            _seal(work, key, seconds, origin)
+            work.rename(self.root / kind / key)
+        return Artifact(self.root / kind / key, key, seconds, cached=False)
+
+    def wait(self, kind: str, key: str, seconds: float = 7200.0) -> Artifact:
+        """Waits until another process (global rank 0) has built the artifact.
+
+        Raises:
+            UserError: when it does not appear in time.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.exists(kind, key):
+                return Artifact(self.root / kind / key, key, 0.0)
+            time.sleep(0.2)
+        raise UserError(f"{kind}: waited {seconds:.0f} s for rank 0 to build {_shown(self.root / kind / key)} in vain")
+
+
+def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
+    files = {}
+    for path in sorted(path for path in work.rglob("*") if path.is_file() and path.name != _MANIFEST):
+        _flush(path)
+        files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
+    manifest = {"fingerprint": key, "seconds": round(seconds, 3), "origin": origin, "files": files}
+    write_json(work / _MANIFEST, manifest)
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with an artifact, or None."""
+    try:
+        files = read_json(path / _MANIFEST)["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{_MANIFEST}: {type(error).__name__}"
+    for name, expected in files.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != expected["size"]:
+            return f"{name} has {file.stat().st_size} bytes instead of {expected['size']}"
+        if hash_file(file) != expected["sha256"]:
+            return f"{name} has another content"
+    return None
+
+
+@contextmanager
+def _lock(path: Path, kind: str) -> Iterator[None]:
+    """Holds a file lock, so that of two processes with the same work one works and one waits."""
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{kind}: another process is building the same artifact; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield  # the lock file stays: to remove it would let a third process lock another file of the same name
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

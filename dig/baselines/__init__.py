@@ -1,0 +1,1 @@
+"""Baselines, one file each; all follow the Ranker protocol of ``dig.evaluation``."""

@@ -1,0 +1,73 @@
+"""HR@K and NDCG@K at the item level, as torchmetrics that add up exactly over batches and ranks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+__all__ = ["NDCG", "HitRate", "ranking_metrics"]
+
+
+class _RankingMetric(Metric):
+    """Mean of a gain that depends on the target's position in the first k."""
+
+    full_state_update = False
+    higher_is_better = True
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        if k < 1:
+            raise ValueError(f"k must be at least 1, it is {k}")
+        self.k = k
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, ranked: Tensor, targets: Tensor) -> None:
+        """Counts a batch.
+
+        Args:
+            ranked: (batch, at least k) item rows, best first, -1 where a ranking ends early; no item twice.
+            targets: (batch,) item rows.
+
+        Raises:
+            ValueError: if a ranking is shorter than k.
+        """
+        if ranked.shape[1] < self.k:
+            raise ValueError(f"rankings of {ranked.shape[1]} items cannot give a metric at {self.k}")
+        hits = ranked[:, : self.k] == targets.unsqueeze(1)
+        self.total += (hits * self.gains(ranked.device)).sum()
+        self.count += len(targets)
+
+    def compute(self) -> Tensor:
+        """The mean over all targets, a 0-d float tensor; 0 before any."""
+        return (self.total / self.count.clamp(min=1)).float()
+
+    def gains(self, device: torch.device) -> Tensor:
+        """(k,) what a hit at each position is worth."""
+        raise NotImplementedError
+
+
+class HitRate(_RankingMetric):
+    """HR@K: share of targets among the first k, which for one target is Recall@K."""
+
+    def gains(self, device: torch.device) -> Tensor:
+        """1 at every position."""
+        return torch.ones(self.k, dtype=torch.float64, device=device)
+
+
+class NDCG(_RankingMetric):
+    """NDCG@K with one relevant item: 1 / log2(position + 1), positions from 1."""
+
+    def gains(self, device: torch.device) -> Tensor:
+        """Discount at every position."""
+        return 1.0 / torch.log2(torch.arange(2, self.k + 2, dtype=torch.float64, device=device))
+
+
+def ranking_metrics(ks: list[int], prefix: str = "") -> MetricCollection:
+    """HR and NDCG at each cut-off, named ``hr@5`` and so on."""
+    named: dict[str, Metric | MetricCollection] = {f"hr@{k}": HitRate(k) for k in ks}
+    named |= {f"ndcg@{k}": NDCG(k) for k in ks}
+    return MetricCollection(named, prefix=prefix, compute_groups=False)

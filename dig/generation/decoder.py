@@ -1,0 +1,157 @@
+"""One view on any decoder-only transformers model: encode prompts once, then let many paths attend to them.
+
+Paths (beams, rollouts, items to score) are laid side by side in one row as a tree: a 4-D attention mask lets a token see
+its prompt and its own ancestors only. So prompts are neither copied nor encoded again for each path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Decoder", "PromptState", "prompt_positions"]
+
+# Configuration keys by which an architecture changes its logits after the output layer.
+_LOGIT_KEYS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+
+
+@dataclass
+class PromptState:
+    """Encoded prompts.
+
+    Attributes:
+        hidden: (batch, width) state after each prompt's last token.
+        mask: (batch, prompt) True at real tokens.
+        lengths: (batch,) real tokens.
+        cache: the model's key-value cache over the prompts and what was fed since.
+        ancestors: (batch, paths, fed) which of the tokens fed since a path has passed through.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    lengths: Tensor
+    cache: Any
+    ancestors: Tensor | None = None
+
+
+def prompt_positions(mask: Tensor) -> Tensor:
+    """Position ids (batch, prompt) that count real tokens, for padding on either side."""
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+class Decoder:
+    """Wraps a causal language model, bare or with adapters.
+
+    Args:
+        model: any decoder-only transformers model, or a peft model around one.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.config = causal.config
+        self.body: nn.Module = causal.base_model
+        self.head: nn.Module = causal.get_output_embeddings()
+        scaling = [key for key in _LOGIT_KEYS if getattr(self.config, key, None) not in (None, 1, 1.0)]
+        if scaling:
+            raise ValueError(f"{self.config.model_type} changes its logits by {scaling[0]}, which is not supported yet")
+
+    def logits(self, hidden: Tensor, vocabulary: Tensor | None = None) -> Tensor:
+        """Logits (…, tokens) of hidden states (…, width), over given vocabulary ids or all."""
+        if vocabulary is None:
+            return self.head(hidden).float()
+        if type(self.head) is nn.Linear:
+            bias = None if self.head.bias is None else self.head.bias[vocabulary]
+            return F.linear(hidden, self.head.weight[vocabulary], bias).float()
+        return self.head(hidden)[..., vocabulary].float()
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> PromptState:
+        """Encodes prompts (batch, prompt), padded on either side, and keeps their cache."""
+        mask = attention_mask.bool()
+        positions = prompt_positions(mask)
+        output = self.body(
+            input_ids=input_ids, attention_mask=attention_mask.long(), position_ids=positions, use_cache=True
+        )
+        last = torch.where(mask, torch.arange(mask.shape[1], device=mask.device), -1).argmax(dim=1)
+        hidden = output.last_hidden_state[torch.arange(len(last), device=last.device), last]
+        return PromptState(hidden, mask, mask.sum(dim=1), output.past_key_values)
+
+    def feed(self, state: PromptState, tokens: Tensor, parents: Tensor | None, depth: int) -> Tensor:
+        """Feeds one token to every path and returns the states (batch, paths, width) after it.
+
+        Args:
+            state: the prompts; its cache grows by the tokens fed.
+            tokens: (batch, paths) vocabulary ids.
+            parents: (batch, paths) path that each path continues; None at the first call.
+            depth: tokens of the path already fed, 0 at the first call.
+        """
+        batch, paths = tokens.shape
+        itself = torch.eye(paths, dtype=torch.bool, device=tokens.device).expand(batch, paths, paths)
+        if state.ancestors is None or parents is None:
+            state.ancestors = itself
+        else:
+            before = state.ancestors.gather(1, parents.unsqueeze(-1).expand(-1, -1, state.ancestors.shape[2]))
+            state.ancestors = torch.cat([before, itself], dim=2)
+        prompt = state.mask.unsqueeze(1).expand(-1, paths, -1)
+        visible = torch.cat([prompt, state.ancestors], dim=2)
+        output = self.body(
+            input_ids=tokens,
+            attention_mask=_additive(visible, self.head_dtype),
+            position_ids=(state.lengths + depth).unsqueeze(1).expand(-1, paths),
+            past_key_values=state.cache,
+            use_cache=True,
+        )
+        return output.last_hidden_state
+
+    def run_tree(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """One differentiable pass over prompts and the paths behind them.
+
+        Args:
+            input_ids: (batch, prompt) prompts.
+            attention_mask: (batch, prompt).
+            tokens: (batch, paths, steps) tokens of each path.
+
+        Returns:
+            States after the prompt (batch, width) and after each token of each path (batch, paths, steps, width).
+        """
+        mask = attention_mask.bool()
+        batch, prompt = mask.shape
+        _, paths, steps = tokens.shape
+        device = mask.device
+        last = torch.where(mask, torch.arange(prompt, device=device), -1).argmax(dim=1)
+        rows = torch.arange(batch, device=device)
+        causal = torch.ones(prompt, prompt, dtype=torch.bool, device=device).tril()
+        among_prompt = causal & (mask.unsqueeze(1) | torch.eye(prompt, dtype=torch.bool, device=device))
+        nothing = torch.zeros(batch, prompt, paths * steps, dtype=torch.bool, device=device)
+        to_prompt = mask.unsqueeze(1).expand(-1, paths * steps, -1)
+        block = torch.ones(steps, steps, dtype=torch.bool, device=device).tril()
+        among_paths = torch.block_diag(*[block] * paths).bool().expand(batch, -1, -1)
+        visible = torch.cat(
+            [torch.cat([among_prompt, nothing], dim=2), torch.cat([to_prompt, among_paths], dim=2)], dim=1
+        )
+        path_positions = mask.sum(dim=1).view(-1, 1, 1) + torch.arange(steps, device=device).expand(1, paths, -1)
+        positions = torch.cat([prompt_positions(mask), path_positions.reshape(batch, -1)], dim=1)
+        output = self.body(
+            input_ids=torch.cat([input_ids, tokens.reshape(batch, -1)], dim=1),
+            attention_mask=_additive(visible, self.head_dtype),
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+        return output[rows, last], output[:, prompt:].reshape(batch, paths, steps, -1)
+
+    @property
+    def head_dtype(self) -> torch.dtype:
+        """The dtype in which attention is computed: autocast's where it is on, else the weights'."""
+        device_type = self.head.weight.device.type if isinstance(self.head.weight, Tensor) else "cpu"
+        if torch.is_autocast_enabled(device_type):
+            return torch.get_autocast_dtype(device_type)
+        return next(self.body.parameters()).dtype
+
+
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """A boolean mask (batch, queries, keys) as the 4-D additive mask that transformers passes through."""
+    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)
