@@ -1,0 +1,1 @@
+"""Lightning callbacks: codebook health, exact resume, rollout diagnostics, throughput."""

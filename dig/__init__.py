@@ -1,0 +1,31 @@
+"""DeepInterestGR on PyTorch Lightning: generative recommendation that understands why people buy.
+
+The names here are loaded when they are first used, so that ``import dig`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dig.config import Config, UserError, load_config
+    from dig.pipeline import Run, run_experiment
+    from dig.recommender import Recommender
+
+__all__ = ["Config", "Recommender", "Run", "UserError", "load_config", "run_experiment"]
+
+_HOMES = {
+    "Config": "dig.config",
+    "Recommender": "dig.recommender",
+    "Run": "dig.pipeline",
+    "UserError": "dig.config",
+    "load_config": "dig.config",
+    "run_experiment": "dig.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'dig' has no attribute {name!r}")

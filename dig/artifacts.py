@@ -22,9 +22,11 @@ from typing import Any
 from dig.config import UserError
 from dig.console import say, warn
 
-__all__ = ["Artifact", "ArtifactStore", "atomic_path", "fingerprint", "hash_file", "read_json", "write_json"]
+__all__ = ["SCRATCH", "Artifact", "ArtifactStore", "atomic_path", "fingerprint", "hash_file", "read_json", "write_json"]
 
 _MANIFEST = "manifest.json"
+SCRATCH = "scratch"
+"""Subfolder of a work folder for what only an interrupted build needs, such as checkpoints; dropped at the end."""
 
 
 def fingerprint(content: Any) -> str:
@@ -135,6 +137,7 @@ class ArtifactStore:
             seconds = time.perf_counter() - started
             _seal(work, key, seconds, origin)
             work.rename(self.root / kind / key)
+            shutil.rmtree(self.root / kind / key / SCRATCH, ignore_errors=True)
         return Artifact(self.root / kind / key, key, seconds, cached=False)
 
     def wait(self, kind: str, key: str, seconds: float = 7200.0) -> Artifact:
@@ -153,7 +156,8 @@ class ArtifactStore:
 
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
     files = {}
-    for path in sorted(path for path in work.rglob("*") if path.is_file() and path.name != _MANIFEST):
+    kept = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
+    for path in sorted(path for path in kept if path != work / _MANIFEST):
         _flush(path)
         files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     manifest = {"fingerprint": key, "seconds": round(seconds, 3), "origin": origin, "files": files}

@@ -1,0 +1,180 @@
+"""The quickstart shop's pictures: an interest shows as palette, pattern and shape, the product as a plain outline.
+
+The backdrop takes its two colours and its pattern from the item's first interest; every interest of the item, in
+order, adds its emblem in its own colour along the lower edge. The product stands in front as a grey outline of its
+department, which says no more than the category does.
+
+Everything is whole-number arithmetic on pixel coordinates, and the PNG is stored without compression: fonts,
+drawing libraries and zlib builds can't change a byte. Any reader, PIL among them, opens the files.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LOOKS", "SIDE", "Look", "encode_png", "render"]
+
+SIDE = 64
+"""Width and height of a picture in pixels."""
+
+Pixels = NDArray[np.uint8]
+Mask = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an interest shows: colour of the backdrop, colour of the pattern and the emblem, and both their forms."""
+
+    backdrop: Colour
+    ink: Colour
+    pattern: Mask
+    emblem: Mask
+
+
+# Patterns are masks over the whole picture, emblems over coordinates whose origin is the emblem's centre.
+LOOKS: dict[str, Look] = {
+    "gentle on sensitive skin": Look(
+        (250, 226, 226),
+        (226, 138, 150),
+        lambda x, y: (x % 12 - 6) ** 2 + (y % 12 - 6) ** 2 <= 9,
+        lambda x, y: x * x + y * y <= 49,
+    ),
+    "gift-ready": Look(
+        (184, 24, 44),
+        (240, 200, 80),
+        lambda x, y: (x % 16 < 3) | (y % 16 < 3),
+        lambda x, y: (abs(x) < 7) & (abs(y) < 7),
+    ),
+    "studio-grade": Look(
+        (36, 38, 44),
+        (150, 156, 168),
+        lambda x, y: y % 8 < 2,
+        lambda x, y: (abs(x) < 3) | (abs(y) < 3),
+    ),
+    "travel-sized": Look(
+        (120, 190, 240),
+        (20, 70, 150),
+        lambda x, y: (x + y) % 14 < 4,
+        lambda x, y: abs(x) * 2 <= y + 7,
+    ),
+    "low-waste": Look(
+        (206, 230, 176),
+        (50, 130, 50),
+        lambda x, y: (y + (x % 16 - 8) ** 2 // 8) % 10 < 4,
+        lambda x, y: abs(x) + abs(y) <= 7,
+    ),
+    "slow evenings": Look(
+        (52, 36, 92),
+        (168, 140, 220),
+        lambda x, y: ((x - 32) ** 2 + (y - 32) ** 2) % 400 < 100,
+        lambda x, y: (x * x + y * y <= 49) & ((x - 4) ** 2 + y * y > 36),
+    ),
+    "beginner-friendly": Look(
+        (255, 240, 130),
+        (250, 150, 30),
+        lambda x, y: (x // 8 + y // 8) % 2 == 0,
+        lambda x, y: abs(x) * 2 <= 7 - y,
+    ),
+    "child-proof": Look(
+        (255, 170, 210),
+        (40, 190, 200),
+        lambda x, y: (x % 20 < 8) & (y % 20 < 8),
+        lambda x, y: (x * x + y * y <= 49) & (x * x + y * y >= 16),
+    ),
+    "artisan-made": Look(
+        (214, 176, 130),
+        (120, 70, 30),
+        lambda x, y: (x - y) % 6 < 2,
+        lambda x, y: (abs(y) < 6) & (abs(x) < 7) & (abs(y) > 1),
+    ),
+    "retro charm": Look(
+        (236, 120, 60),
+        (96, 60, 40),
+        lambda x, y: (y + abs(x % 16 - 8)) % 12 < 5,
+        lambda x, y: (abs(x) == abs(y)) | (abs(abs(x) - abs(y)) < 3),
+    ),
+    "outdoor-proof": Look(
+        (96, 116, 80),
+        (30, 50, 30),
+        lambda x, y: y % 16 > abs(x % 16 - 8) * 2,
+        lambda x, y: (abs(x) * 2 <= y + 7) & (y < 4) | (abs(x) < 2),
+    ),
+    "easy to handle": Look(
+        (236, 244, 250),
+        (60, 150, 150),
+        lambda x, y: x % 10 < 4,
+        lambda x, y: (abs(x) < 8) & (abs(y) < 3),
+    ),
+}
+
+# Outlines of the departments, over coordinates whose origin is the middle of the product.
+_OUTLINES: dict[str, Mask] = {
+    "Home": lambda x, y: (x * x + y * y <= 144) & (y < 9),
+    "Beauty": lambda x, y: (abs(x) <= 8) & (abs(y) <= 9) | (abs(x) <= 5) & (y > -15) & (y < 0),
+    "Sports": lambda x, y: (abs(x) <= 7) & (abs(y) <= 14) | (abs(x) <= 10) & (abs(y) <= 7),
+    "Stationery": lambda x, y: (abs(x) <= 9) & (abs(y) <= 13),
+    "Audio": lambda x, y: (x * x + y * y <= 169) & ((x * x + y * y >= 64) | (y > 3)),
+    "Art": lambda x, y: (abs(x) <= 13) & (abs(y) <= 9) | (abs(abs(x) - 8) <= 1) & (y > 0) & (y < 15),
+    "Garden": lambda x, y: (abs(x) * 3 <= 36 - y) & (abs(y) <= 11),
+}
+_EMBLEM_ROW = 54
+_EMBLEM_COLUMNS = (11, 32, 53)
+
+
+def render(interests: Sequence[str], department: str, rng: np.random.Generator) -> bytes:
+    """A picture as PNG bytes.
+
+    Args:
+        interests: one to three keys of ``LOOKS``, the main one first.
+        department: the first word of the category path.
+        rng: moves the pattern and the product, chooses the product's grey and adds grain.
+    """
+    main = LOOKS[interests[0]]
+    shift_x, shift_y, move_x, move_y = (int(step) for step in rng.integers(0, 7, size=4))
+    grey = int(rng.integers(90, 190))
+    palette: list[Colour] = [main.backdrop, main.ink, (grey, grey, grey), (255, 255, 255)]
+    y, x = np.indices((SIDE, SIDE), dtype=np.int64)
+    pixels: Pixels = main.pattern(x + shift_x, y + shift_y).astype(np.uint8)  # 0 is the backdrop, 1 the ink
+    pixels[_OUTLINES[department](x - 29 - move_x, y - 21 - move_y)] = 2
+    for column, name in zip(_EMBLEM_COLUMNS, interests, strict=False):
+        left, up = x - column, y - _EMBLEM_ROW
+        inside = (abs(left) <= 9) & (abs(up) <= 9)
+        pixels[inside] = 3
+        palette.append(LOOKS[name].ink)
+        pixels[inside & (abs(left) <= 7) & (abs(up) <= 7) & LOOKS[name].emblem(left, up)] = len(palette) - 1
+    grain = rng.integers(0, 40, size=(SIDE, SIDE)) == 0
+    pixels[grain] = 2
+    return encode_png(pixels, palette)
+
+
+def encode_png(pixels: Pixels, palette: Sequence[Colour]) -> bytes:
+    """An indexed PNG: ``pixels`` (height, width) point into ``palette``; one stored, uncompressed block.
+
+    Raises:
+        ValueError: where the picture is too large for one block.
+    """
+    height, width = pixels.shape
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1).tobytes()  # filter 0 before each row
+    if len(rows) > 0xFFFF:
+        raise ValueError(f"a picture of {width} x {height} pixels does not fit into one stored block")
+    stored = b"\x78\x01\x01" + struct.pack("<HH", len(rows), len(rows) ^ 0xFFFF) + rows
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+            _chunk(b"PLTE", bytes(value for colour in palette for value in colour)),
+            _chunk(b"IDAT", stored + struct.pack(">I", zlib.adler32(rows))),
+            _chunk(b"IEND", b""),
+        ]
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,0 +1,150 @@
+"""Where the weights of a text encoder are, and which ones they are. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from dig.config.errors import UserError
+from dig.embeddings.offline import NAMES, WEIGHTS_SHA256, file_sha256, find_offline_model
+
+__all__ = ["EncoderSource", "encoder_fingerprint", "locate_encoder"]
+
+# Everything that a model needs and nothing that would have to be unpickled.
+_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+_HUB_TIMEOUT = 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class EncoderSource:
+    """A text encoder that was found."""
+
+    name: str
+    """The name asked for."""
+    folder: Path | None
+    """Local folder with its files; None when they would have to be downloaded first."""
+    fingerprint: str
+    """Identifies the weights and the recipe: equal fingerprints give equal embeddings."""
+
+
+def encoder_fingerprint(name: str) -> str:
+    """What identifies an encoder's weights in a cache key; loads and downloads nothing.
+
+    Raises:
+        UserError: when the model cannot be had.
+    """
+    return locate_encoder(name, download=False).fingerprint
+
+
+def locate_encoder(name: str, download: bool = True) -> EncoderSource:
+    """Finds an encoder: the offline package, a local folder, the Hugging Face cache, the Hub (in this order).
+
+    Args:
+        name: a Hub id or a folder; a bare name is looked for in the organisation sentence-transformers first.
+        download: fetch a model that is not here yet; without it ``folder`` stays None for such a model.
+
+    Raises:
+        UserError: when the model cannot be had; says what works without a network.
+    """
+    if name in NAMES and (packaged := find_offline_model()):
+        return EncoderSource(name, packaged, f"all-MiniLM-L6-v2-{WEIGHTS_SHA256}")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return EncoderSource(name, folder, _folder_fingerprint(folder))
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.is_file():
+        raise UserError(f"embedding.text_encoder={name} is no folder")
+    candidates = [name] if "/" in name else [f"sentence-transformers/{name}", name]
+    for hub_id in candidates:
+        if cached := _cached_snapshot(hub_id):
+            return EncoderSource(name, cached, f"{hub_id}@{cached.name}")
+    hub_id, commit = _ask_hub(name, candidates)
+    return EncoderSource(name, _download(name, hub_id, commit) if download else None, f"{hub_id}@{commit}")
+
+
+def _folder_fingerprint(folder: Path) -> str:
+    files = sorted(path for pattern in _PATTERNS for path in folder.rglob(pattern))
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder)}\0{_hash(path, status.st_size, status.st_mtime_ns)}\n".encode())
+    return f"folder-{digest.hexdigest()}"
+
+
+@lru_cache(maxsize=1024)
+def _hash(path: Path, size: int, changed: int) -> str:
+    """A file is read once a process, as long as its size and time stay."""
+    return file_sha256(path)
+
+
+def _cached_snapshot(hub_id: str) -> Path | None:
+    """The snapshot of the main branch in the Hugging Face cache, when its weights are complete."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(hub_id, "config.json")
+    except HFValidationError:
+        return None
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    index = folder / "model.safetensors.index.json"
+    shards = {"model.safetensors"}
+    if index.is_file():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+    return folder if all((folder / shard).is_file() for shard in shards) else None
+
+
+def _ask_hub(name: str, candidates: list[str]) -> tuple[str, str]:
+    """The Hub id under which a model exists, and its commit. One short question instead of minutes of retries."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    reason = "the Hub could not be reached"
+    for hub_id in candidates:
+        try:
+            commit = HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT).sha
+        except RepositoryNotFoundError:
+            reason = "the Hub has no such model, or it is private and HF_TOKEN is not set"
+        except HFValidationError:
+            reason = "the Hub allows no such name"
+        except OfflineModeIsEnabled:
+            raise _unavailable(name, "HF_HUB_OFFLINE is set") from None
+        except HfHubHTTPError as error:
+            raise _unavailable(name, f"the Hub answers {error.response.status_code}") from None
+        except Exception as error:  # the HTTP library's own errors differ between versions of huggingface_hub
+            raise _unavailable(name, f"the Hub cannot be reached: {_first_line(error)}") from error
+        else:
+            if commit:
+                return hub_id, commit
+    raise _unavailable(name, reason)
+
+
+def _download(name: str, hub_id: str, commit: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub_id, revision=commit, allow_patterns=_PATTERNS))
+    except Exception as error:
+        raise _unavailable(name, f"its download failed: {_first_line(error)}") from error
+
+
+def _unavailable(name: str, reason: str) -> UserError:
+    if name in NAMES:
+        remedy = 'pip install "dig[offline]" brings it as a package'
+    else:
+        remedy = f'name a local folder, or use {NAMES[0]}, which pip install "dig[offline]" brings as a package'
+    return UserError(f"embedding.text_encoder={name} is not on this machine and {reason}; offline: {remedy}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,123 @@
+"""The interest: a mined phrase that says why somebody wants an item, as a record and as a polars frame."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from typing import Literal
+
+import polars as pl
+
+__all__ = [
+    "INTEREST_SCHEMA",
+    "KINDS",
+    "Interest",
+    "Kind",
+    "fold",
+    "fold_column",
+    "from_frame",
+    "to_frame",
+    "without_twins",
+]
+
+Kind = Literal["text", "visual"]
+KINDS: tuple[Kind, ...] = ("text", "visual")
+
+INTEREST_SCHEMA = pl.Schema(
+    {
+        "item_id": pl.String,
+        "text": pl.String,
+        "kind": pl.String,
+        "confidence": pl.Float64,
+        "miner": pl.String,
+        "label": pl.Int8,
+        "score": pl.Float64,
+    }
+)
+"""Columns of a frame of interests, one row an interest, in rank order within an item (and miner and kind).
+
+``confidence`` is null where the miner gives none; ``label`` and ``score`` are null until RLDI has filled them."""
+
+
+def fold(text: str) -> str:
+    """The form under which two phrases count as the same: NFKC, casefold, white space folded to single blanks.
+
+    Source: METHODS.md section 1, MLIM. NFKC comes again after the case folding, which may undo it, so that folding
+    twice changes nothing.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())
+
+
+def fold_column(texts: pl.Series) -> pl.Series:
+    """:func:`fold` of a whole column; every distinct text is folded once."""
+    distinct = texts.unique().drop_nulls()
+    folded = pl.Series([fold(text) for text in distinct], dtype=pl.String)
+    return texts.replace_strict(distinct, folded, default=None, return_dtype=pl.String)
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """A phrase that one miner found for one item.
+
+    Args:
+        item_id: the item.
+        text: the phrase as the miner wrote it; never blank.
+        kind: ``text`` (from words) or ``visual`` (from the picture).
+        confidence: the miner's confidence in [0, 1], None where it gives none.
+        miner: the name of the model or method.
+        label: RLDI's 1 (specific, actionable, grounded) or 0; None before labelling.
+        score: the probability behind the label; None where no classifier was trained.
+
+    Raises:
+        ValueError: if a value is outside its range.
+    """
+
+    item_id: str
+    text: str
+    kind: Kind
+    confidence: float | None
+    miner: str
+    label: int | None = None
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.item_id:
+            raise ValueError("an interest needs an item_id")
+        if not fold(self.text):
+            raise ValueError(f"an interest of item {self.item_id!r} has a blank text")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if not self.miner:
+            raise ValueError(f"an interest of item {self.item_id!r} has no miner")
+        if self.label not in (None, 0, 1):
+            raise ValueError(f"label must be 0, 1 or None, it is {self.label!r}")
+        for name in ("confidence", "score"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must lie between 0 and 1, it is {value}")
+
+
+def without_twins(frame: pl.DataFrame) -> pl.DataFrame:
+    """Keeps the first of the interests that are equal within (item, miner, kind) once folded; the order stays."""
+    return (
+        frame.with_columns(fold_column(frame["text"]).alias("_folded"))
+        .unique(["item_id", "miner", "kind", "_folded"], keep="first", maintain_order=True)
+        .drop("_folded")
+    )
+
+
+def to_frame(interests: Iterable[Interest]) -> pl.DataFrame:
+    """The interests as a frame (:data:`INTEREST_SCHEMA`) in the given order, twins left out."""
+    rows = [astuple(interest) for interest in interests]
+    return without_twins(pl.DataFrame(rows, schema=INTEREST_SCHEMA, orient="row"))
+
+
+def from_frame(frame: pl.DataFrame) -> list[Interest]:
+    """The rows of a frame as validated records, in order.
+
+    Raises:
+        ValueError: if a row is no valid interest.
+    """
+    return [Interest(*row) for row in frame.select(INTEREST_SCHEMA.names()).iter_rows()]

@@ -1,0 +1,64 @@
+"""What SFTModule and GRPOModule share: the backbone, its validation by constrained beam search, its optimiser."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+from transformers import get_cosine_schedule_with_warmup
+
+from datamodules.sequences import HeldOutBatch
+from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
+from dig.evaluation import ranking_metrics
+from dig.generation import CatalogueTrie, beam_search
+from dig.generation.backbone import Backbone
+
+__all__ = ["PolicyModule"]
+
+
+class PolicyModule(lightning.LightningModule):
+    """A generative recommender that is trained.
+
+    Args:
+        backbone: model and tokenizer.
+        item_tokens: (items, levels) vocabulary ids of each item's Semantic ID, -1 for a missing suffix.
+        config: learning rate, weight decay and warm-up.
+        evaluation: cut-offs and beams of the validation.
+    """
+
+    def __init__(
+        self, backbone: Backbone, item_tokens: Tensor, config: SFTConfig | GRPOConfig, evaluation: EvaluationConfig
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.model = backbone.model
+        self.trie = CatalogueTrie(item_tokens)
+        self.optimisation = config
+        self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
+        self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
+
+    def validation_step(self, batch: HeldOutBatch) -> None:
+        """Ranks the catalogue after each history and counts hits."""
+        found = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
+        self.valid_metrics.update(found.items, batch.targets)
+        self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets), prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW without decay on vectors (norms, biases), warm-up, then a cosine down to 0."""
+        config = self.optimisation
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        total = self.scheduled_steps()
+        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_fraction * total), total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def scheduled_steps(self) -> int:
+        """Steps of the learning-rate schedule."""
+        return int(self.trainer.estimated_stepping_batches)

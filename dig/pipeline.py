@@ -1,0 +1,160 @@
+"""Runs the stages in order: what is cached is skipped, what was interrupted goes on, what is missing is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from dig.artifacts import Artifact, ArtifactStore, fingerprint
+from dig.config import STAGES, Config, config_to_dict
+from dig.console import console, enable_progress, say
+from dig.report.table import metrics_table
+from dig.stages import BUILT, Stage, StageContext, global_rank
+from dig.stages.report import build_report
+
+__all__ = ["Run", "describe", "run_experiment"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: its folder.
+        metrics: what ``metrics.json`` holds; empty if ``report`` was not asked for.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A stage with the fingerprint that its configuration and its inputs give it."""
+
+    stage: Stage
+    key: str
+    origin: dict[str, Any]
+
+
+def run_experiment(config: Config) -> Run:
+    """Runs the stages that ``config.stages`` asks for, and what they need.
+
+    Raises:
+        UserError: for whatever the user can mend.
+    """
+    _prepare_process(config)
+    store, run = ArtifactStore(), _run_folder(config)
+    rank = global_rank()
+    if rank == 0:
+        run.mkdir(parents=True, exist_ok=True)
+    finished: dict[str, Artifact] = {}
+    states: list[dict[str, Any]] = []
+    for step in _plan(config):
+        context = StageContext(config, {name: finished[name] for name in step.stage.needs}, store, run)
+        artifact = _finish(step, context, rank)
+        finished[step.stage.name] = artifact
+        states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
+        if rank == 0:
+            how = "cached" if artifact.cached else f"{artifact.seconds:.1f} s"
+            say(f"{step.stage.name:9} {how:>9}  {step.stage.says(artifact.path)}")
+    metrics: dict[str, Any] = {}
+    if "report" in config.stages and rank == 0:
+        metrics = build_report(StageContext(config, finished, store, run), states)
+        for split in ("valid", "test"):
+            console.print(metrics_table(metrics, split))
+    if rank == 0:
+        _point_latest(run)
+        say(f"run: {_shown(run)}")
+    return Run(run, metrics)
+
+
+def describe(config: Config) -> Table:
+    """The stages, whether each is cached, and what each would read; nothing is built."""
+    store = ArtifactStore()
+    table = Table(title=f"{config.experiment}: dry run", title_justify="left")
+    for heading in ("stage", "state", "needs", "fingerprint", "reads"):
+        table.add_column(heading, overflow="fold")
+    for step in _plan(config):
+        kind, key = step.stage.name, step.key
+        state = "cached" if store.exists(kind, key) else "to do"
+        if state == "to do" and store.work_folder(kind, key).is_dir():
+            state = "interrupted, goes on"
+        reads = ", ".join(step.origin["reads"])
+        table.add_row(kind, state, ", ".join(step.stage.needs) or "the source", key, reads)
+    if "report" in config.stages:
+        table.add_row("report", "always", "what is above", "", "evaluation")
+    table.caption = f"run folder: {_shown(_run_folder(config))}"
+    return table
+
+
+def _plan(config: Config) -> list[_Step]:
+    """The wanted stages and what they need, in order, with their fingerprints."""
+    wanted = {name for name in config.stages if name in BUILT}
+    if "report" in config.stages:
+        wanted |= {"prepare", "label"}
+    for name in reversed(BUILT):
+        if name in wanted:
+            wanted |= set(BUILT[name].needs)
+    keys: dict[str, str] = {}
+    steps = []
+    for name in STAGES:
+        if name in wanted:
+            stage = BUILT[name]
+            origin = {
+                "stage": name,
+                "version": stage.version,
+                "reads": stage.reads(config),
+                "inputs": {need: keys[need] for need in stage.needs},
+            }
+            keys[name] = fingerprint(origin)
+            steps.append(_Step(stage, keys[name], origin))
+    return steps
+
+
+def _finish(step: _Step, context: StageContext, rank: int) -> Artifact:
+    """Finds or builds a stage's artifact; rank 0 alone writes, others train along or wait."""
+    stage, store = step.stage, context.store
+    build: Callable[[Path], None] = lambda folder: stage.build(context, folder)  # noqa: E731 - it is passed on
+    if rank == 0:
+        return store.get(stage.name, step.key, build, step.origin)
+    if stage.every_rank and not store.exists(stage.name, step.key):
+        work = store.work_folder(stage.name, step.key)
+        work.mkdir(parents=True, exist_ok=True)
+        build(work)
+    return store.wait(stage.name, step.key)
+
+
+def _prepare_process(config: Config) -> None:
+    enable_progress(config.logging.progress and global_rank() == 0)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a tokenizer's threads and worker processes do not mix
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _run_folder(config: Config) -> Path:
+    """``runs/<experiment>/<run-id>``; the same configuration finds the same folder again."""
+    content = config_to_dict(config)
+    for key in ("run_id", "runs_dir", "logging", "stages"):
+        content.pop(key)
+    run_id = config.run_id or fingerprint(content)[:12]
+    return Path(config.runs_dir).absolute() / config.experiment / run_id
+
+
+def _point_latest(run: Path) -> None:
+    latest = run.parent / "latest"
+    temporary = run.parent / f".latest.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(run.name)
+    temporary.replace(latest)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

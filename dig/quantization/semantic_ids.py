@@ -1,0 +1,212 @@
+"""The Semantic ID table: which codes stand for which item, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from dig.config.errors import UserError
+
+__all__ = ["SemanticIds", "group_rows"]
+
+
+class SemanticIds:
+    """Semantic IDs of a catalogue: one code a level, and a suffix code where items would share all of them.
+
+    The table is prefix-free: no item's codes are the beginning of another's, so a code sequence names one item at most.
+
+    Args:
+        item_ids: the catalogue's item ids, without repeats.
+        codes: ``(items, levels)`` or ``(items, levels + 1)`` int64, the last column the suffix; -1 is "no suffix".
+        sizes: number of codes of each column of `codes`.
+        levels: number of content levels L, the suffix left out.
+
+    Raises:
+        ValueError: ids or codes repeat, a code lies outside its size, or one item's codes begin another's.
+    """
+
+    def __init__(self, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], levels: int) -> None:
+        self.item_ids = list(item_ids)
+        self.codes = codes.detach().to("cpu", torch.int64).contiguous()
+        self.sizes = [int(size) for size in sizes]
+        self.levels = int(levels)
+        problem = _problem(self.item_ids, self.codes, self.sizes, self.levels)
+        if problem:
+            raise ValueError(problem)
+        self._keys, self._rows = _index(self.codes, self.sizes)
+
+    @classmethod
+    def from_codes(cls, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int]) -> SemanticIds:
+        """Gives a suffix 0, 1, … in catalogue order to every item that shares its codes, and to no other.
+
+        Where no two items share their codes there is no suffix column.
+
+        Args:
+            item_ids: the catalogue's item ids.
+            codes: ``(items, levels)`` as the quantizer assigns them, repeats allowed.
+            sizes: codes a level.
+        """
+        codes = codes.detach().to("cpu", torch.int64)
+        groups = group_rows(codes)
+        sizes_of_groups = torch.bincount(groups)
+        largest = int(sizes_of_groups.max()) if len(groups) else 0
+        if largest <= 1:
+            return cls(item_ids, codes, sizes, len(sizes))
+        order = groups.argsort(stable=True)
+        starts = sizes_of_groups.cumsum(dim=0) - sizes_of_groups
+        suffix = torch.empty_like(groups)
+        suffix[order] = torch.arange(len(groups)) - starts[groups[order]]
+        suffix[sizes_of_groups[groups] == 1] = -1
+        return cls(item_ids, torch.cat([codes, suffix[:, None]], dim=1), [*sizes, largest], len(sizes))
+
+    def find(self, codes: Tensor) -> Tensor:
+        """The items that code sequences name.
+
+        Args:
+            codes: ``(n, levels)``, or ``(n, levels + 1)`` with the suffix or -1 in the last column.
+
+        Returns:
+            ``(n,)`` int64 rows of the table, -1 where no item has these codes; on the device of `codes`.
+
+        Raises:
+            ValueError: there are fewer columns than levels, or more than the suffix adds.
+        """
+        if codes.ndim != 2 or not self.levels <= codes.shape[1] <= self.levels + 1:
+            raise ValueError(
+                f"codes must be (n, {self.levels}) or (n, {self.levels + 1}), they are {tuple(codes.shape)}"
+            )
+        device, codes = codes.device, codes.to("cpu", torch.int64)
+        nodes = torch.zeros(len(codes), dtype=torch.int64)
+        for level, (size, keys) in enumerate(zip(self.sizes, self._keys, strict=True)):
+            column = codes[:, level] if level < codes.shape[1] else torch.full_like(nodes, -1)
+            wanted = nodes * (size + 1) + column + 1
+            found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
+            known = (nodes >= 0) & (column >= -1) & (column < size) & (keys[found] == wanted)
+            nodes = torch.where(known, found, -1)
+        if codes.shape[1] > len(self.sizes):  # a suffix column that this table has no use for
+            nodes = torch.where(codes[:, -1] == -1, nodes, -1)
+        return torch.where(nodes >= 0, self._rows[nodes], -1).to(device)
+
+    @property
+    def collision_rate(self) -> float:
+        """Share of items that share their L content codes with another item."""
+        groups = group_rows(self.codes[:, : self.levels])
+        return float((torch.bincount(groups)[groups] > 1).double().mean())
+
+    def save(self, path: str | Path) -> None:
+        """Writes Parquet: `item_id`, `codes` (a list, without the -1 of a missing suffix), `sizes`, `levels`."""
+        frame = pl.DataFrame(
+            {
+                "item_id": pl.Series(self.item_ids, dtype=pl.String),
+                "codes": pl.Series(self.codes.numpy(), dtype=pl.Array(pl.Int64, self.codes.shape[1])),
+            }
+        )
+        frame.with_columns(
+            pl.col("codes").arr.to_list().list.filter(pl.element() >= 0),
+            pl.lit(pl.Series([self.sizes], dtype=pl.List(pl.Int64))).first().alias("sizes"),
+            pl.lit(self.levels, dtype=pl.Int64).alias("levels"),
+        ).write_parquet(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> SemanticIds:
+        """Reads what `save` wrote and verifies it.
+
+        Raises:
+            UserError: the file is missing or damaged, lacks a column, or holds IDs that are no valid table; one line
+                that names the file.
+        """
+        try:
+            frame = pl.read_parquet(path, columns=["item_id", "codes", "sizes", "levels"], glob=False).cast(_SCHEMA)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(f"{path}: no readable table of Semantic IDs ({reason})") from error
+        try:
+            return cls._from_frame(frame)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
+
+    @classmethod
+    def _from_frame(cls, frame: pl.DataFrame) -> SemanticIds:
+        if frame.is_empty():
+            raise ValueError("there is no item")
+        if frame.null_count().sum_horizontal().item() or frame["codes"].explode().null_count():
+            raise ValueError("a value is missing")
+        if frame.select(pl.struct("sizes", "levels").n_unique()).item() != 1:
+            raise ValueError("`sizes` and `levels` must be the same in every row")
+        sizes, levels = frame["sizes"][0].to_list(), frame["levels"][0]
+        lengths = frame["codes"].list.len()
+        if lengths.min() < levels or lengths.max() > len(sizes):
+            found = f"{lengths.min()} to {lengths.max()}"
+            raise ValueError(f"items must have {levels} to {len(sizes)} codes each, they have {found}")
+        columns = [frame["codes"].list.get(i, null_on_oob=True).fill_null(-1).to_torch() for i in range(len(sizes))]
+        return cls(frame["item_id"].to_list(), torch.stack(columns, dim=1), sizes, levels)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SemanticIds):
+            return NotImplemented
+        same = (self.item_ids, self.sizes, self.levels) == (other.item_ids, other.sizes, other.levels)
+        return same and torch.equal(self.codes, other.codes)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"SemanticIds({len(self)} items, sizes={self.sizes}, levels={self.levels})"
+
+
+_SCHEMA = {"item_id": pl.String, "codes": pl.List(pl.Int64), "sizes": pl.List(pl.Int64), "levels": pl.Int64}
+
+
+def group_rows(codes: Tensor) -> Tensor:
+    """Group numbers ``(items,)`` from 0; rows of ``codes (items, levels)`` have the same where all codes are equal."""
+    groups = torch.zeros(len(codes), dtype=torch.int64, device=codes.device)
+    for column in codes.unbind(dim=1) if len(codes) else ():
+        shifted = column - column.min()
+        groups = torch.unique(groups * (shifted.max() + 1) + shifted, return_inverse=True)[1]
+    return groups
+
+
+def _index(codes: Tensor, sizes: list[int]) -> tuple[list[Tensor], Tensor]:
+    """The code tree as sorted arrays: at each depth the key ``parent · (size + 1) + code + 1`` of every node; and the
+    row of each leaf. Numbers stay below items · size, whatever the number of levels."""
+    keys = []
+    nodes = torch.zeros(len(codes), dtype=torch.int64)
+    for column, size in zip(codes.unbind(dim=1), sizes, strict=True):
+        level, nodes = torch.unique(nodes * (size + 1) + column + 1, return_inverse=True)
+        keys.append(level)
+    rows = torch.empty(len(codes), dtype=torch.int64)
+    rows[nodes] = torch.arange(len(codes))
+    return keys, rows
+
+
+def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int) -> str | None:
+    """What is wrong with a table, in a sentence; None where nothing is."""
+    if not item_ids:
+        return "there is no item"
+    if levels < 1 or len(sizes) not in (levels, levels + 1):
+        return f"{len(sizes)} sizes do not fit {levels} levels and a suffix"
+    if codes.shape != (len(item_ids), len(sizes)):
+        return f"codes of shape {tuple(codes.shape)} do not fit {len(item_ids)} items with {len(sizes)} sizes"
+    if len(set(item_ids)) < len(item_ids):
+        return "an item id repeats"
+    content = codes[:, :levels]
+    outside = (codes >= torch.tensor(sizes)) | (codes < -1)
+    outside[:, :levels] |= content < 0
+    if outside.any():
+        row = int(outside.any(dim=1).nonzero()[0])
+        return f"item {item_ids[row]!r} has codes {codes[row].tolist()} outside the sizes {sizes}"
+    groups = group_rows(codes)
+    if int(groups.max()) + 1 < len(item_ids):
+        return "two items have the same codes"
+    if len(sizes) > levels:
+        twins = group_rows(content)
+        ends_early = (torch.bincount(twins)[twins] > 1) & (codes[:, -1] == -1)
+        if ends_early.any():
+            return f"the codes of item {item_ids[int(ends_early.nonzero()[0])]!r} are the beginning of another item's"
+    return None

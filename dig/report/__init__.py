@@ -1,0 +1,8 @@
+"""What a run shows of itself: the table on the screen and the self-contained ``report.html``."""
+
+from __future__ import annotations
+
+from dig.report.html import ReportData, ReportExample, render_report
+from dig.report.table import metrics_markdown, metrics_table
+
+__all__ = ["ReportData", "ReportExample", "metrics_markdown", "metrics_table", "render_report"]

@@ -1,0 +1,79 @@
+"""What a stage is: what it reads, what it needs, how it is built. The pipeline knows no more of it than this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dig.artifacts import Artifact, ArtifactStore
+from dig.config import Config, config_to_dict
+
+__all__ = ["Stage", "StageContext", "global_rank", "select"]
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage is given.
+
+    Attributes:
+        config: the whole configuration; a stage uses the part that its ``reads`` names.
+        inputs: finished artifacts by the name of their stage.
+        store: for artifacts of a stage's own making.
+        run: the run's folder, for logs.
+    """
+
+    config: Config
+    inputs: Mapping[str, Artifact]
+    store: ArtifactStore
+    run: Path
+
+    def file(self, stage: str, name: str) -> Path:
+        """A file in an input artifact."""
+        return self.inputs[stage].path / name
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the pipeline.
+
+    Attributes:
+        name: its name in ``stages=[…]``.
+        needs: stages whose artifacts it reads.
+        reads: the part of the configuration (and of the outside world, as hashes) that decides its result.
+        build: fills the artifact's folder; what it finds there was left by an interrupted build.
+        says: one line about a finished artifact.
+        version: bumped when the code's behaviour changes.
+        every_rank: whether all ranks build together (training) or rank 0 alone.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    reads: Callable[[Config], dict[str, Any]]
+    build: Callable[[StageContext, Path], None]
+    says: Callable[[Path], str] = field(default=lambda path: "")
+    version: int = 1
+    every_rank: bool = False
+
+
+def select(config: Any, *keys: str) -> dict[str, Any]:
+    """Values of dotted keys, for a stage's ``reads``."""
+    content = config_to_dict(config)
+    selected = {}
+    for key in keys:
+        value: Any = content
+        for part in key.split("."):
+            value = value[part]
+        selected[key] = value
+    return selected
+
+
+def global_rank() -> int:
+    """This process's rank, read from the launcher's environment before any process group exists."""
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"])
+    if "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return int(os.environ["SLURM_PROCID"])
+    return int(os.environ.get("LOCAL_RANK", "0"))

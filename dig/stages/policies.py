@@ -1,0 +1,54 @@
+"""What the stages around a policy share: its tokens, its prompts, and where its weights lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datamodules.prompts import PromptBuilder
+from dig.artifacts import read_json
+from dig.config import Config
+from dig.generation.backbone import Backbone, save_backbone
+from dig.modules.policy import PolicyModule
+from dig.quantization import SemanticIds
+
+__all__ = ["content_codes", "item_tokens", "max_tokens", "prompt_builder", "save_policy", "says_policy"]
+
+_INSTRUCTION_TOKENS = 64  # room for the words of a text prompt
+
+
+def item_tokens(backbone: Backbone, ids: SemanticIds) -> Tensor:
+    """(items, levels) vocabulary ids of each item's Semantic ID."""
+    return backbone.vocabulary.encode(ids.codes)
+
+
+def content_codes(ids: SemanticIds) -> Tensor:
+    """(items, levels) codes without the collision suffix."""
+    return ids.codes[:, : ids.levels]
+
+
+def max_tokens(config: Config, ids: SemanticIds) -> int:
+    """Positions that a backbone from scratch needs."""
+    return (config.prompt.max_history + 1) * ids.codes.shape[1] + _INSTRUCTION_TOKENS
+
+
+def prompt_builder(config: Config, backbone: Backbone, ids: SemanticIds) -> PromptBuilder:
+    """The prompt builder of an experiment."""
+    return PromptBuilder(item_tokens(backbone, ids), backbone.tokenizer, config.prompt, backbone.from_scratch)
+
+
+def save_policy(module: PolicyModule, folder: Path) -> None:
+    """Writes the chosen weights as a plain transformers folder."""
+    module.to("cpu", torch.float32)
+    save_backbone(module.backbone, folder / "model")
+
+
+def says_policy(path: Path) -> str:
+    """One line about a trained policy."""
+    found = read_json(path / "training.json")
+    name, value = next((key, value) for key, value in found.items() if key.startswith("valid/"))
+    rate = found["samples_per_second"]
+    speed = f", {rate:,.0f} samples/s" if rate else ""
+    return f"{found['steps']:,} steps{speed}; validation {name.removeprefix('valid/')} {value:.4f} ({found['chosen']})"

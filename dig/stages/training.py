@@ -1,0 +1,259 @@
+"""How the training stages train: a Trainer with loggers, exact resume and the choice of the best checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed, configuration_in, differing_key
+from callbacks.throughput import Throughput
+from dig.artifacts import SCRATCH, write_json
+from dig.config import Config, UserError, config_to_dict
+from dig.console import progress_enabled, say, warn
+from dig.rollouts.loop import install_group_rollouts
+from dig.stages.base import StageContext, select
+
+__all__ = ["Plan", "TRAINER_KEYS", "fit"]
+
+# What of the Trainer decides a result; the rest (how often to log or save, worker processes) does not.
+TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
+_MONITOR = "valid/ndcg@{k}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a stage trains and how its checkpoint is chosen.
+
+    Attributes:
+        stage: its name.
+        reads: the configuration that decides its result, stored in checkpoints.
+        epochs: passes over the data.
+        max_steps: optimiser steps, None for no limit.
+        clip_norm: gradient clipping, None for none.
+        ranked: validate by ranking and keep the best weights; else keep the last.
+        validate_every: batches between validations, None for the end of each epoch.
+        patience: validations without improvement before stopping, None never stops.
+        keep_start: the weights before training compete, too.
+        group_rollouts: train through the group rollout loop.
+        resume_from: a checkpoint to go on from instead of the stage's own.
+        callbacks: the stage's own.
+    """
+
+    stage: str
+    reads: dict[str, Any]
+    epochs: int
+    max_steps: int | None = None
+    clip_norm: float | None = None
+    ranked: bool = False
+    validate_every: int | None = None
+    patience: int | None = None
+    keep_start: bool = False
+    group_rollouts: bool = False
+    resume_from: str | None = None
+    callbacks: tuple[Callback, ...] = ()
+
+
+def fit(
+    plan: Plan,
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    context: StageContext,
+    folder: Path,
+) -> None:
+    """Trains, goes on where an interrupted build stopped, and leaves the chosen weights in ``module``.
+
+    Logs lie in ``folder/logs``; ``folder/training.json`` tells what was chosen.
+    """
+    config = context.config
+    checkpoints = folder / SCRATCH
+    resume = _resume_path(plan, checkpoints / "resume.ckpt")
+    best = ModelCheckpoint(
+        checkpoints,
+        "best",
+        monitor=_monitor(config),
+        mode="max",
+        save_weights_only=True,
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )
+    throughput = Throughput()
+    with _quiet():
+        trainer = _trainer(plan, context, folder, [best] if plan.ranked else [], throughput)
+        if plan.group_rollouts:
+            install_group_rollouts(trainer)
+        try:
+            start = _validate(trainer, module, data)[_monitor(config)] if plan.keep_start else None
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+            chosen = _choose(plan, trainer, module, data, best, start) if plan.ranked else {}
+        finally:
+            _close(trainer)
+    if trainer.is_global_zero:
+        rate = throughput.samples_per_second
+        write_json(folder / "training.json", {"steps": trainer.global_step, "samples_per_second": rate, **chosen})
+
+
+def _trainer(
+    plan: Plan, context: StageContext, folder: Path, best: list[Callback], throughput: Throughput
+) -> lightning.Trainer:
+    config = context.config.trainer
+    resume = ResumeCheckpoint(folder / SCRATCH / "resume.ckpt", config.checkpoint_every, plan.reads)
+    callbacks: list[Callback] = [StepSeed(context.config.seed), throughput, LearningRateMonitor("step"), *plan.callbacks]
+    if progress_enabled():
+        callbacks.append(RichProgressBar(leave=False))
+    if plan.patience is not None:
+        callbacks.append(EarlyStopping(_monitor(context.config), patience=plan.patience, mode="max",
+                                       check_on_train_epoch_end=False))  # fmt: skip
+    return lightning.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=config.strategy,
+        precision=config.precision,  # type: ignore[arg-type]
+        accumulate_grad_batches=config.accumulate,
+        max_epochs=plan.epochs,
+        max_steps=plan.max_steps if plan.max_steps is not None else -1,
+        gradient_clip_val=plan.clip_norm,
+        val_check_interval=plan.validate_every,
+        check_val_every_n_epoch=None if plan.validate_every else 1,
+        limit_val_batches=1.0 if plan.ranked else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=config.log_every,
+        logger=_loggers(plan.stage, context, folder),
+        callbacks=[*callbacks, *best, resume],
+        plugins=[AtomicCheckpointIO()],
+        use_distributed_sampler=False,  # our samplers deal every sample to one rank
+        enable_progress_bar=progress_enabled(),
+        enable_model_summary=False,
+        enable_checkpointing=plan.ranked,
+        default_root_dir=folder,
+    )
+
+
+def _loggers(stage: str, context: StageContext, folder: Path) -> list[Logger]:
+    attempt = sum(1 for _ in (folder / "logs").glob("*")) if (folder / "logs").is_dir() else 0
+    loggers: list[Logger] = [CSVLogger(folder, name="logs", version=f"{attempt:03d}")]
+    wandb = context.config.logging.wandb
+    if wandb.mode != "disabled":
+        loggers.append(
+            WandbLogger(
+                name=f"{context.config.experiment}-{stage}",
+                save_dir=context.run,
+                project=wandb.project,
+                entity=wandb.entity,
+                group=wandb.group or f"{context.config.experiment}-{context.run.name}",
+                job_type=stage,
+                offline=wandb.mode == "offline",
+                config=config_to_dict(context.config),
+            )
+        )
+    return loggers
+
+
+def _resume_path(plan: Plan, own: Path) -> Path | None:
+    """The checkpoint to go on from, after a look at whose it is."""
+    path = Path(plan.resume_from).expanduser() if plan.resume_from else own
+    if not path.is_file():
+        if plan.resume_from:
+            raise UserError(f"{plan.stage}.resume_from={path}: there is no such file")
+        return None
+    try:
+        theirs = configuration_in(path)
+    except Exception as error:
+        # torch.load fails in many ways on a damaged file
+        if plan.resume_from:
+            raise UserError(f"{plan.stage}.resume_from={path} is no readable checkpoint: {type(error).__name__}") from None
+        warn(f"{plan.stage}: the checkpoint {path.name} of the interrupted run is damaged; training starts anew")
+        path.unlink()
+        return None
+    difference = differing_key(plan.reads, theirs or {})
+    if difference:
+        raise UserError(f"{path} is a checkpoint of another configuration: {difference}")
+    say(f"{plan.stage}: goes on from the checkpoint {path.name}")
+    return path
+
+
+def _choose(
+    plan: Plan,
+    trainer: lightning.Trainer,
+    module: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    best: ModelCheckpoint,
+    start: float | None,
+) -> dict[str, Any]:
+    """Leaves the weights with the best validation in the module."""
+    monitor = str(best.monitor)
+    last_validated = trainer.callback_metrics.get(monitor) is not None and _validated_last(trainer)
+    final = None if last_validated else _validate(trainer, module, data)[monitor]
+    scores = {"best": float(best.best_model_score) if best.best_model_score is not None else float("-inf"),
+              "final": final if final is not None else float("-inf"),
+              "start": start if start is not None else float("-inf")}  # fmt: skip
+    winner = max(scores, key=lambda name: scores[name])
+    if winner == "start":
+        warn(f"{plan.stage}: no checkpoint beat the start on validation ({monitor} {scores['start']:.4f}, best "
+             f"{max(scores['best'], scores['final']):.4f}); the starting weights are kept")  # fmt: skip
+    elif winner == "best":
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+    return {"chosen": winner, monitor: scores[winner], "start": start}
+
+
+def _validated_last(trainer: lightning.Trainer) -> bool:
+    """Whether the last validation saw the final weights."""
+    saved = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    return any(callback._last_global_step_saved == trainer.global_step for callback in saved)
+
+
+def _validate(
+    trainer: lightning.Trainer, module: lightning.LightningModule, data: lightning.LightningDataModule
+) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.validate(module, datamodule=data, verbose=False)[0].items()}
+
+
+def _monitor(config: Config) -> str:
+    return _MONITOR.format(k=max(config.evaluation.ks))
+
+
+def _close(trainer: lightning.Trainer) -> None:
+    for logger in trainer.loggers:
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Lightning's hints about what dig decides itself off the screen; errors and warnings of others stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for text in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*exists and is not empty.*",
+                     ".*LeafSpec.*", ".*does not have a `validation_step`.*", ".*in eval mode.*", ".*Found .* module.*eval mode.*"):  # fmt: skip
+            warnings.filterwarnings("ignore", text)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def reads_training(config: Config, *keys: str) -> dict[str, Any]:
+    """A training stage's part of the configuration, without ``resume_from``, which changes no result."""
+    found = select(config, *keys, *TRAINER_KEYS)
+    for section in found.values():
+        if isinstance(section, dict):
+            section.pop("resume_from", None)
+    return found
