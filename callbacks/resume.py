@@ -17,7 +17,7 @@ _CONFIGURATION = "dig_configuration"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its final name, flushes it and renames it: a kill leaves the old one or the new one."""
+    """Writes a checkpoint beside its final name, flushes and renames it: a kill leaves the old one or the new one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Saves atomically."""

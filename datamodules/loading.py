@@ -82,10 +82,11 @@ class ResumableLoader(DataLoader):
         # The loader's own generator: torch would otherwise draw a base seed from the global one, and a resumed run
         # would differ from an undisturbed one.
         generator = torch.Generator().manual_seed(sampler.seed)
+        self._batches = _SkippingSampler(sampler)
         super().__init__(
             dataset,
             batch_size=None,
-            sampler=_SkippingSampler(sampler),
+            sampler=self._batches,
             num_workers=workers,
             generator=generator,
             persistent_workers=workers > 0,
@@ -94,12 +95,11 @@ class ResumableLoader(DataLoader):
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch whose order comes next."""
-        self.sampler.set_epoch(epoch)
+        self._batches.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        start, self._position = self._position % max(len(self), 1), 0
         self._position %= max(len(self), 1)  # a checkpoint at the end of an epoch goes on with a whole one
-        self.sampler.start = self._position
+        self._batches.start = self._position
         for batch in super().__iter__():
             self._position += 1
             yield batch

@@ -53,7 +53,9 @@ class Recommender:
         self._rows = {item_id: row for row, item_id in enumerate(ids.item_ids)}
 
     @classmethod
-    def from_run(cls, path: str | Path, stage: str | None = None, device: torch.device | str | None = None) -> Recommender:
+    def from_run(
+        cls, path: str | Path, stage: str | None = None, device: torch.device | str | None = None
+    ) -> Recommender:
         """Loads the last trained stage of a run, or a named one.
 
         Raises:

@@ -85,7 +85,7 @@ def input_files(config: DataConfig) -> dict[str, Path]:
     """
     folder = Path(config.path or "").expanduser()
     if not folder.is_dir():
-        raise UserError(f"data.path={folder}: no such folder; set data.path, or DIG_DATA_ROOT to the folder above it")
+        raise UserError(f"data.path={folder}: no such folder; set it, or DIG_DATA_ROOT to the folder above it")
     files = {}
     for table, suffixes in _SUFFIXES.items():
         found = [folder / f"{table}{suffix}" for suffix in suffixes if (folder / f"{table}{suffix}").is_file()]
@@ -207,7 +207,8 @@ def _read_items(path: Path, max_bad: float) -> tuple[pl.DataFrame, int]:
     else:
         problems = _Problems(path)
         records = _json_lines(path, problems)
-    rows, seen = [], {}
+    rows: list[tuple[Any, ...]] = []
+    seen: dict[str, int] = {}
     for line, record in records:
         try:
             row = _item_row(record)
@@ -282,7 +283,7 @@ def _check_columns(path: Path, table: str, columns: list[str]) -> None:
 
 def _open_text(path: Path) -> TextIO:
     stream = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - the caller closes it
-    return TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")  # type: ignore[arg-type]
+    return TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
 
 
 def _intact_lines(path: Path, stream: TextIO) -> Iterator[str]:

@@ -51,7 +51,7 @@ def _section_lines(section: type, prefix: str) -> list[str]:
     lines = []
     for entry in fields(section):
         kind = hints[entry.name]
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             title = inspect.getdoc(kind) or ""
             lines += ["", f"{prefix}{entry.name}: {title.splitlines()[0]}"]
             lines += _section_lines(kind, f"{prefix}{entry.name}.")

@@ -76,7 +76,7 @@ class DataConfig:
     """Where interactions and items come from and how strict reading is."""
 
     source: str = "tables"
-    """`tables` (interactions and items in the interchange format under `data.path`) or `quickstart` (the generated shop)."""
+    """`tables` (the interchange format under `data.path`) or `quickstart` (the generated shop)."""
     path: str | None = None
     """Folder that holds `interactions.{csv,csv.gz,parquet}` and `items.{jsonl,jsonl.gz,parquet}`."""
     min_interactions: int = 3
@@ -100,7 +100,7 @@ class MiningConfig:
     """MLIM: where the deep interests of an item come from."""
 
     miners: list[str] = field(default_factory=lambda: ["lexical"])
-    """Miners to run: `lexical` (offline key phrases) and `imported` (the files named in `mining.imports`); [] mines nothing."""
+    """Miners to run: `lexical` (offline key phrases), `imported` (the files in `mining.imports`); [] mines nothing."""
     imports: list[str] = field(default_factory=list)
     """Files in the `interests.jsonl.gz` format, read by the miner `imported`."""
     captions: str | None = None
@@ -179,7 +179,7 @@ class RQVAEConfig:
     hidden_dims: list[int] = field(default_factory=lambda: [256, 128])
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
     commitment_weight: float = 0.5
-    """Weight β of the commitment loss; MiniOneRec has 0.25; on Beauty 0.5 left fewer collisions (2.2 % against 2.8 %)."""
+    """Weight β of the commitment loss (0.25 in MiniOneRec; 0.5 left fewer collisions on Beauty)."""
     learning_rate: float = 1e-3
     """AdamW's learning rate."""
     weight_decay: float = 1e-4
@@ -252,7 +252,7 @@ class PromptConfig:
     """How a history becomes a prompt; one builder serves training, rollouts, evaluation and serving."""
 
     style: str = "auto"
-    """`compact` (the history's SID tokens alone), `text` (an instruction around them), `auto` (compact from scratch, else text)."""
+    """`compact` (the history's SID tokens alone), `text` (words around them), `auto` (compact from scratch, else text)."""
     max_history: int = 20
     """Items of a history that are kept, the latest."""
 
@@ -413,7 +413,7 @@ class EvaluationConfig:
         _check_positive("evaluation", self, "num_beams", "batch_size", "max_users", "valid_users", "valid_beams")
         _check(
             not self.ks or max(self.ks) <= self.num_beams,
-            f"evaluation.ks asks for {max(self.ks, default=0)} items but evaluation.num_beams={self.num_beams} ranks fewer",
+            f"evaluation.ks asks for {max(self.ks, default=0)} items, evaluation.num_beams={self.num_beams} ranks fewer",
         )
 
 
@@ -489,7 +489,7 @@ class Config:
     runs_dir: str = "runs"
     """Folder of the runs."""
     run_id: str | None = None
-    """Name of the run's folder; unset derives it from the configuration, so that the same command finds its run again."""
+    """Name of the run's folder; unset derives it from the configuration, so the same command finds its run again."""
     data: DataConfig = field(default_factory=DataConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
@@ -506,14 +506,14 @@ class Config:
     def __post_init__(self) -> None:
         for stage in self.stages:
             if stage not in STAGES:
-                raise UserError(
-                    f"stages names {stage!r}, which is no stage; did you mean {nearest(stage, STAGES) or STAGES[0]!r}? (stages: {', '.join(STAGES)})",
-                    exit_code=2,
-                )
+                hint = nearest(stage, STAGES) or STAGES[0]
+                known = ", ".join(STAGES)
+                message = f"stages names {stage!r}, which is no stage; did you mean {hint!r}? (stages: {known})"
+                raise UserError(message, exit_code=2)
         _check(bool(self.stages), f"stages=[] leaves nothing to do; stages: {', '.join(STAGES)}")
         _check(
             self.data.source != "tables" or bool(self.data.path),
-            "data.path is not set: name the folder that holds interactions.csv and items.jsonl, or use data.source=quickstart",
+            "data.path is not set: name the folder of interactions.csv and items.jsonl, or use data.source=quickstart",
         )
         steps = self.grpo.minibatches * self.grpo.updates_per_rollout
         _check(

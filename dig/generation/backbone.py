@@ -107,7 +107,7 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
         raise UserError(f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]}") from None
 
 
-def merge_lora(model: nn.Module) -> nn.Module:
+def merge_lora(model: nn.Module) -> Any:
     """The model with its adapters folded into the weights; a model without adapters as it is."""
     return model.merge_and_unload() if isinstance(model, PeftModel) else model
 
@@ -151,9 +151,8 @@ def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> 
     names = [*_SPECIALS, *SidVocabulary.tokens(sizes)]
     words = Tokenizer(WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))  # noqa: S106
     words.pre_tokenizer = WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", unk_token="<unk>"  # noqa: S106
-    )
+    special = {f"{name.strip('<>')}_token": name for name in _SPECIALS}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **special)
     keys = {**_SMALL, **config.config} if config.config.get("model_type", "qwen2") == "qwen2" else dict(config.config)
     keys = {"max_position_embeddings": max_tokens, **keys}
     keys |= {"vocab_size": len(names), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

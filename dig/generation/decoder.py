@@ -1,7 +1,7 @@
 """One view on any decoder-only transformers model: encode prompts once, then let many paths attend to them.
 
-Paths (beams, rollouts, items to score) are laid side by side in one row as a tree: a 4-D attention mask lets a token see
-its prompt and its own ancestors only. So prompts are neither copied nor encoded again for each path.
+Paths (beams, rollouts, items to score) are laid side by side in one row as a tree: a 4-D attention mask lets a token
+see its prompt and its own ancestors only. So prompts are neither copied nor encoded again for each path.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peft import PeftModel
 from torch import Tensor, nn
 
 __all__ = ["Decoder", "PromptState", "prompt_positions"]
@@ -51,7 +52,7 @@ class Decoder:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         self.config = causal.config
         self.body: nn.Module = causal.base_model
         self.head: nn.Module = causal.get_output_embeddings()

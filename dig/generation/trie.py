@@ -151,7 +151,8 @@ class CatalogueTrie(nn.Module):
 
 def _check(token_sequences: Tensor) -> None:
     if token_sequences.ndim != 2 or token_sequences.numel() == 0:
-        raise ValueError(f"token_sequences must be (items, levels) and not empty, it is {tuple(token_sequences.shape)}")
+        shape = tuple(token_sequences.shape)
+        raise ValueError(f"token_sequences must be (items, levels) and not empty, it is {shape}")
     present = token_sequences >= 0
     if not present[:, 0].all():
         raise ValueError(f"item row {int((~present[:, 0]).nonzero()[0])} has no tokens")
@@ -164,7 +165,9 @@ def _check_prefix_free(leaves: Tensor, num_children: Tensor, order: Tensor) -> N
     repeated = leaves[1:] == leaves[:-1]
     if repeated.any():
         at = int(repeated.nonzero()[0])
-        raise ValueError(f"item rows {int(order[at])} and {int(order[at + 1])} have the same tokens; give them a suffix")
+        raise ValueError(
+            f"item rows {int(order[at])} and {int(order[at + 1])} have the same tokens; give them a suffix"
+        )
     inner = num_children[leaves] > 0
     if inner.any():
         raise ValueError(f"the tokens of item row {int(order[inner.nonzero()[0]])} begin those of another item")

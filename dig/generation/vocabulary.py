@@ -46,7 +46,7 @@ class SidVocabulary:
         known = tokenizer.get_vocab()
         taken = [name for name in names if name in known]
         if taken:
-            raise UserError(f"the backbone's tokenizer has a token {taken[0]} already, which dig needs for Semantic IDs")
+            raise UserError(f"the backbone's tokenizer has a token {taken[0]} already; dig needs it for Semantic IDs")
         tokenizer.add_tokens(names)
         return cls.of(tokenizer, sizes)
 

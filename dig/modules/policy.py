@@ -46,7 +46,7 @@ class PolicyModule(lightning.LightningModule):
         self.valid_metrics.update(found.items, batch.targets)
         self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets), prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW without decay on vectors (norms, biases), warm-up, then a cosine down to 0."""
         config = self.optimisation
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

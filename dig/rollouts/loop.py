@@ -1,9 +1,9 @@
 """The group rollout loop: one batch of prompts becomes group rollouts, then ordinary optimiser steps of Lightning.
 
-Lightning keeps its loops half private. The smallest seam is the epoch loop's ``automatic_optimization``: its ``run`` gets
-a batch and takes one optimiser step. Ours gets a batch of prompts, asks the module for rollouts, and calls the parent's
-``run`` for every minibatch of them, so precision, clipping, accumulation, strategies and callbacks stay Lightning's.
-The minor version of Lightning is pinned, and a contract test guards the seam.
+Lightning keeps its loops half private. The smallest seam is the epoch loop's ``automatic_optimization``: its ``run``
+gets a batch and takes one optimiser step. Ours gets a batch of prompts, asks the module for rollouts, and calls the
+parent's ``run`` for every minibatch of them. So precision, clipping, accumulation, strategies and callbacks stay
+Lightning's. The minor version of Lightning is pinned, and a contract test guards the seam.
 """
 
 from __future__ import annotations

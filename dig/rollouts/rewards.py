@@ -43,7 +43,8 @@ def interest_aware_reward(
         ValueError: for a quality that is not finite (which item).
     """
     if not torch.isfinite(quality).all():
-        raise ValueError(f"the interest quality of item row {int((~torch.isfinite(quality)).nonzero()[0])} is not finite")
+        row = int((~torch.isfinite(quality)).nonzero()[0])
+        raise ValueError(f"the interest quality of item row {row} is not finite")
     wanted = targets.unsqueeze(1)
     valid = (items >= 0).float()
     hit = (items == wanted).float()

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dig.config import Config
-from dig.embeddings import compose_texts, count_empty, encoder_fingerprint, load_text_encoder
 from dig.console import warn
+from dig.embeddings import compose_texts, count_empty, encoder_fingerprint, load_text_encoder
 from dig.stages.base import Stage, StageContext, select
 from dig.stages.label import load_interests
 from dig.stages.mine import load_captions

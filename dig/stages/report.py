@@ -42,7 +42,8 @@ def build_report(context: StageContext, states: list[dict[str, Any]]) -> dict[st
     run = context.run
     run.mkdir(parents=True, exist_ok=True)
     _write_text(run / "config.yaml", config_yaml(context.config))
-    recommendations = pl.concat(pl.read_parquet(found.path / "recommendations.parquet") for found in evaluations.values())
+    tables = (pl.read_parquet(found.path / "recommendations.parquet") for found in evaluations.values())
+    recommendations = pl.concat(tables)
     with atomic_path(run / "recommendations.parquet") as temporary:
         recommendations.write_parquet(temporary)
     _share(context.file("label", "interests.parquet"), run / "interests.parquet")
@@ -165,7 +166,8 @@ def _examples(context: StageContext, recommendations: pl.DataFrame) -> Iterator[
     rows = recommendations.filter(pl.col("stage") == last).with_columns(
         hit=pl.col("items").list.head(k).list.contains(pl.col("target"))
     )
-    chosen = pl.concat([rows.filter(pl.col("hit")).head(_EXAMPLES // 2), rows.filter(~pl.col("hit")).head(_EXAMPLES // 2)])
+    hits, misses = rows.filter(pl.col("hit")), rows.filter(~pl.col("hit"))
+    chosen = pl.concat([hits.head(_EXAMPLES // 2), misses.head(_EXAMPLES // 2)])
     catalogue, sequences, ids = load_catalogue(context), load_sequences(context), load_semantic_ids(context)
     titles = dict(zip(catalogue["item_id"], catalogue["title"].fill_null("(no title)"), strict=True))
     names = catalogue["item_id"].to_list()

@@ -23,10 +23,18 @@ from dig.console import progress_enabled, say, warn
 from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
 
-__all__ = ["Plan", "TRAINER_KEYS", "fit"]
+__all__ = ["Plan", "fit", "reads_training"]
 
 # What of the Trainer decides a result; the rest (how often to log or save, worker processes) does not.
 TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
+_KNOWN_HINTS = (
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*exists and is not empty.*",
+    ".*LeafSpec.*",
+    ".*in eval mode.*",
+    ".*can_use_flash_attention.*",
+)
 _MONITOR = "valid/ndcg@{k}"
 
 
@@ -109,7 +117,8 @@ def _trainer(
 ) -> lightning.Trainer:
     config = context.config.trainer
     resume = ResumeCheckpoint(folder / SCRATCH / "resume.ckpt", config.checkpoint_every, plan.reads)
-    callbacks: list[Callback] = [StepSeed(context.config.seed), throughput, LearningRateMonitor("step"), *plan.callbacks]
+    seed = StepSeed(context.config.seed)
+    callbacks: list[Callback] = [seed, throughput, LearningRateMonitor("step"), *plan.callbacks]
     if progress_enabled():
         callbacks.append(RichProgressBar(leave=False))
     if plan.patience is not None:
@@ -173,7 +182,8 @@ def _resume_path(plan: Plan, own: Path) -> Path | None:
     except Exception as error:
         # torch.load fails in many ways on a damaged file
         if plan.resume_from:
-            raise UserError(f"{plan.stage}.resume_from={path} is no readable checkpoint: {type(error).__name__}") from None
+            reason = type(error).__name__
+            raise UserError(f"{plan.stage}.resume_from={path} is no readable checkpoint: {reason}") from None
         warn(f"{plan.stage}: the checkpoint {path.name} of the interrupted run is damaged; training starts anew")
         path.unlink()
         return None
@@ -240,8 +250,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        for text in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*exists and is not empty.*",
-                     ".*LeafSpec.*", ".*does not have a `validation_step`.*", ".*in eval mode.*", ".*Found .* module.*eval mode.*"):  # fmt: skip
+        for text in _KNOWN_HINTS:
             warnings.filterwarnings("ignore", text)
         try:
             yield
