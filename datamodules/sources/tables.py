@@ -85,7 +85,7 @@ def input_files(config: DataConfig) -> dict[str, Path]:
     """
     folder = Path(config.path or "").expanduser()
     if not folder.is_dir():
-        raise UserError(f"data.path={folder}: no such folder; set it, or DIG_DATA_ROOT to the folder above it")
+        raise UserError(f"data.path={folder}: no such folder; set it, or DIG_DATA_ROOT above it")
     files = {}
     for table, suffixes in _SUFFIXES.items():
         found = [folder / f"{table}{suffix}" for suffix in suffixes if (folder / f"{table}{suffix}").is_file()]

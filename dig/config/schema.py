@@ -252,7 +252,7 @@ class PromptConfig:
     """How a history becomes a prompt; one builder serves training, rollouts, evaluation and serving."""
 
     style: str = "auto"
-    """`compact` (the history's SID tokens alone), `text` (words around them), `auto` (compact from scratch, else text)."""
+    """`compact` (the history's SID tokens alone), `text` (words around them) or `auto` (compact from scratch)."""
     max_history: int = 20
     """Items of a history that are kept, the latest."""
 
@@ -413,7 +413,7 @@ class EvaluationConfig:
         _check_positive("evaluation", self, "num_beams", "batch_size", "max_users", "valid_users", "valid_beams")
         _check(
             not self.ks or max(self.ks) <= self.num_beams,
-            f"evaluation.ks asks for {max(self.ks, default=0)} items, evaluation.num_beams={self.num_beams} ranks fewer",
+            f"evaluation.ks asks for {max(self.ks)} items, evaluation.num_beams={self.num_beams} ranks fewer",
         )
 
 

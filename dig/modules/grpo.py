@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from datamodules.sequences import HeldOutBatch
 from dig.config.schema import EvaluationConfig, GRPOConfig
 from dig.generation import sample_groups, score
 from dig.generation.backbone import Backbone
 from dig.modules.policy import PolicyModule
 from dig.rollouts import Reward, group_advantages, interest_aware_reward, policy_objective
 from dig.rollouts.loop import RolloutBatch
+
+if TYPE_CHECKING:
+    from datamodules.sequences import HeldOutBatch
 
 __all__ = ["GRPOModule"]
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
 from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
-from datamodules.sequences import HeldOutBatch
 from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone
+
+if TYPE_CHECKING:
+    from datamodules.sequences import HeldOutBatch
 
 __all__ = ["PolicyModule"]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.prompts import TrainingTokens
 from dig.config.schema import EvaluationConfig, SFTConfig
 from dig.generation.backbone import Backbone
 from dig.generation.decoder import Decoder
 from dig.modules.policy import PolicyModule
+
+if TYPE_CHECKING:
+    from datamodules.prompts import TrainingTokens
 
 __all__ = ["SFTModule", "next_token_loss"]
 

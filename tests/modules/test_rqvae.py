@@ -1,0 +1,158 @@
+"""RQVAEModule on a tiny catalogue: a real Lightning fit, its start, its health and its resume."""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from datamodules.items import ItemDataModule
+from dig.config.schema import RQVAEConfig
+from dig.evaluation.codebook import collision_rate, usage
+from dig.modules.rqvae import RQVAEModule
+
+DIM = 12
+
+
+def catalogue(items: int = 300) -> torch.Tensor:
+    """Clustered vectors with an offset and unequal scales, as text embeddings have; one dimension is constant."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(20, DIM, generator=generator)
+    vectors = centres[torch.arange(items) % 20] + 0.4 * torch.randn(items, DIM, generator=generator)
+    vectors[:, -1] = 0.0
+    return vectors * torch.linspace(0.1, 3.0, DIM) + 5.0
+
+
+def config(**change: object) -> RQVAEConfig:
+    values = {"codebook_size": 16, "levels": 2, "latent_dim": 8, "hidden_dims": [32], "batch_size": 64, "epochs": 12}
+    return RQVAEConfig(**(values | {"learning_rate": 3e-3, "restart_after": 10} | change))  # type: ignore[arg-type]
+
+
+def fit(
+    settings: RQVAEConfig, checkpoint: Path | None = None, callbacks: list[L.Callback] | None = None
+) -> tuple[RQVAEModule, L.Trainer]:
+    L.seed_everything(3, verbose=False)
+    module = RQVAEModule(DIM, settings)
+    trainer = L.Trainer(
+        max_epochs=settings.epochs, accelerator="cpu", logger=False, callbacks=callbacks or [],
+        enable_checkpointing=bool(callbacks), enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=ItemDataModule(catalogue(), settings.batch_size, seed=3), ckpt_path=checkpoint)
+    return module, trainer
+
+
+def reconstruction_error(module: RQVAEModule) -> float:
+    module.eval()
+    with torch.no_grad():
+        inputs, reconstruction, _ = module(catalogue())
+    return float((inputs - reconstruction).square().mean())
+
+
+def same_state(first: L.LightningModule, second: L.LightningModule) -> bool:
+    return all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_a_fit_uses_all_codes_and_improves_on_the_kmeans_start():
+    L.seed_everything(3, verbose=False)
+    start = RQVAEModule(DIM, config())
+    start.initialise(catalogue(), torch.Generator().manual_seed(3))
+    module, trainer = fit(config())
+    codes = module.assign_codes(catalogue())
+    assert codes.shape == (300, 2) and codes.dtype == torch.int64
+    assert usage(codes, [16, 16]).min() >= 0.9
+    assert reconstruction_error(module) < 0.6 * reconstruction_error(start)
+    logged = trainer.callback_metrics
+    assert float(logged["codebook/usage_2"]) == pytest.approx(float(usage(codes, [16, 16])[1]))
+    assert float(logged["codebook/collision_rate"]) == pytest.approx(collision_rate(codes))
+    assert {"train/loss", "train/reconstruction", "train/quantizer", "codebook/perplexity_1"} <= set(logged)
+    assert float(logged["train/loss"]) == pytest.approx(
+        float(logged["train/reconstruction"]) + float(logged["train/quantizer"]), rel=1e-4
+    )
+
+
+def test_the_catalogue_is_standardised():
+    module = RQVAEModule(DIM, config())
+    module.initialise(catalogue())
+    inputs, _, _ = module.eval()(catalogue())
+    torch.testing.assert_close(inputs.mean(dim=0), torch.zeros(DIM), rtol=0, atol=1e-5)
+    spread = inputs.std(dim=0, correction=0)
+    torch.testing.assert_close(spread[:-1], torch.ones(DIM - 1), rtol=1e-4, atol=0)
+    assert spread[-1] == 0, "a constant dimension carries nothing and must not blow up"
+
+
+def test_the_first_step_sees_initialised_codebooks():
+    seen: list[torch.Tensor] = []
+
+    class Look(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+            if trainer.global_step == 0:
+                seen.append(pl_module.assign_codes(catalogue()))  # type: ignore[operator]
+
+    fit(config(epochs=1), callbacks=[Look()])
+    assert usage(seen[0], [16, 16]).tolist() == [1.0, 1.0]
+
+
+def test_a_fit_is_deterministic():
+    assert same_state(fit(config(epochs=2))[0], fit(config(epochs=2))[0])
+
+
+@pytest.mark.parametrize("which", ["epoch", "middle"])
+def test_resume_equals_an_uninterrupted_fit(tmp_path: Path, which: str):
+    every = {"every_n_epochs": 1} if which == "epoch" else {"every_n_train_steps": 7}  # five steps an epoch
+    keep = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, save_on_train_epoch_end=which == "epoch", **every)
+    whole, _ = fit(config(epochs=4), callbacks=[keep])
+    middle = tmp_path / ("step=10.ckpt" if which == "epoch" else "step=7.ckpt")
+    resumed, trainer = fit(config(epochs=4), checkpoint=middle)
+    assert trainer.global_step == 20
+    assert same_state(whole, resumed)
+
+
+def test_moments_of_restarted_codes_are_forgotten():
+    class Kill(L.Callback):
+        forgotten = 0
+
+        def on_train_batch_start(self, trainer: L.Trainer, pl_module: RQVAEModule, *_: object) -> None:
+            if trainer.global_step == 5:
+                pl_module.quantizer.codebooks[0].data[3] = 1000.0
+
+        def on_before_optimizer_step(
+            self, trainer: L.Trainer, pl_module: RQVAEModule, optimizer: torch.optim.Optimizer
+        ) -> None:
+            codebook = pl_module.quantizer.codebooks[0]
+            moments = optimizer.state[codebook]["exp_avg"] if optimizer.state else torch.ones(16, 8)
+            if 5 < trainer.global_step and codebook[3, 0] < 900 and not self.forgotten:
+                assert moments[3].abs().max() == 0
+                assert moments.abs().max() > 0
+                self.forgotten = trainer.global_step
+
+    kill = Kill()
+    fit(config(epochs=4, restart_after=6), callbacks=[kill])
+    assert kill.forgotten >= 10
+
+
+def test_assigning_codes_neither_trains_nor_depends_on_chunks(monkeypatch: pytest.MonkeyPatch):
+    module, _ = fit(config(epochs=1))
+    module.train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    codes = module.assign_codes(catalogue())
+    monkeypatch.setattr("dig.modules.rqvae._CHUNK_ITEMS", 7)
+    assert torch.equal(module.assign_codes(catalogue()), codes)
+    assert module.training
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+def test_sizes_may_differ_between_levels():
+    module, _ = fit(config(codebook_size=[8, 6, 4], epochs=1))
+    assert module.assign_codes(catalogue()).max(dim=0).values.tolist() == [7, 5, 3]
+
+
+def test_fewer_items_than_codes_still_fits():
+    L.seed_everything(3, verbose=False)
+    module = RQVAEModule(DIM, config(codebook_size=64, epochs=2))
+    trainer = L.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=ItemDataModule(catalogue(30), 8, seed=3))
+    assert collision_rate(module.assign_codes(catalogue(30))) < 0.5
