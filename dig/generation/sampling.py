@@ -62,7 +62,8 @@ def sample_groups(
         cumulative = log_probs.exp().cumsum(dim=-1)
         # Inverse of the cumulative distribution; scaled by its end, which rounding leaves near but not at 1.
         choice = torch.searchsorted(cumulative, uniform * cumulative[..., -1:], right=True)
-        choice = choice.clamp(max=children.shape[-1] - 1)
+        last = trie.num_children[nodes].clamp(min=1).unsqueeze(-1) - 1  # padding is never chosen, however sums round
+        choice = choice.minimum(last)
         levels.append(log_probs.gather(-1, choice).squeeze(-1))
         nodes = children.gather(-1, choice).squeeze(-1)
         if depth < trie.levels - 1:

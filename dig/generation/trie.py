@@ -138,6 +138,8 @@ class CatalogueTrie(nn.Module):
         for level in range(token_sequences.shape[1]):
             token = token_sequences[:, level]
             step = token >= 0
+            if level:
+                alive &= ~step | (token_sequences[:, level - 1] >= 0)  # nothing follows a gap
             if level >= self.levels:
                 alive &= ~step
                 continue

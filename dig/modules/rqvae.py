@@ -101,9 +101,13 @@ class RQVAEModule(LightningModule):
             {"params": codebooks, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
-        steps = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        """Factor of the learning rate. Asks for the number of steps as late as it can: the Trainer would otherwise set
+        its loaders up before it restores their positions, and a resumed run would go on at a wrong batch."""
+        return max(0.0, 1 - step / self.trainer.estimated_stepping_batches) if step else 1.0
 
     def on_train_start(self) -> None:
         """Initialises a fresh module; a resumed one is initialised already."""

@@ -1,11 +1,14 @@
 """k-means against scikit-learn and against brute force."""
 
+import importlib
+
 import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from dig.quantization import kmeans as kmeans_module
 from dig.quantization.kmeans import assign, kmeans
+
+kmeans_module = importlib.import_module("dig.quantization.kmeans")  # the package's name `kmeans` is the function
 
 
 def generator(seed: int = 0) -> torch.Generator:

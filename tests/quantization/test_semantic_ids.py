@@ -159,10 +159,10 @@ def test_a_damaged_table_is_refused_by_name(tmp_path: Path, change: dict[str, ob
 
 def test_a_damaged_file_is_refused_by_name(tmp_path: Path):
     path = tmp_path / "ids.parquet"
-    with pytest.raises(UserError, match="ids.parquet"):
+    with pytest.raises(UserError, match=r"ids\.parquet"):
         SemanticIds.load(path)
     frame().drop("levels").write_parquet(path)
-    with pytest.raises(UserError, match="ids.parquet"):
+    with pytest.raises(UserError, match=r"ids\.parquet"):
         SemanticIds.load(path)
     frame().clear().write_parquet(path)
     with pytest.raises(UserError, match="no item"):
@@ -170,5 +170,5 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path):
     frame().write_parquet(path)
     content = bytearray(path.read_bytes())
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match="ids.parquet"):
+    with pytest.raises(UserError, match=r"ids\.parquet"):
         SemanticIds.load(path)

@@ -1,0 +1,45 @@
+# The two commands of a newcomer: `make quickstart` and `make test`. Both create .venv and install on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: quickstart test install lint types unit readme bench clean
+
+quickstart: install  ## the whole pipeline on the shop that comes with the project
+	$(BIN)/python -m dig.train experiment=quickstart
+
+test: lint types unit quickstart readme  ## everything that CI runs
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "dig needs Python 3.11 or later; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,offline]'
+	@touch $(INSTALLED)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: install
+	$(BIN)/mypy
+
+unit: install  ## unit and end-to-end tests with line coverage
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=85
+
+readme: install  ## the README's commands, as written there
+	$(BIN)/python -m pytest -q --no-header tests/readme
+
+bench: install  ## every benchmark; each prints a table and, as its last line, JSON
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-%: install
+	$(BIN)/python benchmarks/$*.py
+
+clean:  ## removes caches and runs, keeps .venv
+	rm -rf .dig runs .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,0 +1,177 @@
+"""The whole pipeline on a small shop: artifacts, cache, damage, kill -9 and resume, LoRA, W&B offline."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from dig import Recommender, load_config
+from dig.quantization import SemanticIds
+
+PROJECT = Path(__file__).resolve().parents[2]
+SMALL = (
+    "experiment=quickstart",
+    "data.shop.items=80",
+    "data.shop.users=150",
+    "rqvae.codebook_size=8",
+    "rqvae.epochs=15",
+    "sft.epochs=4",
+    "sft.batch_size=16",
+    "grpo.epochs=1",
+    "grpo.group_size=4",
+    "grpo.prompts_per_step=32",
+    "grpo.validate_every=4",
+    "evaluation.num_beams=10",
+    "evaluation.valid_beams=10",
+    "backbone.config.hidden_size=32",
+    "backbone.config.intermediate_size=64",
+    "backbone.config.num_hidden_layers=2",
+    "trainer.checkpoint_every=1",
+    "logging.progress=false",
+)
+
+
+class Workplace:
+    """A folder with its own cache and runs, and the command that works in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "DIG_HOME": str(self.folder / "home"), "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-m", "dig.train", *SMALL, f"runs_dir={self.folder / 'runs'}", *arguments]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=environment
+        )
+
+    def run(self, *arguments: str) -> str:
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        return output
+
+    @property
+    def latest(self) -> Path:
+        return self.folder / "runs" / "quickstart" / "latest"
+
+    def metrics(self) -> dict:
+        return without_seconds(json.loads((self.latest / "metrics.json").read_text()))
+
+
+def without_seconds(metrics: dict) -> dict:
+    return {stage: {key: value for key, value in found.items() if key != "seconds"} for stage, found in metrics.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
+    workplace = Workplace(tmp_path_factory.mktemp("finished"))
+    return workplace, workplace.run()
+
+
+def test_run_folder_is_complete(finished: tuple[Workplace, str]) -> None:
+    workplace, output = finished
+    run = workplace.latest
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert list(metrics) == ["popularity", "sft", "grpo"]
+    for found in metrics.values():
+        assert set(found["test"]) == set(found["valid"]) == {"hr@5", "hr@10", "ndcg@5", "ndcg@10"}
+        assert found["seconds"] >= 0
+    for name in ("config.yaml", "report.html", "interests.parquet", "semantic_ids.parquet"):
+        assert (run / name).stat().st_size > 0
+    assert (run / "checkpoints" / "grpo" / "model.safetensors").is_file()
+    assert output.strip().splitlines()[-1].startswith("run: ")
+    assert output.count("150 users, 80 items") == 1
+
+
+def test_numbers_recompute_from_recommendations(finished: tuple[Workplace, str]) -> None:
+    workplace, _ = finished
+    frame = pl.read_parquet(workplace.latest / "recommendations.parquet")
+    assert frame.columns == ["user", "target", "items", "scores", "stage"]
+    for stage, rows in frame.group_by("stage"):
+        ranked = zip(rows["items"].to_list(), rows["target"].to_list(), strict=True)
+        ranks = [items.index(target) if target in items else 99 for items, target in ranked]
+        hit_rate = sum(rank < 10 for rank in ranks) / len(ranks)
+        assert workplace.metrics()[stage[0]]["test"]["hr@10"] == pytest.approx(hit_rate, abs=1e-6)
+
+
+def test_run_loads_as_recommender(finished: tuple[Workplace, str]) -> None:
+    workplace, _ = finished
+    recommender = Recommender.from_run(workplace.latest)
+    frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "grpo")
+    sequences = pl.read_parquet(next((workplace.folder / "home" / "artifacts" / "prepare").glob("*/sequences.parquet")))
+    ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet").item_ids
+    histories = [[ids[row] for row in rows[:-1]] for rows in sequences["item_rows"].to_list()[:5]]
+    items, _ = recommender.recommend(histories, k=10)
+    assert items == [list(ranked)[:10] for ranked in frame["items"].to_list()[:5]]
+    assert load_config(workplace.latest / "config.yaml").data.shop.items == 80
+
+
+def test_second_run_is_cached_and_damage_is_rebuilt(finished: tuple[Workplace, str]) -> None:
+    workplace, _ = finished
+    before = workplace.metrics()
+    output = workplace.run()
+    assert output.count(" cached ") == 7
+    assert workplace.metrics() == before
+    damaged = next((workplace.folder / "home" / "artifacts" / "tokenize").glob("*/semantic_ids.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-7])
+    output = workplace.run()
+    assert "damaged" in output and output.count(" cached ") == 6
+    assert workplace.metrics() == before
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_kill_in_training_resumes_to_the_same_metrics(
+    stage: str, finished: tuple[Workplace, str], tmp_path: Path
+) -> None:
+    undisturbed, _ = finished
+    workplace = Workplace(tmp_path)
+    for kill in range(2):
+        process = workplace.start()
+        seen = wait_for_checkpoint(workplace, stage, process, newer_than=kill)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert seen
+    earlier = built_artifacts(workplace)
+    output = workplace.run()
+    assert f"{stage}: goes on from the checkpoint" in output
+    assert built_artifacts(workplace).items() >= earlier.items()
+    assert workplace.metrics() == undisturbed.metrics()
+
+
+def wait_for_checkpoint(workplace: Workplace, stage: str, process: subprocess.Popen, newer_than: int) -> bool:
+    """Waits until a checkpoint has been written ``2 + newer_than`` times; False if the run ended before."""
+    seen: set[int] = set()
+    while process.poll() is None:
+        for path in (workplace.folder / "home" / "artifacts" / stage).glob("*.work/scratch/resume.ckpt"):
+            seen.add(path.stat().st_mtime_ns)
+        if len(seen) >= 2 + newer_than:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def built_artifacts(workplace: Workplace) -> dict[str, int]:
+    manifests = (workplace.folder / "home" / "artifacts").glob("*/*/manifest.json")
+    return {str(path): path.stat().st_mtime_ns for path in manifests if ".work" not in str(path)}
+
+
+def test_checkpoint_of_another_configuration_is_refused(finished: tuple[Workplace, str], tmp_path: Path) -> None:
+    workplace = Workplace(tmp_path)
+    process = workplace.start()
+    assert wait_for_checkpoint(workplace, "sft", process, newer_than=0)
+    process.kill()
+    process.wait()
+    checkpoint = next((tmp_path / "home" / "artifacts" / "sft").glob("*.work/scratch/resume.ckpt"))
+    refused = workplace.start("sft.learning_rate=0.5", f"sft.resume_from={checkpoint}")
+    output, _ = refused.communicate(timeout=300)
+    assert refused.returncode == 1
+    assert "another configuration: sft.learning_rate is 0.001 there and 0.5 here" in output
+    assert "Traceback" not in output

@@ -1,0 +1,66 @@
+"""Scores and their gradients against the computation with every item behind its own copy of the prompt."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+
+from dig.generation import CatalogueTrie, score
+
+TOKENS = tiny.token_sequences(tiny.ragged_catalogue())
+TRIE = CatalogueTrie(TOKENS)
+PROMPTS = tiny.random_prompts()
+ITEMS = torch.tensor([[3, 0, 3, 11, 23], [22, 5, 1, 0, 2], [7, 19, 12, 4, 4]])  # an item may come twice
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_scores_and_gradients_equal_the_replicated_computation(family: str, side: str):
+    model = tiny.tiny_model(family, noise=0.05)
+    weights = torch.randn(*ITEMS.shape, TRIE.levels, generator=torch.Generator().manual_seed(0))
+
+    ours = score(model, *tiny.padded(PROMPTS, side), TRIE, ITEMS, temperature=1.2)
+    (ours * weights).sum().backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+
+    rows = [
+        tiny.replicated_log_probs(model, prompt, TOKENS, temperature=1.2)[items]
+        for prompt, items in zip(PROMPTS, ITEMS, strict=True)
+    ]
+    theirs = torch.stack(rows)
+    (theirs * weights).sum().backward()
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    scale = max(float(parameter.grad.abs().max()) for parameter in model.parameters())
+    for name, parameter in model.named_parameters():
+        difference = float((parameter.grad - gradients[name]).abs().max())
+        assert difference <= 1e-5 * max(scale, 1.0), f"{name}: {difference} of {scale}"
+    assert scale > 1e-2
+
+
+def test_levels_that_an_item_lacks_score_zero_without_gradient():
+    model = tiny.tiny_model("qwen2")
+    missing = TRIE.paths[ITEMS] < 0
+    assert missing.any()
+    found = score(model, *tiny.padded(PROMPTS, "right"), TRIE, ITEMS)
+    assert (found[missing] == 0).all() and (found[~missing] <= 0).all()
+    found[missing].sum().backward()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
+
+
+def test_a_catalogue_of_one_level():
+    trie, model = CatalogueTrie(torch.arange(4, 10).unsqueeze(1)), tiny.tiny_model("llama")
+    items = torch.arange(6).expand(len(PROMPTS), -1)
+    found = score(model, *tiny.padded(PROMPTS, "left"), trie, items)
+    torch.testing.assert_close(found.exp().sum(dim=(1, 2)), torch.ones(len(PROMPTS)), atol=1e-5, rtol=0)
+
+
+def test_a_group_is_scored_the_same_in_any_company():
+    model = tiny.tiny_model("gemma")
+    with torch.no_grad():
+        together = score(model, *tiny.padded(PROMPTS, "right"), TRIE, ITEMS)
+        for row, prompt in enumerate(PROMPTS):
+            for column in range(ITEMS.shape[1]):
+                alone = score(model, *tiny.padded([prompt], "right"), TRIE, ITEMS[row, column].view(1, 1))
+                torch.testing.assert_close(alone[0, 0], together[row, column], atol=1e-5, rtol=1e-5)

@@ -1,0 +1,128 @@
+"""Tiny models, tokenizers and catalogues that tests share, and the slow obvious computation to compare with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from dig.generation.vocabulary import SidVocabulary
+from dig.quantization import SemanticIds
+
+FAMILIES = ("qwen2", "qwen3", "llama", "gpt2", "gemma")
+VOCABULARY = 60
+SIZES = [4, 4, 4]
+WORDS = (
+    "<pad> <bos> <eos> <unk> A customer bought these items, oldest first: The next item is: user assistant".split()
+)
+_SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+}
+_GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+
+
+def tiny_model(family: str, vocabulary: int = VOCABULARY, seed: int = 0, noise: float = 0.15, **keys: Any) -> Any:
+    """A random decoder in evaluation mode; noise on its weights keeps scores far apart."""
+    shape = _GPT2 if family == "gpt2" else _SHAPE
+    specials = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = AutoConfig.for_model(family, vocab_size=vocabulary, **{**shape, **specials, **keys})
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += noise * torch.randn_like(parameter)
+    return model.eval()
+
+
+def ragged_catalogue(items: int = 24, seed: int = 0) -> SemanticIds:
+    """A random catalogue in which some items share their codes and get a suffix."""
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, 4, (items, 3), generator=generator)
+    codes[: items // 3, :2] = codes[0, :2]  # a crowded corner, so that items collide
+    ids = SemanticIds.from_codes([f"i{row}" for row in range(items)], codes, SIZES)
+    assert ids.codes.shape[1] == 4
+    return ids
+
+
+def token_sequences(ids: SemanticIds, first: int = 4) -> Tensor:
+    """(items, levels) vocabulary ids, level after level from ``first`` on."""
+    starts = [first]
+    for size in ids.sizes[:-1]:
+        starts.append(starts[-1] + size)
+    return SidVocabulary(tuple(ids.sizes), tuple(starts)).encode(ids.codes)
+
+
+def random_prompts(lengths: tuple[int, ...] = (9, 4, 6), seed: int = 0, vocabulary: int = VOCABULARY) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(4, vocabulary, (length,), generator=generator) for length in lengths]
+
+
+def padded(prompts: list[Tensor], side: str, pad: int = 0) -> tuple[Tensor, Tensor]:
+    """input_ids and attention_mask (batch, prompt), padded on one side."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), pad)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        place = slice(0, len(prompt)) if side == "right" else slice(width - len(prompt), width)
+        ids[row, place] = prompt
+        mask[row, place] = 1
+    return ids, mask
+
+
+def replicated_log_probs(
+    model: Any, prompt: Tensor, tokens: Tensor, normalise: str = "trie", temperature: float = 1.0
+) -> Tensor:
+    """Log-probability (items, levels) of each token of each item, every item behind its own copy of the prompt.
+
+    No cache, no mask, no padding; the children that a trie allows come from a dict of prefixes.
+    """
+    allowed: dict[tuple[int, ...], set[int]] = defaultdict(set)
+    rows = [[token for token in row if token >= 0] for row in tokens.tolist()]
+    for row in rows:
+        for level, token in enumerate(row):
+            allowed[tuple(row[:level])].add(token)
+    batch = torch.cat([prompt.expand(len(rows), -1), tokens.clamp(min=0)], dim=1)
+    logits = model(input_ids=batch).logits[:, len(prompt) - 1 :].float() / temperature
+    found = []
+    for item, row in enumerate(rows):
+        levels = []
+        for level in range(tokens.shape[1]):
+            if level >= len(row):
+                levels.append(logits.new_zeros(()))
+                continue
+            scores = logits[item, level]
+            over = scores if normalise == "vocabulary" else scores[sorted(allowed[tuple(row[:level])])]
+            levels.append(scores[row[level]] - over.logsumexp(dim=0))
+        found.append(torch.stack(levels))
+    return torch.stack(found)
+
+
+def text_tokenizer(chat_template: str | None = None) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer that knows the words of the text prompt."""
+    words = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))  # noqa: S106
+    words.pre_tokenizer = WhitespaceSplit()
+    special = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def pretrained_folder(folder: Path, family: str = "qwen2", tied: bool = True, rows: int = 48) -> Path:
+    """A local "pretrained" model whose embedding has more rows than its tokenizer has words, as Qwen's has."""
+    model = tiny_model(family, vocabulary=rows, tie_word_embeddings=tied)
+    model.save_pretrained(folder)
+    text_tokenizer().save_pretrained(folder)
+    return folder
