@@ -4,19 +4,18 @@ The backdrop takes its two colours and its pattern from the item's first interes
 order, adds its emblem in its own colour along the lower edge. The product stands in front as a grey outline of its
 department, which says no more than the category does.
 
-Everything is whole-number arithmetic on pixel coordinates, and the PNG is stored without compression: fonts,
-drawing libraries and zlib builds can't change a byte. Any reader, PIL among them, opens the files.
+Everything is whole-number arithmetic on pixel coordinates, so no font and no drawing library can change a pixel.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 __all__ = ["LOOKS", "SIDE", "Look", "encode_png", "render"]
 
@@ -155,26 +154,10 @@ def render(interests: Sequence[str], department: str, rng: np.random.Generator) 
 
 
 def encode_png(pixels: Pixels, palette: Sequence[Colour]) -> bytes:
-    """An indexed PNG: ``pixels`` (height, width) point into ``palette``; one stored, uncompressed block.
-
-    Raises:
-        ValueError: where the picture is too large for one block.
-    """
+    """An indexed PNG: ``pixels`` (height, width) point into ``palette``."""
     height, width = pixels.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1).tobytes()  # filter 0 before each row
-    if len(rows) > 0xFFFF:
-        raise ValueError(f"a picture of {width} x {height} pixels does not fit into one stored block")
-    stored = b"\x78\x01\x01" + struct.pack("<HH", len(rows), len(rows) ^ 0xFFFF) + rows
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
-            _chunk(b"PLTE", bytes(value for colour in palette for value in colour)),
-            _chunk(b"IDAT", stored + struct.pack(">I", zlib.adler32(rows))),
-            _chunk(b"IEND", b""),
-        ]
-    )
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    image = Image.frombytes("P", (width, height), pixels.tobytes())
+    image.putpalette([value for colour in palette for value in colour])
+    with BytesIO() as stream:
+        image.save(stream, "PNG")
+        return stream.getvalue()

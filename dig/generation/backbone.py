@@ -14,6 +14,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig, LoraConfig
@@ -89,7 +90,8 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
     Args:
         model: a causal language model.
         config: rank, scale, dropout and the modules that get an adapter.
-        new_rows: embedding rows (the SID tokens) that are trained themselves, by peft's ``trainable_token_indices``.
+        new_rows: embedding rows (the SID tokens) that are trained themselves, by peft's ``trainable_token_indices``;
+            where the output layer has weights of its own, its rows are trained, too.
     """
     try:
         return get_peft_model(
@@ -99,12 +101,19 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
                 target_modules=config.targets,
-                trainable_token_indices=new_rows,
+                trainable_token_indices={name: new_rows for name in _row_layers(model)} if new_rows else None,
                 task_type="CAUSAL_LM",
             ),
         )
     except ValueError as error:
         raise UserError(f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]}") from None
+
+
+def _row_layers(model: Any) -> list[str]:
+    """Names of the layers with a row for each token: the embedding, and the output layer unless they share weights."""
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = output is None or output.weight is embedding.weight
+    return [name for name, layer in model.named_modules() if layer is embedding or (layer is output and not tied)]
 
 
 def merge_lora(model: nn.Module) -> Any:
@@ -117,6 +126,8 @@ def _pretrained(config: BackboneConfig, sizes: list[int]) -> Backbone:
     try:
         model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(name)
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
+            raise ValueError("there is no tokenizer")
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"backbone.pretrained={name} cannot be loaded: {reason}; without a network, name the folder of "
@@ -128,19 +139,23 @@ def _pretrained(config: BackboneConfig, sizes: list[int]) -> Backbone:
     vocabulary = SidVocabulary.add_to(tokenizer, sizes)
     rows = max(len(tokenizer), model.get_input_embeddings().weight.shape[0])
     model.resize_token_embeddings(rows, mean_resizing=False)
-    _start_at_mean(model, vocabulary)
+    _start_at_mean(model, vocabulary, len(tokenizer))
     if config.lora.enabled:
         model = add_lora(model, config.lora, vocabulary.ids.tolist())
     return Backbone(model, tokenizer, vocabulary, from_scratch=False)
 
 
 @torch.no_grad()
-def _start_at_mean(model: Any, vocabulary: SidVocabulary) -> None:
-    """SID rows start near the mean of the text rows, as far from it as text rows are small."""
+def _start_at_mean(model: Any, vocabulary: SidVocabulary, used: int) -> None:
+    """SID rows start near the mean of the text rows, as far from it as text rows are small.
+
+    Rows from ``used`` on pad the embedding; no token ever trained them.
+    """
     ids = vocabulary.ids
     generator = torch.Generator().manual_seed(0)
-    for layer in {model.get_input_embeddings(), model.get_output_embeddings()}:
-        text = torch.ones(layer.weight.shape[0], dtype=torch.bool)
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    for layer in [embedding] if output.weight is embedding.weight else [embedding, output]:
+        text = torch.arange(layer.weight.shape[0]) < used
         text[ids] = False
         rows = layer.weight[text]
         noise = torch.randn(len(ids), rows.shape[1], generator=generator)
@@ -153,19 +168,33 @@ def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> 
     words.pre_tokenizer = WhitespaceSplit()
     special = {f"{name.strip('<>')}_token": name for name in _SPECIALS}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **special)
-    keys = {**_SMALL, **config.config} if config.config.get("model_type", "qwen2") == "qwen2" else dict(config.config)
+    model_type = _known_model_type(config)
+    keys = {**_SMALL, **config.config} if model_type == "qwen2" else dict(config.config)
+    if "num_attention_heads" in config.config and hasattr(AutoConfig.for_model(model_type), "num_key_value_heads"):
+        # transformers' defaults are those of large models; as many as heads always fits
+        keys["num_key_value_heads"] = config.config.get("num_key_value_heads", config.config["num_attention_heads"])
     keys = {"max_position_embeddings": max_tokens, **keys}
     keys |= {"vocab_size": len(names), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    model_type = keys.pop("model_type")
+    del keys["model_type"]
     try:
-        settings = AutoConfig.for_model(model_type)
-        unknown = [key for key in keys if not hasattr(settings, key)]
-        if unknown:
-            hint = nearest(unknown[0], vars(settings))
-            raise UserError(f"backbone.config.{unknown[0]}: {model_type} has no such key"
-                            f"{f'; did you mean {hint}?' if hint else ''}")  # fmt: skip
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys))
     except (ValueError, KeyError) as error:
-        raise UserError(f"backbone.config (model_type {model_type}) is no causal language model: "
-                        f"{str(error).strip().splitlines()[0]}") from None  # fmt: skip
+        raise UserError(f"backbone.config makes no {model_type}: {str(error).strip().splitlines()[0]}",
+                        exit_code=2) from None  # fmt: skip
     return Backbone(model, tokenizer, SidVocabulary.of(tokenizer, sizes), from_scratch=True)
+
+
+def _known_model_type(config: BackboneConfig) -> str:
+    """The architecture, after a look at whether it is one and has the keys that are set."""
+    model_type = str(config.config.get("model_type", _SMALL["model_type"]))
+    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        hint = nearest(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+        raise UserError(f"backbone.config.model_type={model_type} is no causal language model of transformers"
+                        f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
+    settings = AutoConfig.for_model(model_type)
+    unknown = [key for key in config.config if not hasattr(settings, key)]
+    if unknown:
+        hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])
+        raise UserError(f"backbone.config.{unknown[0]}: {model_type} has no such key"
+                        f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
+    return model_type

@@ -15,7 +15,7 @@ from dig.quantization import QuantizerOutput, ResidualQuantizer, mlp
 
 __all__ = ["RQVAEModule"]
 
-_INITIAL_ITEMS = 65_536
+_INITIAL_ITEMS = 32_768
 """The k-means initialisation looks at this many random items at most."""
 _CHUNK_ITEMS = 8192
 """Items encoded at a time when the whole catalogue is assigned."""
@@ -150,4 +150,4 @@ class RQVAEModule(LightningModule):
             state = optimizer.state.get(codebook, {})  # type: ignore[union-attr]
             for name in ("exp_avg", "exp_avg_sq"):
                 if name in state:
-                    state[name][mask] = 0.0
+                    state[name].masked_fill_(mask[:, None], 0.0)  # no wait for the device

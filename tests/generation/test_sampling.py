@@ -54,8 +54,6 @@ def test_the_generator_decides_everything():
     assert torch.equal(sample_groups(model, *prompts, TRIE, 8).items, first.items)
 
 
-
-
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-24])
 def test_the_ends_of_the_uniform_interval_give_items(monkeypatch: pytest.MonkeyPatch, uniform: float):
     monkeypatch.setattr(torch, "rand", lambda *shape, generator=None: torch.full(shape, uniform))

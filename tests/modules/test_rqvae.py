@@ -34,9 +34,10 @@ def fit(
 ) -> tuple[RQVAEModule, L.Trainer]:
     L.seed_everything(3, verbose=False)
     module = RQVAEModule(DIM, settings)
+    keeps = any(isinstance(callback, ModelCheckpoint) for callback in callbacks or [])
     trainer = L.Trainer(
         max_epochs=settings.epochs, accelerator="cpu", logger=False, callbacks=callbacks or [],
-        enable_checkpointing=bool(callbacks), enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=keeps, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(module, datamodule=ItemDataModule(catalogue(), settings.batch_size, seed=3), ckpt_path=checkpoint)
     return module, trainer

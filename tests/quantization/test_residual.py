@@ -66,6 +66,15 @@ def test_loss_pulls_codes_to_residuals_and_latents_to_codes():
     torch.testing.assert_close(made.codebooks[0].grad, expected)
 
 
+def test_a_level_does_not_train_the_levels_before_it():
+    batch, both = latents(10), quantizer(sizes=(4, 3))
+    alone = ResidualQuantizer([4], 3)
+    alone.codebooks[0].data.copy_(both.codebooks[0].data)
+    for made in (both, alone):
+        made(batch).loss.backward()
+    torch.testing.assert_close(both.codebooks[0].grad, alone.codebooks[0].grad)
+
+
 def test_commitment_weight_is_not_ignored():
     losses = [float(quantizer(commitment_weight=weight)(latents(20)).loss) for weight in (0.0, 1.0)]
     assert losses[1] == pytest.approx(2 * losses[0])
@@ -113,6 +122,15 @@ def test_restart_revives_a_dead_code():
     distances = (batch - made.codebooks[0][2]).square().sum(dim=1)
     assert distances.min() == 0, "the code must lie on a residual of the batch, which at level 1 is a latent"
     assert (made(batch).codes[:, 0] == 2).any()
+
+
+def test_a_restarted_code_gets_its_time_again():
+    made = quantizer(sizes=(4,), restart_after=3)
+    restarts = []
+    for _ in range(7):
+        made.codebooks[0].data[2] = 1000.0  # dies again at once
+        restarts.append(bool(made(latents(64)).restarted[0][2]))
+    assert restarts == [False, False, True, False, False, True, False]
 
 
 @pytest.mark.parametrize(("restart_after", "training"), [(0, True), (3, False)])

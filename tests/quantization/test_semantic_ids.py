@@ -76,6 +76,12 @@ def test_find_gives_every_item_itself():
     assert torch.equal(ids.find(ids.codes), torch.arange(500))
 
 
+def test_codes_outside_the_sizes_are_no_neighbours_item():
+    ids = SemanticIds.from_codes(names(6), torch.cartesian_prod(torch.arange(2), torch.arange(3)), [2, 3])
+    outside = torch.tensor([[0, 4], [0, 5], [0, 6], [1, -3], [-1, 4], [2, 0]])
+    assert ids.find(outside).tolist() == [-1] * 6
+
+
 def test_find_of_nothing_and_of_a_wrong_width():
     ids = SemanticIds.from_codes(names(2), torch.tensor([[0, 1], [1, 0]]), [2, 2])
     assert ids.find(torch.zeros(0, 2, dtype=torch.int64)).tolist() == []

@@ -1,0 +1,48 @@
+"""SID tokens in a tokenizer: their names, their order, their ids."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+
+from dig.config import UserError
+from dig.generation import SidVocabulary
+from dig.generation.vocabulary import sid_token
+
+
+def test_tokens_are_named_by_level_and_code():
+    assert sid_token(0, 12) == "<a_12>" and sid_token(3, 0) == "<d_0>"
+    assert SidVocabulary.tokens([2, 1, 2]) == ["<a_0>", "<a_1>", "<b_0>", "<c_0>", "<c_1>"]
+
+
+def test_tokens_are_added_behind_the_text_and_spelled_as_one_token_each():
+    tokenizer = tiny.text_tokenizer()
+    words = len(tokenizer)
+    vocabulary = SidVocabulary.add_to(tokenizer, [3, 2])
+    assert len(tokenizer) == words + 5
+    assert vocabulary == SidVocabulary((3, 2), (words, words + 3)) == SidVocabulary.of(tokenizer, [3, 2])
+    assert vocabulary.ids.tolist() == list(range(words, words + 5))
+    assert tokenizer.encode("item <a_2> <b_0>", add_special_tokens=False)[-2:] == [words + 2, words + 3]
+
+
+def test_codes_become_ids_and_a_missing_suffix_stays_missing():
+    vocabulary = SidVocabulary((3, 2, 4), (10, 50, 20))
+    codes = torch.tensor([[0, 0, -1], [2, 1, 3]])
+    assert vocabulary.encode(codes).tolist() == [[10, 50, -1], [12, 51, 23]]
+    assert vocabulary.encode(codes[:, :2]).tolist() == [[10, 50], [12, 51]]  # a table without collisions has no suffix
+
+
+def test_a_tokenizer_with_such_a_token_is_refused():
+    tokenizer = tiny.text_tokenizer()
+    tokenizer.add_tokens(["<b_1>"])
+    with pytest.raises(UserError, match="<b_1>"):
+        SidVocabulary.add_to(tokenizer, [2, 2])
+
+
+@pytest.mark.parametrize(("sizes", "level"), [([2, 3], 2), ([3, 2], 1), ([2, 2, 1], 3)])
+def test_a_tokenizer_of_other_semantic_ids_is_refused(sizes: list[int], level: int):
+    tokenizer = tiny.text_tokenizer()
+    SidVocabulary.add_to(tokenizer, [2, 2])
+    with pytest.raises(UserError, match=f"level {level} in order; it belongs to other Semantic IDs"):
+        SidVocabulary.of(tokenizer, sizes)
