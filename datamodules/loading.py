@@ -65,8 +65,8 @@ class EpochBatchSampler(Sampler[list[int]]):
             return torch.arange(self.num_samples)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.num_samples, generator=generator)
-        missing = self._samples_of_rank() * self.world_size - self.num_samples
-        return torch.cat([order, order[:missing]])
+        dealt = self._samples_of_rank() * self.world_size
+        return order.repeat(-(-dealt // max(self.num_samples, 1)))[:dealt]
 
 
 class ResumableLoader(DataLoader):
@@ -92,13 +92,16 @@ class ResumableLoader(DataLoader):
             persistent_workers=workers > 0,
         )
         self._position = 0
+        self._resume_at = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch whose order comes next."""
         self._batches.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self._position %= max(len(self), 1)  # a checkpoint at the end of an epoch goes on with a whole one
+        # A checkpoint at the end of an epoch goes on with a whole one, and so does an epoch after one left early.
+        self._position = self._resume_at % max(len(self), 1)
+        self._resume_at = 0
         self._batches.start = self._position
         for batch in super().__iter__():
             self._position += 1
@@ -111,7 +114,7 @@ class ResumableLoader(DataLoader):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next epoch starts at the saved position."""
-        self._position = int(state["position"])
+        self._position = self._resume_at = int(state["position"])
 
 
 class _SkippingSampler(Sampler[list[int]]):

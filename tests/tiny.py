@@ -19,7 +19,25 @@ from dig.quantization import SemanticIds
 FAMILIES = ("qwen2", "qwen3", "llama", "gpt2", "gemma")
 VOCABULARY = 60
 SIZES = [4, 4, 4]
-WORDS = "<pad> <bos> <eos> <unk> A customer bought these items, oldest first: The next item is: user assistant".split()
+WORDS = [
+    "<pad>",
+    "<bos>",
+    "<eos>",
+    "<unk>",
+    "A",
+    "customer",
+    "bought",
+    "these",
+    "items,",
+    "oldest",
+    "first:",
+    "The",
+    "next",
+    "item",
+    "is:",
+    "user",
+    "assistant",
+]
 _SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 64,

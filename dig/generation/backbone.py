@@ -101,7 +101,7 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
                 target_modules=config.targets,
-                trainable_token_indices={name: new_rows for name in _row_layers(model)} if new_rows else None,
+                trainable_token_indices=dict.fromkeys(_row_layers(model), new_rows) if new_rows else None,
                 task_type="CAUSAL_LM",
             ),
         )
