@@ -19,25 +19,8 @@ from dig.quantization import SemanticIds
 FAMILIES = ("qwen2", "qwen3", "llama", "gpt2", "gemma")
 VOCABULARY = 60
 SIZES = [4, 4, 4]
-WORDS = [
-    "<pad>",
-    "<bos>",
-    "<eos>",
-    "<unk>",
-    "A",
-    "customer",
-    "bought",
-    "these",
-    "items,",
-    "oldest",
-    "first:",
-    "The",
-    "next",
-    "item",
-    "is:",
-    "user",
-    "assistant",
-]
+_SENTENCE = "A customer bought these items, oldest first: The next item is: user assistant"
+WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", *_SENTENCE.split()]
 _SHAPE = {
     "hidden_size": 32,
     "intermediate_size": 64,

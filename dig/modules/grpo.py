@@ -60,6 +60,8 @@ class GRPOModule(PolicyModule):
         # In a list, so that the frozen copy is no submodule: neither saved, nor optimised, nor wrapped by a strategy.
         self._frozen = [] if isinstance(self.model, PeftModel) else [_frozen_copy(self.model)]
 
+        self._rollout_values: dict[str, Tensor] = {}  # logged with the updates that they lead to
+
     def on_fit_start(self) -> None:
         """The frozen copy follows the policy to its device."""
         for reference in self._frozen:
@@ -72,7 +74,7 @@ class GRPOModule(PolicyModule):
         drawn = sample_groups(self.model, *prompts, self.trie, config.group_size, config.temperature)
         reward = interest_aware_reward(drawn.items, batch.targets, self.codes, self.quality, config.reward)
         advantages = group_advantages(reward.total, config.advantage_epsilon)
-        self._log_rollouts(drawn.items, drawn.log_probs, reward)
+        self._rollout_values = _rollout_values(drawn.items, drawn.log_probs, reward)
         reference = self._reference_log_probs(*prompts, drawn.items)
         return RolloutBatch(*prompts, drawn.items, drawn.log_probs, reference, advantages)
 
@@ -90,15 +92,15 @@ class GRPOModule(PolicyModule):
             self.config.kl_weight,
         )
         values = {"loss": result.loss.detach(), "kl": result.kl, "clip_share": result.clip_share, "ratio": result.ratio}
-        self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=len(batch.items))
+        named = {f"train/{name}": value for name, value in values.items()} | self._rollout_values
+        self.log_dict(named, batch_size=len(batch.items))
         return result.loss
 
     def scheduled_steps(self) -> int:
         """Batches of prompts: Lightning moves the learning rate on once a batch, whatever steps that batch takes."""
-        steps = int(self.trainer.estimated_stepping_batches)  # this also sets the trainer's data up
-        batches = int(self.trainer.num_training_batches) * self.config.epochs
+        batches = self.batches_per_epoch() * self.config.epochs
         if self.config.max_steps is None:
-            return steps
+            return -(-batches // self.trainer.accumulate_grad_batches)
         return min(batches, -(-self.config.max_steps // (self.minibatches * self.updates_per_rollout)))
 
     @torch.no_grad()
@@ -108,19 +110,19 @@ class GRPOModule(PolicyModule):
         with adapter:
             return score(reference, input_ids, attention_mask, self.trie, items, self.config.temperature)
 
-    def _log_rollouts(self, items: Tensor, log_probs: Tensor, reward: Reward) -> None:
-        """What tells whether learning is alive: rewards by term, groups without variance, distinct items, surprise."""
-        group = items.shape[1]
-        ordered = items.sort(dim=1).values
-        distinct = 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1).float()
-        values = {
-            "reward": reward.total.mean(),
-            **{f"reward_{name}": term.mean() for name, term in reward.terms.items()},
-            "dead_groups": (reward.total.std(dim=1, correction=0) < 1e-6).float().mean(),
-            "distinct_items": distinct.mean() / group,
-            "surprise": -log_probs.sum(dim=-1).mean(),
-        }
-        self.log_dict({f"rollout/{name}": value for name, value in values.items()}, batch_size=len(items))
+
+def _rollout_values(items: Tensor, log_probs: Tensor, reward: Reward) -> dict[str, Tensor]:
+    """What tells whether learning is alive: rewards by term, groups without variance, distinct items, surprise."""
+    ordered = items.sort(dim=1).values
+    distinct = 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1).float()
+    values = {
+        "reward": reward.total.mean(),
+        **{f"reward_{name}": term.mean() for name, term in reward.terms.items()},
+        "dead_groups": (reward.total.std(dim=1, correction=0) < 1e-6).float().mean(),
+        "distinct_items": distinct.mean() / items.shape[1],
+        "surprise": -log_probs.sum(dim=-1).mean(),
+    }
+    return {f"rollout/{name}": value for name, value in values.items()}
 
 
 def _frozen_copy(model: nn.Module) -> nn.Module:

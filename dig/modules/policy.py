@@ -41,12 +41,17 @@ class PolicyModule(lightning.LightningModule):
         self.optimisation = config
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
+        self.validated_at: int | None = None  # the step whose weights the last validation saw
 
     def validation_step(self, batch: HeldOutBatch) -> None:
         """Ranks the catalogue after each history and counts hits."""
         found = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
         self.valid_metrics.update(found.items, batch.targets)
         self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets), prog_bar=True)
+
+    def on_validation_end(self) -> None:
+        """Notes the step."""
+        self.validated_at = self.trainer.global_step
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay on vectors (norms, biases), warm-up, then a cosine down to 0."""
@@ -62,5 +67,14 @@ class PolicyModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def scheduled_steps(self) -> int:
-        """Steps of the learning-rate schedule."""
-        return int(self.trainer.estimated_stepping_batches)
+        """Steps of the learning-rate schedule.
+
+        Counted from the data: to ask the trainer would set its loaders up before a checkpoint's position is restored.
+        """
+        batches = self.batches_per_epoch() * int(self.trainer.max_epochs or 1)
+        steps = -(-batches // self.trainer.accumulate_grad_batches)
+        return min(steps, self.trainer.max_steps) if self.trainer.max_steps > 0 else steps
+
+    def batches_per_epoch(self) -> int:
+        """Batches that this rank sees in an epoch."""
+        return len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]

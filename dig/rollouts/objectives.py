@@ -35,6 +35,9 @@ def group_advantages(rewards: Tensor, epsilon: float = 1e-6) -> Tensor:
         epsilon: ε, 1e-6 in the paper. A group whose rewards are all equal gets zeros.
     """
     centred = rewards - rewards.mean(dim=1, keepdim=True)
+    # The mean of equal numbers may be off by a rounding, which the small deviation would blow up.
+    equal = rewards.amax(dim=1, keepdim=True) == rewards.amin(dim=1, keepdim=True)
+    centred = centred.masked_fill(equal, 0.0)
     return centred / (rewards.std(dim=1, correction=0, keepdim=True) + epsilon)
 
 

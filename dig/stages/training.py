@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed, configuration_in, differing_key
 from callbacks.throughput import Throughput
-from dig.artifacts import SCRATCH, write_json
+from dig.artifacts import SCRATCH, atomic_path, write_json
 from dig.config import Config, UserError, config_to_dict
 from dig.console import progress_enabled, say, warn
 from dig.rollouts.loop import install_group_rollouts
@@ -100,7 +100,10 @@ def fit(
         if plan.group_rollouts:
             install_group_rollouts(trainer)
         try:
-            start = _validate(trainer, module, data)[_monitor(config)] if plan.keep_start else None
+            start = None
+            if plan.keep_start:
+                _save_state(module, checkpoints / "start.ckpt")
+                start = _validate(trainer, module, data)[_monitor(config)]
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
             if trainer.interrupted:
                 raise KeyboardInterrupt
@@ -145,6 +148,7 @@ def _trainer(
         use_distributed_sampler=False,  # our samplers deal every sample to one rank
         enable_progress_bar=progress_enabled(),
         enable_model_summary=False,
+        inference_mode=False,  # metrics made in one loop are updated in another
         enable_checkpointing=plan.ranked,
         default_root_dir=folder,
     )
@@ -204,8 +208,8 @@ def _choose(
 ) -> dict[str, Any]:
     """Leaves the weights with the best validation in the module."""
     monitor = str(best.monitor)
-    last_validated = trainer.callback_metrics.get(monitor) is not None and _validated_last(trainer)
-    final = None if last_validated else _validate(trainer, module, data)[monitor]
+    seen = getattr(module, "validated_at", None) == trainer.global_step
+    final = None if seen else _validate(trainer, module, data)[monitor]
     scores = {"best": float(best.best_model_score) if best.best_model_score is not None else float("-inf"),
               "final": final if final is not None else float("-inf"),
               "start": start if start is not None else float("-inf")}  # fmt: skip
@@ -213,16 +217,19 @@ def _choose(
     if winner == "start":
         warn(f"{plan.stage}: no checkpoint beat the start on validation ({monitor} {scores['start']:.4f}, best "
              f"{max(scores['best'], scores['final']):.4f}); the starting weights are kept")  # fmt: skip
+        _load_state(module, Path(str(best.dirpath)) / "start.ckpt")
     elif winner == "best":
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
+        _load_state(module, Path(best.best_model_path))
     return {"chosen": winner, monitor: scores[winner], "start": start}
 
 
-def _validated_last(trainer: lightning.Trainer) -> bool:
-    """Whether the last validation saw the final weights."""
-    saved = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
-    return any(callback._last_global_step_saved == trainer.global_step for callback in saved)
+def _save_state(module: lightning.LightningModule, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        torch.save({"state_dict": module.state_dict()}, temporary)
+
+
+def _load_state(module: lightning.LightningModule, path: Path) -> None:
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
 
 
 def _validate(
