@@ -37,8 +37,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class ResumeCheckpoint(Callback):
     """Saves everything that training needs to go on, at least every ``every`` optimiser steps.
 
-    Not on the last batch before a validation or the end of an epoch: Lightning restores the state between those two
-    steps only in part, so the save waits for the next batch.
+    Not on the last batch before a validation or the end of an epoch, nor between batches whose gradients are summed:
+    Lightning restores such states only in part, so the save waits for a later batch.
 
     Args:
         path: the file, replaced by each save.
@@ -60,9 +60,7 @@ class ResumeCheckpoint(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves when it is time."""
-        every = trainer.val_check_batch
-        at_boundary = trainer.is_last_batch or (isinstance(every, int) and (batch_idx + 1) % every == 0)
-        if trainer.global_step - self._saved_at >= self.every and not at_boundary:
+        if trainer.global_step - self._saved_at >= self.every and _restores_whole(trainer, batch_idx):
             self._saved_at = trainer.global_step
             trainer.save_checkpoint(self.path)
 
@@ -73,11 +71,21 @@ class ResumeCheckpoint(Callback):
         checkpoint[_CONFIGURATION] = self.configuration
 
 
+def _restores_whole(trainer: lightning.Trainer, batch_idx: int) -> bool:
+    """Whether a checkpoint after this batch would lose nothing."""
+    # Without a number of epochs between validations, Lightning counts their interval across epochs.
+    counted = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    every = trainer.val_check_batch
+    validates = isinstance(every, int) and (counted + 1) % every == 0
+    accumulates = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+    return not (trainer.is_last_batch or validates or accumulates)
+
+
 class StepSeed(Callback):
-    """Seeds the global generators by (seed, step) before every batch.
+    """Seeds the global generators by (seed, step, batch) before every batch.
 
     Dropout and rollouts at a step are then the same whether the run was interrupted before or not, and no generator
-    state has to be stored. Ranks differ.
+    state has to be stored. Batches whose gradients are summed differ, and so do ranks.
 
     Args:
         seed: the experiment's seed.
@@ -90,7 +98,8 @@ class StepSeed(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seeds."""
-        torch.manual_seed((self.seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank)
+        part = batch_idx % trainer.accumulate_grad_batches
+        torch.manual_seed(((self.seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank) * 1009 + part)
 
 
 def configuration_in(path: Path) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ class RolloutHealth(Callback):
         self.limits = {"rollout/dead_groups": dead_share, "train/kl": max_kl}
         self.patience = patience
         self._streaks = dict.fromkeys(self.limits, 0)
+        self._said: set[str] = set()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -33,7 +34,8 @@ class RolloutHealth(Callback):
         for name, limit in self.limits.items():
             value = trainer.callback_metrics.get(name)
             self._streaks[name] = self._streaks[name] + 1 if value is not None and float(value) > limit else 0
-            if self._streaks[name] == self.patience:
+            if self._streaks[name] == self.patience and name not in self._said:
+                self._said.add(name)
                 warn(_STORIES[name].format(value=float(value), count=self.patience))  # type: ignore[arg-type]
 
 

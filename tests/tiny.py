@@ -6,6 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import lightning
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -13,6 +15,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from datamodules.splits import Sequences
+from dig.config.schema import BackboneConfig
+from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.vocabulary import SidVocabulary
 from dig.quantization import SemanticIds
 
@@ -125,3 +130,26 @@ def pretrained_folder(folder: Path, family: str = "qwen2", tied: bool = True, ro
     model.save_pretrained(folder)
     text_tokenizer().save_pretrained(folder)
     return folder
+
+
+def scratch_backbone(ids: SemanticIds, **keys: Any) -> Backbone:
+    """A fresh policy with room for prompts of 64 tokens; always the same weights."""
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    return build_backbone(BackboneConfig(config={**shape, **keys}), ids.sizes, max_tokens=64)
+
+
+def cyclic_sequences(users: int, items: int, seed: int = 0) -> Sequences:
+    """Everybody walks through the catalogue in order, from anywhere, for a while: the next item is certain."""
+    generator = np.random.default_rng(seed)
+    starts, lengths = generator.integers(0, items, users), generator.integers(4, 9, users)
+    rows = [(start + np.arange(length)) % items for start, length in zip(starts, lengths, strict=True)]
+    return Sequences([f"u{user}" for user in range(users)], rows)
+
+
+def quiet_trainer(**settings: Any) -> lightning.Trainer:
+    """A Trainer on the CPU that writes nothing and says nothing."""
+    defaults = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+                "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
+                "inference_mode": False}  # fmt: skip
+    return lightning.Trainer(**{**defaults, **settings})

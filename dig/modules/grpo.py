@@ -98,10 +98,10 @@ class GRPOModule(PolicyModule):
 
     def scheduled_steps(self) -> int:
         """Batches of prompts: Lightning moves the learning rate on once a batch, whatever steps that batch takes."""
-        batches = self.batches_per_epoch() * self.config.epochs
-        if self.config.max_steps is None:
-            return -(-batches // self.trainer.accumulate_grad_batches)
-        return min(batches, -(-self.config.max_steps // (self.minibatches * self.updates_per_rollout)))
+        batches = self.schedule_per_epoch() * int(self.trainer.max_epochs or 1)
+        if self.trainer.max_steps < 0:
+            return batches
+        return min(batches, -(-self.trainer.max_steps // (self.minibatches * self.updates_per_rollout)))
 
     @torch.no_grad()
     def _reference_log_probs(self, input_ids: Tensor, attention_mask: Tensor, items: Tensor) -> Tensor:
@@ -133,6 +133,6 @@ def _disable_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ("attention_dropout", "dropout"):  # architectures that hand a probability to a function
-            if isinstance(getattr(module, name, None), float):
+        for name, value in list(vars(module).items()):  # architectures that hand a probability to a function
+            if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)

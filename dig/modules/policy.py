@@ -71,10 +71,10 @@ class PolicyModule(lightning.LightningModule):
 
         Counted from the data: to ask the trainer would set its loaders up before a checkpoint's position is restored.
         """
-        batches = self.batches_per_epoch() * int(self.trainer.max_epochs or 1)
-        steps = -(-batches // self.trainer.accumulate_grad_batches)
+        steps = self.schedule_per_epoch() * int(self.trainer.max_epochs or 1)
         return min(steps, self.trainer.max_steps) if self.trainer.max_steps > 0 else steps
 
-    def batches_per_epoch(self) -> int:
-        """Batches that this rank sees in an epoch."""
-        return len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    def schedule_per_epoch(self) -> int:
+        """How often Lightning moves the learning rate on in an epoch: once for the batches that it sums."""
+        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+        return -(-batches // self.trainer.accumulate_grad_batches)

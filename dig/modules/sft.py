@@ -38,7 +38,14 @@ class SFTModule(PolicyModule):
         """Cross-entropy of the supervised tokens."""
         loss = next_token_loss(Decoder(self.model), batch, self.label_smoothing)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labels))
-        return loss
+        return loss * self._weight_of_rank(batch)
+
+    def _weight_of_rank(self, batch: TrainingTokens) -> Tensor | float:
+        """Makes the mean over ranks, which is what DDP takes of gradients, one over all ranks' supervised tokens."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        count = (batch.labels[:, 1:] != -100).sum().float()
+        return count / self.trainer.strategy.reduce(count.clone(), reduce_op="mean")
 
 
 def next_token_loss(decoder: Decoder, batch: TrainingTokens, label_smoothing: float = 0.0) -> Tensor:

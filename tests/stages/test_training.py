@@ -1,0 +1,91 @@
+"""Which weights a training stage leaves behind, and what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from dig.artifacts import ArtifactStore
+from dig.config import UserError, load_config
+from dig.console import console
+from dig.stages.base import StageContext
+from dig.stages.training import Plan, fit
+
+METRIC = "valid/ndcg@10"
+
+
+class Scripted(lightning.LightningModule):
+    """Its weight counts steps; validation gives the score that a script has for the weight."""
+
+    def __init__(self, scores: dict[int, float]) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.scores = scores
+
+    def training_step(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        return -self.weight
+
+    def validation_step(self, batch: list[torch.Tensor]) -> None:
+        self.log(METRIC, self.scores[round(self.weight.item())])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+
+class Nothing(lightning.LightningDataModule):
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(TensorDataset(torch.zeros(2)))
+
+    val_dataloader = train_dataloader
+
+
+def run(tmp_path: Path, scores: dict[int, float], **plan: object) -> tuple[float, dict, str]:
+    config = load_config("quickstart", ["logging.progress=false", "trainer.accelerator=cpu"])
+    context = StageContext(config, {}, ArtifactStore(tmp_path), tmp_path / "run")
+    module = Scripted(scores)
+    with console.capture() as captured:
+        fit(Plan("grpo", {"a": 1}, 3, ranked=True, **plan), module, Nothing(), context, tmp_path / "work")
+    return module.weight.item(), json.loads((tmp_path / "work" / "training.json").read_text()), captured.get()
+
+
+def test_the_best_validated_weights_are_kept(tmp_path: Path) -> None:
+    weight, chosen, _ = run(tmp_path, {2: 0.1, 4: 0.5, 6: 0.3})
+    assert (weight, chosen["chosen"], chosen[METRIC], chosen["steps"]) == (4.0, "best", pytest.approx(0.5), 6)
+
+
+def test_the_last_weights_are_validated_when_steps_end_between_validations(tmp_path: Path) -> None:
+    weight, chosen, _ = run(tmp_path, {2: 0.1, 4: 0.2, 5: 0.3}, max_steps=5)
+    assert (weight, chosen["chosen"], chosen[METRIC]) == (5.0, "final", pytest.approx(0.3))
+
+
+def test_the_start_is_kept_and_said_when_nothing_beats_it(tmp_path: Path) -> None:
+    weight, chosen, said = run(tmp_path, {0: 0.9, 2: 0.1, 4: 0.5, 6: 0.3}, keep_start=True)
+    assert (weight, chosen["chosen"], chosen[METRIC]) == (0.0, "start", pytest.approx(0.9))
+    assert "no checkpoint beat the start" in said and "0.9000" in said and "0.5000" in said
+
+
+def test_early_stopping(tmp_path: Path) -> None:
+    weight, chosen, _ = run(tmp_path, {2: 0.5, 4: 0.1, 6: 0.9}, patience=1)
+    assert (weight, chosen["steps"]) == (2.0, 4)
+
+
+def test_a_missing_and_a_damaged_checkpoint_to_resume_from(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"grpo\.resume_from=.*no such file"):
+        run(tmp_path, {}, resume_from=str(tmp_path / "none.ckpt"))
+    (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match=r"grpo\.resume_from=.* is no readable checkpoint"):
+        run(tmp_path, {}, resume_from=str(tmp_path / "broken.ckpt"))
+
+
+def test_a_damaged_checkpoint_of_its_own_is_said_and_training_starts_anew(tmp_path: Path) -> None:
+    damaged = tmp_path / "work" / "scratch" / "resume.ckpt"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no checkpoint")
+    weight, _, said = run(tmp_path, {2: 0.1, 4: 0.5, 6: 0.3})
+    assert weight == 4.0
+    assert "damaged; training starts anew" in said
