@@ -71,8 +71,10 @@ class _Problems:
         count, share = len(self.rows), len(self.rows) / max(self.total, 1)
         if share > max_fraction:
             line, reason = self.rows[0]
-            raise UserError(f"{self.path}: {count} of {self.total} rows ({share:.1%}) cannot be read, more than "
-                            f"data.max_bad_fraction={max_fraction:.1%}; the first is line {line}: {reason}")  # fmt: skip
+            raise UserError(
+                f"{self.path}: {count} of {self.total} rows ({share:.1%}) cannot be read, more than "
+                f"data.max_bad_fraction={max_fraction:.1%}; the first is line {line}: {reason}"
+            )
         warn(f"{self.path.name}: {count} of {self.total} rows ({share:.2%}) could not be read and were left out")
         return count
 
@@ -106,9 +108,9 @@ def read_tables(files: dict[str, Path], config: DataConfig) -> Tables:
             ``data.unknown_items=refuse``) an interaction with an item that the catalogue lacks.
     """
     catalogue, bad_items = _read_items(files["items"], config.max_bad_fraction)
-    interactions, bad_interactions = _read_interactions(files["interactions"], config.max_bad_fraction)
     if catalogue.is_empty():
         raise UserError(f"{files['items']}: the catalogue is empty")
+    interactions, bad_interactions = _read_interactions(files["interactions"], config.max_bad_fraction)
     if interactions.is_empty():
         raise UserError(f"{files['interactions']}: there are no interactions")
     interactions = _check_items_known(interactions, catalogue, files, config)

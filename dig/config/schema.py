@@ -428,9 +428,9 @@ class TrainerConfig:
     num_nodes: int = 1
     """Nodes."""
     strategy: str = "auto"
-    """Lightning's strategy: auto, ddp, fsdp, …"""
+    """Lightning's strategy: auto, ddp, fsdp and so on."""
     precision: str = "32-true"
-    """Lightning's precision: 32-true, bf16-mixed, 16-mixed, …"""
+    """Lightning's precision: 32-true, bf16-mixed, 16-mixed and so on."""
     accumulate: int = 1
     """Batches whose gradients are summed before an optimiser step."""
     checkpoint_every: int = 50

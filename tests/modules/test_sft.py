@@ -83,11 +83,12 @@ def test_learns_a_certain_sequence():
     ids = tiny.ragged_catalogue(12)
     backbone = tiny.scratch_backbone(ids)
     tokens = backbone.vocabulary.encode(ids.codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
-    data = SequenceDataModule(tiny.cyclic_sequences(60, 12), builder, 20, None, 60, seed=0)
+    # Validation asks with three items of history, which is a context that training has seen for every item.
+    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(max_history=3), from_scratch=True)
+    data = SequenceDataModule(tiny.cyclic_sequences(100, 12), builder, 40, None, 100, seed=0)
     config = SFTConfig(learning_rate=1e-2, weight_decay=0.0)
     module = SFTModule(backbone, tokens, config, EvaluationConfig(ks=[1, 5], valid_beams=5))
-    trainer = tiny.quiet_trainer(max_epochs=25, gradient_clip_val=1.0, check_val_every_n_epoch=25)
+    trainer = tiny.quiet_trainer(max_epochs=40, gradient_clip_val=1.0, check_val_every_n_epoch=40)
     before = trainer.validate(module, datamodule=data, verbose=False)[0]
     trainer.fit(module, datamodule=data)
     after = trainer.validate(module, datamodule=data, verbose=False)[0]

@@ -1,0 +1,155 @@
+"""Layers, checks and messages of the configuration."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dig.config import UserError, config_to_dict, list_experiments, load_config, schema_keys
+from dig.config.explain import config_yaml, help_text
+
+
+@pytest.fixture(autouse=True)
+def data_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIG_DATA_ROOT", str(tmp_path))
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def message(experiment: str | None, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(experiment, overrides)
+    assert caught.value.exit_code == 2
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("name", list_experiments())
+def test_every_experiment_loads(name: str) -> None:
+    assert load_config(name).experiment == Path(name).name
+
+
+def test_layers_from_weakest_to_strongest(tmp_path: Path) -> None:
+    write(tmp_path / "parent.yaml", "data: {source: quickstart}\nsft: {epochs: 3, batch_size: 7}\nseed: 1\n")
+    child = write(tmp_path / "child.yaml", "extends: parent\nsft: {epochs: 4}\n")
+    config = load_config(child, ["seed=2"])
+    assert (config.sft.epochs, config.sft.batch_size, config.seed) == (4, 7, 2)
+    assert config.sft.clip_norm == 1.0
+    assert config.experiment == "child"
+    assert load_config(child, ["sft.epochs=5", "sft.epochs=6"]).sft.epochs == 6
+
+
+def test_lists_are_replaced_and_codebooks_take_a_size_a_level() -> None:
+    config = load_config("quickstart", ["rqvae.codebook_size=[64,32,16,8]", "evaluation.ks=[1]"])
+    assert config.rqvae.sizes == [64, 32, 16, 8]
+    assert config.rqvae.levels == 4
+    assert config.evaluation.ks == [1]
+    assert load_config("quickstart", ["rqvae.codebook_size=9", "rqvae.levels=2"]).rqvae.sizes == [9, 9]
+
+
+def test_extends_in_a_circle(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", "extends: b\n")
+    assert "circle: b -> a -> b" in message(write(tmp_path / "b.yaml", "extends: a\n"))
+
+
+def test_missing_parent_names_file_and_nearest(tmp_path: Path) -> None:
+    text = message(write(tmp_path / "a.yaml", "extends: beuty\n"))
+    assert "a.yaml: extends: beuty" in text and "did you mean beauty?" in text
+
+
+def test_unknown_experiment_names_the_nearest() -> None:
+    assert "did you mean quickstart?" in message("quikstart")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("rqvae.codebok_size=1", "did you mean rqvae.codebook_size?"),
+        ("rqvea.codebook_size=1", "rqvea"),
+        ("codebook_size=1", "did you mean rqvae.codebook_size?"),
+        ("sft.epochs=many", "sft.epochs=many: "),
+        ("sft.epochs=0", "sft.epochs must be above 0"),
+        ("rqvae=3", "rqvae=3"),
+        ("seed", "arguments look like key=value"),
+        ("stages=[tokenise]", "did you mean 'tokenize'?"),
+        ("stages=[]", "nothing to do"),
+        ("grpo.group_size=1", "at least 2"),
+        ("grpo.reward={hit: 0, valid: 0, prefix: 0, interest: 0}", "all 0"),
+        ("evaluation.num_beams=5", "evaluation.ks asks for 10"),
+        ("mining.miners=[imported]", "mining.imports"),
+        ("mining.miners=[gpt]", "lexical, imported"),
+        ("rqvae.codebook_size=big", "must be a number or a list"),
+        ("data.source=tables", "data.path is not set"),
+        ("sft.epochs=[", "not YAML"),
+    ],
+)
+def test_wrong_arguments_get_one_line(override: str, expected: str) -> None:
+    assert expected in message("quickstart", override)
+
+
+def test_impossible_combinations() -> None:
+    assert "grpo.minibatches=1" in message("quickstart", "trainer.accumulate=2", "grpo.minibatches=2")
+    assert "needs a GPU" in message("quickstart", "trainer.accelerator=cpu", "trainer.precision=16-mixed")
+    assert "no text to embed" in message("quickstart", "embedding.fields=[]", "embedding.interests=none")
+
+
+def test_wrong_key_in_a_file_names_the_file(tmp_path: Path) -> None:
+    text = message(write(tmp_path / "mine.yaml", "sft:\n  epoch: 3\n"))
+    assert "mine.yaml: sft.epoch: unknown key; did you mean sft.epochs?" in text
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    assert "mine.yaml:2: not YAML" in message(write(tmp_path / "mine.yaml", "sft:\n  a: b: c\n"))
+    assert "must hold keys and values" in message(write(tmp_path / "list.yaml", "- 1\n"))
+
+
+def test_backbone_config_takes_any_key() -> None:
+    assert load_config("quickstart", ["backbone.config.rope_theta=5.0"]).backbone.config == {"rope_theta": 5.0}
+
+
+def test_environment_is_resolved_and_secrets_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIG_DATA_ROOT", "/data")
+    assert load_config("beauty").data.path == "/data/beauty"
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    text = message("quickstart", "data.path=${oc.env:MY_SECRET}")
+    assert "only DIG_" in text and "hunter2" not in text
+    monkeypatch.delenv("DIG_DATA_ROOT")
+    text = message("beauty")
+    assert "DIG_DATA_ROOT is not set" in text and "data.path" in text
+
+
+def test_a_wrong_key_is_told_before_a_missing_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIG_DATA_ROOT")
+    assert "rqvae.codebook_size" in message("beauty", "rqvae.codebok_size=1")
+
+
+def test_printed_configuration_loads_as_the_same(tmp_path: Path) -> None:
+    config = load_config("beauty", ["sft.max_steps=7", "rqvae.codebook_size=[4,5]"])
+    again = load_config(write(tmp_path / "beauty.yaml", config_yaml(config)))
+    assert config_to_dict(again) == config_to_dict(config)
+
+
+def test_help_has_a_sentence_for_every_key() -> None:
+    lines = help_text().partition("Keys and their defaults:")[2].splitlines()
+    keys = set(schema_keys())
+    leaves = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
+    for leaf in leaves:
+        index = next(index for index, line in enumerate(lines) if line.startswith(f"  {leaf}="))
+        assert lines[index + 1].strip().endswith("."), leaf
+
+
+def test_help_and_errors_do_not_import_torch() -> None:
+    code = (
+        "import sys; from dig.train import main; code = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules and 'polars' not in sys.modules; sys.exit(code)"
+    )
+    for argument, expected in (("--help", 0), ("experiment=beauty rqvae.codebok_size=1", 2)):
+        done = subprocess.run([sys.executable, "-c", code, *argument.split()], capture_output=True, text=True)
+        assert done.returncode == expected, done.stderr

@@ -1,0 +1,170 @@
+"""GRPO: its reference, its first step, its rewards, and that it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from datamodules.prompts import PromptBuilder
+from datamodules.rollout_prompts import PromptDataModule
+from datamodules.sequences import HeldOutBatch
+from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, RewardConfig
+from dig.generation import score
+from dig.generation.backbone import Backbone, add_lora, build_backbone
+from dig.modules.grpo import GRPOModule
+from dig.rollouts import group_advantages, interest_aware_reward
+from dig.rollouts.loop import install_group_rollouts
+
+IDS = tiny.ragged_catalogue(12)
+QUALITY = torch.linspace(0.0, 1.0, 12)
+SEQUENCES = tiny.cyclic_sequences(40, 12)
+
+
+def made(
+    config: GRPOConfig, lora: bool = False, backbone: Backbone | None = None, **keys: Any
+) -> tuple[GRPOModule, PromptDataModule]:
+    backbone = backbone or tiny.scratch_backbone(IDS, **keys)
+    if lora:
+        backbone.model = add_lora(backbone.model, LoraConfig(rank=4, alpha=8, dropout=0.3))
+    tokens = backbone.vocabulary.encode(IDS.codes)
+    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
+    data = PromptDataModule(SEQUENCES, builder, config.prompts_per_step, None, 40, seed=0, per_user=1)
+    module = GRPOModule(backbone, tokens, IDS.codes[:, : IDS.levels], QUALITY, config, EvaluationConfig(ks=[1, 5]))
+    return module, data
+
+
+def fit(module: GRPOModule, data: PromptDataModule, **settings: Any) -> list[dict[str, float]]:
+    """What was logged at every optimiser step."""
+    lines: list[dict[str, float]] = []
+    step = module.training_step
+
+    def noted(batch: Any) -> torch.Tensor:
+        logged: dict[str, float] = {}
+        log_dict = module.log_dict
+        module.log_dict = lambda values, **_: logged.update({k: float(v) for k, v in values.items()})  # type: ignore
+        loss = step(batch)
+        module.log_dict = log_dict  # type: ignore[method-assign]
+        lines.append(logged)
+        return loss
+
+    module.training_step = noted  # type: ignore[method-assign]
+    trainer = tiny.quiet_trainer(limit_val_batches=0, **settings)
+    install_group_rollouts(trainer)
+    trainer.fit(module, datamodule=data)
+    return lines
+
+
+def first_batch(data: PromptDataModule) -> HeldOutBatch:
+    return next(iter(data.train_dataloader()))
+
+
+def shake(module: GRPOModule) -> None:
+    """Moves all trained weights away from where they started."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter += 0.2 * torch.randn_like(parameter)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_reference_stays_the_policy_before_training(lora: bool):
+    module, data = made(GRPOConfig(group_size=5, prompts_per_step=8), lora)
+    batch, base = first_batch(data), tiny.scratch_backbone(IDS).model
+    shake(module)
+    with torch.no_grad():
+        rollouts = module.rollout(batch)
+        expected = score(base, batch.input_ids, batch.attention_mask, module.trie, rollouts.items)
+        own = score(module.model, batch.input_ids, batch.attention_mask, module.trie, rollouts.items)
+    torch.testing.assert_close(rollouts.reference_log_probs, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rollouts.old_log_probs, own, atol=1e-5, rtol=1e-5)
+    assert (own - expected).abs().max() > 0.05
+
+
+def test_the_frozen_copy_is_neither_trained_nor_saved():
+    module, _ = made(GRPOConfig())
+    copies = [id(parameter) for parameter in module._frozen[0].parameters()]
+    assert not set(copies) & {id(parameter) for parameter in module.parameters()}
+    assert not any(parameter.requires_grad for parameter in module._frozen[0].parameters())
+    assert {name.split(".")[0] for name in module.state_dict()} == {"model"}
+    with_adapter, _ = made(GRPOConfig(), lora=True)
+    assert with_adapter._frozen == []  # the adapter switched off is the reference: no second model in memory
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_ratio_is_one_and_the_divergence_zero_at_the_first_step(lora: bool):
+    config = GRPOConfig(group_size=4, prompts_per_step=20, learning_rate=1e-2, warmup_fraction=0.0)
+    module, data = made(config, lora, attention_dropout=0.3)
+    lines = fit(module, data, max_epochs=2)
+    assert len(lines) == 4
+    assert lines[0]["train/ratio"] == pytest.approx(1.0, abs=1e-6)
+    assert lines[0]["train/kl"] == pytest.approx(0.0, abs=1e-6)
+    assert all(line["train/ratio"] == pytest.approx(1.0, abs=1e-5) for line in lines)  # one update a rollout
+    assert all(line["train/kl"] > 1e-5 for line in lines[2:])  # but the policy has left the reference
+    assert all(line["train/clip_share"] == 0.0 for line in lines)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gpt2", "bloom", "opt"])
+def test_dropout_is_off_while_training(family: str):
+    keys: dict[str, Any] = {"model_type": family}
+    keys |= {
+        "qwen2": {"attention_dropout": 0.5},
+        "gpt2": {"attn_pdrop": 0.5, "resid_pdrop": 0.5, "embd_pdrop": 0.5},
+        "bloom": {"hidden_dropout": 0.5, "attention_dropout": 0.5},
+        "opt": {"dropout": 0.5, "attention_dropout": 0.5, "ffn_dim": 64, "word_embed_proj_dim": 32},
+    }[family]
+    if family in ("gpt2", "bloom"):
+        keys |= {"hidden_size": 32}
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    backbone = build_backbone(BackboneConfig(config={**shape, **keys}), IDS.sizes, max_tokens=64)
+    tokens = torch.randint(4, 16, (2, 12), generator=torch.Generator().manual_seed(0))
+    backbone.model.train()
+    with torch.no_grad():
+        assert not torch.equal(backbone.model(tokens).logits, backbone.model(tokens).logits)  # there is dropout
+        module, _ = made(GRPOConfig(), backbone=backbone)
+        module.train()
+        assert torch.equal(module.model(tokens).logits, module.model(tokens).logits)
+
+
+def test_a_rollout_is_judged_by_its_own_target():
+    weights = RewardConfig(hit=1.0, valid=0.1, prefix=0.5, interest=0.5)
+    module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
+    batch = first_batch(data)
+    with torch.no_grad():
+        rollouts = module.rollout(batch)
+    assert torch.equal(rollouts.input_ids, batch.input_ids)
+    assert torch.equal(rollouts.attention_mask, batch.attention_mask)
+    assert rollouts.items.shape == rollouts.advantages.shape == (8, 6)
+    rewards = interest_aware_reward(rollouts.items, batch.targets, IDS.codes[:, :3], QUALITY, weights).total
+    torch.testing.assert_close(rollouts.advantages, group_advantages(rewards))
+    values = module._rollout_values
+    assert values["rollout/reward"].item() == pytest.approx(rewards.mean().item())
+    assert values["rollout/reward_valid"].item() == pytest.approx(0.1)
+    distinct = sum(len(set(row)) for row in rollouts.items.tolist()) / (8 * 6)
+    assert values["rollout/distinct_items"].item() == pytest.approx(distinct)
+    dead = sum(len({round(x, 5) for x in row}) == 1 for row in rewards.tolist()) / 8
+    assert values["rollout/dead_groups"].item() == pytest.approx(dead)
+    surprise = -rollouts.old_log_probs.sum(dim=-1).mean().item()
+    assert values["rollout/surprise"].item() == pytest.approx(surprise, rel=1e-5)
+
+
+@pytest.mark.parametrize(("lora", "learning_rate"), [(False, 5e-3), (True, 1.5e-2)])
+def test_the_reward_rises(lora: bool, learning_rate: float):
+    weights = RewardConfig(hit=1.0, valid=0.0, prefix=0.5, interest=0.5)
+    config = GRPOConfig(
+        group_size=16, prompts_per_step=20, learning_rate=learning_rate, warmup_fraction=0.0, reward=weights
+    )
+    backbone = tiny.scratch_backbone(IDS)
+    if lora:  # adapters need a base whose embeddings tell items apart
+        with torch.no_grad():
+            for parameter in backbone.model.parameters():
+                parameter += 0.3 * torch.randn_like(parameter)
+    module, data = made(config, lora, backbone)
+    torch.manual_seed(0)
+    lines = fit(module, data, max_epochs=28, gradient_clip_val=1.0)
+    hits, rewards = ([line[f"rollout/{name}"] for line in lines] for name in ("reward_hit", "reward"))
+    assert sum(hits[:4]) / 4 < 0.25 and sum(hits[-8:]) / 8 > 0.6
+    assert sum(rewards[-8:]) > 2 * sum(rewards[:8])
+    assert lines[-1]["train/kl"] > 0.1

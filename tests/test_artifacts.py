@@ -1,0 +1,148 @@
+"""Artifacts: atomic, verified, resumable, built once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dig.artifacts import SCRATCH, ArtifactStore, atomic_path, fingerprint, read_json, write_json
+from dig.config import UserError
+from dig.console import console
+
+
+def build(folder: Path) -> None:
+    (folder / "data.txt").write_text("content")
+    (folder / "sub").mkdir(exist_ok=True)
+    (folder / "sub" / "more.txt").write_text("more")
+
+
+def never(folder: Path) -> None:
+    raise AssertionError("built again")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path)
+
+
+def test_fingerprint_depends_on_content_alone() -> None:
+    assert fingerprint({"a": 1, "b": [2, "ü"]}) == fingerprint({"b": [2, "ü"], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    assert fingerprint([1, 2]) != fingerprint([2, 1])
+    assert len(fingerprint(None)) == 16
+
+
+def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(OSError, match="disk full"), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    write_json(path, {"ü": [1]})
+    assert read_json(path) == {"ü": [1]}
+
+
+def test_built_once_then_found(store: ArtifactStore) -> None:
+    first = store.get("kind", "key", build, {"why": 1})
+    second = store.get("kind", "key", never, {"why": 1})
+    assert (first.cached, second.cached) == (False, True)
+    assert first.path == second.path and second.seconds == pytest.approx(first.seconds, abs=1e-3)
+    assert set(read_json(first.path / "manifest.json")["files"]) == {"data.txt", "sub/more.txt"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda path: (path / "data.txt").unlink(), "missing"),
+        (lambda path: (path / "data.txt").write_text("conten"), "6 bytes instead of 7"),
+        (lambda path: (path / "sub" / "more.txt").write_text("mare"), "another content"),
+        (lambda path: (path / "manifest.json").write_text("{"), "manifest.json"),
+        (lambda path: (path / "manifest.json").unlink(), "manifest.json"),
+    ],
+)
+def test_damage_is_said_and_rebuilt(store: ArtifactStore, damage: Callable[[Path], None], word: str) -> None:
+    damage(store.get("kind", "key", build, {}).path)
+    with console.capture() as captured:
+        rebuilt = store.get("kind", "key", build, {})
+    assert "is damaged" in captured.get() and word in captured.get()
+    assert not rebuilt.cached
+    assert (rebuilt.path / "data.txt").read_text() == "content"
+
+
+def test_a_failed_build_leaves_no_artifact_and_its_work_to_the_next(store: ArtifactStore) -> None:
+    def fails(folder: Path) -> None:
+        (folder / SCRATCH).mkdir()
+        (folder / SCRATCH / "resume.ckpt").write_text("half way")
+        raise RuntimeError("power cut")
+
+    def goes_on(folder: Path) -> None:
+        assert (folder / SCRATCH / "resume.ckpt").read_text() == "half way"
+        build(folder)
+
+    with pytest.raises(RuntimeError):
+        store.get("kind", "key", fails, {})
+    assert store.find("kind", "key") is None and not store.exists("kind", "key")
+    finished = store.get("kind", "key", goes_on, {})
+    assert not (finished.path / SCRATCH).exists()
+    assert not store.work_folder("kind", "key").exists()
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from dig.artifacts import ArtifactStore
+def build(folder):
+    (folder / "started").write_text("")
+    time.sleep(float(sys.argv[2]))
+    with (Path(sys.argv[1]) / "count").open("a") as stream:
+        stream.write("x")
+found = ArtifactStore(Path(sys.argv[1])).get("kind", "key", build, {})
+print("cached" if found.cached else "built")
+"""
+
+
+def slow(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(tmp_path), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_kill_in_the_middle_of_a_build(tmp_path: Path, store: ArtifactStore) -> None:
+    process = slow(tmp_path, 60)
+    wait_for(store.work_folder("kind", "key") / "started")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert store.find("kind", "key") is None
+    assert not store.get("kind", "key", build, {}).cached  # the dead process's lock is gone with it
+
+
+def test_two_processes_with_the_same_work(tmp_path: Path, store: ArtifactStore) -> None:
+    first = slow(tmp_path, 1.5)
+    wait_for(store.work_folder("kind", "key") / "started")
+    second = slow(tmp_path, 0)
+    assert "built" in first.communicate(timeout=60)[0]
+    output = second.communicate(timeout=60)[0]
+    assert "waiting" in output and "cached" in output
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_waiting_ends(store: ArtifactStore) -> None:
+    with pytest.raises(UserError, match="waited 0 s"):
+        store.wait("kind", "key", seconds=0.3)
+    store.get("kind", "key", build, {})
+    assert store.wait("kind", "key", seconds=0.3).cached

@@ -1,0 +1,59 @@
+"""The command line: exit codes, one line for what is wrong, and what builds nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dig.train import main
+
+
+@pytest.fixture(autouse=True)
+def workplace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["experiment=quickstart", "rqvae.codebok_size=1"], 2, "rqvae.codebook_size"),
+        (["experiment=quickstart", "--dryrun"], 2, "--dry-run"),
+        (["experiment=quickstart", "data.source=tables", "data.path=nowhere"], 1, "nowhere"),
+        (["experiment=quickstart", "mining.miners=[imported]", "mining.imports=[none.jsonl]"], 1, "none.jsonl"),
+        (["experiment=quickstart", "embedding.text_encoder=./none"], 1, "./none"),
+    ],
+)
+def test_wrong_input_is_one_line_on_stderr(
+    arguments: list[str], code: int, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main([*arguments, "logging.progress=false"]) == code
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ") and "\n" not in error
+    assert expected in error
+
+
+def test_help_and_print_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "rqvae.codebook_size=256" in capsys.readouterr().out
+    assert main(["experiment=quickstart", "seed=5", "--print-config"]) == 0
+    assert "seed: 5\n" in capsys.readouterr().out
+
+
+def test_dry_run_builds_nothing(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment=quickstart", "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert output.count("to do") == 7
+    assert not list(workplace.iterdir())
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(config: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dig.pipeline.run_experiment", interrupted)
+    assert main(["experiment=quickstart"]) == 130
+    assert "goes on from here" in capsys.readouterr().err
