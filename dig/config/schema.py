@@ -335,7 +335,7 @@ class GRPOConfig:
     """Parts into which a rollout batch is cut, an optimiser step each."""
     updates_per_rollout: int = 1
     """Passes over a rollout batch."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-5
     """Peak learning rate; 1e-5 is the paper's for LoRA on a 7B backbone."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
