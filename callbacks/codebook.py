@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning import Callback, LightningModule, Trainer
 
 from dig.console import warn
 
 __all__ = ["CodebookHealth"]
 
+_PREFIX = "codebook/usage_"
+
 
 class CodebookHealth(Callback):
-    """Warns, once a level, in the epoch in which the share of its codes that items use falls under a threshold.
+    """Warns, once a level, when the share of its codes that items use falls under a threshold.
 
-    Reads the `codebook/usage_<level>` that RQVAEModule logs; logs nothing itself.
+    Usage that is low but rising is the first epochs' business and no collapse. Reads the ``codebook/usage_<level>`` that
+    RQVAEModule logs; logs nothing itself.
 
     Args:
         min_usage: share of a level's codes under which it warns.
@@ -21,26 +26,30 @@ class CodebookHealth(Callback):
     def __init__(self, min_usage: float = 0.8) -> None:
         self.min_usage = min_usage
         self._warned: set[str] = set()
+        self._before: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compares each level's usage with the threshold."""
-        prefix = "codebook/usage_"
-        for name, value in trainer.callback_metrics.items():
-            if not name.startswith(prefix) or name in self._warned or float(value) >= self.min_usage:
-                continue
-            self._warned.add(name)
-            if trainer.is_global_zero:
-                epoch, level = trainer.current_epoch + 1, name.removeprefix(prefix)
-                warn(
-                    f"epoch {epoch}: only {float(value):.0%} of the codes of level {level} are in use (under "
-                    f"{self.min_usage:.0%}); the codebook is collapsing and items will share Semantic IDs. Try a "
-                    "smaller rqvae.codebook_size, a smaller rqvae.restart_after or a lower rqvae.learning_rate"
-                )
+        """Compares each level's usage with the threshold and with the measurement before."""
+        for name, metric in trainer.callback_metrics.items():
+            if name.startswith(_PREFIX):
+                value, before = float(metric), self._before.get(name)
+                self._before[name] = value
+                if before is not None and value < min(self.min_usage, before) and name not in self._warned:
+                    self._warned.add(name)
+                    if trainer.is_global_zero:
+                        warn(self._story(trainer.current_epoch + 1, name.removeprefix(_PREFIX), value))
 
-    def state_dict(self) -> dict[str, list[str]]:
-        """The levels warned of, so that a resumed run does not repeat itself."""
-        return {"warned": sorted(self._warned)}
+    def _story(self, epoch: int, level: str, usage: float) -> str:
+        return (
+            f"epoch {epoch}: only {usage:.0%} of the codes of level {level} are in use (under {self.min_usage:.0%}) and "
+            "they are getting fewer; the codebook is collapsing and items will share Semantic IDs. Try a smaller "
+            "rqvae.codebook_size, a smaller rqvae.restart_after or a lower rqvae.learning_rate"
+        )
 
-    def load_state_dict(self, state_dict: dict[str, list[str]]) -> None:
-        """Takes over the levels warned of."""
-        self._warned = set(state_dict["warned"])
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured and warned of, so that a resumed run does not repeat itself."""
+        return {"warned": sorted(self._warned), "before": dict(self._before)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what was measured and warned of."""
+        self._warned, self._before = set(state_dict["warned"]), dict(state_dict["before"])

@@ -22,8 +22,8 @@ def enable_progress(enabled: bool) -> None:
 
 
 def progress_enabled() -> bool:
-    """Whether bars are wanted."""
-    return _state["progress"]
+    """Whether bars are wanted and there is a terminal to draw them on."""
+    return _state["progress"] and console.is_terminal
 
 
 def say(message: str) -> None:
@@ -45,5 +45,5 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not _state["progress"]) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not progress_enabled()) as progress:
         yield from progress.track(iterable, total=total, description=escape(description))

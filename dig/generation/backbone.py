@@ -18,6 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig, LoraConfig
+from dig.generation.decoder import Decoder
 from dig.generation.vocabulary import SidVocabulary
 
 __all__ = ["Backbone", "add_lora", "build_backbone", "load_backbone", "merge_lora", "save_backbone"]
@@ -63,9 +64,12 @@ def build_backbone(config: BackboneConfig, sizes: list[int], max_tokens: int) ->
     Raises:
         UserError: if the model cannot be had or is no causal language model.
     """
-    if config.pretrained:
-        return _pretrained(config, sizes)
-    return _from_scratch(config, sizes, max_tokens)
+    backbone = _pretrained(config, sizes) if config.pretrained else _from_scratch(config, sizes, max_tokens)
+    try:
+        Decoder(backbone.model)
+    except ValueError as error:
+        raise UserError(f"backbone: {error}") from None
+    return backbone
 
 
 def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
@@ -133,6 +137,8 @@ def _pretrained(config: BackboneConfig, sizes: list[int]) -> Backbone:
         raise UserError(f"backbone.pretrained={name} cannot be loaded: {reason}; without a network, name the folder of "
                         "a causal language model in safetensors with its tokenizer") from None  # fmt: skip
     if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise UserError(f"backbone.pretrained={name}: its tokenizer has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
     # The width of the embedding may exceed the tokenizer's length (Qwen pads it): rows are resized to the larger one,
     # and the new rows are those of the SID tokens wherever they lie.

@@ -59,6 +59,8 @@ class Decoder:
         scaling = [key for key in _LOGIT_KEYS if getattr(self.config, key, None) not in (None, 1, 1.0)]
         if scaling:
             raise ValueError(f"{self.config.model_type} changes its logits by {scaling[0]}, which is not supported yet")
+        if any("sliding" in kind or "chunked" in kind for kind in getattr(self.config, "layer_types", None) or ()):
+            raise ValueError(f"{self.config.model_type} attends within a sliding window, which is not supported yet")
 
     def logits(self, hidden: Tensor, vocabulary: Tensor | None = None) -> Tensor:
         """Logits (…, tokens) of hidden states (…, width), over given vocabulary ids or all."""

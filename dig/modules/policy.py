@@ -47,7 +47,7 @@ class PolicyModule(lightning.LightningModule):
         """Ranks the catalogue after each history and counts hits."""
         found = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
         self.valid_metrics.update(found.items, batch.targets)
-        self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets), prog_bar=True)
+        self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
 
     def on_validation_end(self) -> None:
         """Notes the step."""

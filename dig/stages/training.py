@@ -38,6 +38,14 @@ _KNOWN_HINTS = (
 _MONITOR = "valid/ndcg@{k}"
 
 
+class _Bar(RichProgressBar):
+    """Lightning's bar with the loss and the metric that chooses, without the logger's version."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
 @dataclass(frozen=True)
 class Plan:
     """How long a stage trains and how its checkpoint is chosen.
@@ -123,7 +131,7 @@ def _trainer(
     seed = StepSeed(context.config.seed)
     callbacks: list[Callback] = [seed, throughput, LearningRateMonitor("step"), *plan.callbacks]
     if progress_enabled():
-        callbacks.append(RichProgressBar(leave=False))
+        callbacks.append(_Bar())
     if plan.patience is not None:
         callbacks.append(EarlyStopping(_monitor(context.config), patience=plan.patience, mode="max",
                                        check_on_train_epoch_end=False))  # fmt: skip

@@ -51,8 +51,12 @@ def test_health_is_not_disturbed(monkeypatch: pytest.MonkeyPatch):
     assert warnings_of(monkeypatch, [(1.0, 0.95), (0.8, 0.9)], CodebookHealth(min_usage=0.8)) == []
 
 
+def test_low_usage_that_rises_is_no_collapse(monkeypatch: pytest.MonkeyPatch):
+    assert warnings_of(monkeypatch, [(0.5, 0.6), (0.6, 0.7), (0.7, 0.9)], CodebookHealth(min_usage=0.8)) == []
+
+
 def test_a_resumed_run_does_not_repeat_the_warning(monkeypatch: pytest.MonkeyPatch):
     first, second = CodebookHealth(), CodebookHealth()
-    assert len(warnings_of(monkeypatch, [(0.1, 1.0)], first)) == 1
+    assert len(warnings_of(monkeypatch, [(1.0, 1.0), (0.2, 1.0)], first)) == 1
     second.load_state_dict(first.state_dict())
     assert warnings_of(monkeypatch, [(0.1, 1.0)], second) == []
