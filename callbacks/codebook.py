@@ -16,7 +16,7 @@ _PREFIX = "codebook/usage_"
 class CodebookHealth(Callback):
     """Warns, once a level, when the share of its codes that items use falls under a threshold.
 
-    Usage that is low but rising is the first epochs' business and no collapse. Reads the ``codebook/usage_<level>`` that
+    Usage that is low but rising belongs to the first epochs and is no collapse. Reads ``codebook/usage_<level>``, which
     RQVAEModule logs; logs nothing itself.
 
     Args:
@@ -41,8 +41,8 @@ class CodebookHealth(Callback):
 
     def _story(self, epoch: int, level: str, usage: float) -> str:
         return (
-            f"epoch {epoch}: only {usage:.0%} of the codes of level {level} are in use (under {self.min_usage:.0%}) and "
-            "they are getting fewer; the codebook is collapsing and items will share Semantic IDs. Try a smaller "
+            f"epoch {epoch}: only {usage:.0%} of the codes of level {level} are in use (under {self.min_usage:.0%}), "
+            "getting fewer; the codebook is collapsing and items will share Semantic IDs; try a smaller "
             "rqvae.codebook_size, a smaller rqvae.restart_after or a lower rqvae.learning_rate"
         )
 

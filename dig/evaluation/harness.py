@@ -66,7 +66,7 @@ def evaluate(
     """
     if len(histories) == 0:
         raise ValueError("there are no users to evaluate")
-    metrics = ranking_metrics(ks)
+    metrics = ranking_metrics(ks, sync_on_compute=False)  # one rank evaluates; others may have ended
     ranked, scores = [], []
     for start in track(range(0, len(histories), batch_size), description):
         batch = histories[start : start + batch_size]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
@@ -17,8 +19,8 @@ class _RankingMetric(Metric):
     total: Tensor
     count: Tensor
 
-    def __init__(self, k: int) -> None:
-        super().__init__()
+    def __init__(self, k: int, **settings: Any) -> None:
+        super().__init__(**settings)
         if k < 1:
             raise ValueError(f"k must be at least 1, it is {k}")
         self.k = k
@@ -66,8 +68,8 @@ class NDCG(_RankingMetric):
         return 1.0 / torch.log2(torch.arange(2, self.k + 2, dtype=torch.float64, device=device))
 
 
-def ranking_metrics(ks: list[int], prefix: str = "") -> MetricCollection:
-    """HR and NDCG at each cut-off, named ``hr@5`` and so on."""
-    named: dict[str, Metric | MetricCollection] = {f"hr@{k}": HitRate(k) for k in ks}
-    named |= {f"ndcg@{k}": NDCG(k) for k in ks}
+def ranking_metrics(ks: list[int], prefix: str = "", **settings: Any) -> MetricCollection:
+    """HR and NDCG at each cut-off, named ``hr@5`` and so on; ``settings`` are torchmetrics' own."""
+    named: dict[str, Metric | MetricCollection] = {f"hr@{k}": HitRate(k, **settings) for k in ks}
+    named |= {f"ndcg@{k}": NDCG(k, **settings) for k in ks}
     return MetricCollection(named, prefix=prefix, compute_groups=False)

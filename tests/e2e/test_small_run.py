@@ -175,3 +175,16 @@ def test_checkpoint_of_another_configuration_is_refused(finished: tuple[Workplac
     assert refused.returncode == 1
     assert "another configuration: sft.learning_rate is 0.001 there and 0.5 here" in output
     assert "Traceback" not in output
+
+
+def test_two_processes_and_wandb_without_an_account(tmp_path: Path) -> None:
+    workplace = Workplace(tmp_path)
+    workplace.run(
+        "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "logging.wandb.mode=offline",
+        "sft.epochs=1", "grpo.max_steps=2",
+    )  # fmt: skip
+    metrics = workplace.metrics()
+    assert list(metrics) == ["popularity", "sft", "grpo"]
+    assert {found["users"] for found in metrics.values()} == {150}
+    records = [*workplace.latest.glob("wandb/offline-run-*/run-*.wandb")]
+    assert len(records) == 3 and all(path.stat().st_size > 0 for path in records)
