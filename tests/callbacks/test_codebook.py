@@ -41,10 +41,10 @@ def warnings_of(monkeypatch: pytest.MonkeyPatch, usages: list[tuple[float, float
 
 
 def test_warns_in_the_epoch_of_the_collapse_and_once(monkeypatch: pytest.MonkeyPatch):
-    said = warnings_of(monkeypatch, [(1.0, 1.0), (0.9, 0.41), (0.9, 0.2), (0.3, 0.1)], CodebookHealth(min_usage=0.8))
-    assert [epoch for epoch, _ in said] == [1, 3]
-    assert "epoch 2" in said[0][1] and "41%" in said[0][1] and "level 2" in said[0][1]
-    assert "epoch 4" in said[1][1] and "30%" in said[1][1] and "level 1" in said[1][1]
+    said = warnings_of(monkeypatch, [(1.0, 1.0), (0.9, 0.9), (0.91, 0.41), (0.9, 0.2), (0.3, 0.1)], CodebookHealth(0.8))
+    assert [epoch for epoch, _ in said] == [2, 4]
+    assert "epoch 3" in said[0][1] and "41%" in said[0][1] and "level 2" in said[0][1]
+    assert "epoch 5" in said[1][1] and "30%" in said[1][1] and "level 1" in said[1][1]
 
 
 def test_health_is_not_disturbed(monkeypatch: pytest.MonkeyPatch):
@@ -52,11 +52,11 @@ def test_health_is_not_disturbed(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_low_usage_that_rises_is_no_collapse(monkeypatch: pytest.MonkeyPatch):
-    assert warnings_of(monkeypatch, [(0.5, 0.6), (0.6, 0.7), (0.7, 0.9)], CodebookHealth(min_usage=0.8)) == []
+    assert warnings_of(monkeypatch, [(0.5, 0.6), (0.6, 0.5), (0.7, 0.9)], CodebookHealth(min_usage=0.8)) == []
 
 
 def test_a_resumed_run_does_not_repeat_the_warning(monkeypatch: pytest.MonkeyPatch):
     first, second = CodebookHealth(), CodebookHealth()
-    assert len(warnings_of(monkeypatch, [(1.0, 1.0), (0.2, 1.0)], first)) == 1
+    assert len(warnings_of(monkeypatch, [(1.0, 1.0), (0.7, 1.0), (0.2, 1.0)], first)) == 1
     second.load_state_dict(first.state_dict())
     assert warnings_of(monkeypatch, [(0.1, 1.0)], second) == []
