@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import lightning
@@ -101,7 +102,7 @@ def _answer_windows(rows: np.ndarray, max_history: int) -> list[tuple[np.ndarray
     return [(rows[max(0, end - max_history) : end + 1], 1) for end in range(1, len(rows))]
 
 
-class PolicyDataModule(lightning.LightningDataModule):
+class PolicyDataModule(lightning.LightningDataModule, ABC):
     """What SFT and GRPO share: validation prompts in the users' order, each on one rank.
 
     Args:
@@ -135,9 +136,9 @@ class PolicyDataModule(lightning.LightningDataModule):
         users = sequences.sample_users(valid_users, seed=0)
         self.valid_prompts = HeldOutPrompts(sequences, builder, "valid", users)
 
+    @abstractmethod
     def training_set(self) -> Dataset:
         """The samples of an epoch."""
-        raise NotImplementedError
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled by (seed, epoch); its position is part of a checkpoint."""

@@ -406,7 +406,7 @@ class EvaluationConfig:
     max_users: int | None = None
     """Evaluate a fixed random subset of this many users; unset takes all."""
     mask_history: bool = False
-    """Leave items of the history out of the ranking."""
+    """Leave items of the history out of the ranking; the search is widened by the batch's longest history."""
 
     def __post_init__(self) -> None:
         _check(bool(self.ks) and min(self.ks) > 0, f"evaluation.ks must be numbers above 0, it is {self.ks}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -47,9 +48,9 @@ class _RankingMetric(Metric):
         """The mean over all targets, a 0-d float tensor; 0 before any."""
         return (self.total / self.count.clamp(min=1)).float()
 
+    @abstractmethod
     def gains(self, device: torch.device) -> Tensor:
         """(k,) what a hit at each position is worth."""
-        raise NotImplementedError
 
 
 class HitRate(_RankingMetric):
