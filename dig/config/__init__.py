@@ -1,7 +1,7 @@
 """Typed configuration: the schema, and how it is loaded, checked and explained."""
 
 from dig.config.errors import UserError, nearest
-from dig.config.load import config_to_dict, list_experiments, load_config, parent_of, schema_keys
+from dig.config.load import config_to_dict, list_experiments, load_config, schema_keys
 from dig.config.schema import STAGES, Config
 
 __all__ = [
@@ -12,6 +12,5 @@ __all__ = [
     "list_experiments",
     "load_config",
     "nearest",
-    "parent_of",
     "schema_keys",
 ]

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.errors import UserError, nearest
 from dig.config.schema import Config
 
-__all__ = ["config_to_dict", "experiments_folder", "list_experiments", "load_config", "parent_of", "schema_keys"]
+__all__ = ["config_to_dict", "experiments_folder", "list_experiments", "load_config", "schema_keys"]
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _ENV = re.compile(r"\$\{oc\.env:\s*([A-Za-z0-9_]+)")
@@ -86,12 +86,6 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
 def config_to_dict(config: Any) -> dict[str, Any]:
     """A configuration, or a section of it, as plain containers."""
     return asdict(config)
-
-
-def parent_of(experiment: str | Path) -> str | None:
-    """The experiment that a file extends, if any."""
-    content = _read_yaml(_find_experiment(str(experiment), asked_by=f"experiment={experiment}"))
-    return content.get("extends")
 
 
 def _find_experiment(name: str, asked_by: str, beside: Path | None = None) -> Path:

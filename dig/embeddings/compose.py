@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
 from dig.config.errors import UserError
 from dig.config.schema import EmbeddingConfig
+from dig.folding import fold
 
-__all__ = ["clean", "compose_texts", "count_empty", "fold"]
+__all__ = ["clean", "compose_texts", "count_empty"]
 
 # A tag or a comment. A letter must follow the bracket, so that "5 < 6" and "<3" stay.
 _TAG = re.compile(r"<!--.*?-->|</?[A-Za-z][^<>]*>", re.DOTALL)
@@ -30,11 +30,6 @@ def clean(text: str | None) -> str:
     return " ".join(text.split())
 
 
-def fold(text: str) -> str:
-    """The form in which two interests count as the same: NFKC, casefolded, white space folded."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
 def compose_texts(
     catalogue: pl.DataFrame,
     captions: Mapping[str, str],
@@ -43,8 +38,8 @@ def compose_texts(
 ) -> list[str]:
     """The text of every item, in the catalogue's order: ``config.fields`` in their order, then the interests in theirs.
 
-    Parts are separated by a newline, confidences are left out, and empty parts are skipped (METHODS.md section 1, the
-    row IEID). Of interests that are equal after :func:`fold` the first stays.
+    Parts are separated by a newline, confidences are left out, and empty parts are skipped (DeepInterestGR's
+    IEID). Of interests that are equal after :func:`fold` the first stays.
 
     Args:
         catalogue: a row an item: ``item_id``, and ``title``, ``brand``, ``categories`` (a list), ``description`` as far

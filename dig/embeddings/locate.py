@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dig.artifacts import hash_file
 from dig.config.errors import UserError
-from dig.embeddings.offline import NAMES, WEIGHTS_SHA256, file_sha256, find_offline_model
+from dig.embeddings.offline import NAMES, WEIGHTS_SHA256, find_offline_model
 
 __all__ = ["EncoderSource", "encoder_fingerprint", "locate_encoder"]
 
@@ -76,7 +77,7 @@ def _folder_fingerprint(folder: Path) -> str:
 @lru_cache(maxsize=1024)
 def _hash(path: Path, size: int, changed: int) -> str:
     """A file is read once a process, as long as its size and time stay."""
-    return file_sha256(path)
+    return hash_file(path)
 
 
 def _cached_snapshot(hub_id: str) -> Path | None:

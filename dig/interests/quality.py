@@ -11,7 +11,7 @@ __all__ = ["item_quality"]
 
 
 def item_quality(interests: pl.DataFrame, item_ids: Sequence[str]) -> np.ndarray:
-    """``q_i = Σ_j c_ij·y_ij / Σ_j c_ij`` (METHODS.md section 1, interest-aware reward).
+    """``q_i = Σ_j c_ij·y_ij / Σ_j c_ij`` (DeepInterestGR, arXiv 2602.18907: the interest-aware reward).
 
     ``y`` is the label and ``c`` the confidence of interest j of item i; where a miner gives no confidence, c = 1.
 

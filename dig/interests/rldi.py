@@ -1,6 +1,6 @@
 """RLDI, reward-labelled deep interest: a light binary classifier, taught by behaviour, labels every mined interest.
 
-The paper's classifier, features and threshold are open (METHODS.md section 1). Here: behaviour says of the phrases
+The paper's classifier, features and threshold are not published. Here: behaviour says of the phrases
 with enough support whether sharing them raises co-purchase (:mod:`dig.interests.copurchase`), a logistic regression
 carries that over to all interests by features that are not behaviour (:mod:`dig.interests.features`), and its quality
 is measured on phrases it never saw.

@@ -4,7 +4,7 @@ import pytest
 from dig.config import UserError
 from dig.config.schema import EmbeddingConfig
 from dig.embeddings import compose_texts, count_empty
-from dig.embeddings.compose import clean, fold
+from dig.embeddings.compose import clean
 
 CATALOGUE = pl.DataFrame(
     {
@@ -79,7 +79,3 @@ def test_no_text_anywhere_is_refused():
 )
 def test_clean(dirty, plain):
     assert clean(dirty) == plain
-
-
-def test_fold_is_compatibility_casefold_and_white_space():
-    assert fold(" Straße \n ﬁne ") == "strasse fine"

@@ -9,10 +9,8 @@ from dig.config import UserError
 from dig.embeddings import offline
 
 MODEL = offline.find_offline_model()
-needs_package = pytest.mark.skipif(MODEL is None, reason=f"{offline.PACKAGE} is not installed")
 
 
-@needs_package
 def test_the_packages_code_is_not_run_and_torch_not_imported():
     script = (
         "import sys\n"
@@ -26,7 +24,6 @@ def test_the_packages_code_is_not_run_and_torch_not_imported():
     assert offline.WEIGHTS_SHA256 in result.stdout
 
 
-@needs_package
 def test_tampered_weights_are_refused(tmp_path, monkeypatch):
     shutil.copytree(MODEL, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"

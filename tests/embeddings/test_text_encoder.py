@@ -56,7 +56,6 @@ def test_no_texts_give_no_rows(tiny):
     assert encoder.encode([]).shape == (0, 8)
 
 
-@pytest.mark.skipif(find_offline_model() is None, reason="the offline package is not installed")
 def test_minilm_offline_equals_mean_pooling_and_normalisation():
     encoder = load_text_encoder("sentence-transformers/all-MiniLM-L6-v2", device="cpu")
     vectors = encoder.encode(TEXTS, batch_size=4)

@@ -1,35 +1,10 @@
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from dig.interests import INTEREST_SCHEMA, Interest, fold, fold_column, from_frame, to_frame, without_twins
+from dig.interests import INTEREST_SCHEMA, Interest, fold_column, from_frame, to_frame, without_twins
 
 GOOD = {"item_id": "A", "text": "gift-ready", "kind": "text", "confidence": 0.5, "miner": "m"}
-
-
-@pytest.mark.parametrize(
-    ("text", "folded"),
-    [
-        ("Gift Ready", "gift ready"),
-        ("  gift\t ready\n", "gift ready"),
-        ("gift\u00a0ready", "gift ready"),  # NFKC turns the no-break space into a blank
-        ("Straße", "strasse"),  # casefold, not lower
-        ("ﬁne", "fine"),  # ligature
-        ("ＡＢＣ１２", "abc12"),  # full width
-        ("cafe\u0301", "café"),  # composed
-        ("\t \n", ""),
-        ("", ""),
-    ],
-)
-def test_fold(text, folded):
-    assert fold(text) == folded
-
-
-@given(st.text())
-def test_folding_twice_changes_nothing(text):
-    assert fold(fold(text)) == fold(text)
 
 
 def test_fold_column_is_fold_of_every_text():

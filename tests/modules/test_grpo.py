@@ -44,7 +44,7 @@ def fit(module: GRPOModule, data: PromptDataModule, **settings: Any) -> list[dic
     def noted(batch: Any) -> torch.Tensor:
         logged: dict[str, float] = {}
         log_dict = module.log_dict
-        module.log_dict = lambda values, **_: logged.update({k: float(v) for k, v in values.items()})  # type: ignore
+        module.log_dict = lambda values, **_: logged.update({k: float(v) for k, v in values.items()})  # type: ignore[method-assign]
         loss = step(batch)
         module.log_dict = log_dict  # type: ignore[method-assign]
         lines.append(logged)
