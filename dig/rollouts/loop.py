@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import lightning
 import torch
@@ -50,19 +50,11 @@ class RolloutBatch:
                 yield RolloutBatch(**{entry.name: getattr(self, entry.name)[rows] for entry in fields(self)})
 
 
-class RolloutModule(Protocol):
-    """What the loop asks of a LightningModule."""
-
-    minibatches: int
-    updates_per_rollout: int
-
-    def rollout(self, batch: Any) -> RolloutBatch:
-        """Samples a group for each prompt and judges it."""
-        ...
-
-
 class GroupRolloutLoop(_AutomaticOptimization):
-    """Prompts → rollouts → ``updates_per_rollout`` passes over ``minibatches``, an optimiser step each."""
+    """Prompts → rollouts → ``updates_per_rollout`` passes over ``minibatches``, an optimiser step each.
+
+    The LightningModule has these two numbers and ``rollout(batch) -> RolloutBatch``.
+    """
 
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
         """Takes all optimiser steps of one batch of prompts; returns the outputs of the last."""

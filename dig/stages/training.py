@@ -113,9 +113,12 @@ def fit(
                 _save_state(module, checkpoints / "start.ckpt")
                 start = _validate(trainer, module, data)[_monitor(config)]
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
-            if trainer.interrupted:
-                raise KeyboardInterrupt
             chosen = _choose(plan, trainer, module, data, best, start) if plan.ranked else {}
+        except SystemExit:
+            # Lightning answers Ctrl-C with exit(1); the command line has a line and an exit code of its own for it.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
         finally:
             _close(trainer)
     if trainer.is_global_zero:

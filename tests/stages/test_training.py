@@ -89,3 +89,12 @@ def test_a_damaged_checkpoint_of_its_own_is_said_and_training_starts_anew(tmp_pa
     weight, _, said = run(tmp_path, {2: 0.1, 4: 0.5, 6: 0.3})
     assert weight == 4.0
     assert "damaged; training starts anew" in said
+
+
+def test_ctrl_c_reaches_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Scripted, batch: list[torch.Tensor]) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Scripted, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, {})
