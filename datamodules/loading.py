@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 __all__ = ["EpochBatchSampler", "ResumableLoader"]
 
+_STRETCH = 32  # batches; long enough to find samples of like length, short enough to keep batches different
+
 
 class EpochBatchSampler(Sampler[list[int]]):
     """Batches of indices for one rank, shuffled by (seed, epoch).
 
-    Every sample is dealt to exactly one rank. With ``shuffle`` the ranks get equally many batches, since collective
+    The order does not depend on the number of ranks: they share each batch of ``batch_size · world_size`` samples, so
+    two ranks with half the batch size see at every step what one process sees. Every sample is dealt to exactly one
+    rank. With ``shuffle`` the ranks get equally many batches, since collective
     calls have to stay in step: what is short at the end is filled up from the start of the epoch's order. Without
     it (evaluation) nothing is repeated and nothing is dropped.
 
@@ -29,10 +34,19 @@ class EpochBatchSampler(Sampler[list[int]]):
         shuffle: whether to shuffle; False keeps the order of the data.
         rank: this process's rank.
         world_size: number of ranks.
+        lengths: (samples,) tokens of each sample; batches are then made of samples of like length, to waste little on
+            padding. None makes them of whatever the shuffle brings together.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        lengths: np.ndarray | None = None,
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -40,6 +54,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         self.shuffle = shuffle
         self.rank = rank
         self.world_size = world_size
+        self.lengths = None if lengths is None else torch.from_numpy(np.array(lengths, dtype=np.int64))
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -66,7 +81,19 @@ class EpochBatchSampler(Sampler[list[int]]):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.num_samples, generator=generator)
         dealt = self._samples_of_rank() * self.world_size
-        return order.repeat(-(-dealt // max(self.num_samples, 1)))[:dealt]
+        order = order.repeat(-(-dealt // max(self.num_samples, 1)))[:dealt]
+        return order if self.lengths is None else self._grouped(order, self.lengths, generator)
+
+    def _grouped(self, order: torch.Tensor, lengths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Sorts every stretch of ``_STRETCH`` batches by length, then shuffles the batches; a short one stays last."""
+        batch = self.batch_size * self.world_size
+        stretch = torch.arange(len(order)) // (batch * _STRETCH)
+        by_length = lengths[order].argsort(stable=True)
+        by_length = by_length[stretch[by_length].argsort(stable=True)]
+        order = order[by_length]
+        whole = len(order) // batch * batch
+        shuffled = torch.randperm(whole // batch, generator=generator)
+        return torch.cat([order[:whole].view(-1, batch)[shuffled].flatten(), order[whole:]])
 
 
 class ResumableLoader(DataLoader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.histories import Histories
+from dig.artifacts import fingerprint
 from dig.config import UserError
 from dig.config.schema import PromptConfig
 
@@ -77,6 +80,12 @@ class PromptBuilder:
         """The longest prompt together with its answer."""
         return len(self.prefix) + len(self.suffix) + (self.max_history + 1) * self.item_tokens.shape[1]
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides how a history is spelled."""
+        items = hashlib.sha256(self.item_tokens.contiguous().numpy().tobytes()).hexdigest()
+        return fingerprint([self.style, self.max_history, self.pad_id, self.prefix, self.suffix, items])
+
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
         """Prompts for histories of catalogue rows, of which the latest ``max_history`` are kept."""
         rows = self._padded_rows(histories, self.max_history)
@@ -92,7 +101,8 @@ class PromptBuilder:
             histories: windows of catalogue rows, targets included.
             supervised: (batch,) how many items at the end of each window are targets.
         """
-        length = max(len(history) for history in histories)
+        histories = histories if isinstance(histories, Histories) else Histories.from_lists(histories)
+        length = int(histories.lengths.max())
         rows = self._padded_rows(histories, length)
         # Windows are padded at their start, so the targets are the last columns of every row.
         learned = torch.arange(length) >= length - torch.from_numpy(supervised).unsqueeze(1)
@@ -107,11 +117,8 @@ class PromptBuilder:
 
     def _padded_rows(self, histories: Sequence[np.ndarray], longest: int) -> Tensor:
         """(batch, longest) catalogue rows, -1 before the start of a history."""
-        rows = np.full((len(histories), longest), -1, dtype=np.int64)
-        for index, history in enumerate(histories):
-            kept = history[-longest:]
-            rows[index, longest - len(kept) :] = kept
-        return torch.from_numpy(rows)
+        histories = histories if isinstance(histories, Histories) else Histories.from_lists(histories)
+        return torch.from_numpy(histories.padded(longest))
 
     def _spell(self, rows: Tensor) -> Tensor:
         """(batch, items · levels) SID tokens, -1 where there is none."""
@@ -162,12 +169,16 @@ class PromptBuilder:
 def _squeeze(tokens: Tensor, labels: Tensor | None, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """Closes the gaps (-1) in every row, moves what is left to the start and cuts the common padding."""
     mask = tokens >= 0
-    order = (~mask).long().argsort(dim=1, stable=True)
-    width = int(mask.sum(dim=1).max())
-    order = order[:, :width]
-    mask = mask.gather(1, order)
-    tokens = tokens.gather(1, order).masked_fill(~mask, pad_id)
-    if labels is not None:
-        labels = labels.gather(1, order)
-        labels = labels.masked_fill(~mask | (labels < 0), -100)
-    return tokens, mask, labels
+    place = mask.cumsum(dim=1) - 1
+    width = int(place[:, -1].max()) + 1
+    rows, columns = mask.nonzero(as_tuple=True)
+    place = place[rows, columns]
+    packed = tokens.new_full((len(tokens), width), pad_id)
+    packed[rows, place] = tokens[rows, columns]
+    real = torch.zeros_like(packed, dtype=torch.bool)
+    real[rows, place] = True
+    if labels is None:
+        return packed, real, None
+    learned = torch.full_like(packed, -100)
+    learned[rows, place] = torch.where(labels >= 0, labels, -100)[rows, columns]
+    return packed, real, learned

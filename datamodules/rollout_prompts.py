@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from datamodules.histories import Histories
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import HeldOutBatch, PolicyDataModule
 from datamodules.splits import Sequences
@@ -26,19 +27,24 @@ class TrainingPrompts(Dataset[HeldOutBatch]):
 
     def __init__(self, sequences: Sequences, builder: PromptBuilder, per_user: int) -> None:
         self.builder = builder
-        pairs = [
-            (rows[:position], rows[position])
-            for rows in sequences.train
-            for position in range(max(1, len(rows) - per_user), len(rows))
-        ]
-        self.histories = [history for history, _ in pairs]
-        self.targets = torch.from_numpy(np.array([target for _, target in pairs], dtype=np.int64))
+        train = sequences.train
+        counts = np.minimum(np.maximum(train.lengths - 1, 0), per_user)
+        users = np.repeat(np.arange(len(train)), counts)
+        # Each user's last `counts` positions, the earliest of them first.
+        turn = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+        positions = train.ends[users] - counts[users] + turn
+        self.histories = Histories(train.items, train.starts[users], positions)
+        self.targets = torch.from_numpy(train.items[positions].astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.histories)
 
+    def with_targets(self) -> Histories:
+        """Every history together with its target."""
+        return Histories(self.histories.items, self.histories.starts, self.histories.ends + 1)
+
     def __getitem__(self, index: list[int]) -> HeldOutBatch:
-        prompts = self.builder.prompts([self.histories[i] for i in index])
+        prompts = self.builder.prompts(self.histories.take(index))
         return HeldOutBatch(prompts.input_ids, prompts.attention_mask, self.targets[index])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import lightning
 import numpy as np
@@ -12,10 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loading import EpochBatchSampler, ResumableLoader
-from datamodules.prompts import PromptBuilder, TrainingTokens
-from datamodules.splits import Sequences
+from datamodules.prompts import PromptBuilder
+from datamodules.splits import HeldOut, Sequences
+from datamodules.tokens import TokenArrays
+from datamodules.windows import Windows, answer_windows, compact_windows
 
-__all__ = ["HeldOutBatch", "HeldOutPrompts", "PolicyDataModule", "SequenceDataModule", "TrainingWindows"]
+__all__ = ["HeldOutBatch", "HeldOutPrompts", "PolicyDataModule", "SequenceDataModule", "training_windows"]
 
 
 @dataclass
@@ -34,72 +37,30 @@ class HeldOutBatch:
 
 
 class HeldOutPrompts(Dataset[HeldOutBatch]):
-    """Each chosen user's history with the held-out item of a split; indexed by lists.
+    """Examples of a held-out part as prompts; indexed by lists.
 
     Args:
-        sequences: all users.
+        examples: histories and targets.
         builder: the prompt builder.
-        split: ``valid`` or ``test``.
-        users: positions of the users.
     """
 
-    def __init__(self, sequences: Sequences, builder: PromptBuilder, split: str, users: np.ndarray) -> None:
-        histories, targets = sequences.histories(split), sequences.targets(split)
-        self.histories = [histories[user] for user in users]
-        self.targets = torch.from_numpy(targets[users])
+    def __init__(self, examples: HeldOut, builder: PromptBuilder) -> None:
+        self.examples = examples
+        self.targets = torch.from_numpy(examples.targets)
         self.builder = builder
 
     def __len__(self) -> int:
-        return len(self.histories)
+        return len(self.examples)
 
     def __getitem__(self, index: list[int]) -> HeldOutBatch:
-        prompts = self.builder.prompts([self.histories[i] for i in index])
+        prompts = self.builder.prompts(self.examples.histories.take(index))
         return HeldOutBatch(prompts.input_ids, prompts.attention_mask, self.targets[index])
 
 
-class TrainingWindows(Dataset[TrainingTokens]):
-    """The training part, cut so that every item but a user's first is a target exactly once; indexed by lists.
-
-    Compact prompts supervise all targets of a window in one pass: a sequence longer than ``max_history + 1`` is cut
-    into windows that overlap by half, and only the items that no earlier window has taught are targets. Text prompts
-    end in one answer, so there every target has a window of its own.
-
-    Args:
-        sequences: all users; their two held-out items are left out here.
-        builder: the prompt builder.
-    """
-
-    def __init__(self, sequences: Sequences, builder: PromptBuilder) -> None:
-        self.builder = builder
-        cut = _compact_windows if builder.style == "compact" else _answer_windows
-        self.windows: list[tuple[np.ndarray, int]] = [
-            window for rows in sequences.train for window in cut(rows, builder.max_history)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, index: list[int]) -> TrainingTokens:
-        chosen = [self.windows[i] for i in index]
-        supervised = np.array([count for _, count in chosen], dtype=np.int64)
-        return self.builder.training([window for window, _ in chosen], supervised)
-
-
-def _compact_windows(rows: np.ndarray, max_history: int) -> list[tuple[np.ndarray, int]]:
-    if len(rows) < 2:
-        return []
-    size = max_history + 1
-    end = min(size, len(rows))
-    windows = [(rows[:end], end - 1)]
-    while end < len(rows):
-        step = min(max(size // 2, 1), len(rows) - end)
-        end += step
-        windows.append((rows[end - size : end], step))
-    return windows
-
-
-def _answer_windows(rows: np.ndarray, max_history: int) -> list[tuple[np.ndarray, int]]:
-    return [(rows[max(0, end - max_history) : end + 1], 1) for end in range(1, len(rows))]
+def training_windows(sequences: Sequences, builder: PromptBuilder) -> Windows:
+    """The windows that a prompt style learns from; held-out items are in none."""
+    cut = compact_windows if builder.style == "compact" else answer_windows
+    return cut(sequences.train, builder.max_history)
 
 
 class PolicyDataModule(lightning.LightningDataModule, ABC):
@@ -109,7 +70,7 @@ class PolicyDataModule(lightning.LightningDataModule, ABC):
         sequences: all users.
         builder: the prompt builder.
         batch_size: training samples a step and device.
-        valid_users: size of the validation subset, None for all.
+        valid_users: validation examples, one a user under leave-one-out; None for all.
         valid_batch_size: users a validation batch.
         seed: seed of the training order.
         workers: worker processes.
@@ -132,32 +93,53 @@ class PolicyDataModule(lightning.LightningDataModule, ABC):
         self.seed = seed
         self.workers = workers
         self.valid_batch_size = valid_batch_size
+        examples = sequences.held_out("valid")
         # The subset is the same for every experiment on the same data, so its seed is fixed.
-        users = sequences.sample_users(valid_users, seed=0)
-        self.valid_prompts = HeldOutPrompts(sequences, builder, "valid", users)
+        self.valid_prompts = HeldOutPrompts(examples.take(examples.sample(valid_users, seed=0)), builder)
 
     @abstractmethod
     def training_set(self) -> Dataset:
         """The samples of an epoch."""
 
+    def sample_lengths(self) -> np.ndarray | None:
+        """(samples,) lengths by which training batches are grouped; None shuffles without groups."""
+        return None
+
     def train_dataloader(self) -> DataLoader:
         """Shuffled by (seed, epoch); its position is part of a checkpoint."""
-        return self._loader(self.training_set(), self.batch_size, shuffle=True)
+        return self._loader(self.training_set(), self.batch_size, shuffle=True, lengths=self.sample_lengths())
 
     def val_dataloader(self) -> DataLoader:
         """Validation prompts."""
         return self._loader(self.valid_prompts, self.valid_batch_size, shuffle=False)
 
-    def _loader(self, dataset: Dataset, batch_size: int, shuffle: bool) -> DataLoader:
+    def _loader(
+        self, dataset: Dataset, batch_size: int, shuffle: bool, lengths: np.ndarray | None = None
+    ) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         count = len(dataset)  # type: ignore[arg-type]
-        sampler = EpochBatchSampler(count, batch_size, self.seed, shuffle, rank, world)
+        sampler = EpochBatchSampler(count, batch_size, self.seed, shuffle, rank, world, lengths)
         return ResumableLoader(dataset, sampler, self.workers)
 
 
 class SequenceDataModule(PolicyDataModule):
-    """Training windows for SFT."""
+    """Token arrays of the training part, for SFT.
 
-    def training_set(self) -> TrainingWindows:
-        """Windows of the training part."""
-        return TrainingWindows(self.sequences, self.builder)
+    Args:
+        training: the samples.
+        rest: as in :class:`PolicyDataModule`.
+        group_by_length: make batches of samples of like length.
+    """
+
+    def __init__(self, training: TokenArrays, *rest: Any, group_by_length: bool = True, **named: Any) -> None:
+        super().__init__(*rest, **named)
+        self.training = training
+        self.group_by_length = group_by_length
+
+    def training_set(self) -> TokenArrays:
+        """Samples of the training part."""
+        return self.training
+
+    def sample_lengths(self) -> np.ndarray | None:
+        """Tokens of each sample."""
+        return self.training.lengths if self.group_by_length else None

@@ -1,108 +1,197 @@
-"""Users' sequences and the leave-one-out split: the last item is the test, the last but one the validation."""
+"""Users' sequences and the part of the split that every interaction belongs to."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from datamodules.histories import Histories
+from dig.artifacts import read_json, write_json
 from dig.config import UserError
-from dig.console import warn
 
-__all__ = ["Sequences", "build_sequences"]
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "VALID",
+    "HeldOut",
+    "Sequences",
+    "global_time_parts",
+    "leading_items",
+    "leave_one_out_parts",
+]
 
-Rows = np.ndarray
+TRAIN, VALID, TEST = 0, 1, 2
+"""Values of ``Sequences.parts``; within a user they never fall."""
+_PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """Chronological sequences of catalogue rows under leave-one-out.
+class HeldOut:
+    """Prediction problems: what a user had bought, and what came next.
 
     Attributes:
-        user_ids: users in order of first appearance.
-        rows: (users,) of int64 arrays, each a user's items as rows of the catalogue, oldest first.
+        users: (examples,) rows of the users.
+        histories: (examples,) everything that came before, held-out items of earlier examples included.
+        targets: (examples,) int64 catalogue rows.
     """
 
-    user_ids: list[str]
-    rows: list[Rows]
+    users: np.ndarray
+    histories: Histories
+    targets: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.users)
 
-    @property
-    def train(self) -> list[Rows]:
-        """The training part: every sequence without its two held-out items."""
-        return [rows[:-2] for rows in self.rows]
+    def take(self, index: np.ndarray) -> HeldOut:
+        """The examples at the given positions."""
+        return HeldOut(self.users[index], self.histories.take(index), self.targets[index])
 
-    def histories(self, split: str) -> list[Rows]:
-        """What is known before the held-out item of ``valid`` or ``test``."""
-        return [rows[: _cut(split)] for rows in self.rows]
-
-    def targets(self, split: str) -> Rows:
-        """(users,) the held-out item of ``valid`` or ``test``."""
-        return np.array([rows[_cut(split)] for rows in self.rows], dtype=np.int64)
-
-    def sample_users(self, count: int | None, seed: int) -> Rows:
-        """Positions of a fixed random subset of users in their order, or of all."""
+    def sample(self, count: int | None, seed: int) -> np.ndarray:
+        """Positions of a fixed random subset in their order, or of all."""
         if count is None or count >= len(self):
             return np.arange(len(self))
         return np.sort(np.random.default_rng(seed).choice(len(self), size=count, replace=False))
 
-    def save(self, path: Path) -> None:
-        """Writes Parquet: user_id, item_rows."""
-        frame = pl.DataFrame({"user_id": self.user_ids, "item_rows": [rows.tolist() for rows in self.rows]})
-        frame.with_columns(pl.col("item_rows").cast(pl.List(pl.Int64))).write_parquet(path)
+
+@dataclass(frozen=True)
+class Sequences:
+    """Chronological sequences of catalogue rows under a split.
+
+    Attributes:
+        user_ids: (users,) strings, in order of first appearance.
+        items: (interactions,) int32 catalogue rows, user after user, oldest first.
+        offsets: (users + 1,) int64; user u has ``items[offsets[u]:offsets[u + 1]]``.
+        parts: (interactions,) uint8, TRAIN, VALID or TEST.
+        split: the split's name.
+    """
+
+    user_ids: pl.Series
+    items: np.ndarray
+    offsets: np.ndarray
+    parts: np.ndarray
+    split: str
 
     @classmethod
-    def load(cls, path: Path) -> Sequences:
-        """Reads what :meth:`save` wrote."""
-        frame = pl.read_parquet(path)
-        lengths = frame["item_rows"].list.len().to_numpy()
-        flat = frame["item_rows"].explode().to_numpy()
-        return cls(frame["user_id"].to_list(), np.split(flat, np.cumsum(lengths)[:-1]))
+    def from_lists(cls, user_ids: Sequence[str], rows: Sequence[Sequence[int] | np.ndarray]) -> Sequences:
+        """Separate sequences under leave-one-out."""
+        histories = Histories.from_lists(rows)
+        offsets = np.append(histories.starts, len(histories.items))
+        parts = leave_one_out_parts(offsets)
+        return cls(pl.Series("user_id", user_ids, pl.String), histories.items, offsets, parts, "leave-one-out")
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def rows(self) -> Histories:
+        """(users,) whole sequences, held-out items included."""
+        return Histories(self.items, self.offsets[:-1], self.offsets[1:])
+
+    @cached_property
+    def train(self) -> Histories:
+        """(users,) the training part: every sequence up to its first held-out item, possibly empty."""
+        before = np.append(0, np.cumsum(self.parts == TRAIN, dtype=np.int64))
+        starts = self.offsets[:-1]
+        return Histories(self.items, starts, starts + before[self.offsets[1:]] - before[starts])
+
+    def held_out(self, part: str) -> HeldOut:
+        """The examples of ``valid`` or ``test``, in the users' order; an item without a history before it is none.
+
+        Raises:
+            UserError: if there are none.
+        """
+        positions = np.flatnonzero(self.parts == _PARTS[part])
+        users = np.searchsorted(self.offsets, positions, side="right") - 1
+        known = positions > self.offsets[users]
+        positions, users = positions[known], users[known]
+        if not len(users):
+            raise UserError(f"the split {self.split} leaves no example for {part}; see data.split")
+        histories = Histories(self.items, self.offsets[users], positions)
+        return HeldOut(users, histories, self.items[positions].astype(np.int64))
+
+    def save(self, folder: Path) -> None:
+        """Writes users.parquet, and arrays that :meth:`load` maps into memory."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"user_id": self.user_ids}).write_parquet(folder / "users.parquet")
+        for name in ("items", "offsets", "parts"):
+            np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
+        write_json(folder / "split.json", {"split": self.split})
+
+    @classmethod
+    def load(cls, folder: Path) -> Sequences:
+        """Opens what :meth:`save` wrote; the arrays stay on disk until they are touched."""
+        arrays = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                  for name in ("items", "offsets", "parts"))  # fmt: skip
+        users = pl.read_parquet(folder / "users.parquet")["user_id"]
+        return cls(users, next(arrays), next(arrays), next(arrays), str(read_json(folder / "split.json")["split"]))
 
 
-def build_sequences(
-    interactions: pl.DataFrame, item_ids: pl.Series, min_interactions: int
-) -> tuple[Sequences, dict[str, int]]:
-    """Groups interactions by user, in time, ties in row order.
+def leading_items(sequences: Sequences, *slices: Histories) -> Histories:
+    """(users,) each user's items up to the last one that any of the slices holds; a slice lies within one user."""
+    starts = sequences.offsets[:-1]
+    ends = starts.copy()
+    for histories in slices:
+        held = histories.lengths > 0
+        users = np.searchsorted(sequences.offsets, histories.starts[held], side="right") - 1
+        np.maximum.at(ends, users, histories.ends[held])
+    return Histories(sequences.items, starts, ends)
+
+
+def leave_one_out_parts(offsets: np.ndarray) -> np.ndarray:
+    """Each user's last item is the test, the last but one the validation.
 
     Args:
-        interactions: user_id, item_id, timestamp.
-        item_ids: the catalogue's ids in order.
-        min_interactions: users with fewer are dropped, which is counted and said.
+        offsets: (users + 1,); a user with one item has a test alone.
 
     Returns:
-        The sequences, and counts of what was dropped and of ties in time.
+        (interactions,) uint8.
+    """
+    parts = np.full(offsets[-1], TRAIN, dtype=np.uint8)
+    lengths = np.diff(offsets)
+    parts[offsets[1:][lengths >= 2] - 2] = VALID
+    parts[offsets[1:][lengths >= 1] - 1] = TEST
+    return parts
+
+
+def global_time_parts(offsets: np.ndarray, times: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+    """Everybody is cut at the same two moments, so that no training example is younger than a held-out one.
+
+    The moments are quantiles of the times of all examples, that is of all interactions but each user's first
+    (MiniOneRec's 8:1:1, arXiv 2510.24431). What happened at a cutting moment itself belongs to the later part, so ties
+    never straddle a cut and a part's share may differ a little from what was asked.
+
+    Args:
+        offsets: (users + 1,).
+        times: (interactions,) in any unit, not falling within a user.
+        fractions: shares of train, validation and test.
+
+    Returns:
+        (interactions,) uint8.
 
     Raises:
-        UserError: if no user is left.
+        UserError: if the times cannot be compared between users, or if a part would be empty.
     """
-    catalogue = pl.DataFrame({"item_id": item_ids}).with_row_index("item_row")
-    grouped = (
-        interactions.join(catalogue, on="item_id", how="left", maintain_order="left")
-        .group_by("user_id", maintain_order=True)
-        .agg(
-            pl.col("item_row").cast(pl.Int64).sort_by("timestamp", maintain_order=True),
-            pl.col("timestamp").sort().tail(2).alias("last_times"),
+    first = offsets[:-1][np.diff(offsets) > 0]
+    if len(first) > 1 and np.ptp(times[first]) == 0:
+        raise UserError(
+            f"data.split=global-time: every user starts at timestamp {times[first[0]]:g}, so the times count from each "
+            "user's own start and cannot be compared; use data.split=leave-one-out"
         )
-    )
-    lengths = grouped["item_row"].list.len()
-    kept = grouped.filter(lengths >= min_interactions)
-    short = len(grouped) - len(kept)
-    if short:
-        lost = int(lengths.filter(lengths < min_interactions).sum())
-        warn(f"{short} of {len(grouped)} users have fewer than {min_interactions} interactions; "
-             f"they and their {lost} interactions are left out")  # fmt: skip
-    if kept.is_empty():
-        raise UserError(f"no user has {min_interactions} interactions, which data.min_interactions asks for")
-    ties = int((kept["last_times"].list.get(0) == kept["last_times"].list.get(1)).sum())
-    counts = kept["item_row"].list.len().to_numpy()
-    rows = np.split(kept["item_row"].explode().to_numpy(), np.cumsum(counts)[:-1])
-    return Sequences(kept["user_id"].to_list(), rows), {"dropped_users": short, "tied_last_pairs": ties}
-
-
-def _cut(split: str) -> int:
-    return {"valid": -2, "test": -1}[split]
+    example = np.ones(len(times), dtype=bool)
+    example[first] = False
+    ordered = np.sort(times[example])
+    if not len(ordered):
+        raise UserError("data.split=global-time: no user has two interactions")
+    cuts = [ordered[min(int(share * len(ordered)), len(ordered) - 1)] for share in np.cumsum(fractions)[:2]]
+    parts = np.searchsorted(cuts, times, side="right").astype(np.uint8)
+    counts = np.bincount(parts[example], minlength=3)
+    if not counts.all():
+        empty = ("train", "validation", "test")[int(np.argmin(counts))]
+        raise UserError(f"data.split=global-time: cut at {cuts[0]:g} and {cuts[1]:g}, the {empty} part is empty; "
+                        "too many interactions share a time, see data.split_fractions")  # fmt: skip
+    return parts

@@ -7,6 +7,7 @@ under its final name by one rename. What does not match its manifest is rebuilt.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,7 +23,17 @@ from typing import Any
 from dig.config import UserError
 from dig.console import say, warn
 
-__all__ = ["SCRATCH", "Artifact", "ArtifactStore", "atomic_path", "fingerprint", "hash_file", "read_json", "write_json"]
+__all__ = [
+    "SCRATCH",
+    "Artifact",
+    "ArtifactStore",
+    "atomic_path",
+    "disk_full",
+    "fingerprint",
+    "hash_file",
+    "read_json",
+    "write_json",
+]
 
 _MANIFEST = "manifest.json"
 SCRATCH = "scratch"
@@ -39,6 +50,12 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an exception says that there is no space left (or no quota); polars says so in words alone."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
 
 
 @contextmanager
@@ -121,6 +138,9 @@ class ArtifactStore:
             key: its fingerprint.
             build: fills the work folder. What it finds there was left by an interrupted build of the same key.
             origin: what the fingerprint was computed from, kept in the manifest for people.
+
+        Raises:
+            UserError: when the disk is full; what was built so far stays.
         """
         found = self.find(kind, key)
         if found is not None:
@@ -133,9 +153,15 @@ class ArtifactStore:
                 return found
             work.mkdir(parents=True, exist_ok=True)
             started = time.perf_counter()
-            build(work)
-            seconds = time.perf_counter() - started
-            _seal(work, key, seconds, origin)
+            try:
+                build(work)
+                seconds = time.perf_counter() - started
+                _seal(work, key, seconds, origin)
+            except Exception as error:
+                if disk_full(error):
+                    raise UserError(f"{kind}: no space left on the disk of {_shown(work)}; free some, then the same "
+                                    "command goes on from here") from error  # fmt: skip
+                raise
             work.rename(self.root / kind / key)
             shutil.rmtree(self.root / kind / key / SCRATCH, ignore_errors=True)
         return Artifact(self.root / kind / key, key, seconds, cached=False)

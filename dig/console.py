@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-__all__ = ["console", "enable_progress", "progress_enabled", "say", "track", "warn"]
+__all__ = ["byte_progress", "console", "enable_progress", "progress_enabled", "say", "track", "warn"]
 
 T = TypeVar("T")
 console = Console(highlight=False, soft_wrap=True)
@@ -47,3 +57,24 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
     )
     with Progress(*columns, console=console, transient=True, disable=not progress_enabled()) as progress:
         yield from progress.track(iterable, total=total, description=escape(description))
+
+
+@contextmanager
+def byte_progress(description: str, total: int | None, done: int = 0) -> Generator[Callable[[int], None]]:
+    """A progress bar in bytes, with speed and time left; gives the function that advances it.
+
+    Args:
+        description: what is under way.
+        total: bytes, None if unknown.
+        done: bytes that were there before.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not progress_enabled()) as progress:
+        task = progress.add_task(escape(description), total=total, completed=done)
+        yield lambda size: progress.advance(task, size)

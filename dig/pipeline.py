@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from datamodules.fetching import fetch_data, fetch_item_pictures
 from dig.artifacts import Artifact, ArtifactStore, fingerprint
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
@@ -49,8 +50,11 @@ def run_experiment(config: Config) -> Run:
         UserError: for whatever the user can mend.
     """
     _prepare_process(config)
-    store, run = ArtifactStore(), _run_folder(config)
+    fetch_data(config.data)
     rank = global_rank()
+    if rank == 0:
+        fetch_item_pictures(config.data)
+    store, run = ArtifactStore(), _run_folder(config)
     if rank == 0:
         run.mkdir(parents=True, exist_ok=True)
     finished: dict[str, Artifact] = {}

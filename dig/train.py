@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from dig.artifacts import disk_full
 from dig.config import Config, UserError, load_config
 from dig.config.explain import config_yaml, help_text
 
@@ -21,6 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        where = error.filename or "runs"
+        print(f"error: no space left on the disk ({where}); free some, then the same command goes on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

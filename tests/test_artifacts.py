@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from dig.artifacts import SCRATCH, ArtifactStore, atomic_path, fingerprint, read_json, write_json
@@ -139,6 +141,39 @@ def test_two_processes_with_the_same_work(tmp_path: Path, store: ArtifactStore) 
     output = second.communicate(timeout=60)[0]
     assert "waiting" in output and "cached" in output
     assert (tmp_path / "count").read_text() == "x"
+
+
+@pytest.mark.parametrize("writer", ["polars", "numpy", "python"])
+def test_a_full_disk_is_one_line_and_loses_nothing(writer: str, store: ArtifactStore) -> None:
+    """/dev/full takes no byte: whatever is written through the link fails as on a full disk."""
+
+    def fill(folder: Path) -> None:
+        (folder / "first.txt").write_text("done")
+        (folder / "big").symlink_to("/dev/full")
+        if writer == "polars":
+            pl.DataFrame({"a": range(100_000)}).write_parquet(folder / "big")
+        elif writer == "numpy":
+            with (folder / "big").open("wb") as stream:
+                np.save(stream, np.zeros(100_000))
+        else:
+            (folder / "big").write_text("x" * 100_000)
+
+    with pytest.raises(
+        UserError, match=r"kind: no space left on the disk of .*key.work; free some, then the same comm"
+    ):
+        store.get("kind", "key", fill, {})
+    work = store.work_folder("kind", "key")
+    assert store.find("kind", "key") is None and (work / "first.txt").read_text() == "done"
+    (work / "big").unlink()
+    assert not store.get("kind", "key", build, {}).cached  # the next run goes on in the same folder
+
+
+def test_other_errors_are_not_called_a_full_disk(store: ArtifactStore) -> None:
+    def fail(folder: Path) -> None:
+        raise FileNotFoundError(2, "gone")
+
+    with pytest.raises(FileNotFoundError):
+        store.get("kind", "key", fail, {})
 
 
 def test_waiting_ends(store: ArtifactStore) -> None:

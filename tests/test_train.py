@@ -57,3 +57,16 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr("dig.pipeline.run_experiment", interrupted)
     assert main(["experiment=quickstart"]) == 130
     assert "goes on from here" in capsys.readouterr().err
+
+
+def test_a_full_disk_outside_an_artifact_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(config: object) -> None:
+        with Path("/dev/full").open("w") as stream:
+            stream.write("x")
+
+    monkeypatch.setattr("dig.pipeline.run_experiment", full)
+    assert main(["experiment=quickstart"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: no space left on the disk") and "\n" not in error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning
@@ -15,7 +17,10 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from datamodules.prompts import PromptBuilder
+from datamodules.sequences import SequenceDataModule, training_windows
 from datamodules.splits import Sequences
+from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.config.schema import BackboneConfig
 from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.vocabulary import SidVocabulary
@@ -144,7 +149,21 @@ def cyclic_sequences(users: int, items: int, seed: int = 0) -> Sequences:
     generator = np.random.default_rng(seed)
     starts, lengths = generator.integers(0, items, users), generator.integers(4, 9, users)
     rows = [(start + np.arange(length)) % items for start, length in zip(starts, lengths, strict=True)]
-    return Sequences([f"u{user}" for user in range(users)], rows)
+    return Sequences.from_lists([f"u{user}" for user in range(users)], rows)
+
+
+def token_arrays(sequences: Sequences, builder: PromptBuilder) -> TokenArrays:
+    """The training part's token arrays, in a folder that lives as long as they do."""
+    folder = TemporaryDirectory()
+    write_token_arrays(training_windows(sequences, builder), builder, Path(folder.name))
+    arrays = TokenArrays(Path(folder.name))
+    weakref.finalize(arrays, folder.cleanup)
+    return arrays
+
+
+def sequence_data(sequences: Sequences, builder: PromptBuilder, *rest: Any, **named: Any) -> SequenceDataModule:
+    """A SequenceDataModule over token arrays of its own."""
+    return SequenceDataModule(token_arrays(sequences, builder), sequences, builder, *rest, **named)
 
 
 def quiet_trainer(**settings: Any) -> lightning.Trainer:

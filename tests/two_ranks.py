@@ -10,7 +10,6 @@ import tiny
 import torch
 
 from datamodules.prompts import PromptBuilder
-from datamodules.sequences import SequenceDataModule
 from dig.config.schema import EvaluationConfig, PromptConfig, SFTConfig
 from dig.modules.sft import SFTModule
 
@@ -29,7 +28,7 @@ def train(devices: int, file: Path) -> None:
     backbone = tiny.scratch_backbone(ids)
     tokens = backbone.vocabulary.encode(ids.codes)
     builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
-    data = SequenceDataModule(tiny.cyclic_sequences(30, 24), builder, 8 // devices, 11, 3, seed=0)
+    data = tiny.sequence_data(tiny.cyclic_sequences(30, 24), builder, 8 // devices, 11, 3, seed=0)
     module = PlainSFT(backbone, tokens, SFTConfig(), EvaluationConfig(ks=[1, 10]))
     strategy = "ddp_fork" if devices > 1 else "auto"
     trainer = tiny.quiet_trainer(devices=devices, strategy=strategy, max_steps=3, limit_val_batches=1.0)

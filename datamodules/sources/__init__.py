@@ -1,1 +1,117 @@
-"""Where interactions and items come from: every source ends as the interchange tables, `interactions` and `items`."""
+"""Where interactions and items come from: every source ends as the same two tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+
+from datamodules.sources import amazon2014, amazon2018, amazon2023, movielens, tables
+from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
+from datamodules.sources.files import data_folder
+from dig.config import UserError
+from dig.config.schema import DataConfig
+from dig.console import say, warn
+
+__all__ = ["detect_source", "read_source", "source_files"]
+
+_SOURCES: dict[str, ModuleType] = {
+    "tables": tables,
+    "amazon2014": amazon2014,
+    "amazon2018": amazon2018,
+    "amazon2023": amazon2023,
+    "movielens": movielens,
+}
+# What tells a source by the names of its files, the surest first.
+_SIGNS = {
+    "tables": ("interactions.*",),
+    "movielens": ("ratings.dat*", "ratings.csv*"),
+    "amazon2014": ("reviews_*.json*",),
+    "amazon2023": ("meta_*.jsonl*",),
+    "amazon2018": ("meta_*.json", "meta_*.json.gz", "meta_*.json.zst"),
+}
+
+
+def source_files(config: DataConfig) -> dict[str, Path]:
+    """The files that ``data.source`` would read, by what they hold.
+
+    Raises:
+        UserError: if the folder or a file is missing.
+    """
+    found: dict[str, Path] = _SOURCES[config.source].files(config)
+    return found
+
+
+def read_source(config: DataConfig) -> Tables:
+    """Reads a source; says what could not be read, and applies ``min_rating`` and ``unknown_items``.
+
+    Raises:
+        UserError: for a missing or damaged file, too many bad rows, or items that the catalogue lacks.
+    """
+    found = source_files(config)
+    read: Tables = _SOURCES[config.source].read(found, config)
+    for problems in read.problems:
+        problems.settle(config.max_bad_fraction)
+    names = [column for column in (*INTERACTION_SCHEMA, "rating", "part") if column in read.interactions.columns]
+    interactions = _rated(read.interactions.select(names), config)
+    interactions, catalogue = _known(interactions, _once(read.catalogue), config)
+    return Tables(interactions, catalogue, read.problems)
+
+
+def detect_source(folder: Path) -> str:
+    """The source that a folder's file names speak of.
+
+    Raises:
+        UserError: if they speak of none.
+    """
+    data_folder(DataConfig(path=str(folder)))
+    for source, patterns in _SIGNS.items():
+        if any(path.is_file() for pattern in patterns for path in folder.glob(pattern)):
+            return source
+    raise UserError(f"{folder}: no known data; looked for interactions.csv, ratings.dat, reviews_*.json, meta_*.jsonl "
+                    "and meta_*.json; name it with data.source=…", exit_code=2)  # fmt: skip
+
+
+def _rated(interactions: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    if config.min_rating is None:
+        return interactions
+    if "rating" not in interactions.columns:
+        raise UserError(f"data.min_rating={config.min_rating:g}, but the interactions at {config.path} have no rating")
+    kept = interactions.filter((pl.col("rating") >= config.min_rating).fill_null(value=False))
+    if len(kept) < len(interactions):
+        say(f"{len(interactions) - len(kept):,} of {len(interactions):,} interactions are rated below "
+            f"{config.min_rating:g} or not at all and are left out (data.min_rating)")  # fmt: skip
+    if kept.is_empty():
+        raise UserError(f"data.min_rating={config.min_rating:g} leaves no interaction")
+    return kept
+
+
+def _once(catalogue: pl.DataFrame) -> pl.DataFrame:
+    once = catalogue.unique("item_id", keep="first", maintain_order=True)
+    if len(once) < len(catalogue):
+        warn(f"{len(catalogue) - len(once):,} items stand in the catalogue again; the first of each is kept")
+    return once
+
+
+def _known(
+    interactions: pl.DataFrame, catalogue: pl.DataFrame, config: DataConfig
+) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
+    """Applies ``data.unknown_items``."""
+    known = interactions["item_id"].is_in(catalogue["item_id"].implode())
+    if known.all():
+        return interactions, catalogue
+    unknown = interactions.filter(~known)["item_id"]
+    items = unknown.unique(maintain_order=True)
+    found = f"{len(unknown):,} interactions with {len(items):,} items that the catalogue lacks"
+    if config.unknown_items == "refuse":
+        raise UserError(f"{config.path}: {found}, for example {items[0]!r}; add them to the catalogue, or set "
+                        "data.unknown_items=drop or =keep")  # fmt: skip
+    if config.unknown_items == "drop":
+        warn(f"{found}; they are left out (data.unknown_items=drop)")
+        return interactions.filter(known), catalogue
+    warn(f"{found}; they are kept without any text (data.unknown_items=keep)")
+    bare = pl.DataFrame({"item_id": items}).with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in CATALOGUE_SCHEMA.items() if name != "item_id"
+    )
+    return interactions, pl.concat([catalogue, bare])

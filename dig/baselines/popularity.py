@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from datamodules.histories import Histories
 
 __all__ = ["Popularity"]
 
@@ -19,8 +23,8 @@ class Popularity:
         num_items: size of the catalogue.
     """
 
-    def __init__(self, train: Sequence[np.ndarray], num_items: int) -> None:
-        counts = np.bincount(np.concatenate(train), minlength=num_items)
+    def __init__(self, train: Histories, num_items: int) -> None:
+        counts = np.bincount(train.flat(), minlength=num_items)
         self.counts = torch.from_numpy(counts)
         self.order = self.counts.argsort(descending=True, stable=True)
 

@@ -12,6 +12,7 @@ from typing import Any
 from dig.config.errors import UserError, nearest
 
 __all__ = [
+    "COLUMNS",
     "BackboneConfig",
     "Config",
     "DataConfig",
@@ -22,10 +23,13 @@ __all__ = [
     "LoggingConfig",
     "LoraConfig",
     "MiningConfig",
+    "PictureConfig",
     "PromptConfig",
     "RQVAEConfig",
     "RewardConfig",
     "SFTConfig",
+    "SOURCES",
+    "SPLITS",
     "STAGES",
     "ShopConfig",
     "TrainerConfig",
@@ -72,27 +76,103 @@ class ShopConfig:
 
 
 @dataclass
+class PictureConfig:
+    """Fetching the pictures that the catalogue names by URL (``data.pictures.fetch=true``)."""
+
+    fetch: bool = False
+    """Fetch pictures into `<data.path>/pictures`; what is there is not fetched again, misses are tried again."""
+    concurrency: int = 16
+    """Pictures under way at once."""
+    per_host: int = 4
+    """Of these at most so many from one host."""
+    max_bytes: int = 10_000_000
+    """A larger file is a miss."""
+    max_side: int = 10_000
+    """A picture with a longer side, in pixels, is a miss."""
+    attempts: int = 3
+    """Requests for one picture before it is a miss."""
+    timeout: float = 20.0
+    """Seconds without a byte before a request is given up."""
+    allow_private_hosts: bool = False
+    """Also ask hosts inside a private network; the addresses come from item data, so this is off."""
+
+    def __post_init__(self) -> None:
+        _check_positive(
+            "data.pictures", self, "concurrency", "per_host", "max_bytes", "max_side", "attempts", "timeout"
+        )
+
+
+SOURCES = ("tables", "quickstart", "amazon2014", "amazon2018", "amazon2023", "movielens")
+SPLITS = ("leave-one-out", "global-time", "published")
+
+
+@dataclass
 class DataConfig:
-    """Where interactions and items come from and how strict reading is."""
+    """Where interactions and items come from, what of them is kept, and how they are split."""
 
     source: str = "tables"
-    """`tables` (the interchange format under `data.path`) or `quickstart` (the generated shop)."""
+    """`tables` (the interchange format), `amazon2014`, `amazon2018`, `amazon2023`, `movielens`, or `quickstart`."""
     path: str | None = None
-    """Folder that holds `interactions.{csv,csv.gz,parquet}` and `items.{jsonl,jsonl.gz,parquet}`."""
+    """Folder of the files; for `tables` these are `interactions.{csv,csv.gz,csv.zst,parquet}` and `items.{jsonl,…}`."""
+    category: str | None = None
+    """Amazon's name of the category in its file names, such as `Gift_Cards`; unset takes the only one there."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Your own tables' column names, for example {user_id: customer, item_id: sku}; for `data.source=tables`."""
+    min_rating: float | None = None
+    """Interactions rated lower are left out; unset keeps all, rated or not."""
+    duplicates: str = "keep"
+    """A user's repeated item: `keep` it, keep the `first` or the `last`, or `exact` (drop equal times alone)."""
+    k_core: int = 0
+    """Users and items with fewer interactions are left out, repeatedly until all have k; 0 filters nothing."""
     min_interactions: int = 3
     """Users with fewer interactions are dropped, counted and reported; leave-one-out needs at least 3."""
+    split: str = "leave-one-out"
+    """`leave-one-out` (last item = test), `global-time` (everybody at one moment) or `published` (the source's)."""
+    split_fractions: list[float] = field(default_factory=lambda: [0.8, 0.1, 0.1])
+    """Shares of train, validation and test under `data.split=global-time`."""
     max_bad_fraction: float = 0.01
     """Share of unparsable rows in a file above which it is refused."""
+    catalogue: str = "all"
+    """Items that are ranked: `all` of the table, or those `interacted` with; after a k-core always the latter."""
     unknown_items: str = "refuse"
-    """An interaction with an item that the catalogue lacks: `refuse` the data, or `drop` such rows and count them."""
+    """Interactions with items that the catalogue lacks: `refuse` the data, `drop` the rows, or `keep` a bare item."""
+    leaks: str = "refuse"
+    """A file of users' interests that saw held-out items: `refuse` it, or `drop` the users that leaked."""
+    download: bool = False
+    """Fetch missing files of `data.published` into `data.path`."""
+    published: str | None = None
+    """The published data set behind this experiment, such as `amazon2014/Beauty`, for `data.download=true`."""
+    mirrors: list[str] = field(default_factory=list)
+    """Addresses of folders to try before the publisher's."""
+    pictures: PictureConfig = field(default_factory=PictureConfig)
+    """Fetching pictures."""
     shop: ShopConfig = field(default_factory=ShopConfig)
     """The quickstart shop's size and seed."""
 
     def __post_init__(self) -> None:
-        _check_choice("data.source", self.source, ("tables", "quickstart"))
-        _check_choice("data.unknown_items", self.unknown_items, ("refuse", "drop"))
-        _check(self.min_interactions >= 3, f"data.min_interactions must be at least 3, it is {self.min_interactions}")
+        _check_choice("data.source", self.source, SOURCES)
+        _check_choice("data.unknown_items", self.unknown_items, ("refuse", "drop", "keep"))
+        _check_choice("data.duplicates", self.duplicates, ("keep", "first", "last", "exact"))
+        _check_choice("data.split", self.split, SPLITS)
+        _check_choice("data.catalogue", self.catalogue, ("all", "interacted"))
+        _check_choice("data.leaks", self.leaks, ("refuse", "drop"))
+        _check(self.k_core >= 0, f"data.k_core must not be negative, it is {self.k_core}")
+        _check(
+            self.min_interactions >= 3 or self.split != "leave-one-out",
+            f"data.min_interactions must be at least 3 for leave-one-out, it is {self.min_interactions}",
+        )
+        _check_positive("data", self, "min_interactions")
         _check_fraction("data", self, "max_bad_fraction")
+        shares = self.split_fractions
+        _check(
+            len(shares) == 3 and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6,
+            f"data.split_fractions must be three shares above 0 that add up to 1, they are {shares}",
+        )
+        for name in self.columns:
+            _check_choice("data.columns", name, COLUMNS)
+
+
+COLUMNS = ("user_id", "item_id", "timestamp", "rating", "title", "brand", "categories", "description", "price", "image")
 
 
 @dataclass
@@ -103,6 +183,10 @@ class MiningConfig:
     """Miners to run: `lexical` (offline key phrases), `imported` (the files in `mining.imports`); [] mines nothing."""
     imports: list[str] = field(default_factory=list)
     """Files in the `interests.jsonl.gz` format, read by the miner `imported`."""
+    fallback: str | None = None
+    """Miner that stands in, with a warning, where a file of `mining.imports` is missing: `lexical`; unset refuses."""
+    user_interests: str | None = None
+    """File of users' interests (`user_id, miner, text, items_seen`), guarded against held-out items (`data.leaks`)."""
     captions: str | None = None
     """File of image captions (`image_captions.jsonl.gz`), an evidence for mining and a part of the embedded text."""
     max_interests: int = 8
@@ -117,6 +201,8 @@ class MiningConfig:
             "imported" not in self.miners or bool(self.imports),
             "mining.miners names `imported`, so mining.imports must name a file",
         )
+        if self.fallback is not None:
+            _check_choice("mining.fallback", self.fallback, ("lexical",))
         _check_positive("mining", self, "max_interests", "max_document_share")
 
 
@@ -273,6 +359,8 @@ class SFTConfig:
     """Share of the steps with a rising learning rate; a cosine follows."""
     batch_size: int = 128
     """Training sequences a step and device."""
+    group_by_length: bool = True
+    """Make batches of sequences of like length, which wastes less on padding."""
     epochs: int = 10
     """Passes over the training part."""
     max_steps: int | None = None

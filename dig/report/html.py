@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from dig.report.charts import HEIGHT, WIDTH, charts_of
-from dig.report.table import metrics_grid
+from dig.report.table import metrics_grid, slices_grid, split_names
 
 __all__ = ["ReportData", "ReportExample", "render_report"]
 
@@ -70,11 +70,14 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=_number, duration=_duration, words=_words)
-    splits = ["test", *sorted({key for stage in data.metrics.values() for key in stage} - {"test", "seconds"})]
-    grids = {split: grid for split in splits if (grid := metrics_grid(data.metrics, split)).rows}
+    grids = {part: grid for part in ("test", "valid") if (grid := metrics_grid(data.metrics, part)).rows}
+    metric = grids["test"].columns[-1] if "test" in grids and grids["test"].columns else ""
     page = environment.get_template(_TEMPLATE).render(
         data=data,
         grids=grids,
+        split=", ".join(split_names(data.metrics)),
+        metric=metric,
+        slices=slices_grid(data.metrics, "test", metric),
         levels=_levels(data.health),
         facts={key: value for key, value in data.health.items() if not _is_list(value)},
         figures={key: value for key, value in data.labels.items() if not _is_list(value)},

@@ -10,7 +10,15 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["Cell", "MetricsGrid", "metrics_grid", "metrics_markdown", "metrics_table"]
+__all__ = [
+    "Cell",
+    "MetricsGrid",
+    "metrics_grid",
+    "metrics_markdown",
+    "metrics_table",
+    "slices_grid",
+    "split_names",
+]
 
 _FAMILIES = ("hr", "ndcg", "mrr")
 
@@ -54,7 +62,7 @@ def metrics_grid(metrics: Mapping[str, Mapping[str, Any]], split: str) -> Metric
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]], split: str = "test") -> Table:
     """The table for the screen, of the content of ``metrics.json``."""
     grid = metrics_grid(metrics, split)
-    table = Table(title=split)
+    table = Table(title=" · ".join([split, *split_names(metrics)]))
     table.add_column("stage")
     for name in grid.columns:
         table.add_column(escape(name), justify="right")
@@ -66,12 +74,34 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]], split: str = "test")
 def metrics_markdown(metrics: Mapping[str, Mapping[str, Any]], split: str = "test") -> str:
     """The same table in Markdown, ending with a newline."""
     grid = metrics_grid(metrics, split)
-    lines = ["| stage | " + " | ".join(grid.columns) + " |", "|---|" + "---:|" * len(grid.columns)]
+    names = split_names(metrics)
+    corner = f"stage ({' · '.join([split, *names])})" if names else "stage"
+    lines = [f"| {corner} | " + " | ".join(grid.columns) + " |", "|---|" + "---:|" * len(grid.columns)]
     for stage, cells in grid.rows:
         lines.append(
             "| " + " | ".join([stage, *(f"**{cell.text}**" if cell.best else cell.text for cell in cells)]) + " |"
         )
     return "\n".join(lines) + "\n"
+
+
+def split_names(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How the data were split, as ``metrics.json`` names it; several names if its stages differ."""
+    return list(dict.fromkeys(str(values["split"]) for values in metrics.values() if values.get("split")))
+
+
+def slices_grid(metrics: Mapping[str, Mapping[str, Any]], part: str, metric: str) -> MetricsGrid:
+    """Slices with their number of examples against stages, for one metric; the best stage of a slice is marked."""
+    found = {stage: values["slices"][part] for stage, values in metrics.items() if part in values.get("slices", {})}
+    names = list(dict.fromkeys(name for slices in found.values() for name in slices))
+    rows = []
+    for name in names:
+        numbers = {stage: _finite(slices.get(name, {}).get(metric)) for stage, slices in found.items()}
+        finite = [number for number in numbers.values() if number is not None]
+        best = _shown(max(finite)) if len(finite) > 1 else None
+        cells = [Cell(text := _shown(number), text == best) for number in numbers.values()]
+        count = max(int(slices[name]["examples"]) for slices in found.values() if name in slices)
+        rows.append((name, [Cell(f"{count:,}", False), *cells]))
+    return MetricsGrid(["examples", *found], rows)
 
 
 def _column_order(name: str) -> tuple[int, str, int, str]:

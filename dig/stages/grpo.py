@@ -9,14 +9,17 @@ import lightning
 import torch
 
 from callbacks.rollouts import RolloutHealth
+from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.rollout_prompts import PromptDataModule
+from datamodules.sequences import training_windows
+from datamodules.splits import leading_items
 from dig.config import Config
 from dig.generation.backbone import add_lora, load_backbone
 from dig.modules.grpo import GRPOModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.label import load_quality
 from dig.stages.policies import content_codes, item_tokens, prompt_builder, save_policy, says_policy
-from dig.stages.prepare import load_sequences
+from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import load_semantic_ids
 from dig.stages.training import Plan, fit, reads_training
 
@@ -35,9 +38,12 @@ def _build(context: StageContext, folder: Path) -> None:
     backbone = load_backbone(context.file("sft", "model"), ids.sizes)
     if config.backbone.pretrained and config.backbone.lora.enabled:
         backbone.model = add_lora(backbone.model, config.backbone.lora)
+    sequences, item_ids = load_sequences(context), load_catalogue(context)["item_id"]
+    guard_artifact("grpo: the policy of sft", context.inputs["sft"].path, sequences, item_ids)
+    builder = prompt_builder(config, backbone, ids)
     data = PromptDataModule(
-        load_sequences(context),
-        prompt_builder(config, backbone, ids),
+        sequences,
+        builder,
         config.grpo.prompts_per_step,
         config.evaluation.valid_users,
         config.evaluation.batch_size,
@@ -69,6 +75,10 @@ def _build(context: StageContext, folder: Path) -> None:
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
         save_policy(module, folder)
+        prompts = data.training_set()
+        seen = leading_items(sequences, training_windows(sequences, builder).histories, prompts.with_targets())
+        write_items_seen(folder, sequences, seen, item_ids)
 
 
-STAGE = Stage("grpo", ("prepare", "label", "tokenize", "sft"), _reads, _build, says_policy, every_rank=True)
+STAGE = Stage("grpo", ("prepare", "label", "tokenize", "sft"), _reads, _build, says_policy, version=2,
+              every_rank=True)  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from datamodules.leakage import write_items_seen
 from dig.artifacts import read_json, write_json
 from dig.interests import item_quality, label_interests
 from dig.stages.base import Stage, StageContext, select
@@ -29,14 +30,11 @@ def load_quality(context: StageContext) -> np.ndarray:
 def _build(context: StageContext, folder: Path) -> None:
     catalogue = load_catalogue(context)
     mined = pl.read_parquet(context.file("mine", "interests.parquet"))
+    sequences = load_sequences(context)
     labelled, report = label_interests(
-        mined,
-        catalogue,
-        load_captions(context),
-        load_sequences(context).train,
-        context.config.labels,
-        context.config.seed,
+        mined, catalogue, load_captions(context), sequences.train, context.config.labels, context.config.seed
     )
+    write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     labelled.write_parquet(folder / "interests.parquet")
     quality = item_quality(labelled, catalogue["item_id"].to_list())
     pl.DataFrame({"item_id": catalogue["item_id"], "quality": quality}).write_parquet(folder / "quality.parquet")
@@ -59,4 +57,5 @@ def _held_out(report: dict) -> str:
             f"{found['base_rate']:.3f}")  # fmt: skip
 
 
-STAGE = Stage("label", ("prepare", "mine"), lambda config: select(config, "labels", "seed"), _build, _says)
+STAGE = Stage("label", ("prepare", "mine"), lambda config: select(config, "labels", "seed"), _build, _says,
+              version=2)  # fmt: skip

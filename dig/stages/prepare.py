@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from datamodules.preparation import prepare
+from datamodules.sources import read_source, source_files
 from datamodules.sources.quickstart import write_shop
-from datamodules.sources.tables import input_files, read_tables
-from datamodules.splits import Sequences, build_sequences
+from datamodules.splits import Sequences
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config
-from dig.config.schema import DataConfig
 from dig.stages.base import Stage, StageContext, select
 
-__all__ = ["STAGE", "load_catalogue", "load_sequences"]
+__all__ = ["STAGE", "load_catalogue", "load_sequences", "load_slices"]
+
+# What of ``data`` decides the result; where the files lie and how they were fetched does not.
+_KEYS = ("source", "columns", "min_rating", "duplicates", "k_core", "min_interactions", "split", "split_fractions",
+         "max_bad_fraction", "catalogue", "unknown_items")  # fmt: skip
 
 
 def load_catalogue(context: StageContext) -> pl.DataFrame:
@@ -24,15 +29,20 @@ def load_catalogue(context: StageContext) -> pl.DataFrame:
 
 
 def load_sequences(context: StageContext) -> Sequences:
-    """All users' sequences."""
-    return Sequences.load(context.file("prepare", "sequences.parquet"))
+    """All users' sequences, mapped into memory."""
+    return Sequences.load(context.file("prepare", "sequences"))
+
+
+def load_slices(context: StageContext) -> pl.DataFrame:
+    """The slices of every held-out example."""
+    return pl.read_parquet(context.file("prepare", "slices.parquet"))
 
 
 def _reads(config: Config) -> dict[str, Any]:
+    read = select(config, *(f"data.{key}" for key in _KEYS))
     if config.data.source == "quickstart":
-        return select(config, "data.source", "data.min_interactions", "data.shop")
-    files = {name: hash_file(path) for name, path in input_files(config.data).items()}
-    return select(config, "data.source", "data.min_interactions", "data.max_bad_fraction", "data.unknown_items") | files
+        return read | select(config, "data.shop")
+    return read | {name: hash_file(path) for name, path in source_files(config.data).items()}
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -40,30 +50,23 @@ def _build(context: StageContext, folder: Path) -> None:
     if config.source == "quickstart":
         shop = folder / "shop"
         write_shop(shop, config.shop.items, config.shop.users, config.shop.seed)
-        config = DataConfig(path=str(shop), min_interactions=config.min_interactions)
-    tables = read_tables(input_files(config), config)
-    sequences, counts = build_sequences(tables.interactions, tables.catalogue["item_id"], config.min_interactions)
-    tables.catalogue.write_parquet(folder / "items.parquet")
-    sequences.save(folder / "sequences.parquet")
-    interactions = sum(len(rows) for rows in sequences.rows)
-    statistics = {
-        "users": len(sequences),
-        "items": len(tables.catalogue),
-        "interactions": interactions,
-        "mean_length": round(interactions / len(sequences), 3),
-        "density": interactions / (len(sequences) * len(tables.catalogue)),
-        "bad_rows": tables.bad_rows,
-        **counts,
-    }
-    write_json(folder / "statistics.json", statistics)
+        tables = read_source(replace(config, source="tables", path=str(shop)))
+    else:
+        tables = read_source(config)
+    prepared = prepare(tables, config)
+    prepared.catalogue.write_parquet(folder / "items.parquet")
+    prepared.sequences.save(folder / "sequences")
+    prepared.slices.write_parquet(folder / "slices.parquet")
+    write_json(folder / "statistics.json", prepared.statistics)
 
 
 def _says(path: Path) -> str:
     found = read_json(path / "statistics.json")
-    ties = found["tied_last_pairs"] / found["users"]
-    return (f"{found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions "
-            f"({found['mean_length']:.1f} a user; the last two share a time for {ties:.0%} of users; split "
-            "leave-one-out)")  # fmt: skip
+    line = (f"{found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions "
+            f"({found['mean_length']:.1f} a user); {found['split']}, {found['examples']['test']:,} tests")  # fmt: skip
+    if found["split"] != "leave-one-out":
+        return line
+    return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"
 
 
-STAGE = Stage("prepare", (), _reads, _build, _says)
+STAGE = Stage("prepare", (), _reads, _build, _says, version=2)

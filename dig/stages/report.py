@@ -9,23 +9,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
+from datamodules.leakage import guard_artifact
 from dig.artifacts import Artifact, atomic_path, fingerprint, read_json, write_json
 from dig.baselines.popularity import Popularity
 from dig.config.explain import config_yaml
-from dig.evaluation import Ranker, evaluate
+from dig.evaluation import Ranker, evaluate, slice_metrics
 from dig.generation.backbone import load_backbone
 from dig.recommender import Recommender
 from dig.report.html import ReportData, ReportExample, render_report
 from dig.stages.base import StageContext, select
 from dig.stages.label import load_interests
-from dig.stages.prepare import load_catalogue, load_sequences
+from dig.stages.prepare import load_catalogue, load_sequences, load_slices
 from dig.stages.tokenize import load_semantic_ids
 
 __all__ = ["build_report"]
 
-_VERSION = 1
+_VERSION = 2
 _LOGGED = ("tokenize", "sft", "grpo")
 _EXAMPLES = 6
 
@@ -82,32 +84,37 @@ def _evaluation(context: StageContext, name: str) -> Artifact:
 
 def _measure(context: StageContext, name: str, folder: Path) -> None:
     config, sequences = context.config.evaluation, load_sequences(context)
-    catalogue = load_catalogue(context)
+    catalogue, labels = load_catalogue(context), load_slices(context)
+    if name in context.inputs:
+        guard_artifact(f"report: {name}", context.inputs[name].path, sequences, catalogue["item_id"])
     ranker = _rankers()[name](context)
-    metrics: dict[str, Any] = {}
-    for split, limit in (("valid", config.valid_users), ("test", config.max_users)):
-        users = sequences.sample_users(limit, seed=0)
-        histories, targets = sequences.histories(split), sequences.targets(split)[users]
+    metrics: dict[str, Any] = {"split": sequences.split}
+    for part, limit in (("valid", config.valid_users), ("test", config.max_users)):
+        everything = sequences.held_out(part)
+        chosen = everything.sample(limit, seed=0)
+        examples = everything.take(chosen)
         found = evaluate(
             ranker,
-            [histories[user] for user in users],
-            targets,
+            examples.histories,
+            examples.targets,
             config.ks,
             config.num_beams,
             config.batch_size,
             config.mask_history,
-            f"{name}: {split}, {len(users):,} users",
+            f"{name}: {part}, {len(examples):,} examples",
         )
-        metrics[split] = found.metrics
-    metrics |= {"users": len(users), "split": "leave-one-out"}
+        metrics[part] = found.metrics
+    own = labels.filter(pl.col("part") == part)[chosen].drop("part")
+    metrics["slices"] = {part: slice_metrics(found.ranked, examples.targets, own, config.ks)}
+    metrics |= {"users": len(np.unique(examples.users)), "examples": len(examples)}
     ids = catalogue["item_id"].to_list()
     ranked = [[ids[row] for row in rows if row >= 0] for rows in found.ranked.tolist()]
     frame = {
-        "user": [sequences.user_ids[user] for user in users],
-        "target": [ids[target] for target in targets],
+        "user": sequences.user_ids.gather(examples.users),
+        "target": [ids[target] for target in examples.targets],
         "items": ranked,
         "scores": [scores[: len(rows)] for scores, rows in zip(found.scores.tolist(), ranked, strict=True)],
-        "stage": [name] * len(users),
+        "stage": [name] * len(examples),
     }
     pl.DataFrame(frame).write_parquet(folder / "recommendations.parquet")
     write_json(folder / "metrics.json", metrics)
@@ -173,10 +180,12 @@ def _examples(context: StageContext, recommendations: pl.DataFrame) -> Iterator[
     names = catalogue["item_id"].to_list()
     sids = {item: " ".join(str(code) for code in codes if code >= 0)
             for item, codes in zip(ids.item_ids, ids.codes.tolist(), strict=True)}  # fmt: skip
-    positions = {user: position for position, user in enumerate(sequences.user_ids)}
+    tests = sequences.held_out("test")
+    positions = {(sequences.user_ids[int(user)], names[target]): position
+                 for position, (user, target) in enumerate(zip(tests.users, tests.targets, strict=True))}  # fmt: skip
     interests = load_interests(context).filter(pl.col("label") == 1)
     for row in chosen.iter_rows(named=True):
-        history = [names[item] for item in sequences.rows[positions[row["user"]]][:-1]][-10:]
+        history = [names[item] for item in tests.histories[positions[row["user"], row["target"]]]][-10:]
         explained = interests.filter(pl.col("item_id").is_in(history))["text"].value_counts(sort=True)["text"].head(8)
         yield ReportExample(
             user=row["user"],

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import lightning
 
+from datamodules.leakage import SEEN_FILE, guard_artifact
 from datamodules.sequences import SequenceDataModule
 from dig.config import Config
 from dig.generation.backbone import build_backbone
 from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.policies import item_tokens, max_tokens, prompt_builder, save_policy, says_policy
-from dig.stages.prepare import load_sequences
+from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import load_semantic_ids
+from dig.stages.tokens import token_arrays
 from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE"]
@@ -31,14 +34,19 @@ def _build(context: StageContext, folder: Path) -> None:
     ids = load_semantic_ids(context)
     backbone = build_backbone(config.backbone, ids.sizes, max_tokens(config, ids))
     builder = prompt_builder(config, backbone, ids)
+    sequences = load_sequences(context)
+    training = token_arrays(context, sequences, builder)
+    guard_artifact("sft: its training samples", training.folder, sequences, load_catalogue(context)["item_id"])
     data = SequenceDataModule(
-        load_sequences(context),
+        training,
+        sequences,
         builder,
         config.sft.batch_size,
         config.evaluation.valid_users,
         config.evaluation.batch_size,
         config.seed,
         config.trainer.workers,
+        group_by_length=config.sft.group_by_length,
     )
     module = SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
     plan = Plan(
@@ -54,6 +62,7 @@ def _build(context: StageContext, folder: Path) -> None:
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
         save_policy(module, folder)
+        shutil.copyfile(training.folder / SEEN_FILE, folder / SEEN_FILE)
 
 
-STAGE = Stage("sft", ("prepare", "tokenize"), _reads, _build, says_policy, every_rank=True)
+STAGE = Stage("sft", ("prepare", "tokenize"), _reads, _build, says_policy, version=2, every_rank=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from datamodules.histories import Histories
 from datamodules.splits import Sequences
 from dig.baselines.popularity import Popularity
 from dig.evaluation import evaluate
 
-TRAIN = [np.array([3, 1, 3]), np.array([1, 3]), np.array([0, 4])]
+TRAIN = Histories.from_lists([[3, 1, 3], [1, 3], [0, 4]])
 
 
 def test_ranks_by_count_and_ties_by_catalogue_order():
@@ -25,7 +26,7 @@ def test_a_longer_ranking_than_the_catalogue_ends_in_minus_one():
 
 
 def test_held_out_items_do_not_count():
-    sequences = Sequences(["u", "v"], [np.array([0, 1, 2, 2]), np.array([1, 0, 2, 2])])
+    sequences = Sequences.from_lists(["u", "v"], [np.array([0, 1, 2, 2]), np.array([1, 0, 2, 2])])
     assert Popularity(sequences.train, 3).counts.tolist() == [2, 2, 0]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -51,6 +52,34 @@ def test_ranks_share_a_shuffled_epoch(samples: int, batch_size: int, world: int,
     assert dealt[:samples] == order  # the one-process order, dealt in turn
     fill = dealt[samples:]
     assert len(fill) < world and fill == (order * world)[: len(fill)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 300), st.sampled_from([1, 2, 3, 4]), st.integers(1, 3), st.integers(0, 3), st.booleans())
+def test_ranks_see_together_what_one_process_sees(samples: int, world: int, share: int, epoch: int, grouped: bool):
+    lengths = np.random.default_rng(samples).integers(1, 50, samples) if grouped else None
+    whole = EpochBatchSampler(samples, share * world, 3, lengths=lengths)
+    ranks = [EpochBatchSampler(samples, share, 3, rank=rank, world_size=world, lengths=lengths)
+             for rank in range(world)]  # fmt: skip
+    for sampler in (whole, *ranks):
+        sampler.set_epoch(epoch)
+    if samples % world:  # ranks in step repeat up to world_size - 1 samples, which one process does not
+        union = [index for rank in ranks for batch in rank for index in batch]
+        assert set(union) == set(range(samples)) and len(union) == -(-samples // world) * world
+        return
+    together = [sorted(index for batch in step for index in batch) for step in zip(*ranks, strict=True)]
+    assert together == [sorted(batch) for batch in whole]
+
+
+def test_grouped_batches_are_of_like_length_and_in_no_order_of_length():
+    lengths = np.random.default_rng(0).integers(1, 200, 4096)
+    batches = list(EpochBatchSampler(4096, 16, 5, lengths=lengths))
+    assert sorted(index for batch in batches for index in batch) == list(range(4096))
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    plain = sum(len(batch) * lengths[batch].max() for batch in EpochBatchSampler(4096, 16, 5))
+    assert padded < 1.1 * lengths.sum() < 1.6 * lengths.sum() < plain
+    means = np.array([lengths[batch].mean() for batch in batches])
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.2  # no short-to-long curriculum by accident
 
 
 @settings(max_examples=60, deadline=None)

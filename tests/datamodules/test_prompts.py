@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datamodules.prompts import PromptBuilder
 from datamodules.rollout_prompts import TrainingPrompts
-from datamodules.sequences import HeldOutPrompts, TrainingWindows
+from datamodules.sequences import HeldOutPrompts, training_windows
 from datamodules.splits import Sequences
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, PromptConfig
@@ -146,7 +146,7 @@ def test_text_training_rows_supervise_the_answer_alone():
 @pytest.mark.parametrize("max_history", [3, 20])
 def test_training_rollouts_and_evaluation_spell_a_history_with_the_same_ids(style: str, max_history: int):
     generator = np.random.default_rng(0)
-    sequences = Sequences(["u", "v", "w"], [generator.integers(0, 24, length) for length in (9, 5, 6)])
+    sequences = Sequences.from_lists(["u", "v", "w"], [generator.integers(0, 24, length) for length in (9, 5, 6)])
     build, tokens = text_builder(CHAT if style == "chat" else None, max_history)
     if style == "compact":
         tokens = tiny.token_sequences(IDS)
@@ -162,15 +162,16 @@ def test_training_rollouts_and_evaluation_spell_a_history_with_the_same_ids(styl
         assert torch.equal(batch.input_ids, build.prompts([history]).input_ids)
         assert batch.targets.tolist() == [target]
         prompts[tuple(history[-max_history:].tolist()), int(target)] = batch.input_ids[0].tolist()
-    held_out = HeldOutPrompts(sequences, build, "valid", np.arange(3))
-    for index, history in enumerate(sequences.histories("valid")):
+    examples = sequences.held_out("valid")
+    held_out = HeldOutPrompts(examples, build)
+    for index, history in enumerate(examples.histories):
         assert torch.equal(held_out[[index]].input_ids, build.prompts([history]).input_ids)
 
     # In a training row, the tokens before a supervised item are the prompt that asks for it.
     seen = 0
-    windows = TrainingWindows(sequences, build)
-    for index, (window, count) in enumerate(windows.windows):
-        row, labels = windows[[index]].input_ids[0].tolist(), windows[[index]].labels[0]
+    windows, arrays = training_windows(sequences, build), tiny.token_arrays(sequences, build)
+    for index, (window, count) in enumerate(zip(windows.histories, windows.supervised, strict=True)):
+        row, labels = arrays[[index]].input_ids[0].tolist(), arrays[[index]].labels[0]
         for position in range(len(window) - count, len(window)):
             prompt = prompts.get((tuple(window[:position].tolist()), int(window[position])))
             if prompt is None:  # a later window starts in the middle of a history longer than it

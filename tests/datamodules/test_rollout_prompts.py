@@ -24,7 +24,7 @@ def builder(items: int, max_history: int = 50) -> PromptBuilder:
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 30), min_size=3, max_size=12), min_size=1, max_size=5), st.integers(1, 4))
 def test_prompts_are_the_latest_training_items_with_what_came_before(users: list[list[int]], per_user: int):
-    data = Sequences([str(user) for user in range(len(users))], [np.array(items) for items in users])
+    data = Sequences.from_lists([str(user) for user in range(len(users))], [np.array(items) for items in users])
     prompts = TrainingPrompts(data, builder(31), per_user)
     expected = []
     for items in users:
@@ -39,7 +39,7 @@ def test_prompts_are_the_latest_training_items_with_what_came_before(users: list
 
 
 def test_held_out_items_never_appear():
-    data = Sequences(["u", "v", "w"], [np.arange(0, 9), np.arange(9, 12), np.arange(12, 17)])
+    data = Sequences.from_lists(["u", "v", "w"], [np.arange(0, 9), np.arange(9, 12), np.arange(12, 17)])
     prompts = TrainingPrompts(data, builder(17), per_user=99)
     held_out = {7, 8, 10, 11, 15, 16}
     batch = prompts[list(range(len(prompts)))]
@@ -49,14 +49,14 @@ def test_held_out_items_never_appear():
 
 
 def test_users_with_the_same_history_keep_their_own_targets():
-    data = Sequences(["u", "v"], [np.array([1, 2, 3, 0, 0]), np.array([1, 2, 4, 0, 0])])
+    data = Sequences.from_lists(["u", "v"], [np.array([1, 2, 3, 0, 0]), np.array([1, 2, 4, 0, 0])])
     batch = TrainingPrompts(data, builder(5), per_user=1)[[0, 1]]
     assert torch.equal(batch.input_ids[0], batch.input_ids[1])
     assert batch.targets.tolist() == [3, 4]
 
 
 def test_the_datamodule_trains_on_prompts_and_validates_on_the_held_out_item():
-    data = Sequences(["u", "v"], [np.arange(0, 8), np.arange(8, 14)])
+    data = Sequences.from_lists(["u", "v"], [np.arange(0, 8), np.arange(8, 14)])
     module = PromptDataModule(data, builder(14), 3, None, 10, seed=4, per_user=2)
     targets = torch.cat([batch.targets for batch in module.train_dataloader()])
     assert sorted(targets.tolist()) == [4, 5, 10, 11]

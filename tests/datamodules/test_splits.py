@@ -1,10 +1,8 @@
-"""Leave-one-out against an independent reference, with ties in row order."""
+"""The splits against independent references, and their round trip through the disk."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import os
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,84 +11,122 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.sources.tables import input_files, read_tables
-from datamodules.splits import Sequences, build_sequences
+from datamodules.splits import (
+    Sequences,
+    global_time_parts,
+    leading_items,
+    leave_one_out_parts,
+)
 from dig.config import UserError
-from dig.config.schema import DataConfig
-from dig.console import console
+
+LENGTHS = st.lists(st.integers(1, 8), min_size=1, max_size=6)
 
 
-def reference(rows: list[tuple[str, str, float]]) -> dict[str, list[str]]:
-    """Ten obvious lines: a list a user, sorted by time, stable."""
-    users: dict[str, list[tuple[float, str]]] = {}
-    for user, item, timestamp in rows:
-        users.setdefault(user, []).append((timestamp, item))
-    return {user: [item for _, item in sorted(events, key=lambda event: event[0])] for user, events in users.items()}
+def timed(users: dict[str, list[tuple[int, int]]], fractions: tuple[float, float, float]) -> Sequences:
+    """Sequences under a global-time split; each user has (item, time) in order."""
+    offsets = np.append(0, np.cumsum([len(events) for events in users.values()]))
+    events = [event for user in users.values() for event in user]
+    items, times = np.array([e[0] for e in events], np.int32), np.array([e[1] for e in events], float)
+    parts = global_time_parts(offsets, times, fractions)
+    return Sequences(pl.Series(list(users)), items, offsets, parts, "global-time")
 
 
-def frame(rows: list[tuple[str, str, float]]) -> pl.DataFrame:
-    schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+@given(LENGTHS)
+def test_leave_one_out_takes_the_last_two(lengths: list[int]):
+    expected = [part for n in lengths for part in ([0] * (n - 2) + [1] * (n >= 2) + [2])]
+    assert leave_one_out_parts(np.append(0, np.cumsum(lengths))).tolist() == expected
 
 
-EVENTS = st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from("abcde"), st.integers(0, 3)), min_size=1)
-
-
-@given(EVENTS)
-def test_against_the_reference(events: list[tuple[str, str, float]]) -> None:
-    expected = {user: items for user, items in reference(events).items() if len(items) >= 3}
-    items = pl.Series(list("edcba"))
-    with console.capture():
-        if not expected:
-            with pytest.raises(UserError, match="no user has 3"):
-                build_sequences(frame(events), items, 3)
-            return
-        sequences, counts = build_sequences(frame(events), items, 3)
-    assert sequences.user_ids == list(expected)
-    for user, rows in zip(sequences.user_ids, sequences.rows, strict=True):
-        assert [items[int(row)] for row in rows] == expected[user]
-    assert counts["dropped_users"] == len({event[0] for event in events}) - len(expected)
-
-
-def test_split_counts_and_round_trip(tmp_path: Path) -> None:
-    events = [("u", item, 0) for item in "abcd"] + [("v", item, time) for time, item in enumerate("cba")]
-    with console.capture() as captured:
-        sequences, counts = build_sequences(frame([*events, ("w", "a", 1.0)]), pl.Series(list("abcd")), 3)
-    assert "1 of 3 users have fewer than 3 interactions" in captured.get()
-    assert counts == {"dropped_users": 1, "tied_last_pairs": 1}
+def test_histories_and_targets_of_leave_one_out():
+    sequences = Sequences.from_lists(["u", "v"], [[0, 1, 2, 3], [2, 1, 0]])
     assert [rows.tolist() for rows in sequences.train] == [[0, 1], [2]]
-    assert [rows.tolist() for rows in sequences.histories("valid")] == [[0, 1], [2]]
-    assert [rows.tolist() for rows in sequences.histories("test")] == [[0, 1, 2], [2, 1]]
-    assert sequences.targets("valid").tolist() == [2, 1]
-    assert sequences.targets("test").tolist() == [3, 0]
-    sequences.save(tmp_path / "sequences.parquet")
-    again = Sequences.load(tmp_path / "sequences.parquet")
-    assert again.user_ids == sequences.user_ids
-    assert all(np.array_equal(a, b) for a, b in zip(again.rows, sequences.rows, strict=True))
+    valid, test = sequences.held_out("valid"), sequences.held_out("test")
+    assert [rows.tolist() for rows in valid.histories] == [[0, 1], [2]]
+    assert [rows.tolist() for rows in test.histories] == [[0, 1, 2], [2, 1]]
+    assert (valid.targets.tolist(), test.targets.tolist()) == ([2, 1], [3, 0])
+    assert valid.users.tolist() == test.users.tolist() == [0, 1]
 
 
-def test_user_samples_are_fixed_ordered_and_distinct() -> None:
-    sequences = Sequences([str(n) for n in range(100)], [np.arange(3)] * 100)
-    chosen = sequences.sample_users(30, seed=0)
-    assert np.array_equal(chosen, sequences.sample_users(30, seed=0))
+def test_global_time_by_hand():
+    users = {"u": [(0, 1), (1, 2), (2, 9), (3, 10)], "v": [(4, 3), (5, 4), (6, 5)], "w": [(7, 8), (8, 10), (9, 10)]}
+    # examples are all but first items: times 2, 9, 10, 4, 5, 10, 10 -> sorted 2 4 5 9 10 10 10
+    sequences = timed(users, (0.5, 0.25, 0.25))
+    # cut at the 3rd (time 9) and the 5th (time 10): ties at 10 stay together
+    assert sequences.parts.tolist() == [0, 0, 1, 2, 0, 0, 0, 0, 2, 2]
+    assert [rows.tolist() for rows in sequences.train] == [[0, 1], [4, 5, 6], [7]]
+    valid, test = sequences.held_out("valid"), sequences.held_out("test")
+    assert (valid.users.tolist(), valid.targets.tolist()) == ([0], [2])
+    assert [rows.tolist() for rows in valid.histories] == [[0, 1]]
+    assert (test.users.tolist(), test.targets.tolist()) == ([0, 2, 2], [3, 8, 9])
+    assert [rows.tolist() for rows in test.histories] == [[0, 1, 2], [7], [7, 8]]  # a user may have several tests
+
+
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8), min_size=2, max_size=8))
+def test_no_training_example_is_younger_than_a_held_out_one(users: list[list[int]]):
+    ordered = {str(user): [(0, time) for time in sorted(times)] for user, times in enumerate(users)}
+    try:
+        sequences = timed(ordered, (0.6, 0.2, 0.2))
+    except UserError as error:
+        assert "data.split=global-time" in str(error)
+        return
+    by_part = defaultdict(list)
+    for user, start in zip(ordered.values(), sequences.offsets[:-1], strict=True):
+        parts = sequences.parts[start : start + len(user)]
+        assert (np.diff(parts.astype(int)) >= 0).all()
+        for (_, time), part in list(zip(user, parts.tolist(), strict=True))[1:]:
+            by_part[part].append(time)
+    assert max(by_part[0]) < min(by_part[1]) and max(by_part[1]) < min(by_part[2])
+
+
+def test_shares_are_those_asked_for_when_no_times_tie():
+    times = np.random.default_rng(0).permutation(1100).reshape(100, 11)
+    users = {str(user): [(0, int(time)) for time in sorted(row)] for user, row in enumerate(times)}
+    sequences = timed(users, (0.8, 0.1, 0.1))
+    examples = {part: len(sequences.held_out(part)) for part in ("valid", "test")}
+    assert examples == {"valid": 100, "test": 100}
+
+
+def test_relative_times_are_no_global_times():
+    with pytest.raises(UserError, match="every user starts at timestamp 0, so the times count from each user's own"):
+        timed({"u": [(0, 0), (1, 5)], "v": [(0, 0), (1, 7)]}, (0.8, 0.1, 0.1))
+    with pytest.raises(UserError, match="no user has two interactions"):
+        timed({"u": [(0, 0)], "v": [(0, 3)]}, (0.8, 0.1, 0.1))
+    with pytest.raises(UserError, match="the train part is empty; too many interactions share a time"):
+        timed({"u": [(0, 1), (1, 5)], "v": [(0, 3), (1, 5)]}, (0.8, 0.1, 0.1))
+
+
+def test_an_item_without_a_history_is_no_example():
+    sequences = Sequences(pl.Series(["u", "v"]), np.array([3, 4, 5], np.int32), np.array([0, 1, 3]),
+                          np.array([2, 1, 2], np.uint8), "published")  # fmt: skip
+    assert sequences.held_out("test").users.tolist() == [1]
+    alone = Sequences(pl.Series(["u"]), np.array([3], np.int32), np.array([0, 1]), np.array([2], np.uint8), "published")
+    with pytest.raises(UserError, match="the split published leaves no example for test"):
+        alone.held_out("test")
+
+
+def test_round_trip_maps_the_arrays(tmp_path: Path):
+    sequences = timed({"u": [(0, 1), (1, 2), (2, 3)], "v": [(4, 2), (5, 4), (6, 5), (7, 6)]}, (0.4, 0.3, 0.3))
+    sequences.save(tmp_path)
+    again = Sequences.load(tmp_path)
+    assert again.user_ids.to_list() == ["u", "v"] and again.split == "global-time"
+    for name in ("items", "offsets", "parts"):
+        assert np.array_equal(getattr(again, name), getattr(sequences, name))
+        assert getattr(again, name).dtype == getattr(sequences, name).dtype
+    assert isinstance(again.items, np.memmap)
+
+
+def test_samples_are_fixed_ordered_and_distinct():
+    examples = Sequences.from_lists([str(n) for n in range(100)], [np.arange(3)] * 100).held_out("test")
+    chosen = examples.sample(30, seed=0)
+    assert np.array_equal(chosen, examples.sample(30, seed=0))
     assert len(set(chosen)) == 30 and (np.diff(chosen) > 0).all()
-    assert (
-        sequences.sample_users(None, seed=0).tolist() == sequences.sample_users(500, seed=0).tolist() == [*range(100)]
-    )
+    assert examples.sample(None, seed=0).tolist() == examples.sample(500, seed=0).tolist() == [*range(100)]
+    taken = examples.take(chosen)
+    assert taken.users.tolist() == chosen.tolist() and len(taken.histories) == len(taken) == 30
 
 
-@pytest.mark.skipif("DIG_DATA_ROOT" not in os.environ, reason="DIG_DATA_ROOT names no real data")
-def test_beauty_user_by_user() -> None:
-    path = Path(os.environ["DIG_DATA_ROOT"]) / "beauty"
-    config = DataConfig(path=str(path))
-    tables = read_tables(input_files(config), config)
-    sequences, counts = build_sequences(tables.interactions, tables.catalogue["item_id"], 3)
-    with gzip.open(path / "interactions.csv.gz", "rt") as stream:
-        rows = [(row["user_id"], row["item_id"], float(row["timestamp"])) for row in csv.DictReader(stream)]
-    expected = reference(rows)
-    ids = tables.catalogue["item_id"].to_list()
-    assert sequences.user_ids == list(expected)
-    for user, row, target in zip(sequences.user_ids, sequences.rows, sequences.targets("test"), strict=True):
-        assert [ids[item] for item in row] == expected[user]
-        assert ids[target] == expected[user][-1]
-    assert counts["tied_last_pairs"] / len(sequences) == pytest.approx(0.43, abs=0.005)
+def test_leading_items_reach_the_last_one_used():
+    sequences = Sequences.from_lists(["u", "v", "w"], [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    pieces = sequences.rows.take([0, 1]), sequences.train.take([0, 2])
+    assert [rows.tolist() for rows in leading_items(sequences, *pieces)] == [[0, 1, 2, 3], [4, 5, 6], [7]]
+    assert [rows.tolist() for rows in leading_items(sequences)] == [[], [], []]

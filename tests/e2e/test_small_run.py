@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from datamodules.splits import Sequences
 from dig import Recommender, load_config
 from dig.quantization import SemanticIds
 
@@ -84,11 +85,21 @@ def test_run_folder_is_complete(finished: tuple[Workplace, str]) -> None:
     for found in metrics.values():
         assert set(found["test"]) == set(found["valid"]) == {"hr@5", "hr@10", "ndcg@5", "ndcg@10"}
         assert found["seconds"] >= 0
+        assert found["split"] == "leave-one-out" and found["examples"] == found["users"] == 150
+        slices = found["slices"]["test"]
+        for kind in ("target", "history"):
+            parts = [each for name, each in slices.items() if name.startswith(f"{kind}: ")]
+            assert sum(each["examples"] for each in parts) == 150  # every example is in one slice of each kind
+            total = sum(each["examples"] * each["hr@10"] for each in parts) / 150
+            assert total == pytest.approx(found["test"]["hr@10"])
     for name in ("config.yaml", "report.html", "interests.parquet", "semantic_ids.parquet"):
         assert (run / name).stat().st_size > 0
     assert (run / "checkpoints" / "grpo" / "model.safetensors").is_file()
     assert output.strip().splitlines()[-1].startswith("run: ")
     assert output.count("150 users, 80 items") == 1
+    assert "test · leave-one-out" in output and "valid · leave-one-out" in output
+    for stage in ("label", "tokens", "sft", "grpo"):  # whatever derives from histories says what it saw
+        assert next((workplace.folder / "home" / "artifacts" / stage).glob("*/items_seen.parquet")).is_file()
 
 
 def test_numbers_recompute_from_recommendations(finished: tuple[Workplace, str]) -> None:
@@ -106,9 +117,9 @@ def test_run_loads_as_recommender(finished: tuple[Workplace, str]) -> None:
     workplace, _ = finished
     recommender = Recommender.from_run(workplace.latest)
     frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "grpo")
-    sequences = pl.read_parquet(next((workplace.folder / "home" / "artifacts" / "prepare").glob("*/sequences.parquet")))
+    sequences = Sequences.load(next((workplace.folder / "home" / "artifacts" / "prepare").glob("*/sequences")))
     ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet").item_ids
-    histories = [[ids[row] for row in rows[:-1]] for rows in sequences["item_rows"].to_list()[:5]]
+    histories = [[ids[row] for row in rows[:-1]] for rows in sequences.rows[:5]]
     items, _ = recommender.recommend(histories, k=10)
     assert items == [list(ranked)[:10] for ranked in frame["items"].to_list()[:5]]
     assert load_config(workplace.latest / "config.yaml").data.shop.items == 80

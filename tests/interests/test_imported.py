@@ -84,7 +84,7 @@ def test_unknown_items_are_counted_and_said(write):
     read = read_interests(write(GOOD, GOOD | {"item_id": "Z"}, GOOD | {"item_id": "Z"}), ["A"])
     assert read.interests["item_id"].to_list() == ["A"]
     assert dict(read.log.unknown) == {"Z": 2}
-    assert "1 items unknown to the catalogue ('Z')" in read.log.summary()
+    assert "1 ids unknown to the data ('Z')" in read.log.summary()
 
 
 def test_twins_and_empty_lists_are_counted(write):

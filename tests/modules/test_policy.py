@@ -10,7 +10,7 @@ import torch
 
 from datamodules.prompts import PromptBuilder
 from datamodules.rollout_prompts import PromptDataModule
-from datamodules.sequences import PolicyDataModule, SequenceDataModule
+from datamodules.sequences import PolicyDataModule
 from dig.config.schema import EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.evaluation import evaluate
 from dig.generation import beam_search
@@ -35,7 +35,7 @@ def made(config: SFTConfig | GRPOConfig, lora: bool = False) -> tuple[PolicyModu
         backbone.model = add_lora(backbone.model, LoraConfig(rank=2, dropout=0.0))
     if isinstance(config, SFTConfig):
         module: PolicyModule = SFTModule(backbone, tokens, config, EVALUATION)
-        return module, SequenceDataModule(SEQUENCES, builder, 8, 10, 4, seed=0)
+        return module, tiny.sequence_data(SEQUENCES, builder, 8, 10, 4, seed=0)
     quality = torch.ones(len(IDS))
     module = GRPOModule(backbone, tokens, IDS.codes[:, : IDS.levels], quality, config, EVALUATION)
     return module, PromptDataModule(SEQUENCES, builder, config.prompts_per_step, 10, 4, seed=0, per_user=1)
@@ -106,13 +106,13 @@ def test_validation_is_the_harness_on_the_same_users():
     assert module.validated_at is None
     found = trainer.validate(module, datamodule=data, verbose=False)[0]
     assert module.validated_at == 0
-    users = SEQUENCES.sample_users(10, seed=0)
-    histories = [SEQUENCES.histories("valid")[user] for user in users]
+    examples = SEQUENCES.held_out("valid")
+    examples = examples.take(examples.sample(10, seed=0))
     ranker = Recommender(module.backbone, SemanticIds(IDS.item_ids, IDS.codes, IDS.sizes, IDS.levels), PromptConfig(),
                          num_beams=7, device="cpu")  # fmt: skip
-    harness = evaluate(ranker, histories, SEQUENCES.targets("valid")[users], [1, 5], 7, 3, False, "test")
+    harness = evaluate(ranker, examples.histories, examples.targets, [1, 5], 7, 3, False, "test")
     assert found == pytest.approx({f"valid/{name}": value for name, value in harness.metrics.items()})
-    prompts = data.builder.prompts(histories)
+    prompts = data.builder.prompts(examples.histories)
     beams = beam_search(module.model.eval(), prompts.input_ids, prompts.attention_mask, module.trie, 7)
     assert torch.equal(beams.items, harness.ranked)
 

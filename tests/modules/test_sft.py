@@ -14,7 +14,6 @@ import torch.nn.functional as F
 import two_ranks
 
 from datamodules.prompts import PromptBuilder, TrainingTokens
-from datamodules.sequences import SequenceDataModule
 from dig.config.schema import EvaluationConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.generation.backbone import add_lora
 from dig.generation.decoder import Decoder
@@ -85,7 +84,7 @@ def test_learns_a_certain_sequence():
     tokens = backbone.vocabulary.encode(ids.codes)
     # Validation asks with three items of history, which is a context that training has seen for every item.
     builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(max_history=3), from_scratch=True)
-    data = SequenceDataModule(tiny.cyclic_sequences(100, 12), builder, 40, None, 100, seed=0)
+    data = tiny.sequence_data(tiny.cyclic_sequences(100, 12), builder, 40, None, 100, seed=0)
     config = SFTConfig(learning_rate=1e-2, weight_decay=0.0)
     module = SFTModule(backbone, tokens, config, EvaluationConfig(ks=[1, 5], valid_beams=5))
     trainer = tiny.quiet_trainer(max_epochs=40, gradient_clip_val=1.0, check_val_every_n_epoch=40)

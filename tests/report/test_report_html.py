@@ -20,8 +20,14 @@ FULL = ReportData(
     config_yaml="seed: 42\nname: <b>",
     statistics={"users": 22363, "mean length": 8.876},
     metrics={
-        "popularity": {"test": {"hr@5": 0.01, "ndcg@10": 0.02}, "seconds": 1.0},
-        "sft": {"test": {"hr@5": 0.0678, "ndcg@10": 0.0456}, "valid": {"ndcg@10": 0.0511}, "seconds": 60.0},
+        "popularity": {"test": {"hr@5": 0.01, "ndcg@10": 0.02}, "seconds": 1.0, "split": "leave-one-out"},
+        "sft": {
+            "test": {"hr@5": 0.0678, "ndcg@10": 0.0456},
+            "valid": {"ndcg@10": 0.0511},
+            "seconds": 60.0,
+            "split": "leave-one-out",
+            "slices": {"test": {"target: cold": {"examples": 138, "ndcg@10": 0.0007}}},
+        },
     },
     stages=[{"name": "prepare", "seconds": 0.0, "cached": True}, {"name": "sft", "seconds": 80.4, "cached": False}],
     health={
@@ -73,7 +79,7 @@ def test_the_numbers_of_a_run_are_on_the_page():
     for shown in (
         "22,363", "8.876", "0.0678", "97.3 %", "201.2", "0.0125", "0.8123", "travel-sized", "item B1 · score 0.9",
         "1 of 3 values not finite", "1 min 20 s", "cached", "gift-ready", "<a_3><b_4>", "✓ hit", "name: <b>",
-        "2 earlier items not shown", "History item 11", "Split valid", "0.0511",
+        "2 earlier items not shown", "History item 11", "valid · leave-one-out", "0.0511", "target: cold", "138",
     ):  # fmt: skip
         assert shown in page.text, shown
     assert "History item 1 " not in page.text
@@ -93,7 +99,7 @@ def test_the_best_of_a_column_is_strong():
         replace(FULL, examples=[replace(EXAMPLE, user=EVIL, target=(EVIL, EVIL), interests=[EVIL])]),
         replace(FULL, examples=[replace(EXAMPLE, recommendations=[(EVIL, EVIL, EVIL, 1.0, True)])]),
         replace(FULL, labels={EVIL: [EVIL], "kept": [{"text": EVIL, EVIL: EVIL}], "note": EVIL}),
-        replace(FULL, metrics={EVIL: {"test": {EVIL: 0.5}, EVIL: {"hr@5": 0.1}}}),
+        replace(FULL, metrics={EVIL: {"test": {EVIL: 0.5}, "split": EVIL}}),
         replace(FULL, curves={EVIL: [{"step": 1, EVIL: 2.0}]}),
         replace(FULL, experiment=EVIL, run_id=EVIL, config_yaml=EVIL, statistics={EVIL: 1}, health={EVIL: EVIL}),
     ],

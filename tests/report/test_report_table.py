@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from dig.report import metrics_markdown, metrics_table
-from dig.report.table import metrics_grid
+from dig.report.table import metrics_grid, slices_grid, split_names
 
 METRICS = {
     "popularity": {"test": {"ndcg@10": 0.01, "hr@10": 0.02, "hr@5": 0.0123449, "ndcg@5": 0.005}, "seconds": 1.0},
@@ -28,6 +28,30 @@ def test_a_split_has_the_stages_that_measured_it_and_one_alone_is_not_the_best()
     assert [stage for stage, _ in grid.rows] == ["sft"]
     assert not grid.rows[0][1][0].best
     assert metrics_grid(METRICS, "train").rows == []
+
+
+def test_the_split_is_named_on_every_table():
+    named = {stage: {**values, "split": "global-time"} for stage, values in METRICS.items()}
+    assert split_names(named) == ["global-time"] and split_names(METRICS) == []
+    assert metrics_markdown(named, "valid").startswith("| stage (valid · global-time) | ndcg@10 |")
+    assert metrics_table(named, "test").title == "test · global-time"
+    both = {**named, "other": {"test": {"hr@5": 0.1}, "split": "leave-one-out"}}
+    assert metrics_table(both, "test").title == "test · global-time · leave-one-out"  # nobody compares them by accident
+
+
+def test_slices_stand_against_stages():
+    slices = {"cold": {"examples": 7, "hr@5": 0.1}, "warm": {"examples": 1_200, "hr@5": 0.2}}
+    better = {"cold": {"examples": 7, "hr@5": 0.3}, "warm": {"examples": 1_200, "hr@5": float("nan")}}
+    grid = slices_grid(
+        {"a": {"slices": {"test": slices}}, "b": {"slices": {"test": better}}, "mine": {}}, "test", "hr@5"
+    )
+    assert grid.columns == ["examples", "a", "b"]
+    shown = [(name, [(cell.text, cell.best) for cell in cells]) for name, cells in grid.rows]
+    assert shown == [
+        ("cold", [("7", False), ("0.1000", False), ("0.3000", True)]),
+        ("warm", [("1,200", False), ("0.2000", False), ("—", False)]),
+    ]
+    assert slices_grid({"mine": {}}, "test", "hr@5").rows == []
 
 
 def test_cutoffs_are_ordered_as_numbers():

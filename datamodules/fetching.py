@@ -1,0 +1,76 @@
+"""`data.download=true`: what an experiment lacks is fetched, then read as if it had always been there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from datamodules.download import PictureLimits, download_all, fetch_pictures, published_files
+from datamodules.sources import read_source, source_files
+from datamodules.sources.write import write_tables
+from dig.config import UserError
+from dig.config.schema import DataConfig
+from dig.console import say
+
+__all__ = ["PICTURES", "fetch_data", "fetch_item_pictures"]
+
+PICTURES = "pictures"
+"""Subfolder of ``data.path`` that holds fetched pictures and the record of them."""
+_RAW = "raw"
+
+
+def fetch_data(config: DataConfig) -> None:
+    """Fetches the missing files of ``data.published``.
+
+    For a raw source they go into ``data.path``. For ``tables`` they go into ``data.path/raw`` and are converted to the
+    interchange tables beside it, once, so that the experiment is the same with and without the download.
+
+    Raises:
+        UserError: if there is nothing to fetch from, or if the fetch fails.
+    """
+    if not config.download:
+        return
+    if not config.published or not config.path:
+        raise UserError("data.download=true needs data.published, a data set's name such as amazon2014/Beauty, and "
+                        "data.path, the folder for it", exit_code=2)  # fmt: skip
+    folder = Path(config.path).expanduser()
+    if config.source != "tables":
+        download_all(published_files(config.published, config.mirrors), folder)
+        return
+    if _has_tables(config):
+        return
+    raw = folder / _RAW
+    download_all(published_files(config.published, config.mirrors), raw)
+    source, _, category = config.published.partition("/")
+    say(f"converting {config.published} to tables in {folder}")
+    tables = read_source(replace(config, source=source.partition("-")[0], category=category, path=str(raw),
+                                 columns={}, unknown_items="keep"))  # fmt: skip
+    bought = tables.interactions["item_id"].unique()
+    tables.catalogue = tables.catalogue.filter(tables.catalogue["item_id"].is_in(bought.implode()))
+    write_tables(tables, folder)
+
+
+def fetch_item_pictures(config: DataConfig) -> None:
+    """Fetches the pictures that the catalogue names by URL (``data.pictures.fetch``)."""
+    if not config.pictures.fetch or config.source == "quickstart":
+        return
+    catalogue = read_source(config).catalogue.drop_nulls("image")
+    urls = {item: image for item, image in catalogue.select("item_id", "image").iter_rows() if "://" in image}
+    limits = PictureLimits(
+        concurrency=config.pictures.concurrency,
+        per_host=config.pictures.per_host,
+        max_bytes=config.pictures.max_bytes,
+        max_side=config.pictures.max_side,
+        attempts=config.pictures.attempts,
+        timeout=config.pictures.timeout,
+        allow_private_hosts=config.pictures.allow_private_hosts,
+    )
+    fetch_pictures(urls, Path(config.path or "").expanduser() / PICTURES, limits)
+
+
+def _has_tables(config: DataConfig) -> bool:
+    try:
+        source_files(config)
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""Amazon reviews of 2014 (McAuley et al.): JSON lines of reviews, and metadata as one Python dict a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.sources.base import Problems, Tables
+from datamodules.sources.catalogue import Row, item_row, plain_text
+from datamodules.sources.files import category_of, data_folder, find, find_one
+from datamodules.sources.lines import ReviewFields, read_reviews
+from datamodules.sources.metadata import parse_literal, read_metadata
+from dig.config.schema import DataConfig
+
+__all__ = ["files", "read"]
+
+_FIELDS = ReviewFields("reviewerID", "asin", "unixReviewTime", "overall")
+
+
+def files(config: DataConfig) -> dict[str, Path]:
+    """``reviews_<category>_5.json`` (or all reviews, without ``_5``) and ``meta_<category>.json``.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    folder = data_folder(config)
+    category = category_of(folder, config, ".json")
+    core = find(folder, [f"reviews_{category}_5.json"])
+    names = [f"reviews_{category}_5.json"] if core else [f"reviews_{category}.json", f"reviews_{category}_5.json"]
+    return {
+        "reviews": find_one(folder, "file of reviews", names),
+        "metadata": find_one(folder, "file of metadata", [f"meta_{category}.json"]),
+    }
+
+
+def read(found: dict[str, Path], config: DataConfig) -> Tables:
+    """Reads reviews and metadata."""
+    of_reviews, of_items = Problems(found["reviews"]), Problems(found["metadata"])
+    interactions = read_reviews(found["reviews"], _FIELDS, of_reviews)
+    catalogue = read_metadata(found["metadata"], parse_literal, _item, of_items)
+    return Tables(interactions, catalogue, [of_reviews, of_items])
+
+
+def _item(record: dict[str, Any]) -> Row:
+    return item_row(
+        record.get("asin"),
+        title=plain_text(record.get("title")),
+        brand=plain_text(record.get("brand")),
+        categories=record.get("categories"),
+        description=plain_text(record.get("description")),
+        price=record.get("price"),
+        image=record.get("imUrl"),
+    )

@@ -1,0 +1,55 @@
+"""Amazon reviews of 2018 (Ni et al., v2): JSON lines with scraped text, entities, and prices as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.sources.base import Problems, Tables
+from datamodules.sources.catalogue import Row, item_row, plain_text
+from datamodules.sources.files import category_of, data_folder, find, find_one
+from datamodules.sources.lines import ReviewFields, read_reviews
+from datamodules.sources.metadata import parse_json, read_metadata
+from dig.config.schema import DataConfig
+
+__all__ = ["files", "read"]
+
+_FIELDS = ReviewFields("reviewerID", "asin", "unixReviewTime", "overall")
+
+
+def files(config: DataConfig) -> dict[str, Path]:
+    """``<category>_5.json`` (or all reviews, without ``_5``) and ``meta_<category>.json``.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    folder = data_folder(config)
+    category = category_of(folder, config, ".json")
+    core = find(folder, [f"{category}_5.json"])
+    return {
+        "reviews": find_one(folder, "file of reviews", [f"{category}_5.json"] if core else
+                            [f"{category}.json", f"{category}_5.json"]),
+        "metadata": find_one(folder, "file of metadata", [f"meta_{category}.json"]),
+    }  # fmt: skip
+
+
+def read(found: dict[str, Path], config: DataConfig) -> Tables:
+    """Reads reviews and metadata."""
+    of_reviews, of_items = Problems(found["reviews"]), Problems(found["metadata"])
+    interactions = read_reviews(found["reviews"], _FIELDS, of_reviews)
+    catalogue = read_metadata(found["metadata"], parse_json, _item, of_items)
+    return Tables(interactions, catalogue, [of_reviews, of_items])
+
+
+def _item(record: dict[str, Any]) -> Row:
+    pictures = record.get("imageURLHighRes") or record.get("imageURL") or [None]
+    names = record.get("category") or []
+    return item_row(
+        record.get("asin"),
+        title=plain_text(record.get("title")),
+        brand=plain_text(record.get("brand")),
+        categories=[text for name in names if (text := plain_text(name))],
+        description=plain_text(record.get("description")),
+        price=record.get("price"),
+        image=pictures[0] if isinstance(pictures, list) else pictures,
+    )

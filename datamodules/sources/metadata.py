@@ -1,0 +1,90 @@
+"""Metadata files, a record a line, parsed on all cores with bounded memory."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from datamodules.sources.base import CATALOGUE_SCHEMA, Problems
+from datamodules.sources.catalogue import Row
+from datamodules.sources.streams import Block, blocks
+
+__all__ = ["parse_json", "parse_literal", "read_metadata"]
+
+_POOLED = 8 << 20  # bytes; a smaller file is done before worker processes have started
+Parsed = tuple[list[tuple[int, Row]], list[tuple[int, str]], int]
+
+
+def parse_json(line: str) -> Any:
+    """A JSON value."""
+    return json.loads(line)
+
+
+def parse_literal(line: str) -> Any:
+    """A Python literal; code is refused, never run."""
+    return ast.literal_eval(line)
+
+
+def read_metadata(
+    path: Path, parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row], problems: Problems
+) -> pl.DataFrame:
+    """Reads a catalogue. Of several records of one item the first stays, which is noted: publishers repeat items.
+
+    Args:
+        path: one record a line, plain or compressed.
+        parse: a line to a dict; module-level, since it travels to other processes.
+        convert: a record to a catalogue row, raising ValueError for a bad one; module-level, too.
+        problems: takes what is wrong.
+
+    Raises:
+        UserError: if the file is damaged or cut off.
+    """
+    rows: dict[str, Row] = {}
+    for parsed, bad, total in _parsed(path, parse, convert):
+        problems.total += total
+        for line, reason in bad:
+            problems.add(line, reason)
+        for _, row in parsed:
+            if row[0] in rows:
+                problems.note("an item repeated, the first record is kept")
+            else:
+                rows[row[0]] = row
+    return pl.DataFrame(list(rows.values()), schema=CATALOGUE_SCHEMA, orient="row")
+
+
+def _parsed(
+    path: Path, parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row]
+) -> Iterator[Parsed]:  # fmt: skip
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores < 2 or path.stat().st_size < _POOLED:
+        yield from (_parse_block(block, parse, convert) for block in blocks(path))
+        return
+    from joblib import Parallel, delayed
+
+    # Its processes start without importing the caller's script, so no `if __name__ == "__main__"` is needed.
+    pool = Parallel(n_jobs=cores, return_as="generator", pre_dispatch="2*n_jobs", max_nbytes=None)
+    yield from pool(delayed(_parse_block)(block, parse, convert) for block in blocks(path))
+
+
+def _parse_block(block: Block, parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row]) -> Parsed:
+    rows: list[tuple[int, Row]] = []
+    bad: list[tuple[int, str]] = []
+    total = 0
+    for number, line in enumerate(block.data.split(b"\n"), start=block.first_line):
+        if not line.strip():
+            continue
+        total += 1
+        try:
+            record = parse(line.decode("utf-8", "surrogateescape").strip())
+            if not isinstance(record, dict):
+                raise ValueError(f"holds a {type(record).__name__}, not an item")
+            rows.append((number, convert(record)))
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+            bad.append((number, f"cannot be read: {str(error).splitlines()[0][:120]}"))
+    return rows, bad, total

@@ -1,0 +1,161 @@
+"""Files of any compression as blocks of whole lines, read ahead by a thread and checked to their end."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dig.config import UserError
+from dig.console import byte_progress
+
+__all__ = ["COMPRESSIONS", "Block", "blocks", "pieces", "read_whole"]
+
+COMPRESSIONS = ("", ".gz", ".zst")
+"""Suffixes of plain, gzipped and zstd files."""
+_PIECE = 1 << 20  # bytes read from the file at once
+_BLOCK = 4 << 20  # bytes of lines handed out at once
+_AHEAD = 3  # blocks waiting
+_BOM = b"\xef\xbb\xbf"
+
+
+class Block(NamedTuple):
+    """Whole lines and the number of the first."""
+
+    first_line: int
+    data: bytes
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The decompressed content, piece by piece, without a byte order mark.
+
+    Raises:
+        UserError: if the file cannot be read, is damaged or is cut off.
+    """
+    first = True
+    for piece in _decompressed(path):
+        yield piece.removeprefix(_BOM) if first else piece
+        first = False
+
+
+def read_whole(path: Path) -> bytes:
+    """The whole decompressed content.
+
+    Raises:
+        UserError: as :func:`pieces` does.
+    """
+    return b"".join(pieces(path))
+
+
+def blocks(path: Path) -> Generator[Block]:
+    """The content as blocks of whole lines, read ahead by a thread.
+
+    Raises:
+        UserError: as :func:`pieces` does.
+    """
+    with _read_ahead(_lines(pieces(path))) as ahead:
+        line = 1
+        for data in ahead:
+            yield Block(line, data)
+            line += data.count(b"\n")
+
+
+def _lines(content: Iterator[bytes]) -> Iterator[bytes]:
+    """Joins pieces to blocks that end with a line."""
+    kept: list[bytes] = []
+    size = 0
+    for piece in content:
+        kept.append(piece)
+        size += len(piece)
+        end = piece.rfind(b"\n") + 1
+        if size >= _BLOCK and end:
+            kept[-1] = piece[:end]
+            yield b"".join(kept)
+            kept, size = [piece[end:]], len(piece) - end
+    if size:
+        yield b"".join(kept)
+
+
+def _decompressed(path: Path) -> Iterator[bytes]:
+    make = _decompressor(path)
+    try:
+        with path.open("rb") as stream, byte_progress(f"reading {path.name}", path.stat().st_size) as advance:
+            state = make() if make else None
+            begun = False
+            while raw := stream.read(_PIECE):
+                advance(len(raw))
+                if state is None or make is None:
+                    yield raw
+                    continue
+                while raw:
+                    begun = True
+                    if piece := state.decompress(raw):
+                        yield piece
+                    raw = state.unused_data if state.eof else b""
+                    if state.eof:  # files may be several compressed ones in a row, padded with zeros
+                        state, begun, raw = make(), False, raw.lstrip(b"\0")
+            if begun:
+                raise UserError(f"{path}: damaged or cut off: the compressed data end in the middle")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except _errors() as error:
+        raise UserError(f"{path}: damaged or cut off: {error}") from None
+
+
+def _decompressor(path: Path) -> Callable[[], Any] | None:
+    if path.suffix == ".gz":
+        return lambda: zlib.decompressobj(31)
+    if path.suffix == ".zst":
+        import zstandard
+
+        return lambda: zstandard.ZstdDecompressor().decompressobj()
+    return None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import zstandard
+
+    return zlib.error, zstandard.ZstdError
+
+
+@contextmanager
+def _read_ahead(source: Iterator[bytes]) -> Generator[Iterator[bytes]]:
+    """Runs an iterator in a thread, a few elements ahead; an exception in it is raised here."""
+    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def put(element: bytes | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                waiting.put(element, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for element in source:
+                if not put(element):
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    def taken() -> Iterator[bytes]:
+        while (element := waiting.get()) is not None:
+            if isinstance(element, BaseException):
+                raise element
+            yield element
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,71 @@
+"""Blocks of whole lines, whatever the compression and wherever pieces end."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datamodules.sources import streams
+from dig.config import UserError
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=30).map(b"\n".join),
+    piece=st.integers(1, 40),
+    block=st.integers(1, 60),
+    form=st.sampled_from(["", ".gz", ".zst"]),
+)
+def test_blocks_join_to_the_content_and_end_with_lines(
+    content: bytes, piece: int, block: int, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    monkeypatch.setattr(streams, "_PIECE", piece)
+    monkeypatch.setattr(streams, "_BLOCK", block)
+    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[form]
+    path = tmp_path / f"x{form}"
+    path.write_bytes(pack(content))
+    found = list(streams.blocks(path))
+    assert b"".join(data for _, data in found) == content
+    assert all(data.endswith(b"\n") for _, data in found[:-1])
+    lines = 1
+    for first, data in found:
+        assert first == lines
+        lines += data.count(b"\n")
+
+
+def test_a_mark_at_the_start_is_no_content(tmp_path: Path):
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")
+    assert streams.read_whole(tmp_path / "x") == b"a\n\xef\xbb\xbfb"
+
+
+def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streams, "_PIECE", 10)
+    monkeypatch.setattr(streams, "_BLOCK", 10)
+    (tmp_path / "x").write_bytes(b"line\n" * 1000)
+    before = threading.active_count()
+    reader = streams.blocks(tmp_path / "x")
+    next(reader)
+    assert threading.active_count() == before + 1
+    reader.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.gz", b"no gzip at all"), ("x.zst", b"no zstd at all")])
+def test_what_is_not_what_its_name_says(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: damaged or cut off"):
+        list(streams.blocks(tmp_path / name))
+
+
+def test_a_folder_or_nothing(tmp_path: Path):
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        list(streams.blocks(tmp_path))
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        streams.read_whole(tmp_path / "none.gz")

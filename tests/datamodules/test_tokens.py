@@ -1,0 +1,77 @@
+"""Token arrays give the batches that the prompt builder gives, and stay on disk."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from datamodules.prompts import PromptBuilder
+from datamodules.sequences import training_windows
+from datamodules.tokens import TokenArrays, write_token_arrays
+from dig.config.schema import PromptConfig
+
+IDS = tiny.ragged_catalogue()
+SEQUENCES = tiny.cyclic_sequences(50, 24)
+
+
+def builder(style: str) -> PromptBuilder:
+    tokens = tiny.token_sequences(IDS)
+    return PromptBuilder(tokens, tiny.text_tokenizer(), PromptConfig(style, 3), from_scratch=False)
+
+
+@pytest.mark.parametrize("style", ["compact", "text"])
+@pytest.mark.parametrize("chunk", [7, 16_384])
+def test_a_batch_is_what_the_builder_spells(style: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("datamodules.tokens._CHUNK", chunk)
+    build = builder(style)
+    windows = training_windows(SEQUENCES, build)
+    write_token_arrays(windows, build, tmp_path)
+    arrays = TokenArrays(tmp_path)
+    assert len(arrays) == len(windows) > 50
+    for index in ([0], [3, 1, 2, 3], list(range(len(windows)))):
+        expected = build.training(windows.histories.take(index), windows.supervised[index])
+        found = arrays[index]
+        assert torch.equal(found.input_ids, expected.input_ids)
+        assert torch.equal(found.attention_mask, expected.attention_mask)
+        assert torch.equal(found.labels, expected.labels)
+        assert arrays.lengths[index].tolist() == expected.attention_mask.sum(dim=1).tolist()
+
+
+def test_no_held_out_item_is_spelled():
+    lengths = (5, 9, 3, 4)
+    ends = np.cumsum(lengths)
+    rows = [np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+    data = tiny.Sequences.from_lists(list("abcd"), rows)
+    tokens = torch.arange(21).unsqueeze(1) + 100
+    build = PromptBuilder(tokens, tiny.text_tokenizer(), PromptConfig("compact", 4), from_scratch=False)
+    arrays = tiny.token_arrays(data, build)
+    spelled = {int(token) - 100 for token in arrays.tokens if token >= 100}
+    assert not spelled & {int(item) for items in data.rows for item in items[-2:]}
+    labels = arrays[list(range(len(arrays)))].labels
+    targets = sorted(int(label) - 100 for label in labels[labels >= 100])
+    assert targets == [int(item) for items in data.train for item in items[1:]]
+
+
+def test_arrays_are_mapped_and_travel_to_workers_by_name(tmp_path: Path):
+    build = builder("compact")
+    write_token_arrays(training_windows(SEQUENCES, build), build, tmp_path)
+    arrays = TokenArrays(tmp_path)
+    assert isinstance(arrays.tokens, np.memmap) and arrays.tokens.dtype == np.int32
+    travelled = pickle.dumps(arrays)
+    assert len(travelled) < 500
+    assert torch.equal(pickle.loads(travelled)[[4, 2]].input_ids, arrays[[4, 2]].input_ids)  # noqa: S301 - our own
+
+
+def test_what_decides_the_spelling_is_in_the_fingerprint():
+    found = {builder("compact").fingerprint, builder("text").fingerprint}
+    other = PromptBuilder(tiny.token_sequences(tiny.ragged_catalogue(seed=1)), tiny.text_tokenizer(),
+                          PromptConfig("compact", 3), from_scratch=False)  # fmt: skip
+    longer = PromptBuilder(tiny.token_sequences(IDS), tiny.text_tokenizer(), PromptConfig("compact", 4),
+                           from_scratch=False)  # fmt: skip
+    found |= {other.fingerprint, longer.fingerprint}
+    assert len(found) == 4 and builder("compact").fingerprint in found
