@@ -19,7 +19,6 @@ from dig.console import byte_progress, progress_enabled, say, warn
 
 __all__ = ["RemoteFile", "download", "download_all"]
 
-_CHUNK = 1 << 18  # bytes
 _RESTARTS = 3
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 
@@ -165,9 +164,10 @@ def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial) ->
         if response.headers.get("content-type", "").startswith("text/html"):
             raise RefusedError("answered with a web page")
         part.accept(response)
-        if file.size is not None and part.total not in (None, file.size):
+        if file.size is not None and part.total is not None and part.total != file.size:
+            offered = part.total
             part.restart()
-            raise RefusedError(f"offers {part.total:,} bytes, the published file has {file.size:,}")
+            raise RefusedError(f"offers {offered:,} bytes, the published file has {file.size:,}")
         _announce(file, url, part)
         with byte_progress(file.name, part.total, part.size) as advance:
             _store(response, part, advance)
@@ -181,7 +181,7 @@ def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial) ->
 
 def _store(response: httpx.Response, part: Partial, advance: Callable[[int], None]) -> None:
     with part.open() as stream:
-        for chunk in response.iter_raw(_CHUNK):
+        for chunk in response.iter_raw():  # as it comes: a gathered chunk would be lost with the connection
             stream.write(chunk)
             advance(len(chunk))
 

@@ -1,0 +1,265 @@
+"""Downloads from a server that cuts, lies, refuses and dawdles."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faulty_server import FaultyServer, Page
+
+from datamodules.download import RemoteFile, RetryPolicy, download
+from dig.config import UserError
+from dig.console import console
+
+BODY = np.random.default_rng(0).bytes(100_000)
+QUICK = RetryPolicy(attempts=4, backoff=0.001, timeout=2.0)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer() as running:
+        yield running
+
+
+def fetched(server: FaultyServer, folder: Path, *paths: str, name: str = "x.bin", **known: object) -> bytes:
+    urls = tuple(f"{server.url}{path}" for path in paths or ("/x",))
+    with console.capture():
+        return download(RemoteFile(name, urls, **known), folder, QUICK).read_bytes()  # type: ignore[arg-type]
+
+
+def refused(server: FaultyServer, folder: Path, *paths: str, **known: object) -> str:
+    with pytest.raises(UserError) as caught:
+        fetched(server, folder, *paths, **known)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
+
+
+def test_a_good_server_is_asked_once(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY)
+    digest = hashlib.sha256(BODY).hexdigest()
+    assert fetched(server, tmp_path / "deep" / "er", size=len(BODY), sha256=digest) == BODY
+    assert left(tmp_path / "deep" / "er") == {"x.bin"}
+    assert fetched(server, tmp_path / "deep" / "er", size=len(BODY)) == BODY
+    assert len(server.asked) == 1 and server.asked[0].headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("etag", [None, '"v1"'])
+def test_cut_connections_are_resumed_where_they_broke(server: FaultyServer, tmp_path: Path, etag: str | None):
+    cuts = [10_000, 1, 30_000, 0, 20_000]
+    server.pages["/x"] = Page(BODY, cuts=list(cuts), etag=etag)
+    assert fetched(server, tmp_path) == BODY
+    assert server.starts("/x") == [0, 10_000, 10_001, 40_001, 40_001, 60_001]
+    assert server.sent["/x"] == len(BODY)  # no byte twice
+
+
+def test_bytes_between_cuts_renew_the_patience(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY, cuts=[5_000] * 15)  # more cuts than attempts
+    assert fetched(server, tmp_path) == BODY
+    server.pages["/y"] = Page(BODY, cuts=[5_000] + [0] * 15)
+    assert "failed 4 times in a row" in refused(server, tmp_path, "/y", name="y.bin")
+    assert (tmp_path / "y.bin.part").stat().st_size == 5_000  # what came stays
+
+
+def test_a_server_that_ignores_ranges_is_not_appended(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY, cuts=[40_000], honours_range=False)
+    assert fetched(server, tmp_path) == BODY
+
+
+def test_a_range_that_begins_elsewhere_is_not_glued(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY, cuts=[40_000], shift=7)
+    assert fetched(server, tmp_path) == BODY
+    assert server.starts("/x") == [0, 40_000, 0]
+
+
+def test_two_versions_are_not_glued(server: FaultyServer, tmp_path: Path):
+    other = np.random.default_rng(1).bytes(len(BODY))
+    server.pages["/x"] = Page(BODY, cuts=[40_000, 0, 0, 0], etag='"v1"')
+    refused(server, tmp_path)
+    server.pages["/x"] = Page(other, etag='"v2"')
+    assert fetched(server, tmp_path) == other
+    assert server.asked[-1].headers["If-Range"] == '"v1"' and server.asked[-1].start == 40_000
+
+
+def test_a_length_that_changed_is_another_version(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY, cuts=[40_000, 0, 0, 0])
+    refused(server, tmp_path)
+    server.pages["/x"] = Page(BODY[:-10] + b"other and longer")
+    assert fetched(server, tmp_path).endswith(b"other and longer")
+
+
+@pytest.mark.parametrize("promise", [len(BODY) + 5_000, len(BODY) - 5_000])
+def test_a_lie_about_the_length_ends(server: FaultyServer, tmp_path: Path, promise: int):
+    server.pages["/x"] = Page(BODY, promise=promise)
+    if promise > len(BODY):
+        text = refused(server, tmp_path)
+        assert "/x failed" in text and left(tmp_path) <= {"x.bin.part", "x.bin.part.json"}
+        assert len(server.asked) < 20
+    else:  # the rest after what was promised is never read: the known size or hash tells
+        assert "offers 95,000 bytes, the published file has 100,000" in refused(server, tmp_path, size=len(BODY))
+
+
+@pytest.mark.parametrize("status", [429, 503, 500, 502])
+def test_busy_servers_are_asked_again(server: FaultyServer, tmp_path: Path, status: int):
+    server.pages["/x"] = Page(BODY, refusals=[status] * 3)
+    assert fetched(server, tmp_path) == BODY
+    assert len(server.asked) == 4
+    server.pages["/y"] = Page(BODY, refusals=[status] * 4)
+    assert f"answered {status}" in refused(server, tmp_path, "/y", name="y.bin")
+
+
+def test_retry_after_is_honoured(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY, refusals=[429], retry_after="1")
+    fetched(server, tmp_path)
+    first, second = (asked.moment for asked in server.asked)
+    assert second - first >= 0.9
+
+
+@pytest.mark.parametrize("status", [404, 403, 410])
+def test_a_refusal_goes_to_the_next_address_at_once(server: FaultyServer, tmp_path: Path, status: int):
+    server.pages["/gone"] = Page(refusals=[status])
+    server.pages["/x"] = Page(BODY)
+    assert fetched(server, tmp_path, "/gone", "/x") == BODY
+    assert [asked.path for asked in server.asked] == ["/gone", "/x"]
+
+
+def test_when_no_address_gives_it_all_are_named(server: FaultyServer, tmp_path: Path):
+    server.pages["/page"] = Page(b"<html>", kind="text/html; charset=utf-8")
+    secret = server.url.replace("http://", "http://user:secret@")
+    file = RemoteFile("x.bin", (f"{server.url}/none?token=secret", f"{secret}/page", "ftp://host/x"))
+    with pytest.raises(UserError) as caught, console.capture() as captured:
+        download(file, tmp_path, QUICK)
+    text = str(caught.value)
+    assert "/none answered 404" in text and "/page answered with a web page" in text
+    assert "is neither http nor https" in text and "data.mirrors" in text and str(tmp_path / "x.bin") in text
+    assert "secret" not in text + captured.get() and left(tmp_path) == set()
+
+
+def test_a_page_with_the_name_of_an_archive(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(b"<html>sorry</html>")
+    assert "sent something that is no .gz file" in refused(server, tmp_path, name="x.json.gz")
+    server.pages["/x"] = Page(b"")
+    assert "sent an empty file" in refused(server, tmp_path)
+    assert left(tmp_path) == set()
+
+
+def test_size_and_checksum_are_verified(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"], server.pages["/y"] = Page(BODY[:-1] + b"!"), Page(BODY)
+    digest = hashlib.sha256(BODY).hexdigest()
+    assert "another checksum" in refused(server, tmp_path, sha256=digest)
+    assert "offers 100,000 bytes, the published file has 99" in refused(server, tmp_path, size=99)
+    assert fetched(server, tmp_path, "/x", "/y", sha256=digest) == BODY  # the mirror has the right one
+    assert "x.bin has 100,000 bytes, the published file 99" in refused(server, tmp_path, size=99)
+
+
+def test_slow_is_fine_and_silent_is_not(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY[:3000], pause=0.05)
+    assert fetched(server, tmp_path) == BODY[:3000]
+    server.pages["/y"] = Page(BODY, hang=3.0)
+    started = time.monotonic()
+    assert fetched(server, tmp_path, "/y", name="y.bin") == BODY
+    assert time.monotonic() - started < 3.0 and len(server.starts("/y")) == 2
+
+
+def test_redirects_are_followed_but_not_in_circles(server: FaultyServer, tmp_path: Path):
+    server.pages["/a"], server.pages["/x"] = Page(redirect="/x"), Page(BODY)
+    assert fetched(server, tmp_path, "/a") == BODY
+    server.pages["/circle"] = Page(redirect="/circle")
+    assert "TooManyRedirects" in refused(server, tmp_path, "/circle", name="y.bin")
+
+
+def test_a_whole_part_is_finished_without_its_bytes_again(server: FaultyServer, tmp_path: Path):
+    """Killed between the last byte and the rename: the server answers 416, and the file is whole."""
+    server.pages["/x"] = Page(BODY, cuts=[99_999, 0, 0, 0])
+    refused(server, tmp_path)
+    with (tmp_path / "x.bin.part").open("ab") as part:
+        part.write(BODY[-1:])
+    sent = server.sent["/x"]
+    assert fetched(server, tmp_path) == BODY and server.sent["/x"] == sent
+
+
+@pytest.mark.parametrize("notes", [None, "{broken", "{}"])
+def test_a_part_of_unknown_origin_is_not_used(server: FaultyServer, tmp_path: Path, notes: str | None):
+    (tmp_path / "x.bin.part").write_bytes(b"whatever")
+    if notes:
+        (tmp_path / "x.bin.part.json").write_text(notes)
+    server.pages["/x"] = Page(BODY)
+    assert fetched(server, tmp_path) == BODY and server.starts("/x") == [0]
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x"])
+def test_names_stay_in_the_folder(server: FaultyServer, tmp_path: Path, name: str):
+    assert "would leave the folder" in refused(server, tmp_path, name=name)
+
+
+def test_a_full_disk_is_one_line_and_the_part_stays(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server.pages["/x"] = Page(BODY, cuts=[40_000, 0, 0, 0])
+    refused(server, tmp_path)
+    with monkeypatch.context() as patch, Path("/dev/full").open("ab", buffering=0) as full:
+        patch.setattr("datamodules.download.partial.Partial.open", lambda part: full)
+        assert "x.bin: no space left on the disk of" in refused(server, tmp_path)
+    assert fetched(server, tmp_path) == BODY
+    assert server.starts("/x")[-1] == 40_000
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from datamodules.download import RemoteFile, RetryPolicy, download
+download(RemoteFile("x.bin", (sys.argv[1],)), Path(sys.argv[2]), RetryPolicy(attempts=3, backoff=0.01))
+"""
+
+
+def start(url: str, folder: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    command = [sys.executable, "-c", SCRIPT, url, str(folder)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition: object, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_killed_process_is_followed_by_one_that_resumes(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY, pause=0.01, piece=500, etag='"v1"')
+    part = tmp_path / "x.bin.part"
+    first = start(f"{server.url}/x", tmp_path)
+    wait_for(lambda: part.exists() and part.stat().st_size > 20_000)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    size = part.stat().st_size
+    assert 20_000 < size < len(BODY) and not (tmp_path / "x.bin").exists()
+    server.pages["/x"].pause = 0.0
+    second = start(f"{server.url}/x", tmp_path)
+    output = second.communicate(timeout=60)[0]
+    assert second.returncode == 0, output
+    assert server.starts("/x") == [0, size]  # exactly where it was
+    assert "resuming at 0.0 MB" in output and left(tmp_path) == {"x.bin"}
+    assert hashlib.sha256((tmp_path / "x.bin").read_bytes()).digest() == hashlib.sha256(BODY).digest()
+
+
+def test_of_two_processes_one_fetches_and_one_waits(server: FaultyServer, tmp_path: Path):
+    server.pages["/x"] = Page(BODY, pause=0.01, piece=1000)
+    first = start(f"{server.url}/x", tmp_path)
+    wait_for(lambda: (tmp_path / "x.bin.part").exists())
+    second = start(f"{server.url}/x", tmp_path)
+    outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert "another process is fetching it; waiting" in outputs[1]
+    assert server.starts("/x") == [0] and (tmp_path / "x.bin").read_bytes() == BODY

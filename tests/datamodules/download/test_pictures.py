@@ -1,0 +1,198 @@
+"""Pictures: decoded to prove what they are, bounded, misses recorded and tried again."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from faulty_server import FaultyServer, Page
+from PIL import Image
+
+from datamodules.download import PictureLimits, PictureReport, fetch_pictures, picture_paths
+from datamodules.download.picture_check import check_picture
+from datamodules.download.pictures import RECORD
+from dig.console import console
+
+LIMITS = PictureLimits(concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=1.0,
+                       allow_private_hosts=True, backoff=0.001)  # fmt: skip
+
+
+def picture(form: str = "png", size: tuple[int, int] = (8, 6)) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 90)).save(stream, form)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer() as running:
+        running.pages["/good.png"] = Page(picture())
+        yield running
+
+
+def fetched(images: dict[str, str], folder: Path, limits: PictureLimits = LIMITS) -> PictureReport:
+    with console.capture():
+        return fetch_pictures(images, folder, limits)
+
+
+def reasons(folder: Path) -> dict[str, str | None]:
+    lines = [json.loads(line) for line in (folder / RECORD).read_text().splitlines()]
+    return {line["item_id"]: line["reason"] for line in lines}
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp", "gif"])
+def test_a_picture_is_one(form: str):
+    assert check_picture(picture(form), 10_000) == form
+
+
+HTML = b"<!DOCTYPE html><html><body>not found</body></html>"
+SVG = b'  <svg xmlns="http://www.w3.org/2000/svg"/>'
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (HTML, "a web page or SVG, not a picture"),
+        (SVG, "a web page or SVG, not a picture"),
+        (b"GIF89a", "damaged|not a picture"),
+        (b"plain text", "not a picture"),
+        (picture("png", (64, 64))[:100], "damaged"),
+        (picture("jpeg", (64, 64))[:300], "damaged|not a picture"),
+        (picture(size=(20_000, 1)), "20000 × 1 pixels, more than 10000"),
+        (picture(size=(3, 20_000)), "3 × 20000 pixels, more than 10000"),
+    ],
+)
+def test_what_is_no_picture_or_too_large(data: bytes, reason: str):
+    with pytest.raises(ValueError, match=reason):
+        check_picture(data, 10_000)
+
+
+def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch):
+    def never(self: object) -> None:
+        raise AssertionError("decoded")
+
+    data = picture(size=(20_000, 1))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    with pytest.raises(ValueError, match="more than 10000"):
+        check_picture(data, 10_000)
+
+
+def test_fetched_once_found_again_and_misses_tried_again(server: FaultyServer, tmp_path: Path):
+    server.pages["/late.jpg"] = Page(HTML)
+    images = {"a": f"{server.url}/good.png", "b": f"{server.url}/good.png", "c": f"{server.url}/none.png",
+              "d": f"{server.url}/late.jpg"}  # fmt: skip
+    report = fetched(images, tmp_path)
+    assert (report.fetched, report.cached, report.missing) == (2, 0, 2)
+    assert reasons(tmp_path) == {
+        "a": None, "b": None, "c": "answered 404 Not Found", "d": "a web page or SVG, not a picture"}  # fmt: skip
+    assert sum(asked.path == "/good.png" for asked in server.asked) == 1  # one address, two items
+    paths = picture_paths(tmp_path)
+    assert set(paths) == {"a", "b"} and Image.open(paths["a"]).size == (8, 6)
+    server.pages["/late.jpg"] = Page(picture("jpeg"))
+    asked = len(server.asked)
+    report = fetched(images, tmp_path)
+    assert (report.fetched, report.cached, report.missing) == (1, 2, 1)
+    assert [each.path for each in server.asked[asked:]].count("/good.png") == 0
+    assert picture_paths(tmp_path)["d"].suffix == ".jpg"
+
+
+def test_a_file_that_is_gone_is_fetched_again(server: FaultyServer, tmp_path: Path):
+    images = {"a": f"{server.url}/good.png"}
+    fetched(images, tmp_path)
+    picture_paths(tmp_path)["a"].unlink()
+    assert picture_paths(tmp_path) == {}
+    assert fetched(images, tmp_path).fetched == 1
+
+
+def test_busy_servers_are_asked_again_and_slow_ones_given_up(server: FaultyServer, tmp_path: Path):
+    server.pages["/busy"] = Page(picture(), refusals=[503])
+    server.pages["/always"] = Page(picture(), refusals=[429] * 9)
+    server.pages["/hang"] = Page(picture(), hang=4.0)
+    server.pages["/cut"] = Page(picture(), cuts=[10])
+    images = {name: f"{server.url}/{name}" for name in ("busy", "always", "hang", "cut")}
+    report = fetched(images, tmp_path, replace(LIMITS, timeout=0.5))
+    assert reasons(tmp_path)["always"] == "answered 429 Too Many Requests"
+    assert set(picture_paths(tmp_path)) == {"busy", "hang", "cut"} and report.missing == 1
+
+
+def test_no_more_bytes_than_allowed(server: FaultyServer, tmp_path: Path):
+    server.pages["/big"] = Page(picture() + b"\0" * 300_000)
+    assert fetched({"a": f"{server.url}/big"}, tmp_path).reasons == {"larger than 200,000 bytes": 1}
+
+
+def test_no_more_requests_a_host_than_allowed(server: FaultyServer, tmp_path: Path):
+    images = {}
+    for number in range(20):
+        server.pages[f"/{number}"] = Page(picture(), pause=0.01, piece=20)
+        images[str(number)] = f"{server.url}/{number}"
+    assert fetched(images, tmp_path).fetched == 20
+    assert 1 < server.most_busy <= 3
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("file:///etc/passwd", "neither http nor https"),
+        ("gopher://host/x", "neither http nor https"),
+        ("http://user:word@host/x.png", "address with a password"),
+        ("http://", "neither http nor https"),
+        ("not an address", "neither http nor https"),
+        ("http://[::1", ""),
+        ("http://127.0.0.1:1/x.png", "private network"),
+        ("http://169.254.169.254/latest/meta-data", "private network"),
+        ("http://[::1]/x.png", "private network"),
+        ("http://localhost/x.png", "private network"),
+    ],
+)
+def test_addresses_from_item_data_are_untrusted(url: str, reason: str, tmp_path: Path):
+    report = fetched({"a": url}, tmp_path, replace(LIMITS, allow_private_hosts=False))
+    assert report.missing == 1 and reason in next(iter(report.reasons))
+
+
+def test_a_redirect_into_the_private_network_is_refused(
+    server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The first host passes for public, the one it sends to does not."""
+    port = server.url.rpartition(":")[2]
+    real = socket.getaddrinfo
+
+    def resolve(host: str, *rest: object, **named: object) -> object:
+        if host == "shop.example" and not rest[0]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 0))]
+        return real("127.0.0.1" if host == "shop.example" else host, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    server.pages["/x"] = Page(redirect=f"http://127.0.0.1:{port}/good.png")
+    report = fetched({"a": f"http://shop.example:{port}/x"}, tmp_path, replace(LIMITS, allow_private_hosts=False))
+    assert "private network" in next(iter(report.reasons)) and [a.path for a in server.asked] == ["/x"]
+
+
+def test_redirects_are_followed_a_few_times(server: FaultyServer, tmp_path: Path):
+    server.pages["/a"], server.pages["/circle"] = Page(redirect="/good.png"), Page(redirect="/circle")
+    report = fetched({"a": f"{server.url}/a", "b": f"{server.url}/circle"}, tmp_path)
+    assert report.fetched == 1 and report.reasons == {"too many redirects": 1}
+
+
+def test_an_interrupt_keeps_the_record(server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    images = {"a": f"{server.url}/good.png", "b": f"{server.url}/none"}
+    fetched(images, tmp_path)
+
+    def interrupted(*_: object, **__: object) -> Iterator[object]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("datamodules.download.pictures.as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetched(images, tmp_path)
+    assert set(reasons(tmp_path)) == {"a", "b"} and set(picture_paths(tmp_path)) == {"a"}
+
+
+def test_nothing_to_fetch(tmp_path: Path):
+    assert fetched({}, tmp_path) == PictureReport(0, 0, 0, {})
+    assert picture_paths(tmp_path / "none") == {}
