@@ -67,9 +67,12 @@ def _whole(block: Block, fields: ReviewFields) -> pl.DataFrame | None:
     except (pl.exceptions.PolarsError, UnicodeDecodeError):
         return None
     frame.columns = list(_SCHEMA)
+    ids = pl.col("user_id", "item_id")
     odd = pl.any_horizontal(
         pl.all().is_null(),
-        pl.col("user_id", "item_id") == "",
+        ids == "",
+        ids.str.starts_with("["),  # polars makes text of a list or an object
+        ids.str.starts_with("{"),
         pl.col("timestamp") < 0,
         ~pl.col("timestamp").is_finite(),
     )

@@ -22,13 +22,27 @@ Parsed = tuple[list[tuple[int, Row]], list[tuple[int, str]], int]
 
 
 def parse_json(line: str) -> Any:
-    """A JSON value."""
-    return json.loads(line)
+    """A JSON value.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
 
 
 def parse_literal(line: str) -> Any:
-    """A Python literal; code is refused, never run."""
-    return ast.literal_eval(line)
+    """A Python literal; code is refused, never run.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        return ast.literal_eval(line)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise ValueError("not a Python literal") from None
 
 
 def read_metadata(
@@ -85,6 +99,6 @@ def _parse_block(block: Block, parse: Callable[[str], Any], convert: Callable[[d
             if not isinstance(record, dict):
                 raise ValueError(f"holds a {type(record).__name__}, not an item")
             rows.append((number, convert(record)))
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-            bad.append((number, f"cannot be read: {str(error).splitlines()[0][:120]}"))
+        except (ValueError, RecursionError) as error:
+            bad.append((number, str(error)))
     return rows, bad, total
