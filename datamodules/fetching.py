@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from datamodules.download import PictureLimits, download_all, fetch_pictures, published_files
+from datamodules.download import PictureLimits, RemoteFile, download_all, fetch_pictures, published_files
 from datamodules.sources import read_source, source_files
 from datamodules.sources.write import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.console import say
 
-__all__ = ["PICTURES", "fetch_data", "fetch_item_pictures"]
+__all__ = ["PICTURES", "fetch_data", "fetch_item_pictures", "missing_files"]
 
 PICTURES = "pictures"
 """Subfolder of ``data.path`` that holds fetched pictures and the record of them."""
@@ -30,24 +30,26 @@ def fetch_data(config: DataConfig) -> None:
     """
     if not config.download:
         return
-    if not config.published or not config.path:
-        raise UserError("data.download=true needs data.published, a data set's name such as amazon2014/Beauty, and "
-                        "data.path, the folder for it", exit_code=2)  # fmt: skip
-    folder = Path(config.path).expanduser()
-    if config.source != "tables":
-        download_all(published_files(config.published, config.mirrors), folder)
+    files, raw = _wanted(config)
+    download_all(files, raw)
+    if config.source != "tables" or not files:
         return
-    if _has_tables(config):
-        return
-    raw = folder / _RAW
-    download_all(published_files(config.published, config.mirrors), raw)
-    source, _, category = config.published.partition("/")
+    folder = raw.parent
+    source, _, category = str(config.published).partition("/")
     say(f"converting {config.published} to tables in {folder}")
     tables = read_source(replace(config, source=source.partition("-")[0], category=category, path=str(raw),
                                  columns={}, unknown_items="keep"))  # fmt: skip
     bought = tables.interactions["item_id"].unique()
     tables.catalogue = tables.catalogue.filter(tables.catalogue["item_id"].is_in(bought.implode()))
     write_tables(tables, folder)
+
+
+def missing_files(config: DataConfig) -> list[Path]:
+    """The files that :func:`fetch_data` would fetch, as they would lie here."""
+    if not config.download:
+        return []
+    files, folder = _wanted(config)
+    return [folder / file.name for file in files if not (folder / file.name).is_file()]
 
 
 def fetch_item_pictures(config: DataConfig) -> None:
@@ -66,6 +68,18 @@ def fetch_item_pictures(config: DataConfig) -> None:
         allow_private_hosts=config.pictures.allow_private_hosts,
     )
     fetch_pictures(urls, Path(config.path or "").expanduser() / PICTURES, limits)
+
+
+def _wanted(config: DataConfig) -> tuple[list[RemoteFile], Path]:
+    """The published files, and their folder; none where the tables made from them are there."""
+    if not config.published or not config.path:
+        raise UserError("data.download=true needs data.published, a data set's name such as amazon2014/Beauty, and "
+                        "data.path, the folder for it", exit_code=2)  # fmt: skip
+    folder = Path(config.path).expanduser()
+    files = published_files(config.published, config.mirrors)
+    if config.source != "tables":
+        return files, folder
+    return [] if _has_tables(config) else files, folder / _RAW
 
 
 def _has_tables(config: DataConfig) -> bool:

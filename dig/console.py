@@ -19,7 +19,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-__all__ = ["byte_progress", "console", "enable_progress", "progress_enabled", "say", "track", "warn"]
+__all__ = ["byte_progress", "console", "enable_progress", "printable", "progress_enabled", "say", "track", "warn"]
 
 T = TypeVar("T")
 console = Console(highlight=False, soft_wrap=True)
@@ -57,6 +57,13 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
     )
     with Progress(*columns, console=console, transient=True, disable=not progress_enabled()) as progress:
         yield from progress.track(iterable, total=total, description=escape(description))
+
+
+def printable(text: str, limit: int) -> str:
+    """Text from outside as one line without control characters, cut at ``limit``; nothing in it moves the cursor."""
+    cleaned = "".join(" " if char.isspace() else char for char in text if char.isspace() or char.isprintable())
+    line = " ".join(cleaned.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 @contextmanager

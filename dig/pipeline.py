@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from datamodules.fetching import fetch_data, fetch_item_pictures
+from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
 from dig.artifacts import Artifact, ArtifactStore, fingerprint
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
@@ -84,6 +84,10 @@ def describe(config: Config) -> Table:
     table = Table(title=f"{config.experiment}: dry run", title_justify="left")
     for heading in ("stage", "state", "needs", "fingerprint", "reads"):
         table.add_column(heading, overflow="fold")
+    missing = missing_files(config.data)
+    if missing:  # the rest depends on what they hold
+        table.add_row("download", "to do", "the publisher", "", ", ".join(str(path) for path in missing))
+        return table
     for step in _plan(config):
         kind, key = step.stage.name, step.key
         state = "cached" if store.exists(kind, key) else "to do"

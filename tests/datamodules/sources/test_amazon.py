@@ -251,7 +251,7 @@ def test_2023_published_ratings_and_splits(tmp_path: Path):
     assert "part" in read("amazon2023", tmp_path)[0].interactions.columns
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def test_missing_files_and_several_categories(tmp_path: Path):

@@ -1,0 +1,122 @@
+"""Everything that is wrong or odd with a data set, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from datamodules.sources import read_source
+from datamodules.sources.base import Tables
+from dig.config import UserError
+from dig.config.schema import DataConfig
+from dig.console import console
+
+__all__ = ["Problem", "find_problems"]
+
+_SHOWN = 20
+_MILLISECONDS = 1e11  # as seconds this is the year 5138
+_FUTURE = 4_102_444_800  # 2100, in seconds
+_MARKUP = r"&(?:[a-zA-Z]+|#\d+);|</?[a-zA-Z][^<>]*>"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding.
+
+    Attributes:
+        kind: ``error`` costs rows or makes the data unusable, ``note`` is worth knowing.
+        where: file and line, or the table.
+        text: what is wrong.
+    """
+
+    kind: str
+    where: str
+    text: str
+
+
+def find_problems(config: DataConfig) -> list[Problem]:
+    """All problems that reading and checking the data of a configuration meets; nothing is printed."""
+    lenient = replace(config, max_bad_fraction=1.0, unknown_items="keep", min_rating=None)
+    try:
+        with console.capture():
+            tables = read_source(lenient)
+    except UserError as error:
+        return [Problem("error", str(config.path), str(error))]
+    return [*_rows(tables), *_unknown(tables, config), *_items(tables, config), *_interactions(tables, config)]
+
+
+def _rows(tables: Tables) -> Iterator[Problem]:
+    for found in tables.problems:
+        for line, reason in sorted(found.rows)[:_SHOWN]:
+            yield Problem("error", f"{found.path.name}:{line}", reason)
+        if len(found.rows) > _SHOWN:
+            yield Problem("error", found.path.name, f"{len(found.rows) - _SHOWN:,} more rows cannot be read")
+        for description, count in found.notes.items():
+            yield Problem("note", found.path.name, f"{count:,} × {description}")
+
+
+def _unknown(tables: Tables, config: DataConfig) -> Iterator[Problem]:
+    """Items that ``unknown_items=keep`` put at the end of the catalogue have nothing but an id."""
+    fields = [name for name in tables.catalogue.columns if name != "item_id"]
+    bare = tables.catalogue.filter(pl.all_horizontal(pl.col(fields).is_null()))["item_id"]
+    if bare.is_empty():
+        return
+    kind = "error" if config.unknown_items == "refuse" else "note"
+    yield Problem(kind, "items", f"{len(bare):,} items have interactions but no record, or a record without any text, "
+                  f"for example {bare[0]!r}")  # fmt: skip
+
+
+def _items(tables: Tables, config: DataConfig) -> Iterator[Problem]:
+    catalogue = tables.catalogue
+    untitled = catalogue["title"].null_count()
+    if untitled:
+        yield Problem("note", "items", f"{untitled:,} of {len(catalogue):,} items have no title")
+    markup = catalogue.filter(pl.col("title").str.contains(_MARKUP))["item_id"]
+    if len(markup):
+        yield Problem(
+            "note", "items", f"{len(markup):,} titles hold markup or HTML entities, for example of {markup[0]!r}"
+        )
+    titled = catalogue.drop_nulls("title")
+    twins = len(titled) - titled.select("title", "brand").n_unique() if len(titled) else 0
+    if twins:
+        yield Problem(
+            "note", "items", f"{twins:,} items have title and brand of another; only their ids tell them apart"
+        )
+    unseen = len(catalogue) - tables.interactions["item_id"].n_unique()
+    if unseen:
+        yield Problem("note", "items", f"{unseen:,} items have no interaction")
+    folder = Path(config.path or "")
+    local = [image for image in catalogue["image"].drop_nulls() if "://" not in image]
+    missing = [image for image in local if not (folder / image).is_file()]
+    if missing:
+        yield Problem("error", "items", f"{len(missing):,} pictures are not there, for example {missing[0]!r}")
+
+
+def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
+    frame = tables.interactions
+    if frame.is_empty():
+        yield Problem("error", "interactions", "there is no interaction that can be read")
+        return
+    times = frame["timestamp"]
+    if float(times.max() or 0) > _MILLISECONDS:
+        count = int((times > _MILLISECONDS).sum())
+        yield Problem("error", "interactions", f"{count:,} timestamps look like milliseconds; they must be seconds")
+    elif int((times > _FUTURE).sum()):
+        yield Problem("error", "interactions", f"{int((times > _FUTURE).sum()):,} timestamps lie after the year 2100")
+    lengths = frame.group_by("user_id").len()["len"]
+    short = int((lengths < config.min_interactions).sum())
+    if short:
+        text = f"{short:,} of {len(lengths):,} users have fewer than {config.min_interactions} interactions and will be"
+        yield Problem("note", "interactions", f"{text} left out (data.min_interactions)")
+    if short == len(lengths):
+        yield Problem("error", "interactions", "no user has enough interactions")
+    repeated = len(frame) - frame.select("user_id", "item_id").n_unique()
+    if repeated:
+        yield Problem("note", "interactions", f"{repeated:,} repeat an item of the same user (data.duplicates)")
+    tied = len(frame) - frame.select("user_id", "timestamp").n_unique()
+    if tied:
+        text = f"{tied:,} share their time with another of the user; row order decides"
+        yield Problem("note", "interactions", text)

@@ -1,0 +1,97 @@
+"""``python -m dig.data inspect|validate|convert TARGET [key=value …]``: look at data before training on them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dig.config import UserError, load_config, nearest
+from dig.config.schema import DataConfig
+
+__all__ = ["main"]
+
+_HELP = """python -m dig.data COMMAND TARGET [data.key=value …] [--out FOLDER]
+
+TARGET is an experiment's name (beauty, gift_cards, quickstart), its YAML file, or a folder with data.
+
+  inspect    numbers, distributions and samples; histograms also as PNG files in --out (default runs/data/NAME)
+  validate   every problem at once; exit code 1 if any of them costs rows
+  convert    any source to the interchange tables in --out
+
+Keys are those of the section `data`, see python -m dig.train --help."""
+_COMMANDS = ("inspect", "validate", "convert")
+_FLAGS = ("--out", "--overwrite", "--help", "-h")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs and returns the exit code: 0 done, 1 failed or problems found, 2 wrong arguments, 130 interrupted."""
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or {"--help", "-h"} & set(arguments):
+        print(_HELP)
+        return 0
+    command, *rest = arguments
+    if command not in _COMMANDS:
+        hint = nearest(command, _COMMANDS)
+        raise UserError(f"{command}: no such command; {f'did you mean {hint}?' if hint else ', '.join(_COMMANDS)}", 2)
+    target, overrides, out, overwrite = _parse(command, rest)
+    name, config = _resolve(target, overrides)
+    from dig import data_commands  # polars is imported here, after all cheap errors
+
+    if command == "inspect":
+        return data_commands.inspect(name, config, out or Path("runs") / "data" / name)
+    if command == "validate":
+        return data_commands.validate(config)
+    if out is None:
+        raise UserError("convert needs --out FOLDER", exit_code=2)
+    return data_commands.convert(config, out, overwrite)
+
+
+def _parse(command: str, rest: list[str]) -> tuple[str, list[str], Path | None, bool]:
+    """Target, overrides, output folder and whether to overwrite."""
+    out, overwrite, targets, overrides = None, False, [], []
+    waiting = iter(rest)
+    for argument in waiting:
+        if argument == "--overwrite":
+            overwrite = True
+        elif argument == "--out" or argument.startswith("--out="):
+            value = argument.partition("=")[2] or next(waiting, None)
+            if value is None:
+                raise UserError("--out needs a folder", exit_code=2)
+            out = Path(value).expanduser()
+        elif argument.startswith("-"):
+            hint = nearest(argument, _FLAGS)
+            raise UserError(f"{argument}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2)
+        elif "=" in argument:
+            overrides.append(argument)
+        else:
+            targets.append(argument)
+    if len(targets) != 1:
+        raise UserError(f"{command} needs one target, an experiment or a folder; it got {len(targets)}", exit_code=2)
+    return targets[0], overrides, out, overwrite
+
+
+def _resolve(target: str, overrides: list[str]) -> tuple[str, DataConfig]:
+    """A name for the data, and their configuration."""
+    folder = Path(target).expanduser()
+    if not folder.is_dir():
+        return Path(target).stem, load_config(target, overrides).data
+    from datamodules.sources import detect_source
+
+    given = {override.partition("=")[0] for override in overrides}
+    source = [] if "data.source" in given else [f"data.source={detect_source(folder)}"]
+    return folder.resolve().name, load_config(None, [f"data.path={folder}", *source, *overrides]).data
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What ``python -m dig.data`` does: inspect, validate and convert, printed for people."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.markup import escape
+from rich.table import Table
+
+from datamodules.inspection import Inspection, inspect_data
+from datamodules.preparation import prepare
+from datamodules.problems import find_problems
+from datamodules.sources import read_source
+from datamodules.sources.quickstart import write_shop
+from datamodules.sources.write import write_tables
+from dig.artifacts import write_json
+from dig.config import UserError
+from dig.config.schema import DataConfig
+from dig.console import console, printable, say
+from dig.report.histograms import histogram_png, histogram_text
+
+__all__ = ["convert", "inspect", "validate"]
+
+_SAMPLE = 400  # characters of a sample record
+
+
+def inspect(name: str, config: DataConfig, out: Path) -> int:
+    """Prints what a data set looks like, and writes its histograms and numbers to ``out``; returns the exit code."""
+    with _readable(config) as readable:
+        tables = read_source(readable)
+        prepared = prepare(tables, config)
+        found = inspect_data(tables, prepared)
+        problems = find_problems(readable)
+    _print_facts(name, found)
+    for histogram in found.histograms:
+        lines = histogram_text(histogram.title, histogram.labels, histogram.counts, min(console.width, 100))
+        console.print("\n".join(["", *map(escape, lines)]))
+        file = out / f"{histogram.title.replace(' ', '_')}.png"
+        histogram_png(f"{name}: {histogram.title}", histogram.unit, histogram.labels, histogram.counts, file)
+    console.print()
+    for title, text in found.samples:
+        say(f"{printable(title, 60)}: {printable(text, _SAMPLE)}")
+    errors = sum(problem.kind == "error" for problem in problems)
+    console.print()
+    for problem in problems[:8]:
+        say(f"{problem.kind}: {printable(f'{problem.where}: {problem.text}', 200)}")
+    write_json(out / "statistics.json", prepared.statistics)
+    say(f"{errors} errors, {len(problems) - errors} notes (python -m dig.data validate tells all); histograms in {out}")
+    return 0
+
+
+def validate(config: DataConfig) -> int:
+    """Prints every problem of a data set; returns 1 if there is an error among them."""
+    with _readable(config) as readable:
+        problems = find_problems(readable)
+    for problem in problems:
+        colour = "red" if problem.kind == "error" else "yellow"
+        text = printable(f"{problem.where}: {problem.text}", 300)
+        console.print(f"[{colour}]{problem.kind}[/{colour}]: {escape(text)}")
+    errors = sum(problem.kind == "error" for problem in problems)
+    say(f"{errors} errors, {len(problems) - errors} notes")
+    return 1 if errors else 0
+
+
+def convert(config: DataConfig, out: Path, overwrite: bool) -> int:
+    """Writes any source as interchange tables; returns the exit code.
+
+    Raises:
+        UserError: if tables are there already and ``overwrite`` is False.
+    """
+    there = [path for pattern in ("interactions.*", "items.*") for path in out.glob(pattern)]
+    if there and not overwrite:
+        raise UserError(f"{there[0]} is there already; --overwrite replaces it, or name another --out")
+    with _readable(config) as readable:
+        tables = read_source(readable)
+    if config.catalogue == "interacted":
+        bought = tables.interactions["item_id"].unique()
+        tables.catalogue = tables.catalogue.filter(tables.catalogue["item_id"].is_in(bought.implode()))
+    for path in there:
+        path.unlink()
+    write_tables(tables, out)
+    users = tables.interactions["user_id"].n_unique()
+    say(f"{users:,} users, {len(tables.catalogue):,} items, {len(tables.interactions):,} interactions in {out}")
+    say(f"use them: python -m dig.train data.path={out}")
+    return 0
+
+
+@contextmanager
+def _readable(config: DataConfig) -> Generator[DataConfig]:
+    """The configuration itself, or that of the generated shop's tables."""
+    if config.source != "quickstart":
+        yield config
+        return
+    with TemporaryDirectory() as name:
+        write_shop(Path(name), config.shop.items, config.shop.users, config.shop.seed)
+        yield replace(config, source="tables", path=name)
+
+
+def _print_facts(name: str, found: Inspection) -> None:
+    table = Table(title=name, title_justify="left", show_header=False)
+    table.add_column("what")
+    table.add_column("value", overflow="fold")
+    for what, value in found.facts.items():
+        table.add_row(what, escape(printable(value, 300)))
+    console.print(table)
