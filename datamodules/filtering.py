@@ -72,5 +72,9 @@ def k_core(users: np.ndarray, items: np.ndarray, k: int) -> tuple[np.ndarray, Co
         kept = kept[enough]
     mask = np.zeros(len(users), dtype=bool)
     mask[kept] = True
-    lost = [len(np.unique(codes)) - len(np.unique(codes[kept])) for codes in (users, items)]
+    lost = [_distinct(codes) - _distinct(codes[kept]) for codes in (users, items)]
     return mask, CoreReport(rounds, lost[0], lost[1], len(users) - len(kept))
+
+
+def _distinct(codes: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))

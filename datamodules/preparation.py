@@ -73,8 +73,9 @@ def prepare(tables: Tables, config: DataConfig) -> Prepared:
             f"no user is left: data.k_core={config.k_core}, data.min_interactions={config.min_interactions}"
         )
     catalogue, items = _final_catalogue(tables.catalogue, log.items, config)
-    kept_users, users = np.unique(log.users, return_inverse=True)
-    offsets = np.append(0, np.cumsum(np.bincount(users), dtype=np.int64))
+    counts = np.bincount(log.users)
+    kept_users = np.flatnonzero(counts)
+    offsets = np.append(0, np.cumsum(counts[kept_users], dtype=np.int64))
     sequences = Sequences(
         user_ids.gather(kept_users), items.astype(np.int32), offsets, _parts(log, offsets, config), config.split
     )
@@ -98,10 +99,21 @@ def _encoded(tables: Tables) -> tuple[pl.Series, _Log]:
     frame = tables.interactions
     user_ids = frame["user_id"].unique(maintain_order=True)
     users, items = _codes(frame["user_id"], user_ids), _codes(frame["item_id"], tables.catalogue["item_id"])
-    keys = pl.DataFrame({"user": users, "time": frame["timestamp"]})
-    order = keys.select(pl.arg_sort_by("user", "time", maintain_order=True)).to_series().to_numpy()
+    times = frame["timestamp"].to_numpy()
+    order = _chronological(users, times)
     parts = frame["part"].to_numpy()[order] if "part" in frame.columns else None
-    return user_ids, _Log(users[order], items[order], frame["timestamp"].to_numpy()[order], parts)
+    return user_ids, _Log(users[order], items[order], times[order], parts)
+
+
+def _chronological(users: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The order by user, then time, ties in row order."""
+    keys = {"user": users, "time": times}
+    if len(times) and (times % 1 == 0).all():
+        since = times - times.min()
+        if float(users.max() + 1) * (since.max() + 1) < 2**62:
+            # Whole seconds: one integer key sorts several times faster than two.
+            keys = {"key": users.astype(np.int64) * int(since.max() + 1) + since.astype(np.int64)}
+    return pl.DataFrame(keys).select(pl.arg_sort_by(*keys, maintain_order=True)).to_series().to_numpy()
 
 
 def _codes(values: pl.Series, known: pl.Series) -> np.ndarray:
@@ -113,9 +125,8 @@ def _codes(values: pl.Series, known: pl.Series) -> np.ndarray:
 
 def _drop_duplicates(log: _Log, config: DataConfig) -> dict[str, int]:
     """Applies ``data.duplicates``; counts repeated items whatever the policy."""
-    order = np.lexsort((log.items, log.users))
-    same = (log.users[order][1:] == log.users[order][:-1]) & (log.items[order][1:] == log.items[order][:-1])
-    repeated = int(same.sum())
+    items = int(log.items.max()) + 1 if len(log.items) else 1
+    repeated = len(log.users) - pl.Series(log.users.astype(np.int64) * items + log.items).n_unique()
     kept = kept_of_duplicates(log.users, log.items, log.times, config.duplicates)
     dropped = int((~kept).sum())
     if dropped:
@@ -154,11 +165,10 @@ def _final_catalogue(catalogue: pl.DataFrame, items: np.ndarray, config: DataCon
     """The catalogue that is ranked, and the items as its rows; a k-core leaves no item without interactions."""
     if config.catalogue == "all" and config.k_core < 2:
         return catalogue, items
-    rows, found = np.unique(items, return_inverse=True)
-    if len(rows) < len(catalogue):
-        warn(f"{len(catalogue) - len(rows):,} of {len(catalogue):,} items have no interaction left and leave the "
-             "catalogue")  # fmt: skip
-    return catalogue[rows], found
+    kept = np.bincount(items, minlength=len(catalogue)) > 0
+    if not kept.all():
+        warn(f"{int((~kept).sum()):,} of {len(catalogue):,} items have no interaction left and leave the catalogue")
+    return catalogue.filter(kept), (np.cumsum(kept) - 1)[items]
 
 
 def _parts(log: _Log, offsets: np.ndarray, config: DataConfig) -> np.ndarray:

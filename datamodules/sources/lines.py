@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -63,7 +62,7 @@ def _whole(block: Block, fields: ReviewFields) -> pl.DataFrame | None:
     names = (fields.user, fields.item, fields.time, fields.rating)
     schema = dict(zip(names, _SCHEMA.values(), strict=True))
     try:
-        frame = pl.read_ndjson(io.BytesIO(block.data), schema=schema)
+        frame = pl.read_ndjson(block.data, schema=schema)
     except (pl.exceptions.PolarsError, UnicodeDecodeError):
         return None
     frame.columns = list(_SCHEMA)

@@ -11,14 +11,15 @@ from typing import Any
 
 import polars as pl
 
-from datamodules.sources.base import CATALOGUE_SCHEMA, Problems
-from datamodules.sources.catalogue import Row
+from datamodules.sources.base import Problems
+from datamodules.sources.catalogue import Row, catalogue_frame
 from datamodules.sources.streams import Block, blocks
 
 __all__ = ["parse_json", "parse_literal", "read_metadata"]
 
 _POOLED = 8 << 20  # bytes; a smaller file is done before worker processes have started
-Parsed = tuple[list[tuple[int, Row]], list[tuple[int, str]], int]
+Parsed = tuple[pl.DataFrame, list[tuple[int, str]], int]
+"""A block's good rows, its bad ones by line, and its number of rows."""
 
 
 def parse_json(line: str) -> Any:
@@ -59,17 +60,17 @@ def read_metadata(
     Raises:
         UserError: if the file is damaged or cut off.
     """
-    rows: dict[str, Row] = {}
-    for parsed, bad, total in _parsed(path, parse, convert):
+    frames = [catalogue_frame([])]
+    for frame, bad, total in _parsed(path, parse, convert):
         problems.total += total
         for line, reason in bad:
             problems.add(line, reason)
-        for _, row in parsed:
-            if row[0] in rows:
-                problems.note("an item repeated, the first record is kept")
-            else:
-                rows[row[0]] = row
-    return pl.DataFrame(list(rows.values()), schema=CATALOGUE_SCHEMA, orient="row")
+        frames.append(frame)
+    everything = pl.concat(frames)
+    once = everything.unique("item_id", keep="first", maintain_order=True)
+    if len(once) < len(everything):
+        problems.note("an item repeated, the first record is kept", len(everything) - len(once))
+    return once
 
 
 def _parsed(
@@ -87,7 +88,7 @@ def _parsed(
 
 
 def _parse_block(block: Block, parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row]) -> Parsed:
-    rows: list[tuple[int, Row]] = []
+    rows: list[Row] = []
     bad: list[tuple[int, str]] = []
     total = 0
     for number, line in enumerate(block.data.split(b"\n"), start=block.first_line):
@@ -98,7 +99,7 @@ def _parse_block(block: Block, parse: Callable[[str], Any], convert: Callable[[d
             record = parse(line.decode("utf-8", "surrogateescape").strip())
             if not isinstance(record, dict):
                 raise ValueError(f"holds a {type(record).__name__}, not an item")
-            rows.append((number, convert(record)))
+            rows.append(convert(record))
         except (ValueError, RecursionError) as error:
             bad.append((number, str(error)))
-    return rows, bad, total
+    return catalogue_frame(rows), bad, total

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from datamodules.sources.base import CATALOGUE_SCHEMA, Problems, Tables
-from datamodules.sources.catalogue import Row, item_row
+from datamodules.sources.base import Problems, Tables
+from datamodules.sources.catalogue import Row, catalogue_frame, item_row
 from datamodules.sources.csv_table import check_values, csv_records, read_csv
 from datamodules.sources.files import data_folder, find, find_one
 from datamodules.sources.streams import read_whole
@@ -39,7 +39,7 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
         ratings, movies = _dat_ratings(found["ratings"], of_ratings), _dat_movies(found["movies"], of_movies)
     else:
         ratings, movies = read_csv(found["ratings"], _COLUMNS, of_ratings), _csv_movies(found["movies"], of_movies)
-    return Tables(ratings, pl.DataFrame(movies, schema=CATALOGUE_SCHEMA, orient="row"), [of_ratings, of_movies])
+    return Tables(ratings, catalogue_frame(movies), [of_ratings, of_movies])
 
 
 def _dat_ratings(path: Path, problems: Problems) -> pl.DataFrame:

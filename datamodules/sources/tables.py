@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from datamodules.sources.base import CATALOGUE_SCHEMA, Problems, Tables
-from datamodules.sources.catalogue import Row, item_row
+from datamodules.sources.base import Problems, Tables
+from datamodules.sources.catalogue import Row, catalogue_frame, item_row
 from datamodules.sources.csv_table import check_columns, check_values, csv_records, read_csv
 from datamodules.sources.files import data_folder, find_one
 from datamodules.sources.lines import json_lines, not_utf8
@@ -104,7 +104,7 @@ def _read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFr
             problems.add(line, f"item {row[0]!r} stands in line {lines[row[0]]} already, with other words")
     if not rows and nameless and nameless == len(problems.rows):
         raise UserError(f"{path}: column {columns['item_id']} is missing (data.columns maps names)")
-    return pl.DataFrame(list(rows.values()), schema=CATALOGUE_SCHEMA, orient="row")
+    return catalogue_frame(list(rows.values()))
 
 
 def _records(path: Path, columns: Mapping[str, str], problems: Problems) -> Iterator[tuple[int, Any]]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.preparation import Prepared, prepare
+from datamodules.preparation import Prepared, _chronological, prepare
 from datamodules.sources import read_source
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from dig.config import UserError
@@ -161,3 +161,10 @@ def test_beauty_user_by_user():
     assert found["same_day_last_pairs"] / found["users"] == pytest.approx(0.43, abs=0.005)
     # the published files are 5-core already
     assert prepare(read_source(DataConfig(path=str(path))), DataConfig(k_core=5)).statistics["k_core"]["users"] == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 3)), min_size=1), st.sampled_from([1.0, 0.5, 1e15]))
+def test_both_ways_of_sorting_are_stable(events: list[tuple[int, int]], unit: float):
+    users = np.array([user for user, _ in events], np.uint32)
+    times = np.array([time * unit for _, time in events])
+    assert _chronological(users, times).tolist() == np.lexsort((times, users)).tolist()
