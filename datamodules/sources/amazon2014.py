@@ -7,7 +7,7 @@ from typing import Any
 
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.catalogue import Row, item_row, plain_text
-from datamodules.sources.files import category_of, data_folder, find, find_one
+from datamodules.sources.files import reviews_and_metadata
 from datamodules.sources.lines import ReviewFields, read_reviews
 from datamodules.sources.metadata import parse_literal, read_metadata
 from dig.config.schema import DataConfig
@@ -23,14 +23,7 @@ def files(config: DataConfig) -> dict[str, Path]:
     Raises:
         UserError: if one is missing.
     """
-    folder = data_folder(config)
-    category = category_of(folder, config, ".json")
-    core = find(folder, [f"reviews_{category}_5.json"])
-    names = [f"reviews_{category}_5.json"] if core else [f"reviews_{category}.json", f"reviews_{category}_5.json"]
-    return {
-        "reviews": find_one(folder, "file of reviews", names),
-        "metadata": find_one(folder, "file of metadata", [f"meta_{category}.json"]),
-    }
+    return reviews_and_metadata(config, core="reviews_{}_5.json", full="reviews_{}.json")
 
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
