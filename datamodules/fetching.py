@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from datamodules.download import PictureLimits, RemoteFile, download_all, fetch_pictures, published_files
+from datamodules.download import RemoteFile, download_all, fetch_pictures, published_files
 from datamodules.sources import read_source, source_files
 from datamodules.sources.write import write_tables
 from dig.config import UserError
@@ -58,16 +58,7 @@ def fetch_item_pictures(config: DataConfig) -> None:
         return
     catalogue = read_source(config).catalogue.drop_nulls("image")
     urls = {item: image for item, image in catalogue.select("item_id", "image").iter_rows() if "://" in image}
-    limits = PictureLimits(
-        concurrency=config.pictures.concurrency,
-        per_host=config.pictures.per_host,
-        max_bytes=config.pictures.max_bytes,
-        max_side=config.pictures.max_side,
-        attempts=config.pictures.attempts,
-        timeout=config.pictures.timeout,
-        allow_private_hosts=config.pictures.allow_private_hosts,
-    )
-    fetch_pictures(urls, Path(config.path or "").expanduser() / PICTURES, limits)
+    fetch_pictures(urls, Path(config.path or "").expanduser() / PICTURES, config.pictures)
 
 
 def _wanted(config: DataConfig) -> tuple[list[RemoteFile], Path]:

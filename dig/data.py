@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dig.artifacts import disk_full
 from dig.config import UserError, load_config, nearest
 from dig.config.schema import DataConfig
 
@@ -31,6 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        print("error: no space left on the disk; free some, or name another --out", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

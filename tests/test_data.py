@@ -127,6 +127,15 @@ def test_help_and_interrupt(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert main(["inspect", "shop"]) == 130
 
 
+def test_a_full_disk_is_one_line(shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def full(path: Path, content: bytes) -> None:
+        Path("/dev/full").write_bytes(content)
+
+    monkeypatch.setattr("datamodules.sources.write._write", full)
+    assert main(["convert", "shop", "--out", "out"]) == 1
+    assert capsys.readouterr().err.strip() == "error: no space left on the disk; free some, or name another --out"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("a\x1b[31mb\x07", "a[31mb"), ("two\n lines\t", "two lines"), ("\u202eright", "right"), ("é🎁 ok", "é🎁 ok"),

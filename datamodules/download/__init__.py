@@ -1,13 +1,12 @@
 """Fetching published data and pictures: resumable, verified, never silent."""
 
 from datamodules.download.files import RemoteFile, download, download_all
-from datamodules.download.pictures import PictureLimits, PictureReport, fetch_pictures, picture_paths
+from datamodules.download.pictures import PictureReport, fetch_pictures, picture_paths
 from datamodules.download.published import PUBLISHED, published_files
 from datamodules.download.retry import RetryPolicy
 
 __all__ = [
     "PUBLISHED",
-    "PictureLimits",
     "PictureReport",
     "RemoteFile",
     "RetryPolicy",

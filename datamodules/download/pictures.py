@@ -21,29 +21,16 @@ from datamodules.download.picture_check import check_picture
 from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
 from dig.artifacts import atomic_path
 from dig.config import UserError
+from dig.config.schema import PictureConfig
 from dig.console import say, track
 
-__all__ = ["RECORD", "PictureLimits", "PictureReport", "fetch_pictures", "picture_paths"]
+__all__ = ["RECORD", "PictureReport", "fetch_pictures", "picture_paths"]
 
 RECORD = "pictures.jsonl"
 """A line an item: ``item_id``, ``url``, ``file`` or null, ``reason`` of a miss."""
 _SAVE_EVERY = 200
 _REDIRECTS = 5
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "gif": ".gif"}
-
-
-@dataclass(frozen=True)
-class PictureLimits:
-    """What a fetch may cost; fields as in ``data.pictures``."""
-
-    concurrency: int = 16
-    per_host: int = 4
-    max_bytes: int = 10_000_000
-    max_side: int = 10_000
-    attempts: int = 3
-    timeout: float = 20.0
-    allow_private_hosts: bool = False
-    backoff: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,22 +58,25 @@ class _Found:
     reason: str | None
 
 
-def fetch_pictures(images: Mapping[str, str], folder: Path, limits: PictureLimits | None = None) -> PictureReport:
+def fetch_pictures(
+    images: Mapping[str, str], folder: Path, limits: PictureConfig | None = None, backoff: float = 1.0
+) -> PictureReport:
     """Fetches the picture of every item, each address once; misses of earlier runs are tried again.
 
     Args:
         images: item id → address.
         folder: takes the pictures, named by a hash of their address, and :data:`RECORD`.
-        limits: what a fetch may cost.
+        limits: what a fetch may cost (``data.pictures``).
+        backoff: seconds before the second request for a picture.
 
     Raises:
         UserError: if nothing can be written.
     """
-    limits = limits or PictureLimits()
+    limits = limits or PictureConfig()
     folder.mkdir(parents=True, exist_ok=True)
     known = _recall(folder)
     cached = {url for url in images.values() if url in known and known[url].file}
-    fetcher = _Fetcher(folder, limits)
+    fetcher = _Fetcher(folder, limits, backoff)
     try:
         waiting = list(dict.fromkeys(url for url in images.values() if url not in cached))
         with ThreadPoolExecutor(limits.concurrency) as pool:
@@ -114,10 +104,10 @@ def picture_paths(folder: Path) -> dict[str, Path]:
 class _Fetcher:
     """Asks for pictures from several threads, with a limit a host."""
 
-    def __init__(self, folder: Path, limits: PictureLimits) -> None:
+    def __init__(self, folder: Path, limits: PictureConfig, backoff: float) -> None:
         self.folder = folder
         self.limits = limits
-        self.policy = RetryPolicy(limits.attempts, limits.backoff, longest=10.0, timeout=limits.timeout)
+        self.policy = RetryPolicy(limits.attempts, backoff, longest=10.0, timeout=limits.timeout)
         self.client = httpx.Client(timeout=limits.timeout, headers={"User-Agent": "dig"})
         self._hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(limits.per_host))
         self._lock = threading.Lock()

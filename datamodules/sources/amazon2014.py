@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datamodules.sources.base import Problems, Tables
+from datamodules.sources.amazon import read_both, reviews_and_metadata
+from datamodules.sources.base import Tables
 from datamodules.sources.catalogue import Row, item_row, plain_text
-from datamodules.sources.files import reviews_and_metadata
-from datamodules.sources.lines import ReviewFields, read_reviews
-from datamodules.sources.metadata import parse_literal, read_metadata
+from datamodules.sources.metadata import parse_literal
 from dig.config.schema import DataConfig
 
 __all__ = ["files", "read"]
-
-_FIELDS = ReviewFields("reviewerID", "asin", "unixReviewTime", "overall")
 
 
 def files(config: DataConfig) -> dict[str, Path]:
@@ -28,10 +25,7 @@ def files(config: DataConfig) -> dict[str, Path]:
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata."""
-    of_reviews, of_items = Problems(found["reviews"]), Problems(found["metadata"])
-    interactions = read_reviews(found["reviews"], _FIELDS, of_reviews)
-    catalogue = read_metadata(found["metadata"], parse_literal, _item, of_items)
-    return Tables(interactions, catalogue, [of_reviews, of_items])
+    return read_both(found, parse_literal, _item)
 
 
 def _item(record: dict[str, Any]) -> Row:

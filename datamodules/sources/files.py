@@ -10,7 +10,7 @@ from datamodules.sources.streams import COMPRESSIONS
 from dig.config import UserError, nearest
 from dig.config.schema import DataConfig
 
-__all__ = ["category_of", "data_folder", "find", "find_one", "reviews_and_metadata"]
+__all__ = ["category_of", "data_folder", "find", "find_one"]
 
 
 def data_folder(config: DataConfig) -> Path:
@@ -89,24 +89,3 @@ def category_of(folder: Path, config: DataConfig, suffix: str) -> str:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise UserError(f"{folder} has no metadata file meta_<category>{suffix}, plain, .gz or .zst; it has: {names}")
     raise UserError(f"{folder} has several categories: {', '.join(sorted(there))}; name one with data.category=…")
-
-
-def reviews_and_metadata(config: DataConfig, core: str, full: str) -> dict[str, Path]:
-    """Amazon's two files of a category; of the reviews the 5-core, where both it and the full file are there.
-
-    Args:
-        config: folder and category.
-        core: name of the 5-core, with ``{}`` for the category.
-        full: name of all reviews.
-
-    Raises:
-        UserError: if one is missing.
-    """
-    folder = data_folder(config)
-    category = category_of(folder, config, ".json")
-    core, full = core.format(category), full.format(category)
-    names = [core] if find(folder, [core]) else [full, core]
-    return {
-        "reviews": find_one(folder, "file of reviews", names),
-        "metadata": find_one(folder, "file of metadata", [f"meta_{category}.json"]),
-    }

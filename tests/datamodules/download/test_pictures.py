@@ -13,13 +13,14 @@ import pytest
 from faulty_server import FaultyServer, Page
 from PIL import Image
 
-from datamodules.download import PictureLimits, PictureReport, fetch_pictures, picture_paths
+from datamodules.download import PictureReport, fetch_pictures, picture_paths
 from datamodules.download.picture_check import check_picture
 from datamodules.download.pictures import RECORD
+from dig.config.schema import PictureConfig
 from dig.console import console
 
-LIMITS = PictureLimits(concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=1.0,
-                       allow_private_hosts=True, backoff=0.001)  # fmt: skip
+LIMITS = PictureConfig(concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=1.0,
+                       allow_private_hosts=True)  # fmt: skip
 
 
 def picture(form: str = "png", size: tuple[int, int] = (8, 6)) -> bytes:
@@ -35,9 +36,9 @@ def server() -> Iterator[FaultyServer]:
         yield running
 
 
-def fetched(images: dict[str, str], folder: Path, limits: PictureLimits = LIMITS) -> PictureReport:
+def fetched(images: dict[str, str], folder: Path, limits: PictureConfig = LIMITS) -> PictureReport:
     with console.capture():
-        return fetch_pictures(images, folder, limits)
+        return fetch_pictures(images, folder, limits, backoff=0.001)
 
 
 def reasons(folder: Path) -> dict[str, str | None]:
