@@ -6,7 +6,7 @@ a loader that has ``state_dict`` and ``load_state_dict``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 __all__ = ["EpochBatchSampler", "ResumableLoader"]
 
-_STRETCH = 32  # batches; long enough to find samples of like length, short enough to keep batches different
+_STRETCH = 32  # batches; long enough to find samples of like length, short enough to keep epochs different
 
 
 class EpochBatchSampler(Sampler[list[int]]):
@@ -34,8 +34,9 @@ class EpochBatchSampler(Sampler[list[int]]):
         shuffle: whether to shuffle; False keeps the order of the data.
         rank: this process's rank.
         world_size: number of ranks.
-        lengths: (samples,) tokens of each sample; batches are then made of samples of like length, to waste little on
-            padding. None makes them of whatever the shuffle brings together.
+        lengths: (samples,) tokens of each sample. Batches are then made of samples of like length, to waste little on
+            padding, and hold equally many tokens: ``batch_size`` samples on average. None makes batches of whatever
+            the shuffle brings together.
     """
 
     def __init__(
@@ -66,9 +67,10 @@ class EpochBatchSampler(Sampler[list[int]]):
         return -(-self._samples_of_rank() // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        mine = self._order()[self.rank :: self.world_size]
-        for start in range(0, len(mine), self.batch_size):
-            yield mine[start : start + self.batch_size].tolist()
+        order = self._order()
+        for batch in self._cut(order):
+            if mine := batch[self.rank :: self.world_size].tolist():
+                yield mine
 
     def _samples_of_rank(self) -> int:
         if self.shuffle:
@@ -78,22 +80,37 @@ class EpochBatchSampler(Sampler[list[int]]):
     def _order(self) -> torch.Tensor:
         if not self.shuffle:
             return torch.arange(self.num_samples)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.num_samples, generator=generator)
+        order = torch.randperm(self.num_samples, generator=self._generator(0))
         dealt = self._samples_of_rank() * self.world_size
-        order = order.repeat(-(-dealt // max(self.num_samples, 1)))[:dealt]
-        return order if self.lengths is None else self._grouped(order, self.lengths, generator)
+        return order.repeat(-(-dealt // max(self.num_samples, 1)))[:dealt]
 
-    def _grouped(self, order: torch.Tensor, lengths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Sorts every stretch of ``_STRETCH`` batches by length, then shuffles the batches; a short one stays last."""
-        batch = self.batch_size * self.world_size
-        stretch = torch.arange(len(order)) // (batch * _STRETCH)
-        by_length = lengths[order].argsort(stable=True)
-        by_length = by_length[stretch[by_length].argsort(stable=True)]
-        order = order[by_length]
-        whole = len(order) // batch * batch
-        shuffled = torch.randperm(whole // batch, generator=generator)
-        return torch.cat([order[:whole].view(-1, batch)[shuffled].flatten(), order[whole:]])
+    def _generator(self, purpose: int) -> torch.Generator:
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) * 2 + purpose)
+
+    def _cut(self, order: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The batches of all ranks together, in the order in which they come."""
+        size = self.batch_size * self.world_size
+        if self.lengths is None:
+            return order.split(size)
+        batches: list[torch.Tensor] = []
+        for stretch in order.split(size * _STRETCH):
+            lengths = self.lengths[stretch]
+            by_length = lengths.argsort(stable=True)
+            count = -(-len(stretch) // size)
+            batches += stretch[by_length].tensor_split(self._bounds(lengths[by_length], count))
+        return [batches[place] for place in torch.randperm(len(batches), generator=self._generator(1)).tolist()]
+
+    def _bounds(self, lengths: torch.Tensor, count: int) -> list[int]:
+        """Where to cut a stretch, sorted by length, into batches of as equal numbers of tokens as may be.
+
+        Equal numbers of samples would let a token in a batch of short samples weigh many times one in a batch of long
+        ones. A batch has at least a quarter of ``batch_size``, and no rank is left without a sample.
+        """
+        shares = torch.arange(1, count) * (lengths.sum() / count)
+        bounds = torch.searchsorted(lengths.cumsum(0), shares) + 1
+        steps = torch.arange(1, count) * max(self.batch_size * self.world_size // 4, self.world_size)
+        bounds = torch.maximum(bounds, steps)
+        return torch.minimum(bounds, len(lengths) - steps.flip(0)).tolist()
 
 
 class ResumableLoader(DataLoader):

@@ -360,7 +360,7 @@ class SFTConfig:
     batch_size: int = 128
     """Training sequences a step and device."""
     group_by_length: bool = True
-    """Make batches of sequences of like length, which wastes less on padding."""
+    """Make batches of sequences of like length and with equally many tokens: less padding, `batch_size` on average."""
     epochs: int = 10
     """Passes over the training part."""
     max_steps: int | None = None
