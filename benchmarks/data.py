@@ -246,18 +246,18 @@ def _loading(folder: Path) -> dict[str, float]:
     codes = torch.randint(0, CODES, (5000, LEVELS))
     builder = PromptBuilder(backbone.vocabulary.encode(codes), backbone.tokenizer, PromptConfig(), from_scratch=True)
     write_token_arrays(training_windows(sequences, builder), builder, folder / "loading")
-    arrays = TokenArrays(folder / "loading")
-    loader = ResumableLoader(arrays, EpochBatchSampler(len(arrays), 128, 0, lengths=arrays.lengths))
+    arrays = TokenArrays(folder / "loading", pack=True)
+    loader = ResumableLoader(arrays, EpochBatchSampler(len(arrays), 128, 0))
     started = time.perf_counter()
     batches = [batch for batch, _ in zip(loader, range(BATCHES), strict=False)]
-    delivered = sum(int(batch.attention_mask.sum()) for batch in batches) / (time.perf_counter() - started)
+    delivered = sum(int((batch.attention_mask > 0).sum()) for batch in batches) / (time.perf_counter() - started)
     decoder, optimiser = Decoder(backbone.model), torch.optim.AdamW(backbone.model.parameters())
 
     def step(batch: Any) -> int:
         next_token_loss(decoder, batch).backward()
         optimiser.step()
         optimiser.zero_grad()
-        return int(batch.attention_mask.sum())
+        return int((batch.attention_mask > 0).sum())
 
     step(batches[0])
     started = time.perf_counter()

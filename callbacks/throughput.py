@@ -34,7 +34,8 @@ class Throughput(Callback):
         """Stops it."""
         if self._started is not None:
             self._seconds += time.perf_counter() - self._started
-            self._samples += len(batch if not hasattr(batch, "input_ids") else batch.input_ids) * trainer.world_size
+            rows = len(batch if not hasattr(batch, "input_ids") else batch.input_ids)
+            self._samples += (getattr(batch, "samples", None) or rows) * trainer.world_size
 
     @property
     def samples_per_second(self) -> float | None:

@@ -6,26 +6,23 @@ a loader that has ``state_dict`` and ``load_state_dict``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 __all__ = ["EpochBatchSampler", "ResumableLoader"]
-
-_STRETCH = 32  # batches; long enough to find samples of like length, short enough to keep epochs different
 
 
 class EpochBatchSampler(Sampler[list[int]]):
     """Batches of indices for one rank, shuffled by (seed, epoch).
 
     The order does not depend on the number of ranks: they share each batch of ``batch_size · world_size`` samples, so
-    two ranks with half the batch size see at every step what one process sees. Every sample is dealt to exactly one
-    rank. With ``shuffle`` the ranks get equally many batches, since collective
-    calls have to stay in step: what is short at the end is filled up from the start of the epoch's order. Without
-    it (evaluation) nothing is repeated and nothing is dropped.
+    two ranks with half the batch size see together at every step what one process sees. Every sample is dealt to
+    exactly one rank. With ``shuffle`` the ranks get equally many batches, since collective calls have to stay in step:
+    what is short at the end is filled up from the start of the epoch's order. Without it (evaluation) nothing is
+    repeated and nothing is dropped.
 
     Args:
         num_samples: size of the data set.
@@ -34,20 +31,10 @@ class EpochBatchSampler(Sampler[list[int]]):
         shuffle: whether to shuffle; False keeps the order of the data.
         rank: this process's rank.
         world_size: number of ranks.
-        lengths: (samples,) tokens of each sample. Batches are then made of samples of like length, to waste little on
-            padding, and hold equally many tokens: ``batch_size`` samples on average. None makes batches of whatever
-            the shuffle brings together.
     """
 
     def __init__(
-        self,
-        num_samples: int,
-        batch_size: int,
-        seed: int,
-        shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
-        lengths: np.ndarray | None = None,
+        self, num_samples: int, batch_size: int, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -55,7 +42,6 @@ class EpochBatchSampler(Sampler[list[int]]):
         self.shuffle = shuffle
         self.rank = rank
         self.world_size = world_size
-        self.lengths = None if lengths is None else torch.from_numpy(np.array(lengths, dtype=np.int64))
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -67,10 +53,9 @@ class EpochBatchSampler(Sampler[list[int]]):
         return -(-self._samples_of_rank() // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = self._order()
-        for batch in self._cut(order):
-            if mine := batch[self.rank :: self.world_size].tolist():
-                yield mine
+        mine = self._order()[self.rank :: self.world_size]
+        for start in range(0, len(mine), self.batch_size):
+            yield mine[start : start + self.batch_size].tolist()
 
     def _samples_of_rank(self) -> int:
         if self.shuffle:
@@ -80,37 +65,10 @@ class EpochBatchSampler(Sampler[list[int]]):
     def _order(self) -> torch.Tensor:
         if not self.shuffle:
             return torch.arange(self.num_samples)
-        order = torch.randperm(self.num_samples, generator=self._generator(0))
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(self.num_samples, generator=generator)
         dealt = self._samples_of_rank() * self.world_size
         return order.repeat(-(-dealt // max(self.num_samples, 1)))[:dealt]
-
-    def _generator(self, purpose: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) * 2 + purpose)
-
-    def _cut(self, order: torch.Tensor) -> Sequence[torch.Tensor]:
-        """The batches of all ranks together, in the order in which they come."""
-        size = self.batch_size * self.world_size
-        if self.lengths is None:
-            return order.split(size)
-        batches: list[torch.Tensor] = []
-        for stretch in order.split(size * _STRETCH):
-            lengths = self.lengths[stretch]
-            by_length = lengths.argsort(stable=True)
-            count = -(-len(stretch) // size)
-            batches += stretch[by_length].tensor_split(self._bounds(lengths[by_length], count))
-        return [batches[place] for place in torch.randperm(len(batches), generator=self._generator(1)).tolist()]
-
-    def _bounds(self, lengths: torch.Tensor, count: int) -> list[int]:
-        """Where to cut a stretch, sorted by length, into batches of as equal numbers of tokens as may be.
-
-        Equal numbers of samples would let a token in a batch of short samples weigh many times one in a batch of long
-        ones. A batch has at least a quarter of ``batch_size``, and no rank is left without a sample.
-        """
-        shares = torch.arange(1, count) * (lengths.sum() / count)
-        bounds = torch.searchsorted(lengths.cumsum(0), shares) + 1
-        steps = torch.arange(1, count) * max(self.batch_size * self.world_size // 4, self.world_size)
-        bounds = torch.maximum(bounds, steps)
-        return torch.minimum(bounds, len(lengths) - steps.flip(0)).tolist()
 
 
 class ResumableLoader(DataLoader):

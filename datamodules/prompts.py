@@ -40,14 +40,16 @@ class TrainingTokens:
     """Token rows with supervision, padded on the right.
 
     Attributes:
-        input_ids: (batch, length).
-        attention_mask: (batch, length) 1 at real tokens.
-        labels: (batch, length) the token itself where it is supervised, else -100.
+        input_ids: (rows, length).
+        attention_mask: (rows, length) 0 at padding, k at the tokens of a row's k-th sample, so 1 in a row of one sample.
+        labels: (rows, length) the token itself where it is supervised, else -100.
+        samples: how many samples the rows hold, where that is not their number.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
+    samples: int | None = None
 
 
 class PromptBuilder:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -101,24 +100,18 @@ class PolicyDataModule(lightning.LightningDataModule, ABC):
     def training_set(self) -> Dataset:
         """The samples of an epoch."""
 
-    def sample_lengths(self) -> np.ndarray | None:
-        """(samples,) lengths by which training batches are grouped; None shuffles without groups."""
-        return None
-
     def train_dataloader(self) -> DataLoader:
         """Shuffled by (seed, epoch); its position is part of a checkpoint."""
-        return self._loader(self.training_set(), self.batch_size, shuffle=True, lengths=self.sample_lengths())
+        return self._loader(self.training_set(), self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader:
         """Validation prompts."""
         return self._loader(self.valid_prompts, self.valid_batch_size, shuffle=False)
 
-    def _loader(
-        self, dataset: Dataset, batch_size: int, shuffle: bool, lengths: np.ndarray | None = None
-    ) -> DataLoader:
+    def _loader(self, dataset: Dataset, batch_size: int, shuffle: bool) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         count = len(dataset)  # type: ignore[arg-type]
-        sampler = EpochBatchSampler(count, batch_size, self.seed, shuffle, rank, world, lengths)
+        sampler = EpochBatchSampler(count, batch_size, self.seed, shuffle, rank, world)
         return ResumableLoader(dataset, sampler, self.workers)
 
 
@@ -128,18 +121,12 @@ class SequenceDataModule(PolicyDataModule):
     Args:
         training: the samples.
         rest: as in :class:`PolicyDataModule`.
-        group_by_length: make batches of samples of like length.
     """
 
-    def __init__(self, training: TokenArrays, *rest: Any, group_by_length: bool = True, **named: Any) -> None:
+    def __init__(self, training: TokenArrays, *rest: Any, **named: Any) -> None:
         super().__init__(*rest, **named)
         self.training = training
-        self.group_by_length = group_by_length
 
     def training_set(self) -> TokenArrays:
         """Samples of the training part."""
         return self.training
-
-    def sample_lengths(self) -> np.ndarray | None:
-        """Tokens of each sample."""
-        return self.training.lengths if self.group_by_length else None

@@ -14,20 +14,22 @@ from datamodules.windows import Windows
 from dig.artifacts import read_json, write_json
 from dig.console import track
 
-__all__ = ["TokenArrays", "write_token_arrays"]
+__all__ = ["TokenArrays", "pack_rows", "write_token_arrays"]
 
 _CHUNK = 16_384  # windows spelled at once
 
 
 class TokenArrays(Dataset[TrainingTokens]):
-    """Samples of token ids; the last so many of each are supervised. Indexed by lists, which gives a padded batch.
+    """Samples of token ids; the last so many of each are supervised. Indexed by lists, which gives a batch.
 
     Args:
         folder: what :func:`write_token_arrays` filled.
+        pack: lay several samples side by side in a row, so that little of a batch is padding.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pack: bool = False) -> None:
         self.folder = folder
+        self.pack = pack
         self.pad_id = int(read_json(folder / "tokens.json")["pad_id"])
         self._open()
 
@@ -36,7 +38,7 @@ class TokenArrays(Dataset[TrainingTokens]):
         self.tokens, self.offsets, self.supervised = load("tokens"), load("offsets"), load("supervised")
 
     def __getstate__(self) -> dict[str, object]:
-        return {"folder": self.folder, "pad_id": self.pad_id}  # a worker maps the files itself
+        return {"folder": self.folder, "pack": self.pack, "pad_id": self.pad_id}  # a worker maps the files itself
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
@@ -51,15 +53,48 @@ class TokenArrays(Dataset[TrainingTokens]):
         return np.diff(self.offsets)
 
     def __getitem__(self, index: list[int]) -> TrainingTokens:
-        starts, ends = self.offsets[index], self.offsets[np.asarray(index) + 1]
-        lengths = ends - starts
-        columns = np.arange(lengths.max())
-        real = columns < lengths[:, None]
-        tokens = self.tokens[np.where(real, starts[:, None] + columns, starts[:, None])]
-        learned = real & (columns >= (lengths - self.supervised[index])[:, None])
-        ids = torch.from_numpy(np.where(real, tokens, self.pad_id).astype(np.int64))
-        labels = torch.from_numpy(np.where(learned, tokens, -100).astype(np.int64))
-        return TrainingTokens(ids, torch.from_numpy(real.astype(np.int64)), labels)
+        chosen = np.asarray(index)
+        starts, lengths = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
+        rows, places, numbers = pack_rows(lengths) if self.pack else _one_a_row(lengths)
+        # Where each token lies in the file, and where it goes in the batch.
+        before = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        cells = np.repeat(rows, lengths), np.repeat(places, lengths) + before
+        tokens = self.tokens[np.repeat(starts, lengths) + before].astype(np.int64)
+        learned = before >= np.repeat(lengths - self.supervised[chosen], lengths)
+        shape = (int(rows.max()) + 1, int((places + lengths).max()))
+        ids, mask, labels = np.full(shape, self.pad_id), np.zeros(shape, np.int64), np.full(shape, -100)
+        ids[cells], mask[cells] = tokens, np.repeat(numbers, lengths)
+        labels[cells] = np.where(learned, tokens, -100)
+        return TrainingTokens(torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(labels), len(chosen))
+
+
+def pack_rows(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lays samples side by side in rows as long as the longest, the long ones first, each where it first fits.
+
+    Args:
+        lengths: (samples,).
+
+    Returns:
+        For each sample its row, the column where it begins, and its number in the row, from 1: (samples,) each.
+    """
+    width = int(lengths.max())
+    rows, places, numbers = (np.zeros(len(lengths), dtype=np.int64) for _ in range(3))
+    used: list[int] = []
+    counts: list[int] = []
+    for sample in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[sample])
+        row = next((row for row, taken in enumerate(used) if taken + length <= width), len(used))
+        if row == len(used):
+            used.append(0)
+            counts.append(0)
+        counts[row] += 1
+        rows[sample], places[sample], numbers[sample] = row, used[row], counts[row]
+        used[row] += length
+    return rows, places, numbers
+
+
+def _one_a_row(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.arange(len(lengths)), np.zeros_like(lengths), np.ones_like(lengths)
 
 
 def write_token_arrays(windows: Windows, builder: PromptBuilder, folder: Path) -> None:

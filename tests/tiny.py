@@ -152,11 +152,11 @@ def cyclic_sequences(users: int, items: int, seed: int = 0) -> Sequences:
     return Sequences.from_lists([f"u{user}" for user in range(users)], rows)
 
 
-def token_arrays(sequences: Sequences, builder: PromptBuilder) -> TokenArrays:
+def token_arrays(sequences: Sequences, builder: PromptBuilder, pack: bool = False) -> TokenArrays:
     """The training part's token arrays, in a folder that lives as long as they do."""
     folder = TemporaryDirectory()
     write_token_arrays(training_windows(sequences, builder), builder, Path(folder.name))
-    arrays = TokenArrays(Path(folder.name))
+    arrays = TokenArrays(Path(folder.name), pack)
     weakref.finalize(arrays, folder.cleanup)
     return arrays
 

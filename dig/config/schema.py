@@ -359,8 +359,8 @@ class SFTConfig:
     """Share of the steps with a rising learning rate; a cosine follows."""
     batch_size: int = 128
     """Training sequences a step and device."""
-    group_by_length: bool = True
-    """Make batches of sequences of like length and with equally many tokens: less padding, `batch_size` on average."""
+    pack: bool = True
+    """Lay several sequences side by side in a row under a block mask: the same gradients with less padding."""
     epochs: int = 10
     """Passes over the training part."""
     max_steps: int | None = None

@@ -71,6 +71,31 @@ class Decoder:
             return F.linear(hidden, self.head.weight[vocabulary], bias).float()
         return self.head(hidden)[..., vocabulary].float()
 
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """States (rows, length, width) in one differentiable pass.
+
+        Args:
+            input_ids: (rows, length).
+            attention_mask: (rows, length) 0 at padding, k at the k-th sample of a row; samples of a row do not see each
+                other, and each counts its positions from 0, so that a state is the one the sample has alone.
+        """
+        if int(attention_mask.max()) <= 1:
+            return self.body(
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+            ).last_hidden_state  # fmt: skip
+        length = attention_mask.shape[1]
+        place = torch.arange(length, device=attention_mask.device)
+        same = attention_mask.unsqueeze(2) == attention_mask.unsqueeze(1)
+        visible = same & (place.unsqueeze(1) >= place)
+        begins = F.pad(attention_mask[:, 1:] != attention_mask[:, :-1], (1, 0), value=True)
+        positions = place - (begins * place).cummax(dim=1).values
+        return self.body(
+            input_ids=input_ids,
+            attention_mask=_additive(visible, self.head_dtype),
+            position_ids=positions,
+            use_cache=False,
+        ).last_hidden_state
+
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> PromptState:
         """Encodes prompts (batch, prompt), padded on either side, and keeps their cache."""
         mask = attention_mask.bool()

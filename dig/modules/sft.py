@@ -56,12 +56,10 @@ def next_token_loss(decoder: Decoder, batch: TrainingTokens, label_smoothing: fl
 
     Args:
         decoder: the model.
-        batch: tokens (batch, length), padded on the right, with labels.
+        batch: tokens (rows, length), padded on the right, with labels; rows may hold several samples.
         label_smoothing: share of the target's probability that is spread over the vocabulary.
     """
-    hidden = decoder.body(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False
-    ).last_hidden_state
+    hidden = decoder.hidden(batch.input_ids, batch.attention_mask)
     labels = batch.labels[:, 1:]
     supervised = labels != -100
     logits = decoder.logits(hidden[:, :-1][supervised])

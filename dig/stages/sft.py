@@ -35,7 +35,7 @@ def _build(context: StageContext, folder: Path) -> None:
     backbone = build_backbone(config.backbone, ids.sizes, max_tokens(config, ids))
     builder = prompt_builder(config, backbone, ids)
     sequences = load_sequences(context)
-    training = token_arrays(context, sequences, builder)
+    training = token_arrays(context, sequences, builder, config.sft.pack)
     guard_artifact("sft: its training samples", training.folder, sequences, load_catalogue(context)["item_id"])
     data = SequenceDataModule(
         training,
@@ -46,7 +46,6 @@ def _build(context: StageContext, folder: Path) -> None:
         config.evaluation.batch_size,
         config.seed,
         config.trainer.workers,
-        group_by_length=config.sft.group_by_length,
     )
     module = SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
     plan = Plan(

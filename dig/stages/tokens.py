@@ -19,7 +19,7 @@ _KIND = "tokens"
 _VERSION = 1
 
 
-def token_arrays(context: StageContext, sequences: Sequences, builder: PromptBuilder) -> TokenArrays:
+def token_arrays(context: StageContext, sequences: Sequences, builder: PromptBuilder, pack: bool) -> TokenArrays:
     """The training part's token arrays, written by rank 0 on first use, and the record of the items in them."""
     origin = {
         "version": _VERSION,
@@ -35,5 +35,5 @@ def token_arrays(context: StageContext, sequences: Sequences, builder: PromptBui
 
     key = fingerprint(origin)
     if global_rank() == 0:
-        return TokenArrays(context.store.get(_KIND, key, build, origin).path)
-    return TokenArrays(context.store.wait(_KIND, key).path)
+        return TokenArrays(context.store.get(_KIND, key, build, origin).path, pack)
+    return TokenArrays(context.store.wait(_KIND, key).path, pack)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import training_windows
-from datamodules.tokens import TokenArrays, write_token_arrays
+from datamodules.tokens import TokenArrays, pack_rows, write_token_arrays
 from dig.config.schema import PromptConfig
 
 IDS = tiny.ragged_catalogue()
@@ -75,3 +77,43 @@ def test_what_decides_the_spelling_is_in_the_fingerprint():
                            from_scratch=False)  # fmt: skip
     found |= {other.fingerprint, longer.fingerprint}
     assert len(found) == 4 and builder("compact").fingerprint in found
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
+def test_packed_rows_overlap_nowhere_and_waste_little(lengths: list[int]):
+    rows, places, numbers = pack_rows(np.array(lengths))
+    width = max(lengths)
+    cells = np.zeros((max(rows) + 1, width), int)
+    for length, row, place, number in zip(lengths, rows, places, numbers, strict=True):
+        assert place + length <= width and not cells[row, place : place + length].any()
+        cells[row, place : place + length] = number
+    for row in cells:  # samples side by side from the left, numbered from 1
+        found = [number for number in dict.fromkeys(row.tolist()) if number]
+        assert found == list(range(1, len(found) + 1)) and (np.diff(row[row > 0]) >= 0).all() and row[0] > 0
+    filled = (cells > 0).sum(axis=1)
+    assert (filled <= width // 2).sum() <= 1  # two such rows would have been one
+
+
+@pytest.mark.parametrize("style", ["compact", "text"])
+def test_a_packed_batch_holds_the_same_samples(style: str):
+    build = builder(style)
+    generator = np.random.default_rng(0)
+    sequences = tiny.Sequences.from_lists(
+        [str(user) for user in range(40)], [generator.integers(0, 24, length) for length in [4] * 35 + [30] * 5]
+    )
+    plain, packed = tiny.token_arrays(sequences, build), tiny.token_arrays(sequences, build, pack=True)
+    index = list(range(len(plain)))[::-1]
+    one, many = plain[index], packed[index]
+    assert one.samples == many.samples == len(index) >= len(many.input_ids)
+    if style == "compact":
+        assert many.input_ids.numel() < 0.9 * one.input_ids.numel()
+
+    def samples(batch) -> list[tuple]:
+        rows = list(zip(batch.input_ids, batch.attention_mask, batch.labels, strict=True))
+        return sorted((ids[mask == number].tolist(), labels[mask == number].tolist())
+                      for ids, mask, labels in rows for number in range(1, int(mask.max()) + 1))  # fmt: skip
+
+    assert samples(one) == samples(many)
+    assert (many.labels[many.attention_mask == 0] == -100).all()
+    assert pickle.loads(pickle.dumps(packed)).pack  # noqa: S301 - our own

@@ -44,6 +44,26 @@ def test_the_loss_and_its_gradient_are_those_of_transformers(family: str):
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_packing_changes_neither_loss_nor_gradient(family: str):
+    """Rows with several samples against one sample a row: gradients of every weight to 1e-5."""
+    ids = tiny.ragged_catalogue()
+    build = PromptBuilder(tiny.token_sequences(ids), tiny.text_tokenizer(), PromptConfig("compact", 5), False)
+    sequences = tiny.cyclic_sequences(30, len(ids))
+    gradients, losses = [], []
+    for pack in (False, True):
+        model = tiny.tiny_model(family)
+        arrays = tiny.token_arrays(sequences, build, pack)
+        batch = arrays[list(range(len(arrays)))]
+        assert (int(batch.attention_mask.max()) > 1) == pack
+        losses.append(next_token_loss(Decoder(model), batch))
+        losses[-1].backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    torch.testing.assert_close(*losses, atol=1e-6, rtol=1e-6)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4, msg=name)
+
+
 def test_padding_changes_nothing():
     model, batch = tiny.tiny_model("qwen2"), padded_batch()
     rows, tokens = [], []
