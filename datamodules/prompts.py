@@ -41,7 +41,7 @@ class TrainingTokens:
 
     Attributes:
         input_ids: (rows, length).
-        attention_mask: (rows, length) 0 at padding, k at the tokens of a row's k-th sample, so 1 in a row of one sample.
+        attention_mask: (rows, length) 0 at padding, k at the tokens of a row's k-th sample: 1 in a row of one.
         labels: (rows, length) the token itself where it is supervised, else -100.
         samples: how many samples the rows hold, where that is not their number.
     """
