@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -10,37 +11,48 @@ from dig.console import warn
 
 __all__ = ["CodebookHealth"]
 
-_PREFIX = "codebook/usage_"
-_FALLS = 2  # measurements in a row; the first epochs wobble until restarted codes have found their items
+_PREFIX = "codebook/batch_usage_"
+_FALL = 0.1
+"""Usage that wobbles by less is no collapse."""
+_POOR_START = 0.5
+"""k-means starts with all codes in use: a first epoch below this share has lost them."""
 
 
 class CodebookHealth(Callback):
-    """Warns, once a level, when the share of its codes that items use lies under a threshold and keeps falling.
+    """Warns, once a level, in the first epoch whose batches use too few of its codes, and fewer than they did.
 
-    Usage that is low but rising belongs to the first epochs and is no collapse. Reads ``codebook/usage_<level>``, which
-    RQVAEModule logs; logs nothing itself.
+    An epoch's batches hold every item, so what they use is what the catalogue uses while it learns. Reads
+    ``codebook/batch_usage_<level>``, which RQVAEModule logs in every epoch; logs nothing itself.
 
     Args:
-        min_usage: share of a level's codes under which it warns.
+        attainable: share of a level's codes that the catalogue could use at most, a level; fewer items than codes
+            leave some free without anything being wrong.
+        min_usage: share of the attainable codes under which it warns.
     """
 
-    def __init__(self, min_usage: float = 0.8) -> None:
+    def __init__(self, attainable: Sequence[float] | None = None, min_usage: float = 0.8) -> None:
+        self.attainable = attainable
         self.min_usage = min_usage
         self._warned: set[str] = set()
-        self._before: dict[str, float] = {}
-        self._falls: dict[str, int] = {}
+        self._best: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compares each level's usage with the threshold and with the measurement before."""
+        """Compares each level's usage with the threshold and with the best that it had."""
         for name, metric in trainer.callback_metrics.items():
-            if name.startswith(_PREFIX):
-                value, before = float(metric), self._before.get(name, 0.0)
-                self._before[name] = value
-                self._falls[name] = self._falls.get(name, 0) + 1 if value < before else 0
-                if self._falls[name] >= _FALLS and value < self.min_usage and name not in self._warned:
-                    self._warned.add(name)
-                    if trainer.is_global_zero:
-                        warn(self._story(trainer.current_epoch + 1, name.removeprefix(_PREFIX), value))
+            if not name.startswith(_PREFIX):
+                continue
+            level = name.removeprefix(_PREFIX)
+            value, best = float(metric), self._best.get(name)
+            self._best[name] = max(value, best or 0.0)
+            most = self._most(level)
+            falls = value <= best - _FALL if best is not None else value < _POOR_START * most
+            if falls and value < self.min_usage * most and name not in self._warned:
+                self._warned.add(name)
+                if trainer.is_global_zero:
+                    warn(self._story(trainer.current_epoch + 1, level, value))
+
+    def _most(self, level: str) -> float:
+        return 1.0 if self.attainable is None else self.attainable[int(level) - 1]
 
     def _story(self, epoch: int, level: str, usage: float) -> str:
         return (
@@ -51,9 +63,8 @@ class CodebookHealth(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What was measured and warned of, so that a resumed run does not repeat itself."""
-        return {"warned": sorted(self._warned), "before": dict(self._before), "falls": dict(self._falls)}
+        return {"warned": sorted(self._warned), "best": dict(self._best)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what was measured and warned of."""
-        self._warned = set(state_dict["warned"])
-        self._before, self._falls = dict(state_dict["before"]), dict(state_dict["falls"])
+        self._warned, self._best = set(state_dict["warned"]), dict(state_dict["best"])

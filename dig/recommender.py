@@ -48,7 +48,7 @@ class Recommender:
         self.batch_size = batch_size
         tokens = backbone.vocabulary.encode(ids.codes)
         self.builder = PromptBuilder(tokens, backbone.tokenizer, prompt, backbone.from_scratch)
-        self.trie = CatalogueTrie(tokens).to(self.device)
+        self.trie = CatalogueTrie(tokens, twins=True).to(self.device)
         self.model = backbone.model.to(self.device).eval()
         self._rows = {item_id: row for row, item_id in enumerate(ids.item_ids)}
 
@@ -102,8 +102,9 @@ class Recommender:
                 self.trie,
                 max(self.num_beams, k),
             )
-            items.append(found.items[:, :k].cpu())
-            scores.append(found.log_probs[:, :k].cpu())
+            ranked, log_probs = self.trie.with_twins(found.items, found.log_probs)
+            items.append(ranked[:, :k].cpu())
+            scores.append(log_probs[:, :k].cpu())
         return torch.cat(items), torch.cat(scores)
 
     def _known_rows(self, history: Sequence[str]) -> np.ndarray:

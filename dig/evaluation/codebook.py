@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dig.quantization.semantic_ids import group_rows
 
-__all__ = ["collision_rate", "largest_collision", "perplexity", "usage"]
+__all__ = ["collision_rate", "dead_codes", "largest_collision", "perplexity", "usage"]
 
 
 def usage(codes: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -20,6 +20,16 @@ def usage(codes: Tensor, sizes: Sequence[int]) -> Tensor:
         sizes: codes a level.
     """
     return torch.stack([(counts > 0).double().mean() for counts in _counts(codes, sizes)])
+
+
+def dead_codes(codes: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Number of codes that no item has, ``(levels,)`` int64.
+
+    Args:
+        codes: ``(items, levels)``; -1 (no suffix) counts for nothing.
+        sizes: codes a level.
+    """
+    return torch.stack([(counts == 0).sum() for counts in _counts(codes, sizes)])
 
 
 def perplexity(codes: Tensor, sizes: Sequence[int]) -> Tensor:

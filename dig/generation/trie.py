@@ -17,20 +17,22 @@ class CatalogueTrie(nn.Module):
 
     Args:
         token_sequences: (items, levels) vocabulary ids; -1 pads a missing suffix at the end of a row.
+        twins: allow items with the same sequence; the first stands for all of them, see :meth:`with_twins`.
 
     Attributes:
         tokens: (nodes,) vocabulary id that leads to a node; -1 for the root, node 0.
         first_child: (nodes,) the first child; the children follow each other.
         num_children: (nodes,) 0 for a leaf.
-        node_items: (nodes,) the item's row at a leaf, else -1.
+        node_items: (nodes,) the item's row at a leaf (of twins the first), else -1.
+        leaders: (items,) the item that stands for an item at its leaf: itself, where it has no twin.
         paths: (items, levels) node after each level, -1 where the item has ended.
         vocabulary: (tokens,) sorted vocabulary ids that occur.
         slots: (nodes,) position of a node's token in ``vocabulary``.
         max_children: the largest number of children at each depth.
 
     Raises:
-        ValueError: for an empty catalogue, a gap before a suffix, two items with one sequence, or an item whose
-            sequence begins another's.
+        ValueError: for an empty catalogue, a gap before a suffix, two items with one sequence (unless ``twins``), or an
+            item whose sequence begins another's.
     """
 
     tokens: Tensor
@@ -40,8 +42,11 @@ class CatalogueTrie(nn.Module):
     paths: Tensor
     vocabulary: Tensor
     slots: Tensor
+    leaders: Tensor
+    twin_rows: Tensor
+    twin_starts: Tensor
 
-    def __init__(self, token_sequences: Tensor) -> None:
+    def __init__(self, token_sequences: Tensor, twins: bool = False) -> None:
         super().__init__()
         _check(token_sequences)
         items, levels = token_sequences.shape
@@ -72,9 +77,11 @@ class CatalogueTrie(nn.Module):
 
         lengths = present.sum(dim=1)
         leaves = node_of.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
-        _check_prefix_free(leaves, num_children, order)
+        _check_prefix_free(leaves, num_children, order, twins)
         node_items = torch.full((count,), -1)
-        node_items[leaves] = order
+        node_items[leaves.flip(0)] = order.flip(0)  # the order is stable, so that the first of twins is written last
+        leaders = torch.empty_like(order)
+        leaders[order] = node_items[leaves]
         paths = torch.empty_like(node_of)
         paths[order] = node_of
         all_tokens = torch.cat(tokens)
@@ -86,6 +93,9 @@ class CatalogueTrie(nn.Module):
             "node_items": node_items,
             "paths": paths,
             "vocabulary": vocabulary,
+            "leaders": leaders,
+            "twin_rows": order,  # twins lie side by side
+            "twin_starts": torch.searchsorted(leaves, leaves)[order.argsort()],
             "slots": torch.searchsorted(vocabulary, all_tokens.clamp(min=int(vocabulary[0]))),
         }
         for name, value in buffers.items():
@@ -123,6 +133,37 @@ class CatalogueTrie(nn.Module):
         mask = torch.where(leaf, offsets == 0, offsets < count)
         children = torch.where(leaf, nodes.unsqueeze(-1), children)
         return torch.where(mask, children, 0), mask
+
+    def with_twins(self, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Lets every twin follow the item that stands for it, in catalogue order and with its score, and cuts the end.
+
+        Args:
+            items: (batch, k) item rows, -1 at the end of a short ranking.
+            scores: (batch, k).
+
+        Returns:
+            The same shapes; without twins the same values.
+        """
+        if not self.has_twins:
+            return items, scores
+        batch, k = items.shape
+        counts = torch.where(items >= 0, self._twin_counts[items.clamp_min(0)], 1)  # (batch, k)
+        before = counts.cumsum(dim=1) - counts
+        places = torch.arange(k, device=items.device).expand(batch, k).contiguous()
+        source = torch.searchsorted(before.contiguous(), places, right=True) - 1  # the entry that fills each place
+        leader = items.gather(1, source)
+        at = self.twin_starts[leader.clamp_min(0)] + places - before.gather(1, source)
+        return torch.where(leader >= 0, self.twin_rows[at.clamp_max(self.num_items - 1)], -1), scores.gather(1, source)
+
+    @property
+    def has_twins(self) -> bool:
+        """Whether any two items share a sequence."""
+        return bool((self._twin_counts > 1).any())
+
+    @property
+    def _twin_counts(self) -> Tensor:
+        """(items,) how many items share an item's leaf."""
+        return torch.bincount(self.leaders, minlength=self.num_items)[self.leaders]
 
     def find(self, token_sequences: Tensor) -> Tensor:
         """Rows of the items with these sequences.
@@ -163,9 +204,9 @@ def _check(token_sequences: Tensor) -> None:
         raise ValueError(f"item row {int(gaps.nonzero()[0])} has a token after a -1")
 
 
-def _check_prefix_free(leaves: Tensor, num_children: Tensor, order: Tensor) -> None:
+def _check_prefix_free(leaves: Tensor, num_children: Tensor, order: Tensor, twins: bool) -> None:
     repeated = leaves[1:] == leaves[:-1]
-    if repeated.any():
+    if repeated.any() and not twins:
         at = int(repeated.nonzero()[0])
         raise ValueError(
             f"item rows {int(order[at])} and {int(order[at + 1])} have the same tokens; give them a suffix"

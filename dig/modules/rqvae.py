@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from dig.config.schema import RQVAEConfig
-from dig.evaluation.codebook import collision_rate, largest_collision, perplexity, usage
-from dig.quantization import QuantizerOutput, ResidualQuantizer, mlp
+from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
+from dig.quantization import ItemFeatures, QuantizerOutput, ResidualQuantizer, mlp
+from dig.quantization.fusion import ItemFusion
+from dig.quantization.ranks import sum_over_ranks
+from dig.quantization.terms import cluster_codes, contrast, diversity
+
+if TYPE_CHECKING:
+    from datamodules.items import ItemBatch
 
 __all__ = ["RQVAEModule"]
 
@@ -22,84 +27,133 @@ _CHUNK_ITEMS = 8192
 
 
 class RQVAEModule(LightningModule):
-    """RQ-VAE over standardised item vectors (TIGER, arXiv 2305.05065): encoder, residual quantizer, decoder.
+    """RQ-VAE over standardised item vectors (TIGER, arXiv 2305.05065), with the fusion of text and pictures before it.
 
-    Before the first step of a fresh fit, the statistics of `trainer.datamodule.embeddings` are taken and the codebooks
+    Before the first step of a fresh fit, the statistics of `trainer.datamodule.features` are taken and the codebooks
     are set by k-means on the encoder's output; a resumed fit finds both in its checkpoint.
 
     Args:
-        input_dim: dimension of an item vector.
         config: sizes and training settings.
+        text_dim: width of the text vectors, 0 for none.
+        image_dim: width of the picture vectors, 0 for none.
+        behaviour_dim: width of the collaborative vectors, 0 for none.
         health_every: epochs between two measurements of the catalogue's codes; the last epoch always measures.
     """
 
-    def __init__(self, input_dim: int, config: RQVAEConfig, health_every: int = 5) -> None:
+    def __init__(
+        self, config: RQVAEConfig, text_dim: int, image_dim: int = 0, behaviour_dim: int = 0, health_every: int = 5
+    ) -> None:
         super().__init__()
         self.config = config
         self.health_every = health_every
-        widths = [input_dim, *config.hidden_dims, config.latent_dim]
+        self.fusion = ItemFusion(text_dim, image_dim, config.visual_dim, config.image_weight)
+        widths = [self.fusion.width, *config.hidden_dims, config.latent_dim]
         self.encoder = mlp(widths)
-        self.decoder = mlp(widths[::-1])
+        self.decoder = mlp([*widths[:0:-1], text_dim + image_dim])
+        self.to_contrast = (
+            nn.Linear(config.latent_dim, config.contrast_dim, bias=False) if config.contrast_weight else None
+        )
+        self.to_behaviour = nn.Linear(config.latent_dim, behaviour_dim) if behaviour_dim else None
         self.quantizer = ResidualQuantizer(
             config.sizes,
             config.latent_dim,
             commitment_weight=config.commitment_weight,
             restart_after=config.restart_after,
             kmeans_iterations=config.kmeans_iterations,
+            update=config.codebook_update,  # type: ignore[arg-type]
+            ema_decay=config.ema_decay,
+            estimator=config.estimator,  # type: ignore[arg-type]
+            even_levels=config.even_levels,
+            sinkhorn_epsilon=config.sinkhorn_epsilon,
         )
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(input_dim))
-        self.register_buffer("scale", torch.ones(input_dim))
+        self.clusters: Tensor
+        self.register_buffer("clusters", torch.zeros(sum(config.sizes), dtype=torch.int64))  # for the diversity term
+        self._used = torch.zeros(sum(config.sizes), dtype=torch.bool)  # in this epoch's batches
 
     @torch.no_grad()
-    def initialise(self, embeddings: Tensor, generator: torch.Generator | None = None) -> None:
+    def initialise(self, features: ItemFeatures, generator: torch.Generator | None = None) -> None:
         """Takes the catalogue's statistics and sets the codebooks by k-means on the encoder's output.
 
         Args:
-            embeddings: ``(items, input_dim)``.
+            features: the catalogue.
             generator: source of randomness, a CPU generator; None takes torch's global one.
         """
-        self.mean.copy_(embeddings.mean(dim=0, dtype=torch.float64))
-        deviation = embeddings.std(dim=0, correction=0)
-        self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))  # a constant dimension stays at zero
-        if len(embeddings) > _INITIAL_ITEMS:
-            embeddings = embeddings[torch.randperm(len(embeddings), generator=generator)[:_INITIAL_ITEMS]]
-        self.quantizer.initialise(self._encode_chunked(embeddings), generator)
+        self.fusion.fit(features)
+        if features.items > _INITIAL_ITEMS:
+            features = features.take(torch.randperm(features.items, generator=generator)[:_INITIAL_ITEMS])
+        latents = torch.cat([self._encode(chunk) for chunk in features.chunks(_CHUNK_ITEMS)])
+        self.quantizer.initialise(latents, generator)
 
-    def forward(self, embeddings: Tensor) -> tuple[Tensor, Tensor, QuantizerOutput]:
-        """Standardised inputs ``(batch, input_dim)``, their reconstruction, and the quantizer's output."""
-        inputs = self._standardise(embeddings)
-        output = self.quantizer(self.encoder(inputs))
-        return inputs, self.decoder(output.quantized), output
+    def forward(self, features: ItemFeatures) -> tuple[Tensor, Tensor, QuantizerOutput]:
+        """Standardised inputs ``(batch, text_dim + image_dim)``, their reconstruction, and the quantizer's output."""
+        standard = self.fusion.standardise(features)
+        output = self.quantizer(self.encoder(self.fusion(standard)))
+        return standard, self.decoder(output.quantized), output
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Reconstruction error plus the quantizer's loss, both means over batch and dimensions."""
-        inputs, reconstruction, output = self(batch)
-        reconstruction_loss = F.mse_loss(reconstruction, inputs)
-        loss = reconstruction_loss + output.loss
+    def training_step(self, batch: ItemBatch, batch_idx: int) -> Tensor:
+        """Reconstruction error plus the quantizer's loss, and the optional terms with their weights."""
+        features = batch.features
+        standard = self.fusion.standardise(features)
+        latents = self.encoder(self.fusion(standard))
+        output = self.quantizer(latents)
+        terms = {
+            "reconstruction": self.fusion.error(self.decoder(output.quantized), standard, features.has_image),
+            "quantizer": output.loss,
+        }
+        if self.to_contrast is not None and batch.partners is not None:
+            ours, theirs = self.to_contrast(latents), self.to_contrast(self._encode(batch.partners))
+            found = contrast(ours, theirs, self.config.temperature, batch.has_partner)
+            terms["contrast"] = self.config.contrast_weight * found
+        if self.to_behaviour is not None and features.behaviour is not None:
+            known = features.behaviour.any(dim=1)
+            found = contrast(self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, known)
+            terms["collaborative"] = self.config.collaborative_weight * found
+        if self.config.diversity_weight:
+            terms["diversity"] = self.config.diversity_weight * self._diversity(output.codes)
+        loss = torch.stack(list(terms.values())).sum()
         self._forget_moments(output.restarted)
-        terms = {"loss": loss, "reconstruction": reconstruction_loss, "quantizer": output.loss}
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(batch))
+        self._note_use(output.codes)
+        logged = {"loss": loss, **terms}
+        size = len(output.codes)
+        self.log_dict({f"train/{name}": value.detach() for name, value in logged.items()}, batch_size=size)
         return loss
 
     @torch.no_grad()
-    def assign_codes(self, embeddings: Tensor) -> Tensor:
-        """Codes ``(items, levels)`` int64 of the item vectors ``(items, input_dim)``, on the CPU."""
+    def assign_codes(self, features: ItemFeatures) -> Tensor:
+        """Codes ``(items, levels)`` int64 of items, on the CPU."""
         training = self.training
         self.eval()
-        chunks = [self.quantizer.encode(self._encode(chunk)).cpu() for chunk in embeddings.split(_CHUNK_ITEMS)]
+        chunks = [self.quantizer.encode(self._encode(chunk)).cpu() for chunk in features.chunks(_CHUNK_ITEMS)]
         self.train(training)
         return torch.cat(chunks)
 
+    @torch.no_grad()
+    def last_costs(self, features: ItemFeatures, codes: Tensor) -> Tensor:
+        """``(items, codes of the last level)``: what each last code would cost items with the codes before it."""
+        return self.quantizer.last_costs(self._encode(features), codes.to(self.device)).cpu()
+
+    @torch.no_grad()
+    def reconstruction_error(self, features: ItemFeatures) -> float:
+        """Mean squared error of the standardised inputs from their codes: 0 is perfect, about 1 says nothing."""
+        training = self.training
+        self.eval()
+        total = 0.0
+        for chunk in features.chunks(_CHUNK_ITEMS):
+            standard = self.fusion.standardise(chunk)
+            codes = self.quantizer.encode(self.encoder(self.fusion(standard)))
+            error = self.fusion.error(self.decoder(self.quantizer.decode(codes)), standard, chunk.has_image)
+            total += float(error) * chunk.items
+        self.train(training)
+        return total / features.items
+
     def configure_optimizers(self) -> Any:
         """AdamW with a linear decay to zero; codebooks without weight decay, which would pull codes together."""
-        codebooks = list(self.quantizer.codebooks.parameters())
-        networks = [*self.encoder.parameters(), *self.decoder.parameters()]
-        groups = [
-            {"params": networks, "weight_decay": self.config.weight_decay},
-            {"params": codebooks, "weight_decay": 0.0},
-        ]
+        codebooks = [codebook for codebook in self.quantizer.codebooks if codebook.requires_grad]
+        known = {id(parameter) for parameter in self.quantizer.codebooks}
+        networks = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        groups: list[dict[str, Any]] = [{"params": networks, "weight_decay": self.config.weight_decay}]
+        if codebooks:
+            groups.append({"params": codebooks, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -115,33 +169,61 @@ class RQVAEModule(LightningModule):
             # a generator of its own: the loaders' and layers' random numbers do not depend on it
             self.initialise(self._catalogue(), torch.Generator().manual_seed(torch.initial_seed()))
 
-    def on_train_batch_end(self, outputs: Any, batch: Tensor, batch_idx: int) -> None:
+    def on_train_epoch_start(self) -> None:
+        """Groups the codes for the diversity term; within a resumed epoch the groups come from the checkpoint."""
+        self._used.zero_()
+        loop = self.trainer.fit_loop.epoch_loop
+        if self.config.diversity_weight and loop.batch_progress.current.completed == 0:
+            generator = torch.Generator().manual_seed(self.current_epoch)
+            found = [cluster_codes(codebook, self.config.diversity_clusters, generator)
+                     for codebook in self.quantizer.codebooks]  # fmt: skip
+            self.clusters.copy_(torch.cat(found))
+
+    def on_train_batch_end(self, outputs: Any, batch: ItemBatch, batch_idx: int) -> None:
         """Measures the codes at the end of an epoch, in time for callbacks that look at them when it ends."""
+        if not self.trainer.is_last_batch:
+            return
+        self.log_dict(self._use(), on_step=False, on_epoch=True, batch_size=1)
         last_epoch = self.current_epoch + 1 == self.trainer.max_epochs
-        if self.trainer.is_last_batch and (last_epoch or (self.current_epoch + 1) % self.health_every == 0):
+        if last_epoch or (self.current_epoch + 1) % self.health_every == 0:
             self.log_dict(self._health(), on_step=False, on_epoch=True, batch_size=1)
 
+    def _use(self) -> dict[str, float]:
+        """Share of each level's codes that this epoch's batches used: known in every epoch and at no cost."""
+        used = sum_over_ranks(self._used.to(self.device, torch.int64)) > 0
+        shares = [level.double().mean() for level in used.split(self.config.sizes)]
+        return {f"codebook/batch_usage_{level}": float(share) for level, share in enumerate(shares, start=1)}
+
     def _health(self) -> dict[str, float]:
-        codes, sizes = self.assign_codes(self._catalogue()), self.config.sizes
-        used, spread = usage(codes, sizes).tolist(), perplexity(codes, sizes).tolist()
+        catalogue = self._catalogue()
+        codes, sizes = self.assign_codes(catalogue), self.config.sizes
+        measures = {"usage": usage, "perplexity": perplexity, "dead_codes": dead_codes}
         return {
-            **{f"codebook/usage_{level}": value for level, value in enumerate(used, start=1)},
-            **{f"codebook/perplexity_{level}": value for level, value in enumerate(spread, start=1)},
+            **{f"codebook/{name}_{level}": float(value)
+               for name, measure in measures.items() for level, value in enumerate(measure(codes, sizes), start=1)},
             "codebook/collision_rate": collision_rate(codes),
             "codebook/largest_collision": float(largest_collision(codes)),
-        }
+            "codebook/reconstruction": self.reconstruction_error(catalogue),
+        }  # fmt: skip
 
-    def _catalogue(self) -> Tensor:
-        return self.trainer.datamodule.embeddings  # type: ignore[attr-defined]
+    def _catalogue(self) -> ItemFeatures:
+        return self.trainer.datamodule.features  # type: ignore[attr-defined]
 
-    def _standardise(self, embeddings: Tensor) -> Tensor:
-        return (embeddings.float() - self.mean) / self.scale
+    def _encode(self, features: ItemFeatures) -> Tensor:
+        return self.encoder(self.fusion(self.fusion.standardise(features)))
 
-    def _encode(self, embeddings: Tensor) -> Tensor:
-        return self.encoder(self._standardise(embeddings.to(self.device)))
+    def _diversity(self, codes: Tensor) -> Tensor:
+        levels = zip(self.quantizer.codebooks, codes.unbind(dim=1), self.clusters.split(self.config.sizes), strict=True)
+        losses = [diversity(codebook, chosen, clusters, torch.rand(len(chosen), device=codes.device))
+                  for codebook, chosen, clusters in levels]  # fmt: skip
+        return torch.stack(losses).mean()
 
-    def _encode_chunked(self, embeddings: Tensor) -> Tensor:
-        return torch.cat([self._encode(chunk) for chunk in embeddings.split(_CHUNK_ITEMS)])
+    def _note_use(self, codes: Tensor) -> None:
+        self._used = self._used.to(codes.device)
+        start = 0
+        for size, chosen in zip(self.config.sizes, codes.unbind(dim=1), strict=True):
+            self._used[chosen + start] = True
+            start += size
 
     def _forget_moments(self, restarted: list[Tensor]) -> None:
         """Clears AdamW's moments of restarted codes: they tell where the dead code was heading."""

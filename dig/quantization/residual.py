@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dig.quantization.kmeans import assign, kmeans
+from dig.quantization.ranks import broadcast, gather_rows, rank, sum_over_ranks
+from dig.quantization.rotation import rotate, straight_through
+from dig.quantization.sinkhorn import sinkhorn
 
-__all__ = ["QuantizerOutput", "ResidualQuantizer"]
+__all__ = ["ESTIMATORS", "UPDATES", "QuantizerOutput", "ResidualQuantizer"]
+
+UPDATES = ("gradient", "ema")
+ESTIMATORS = ("straight-through", "rotation")
+_SMOOTHING = 1e-5
+"""Laplace smoothing of the moving counts, so that a code without items keeps its place (VQ-VAE, appendix A.1)."""
 
 
 class QuantizerOutput(NamedTuple):
     """What quantising a batch gives."""
 
     quantized: Tensor
-    """``(batch, dim)`` sum of the chosen codes; its gradient passes straight through to the latents."""
+    """``(batch, dim)`` sum of the chosen codes; its gradient reaches the latents as ``estimator`` says."""
     codes: Tensor
     """``(batch, levels)`` int64."""
     loss: Tensor
@@ -28,10 +36,11 @@ class QuantizerOutput(NamedTuple):
 
 
 class ResidualQuantizer(nn.Module):
-    """Residual quantisation with codebooks trained by gradients (RQ-VAE, arXiv 2203.01941; VQ-VAE, arXiv 1711.00937).
+    """Residual quantisation with trained codebooks (RQ-VAE, arXiv 2203.01941; VQ-VAE, arXiv 1711.00937).
 
-    Under ``torch.distributed`` all ranks hold equal codebooks: rank 0 initialises and draws restarts, usage is summed
-    over the ranks. Every rank has to make the same calls.
+    Under ``torch.distributed`` all ranks hold equal codebooks: rank 0 initialises, usage and moving averages are summed
+    over the ranks, and restarts draw from all ranks' residuals, so that N ranks do what one process with their joint
+    batch does. Every rank has to make the same calls with equally many latents.
 
     Args:
         sizes: number of codes, one a level.
@@ -39,30 +48,56 @@ class ResidualQuantizer(nn.Module):
         commitment_weight: weight β of the commitment loss.
         restart_after: a code unused for this many training steps moves to a random residual of the batch; 0: never.
         kmeans_iterations: Lloyd iterations of `initialise`.
+        update: ``gradient`` trains the codebooks by their loss, ``ema`` moves them by averages of their residuals.
+        ema_decay: share of the old average that a step keeps.
+        estimator: how gradients pass: ``straight-through`` or ``rotation``
+            (:func:`~dig.quantization.rotation.rotate`, of a latent onto the sum of its codes).
+        even_levels: levels, from 1, at which training spreads a batch evenly over the codes by Sinkhorn's prices
+            (LC-Rec, arXiv 2311.09049); `encode` takes the nearest code at every level.
+        sinkhorn_epsilon: see :func:`~dig.quantization.sinkhorn.sinkhorn`.
+        sinkhorn_iterations: see there.
     """
 
     def __init__(
         self,
-        sizes: list[int],
+        sizes: Sequence[int],
         dim: int,
         commitment_weight: float = 0.25,
         restart_after: int = 0,
         kmeans_iterations: int = 20,
+        update: Literal["gradient", "ema"] = "gradient",
+        ema_decay: float = 0.99,
+        estimator: Literal["straight-through", "rotation"] = "straight-through",
+        even_levels: Sequence[int] = (),
+        sinkhorn_epsilon: float = 0.05,
+        sinkhorn_iterations: int = 20,
     ) -> None:
         super().__init__()
         self.sizes = list(sizes)
         self.commitment_weight = commitment_weight
         self.restart_after = restart_after
         self.kmeans_iterations = kmeans_iterations
+        self.update = update
+        self.ema_decay = ema_decay
+        self.estimator = estimator
+        self.even_levels = frozenset(even_levels)
+        self.sinkhorn_epsilon = sinkhorn_epsilon
+        self.sinkhorn_iterations = sinkhorn_iterations
+        trained = update == "gradient"
         self.codebooks = nn.ParameterList(
-            [nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size)) for size in sizes]
+            [nn.Parameter(torch.empty(size, dim).uniform_(-1 / size, 1 / size), trained) for size in sizes]
         )
         self.initialised: Tensor
         self.idle_steps: Tensor
         self.steps: Tensor
+        self.ema_sizes: Tensor
+        self.ema_sums: Tensor
+        codes = sum(sizes)  # of all levels, end to end
         self.register_buffer("initialised", torch.tensor(False))
-        self.register_buffer("idle_steps", torch.zeros(sum(sizes), dtype=torch.int64))  # of all levels, end to end
+        self.register_buffer("idle_steps", torch.zeros(codes, dtype=torch.int64))
         self.register_buffer("steps", torch.tensor(0))  # seeds the restarts, so that a resumed run draws the same
+        self.register_buffer("ema_sizes", torch.ones(codes if not trained else 0))
+        self.register_buffer("ema_sums", torch.zeros(codes if not trained else 0, dim))
 
     @torch.no_grad()
     def initialise(self, latents: Tensor, generator: torch.Generator | None = None) -> None:
@@ -72,36 +107,44 @@ class ResidualQuantizer(nn.Module):
             latents: ``(items, dim)``; under ``torch.distributed`` those of rank 0 count.
             generator: source of randomness, a CPU generator; None takes torch's global one.
         """
-        if _rank() == 0:
+        if rank() == 0:
             residual = latents.float()
             for codebook in self.codebooks:
                 codebook.copy_(kmeans(residual, len(codebook), self.kmeans_iterations, generator))
                 residual = residual - codebook[assign(residual, codebook)]
         for codebook in self.codebooks:
-            _broadcast(codebook.data)
+            broadcast(codebook.data)
         self.idle_steps.zero_()
+        if self.update == "ema":
+            self.ema_sizes.fill_(1.0)
+            self.ema_sums.copy_(torch.cat(list(self.codebooks)))
         self.initialised.fill_(True)
 
     def forward(self, latents: Tensor) -> QuantizerOutput:
-        """Quantises a batch of latents ``(batch, dim)``; in training also counts usage and restarts dead codes."""
+        """Quantises latents ``(batch, dim)``; in training also counts usage, moves averages, restarts codes."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = latents.float()
             residual, quantized = latents, torch.zeros_like(latents)
             loss = latents.new_zeros(())
             codes: list[Tensor] = []
             residuals: list[Tensor] = []
-            for codebook in self.codebooks:
-                chosen = assign(residual.detach(), codebook)
+            for level, codebook in enumerate(self.codebooks, start=1):
+                chosen = self._choose(residual.detach(), codebook, level)
                 vectors = codebook[chosen]  # (batch, dim)
-                loss = loss + F.mse_loss(vectors, residual.detach())
+                if self.update == "gradient":
+                    loss = loss + F.mse_loss(vectors, residual.detach())
                 loss = loss + self.commitment_weight * F.mse_loss(residual, vectors.detach())
                 codes.append(chosen)
                 residuals.append(residual.detach())
                 quantized = quantized + vectors.detach()
                 residual = residual - vectors.detach()
+            if self.training:
+                self._average(codes, residuals)
             restarted = self._restart(codes, residuals) if self.training else self._none_restarted()
-            straight_through = latents + (quantized - latents).detach()
-        return QuantizerOutput(straight_through, torch.stack(codes, dim=1), loss, restarted)
+            passed = (
+                rotate(latents, quantized) if self.estimator == "rotation" else straight_through(latents, quantized)
+            )
+        return QuantizerOutput(passed, torch.stack(codes, dim=1), loss, restarted)
 
     @torch.no_grad()
     def encode(self, latents: Tensor) -> Tensor:
@@ -119,14 +162,52 @@ class ResidualQuantizer(nn.Module):
         return torch.stack([codebook[chosen] for codebook, chosen in levels]).sum(dim=0)
 
     @torch.no_grad()
+    def last_costs(self, latents: Tensor, codes: Tensor) -> Tensor:
+        """What each code of the last level would cost items with the given codes before it.
+
+        Args:
+            latents: ``(batch, dim)``.
+            codes: ``(batch, levels)``; the last column is not read.
+
+        Returns:
+            ``(batch, codes of the last level)`` squared distances.
+        """
+        residual = latents.float()
+        if codes.shape[1] > 1:
+            residual = residual - self.decode(codes[:, :-1])
+        return torch.cdist(residual, self.codebooks[-1]).square()
+
+    @torch.no_grad()
+    def _choose(self, residual: Tensor, codebook: Tensor, level: int) -> Tensor:
+        if not self.training or level not in self.even_levels:
+            return assign(residual, codebook)
+        costs = torch.cdist(residual, codebook).square()
+        prices = sinkhorn(costs, self.sinkhorn_epsilon, self.sinkhorn_iterations, sum_over_ranks)
+        return (costs + prices).argmin(dim=1)
+
+    @torch.no_grad()
+    def _average(self, codes: list[Tensor], residuals: list[Tensor]) -> None:
+        """Moves averages and codebooks towards the batch's residuals (VQ-VAE, appendix A.1)."""
+        if self.update != "ema":
+            return
+        flat = torch.cat([chosen + start for chosen, start in zip(codes, self._starts(), strict=True)])
+        sizes = torch.zeros_like(self.ema_sizes).index_add_(0, flat, torch.ones_like(flat, dtype=self.ema_sizes.dtype))
+        sums = torch.zeros_like(self.ema_sums).index_add_(0, flat, torch.cat(residuals))
+        sum_over_ranks(sizes), sum_over_ranks(sums)
+        self.ema_sizes.lerp_(sizes, 1 - self.ema_decay)
+        self.ema_sums.lerp_(sums, 1 - self.ema_decay)
+        means = self.ema_sums / self.ema_sizes.clamp_min(_SMOOTHING)[:, None]
+        for codebook, vectors in zip(self.codebooks, means.split(self.sizes), strict=True):
+            codebook.copy_(vectors)
+
+    @torch.no_grad()
     def _restart(self, codes: list[Tensor], residuals: list[Tensor]) -> list[Tensor]:
         """Counts the steps that each code went unused and moves the dead ones; gives a mask a level."""
         if not self.restart_after:
             return self._none_restarted()
         self.steps += 1
         used = torch.cat([torch.bincount(c, minlength=size) for c, size in zip(codes, self.sizes, strict=True)])
-        if _distributed():
-            dist.all_reduce(used)
+        sum_over_ranks(used)
         self.idle_steps.copy_(torch.where(used > 0, 0, self.idle_steps + 1))
         dead = self.idle_steps >= self.restart_after  # equal on all ranks, so that they broadcast in step
         self.idle_steps[dead] = 0
@@ -134,13 +215,21 @@ class ResidualQuantizer(nn.Module):
         if not dead.any():
             return masks
         generator = torch.Generator().manual_seed(int(self.steps))
-        for codebook, residual, mask in zip(self.codebooks, residuals, masks, strict=True):
+        levels = zip(self.codebooks, residuals, masks, self._starts(), strict=True)
+        for codebook, residual, mask, start in levels:
             count = int(mask.sum())
             if count:
-                vectors = _sample_rows(residual, count, generator)
-                _broadcast(vectors)
+                vectors = _sample_rows(gather_rows(residual), count, generator)
                 codebook.data[mask] = vectors.to(codebook.dtype)
+                if self.update == "ema":
+                    rows = start + mask.nonzero()[:, 0]
+                    self.ema_sizes[rows] = 1.0
+                    self.ema_sums[rows] = vectors
         return masks
+
+    def _starts(self) -> list[int]:
+        """Where each level begins in what is stored end to end."""
+        return [sum(self.sizes[:level]) for level in range(len(self.sizes))]
 
     def _none_restarted(self) -> list[Tensor]:
         return list(torch.zeros_like(self.idle_steps, dtype=torch.bool).split(self.sizes))
@@ -150,16 +239,3 @@ def _sample_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor
     """Random rows, each at most once until all were taken."""
     passes = [torch.randperm(len(rows), generator=generator) for _ in range(-(-count // len(rows)))]
     return rows[torch.cat(passes)[:count].to(rows.device)].contiguous()
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _rank() -> int:
-    return dist.get_rank() if _distributed() else 0
-
-
-def _broadcast(tensor: Tensor) -> None:
-    if _distributed():
-        dist.broadcast(tensor, src=0)

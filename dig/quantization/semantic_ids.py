@@ -18,29 +18,37 @@ class SemanticIds:
     """Semantic IDs of a catalogue: one code a level, and a suffix code where items would share all of them.
 
     The table is prefix-free: no item's codes are the beginning of another's, so a code sequence names one item at most.
+    Only a table made to keep collisions (`twins`) lets items share all their codes.
 
     Args:
         item_ids: the catalogue's item ids, without repeats.
         codes: ``(items, levels)`` or ``(items, levels + 1)`` int64, the last column the suffix; -1 is "no suffix".
         sizes: number of codes of each column of `codes`.
         levels: number of content levels L, the suffix left out.
+        twins: items may share all their codes.
 
     Raises:
-        ValueError: ids or codes repeat, a code lies outside its size, or one item's codes begin another's.
+        ValueError: ids or codes repeat (codes unless `twins`), a code lies outside its size, or one item's codes begin
+            another's.
     """
 
-    def __init__(self, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], levels: int) -> None:
+    def __init__(
+        self, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], levels: int, twins: bool = False
+    ) -> None:
         self.item_ids = list(item_ids)
         self.codes = codes.detach().to("cpu", torch.int64).contiguous()
         self.sizes = [int(size) for size in sizes]
         self.levels = int(levels)
-        problem = _problem(self.item_ids, self.codes, self.sizes, self.levels)
+        self.twins = twins
+        problem = _problem(self.item_ids, self.codes, self.sizes, self.levels, twins)
         if problem:
             raise ValueError(problem)
         self._keys, self._rows = _index(self.codes, self.sizes)
 
     @classmethod
-    def from_codes(cls, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int]) -> SemanticIds:
+    def from_codes(
+        cls, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], twins: bool = False
+    ) -> SemanticIds:
         """Gives a suffix 0, 1, … in catalogue order to every item that shares its codes, and to no other.
 
         Where no two items share their codes there is no suffix column.
@@ -49,8 +57,11 @@ class SemanticIds:
             item_ids: the catalogue's item ids.
             codes: ``(items, levels)`` as the quantizer assigns them, repeats allowed.
             sizes: codes a level.
+            twins: give no suffix and let items share their codes.
         """
         codes = codes.detach().to("cpu", torch.int64)
+        if twins:
+            return cls(item_ids, codes, sizes, len(sizes), twins=True)
         groups = group_rows(codes)
         sizes_of_groups = torch.bincount(groups)
         largest = int(sizes_of_groups.max()) if len(groups) else 0
@@ -70,7 +81,8 @@ class SemanticIds:
             codes: ``(n, levels)``, or ``(n, levels + 1)`` with the suffix or -1 in the last column.
 
         Returns:
-            ``(n,)`` int64 rows of the table, -1 where no item has these codes; on the device of `codes`.
+            ``(n,)`` int64 rows of the table, of twins the first, -1 where no item has these codes; on the device of
+            `codes`.
 
         Raises:
             ValueError: there are fewer columns than levels, or more than the suffix adds.
@@ -98,7 +110,7 @@ class SemanticIds:
         return float((torch.bincount(groups)[groups] > 1).double().mean())
 
     def save(self, path: str | Path) -> None:
-        """Writes Parquet: `item_id`, `codes` (a list, without the -1 of a missing suffix), `sizes`, `levels`."""
+        """Writes Parquet: `item_id`, `codes` (a list, without a missing suffix), `sizes`, `levels`, `twins`."""
         frame = pl.DataFrame(
             {
                 "item_id": pl.Series(self.item_ids, dtype=pl.String),
@@ -109,6 +121,7 @@ class SemanticIds:
             pl.col("codes").arr.to_list().list.filter(pl.element() >= 0),
             pl.lit(pl.Series([self.sizes], dtype=pl.List(pl.Int64))).first().alias("sizes"),
             pl.lit(self.levels, dtype=pl.Int64).alias("levels"),
+            pl.lit(self.twins).alias("twins"),
         ).write_parquet(path)
 
     @classmethod
@@ -120,7 +133,7 @@ class SemanticIds:
                 that names the file.
         """
         try:
-            frame = pl.read_parquet(path, columns=["item_id", "codes", "sizes", "levels"], glob=False).cast(_SCHEMA)
+            frame = pl.read_parquet(path, columns=list(_SCHEMA), glob=False).cast(_SCHEMA)
         except (OSError, pl.exceptions.PolarsError) as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"{path}: no readable table of Semantic IDs ({reason})") from error
@@ -135,15 +148,15 @@ class SemanticIds:
             raise ValueError("there is no item")
         if frame.null_count().sum_horizontal().item() or frame["codes"].explode().null_count():
             raise ValueError("a value is missing")
-        if frame.select(pl.struct("sizes", "levels").n_unique()).item() != 1:
-            raise ValueError("`sizes` and `levels` must be the same in every row")
+        if frame.select(pl.struct("sizes", "levels", "twins").n_unique()).item() != 1:
+            raise ValueError("`sizes`, `levels` and `twins` must be the same in every row")
         sizes, levels = frame["sizes"][0].to_list(), frame["levels"][0]
         lengths = frame["codes"].list.len()
         if lengths.min() < levels or lengths.max() > len(sizes):
             found = f"{lengths.min()} to {lengths.max()}"
             raise ValueError(f"items must have {levels} to {len(sizes)} codes each, they have {found}")
         columns = [frame["codes"].list.get(i, null_on_oob=True).fill_null(-1).to_torch() for i in range(len(sizes))]
-        return cls(frame["item_id"].to_list(), torch.stack(columns, dim=1), sizes, levels)
+        return cls(frame["item_id"].to_list(), torch.stack(columns, dim=1), sizes, levels, frame["twins"][0])
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -151,7 +164,8 @@ class SemanticIds:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SemanticIds):
             return NotImplemented
-        same = (self.item_ids, self.sizes, self.levels) == (other.item_ids, other.sizes, other.levels)
+        named = ("item_ids", "sizes", "levels", "twins")
+        same = all(getattr(self, name) == getattr(other, name) for name in named)
         return same and torch.equal(self.codes, other.codes)
 
     __hash__ = None  # type: ignore[assignment]
@@ -160,7 +174,13 @@ class SemanticIds:
         return f"SemanticIds({len(self)} items, sizes={self.sizes}, levels={self.levels})"
 
 
-_SCHEMA = {"item_id": pl.String, "codes": pl.List(pl.Int64), "sizes": pl.List(pl.Int64), "levels": pl.Int64}
+_SCHEMA = {
+    "item_id": pl.String,
+    "codes": pl.List(pl.Int64),
+    "sizes": pl.List(pl.Int64),
+    "levels": pl.Int64,
+    "twins": pl.Boolean,
+}
 
 
 def group_rows(codes: Tensor) -> Tensor:
@@ -181,11 +201,11 @@ def _index(codes: Tensor, sizes: list[int]) -> tuple[list[Tensor], Tensor]:
         level, nodes = torch.unique(nodes * (size + 1) + column + 1, return_inverse=True)
         keys.append(level)
     rows = torch.empty(len(codes), dtype=torch.int64)
-    rows[nodes] = torch.arange(len(codes))
+    rows[nodes.flip(0)] = torch.arange(len(codes)).flip(0)  # the first of twins is written last
     return keys, rows
 
 
-def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int) -> str | None:
+def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, twins: bool) -> str | None:
     """What is wrong with a table, in a sentence; None where nothing is."""
     if not item_ids:
         return "there is no item"
@@ -202,11 +222,11 @@ def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int) 
         row = int(outside.any(dim=1).nonzero()[0])
         return f"item {item_ids[row]!r} has codes {codes[row].tolist()} outside the sizes {sizes}"
     groups = group_rows(codes)
-    if int(groups.max()) + 1 < len(item_ids):
+    if int(groups.max()) + 1 < len(item_ids) and not twins:
         return "two items have the same codes"
     if len(sizes) > levels:
-        twins = group_rows(content)
-        ends_early = (torch.bincount(twins)[twins] > 1) & (codes[:, -1] == -1)
+        branches = group_rows(content)
+        ends_early = (torch.bincount(branches)[branches] > 1) & (codes[:, -1] == -1)
         if ends_early.any():
             return f"the codes of item {item_ids[int(ends_early.nonzero()[0])]!r} are the beginning of another item's"
     return None

@@ -1,26 +1,48 @@
-"""tokenize: vectors to Semantic IDs by the RQ-VAE (IEID, second half)."""
+"""tokenize: vectors to Semantic IDs (IEID, second half)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
+import numpy as np
+import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from callbacks.codebook import CodebookHealth
-from datamodules.items import ItemDataModule
+from datamodules.items import ItemDataModule, Partners
+from datamodules.leakage import write_items_seen
 from dig.artifacts import read_json, write_json
-from dig.config import Config
-from dig.evaluation.codebook import collision_rate, largest_collision, perplexity, usage
+from dig.config import Config, UserError
+from dig.console import warn
+from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
+from dig.evaluation.neighbours import neighbour_recall, prefix_purity
+from dig.interests.copurchase import CoPurchases, count_copurchases
 from dig.modules.rqvae import RQVAEModule
-from dig.quantization import SemanticIds
-from dig.stages.base import Stage, StageContext
+from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
+from dig.quantization.behaviour import behaviour_vectors
+from dig.quantization.fusion import ItemFusion
+from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.embed import load_embeddings
-from dig.stages.prepare import load_catalogue
+from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE", "load_semantic_ids"]
+
+
+class _Tokens(NamedTuple):
+    """What a tokenizer leaves."""
+
+    codes: Tensor
+    """``(items, levels)``."""
+    costs: Callable[[Tensor], Tensor]
+    """What each last code would cost items, for reassignment: rows ``(n,)`` → ``(n, codes)``."""
+    reconstruction: float
+    """Mean squared error of the standardised vectors; about 1 says nothing."""
+    state: dict[str, Tensor]
 
 
 def load_semantic_ids(context: StageContext) -> SemanticIds:
@@ -33,34 +55,131 @@ def _reads(config: Config) -> dict[str, Any]:
 
 
 def _build(context: StageContext, folder: Path) -> None:
+    config = context.config.rqvae
+    lightning.seed_everything(context.config.seed, verbose=False)
+    catalogue, sequences = load_catalogue(context), load_sequences(context)
+    item_ids = catalogue["item_id"].to_list()
+    bought = count_copurchases(sequences.train, len(catalogue))
+    features = _features(context, bought)
+    check_features(features, item_ids)
+    _warn_of_few(features, config.sizes)
+    found = _train(context, folder, features, bought) if config.tokenizer == "rqvae" else _cluster(context, features)
+    if found is None:  # another rank than 0
+        return
+    before = found.codes
+    codes = reassign(before, found.costs, config.sizes[-1]) if config.collisions == "reassign" else before
+    ids = SemanticIds.from_codes(item_ids, codes, config.sizes, twins=config.collisions == "keep")
+    ids.save(folder / "semantic_ids.parquet")
+    save_file({name: value.contiguous() for name, value in found.state.items()}, folder / "tokenizer.safetensors")
+    if _follows_behaviour(context.config):
+        write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
+    health = _health(before, codes, config.sizes, bought, [path[-1] if path else None for path in _paths(catalogue)])
+    write_json(folder / "health.json", {"tokenizer": config.tokenizer, "collisions": config.collisions,
+                                        "reconstruction": round(found.reconstruction, 4), **health})  # fmt: skip
+
+
+def _features(context: StageContext, bought: CoPurchases) -> ItemFeatures:
+    config = context.config.rqvae
+    behaviour = None
+    if config.tokenizer == "rqvae" and config.collaborative_weight:
+        behaviour = behaviour_vectors(bought.left, bought.right, bought.users, bought.items, config.collaborative_dim)
+    return ItemFeatures(load_embeddings(context), behaviour=behaviour)
+
+
+def _follows_behaviour(config: Config) -> bool:
+    """Whether the codes learn from histories, so that they must tell which items they saw."""
+    weights = (config.rqvae.contrast_weight, config.rqvae.collaborative_weight)
+    return config.rqvae.tokenizer == "rqvae" and any(weights)
+
+
+def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: CoPurchases) -> _Tokens | None:
     config = context.config
-    lightning.seed_everything(config.seed, verbose=False)
-    embeddings = load_embeddings(context)
-    module = RQVAEModule(embeddings.shape[1], config.rqvae)
-    data = ItemDataModule(embeddings, config.rqvae.batch_size, config.seed)
-    plan = Plan("tokenize", _reads(config), config.rqvae.epochs, callbacks=(CodebookHealth(),))
+    behaviour_dim = 0 if features.behaviour is None else features.behaviour.shape[1]
+    module = RQVAEModule(config.rqvae, features.text_dim, features.image_dim, behaviour_dim)
+    pairs = config.rqvae.contrast_weight > 0
+    partners = Partners(bought.left, bought.right, bought.items, config.seed) if pairs else None
+    data = ItemDataModule(features, config.rqvae.batch_size, config.seed, partners=partners)
+    attainable = [min(1.0, features.items / size) for size in config.rqvae.sizes]
+    plan = Plan("tokenize", _reads(config), config.rqvae.epochs, callbacks=(CodebookHealth(attainable),))
     fit(plan, module, data, context, folder)
     if not module.trainer.is_global_zero:
-        return
-    codes = module.assign_codes(embeddings)
-    ids = SemanticIds.from_codes(load_catalogue(context)["item_id"].to_list(), codes, config.rqvae.sizes)
-    ids.save(folder / "semantic_ids.parquet")
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, folder / "rqvae.safetensors")
-    health = {
-        "sizes": config.rqvae.sizes,
-        "usage": [round(float(value), 6) for value in usage(codes, config.rqvae.sizes)],
-        "perplexity": [round(float(value), 3) for value in perplexity(codes, config.rqvae.sizes)],
-        "collision_rate": float(collision_rate(codes)),
-        "largest_collision": int(largest_collision(codes)),
+        return None
+    codes = module.assign_codes(features)
+    return _Tokens(codes, lambda rows: module.last_costs(features.take(rows), codes[rows]),
+                   module.reconstruction_error(features), dict(module.state_dict()))  # fmt: skip
+
+
+def _cluster(context: StageContext, features: ItemFeatures) -> _Tokens | None:
+    if global_rank():
+        return None
+    config = context.config.rqvae
+    fusion = ItemFusion(features.text_dim, features.image_dim, image_weight=config.image_weight)
+    fusion.fit(features)
+    points = torch.cat([fusion.blocks(fusion.standardise(chunk)) for chunk in features.chunks(65_536)])
+    generator = torch.Generator().manual_seed(context.config.seed)
+    found = residual_kmeans(points, config.sizes, config.kmeans_iterations, config.tokenizer != "kmeans", generator)
+
+    def costs(rows: Tensor) -> Tensor:
+        coarse = [codebook[found.codes[rows, level]] for level, codebook in enumerate(found.codebooks[:-1])]
+        return torch.cdist(points[rows] - sum(coarse, torch.zeros(())), found.codebooks[-1]).square()
+
+    codebooks = {f"codebooks.{level}": codebook for level, codebook in enumerate(found.codebooks)}
+    error = float((points - found.quantized).square().mean() / points.square().mean())
+    return _Tokens(found.codes, costs, error, {**codebooks, **fusion.state_dict()})
+
+
+def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:
+    """Says what no tokenizer can mend: fewer different items than codes."""
+    vectors = features.text if features.text is not None else features.image
+    if vectors is None:
+        raise AssertionError("features were checked")
+    if features.items == 1:
+        raise UserError("tokenize: the catalogue has one item, so there is nothing to tell apart")
+    if features.image is None and features.items < 100_000 and len(torch.unique(vectors, dim=0)) == 1:
+        raise UserError("tokenize: all items have the same vector, so no Semantic ID can tell them apart; see "
+                        "embedding.fields and embedding.interests")  # fmt: skip
+    if features.items < max(sizes):
+        warn(f"tokenize: {features.items} items cannot use {max(sizes)} codes a level; a rqvae.codebook_size of about "
+             f"{max(2, int(features.items ** 0.5))} would fit")  # fmt: skip
+
+
+def _health(
+    before: Tensor, after: Tensor, sizes: list[int], bought: CoPurchases, categories: list[str | None]
+) -> dict[str, Any]:
+    rounded = lambda values, digits: [None if np.isnan(value) else round(float(value), digits) for value in values]  # noqa: E731
+    health: dict[str, Any] = {
+        "items": len(before),
+        "sizes": sizes,
+        "usage": rounded(usage(after, sizes), 6),
+        "perplexity": rounded(perplexity(after, sizes), 3),
+        "dead_codes": dead_codes(after, sizes).tolist(),
+        "collision_rate": collision_rate(before),
+        "largest_collision": largest_collision(before),
+        "collision_rate_after": collision_rate(after),
+        "purity": rounded(prefix_purity(after, categories), 4),
     }
-    write_json(folder / "health.json", health)
+    if len(bought.left):
+        recall = neighbour_recall(after, bought.left, bought.right, bought.users)
+        health["neighbour_share"] = rounded(recall.share, 6)
+        health["neighbour_lift"] = rounded(recall.lift, 2)
+    return health
+
+
+def _paths(catalogue: Any) -> list[list[str] | None]:
+    """Each item's category path."""
+    return catalogue["categories"].to_list() if "categories" in catalogue.columns else [None] * len(catalogue)
 
 
 def _says(path: Path) -> str:
     health = read_json(path / "health.json")
     used = ", ".join(f"{share:.0%} of {size}" for share, size in zip(health["usage"], health["sizes"], strict=True))
-    return (f"codes used a level: {used}; {health['collision_rate']:.1%} of the items share their codes and have a "
-            f"suffix (largest set {health['largest_collision']})")  # fmt: skip
+    ends = {"suffix": "have a suffix", "keep": "keep them", "reassign": "were moved"}[health["collisions"]]
+    line = (f"codes used a level: {used}; {health['collision_rate']:.1%} of the items share their codes and {ends} "
+            f"(largest set {health['largest_collision']})")  # fmt: skip
+    lifts = [f"{lift:.0f}" for lift in health.get("neighbour_lift", []) if lift is not None]
+    if not lifts:
+        return line
+    return f"{line}; co-purchased items share leading codes {', '.join(lifts)} times as often as chance"
 
 
-STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, every_rank=True)
+STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=2, every_rank=True)

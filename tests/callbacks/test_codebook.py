@@ -23,7 +23,9 @@ class Scripted(L.LightningModule):
     def on_train_batch_end(self, outputs: object, batch: torch.Tensor, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
             first, second = self.usages[self.current_epoch]
-            self.log_dict({"codebook/usage_1": first, "codebook/usage_2": second}, on_step=False, on_epoch=True)
+            self.log_dict(
+                {"codebook/batch_usage_1": first, "codebook/batch_usage_2": second}, on_step=False, on_epoch=True
+            )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -41,7 +43,9 @@ def warnings_of(monkeypatch: pytest.MonkeyPatch, usages: list[tuple[float, float
 
 
 def test_warns_in_the_epoch_of_the_collapse_and_once(monkeypatch: pytest.MonkeyPatch):
-    said = warnings_of(monkeypatch, [(1.0, 1.0), (0.9, 0.9), (0.91, 0.41), (0.9, 0.2), (0.3, 0.1)], CodebookHealth(0.8))
+    said = warnings_of(
+        monkeypatch, [(1.0, 1.0), (0.9, 0.9), (0.91, 0.41), (0.9, 0.2), (0.3, 0.1)], CodebookHealth(min_usage=0.8)
+    )
     assert [epoch for epoch, _ in said] == [2, 4]
     assert "epoch 3" in said[0][1] and "41%" in said[0][1] and "level 2" in said[0][1]
     assert "epoch 5" in said[1][1] and "30%" in said[1][1] and "level 1" in said[1][1]
@@ -52,7 +56,16 @@ def test_health_is_not_disturbed(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_low_usage_that_rises_is_no_collapse(monkeypatch: pytest.MonkeyPatch):
-    assert warnings_of(monkeypatch, [(0.5, 0.6), (0.6, 0.5), (0.7, 0.9)], CodebookHealth(min_usage=0.8)) == []
+    assert warnings_of(monkeypatch, [(0.5, 0.6), (0.6, 0.55), (0.7, 0.9)], CodebookHealth(min_usage=0.8)) == []
+
+
+def test_a_collapse_in_the_first_epoch_is_no_secret(monkeypatch: pytest.MonkeyPatch):
+    assert [epoch for epoch, _ in warnings_of(monkeypatch, [(0.1, 1.0)], CodebookHealth())] == [0]
+
+
+def test_fewer_items_than_codes_are_no_collapse(monkeypatch: pytest.MonkeyPatch):
+    said = warnings_of(monkeypatch, [(0.3, 0.3), (0.29, 0.1)], CodebookHealth(attainable=[0.3, 0.3]))
+    assert [line.split("level ")[1][0] for _, line in said] == ["2"]
 
 
 def test_a_resumed_run_does_not_repeat_the_warning(monkeypatch: pytest.MonkeyPatch):

@@ -214,3 +214,78 @@ def test_two_processes_hold_the_same_codebooks_after_initialisation_and_restarts
     alone = ResidualQuantizer([16, 8], 3, restart_after=2)
     alone.initialise(torch.randn(200, 3), torch.Generator().manual_seed(0))
     torch.testing.assert_close([c.detach() for c in alone.codebooks], first["initial"])
+
+
+def test_moving_averages_follow_their_formula():
+    made, batch = quantizer(sizes=(4, 3), update="ema", ema_decay=0.9), latents(40)
+    made.initialise(batch, torch.Generator().manual_seed(0))
+    before = [codebook.detach().clone() for codebook in made.codebooks]
+    codes = made.encode(batch)
+    output = made(batch)
+    assert torch.equal(output.codes, codes)
+    residual = batch
+    for level, codebook in enumerate(before):
+        for code in range(len(codebook)):
+            mine = residual[codes[:, level] == code]
+            size = 0.9 * 1.0 + 0.1 * len(mine)
+            total = 0.9 * codebook[code] + 0.1 * mine.sum(dim=0)
+            torch.testing.assert_close(made.codebooks[level].detach()[code], total / size)
+        residual = residual - codebook[codes[:, level]]
+
+
+def test_moving_averages_need_no_gradient_and_pay_commitment_alone():
+    made, batch = quantizer(sizes=(4,), update="ema", commitment_weight=0.3), latents(10).requires_grad_()
+    code = made.codebooks[0].detach().clone()
+    output = made(batch)
+    expected = 0.3 * (batch - code[output.codes[:, 0]]).square().mean()
+    torch.testing.assert_close(output.loss, expected)
+    output.loss.backward()
+    assert batch.grad.abs().max() > 0
+    assert not any(parameter.requires_grad for parameter in made.parameters())
+
+
+def test_a_restarted_code_forgets_its_average():
+    made, batch = quantizer(sizes=(4,), update="ema", restart_after=2), latents(64)
+    made.initialise(batch, torch.Generator().manual_seed(0))
+    for _ in range(2):
+        made.codebooks[0].data[2] = made.ema_sums[2] = 1000.0
+        output = made(batch)
+    assert output.restarted[0][2]
+    torch.testing.assert_close(made.ema_sums[2], made.codebooks[0][2].detach())
+    assert made.ema_sizes[2] == 1.0 and made.codebooks[0][2].abs().max() < 10
+
+
+def test_even_levels_spread_a_batch_in_training_alone():
+    made, batch = quantizer(sizes=(4, 4), even_levels=[1], sinkhorn_iterations=200), latents(64) + 2.0
+    plain = torch.bincount(made.eval()(batch).codes[:, 0], minlength=4)
+    even = torch.bincount(made.train()(batch).codes[:, 0], minlength=4)
+    assert even.max() <= 20 and plain.max() > 30
+
+
+def test_rotation_changes_the_gradient_and_nothing_else():
+    batch = latents(10)
+    outputs, gradients = [], []
+    for estimator in ("straight-through", "rotation"):
+        leaf = batch.clone().requires_grad_()
+        output = quantizer(estimator=estimator)(leaf)
+        (output.quantized * latents(10, seed=2)).sum().backward()
+        outputs.append(output.quantized.detach())
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(outputs[0], outputs[1])
+    assert (gradients[0] - gradients[1]).abs().max() > 0.1
+
+
+def test_costs_of_last_codes_are_distances_to_what_is_left():
+    made, batch = quantizer(), latents(20)
+    codes = made.encode(batch)
+    costs = made.last_costs(batch, codes)
+    assert torch.equal(costs.argmin(dim=1), codes[:, -1])
+    rest = batch - made.decode(codes[:, :-1])
+    torch.testing.assert_close(costs[:, 1], (rest - made.codebooks[-1][1]).square().sum(dim=1))
+
+
+def test_codes_decode_to_what_was_quantised():
+    made, batch = quantizer().eval(), latents(30)
+    output = made(batch)
+    torch.testing.assert_close(made.decode(made.encode(batch)).detach(), output.quantized)
+    assert torch.equal(made.encode(made.decode(output.codes[:, :1]).detach())[:, 0], output.codes[:, 0])

@@ -130,7 +130,7 @@ def test_save_and_load_round_trip(tmp_path: Path, collide: bool):
 
 def frame(**change: object) -> pl.DataFrame:
     columns = {"item_id": ["a", "b", "c"], "codes": [[0, 1, 0], [0, 1, 1], [1, 0]]}
-    columns |= {"sizes": [[2, 2, 2]] * 3, "levels": [2, 2, 2]}
+    columns |= {"sizes": [[2, 2, 2]] * 3, "levels": [2, 2, 2], "twins": [False] * 3}
     return pl.DataFrame(columns | change, strict=False)
 
 
