@@ -39,6 +39,7 @@ class _Step:
     """A stage with the fingerprint that its configuration and its inputs give it."""
 
     stage: Stage
+    needs: tuple[str, ...]
     key: str
     origin: dict[str, Any]
 
@@ -60,7 +61,7 @@ def run_experiment(config: Config) -> Run:
     finished: dict[str, Artifact] = {}
     states: list[dict[str, Any]] = []
     for step in _plan(config):
-        context = StageContext(config, {name: finished[name] for name in step.stage.needs}, store, run)
+        context = StageContext(config, {name: finished[name] for name in step.needs}, store, run)
         artifact = _finish(step, context, rank)
         finished[step.stage.name] = artifact
         states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
@@ -94,7 +95,7 @@ def describe(config: Config) -> Table:
         if state == "to do" and store.work_folder(kind, key).is_dir():
             state = "interrupted, goes on"
         reads = ", ".join(step.origin["reads"])
-        table.add_row(kind, state, ", ".join(step.stage.needs) or "the source", key, reads)
+        table.add_row(kind, state, ", ".join(step.needs) or "the source", key, reads)
     if "report" in config.stages:
         table.add_row("report", "always", "what is above", "", "evaluation")
     table.caption = f"run folder: {_shown(_run_folder(config))}"
@@ -103,25 +104,26 @@ def describe(config: Config) -> Table:
 
 def _plan(config: Config) -> list[_Step]:
     """The wanted stages and what they need, in order, with their fingerprints."""
-    wanted = {name for name in config.stages if name in BUILT}
+    wanted = {name for name in config.stages if name in BUILT and BUILT[name].enabled(config)}
     if "report" in config.stages:
         wanted |= {"prepare", "label"}
     for name in reversed(BUILT):
         if name in wanted:
-            wanted |= set(BUILT[name].needs)
+            wanted |= set(BUILT[name].inputs(config))
     keys: dict[str, str] = {}
     steps = []
     for name in STAGES:
         if name in wanted:
             stage = BUILT[name]
+            needs = stage.inputs(config)
             origin = {
                 "stage": name,
                 "version": stage.version,
                 "reads": stage.reads(config),
-                "inputs": {need: keys[need] for need in stage.needs},
+                "inputs": {need: keys[need] for need in needs},
             }
             keys[name] = fingerprint(origin)
-            steps.append(_Step(stage, keys[name], origin))
+            steps.append(_Step(stage, needs, keys[name], origin))
     return steps
 
 

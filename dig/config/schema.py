@@ -12,6 +12,7 @@ from typing import Any
 from dig.config.errors import UserError, nearest
 
 __all__ = [
+    "AdaptConfig",
     "COLUMNS",
     "BackboneConfig",
     "Config",
@@ -33,9 +34,10 @@ __all__ = [
     "STAGES",
     "ShopConfig",
     "TrainerConfig",
+    "VisualConfig",
 ]
 
-STAGES = ("prepare", "mine", "label", "embed", "tokenize", "sft", "grpo", "report")
+STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", "sft", "grpo", "report")
 
 
 def _check(condition: bool, message: str) -> None:
@@ -180,7 +182,7 @@ class MiningConfig:
     """MLIM: where the deep interests of an item come from."""
 
     miners: list[str] = field(default_factory=lambda: ["lexical"])
-    """Miners to run: `lexical` (offline key phrases), `imported` (the files in `mining.imports`); [] mines nothing."""
+    """Miners: `lexical` (key phrases), `imported` (`mining.imports`), `openclip` (pictures); [] mines nothing."""
     imports: list[str] = field(default_factory=list)
     """Files in the `interests.jsonl.gz` format, read by the miner `imported`."""
     fallback: str | None = None
@@ -196,7 +198,7 @@ class MiningConfig:
 
     def __post_init__(self) -> None:
         for miner in self.miners:
-            _check_choice("mining.miners", miner, ("lexical", "imported"))
+            _check_choice("mining.miners", miner, ("lexical", "imported", "openclip"))
         _check(
             "imported" not in self.miners or bool(self.imports),
             "mining.miners names `imported`, so mining.imports must name a file",
@@ -204,6 +206,82 @@ class MiningConfig:
         if self.fallback is not None:
             _check_choice("mining.fallback", self.fallback, ("lexical",))
         _check_positive("mining", self, "max_interests", "max_document_share")
+
+
+@dataclass
+class AdaptConfig:
+    """Contrastive tuning of the open_clip model on the catalogue's own pictures and texts."""
+
+    epochs: int = 0
+    """Passes over the pairs; 0 takes the model as it is."""
+    fields: list[str] = field(default_factory=lambda: ["title", "description"])
+    """Item fields that make the text of a pair."""
+    learning_rate: float = 5e-4
+    """AdamW's peak learning rate; for a pretrained ViT-L-14 about 1e-5."""
+    weight_decay: float = 0.1
+    """AdamW's weight decay."""
+    warmup_fraction: float = 0.1
+    """Share of the steps with a rising learning rate; a cosine follows."""
+    batch_size: int = 64
+    """Pairs a step and device; a pair's negatives are the others of all devices."""
+    holdout: float = 0.1
+    """Share of the pairs that tuning never sees; how well they find each other is reported."""
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 0, f"visual.adapt.epochs must not be negative, it is {self.epochs}")
+        _check_positive("visual.adapt", self, "learning_rate", "batch_size")
+        _check_fraction("visual.adapt", self, "warmup_fraction", "holdout")
+        for name in self.fields:
+            _check_choice("visual.adapt.fields", name, ("title", "brand", "categories", "description", "caption"))
+        _check(bool(self.fields), "visual.adapt.fields=[] leaves a picture without a text")
+
+
+@dataclass
+class VisualConfig:
+    """Pictures: the open_clip model that reads them, and the visual interests that it finds."""
+
+    model: str | None = None
+    """open_clip architecture (`ViT-L-14`), `hf-hub:…` or `local-dir:…`; unset leaves pictures out."""
+    pretrained: str | None = None
+    """Pretrained tag (such as `openai`) or checkpoint file of that architecture."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """An architecture of your own in open_clip's terms (embed_dim, vision_cfg, text_cfg), from scratch."""
+    folder: str | None = None
+    """Folder of the pictures that items name by relative path; unset takes `data.path`."""
+    batch_size: int = 64
+    """Pictures encoded at a time."""
+    workers: int = 0
+    """Worker processes that decode pictures."""
+    vocabulary: str = "auto"
+    """Phrases to look for: a file with one a line, `none`, or `auto` (a list of ours, but none from scratch)."""
+    mined_phrases: int = 200
+    """The most frequent phrases of the other miners join the vocabulary, at most so many."""
+    max_interests: int = 3
+    """At most this many visual interests an item."""
+    min_confidence: float = 0.1
+    """Less confident ones are left out."""
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    """Contrastive tuning."""
+
+    def __post_init__(self) -> None:
+        _check_positive("visual", self, "batch_size", "max_interests")
+        _check_fraction("visual", self, "min_confidence")
+        _check(self.workers >= 0, f"visual.workers must not be negative, it is {self.workers}")
+        _check(self.mined_phrases >= 0, f"visual.mined_phrases must not be negative, it is {self.mined_phrases}")
+        _check(
+            not self.config or {"embed_dim", "vision_cfg", "text_cfg"} <= self.config.keys(),
+            "visual.config must hold embed_dim, vision_cfg and text_cfg",
+        )
+        _check(
+            self.model is None or not self.from_scratch or self.adapt.epochs > 0,
+            f"visual.model={self.model} would read pictures with random weights; name visual.pretrained, or train it "
+            "with visual.adapt.epochs",
+        )
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the model starts from random weights."""
+        return bool(self.config) or (self.pretrained is None and ":" not in (self.model or ""))
 
 
 @dataclass
@@ -237,6 +315,8 @@ class EmbeddingConfig:
     """Item fields that join the text, a line each, before the interests."""
     max_tokens: int = 256
     """Texts are cut at this many tokens of the encoder."""
+    instruction: str | None = None
+    """Words before every text, or the name of one of the model's own prompts; unset takes its prompt for documents."""
     batch_size: int = 64
     """Texts a batch; they are sorted by length first."""
 
@@ -643,6 +723,7 @@ class Config:
     """Name of the run's folder; unset derives it from the configuration, so the same command finds its run again."""
     data: DataConfig = field(default_factory=DataConfig)
     mining: MiningConfig = field(default_factory=MiningConfig)
+    visual: VisualConfig = field(default_factory=VisualConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     rqvae: RQVAEConfig = field(default_factory=RQVAEConfig)
@@ -666,6 +747,9 @@ class Config:
             self.data.source != "tables" or bool(self.data.path),
             "data.path is not set: name the folder of interactions.csv and items.jsonl, or use data.source=quickstart",
         )
+        for key, wanted in (("mining.miners", "openclip" in self.mining.miners),
+                            ("rqvae.inputs", self.rqvae.inputs in ("image", "fused"))):  # fmt: skip
+            _check(not wanted or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
         steps = self.grpo.minibatches * self.grpo.updates_per_rollout
         _check(
             self.trainer.accumulate == 1 or steps == 1,

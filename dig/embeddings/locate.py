@@ -1,4 +1,4 @@
-"""Where the weights of a text encoder are, and which ones they are. Imports neither torch nor transformers."""
+"""Where the weights of encoders are, and which ones they are. Imports neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from dig.artifacts import hash_file
 from dig.config.errors import UserError
+from dig.config.schema import VisualConfig
 from dig.embeddings.offline import NAMES, WEIGHTS_SHA256, find_offline_model
 
-__all__ = ["EncoderSource", "encoder_fingerprint", "locate_encoder"]
+__all__ = ["EncoderSource", "clip_fingerprint", "encoder_fingerprint", "locate_encoder"]
 
 # Everything that a model needs and nothing that would have to be unpickled.
 _PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -63,6 +64,26 @@ def locate_encoder(name: str, download: bool = True) -> EncoderSource:
             return EncoderSource(name, cached, f"{hub_id}@{cached.name}")
     hub_id, commit = _ask_hub(name, candidates)
     return EncoderSource(name, _download(name, hub_id, commit) if download else None, f"{hub_id}@{commit}")
+
+
+def clip_fingerprint(config: VisualConfig) -> str:
+    """What identifies an open_clip model in a cache key; loads and downloads nothing.
+
+    Raises:
+        UserError: when a folder that is named is not there.
+    """
+    schema, _, rest = (config.model or "").partition(":")
+    if schema == "local-dir":
+        folder = Path(rest).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"visual.model={config.model}: there is no folder {folder}")
+        return _folder_fingerprint(folder)
+    file = Path(config.pretrained).expanduser() if config.pretrained else None
+    if file is not None and file.is_file():
+        status = file.stat()
+        return f"{config.model}-{_hash(file, status.st_size, status.st_mtime_ns)}"
+    own = json.dumps(config.config, sort_keys=True)
+    return f"{config.model}-{config.pretrained or 'scratch'}-{hashlib.sha256(own.encode()).hexdigest()[:16]}"
 
 
 def _folder_fingerprint(folder: Path) -> str:

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from dig.config.errors import UserError
-from dig.console import track
 from dig.embeddings.locate import EncoderSource, locate_encoder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 __all__ = ["TextEncoder", "load_text_encoder"]
+
+_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""Under these names models keep the prompt that goes before what is searched."""
 
 
 class TextEncoder:
@@ -25,11 +27,13 @@ class TextEncoder:
     Args:
         model: the loaded model.
         source: where it came from.
+        prompt: words before every text; empty for none.
     """
 
-    def __init__(self, model: SentenceTransformer, source: EncoderSource) -> None:
+    def __init__(self, model: SentenceTransformer, source: EncoderSource, prompt: str = "") -> None:
         self.model = model
         self.source = source
+        self.prompt = prompt
 
     @property
     def name(self) -> str:
@@ -44,7 +48,7 @@ class TextEncoder:
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return int(self.model.get_embedding_dimension() or self.encode([""], 1).shape[1])
+        return int(self.model.get_embedding_dimension() or self.encode_batch([""]).shape[1])
 
     @property
     def max_tokens(self) -> int | None:
@@ -52,51 +56,47 @@ class TextEncoder:
         return self.model.max_seq_length
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
-        """Embeds texts, longest first so that a batch holds little padding and a lack of memory shows at once.
+        """Embeds texts on one device, longest first, ``(texts, dim)`` float32 in their order, on the CPU.
 
         Args:
             texts: documents; an empty one is embedded as it is.
             batch_size: texts a batch.
-
-        Returns:
-            Vectors in the order of ``texts``  # (texts, dim) float32, on the CPU
-
-        Raises:
-            UserError: when a vector is not finite; names the rows.
         """
-        if not texts:
-            return torch.empty(0, self.dim)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        vectors: Tensor | None = None  # (texts, dim)
-        for rows in track(batches, "embedding texts"):
-            batch = self.model.encode(
-                [texts[row] for row in rows],
-                batch_size=batch_size,
-                convert_to_tensor=True,
-                show_progress_bar=False,
-                normalize_embeddings=False,
-            )
-            if vectors is None:
-                vectors = torch.empty(len(texts), batch.shape[1])
-            vectors[rows] = batch.float().cpu()
-        if vectors is None:
-            raise AssertionError("no batch was encoded")
-        self._check_finite(vectors)
+        vectors = torch.empty(len(texts), self.dim)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = self.encode_batch([texts[row] for row in rows]).float().cpu()
         return vectors
 
-    def _check_finite(self, vectors: Tensor) -> None:
-        bad = (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    def encode_batch(self, texts: list[str]) -> Tensor:
+        """Vectors ``(texts, dim)`` of one batch, on the model's device, by the model's own recipe for documents.
+
+        Raises:
+            UserError: a vector is not finite; names the beginning of its text.
+        """
+        vectors: Tensor = self.model.encode(
+            texts,
+            batch_size=len(texts),
+            prompt=self.prompt,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+            normalize_embeddings=False,
+        )
+        bad = (~vectors.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
         if bad:
-            shown = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")
             raise UserError(
-                f"embedding.text_encoder={self.name} gives NaN or infinite values for {len(bad)} of {len(vectors)} "
-                f"items (rows {shown})"
+                f"embedding.text_encoder={self.name} gives NaN or infinite values for {len(bad)} of {len(texts)} texts "
+                f"of a batch; the first begins {texts[bad[0]][:60]!r}"
             )
+        return vectors
 
 
 def load_text_encoder(
-    name: str, device: str | torch.device | None = None, max_tokens: int | None = None
+    name: str,
+    device: str | torch.device | None = None,
+    max_tokens: int | None = None,
+    instruction: str | None = None,
 ) -> TextEncoder:
     """Loads an encoder from a Hub id or a folder, on the best device unless one is named.
 
@@ -107,6 +107,8 @@ def load_text_encoder(
         name: see :func:`dig.embeddings.locate.locate_encoder`.
         device: where it runs.
         max_tokens: cut texts here; the model's own limit stays where it is lower.
+        instruction: words before every text, or the name of one of the model's own prompts; None takes the model's
+            prompt for documents, where it has one (Qwen3-Embedding has none for documents, E5 has ``passage: ``).
 
     Raises:
         UserError: when the model cannot be had or cannot be loaded.
@@ -138,7 +140,15 @@ def load_text_encoder(
     if max_tokens is not None:
         limit = model.max_seq_length
         model.max_seq_length = max_tokens if limit is None else min(max_tokens, limit)
-    return TextEncoder(model, source)
+    return TextEncoder(model, source, _prompt(model, instruction))
+
+
+def _prompt(model: SentenceTransformer, instruction: str | None) -> str:
+    prompts: dict[str, str] = {name: words or "" for name, words in (model.prompts or {}).items()}
+    if instruction is not None:
+        return prompts.get(instruction, instruction)
+    own = (prompts[name] for name in _DOCUMENT_PROMPTS if prompts.get(name))
+    return next(own, prompts.get(model.default_prompt_name or "", ""))
 
 
 @contextlib.contextmanager

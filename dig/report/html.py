@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from torch import Tensor
 
 from dig.report.charts import HEIGHT, WIDTH, charts_of
+from dig.report.code_tree import code_tree_svg
 from dig.report.table import metrics_grid, slices_grid, split_names
 
 __all__ = ["ReportData", "ReportExample", "render_report"]
@@ -37,6 +40,9 @@ class ReportExample:
     """Item id, title, Semantic ID, score, and whether it is the target; the best first."""
 
 
+_OF_LEVELS = ("sizes", "usage", "perplexity", "dead_codes", "purity", "neighbour_lift")
+
+
 @dataclass(frozen=True)
 class ReportData:
     """Everything that a report shows; an empty field is said to be missing in its place."""
@@ -51,8 +57,10 @@ class ReportData:
     stages: Sequence[Mapping[str, Any]] = field(default_factory=list)
     """``name``, ``seconds``, ``cached`` of every stage that ran."""
     health: Mapping[str, Any] = field(default_factory=dict)
-    """Of the codebooks: a list with a number a level of ``usage`` (a share), ``perplexity`` and ``sizes``;
+    """Of the codebooks: a list with a number a level of ``usage`` (a share), ``perplexity``, ``sizes`` and others;
     ``collision_rate``, ``largest_collision``."""
+    codes: tuple[Tensor, Sequence[int]] | None = None
+    """Semantic IDs (items, levels) and the number of codes a level, for the picture of the code tree."""
     labels: Mapping[str, Any] = field(default_factory=dict)
     """RLDI's report: numbers, and lists of examples (strings or mappings), by name."""
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -79,6 +87,7 @@ def render_report(data: ReportData) -> str:
         metric=metric,
         slices=slices_grid(data.metrics, "test", metric),
         levels=_levels(data.health),
+        code_tree=Markup(code_tree_svg(*data.codes)) if data.codes else "",  # noqa: S704 - numbers alone
         facts={key: value for key, value in data.health.items() if not _is_list(value)},
         figures={key: value for key, value in data.labels.items() if not _is_list(value)},
         label_lists={key: [_example(each) for each in value] for key, value in data.labels.items() if _is_list(value)},
@@ -91,7 +100,7 @@ def render_report(data: ReportData) -> str:
 
 def _levels(health: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row a codebook level of what is known about it."""
-    columns = {key: health[key] for key in ("sizes", "usage", "perplexity") if _is_list(health.get(key))}
+    columns = {key: health[key] for key in _OF_LEVELS if _is_list(health.get(key))}
     count = max((len(column) for column in columns.values()), default=0)
     return [{key: column[level] for key, column in columns.items() if level < len(column)} for level in range(count)]
 

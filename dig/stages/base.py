@@ -41,12 +41,14 @@ class Stage:
 
     Attributes:
         name: its name in ``stages=[…]``.
-        needs: stages whose artifacts it reads.
+        needs: stages whose artifacts it always reads.
         reads: the part of the configuration (and of the outside world, as hashes) that decides its result.
         build: fills the artifact's folder; what it finds there was left by an interrupted build.
         says: one line about a finished artifact.
         version: bumped when the code's behaviour changes.
-        every_rank: whether all ranks build together (training) or rank 0 alone.
+        every_rank: whether all ranks build together (training, encoding) or rank 0 alone.
+        also: further stages that it reads under a configuration.
+        enabled: whether a configuration has any use for it.
     """
 
     name: str
@@ -56,6 +58,12 @@ class Stage:
     says: Callable[[Path], str] = field(default=lambda path: "")
     version: int = 1
     every_rank: bool = False
+    also: Callable[[Config], tuple[str, ...]] = field(default=lambda config: ())
+    enabled: Callable[[Config], bool] = field(default=lambda config: True)
+
+    def inputs(self, config: Config) -> tuple[str, ...]:
+        """All stages that it reads under a configuration."""
+        return (*self.needs, *self.also(config))
 
 
 def select(config: Any, *keys: str) -> dict[str, Any]:

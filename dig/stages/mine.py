@@ -10,8 +10,10 @@ import polars as pl
 from datamodules.leakage import guard
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
-from dig.config.schema import MiningConfig
+from dig.config.schema import MiningConfig, VisualConfig
 from dig.console import say, warn
+from dig.embeddings.clip import load_clip
+from dig.folding import fold
 from dig.interests import (
     mine_lexical,
     read_captions,
@@ -20,7 +22,9 @@ from dig.interests import (
     to_frame,
     without_twins,
 )
+from dig.interests.visual import frequent_phrases, read_vocabulary, visual_interests
 from dig.stages.base import Stage, StageContext, select
+from dig.stages.pictures import load_pictures, visual_model
 from dig.stages.prepare import load_catalogue, load_sequences
 
 __all__ = ["STAGE", "load_captions"]
@@ -56,10 +60,23 @@ def _files(config: MiningConfig) -> dict[str, str]:
     return {key: hash_file(path) for key, path in files.items()}
 
 
+def _existing(key: str, name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(f"{key}: there is no file {path}")
+    return path
+
+
 def _reads(config: Config) -> dict[str, Any]:
     keys = ("mining.max_interests", "mining.max_document_share")
+    seen: dict[str, Any] = {}
+    if "openclip" in config.mining.miners:
+        names = ("vocabulary", "mined_phrases", "max_interests", "min_confidence")
+        seen = select(config, *(f"visual.{name}" for name in names))
+        if file := _vocabulary(config.visual):
+            seen["visual.vocabulary"] = hash_file(_existing("visual.vocabulary", file))
     guarded = select(config, "data.leaks") if config.mining.user_interests else {}
-    return select(config, *keys) | {"miners": _miners(config.mining)} | guarded | _files(config.mining)
+    return select(config, *keys) | seen | {"miners": _miners(config.mining)} | guarded | _files(config.mining)
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -73,12 +90,47 @@ def _build(context: StageContext, folder: Path) -> None:
     for miner in _miners(config):
         if miner == "lexical":
             frames.append(mine_lexical(catalogue, captions, config))
-        else:
+        elif miner == "imported":
             frames += [_imported(path, item_ids, config.max_interests) for path in _imports(config)]
+    if "openclip" in config.miners:  # the last, since it also looks for what the others found
+        frames.append(_seen(context, pl.concat(frames), folder))
     if config.user_interests:
         _guarded(Path(config.user_interests).expanduser(), context).write_parquet(folder / "user_interests.parquet")
     without_twins(pl.concat(frames)).write_parquet(folder / "interests.parquet")
     write_json(folder / "captions.json", dict(captions))
+
+
+def _seen(context: StageContext, mined: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """What open_clip sees in the pictures, among phrases of the vocabulary and of the other miners."""
+    config = context.config.visual
+    vectors, has_image = load_pictures(context)
+    item_ids = load_catalogue(context)["item_id"].filter(pl.Series(has_image.numpy())).to_list()
+    vocabulary = _vocabulary(config)
+    given = [] if vocabulary is None else read_vocabulary(Path(vocabulary).expanduser() if vocabulary else None)
+    phrases = {fold(phrase): phrase for phrase in [*given, *frequent_phrases(mined, config.mined_phrases)]}
+    if not phrases:
+        raise UserError(
+            "mining.miners=[openclip] has no phrase to look for: name a visual.vocabulary, or another miner whose "
+            "phrases join (visual.mined_phrases)"
+        )
+    clip = load_clip(visual_model(context))
+    similarity = vectors[has_image] @ clip.encode_texts(list(phrases.values())).T
+    found = visual_interests(item_ids, similarity.numpy(), list(phrases.values()), mined, config.max_interests,
+                             config.min_confidence)  # fmt: skip
+    write_json(folder / "visual.json", found.report)
+    if not found.report["calibrated"]:
+        warn(
+            f"mine: only {found.report['positives']} times an item's text says a phrase that is looked for in its "
+            "picture; visual interests have no confidence"
+        )
+    return found.interests
+
+
+def _vocabulary(config: VisualConfig) -> str | None:
+    """The file of phrases, "" for ours, None for none."""
+    if config.vocabulary == "auto":
+        return None if config.from_scratch else ""
+    return None if config.vocabulary == "none" else config.vocabulary
 
 
 def _captions(path: Path, item_ids: set[str]) -> dict[str, str]:
@@ -111,10 +163,22 @@ def _says(path: Path) -> str:
     interests = pl.read_parquet(path / "interests.parquet")
     miners = ", ".join(sorted(interests["miner"].unique())) or "none"
     line = f"{len(interests):,} interests of {interests['item_id'].n_unique():,} items (miners: {miners})"
+    visual = path / "visual.json"
+    if visual.is_file() and read_json(visual)["calibrated"]:
+        report = read_json(visual)
+        line += (
+            f"; pictures: held-out ROC-AUC {report['roc_auc']:.3f}, calibration error {report['calibration_error']:.3f}"
+        )
     of_users = path / "user_interests.parquet"
     if not of_users.is_file():
         return line
     return f"{line}, texts of {pl.read_parquet(of_users)['user_id'].n_unique():,} users that saw no held-out item"
 
 
-STAGE = Stage("mine", ("prepare",), _reads, _build, _says, version=2)
+def _also(config: Config) -> tuple[str, ...]:
+    if "openclip" not in config.mining.miners:
+        return ()
+    return ("adapt", "pictures") if config.visual.adapt.epochs else ("pictures",)
+
+
+STAGE = Stage("mine", ("prepare",), _reads, _build, _says, version=2, also=_also)

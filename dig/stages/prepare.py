@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from datamodules.pictures import folder_fingerprint
 from datamodules.preparation import prepare
 from datamodules.sources import read_source, source_files
 from datamodules.sources.quickstart import write_shop
@@ -16,7 +17,7 @@ from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config
 from dig.stages.base import Stage, StageContext, select
 
-__all__ = ["STAGE", "load_catalogue", "load_sequences", "load_slices"]
+__all__ = ["STAGE", "load_catalogue", "load_sequences", "load_slices", "picture_fingerprint", "picture_folder"]
 
 # What of ``data`` decides the result; where the files lie and how they were fetched does not.
 _KEYS = ("source", "columns", "min_rating", "duplicates", "k_core", "min_interactions", "split", "split_fractions",
@@ -36,6 +37,22 @@ def load_sequences(context: StageContext) -> Sequences:
 def load_slices(context: StageContext) -> pl.DataFrame:
     """The slices of every held-out example."""
     return pl.read_parquet(context.file("prepare", "slices.parquet"))
+
+
+def picture_folder(context: StageContext) -> Path:
+    """The folder that pictures are named in: the shop's own, or the configured one."""
+    if context.config.data.source == "quickstart":
+        return context.file("prepare", "shop")
+    return _folder(context.config)
+
+
+def picture_fingerprint(config: Config) -> str:
+    """Identifies the pictures; those of the shop follow from its configuration."""
+    return "shop" if config.data.source == "quickstart" else folder_fingerprint(_folder(config))
+
+
+def _folder(config: Config) -> Path:
+    return Path(config.visual.folder or config.data.path or "").expanduser()
 
 
 def _reads(config: Config) -> dict[str, Any]:

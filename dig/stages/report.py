@@ -51,6 +51,7 @@ def build_report(context: StageContext, states: list[dict[str, Any]]) -> dict[st
     _share(context.file("label", "interests.parquet"), run / "interests.parquet")
     if "tokenize" in context.inputs:
         _share(context.file("tokenize", "semantic_ids.parquet"), run / "semantic_ids.parquet")
+        _share(context.file("tokenize", "codes.svg"), run / "codes.svg")
     for stage in _LOGGED:
         if stage in context.inputs:
             _share_folder(context.inputs[stage].path / "logs", run / "logs" / stage)
@@ -140,6 +141,7 @@ def _report_data(
 ) -> ReportData:
     config = context.config
     health = read_json(context.file("tokenize", "health.json")) if "tokenize" in context.inputs else {}
+    ids = load_semantic_ids(context) if "tokenize" in context.inputs else None
     return ReportData(
         experiment=config.experiment,
         run_id=context.run.name,
@@ -148,6 +150,7 @@ def _report_data(
         metrics=metrics,
         stages=states,
         health=health,
+        codes=(ids.codes, ids.sizes) if ids else None,
         labels=read_json(context.file("label", "report.json")),
         curves={stage: _curve(context, stage) for stage in _LOGGED if stage in context.inputs},
         examples=list(_examples(context, recommendations)),

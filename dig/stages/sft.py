@@ -16,7 +16,7 @@ from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.policies import item_tokens, max_tokens, prompt_builder, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.tokenize import load_semantic_ids
+from dig.stages.tokenize import follows_behaviour, load_semantic_ids
 from dig.stages.tokens import token_arrays
 from dig.stages.training import Plan, fit, reads_training
 
@@ -36,7 +36,10 @@ def _build(context: StageContext, folder: Path) -> None:
     builder = prompt_builder(config, backbone, ids)
     sequences = load_sequences(context)
     training = token_arrays(context, sequences, builder, config.sft.pack)
-    guard_artifact("sft: its training samples", training.folder, sequences, load_catalogue(context)["item_id"])
+    item_ids = load_catalogue(context)["item_id"]
+    guard_artifact("sft: its training samples", training.folder, sequences, item_ids)
+    if follows_behaviour(config):
+        guard_artifact("sft: its Semantic IDs", context.inputs["tokenize"].path, sequences, item_ids)
     data = SequenceDataModule(
         training,
         sequences,

@@ -25,12 +25,14 @@ from dig.modules.rqvae import RQVAEModule
 from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
 from dig.quantization.behaviour import behaviour_vectors
 from dig.quantization.fusion import ItemFusion
+from dig.report.code_tree import code_tree_svg
 from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.embed import load_embeddings
+from dig.stages.pictures import load_pictures
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.training import Plan, fit, reads_training
 
-__all__ = ["STAGE", "load_semantic_ids"]
+__all__ = ["STAGE", "follows_behaviour", "load_semantic_ids"]
 
 
 class _Tokens(NamedTuple):
@@ -51,7 +53,7 @@ def load_semantic_ids(context: StageContext) -> SemanticIds:
 
 
 def _reads(config: Config) -> dict[str, Any]:
-    return reads_training(config, "rqvae")
+    return reads_training(config, "rqvae") | {"rqvae.inputs": _inputs(config)}
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -71,7 +73,8 @@ def _build(context: StageContext, folder: Path) -> None:
     ids = SemanticIds.from_codes(item_ids, codes, config.sizes, twins=config.collisions == "keep")
     ids.save(folder / "semantic_ids.parquet")
     save_file({name: value.contiguous() for name, value in found.state.items()}, folder / "tokenizer.safetensors")
-    if _follows_behaviour(context.config):
+    (folder / "codes.svg").write_text(code_tree_svg(ids.codes, ids.sizes), encoding="utf-8")
+    if follows_behaviour(context.config):
         write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     health = _health(before, codes, config.sizes, bought, [path[-1] if path else None for path in _paths(catalogue)])
     write_json(folder / "health.json", {"tokenizer": config.tokenizer, "collisions": config.collisions,
@@ -83,10 +86,22 @@ def _features(context: StageContext, bought: CoPurchases) -> ItemFeatures:
     behaviour = None
     if config.tokenizer == "rqvae" and config.collaborative_weight:
         behaviour = behaviour_vectors(bought.left, bought.right, bought.users, bought.items, config.collaborative_dim)
-    return ItemFeatures(load_embeddings(context), behaviour=behaviour)
+    kind = _inputs(context.config)
+    text = None if kind == "image" else load_embeddings(context)
+    image, has_image = (None, None) if kind == "text" else load_pictures(context)
+    if text is None and has_image is not None and not has_image.all():
+        warn(f"tokenize: {int((~has_image).sum())} items have no picture and with rqvae.inputs=image share one vector")
+    return ItemFeatures(text, image, has_image, behaviour)
 
 
-def _follows_behaviour(config: Config) -> bool:
+def _inputs(config: Config) -> str:
+    """`text`, `image` or `fused`."""
+    if config.rqvae.inputs != "auto":
+        return config.rqvae.inputs
+    return "text" if config.visual.model is None else "fused"
+
+
+def follows_behaviour(config: Config) -> bool:
     """Whether the codes learn from histories, so that they must tell which items they saw."""
     weights = (config.rqvae.contrast_weight, config.rqvae.collaborative_weight)
     return config.rqvae.tokenizer == "rqvae" and any(weights)
@@ -100,7 +115,8 @@ def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: 
     partners = Partners(bought.left, bought.right, bought.items, config.seed) if pairs else None
     data = ItemDataModule(features, config.rqvae.batch_size, config.seed, partners=partners)
     attainable = [min(1.0, features.items / size) for size in config.rqvae.sizes]
-    plan = Plan("tokenize", _reads(config), config.rqvae.epochs, callbacks=(CodebookHealth(attainable),))
+    health = CodebookHealth(2 * config.rqvae.restart_after, attainable)  # a restart may need a second attempt
+    plan = Plan("tokenize", _reads(config), config.rqvae.epochs, callbacks=(health,))
     fit(plan, module, data, context, folder)
     if not module.trainer.is_global_zero:
         return None
@@ -182,4 +198,5 @@ def _says(path: Path) -> str:
     return f"{line}; co-purchased items share leading codes {', '.join(lifts)} times as often as chance"
 
 
-STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=2, every_rank=True)
+STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=2, every_rank=True,
+              also=lambda config: () if _inputs(config) == "text" else ("pictures",))  # fmt: skip

@@ -23,7 +23,7 @@ from dig.console import progress_enabled, say, warn
 from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
 
-__all__ = ["Plan", "fit", "reads_training"]
+__all__ = ["EncodingBar", "Plan", "fit", "quiet", "reads_training"]
 
 # What of the Trainer decides a result; the rest (how often to log or save, worker processes) does not.
 TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
@@ -34,6 +34,8 @@ _KNOWN_HINTS = (
     ".*LeafSpec.*",
     ".*in eval mode.*",
     ".*can_use_flash_attention.*",
+    ".*overridden `transfer_batch_to_device`.*",
+    ".*infer the batch indices.*",
 )
 _MONITOR = "valid/ndcg@{k}"
 
@@ -44,6 +46,15 @@ class _Bar(RichProgressBar):
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
         """What stands behind the bar."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+class EncodingBar(_Bar):
+    """The bar of an encoding."""
+
+    @classmethod
+    def wanted(cls) -> list[Callback]:
+        """The bar, where bars are wanted."""
+        return [cls()] if progress_enabled() else []
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ def fit(
         enable_version_counter=False,
     )
     throughput = Throughput()
-    with _quiet():
+    with quiet():
         trainer = _trainer(plan, context, folder, [best] if plan.ranked else [], throughput)
         if plan.group_rollouts:
             install_group_rollouts(trainer)
@@ -261,7 +272,7 @@ def _close(trainer: lightning.Trainer) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps Lightning's hints about what dig decides itself off the screen; errors and warnings of others stay."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

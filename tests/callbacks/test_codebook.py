@@ -63,6 +63,14 @@ def test_a_collapse_in_the_first_epoch_is_no_secret(monkeypatch: pytest.MonkeyPa
     assert [epoch for epoch, _ in warnings_of(monkeypatch, [(0.1, 1.0)], CodebookHealth())] == [0]
 
 
+def test_a_fall_that_restarts_mend_is_no_collapse(monkeypatch: pytest.MonkeyPatch):
+    # two steps an epoch: a code that died in the second epoch is restarted in the fourth
+    mended = [(1.0, 1.0), (0.6, 1.0), (0.5, 1.0), (0.9, 1.0), (1.0, 1.0)]
+    assert warnings_of(monkeypatch, mended, CodebookHealth(restart_after=6)) == []
+    for_good = [(1.0, 1.0), (0.6, 1.0), (0.5, 1.0), (0.5, 1.0), (0.5, 1.0)]
+    assert [epoch for epoch, _ in warnings_of(monkeypatch, for_good, CodebookHealth(restart_after=6))] == [3]
+
+
 def test_fewer_items_than_codes_are_no_collapse(monkeypatch: pytest.MonkeyPatch):
     said = warnings_of(monkeypatch, [(0.3, 0.3), (0.29, 0.1)], CodebookHealth(attainable=[0.3, 0.3]))
     assert [line.split("level ")[1][0] for _, line in said] == ["2"]

@@ -24,6 +24,7 @@ SMALL = (
     "data.shop.users=150",
     "rqvae.codebook_size=8",
     "rqvae.epochs=15",
+    "visual.adapt.epochs=2",
     "sft.epochs=4",
     "sft.batch_size=16",
     "grpo.epochs=1",
@@ -129,7 +130,7 @@ def test_second_run_is_cached_and_damage_is_rebuilt(finished: tuple[Workplace, s
     workplace, _ = finished
     before = workplace.metrics()
     output = workplace.run()
-    assert output.count(" cached ") == 7
+    assert output.count(" cached ") == 9
     assert workplace.metrics() == before
     damaged = next((workplace.folder / "home" / "artifacts" / "tokenize").glob("*/semantic_ids.parquet"))
     damaged.write_bytes(damaged.read_bytes()[:-7])
@@ -198,7 +199,7 @@ def test_two_processes_and_wandb_without_an_account(tmp_path: Path) -> None:
     assert list(metrics) == ["popularity", "sft", "grpo"]
     assert {found["users"] for found in metrics.values()} == {150}
     records = [*workplace.latest.glob("wandb/offline-run-*/run-*.wandb")]
-    assert len(records) == 3 and all(path.stat().st_size > 0 for path in records)
+    assert len(records) == 4 and all(path.stat().st_size > 0 for path in records)
 
 
 def test_a_split_by_time_from_end_to_end(tmp_path: Path) -> None:
@@ -210,3 +211,20 @@ def test_a_split_by_time_from_end_to_end(tmp_path: Path) -> None:
     frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "sft")
     assert len(frame) == workplace.metrics()["sft"]["examples"]
     assert 0 < frame["user"].n_unique() == workplace.metrics()["sft"]["users"]
+
+
+@pytest.mark.parametrize("collisions", ["keep", "reassign"])
+def test_collisions_are_handled_as_asked(tmp_path: Path, collisions: str) -> None:
+    workplace = Workplace(tmp_path)
+    output = workplace.run(f"rqvae.collisions={collisions}", "rqvae.codebook_size=[12,6]", "grpo.max_steps=2")
+    assert ("keep them" if collisions == "keep" else "were moved") in output
+    ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet")
+    assert ids.twins == (collisions == "keep")
+    frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "grpo")
+    lists = frame["items"].to_list()
+    assert all(len(set(items)) == len(items) == 10 for items in lists), "twins are listed, each once"
+    if collisions == "keep":
+        assert ids.codes.shape[1] == 2 and len(ids.codes.unique(dim=0)) < 80
+        recommended = {item for items in lists for item in items}
+        leaders = {ids.item_ids[int(row)] for row in ids.find(ids.codes)}
+        assert recommended - leaders, "items behind their twin can be recommended, too"

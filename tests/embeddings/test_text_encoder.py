@@ -1,5 +1,7 @@
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -65,11 +67,11 @@ def test_minilm_offline_equals_mean_pooling_and_normalisation():
     assert encoder.fingerprint == load_text_encoder("all-MiniLM-L6-v2", device="cpu").fingerprint
 
 
-def test_vectors_that_are_not_finite_name_their_rows(tiny):
+def test_vectors_that_are_not_finite_name_their_text(tiny):
     encoder = load_text_encoder(str(tiny), device="cpu")
     with torch.no_grad():
         encoder.model[0].auto_model.embeddings.word_embeddings.weight[WORDS.index("loud")] = float("nan")
-    with pytest.raises(UserError, match=r"2 of 3 items \(rows 0, 2\)"):
+    with pytest.raises(UserError, match=r"2 of 3 texts of a batch; the first begins .blue loud."):
         encoder.encode(["loud", "red", "blue loud"])
 
 
@@ -94,3 +96,29 @@ def test_the_encoders_name_and_type(tiny):
     assert isinstance(encoder, TextEncoder)
     assert encoder.name == str(tiny)
     assert encoder.fingerprint.startswith("folder-")
+
+
+def last_token_encoder(folder, tiny):
+    """The tiny model with Qwen3-Embedding's recipe: padding on the left, the last token, a prompt for queries alone."""
+    transformer = Transformer(str(tiny))
+    transformer.tokenizer.padding_side = "left"
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
+    prompts = {"query": "soft ", "document": ""}
+    SentenceTransformer(modules=[transformer, pooling], prompts=prompts, device="cpu").save(str(folder))
+    return str(folder)
+
+
+def test_last_token_pooling_and_instructions_follow_the_models_recipe(tiny, tmp_path):
+    name = last_token_encoder(tmp_path / "last", tiny)
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny), AutoModel.from_pretrained(tiny).eval()
+
+    def last(text: str) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0, -1]
+
+    texts = ["red", "green loud brush", "blue soft"]
+    plain = load_text_encoder(name, device="cpu").encode(texts, batch_size=2)
+    torch.testing.assert_close(plain, torch.stack([last(text) for text in texts]), atol=1e-5, rtol=0)
+    for instruction in ("query", "soft "):  # the prompt by its name, or the words themselves
+        instructed = load_text_encoder(name, device="cpu", instruction=instruction).encode(texts)
+        torch.testing.assert_close(instructed, torch.stack([last("soft " + text) for text in texts]), atol=1e-5, rtol=0)

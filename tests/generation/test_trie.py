@@ -106,3 +106,26 @@ def test_one_item_is_a_trie():
     trie = CatalogueTrie(torch.tensor([[7]]))
     assert (trie.num_items, trie.levels, trie.max_children) == (1, 1, [1])
     assert trie.find(torch.tensor([[7], [8]])).tolist() == [0, -1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30), st.integers(1, 6))
+def test_twins_follow_the_item_that_stands_for_them(rows: list[Row], k: int):
+    trie = CatalogueTrie(padded(rows), twins=True)
+    first = {row: rows.index(row) for row in rows}
+    assert trie.leaders.tolist() == [first[row] for row in rows]
+    assert trie.find(padded(rows)).tolist() == trie.leaders.tolist()
+    leaders = sorted(set(first.values()), reverse=True)[:k]
+    items = torch.tensor([leaders + [-1] * (k - len(leaders))])
+    scores = -torch.arange(k, dtype=torch.float32)[None]
+    expected = [(item, -rank) for rank, leader in enumerate(leaders)
+                for item, row in enumerate(rows) if first[row] == leader][:k]  # fmt: skip
+    found, values = trie.with_twins(items, scores)
+    assert found[0].tolist() == [item for item, _ in expected] + [-1] * (k - len(expected))
+    assert values[0, : len(expected)].tolist() == [score for _, score in expected]
+    assert found.shape == values.shape == (1, k)
+
+
+def test_without_leave_twins_are_refused():
+    with pytest.raises(ValueError, match="same tokens"):
+        CatalogueTrie(padded([(0, 1), (0, 1)]))

@@ -1,0 +1,115 @@
+"""Texts and pictures that wait for an encoder, in batches dealt over the ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+__all__ = ["ContentDataModule", "PictureBatch", "PictureFiles", "TextBatch", "TextFiles", "open_picture"]
+
+
+class TextBatch(NamedTuple):
+    """Texts with the keys of their contents."""
+
+    keys: np.ndarray
+    texts: list[str]
+
+
+class PictureBatch(NamedTuple):
+    """Pictures with the keys of their contents; ``failed`` lists what could not be decoded."""
+
+    keys: np.ndarray
+    pixels: Tensor
+    """``(batch, channels, height, width)``, as the encoder's own preprocessing makes them."""
+    failed: list[str]
+
+
+class TextFiles(Dataset[TextBatch]):
+    """Batches of texts, the longest first: little padding, and a lack of memory shows at once.
+
+    Args:
+        texts: the texts.
+        keys: ``(texts, 2)``.
+        batch_size: texts a batch.
+    """
+
+    def __init__(self, texts: Sequence[str], keys: np.ndarray, batch_size: int) -> None:
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
+        self.batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        self.texts, self.keys = texts, keys
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> TextBatch:
+        rows = self.batches[index]
+        return TextBatch(self.keys[rows], [self.texts[row] for row in rows])
+
+
+class PictureFiles(Dataset[PictureBatch]):
+    """Batches of decoded pictures. One that cannot be decoded is left out and named, never replaced.
+
+    Args:
+        paths: picture files.
+        keys: ``(paths, 2)``.
+        preprocess: turns a Pillow image into a tensor, as the encoder wants it.
+        batch_size: pictures a batch.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], keys: np.ndarray, preprocess: Callable[[Image.Image], Tensor], batch_size: int
+    ) -> None:
+        rows = range(len(paths))
+        self.batches = [list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)]
+        self.paths, self.keys, self.preprocess = paths, keys, preprocess
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> PictureBatch:
+        rows, pixels, failed = [], [], []
+        for row in self.batches[index]:
+            picture = open_picture(self.paths[row], self.preprocess)
+            if picture is None:
+                failed.append(str(self.paths[row]))
+            else:
+                rows.append(row)
+                pixels.append(picture)
+        return PictureBatch(self.keys[rows], torch.stack(pixels) if pixels else torch.empty(0), failed)
+
+
+class ContentDataModule(LightningDataModule):
+    """Batches of a data set that makes them itself; every rank takes its turn, and none is repeated.
+
+    Args:
+        batches: gives a batch an index.
+        workers: worker processes.
+    """
+
+    def __init__(self, batches: TextFiles | PictureFiles, workers: int = 0) -> None:
+        super().__init__()
+        self.batches = batches
+        self.workers = workers
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Loader of this rank's batches."""
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        turns = list(range(rank, len(self.batches), world_size))
+        return DataLoader(self.batches, batch_size=None, sampler=turns, num_workers=self.workers)
+
+
+def open_picture(path: Path, preprocess: Callable[[Image.Image], Tensor]) -> Tensor | None:
+    """The picture as a tensor, or None where it is none or is damaged."""
+    try:
+        with Image.open(path) as picture:
+            return preprocess(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError):
+        return None

@@ -1,0 +1,162 @@
+"""open_clip models: by pretrained tag, by checkpoint, or a small one of your own from scratch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dig.config.errors import UserError, nearest
+from dig.config.schema import VisualConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ClipModel", "load_clip", "save_clip"]
+
+_CONFIG, _WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+_TEXTS = 256
+"""Texts encoded at a time."""
+
+
+@dataclass
+class ClipModel:
+    """An open_clip model with what belongs to it.
+
+    Attributes:
+        model: the two towers.
+        preprocess: turns a Pillow image into the tensor that the model wants.
+        tokenize: turns texts into token ids ``(texts, context)``.
+        model_config: the architecture, in open_clip's terms.
+    """
+
+    model: nn.Module
+    preprocess: Callable[[Image.Image], Tensor]
+    tokenize: Callable[[list[str]], Tensor]
+    model_config: dict[str, Any]
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return int(self.model_config["embed_dim"])
+
+    @property
+    def temperature(self) -> float:
+        """Factor of the cosines between pictures and texts, as the model was trained with it."""
+        return float(self.model.logit_scale.detach().exp())  # type: ignore[operator]
+
+    def encode_pictures(self, pixels: Tensor) -> Tensor:
+        """``(batch, dim)`` of length 1 of preprocessed pictures ``(batch, channels, height, width)``."""
+        found: Tensor = self.model.encode_image(pixels)  # type: ignore[operator]
+        return F.normalize(found.float(), dim=1)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """``(texts, dim)`` of length 1, on the CPU."""
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        found = [
+            F.normalize(self.model.encode_text(self.tokenize(list(texts[at : at + _TEXTS])).to(device)).float(), dim=1)  # type: ignore[operator]
+            for at in range(0, len(texts), _TEXTS)
+        ]
+        return torch.cat(found).cpu() if found else torch.empty(0, self.dim)
+
+
+def load_clip(config: VisualConfig) -> ClipModel:
+    """The model of ``visual.model``, ``visual.pretrained`` and ``visual.config``.
+
+    Weights are read without unpickling. A model of ``visual.config``, or an architecture without ``pretrained``, starts
+    from random weights.
+
+    Raises:
+        UserError: when the model is unknown, cannot be had here, or its checkpoint is of another architecture.
+    """
+    import open_clip
+
+    if config.model is None:
+        raise UserError("visual.model is not set")
+    if config.config:
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / _CONFIG).write_text(json.dumps({"model_cfg": config.config, "preprocess_cfg": {}}))
+            return _create(config, f"local-dir:{name}", None, config.config)
+    if ":" in config.model:
+        return _create(config, config.model, None, None)
+    architecture = config.model.replace("/", "-")
+    if architecture not in open_clip.list_models():
+        hint = nearest(architecture, open_clip.list_models())
+        raise UserError(f"visual.model={config.model}: open_clip knows no such architecture"
+                        f"{f'; did you mean {hint}?' if hint else ''}")  # fmt: skip
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if config.pretrained and config.pretrained not in tags and not Path(config.pretrained).expanduser().is_file():
+        hint = nearest(config.pretrained, tags)
+        raise UserError(f"visual.pretrained={config.pretrained} is neither a file nor a tag of {config.model}"
+                        f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})")  # fmt: skip
+    return _create(config, architecture, config.pretrained, None)
+
+
+def save_clip(clip: ClipModel, folder: Path) -> None:
+    """Writes weights, architecture and preprocessing so that ``visual.model=local-dir:<folder>`` reads them."""
+    from open_clip import get_model_preprocess_cfg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"model_cfg": clip.model_config, "preprocess_cfg": get_model_preprocess_cfg(clip.model)}
+    (folder / _CONFIG).write_text(json.dumps(content, indent=1))
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in clip.model.state_dict().items()}
+    save_file(state, folder / _WEIGHTS)
+    words: Any = getattr(clip.tokenize, "tokenizer", None)  # a tokenizer of the Hub; open_clip carries its own
+    if hasattr(words, "save_pretrained"):
+        words.save_pretrained(folder)
+
+
+def _create(config: VisualConfig, name: str, pretrained: str | None, own: dict[str, Any] | None) -> ClipModel:
+    import open_clip
+
+    where = f"visual.model={config.model}" + (f" visual.pretrained={config.pretrained}" if pretrained else "")
+    file = None if pretrained is None else Path(pretrained).expanduser()
+    try:
+        with _quiet():
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                name, pretrained=str(file) if file and file.is_file() else pretrained, weights_only=True
+            )
+            tokenize = open_clip.get_tokenizer(name)
+            architecture = own or open_clip.get_model_config(name)
+    except Exception as error:  # open_clip, the Hub and torch each fail in ways of their own
+        raise UserError(_reason(where, file is not None and file.is_file(), error)) from error
+    if architecture is None:
+        raise UserError(f"{where}: open_clip gives no description of this architecture")
+    return ClipModel(model.eval(), preprocess, tokenize, architecture)
+
+
+def _reason(where: str, checkpoint: bool, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if checkpoint or "state_dict" in lines[0]:
+        detail = lines[1] if "state_dict" in lines[0] and len(lines) > 1 else lines[0]
+        return f"{where}: the checkpoint is of another architecture, or damaged ({detail[:200]})"
+    if isinstance(error, (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, AssertionError)):
+        return f"{where} cannot be loaded: {lines[0][:200]}"
+    return (
+        f"{where} is not on this machine and cannot be fetched ({lines[0][:160]}); offline: name a checkpoint file in "
+        "visual.pretrained, a folder as visual.model=local-dir:…, or a visual.config with visual.adapt.epochs"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without open_clip's log of every step; it writes to the root logger."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

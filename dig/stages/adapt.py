@@ -1,0 +1,99 @@
+"""adapt: an open_clip model tuned on the catalogue's own pictures and texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import polars as pl
+import torch
+
+from datamodules.contents import open_picture
+from datamodules.pairs import PairDataModule
+from datamodules.pictures import item_pictures
+from dig.artifacts import read_json, write_json
+from dig.config import Config, UserError
+from dig.config.schema import EmbeddingConfig
+from dig.embeddings.clip import ClipModel, load_clip, save_clip
+from dig.embeddings.compose import compose_texts
+from dig.interests import INTEREST_SCHEMA, read_captions
+from dig.modules.clip import CLIPModule
+from dig.stages.base import Stage, StageContext, select
+from dig.stages.prepare import load_catalogue, picture_fingerprint, picture_folder
+from dig.stages.training import Plan, fit, reads_training
+
+__all__ = ["STAGE"]
+
+_MIN_PAIRS = 8
+
+
+def _reads(config: Config) -> dict[str, Any]:
+    from dig.embeddings.locate import clip_fingerprint
+
+    captions = select(config, "mining.captions") if "caption" in config.visual.adapt.fields else {}
+    return (reads_training(config, "visual.adapt") | captions
+            | {"model": clip_fingerprint(config.visual), "pictures": picture_fingerprint(config)})  # fmt: skip
+
+
+def _build(context: StageContext, folder: Path) -> None:
+    config = context.config.visual
+    lightning.seed_everything(context.config.seed, verbose=False)
+    clip = load_clip(config)
+    catalogue = load_catalogue(context)
+    pictures = item_pictures(catalogue, picture_folder(context))
+    texts = _texts(context, catalogue)
+    rows = [row for row in range(len(pictures.rows)) if texts[pictures.rows[row]]
+            and open_picture(pictures.paths[row], clip.preprocess) is not None]  # fmt: skip
+    if len(rows) < _MIN_PAIRS:
+        raise UserError(f"visual.adapt: {len(rows)} items have a picture that can be read and a text, "
+                        f"{_MIN_PAIRS} are needed; set visual.adapt.epochs=0")  # fmt: skip
+    order = np.random.default_rng(context.config.seed).permutation(rows)
+    held = int(config.adapt.holdout * len(order))
+    unseen, seen = order[:held], order[held:]
+    paths = [pictures.paths[row] for row in seen]
+    own = [texts[pictures.rows[row]] for row in seen]
+    data = PairDataModule(paths, own, clip.preprocess, clip.tokenize, config.adapt.batch_size, context.config.seed,
+                          config.workers)  # fmt: skip
+    module = CLIPModule(clip, config.adapt)
+    fit(Plan("adapt", _reads(context.config), config.adapt.epochs, clip_norm=1.0), module, data, context, folder)
+    if not module.trainer.is_global_zero:
+        return
+    module.to("cpu", torch.float32)
+    save_clip(clip, folder / "model")
+    found = _found(clip, [pictures.paths[row] for row in unseen], [texts[pictures.rows[row]] for row in unseen])
+    write_json(folder / "report.json", {"pairs": len(seen), "held_out": len(unseen), "found": found})
+
+
+def _texts(context: StageContext, catalogue: pl.DataFrame) -> list[str]:
+    config = context.config
+    captions: dict[str, str] = {}
+    if "caption" in config.visual.adapt.fields and config.mining.captions:
+        captions = read_captions(Path(config.mining.captions).expanduser(), set(catalogue["item_id"]))
+    fields = EmbeddingConfig(fields=config.visual.adapt.fields, interests="none")
+    return compose_texts(catalogue, captions, pl.DataFrame(schema=INTEREST_SCHEMA), fields)
+
+
+@torch.inference_mode()
+def _found(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None:
+    """Mean rank percentile of a held-out picture's own text among all held-out texts: 1 is first, 0.5 is chance."""
+    if len(paths) < 2:
+        return None
+    pixels = [open_picture(path, clip.preprocess) for path in paths]
+    pictures = torch.cat([clip.encode_pictures(pixel[None]) for pixel in pixels if pixel is not None])
+    similarity = pictures @ clip.encode_texts(texts).T
+    better = (similarity < similarity.diagonal()[:, None]).float().sum(dim=1) / (len(texts) - 1)
+    return round(float(better.mean()), 4)
+
+
+def _says(path: Path) -> str:
+    report = read_json(path / "report.json")
+    line = f"open_clip tuned on {report['pairs']:,} pictures and their texts"
+    if report["found"] is None:
+        return line
+    return f"{line}; an unseen picture prefers its own text to {report['found']:.0%} of the others (chance 50%)"
+
+
+STAGE = Stage("adapt", ("prepare",), _reads, _build, _says, every_rank=True,
+              enabled=lambda config: config.visual.model is not None and config.visual.adapt.epochs > 0)  # fmt: skip

@@ -1,0 +1,68 @@
+"""How the encoding stages encode: what is known by content is taken from the cache, the rest goes through a Trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from callbacks.vectors import VectorWriter
+from datamodules.contents import ContentDataModule
+from dig.artifacts import fingerprint
+from dig.config.schema import TrainerConfig
+from dig.console import say
+from dig.embeddings.cache import VectorCache
+from dig.stages.base import StageContext
+from dig.stages.training import EncodingBar, quiet
+
+__all__ = ["encode", "encoding_precision", "vector_cache"]
+
+
+def vector_cache(context: StageContext, recipe: dict[str, object]) -> VectorCache:
+    """The cache of one encoder with one recipe, shared by all experiments."""
+    return VectorCache(context.store.root.parent / "vectors" / fingerprint(recipe))
+
+
+def encoding_precision(config: TrainerConfig) -> str:
+    """bfloat16 where the device computes in it, else float32."""
+    on_gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def encode(
+    context: StageContext, folder: Path, module: lightning.LightningModule, data: ContentDataModule, cache: VectorCache
+) -> None:
+    """Fills the cache with the vectors of all batches, on as many devices as the trainer is given.
+
+    Interrupted, it goes on: what stands in the cache is asked for no more.
+    """
+    if not len(data.batches):
+        return
+    config = context.config.trainer
+    with quiet():
+        trainer = lightning.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            precision=encoding_precision(config),  # type: ignore[arg-type]
+            logger=False,
+            callbacks=[VectorWriter(cache), *EncodingBar.wanted()],
+            use_distributed_sampler=False,
+            enable_progress_bar=bool(EncodingBar.wanted()),
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            default_root_dir=folder,
+        )
+        trainer.predict(module, datamodule=data, return_predictions=False)
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()  # rank 0 gathers what all have written
+
+
+def say_reuse(kind: str, known: np.ndarray) -> None:
+    """Tells how much of the work was done before."""
+    if known.any():
+        say(f"{kind}: {int(known.sum()):,} of {len(known):,} vectors come from the cache")
