@@ -7,7 +7,7 @@ import pytest
 from dig.config import load_config
 from dig.pipeline import _plan, _run_folder
 
-STAGES = ["prepare", "mine", "label", "embed", "tokenize", "sft", "grpo"]
+STAGES = ["prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", "sft", "grpo"]
 
 
 def keys(*overrides: str) -> dict[str, str]:
@@ -18,7 +18,9 @@ def keys(*overrides: str) -> dict[str, str]:
     ("override", "first"),
     [
         ("data.shop.seed=8", "prepare"),
+        ("visual.adapt.epochs=3", "adapt"),
         ("mining.max_interests=3", "mine"),
+        ("visual.mined_phrases=9", "mine"),
         ("labels.threshold=0.6", "label"),
         ("embedding.interests=none", "embed"),
         ("rqvae.codebook_size=16", "tokenize"),
@@ -37,7 +39,8 @@ def test_a_key_changes_its_stage_and_what_follows(override: str, first: str) -> 
 @pytest.mark.parametrize(
     "override",
     ["evaluation.num_beams=30", "evaluation.max_users=5", "sft.resume_from=a.ckpt", "trainer.checkpoint_every=3",
-     "trainer.log_every=1", "logging.progress=false", "runs_dir=elsewhere", "embedding.batch_size=8"],
+     "trainer.log_every=1", "logging.progress=false", "runs_dir=elsewhere", "embedding.batch_size=8",
+     "visual.batch_size=8", "visual.workers=2"],
 )  # fmt: skip
 def test_a_key_that_changes_no_artifact(override: str) -> None:
     assert keys(override) == keys()
@@ -45,20 +48,39 @@ def test_a_key_that_changes_no_artifact(override: str) -> None:
 
 def test_the_seed_changes_what_is_random() -> None:
     before, after = keys(), keys("seed=1")
-    assert [name for name in STAGES if before[name] == after[name]] == ["prepare", "mine"]
+    assert [name for name in STAGES if before[name] == after[name]] == ["prepare"]
 
 
 @pytest.mark.parametrize(
     ("stages", "expected"),
     [
-        ("[tokenize]", ["prepare", "mine", "label", "embed", "tokenize"]),
+        ("[tokenize]", STAGES[:7]),
         ("[prepare]", ["prepare"]),
-        ("[sft,report]", ["prepare", "mine", "label", "embed", "tokenize", "sft"]),
-        ("[report]", ["prepare", "mine", "label"]),
+        ("[pictures]", ["prepare", "adapt", "pictures"]),
+        ("[sft,report]", STAGES[:8]),
+        ("[report]", STAGES[:5]),
     ],
 )
 def test_a_stage_brings_what_it_needs(stages: str, expected: list[str]) -> None:
     assert list(keys(f"stages={stages}")) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["visual.model=null", "mining.miners=[lexical]"], ["prepare", "mine", "label", "embed", "tokenize"]),
+        (["mining.miners=[lexical]", "rqvae.inputs=text"], [*STAGES[:1], *STAGES[3:7]]),
+        (["mining.miners=[lexical]", "rqvae.inputs=image"], STAGES[:7]),
+        (["rqvae.inputs=text"], STAGES[:7]),  # the miner of pictures needs them
+    ],
+)
+def test_pictures_come_in_where_somebody_looks(overrides: list[str], expected: list[str]) -> None:
+    assert list(keys("stages=[tokenize]", *overrides)) == expected
+
+
+def test_without_pictures_their_settings_change_nothing() -> None:
+    off = ("visual.model=null", "mining.miners=[lexical]")
+    assert keys(*off) == keys(*off, "visual.adapt.epochs=7", "visual.mined_phrases=3")
 
 
 def test_the_run_folder_follows_from_the_configuration() -> None:
