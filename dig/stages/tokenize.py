@@ -53,7 +53,7 @@ def load_semantic_ids(context: StageContext) -> SemanticIds:
 
 
 def _reads(config: Config) -> dict[str, Any]:
-    return reads_training(config, "rqvae") | {"rqvae.inputs": _inputs(config)}
+    return reads_training(config, "rqvae") | {"rqvae.inputs": config.input_kind}
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -86,19 +86,12 @@ def _features(context: StageContext, bought: CoPurchases) -> ItemFeatures:
     behaviour = None
     if config.tokenizer == "rqvae" and config.collaborative_weight:
         behaviour = behaviour_vectors(bought.left, bought.right, bought.users, bought.items, config.collaborative_dim)
-    kind = _inputs(context.config)
+    kind = context.config.input_kind
     text = None if kind == "image" else load_embeddings(context)
     image, has_image = (None, None) if kind == "text" else load_pictures(context)
     if text is None and has_image is not None and not has_image.all():
         warn(f"tokenize: {int((~has_image).sum())} items have no picture and with rqvae.inputs=image share one vector")
     return ItemFeatures(text, image, has_image, behaviour)
-
-
-def _inputs(config: Config) -> str:
-    """`text`, `image` or `fused`."""
-    if config.rqvae.inputs != "auto":
-        return config.rqvae.inputs
-    return "text" if config.visual.model is None else "fused"
 
 
 def follows_behaviour(config: Config) -> bool:
@@ -199,4 +192,4 @@ def _says(path: Path) -> str:
 
 
 STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=2, every_rank=True,
-              also=lambda config: () if _inputs(config) == "text" else ("pictures",))  # fmt: skip
+              also=lambda config: () if config.input_kind == "text" else ("pictures",))  # fmt: skip
