@@ -83,12 +83,13 @@ def _subsample(points: Tensor, generator: torch.Generator | None) -> Tensor:
 def _seed(points: Tensor, num_clusters: int, generator: torch.Generator | None) -> Tensor:
     """Greedy k-means++: of a few candidates drawn by squared distance, the one that lowers the total most."""
     candidates = 2 + int(math.log(num_clusters))
+    norms = reduce(points.square(), "n dim -> n", "sum")
     first = torch.randint(len(points), (1,), generator=generator).to(points.device)
-    distances = _squared_distances(points, points[first])[:, 0]  # (n,)
+    distances = _squared_distances(points, norms, first)[:, 0]  # (n,)
     chosen = [first]
     while len(chosen) < num_clusters:
         rows = _draw(distances, candidates, generator)
-        lowered = torch.minimum(distances[:, None], _squared_distances(points, points[rows]))  # (n, candidates)
+        lowered = torch.minimum(distances[:, None], _squared_distances(points, norms, rows))  # (n, candidates)
         best = lowered.sum(dim=0).argmin()
         chosen.append(rows[best, None])
         distances = lowered[:, best]
@@ -105,11 +106,10 @@ def _draw(weights: Tensor, count: int, generator: torch.Generator | None) -> Ten
     return rows.clamp_max(len(weights) - 1)
 
 
-def _squared_distances(points: Tensor, centroids: Tensor) -> Tensor:
-    """``(n, k)`` squared distances; what rounding leaves of the distance between equals counts as zero."""
-    norms = reduce(points.square(), "n dim -> n 1", "sum")
-    distances = norms - 2 * points @ centroids.T + reduce(centroids.square(), "k dim -> k", "sum")
-    return torch.where(distances > 1e-6 * norms, distances, 0.0)
+def _squared_distances(points: Tensor, norms: Tensor, rows: Tensor) -> Tensor:
+    """``(n, k)`` squared distances to the points at `rows`; what rounding leaves between equals counts as zero."""
+    distances = torch.addmm(norms[:, None] + norms[rows], points, points[rows].T, alpha=-2)
+    return torch.where(distances > 1e-6 * norms[:, None], distances, 0.0)
 
 
 def _cluster_means(points: Tensor, codes: Tensor, num_clusters: int) -> tuple[Tensor, Tensor]:
