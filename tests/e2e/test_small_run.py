@@ -135,7 +135,7 @@ def test_second_run_is_cached_and_damage_is_rebuilt(finished: tuple[Workplace, s
     damaged = next((workplace.folder / "home" / "artifacts" / "tokenize").glob("*/semantic_ids.parquet"))
     damaged.write_bytes(damaged.read_bytes()[:-7])
     output = workplace.run()
-    assert "damaged" in output and output.count(" cached ") == 6
+    assert "damaged" in output and output.count(" cached ") == 8
     assert workplace.metrics() == before
 
 
