@@ -191,5 +191,5 @@ def _says(path: Path) -> str:
     return f"{line}; co-purchased items share leading codes {', '.join(lifts)} times as often as chance"
 
 
-STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=2, every_rank=True,
+STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=3, every_rank=True,
               also=lambda config: () if config.input_kind == "text" else ("pictures",))  # fmt: skip
