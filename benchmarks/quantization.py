@@ -1,7 +1,7 @@
 """The tokenizer beside the loop that its peers write, at a million items, and the encoding of texts before it.
 
-Every measurement is a process of its own. Beauty's texts come from ``DIG_DATA_ROOT``; without it the quickstart shop's
-stand in, repeated with numbers. ``--minutes N`` stops the peers' loop earlier than after ten minutes.
+Every measurement is a process of its own. The vectors are Beauty's, from ``DIG_DATA_ROOT``; without it the quickstart
+shop's stand in. The texts that are encoded are made up. ``--minutes N`` stops the peers' loop earlier than after ten.
 """
 
 from __future__ import annotations

@@ -24,12 +24,11 @@ class TextBatch(NamedTuple):
 
 
 class PictureBatch(NamedTuple):
-    """Pictures with the keys of their contents; ``failed`` lists what could not be decoded."""
+    """Decoded pictures with the keys of their contents."""
 
     keys: np.ndarray
     pixels: Tensor
     """``(batch, channels, height, width)``, as the encoder's own preprocessing makes them."""
-    failed: list[str]
 
 
 class TextFiles(Dataset[TextBatch]):
@@ -55,7 +54,7 @@ class TextFiles(Dataset[TextBatch]):
 
 
 class PictureFiles(Dataset[PictureBatch]):
-    """Batches of decoded pictures. One that cannot be decoded is left out and named, never replaced.
+    """Batches of decoded pictures. One that cannot be decoded is left out, never replaced.
 
     Args:
         paths: picture files.
@@ -75,15 +74,13 @@ class PictureFiles(Dataset[PictureBatch]):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> PictureBatch:
-        rows, pixels, failed = [], [], []
+        rows, pixels = [], []
         for row in self.batches[index]:
             picture = open_picture(self.paths[row], self.preprocess)
-            if picture is None:
-                failed.append(str(self.paths[row]))
-            else:
+            if picture is not None:
                 rows.append(row)
                 pixels.append(picture)
-        return PictureBatch(self.keys[rows], torch.stack(pixels) if pixels else torch.empty(0), failed)
+        return PictureBatch(self.keys[rows], torch.stack(pixels) if pixels else torch.empty(0))
 
 
 class ContentDataModule(LightningDataModule):

@@ -41,7 +41,8 @@ class VectorCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._paths: list[Path] = []
-        self._index = pl.DataFrame(schema=_INDEX)
+        self._shards = [pl.DataFrame(schema=_INDEX)]
+        self._index: pl.DataFrame | None = None  # of all shards, made when it is first asked
         for path in sorted(folder.glob("*.safetensors")):
             self._open(path)
 
@@ -94,9 +95,12 @@ class VectorCache:
             pl.lit(len(self._paths), pl.UInt32).alias("shard"), pl.int_range(pl.len(), dtype=pl.UInt32).alias("row")
         )
         self._paths.append(path)
-        self._index = pl.concat([self._index, shard]).unique(["high", "low"], keep="first", maintain_order=True)
+        self._shards.append(shard)
+        self._index = None
 
     def _locate(self, keys: np.ndarray) -> pl.DataFrame:
+        if self._index is None:
+            self._index = pl.concat(self._shards).unique(["high", "low"], keep="first", maintain_order=True)
         wanted = pl.DataFrame({"high": keys[:, 0], "low": keys[:, 1]})
         return wanted.join(self._index, on=["high", "low"], how="left", maintain_order="left")
 

@@ -75,8 +75,8 @@ class ClipModel:
 def load_clip(config: VisualConfig) -> ClipModel:
     """The model of ``visual.model``, ``visual.pretrained`` and ``visual.config``.
 
-    Weights are read without unpickling. A model of ``visual.config``, or an architecture without ``pretrained``, starts
-    from random weights.
+    Checkpoints that are no safetensors go through torch's restricted unpickler (weights only). A model of
+    ``visual.config``, or an architecture without ``pretrained``, starts from random weights.
 
     Raises:
         UserError: when the model is unknown, cannot be had here, or its checkpoint is of another architecture.

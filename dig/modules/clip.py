@@ -39,7 +39,12 @@ class CLIPModule(LightningModule):
         """Makes the loss for this number of ranks."""
         from open_clip import ClipLoss
 
+        self.model.train()  # it was loaded for reading
         self._loss = ClipLoss(gather_with_grad=True, rank=self.global_rank, world_size=self.trainer.world_size)
+
+    def on_fit_end(self) -> None:
+        """The model is for reading again."""
+        self.model.eval()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The symmetric cross-entropy over the batch's pictures and texts."""

@@ -40,7 +40,7 @@ class TextEncoding(LightningModule):
 
 
 class PictureEncoding(LightningModule):
-    """Pictures to vectors of length 1; what could not be decoded is collected in ``failed``.
+    """Pictures to vectors of length 1.
 
     Args:
         clip: the loaded open_clip model.
@@ -50,15 +50,13 @@ class PictureEncoding(LightningModule):
         super().__init__()
         self.clip = clip
         self.model = clip.model
-        self.failed: list[str] = []
 
     def transfer_batch_to_device(self, batch: PictureBatch, device: torch.device, dataloader_idx: int) -> PictureBatch:
-        """Pixels move, keys and names stay."""
+        """Pixels move, keys stay."""
         return batch._replace(pixels=batch.pixels.to(device, non_blocking=True))
 
     def predict_step(self, batch: PictureBatch) -> tuple[np.ndarray, Tensor]:
         """Keys and vectors ``(batch, dim)``."""
-        self.failed += batch.failed
         if not len(batch.keys):
             return batch.keys, torch.empty(0, self.clip.dim)
         return batch.keys, self.clip.encode_pictures(batch.pixels)

@@ -72,8 +72,10 @@ class GRPOModule(PolicyModule):
         config = self.config
         prompts = (batch.input_ids, batch.attention_mask)
         drawn = sample_groups(self.model, *prompts, self.trie, config.group_size, config.temperature)
-        targets = self.trie.leaders[batch.targets]  # what stands for the target where rqvae.collisions=keep
-        reward = interest_aware_reward(drawn.items, targets, self.codes, self.quality, config.reward)
+        # under rqvae.collisions=keep a leaf stands for all its items, and so for the target among them
+        own_leaf = drawn.items == self.trie.leaders[batch.targets].unsqueeze(1)
+        reached = torch.where(own_leaf, batch.targets.unsqueeze(1), drawn.items)
+        reward = interest_aware_reward(reached, batch.targets, self.codes, self.quality, config.reward)
         advantages = group_advantages(reward.total, config.advantage_epsilon)
         self._rollout_values = _rollout_values(drawn.items, drawn.log_probs, reward)
         reference = self._reference_log_probs(*prompts, drawn.items)

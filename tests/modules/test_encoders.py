@@ -66,6 +66,5 @@ def test_pictures_are_encoded_and_broken_ones_are_not(tmp_path: Path):
     trainer = tiny.quiet_trainer(callbacks=[VectorWriter(cache)])
     files = PictureFiles(paths, keys, clip.preprocess, 1)  # so that one batch is empty
     trainer.predict(module, datamodule=ContentDataModule(files), return_predictions=False)
-    assert [Path(name).name for name in module.failed] == ["3.png"]
     assert cache.find(keys).tolist() == [True, True, True, False, True]
     torch.testing.assert_close(cache.gather(keys[:3]).norm(dim=1), torch.ones(3))
