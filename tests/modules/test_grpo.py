@@ -168,3 +168,26 @@ def test_the_reward_rises(lora: bool, learning_rate: float):
     assert sum(hits[:4]) / 4 < 0.25 and sum(hits[-8:]) / 8 > 0.6
     assert sum(rewards[-8:]) > 2 * sum(rewards[:8])
     assert lines[-1]["train/kl"] > 0.1
+
+
+def test_a_leaf_of_twins_pays_the_targets_own_quality():
+    weights = RewardConfig(hit=1.0, prefix=0.0, interest=1.0)
+    module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
+    tokens = module.backbone.vocabulary.encode(IDS.codes).clone()
+    tokens[1] = tokens[0]  # rqvae.collisions=keep: item 0 stands for item 1, too
+    module = GRPOModule(
+        module.backbone, tokens, IDS.codes[:, : IDS.levels], QUALITY, module.config, EvaluationConfig(ks=[1, 5])
+    )
+    seen = []
+    module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    batch = first_batch(data)
+    batch.targets[:] = 1
+    for seed in range(40):
+        torch.manual_seed(seed)
+        rollouts = module.rollout(batch)
+        hit = rollouts.items == 0
+        assert not (rollouts.items == 1).any(), "the leaf's first item is what a rollout names"
+        if hit.any():
+            seen.append(module._rollout_values["rollout/reward_interest"] / hit.float().mean())
+    assert seen
+    torch.testing.assert_close(torch.stack(seen), torch.full((len(seen),), float(QUALITY[1])))
