@@ -10,7 +10,6 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from dig.config import schema
 from dig.config.load import config_to_dict, list_experiments
 from dig.config.schema import Config
 
@@ -19,7 +18,8 @@ __all__ = ["config_yaml", "help_text"]
 _USAGE = """\
 python -m dig.train experiment=NAME [key=value …] [--dry-run | --print-config | --help]
 
-Runs the pipeline prepare → mine → label → embed → tokenize → sft → grpo → report; finished stages are cached.
+Runs the pipeline prepare → adapt → pictures → mine → label → embed → tokenize → sft → grpo → report; finished stages
+are cached.
 
   experiment=NAME   an experiment or the path of a YAML file; there are: {experiments}
   key=value         changes a key, for example rqvae.codebook_size=512 or stages=[tokenize]
@@ -47,7 +47,7 @@ def config_yaml(config: Config) -> str:
 
 def _section_lines(section: type, prefix: str) -> list[str]:
     hints = get_type_hints(section)
-    sentences = _sentences(section.__name__)
+    sentences = _sentences(section)
     lines = []
     for entry in fields(section):
         kind = hints[entry.name]
@@ -66,19 +66,17 @@ def _section_lines(section: type, prefix: str) -> list[str]:
 
 
 @cache
-def _sentences(section: str) -> dict[str, str]:
+def _sentences(section: type) -> dict[str, str]:
     """The string that stands under each field of a schema class."""
-    tree = ast.parse(inspect.getsource(schema))
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == section:
-            pairs = zip(node.body, node.body[1:], strict=False)
-            return {
-                field.target.id: " ".join(text.value.value.split())
-                for field, text in pairs
-                if isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(text, ast.Expr)
-                and isinstance(text.value, ast.Constant)
-                and isinstance(text.value.value, str)
-            }
-    return {}
+    (node,) = ast.parse(inspect.getsource(section)).body
+    if not isinstance(node, ast.ClassDef):
+        raise TypeError(f"{section} is no class")
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in zip(node.body, node.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }

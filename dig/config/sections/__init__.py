@@ -1,0 +1,1 @@
+"""The sections of the schema, a file each."""

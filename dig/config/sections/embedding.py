@@ -1,0 +1,38 @@
+"""IEID, first half: item text to a vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dig.config.sections.checks import check, check_choice, check_positive
+
+__all__ = ["EmbeddingConfig"]
+
+
+@dataclass
+class EmbeddingConfig:
+    """IEID, first half: item text with its interests to a vector."""
+
+    text_encoder: str = "all-MiniLM-L6-v2"
+    """A sentence-transformers or transformers model by name or folder; the default works offline from a package."""
+    interests: str = "all"
+    """Which mined interests join the text: `all`, `positive` (RLDI label 1), or `none` (ablation: shallow text)."""
+    fields: list[str] = field(default_factory=lambda: ["title", "brand", "categories", "description", "caption"])
+    """Item fields that join the text, a line each, before the interests."""
+    max_tokens: int = 256
+    """Texts are cut at this many tokens of the encoder."""
+    instruction: str | None = None
+    """Words before every text, or the name of one of the model's own prompts; unset takes its prompt for documents."""
+    batch_size: int = 64
+    """Texts a batch; they are sorted by length first."""
+
+    def __post_init__(self) -> None:
+        check_choice("embedding.interests", self.interests, ("all", "positive", "none"))
+        allowed = ("title", "brand", "categories", "description", "caption")
+        for name in self.fields:
+            check_choice("embedding.fields", name, allowed)
+        check(
+            bool(self.fields) or self.interests != "none",
+            "embedding.fields=[] and embedding.interests=none leave no text to embed",
+        )
+        check_positive("embedding", self, "max_tokens", "batch_size")

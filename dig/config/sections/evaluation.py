@@ -1,0 +1,37 @@
+"""The test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dig.config.sections.checks import check, check_positive
+
+__all__ = ["EvaluationConfig"]
+
+
+@dataclass
+class EvaluationConfig:
+    """The test: full ranking by constrained beam search."""
+
+    ks: list[int] = field(default_factory=lambda: [5, 10])
+    """Cut-offs K of HR@K and NDCG@K."""
+    num_beams: int = 20
+    """Beams, which is also the length of the stored ranking (20 in the paper)."""
+    batch_size: int = 256
+    """Users a batch."""
+    valid_users: int | None = 1000
+    """Validate on a fixed random subset of this many users, also to choose checkpoints; unset takes all."""
+    valid_beams: int = 20
+    """Beams of the validation that chooses checkpoints."""
+    max_users: int | None = None
+    """Evaluate a fixed random subset of this many users; unset takes all."""
+    mask_history: bool = False
+    """Leave items of the history out of the ranking; the search is widened by the batch's longest history."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.ks) and min(self.ks) > 0, f"evaluation.ks must be numbers above 0, it is {self.ks}")
+        check_positive("evaluation", self, "num_beams", "batch_size", "max_users", "valid_users", "valid_beams")
+        check(
+            not self.ks or max(self.ks) <= self.num_beams,
+            f"evaluation.ks asks for {max(self.ks)} items, evaluation.num_beams={self.num_beams} ranks fewer",
+        )

@@ -1,0 +1,69 @@
+"""What training runs on, and what it logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dig.config.sections.checks import check, check_choice, check_positive
+
+__all__ = ["LoggingConfig", "TrainerConfig", "WandbConfig"]
+
+
+@dataclass
+class TrainerConfig:
+    """Lightning's Trainer, shared by the training stages."""
+
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, mps."""
+    devices: Any = 1
+    """Devices a node: a number, a list of indices, or auto."""
+    num_nodes: int = 1
+    """Nodes."""
+    strategy: str = "auto"
+    """Lightning's strategy: auto, ddp, fsdp and so on."""
+    precision: str = "32-true"
+    """Lightning's precision: 32-true, bf16-mixed, 16-mixed and so on."""
+    accumulate: int = 1
+    """Batches whose gradients are summed before an optimiser step."""
+    checkpoint_every: int = 50
+    """Optimiser steps between two checkpoints to resume from."""
+    log_every: int = 10
+    """Optimiser steps between two log lines."""
+    workers: int = 0
+    """Worker processes of a data loader."""
+
+    def __post_init__(self) -> None:
+        check_positive("trainer", self, "num_nodes", "accumulate", "checkpoint_every", "log_every")
+        check(
+            not (self.precision.startswith("16") and self.accelerator == "cpu"),
+            f"trainer.precision={self.precision} needs a GPU; use bf16-mixed or 32-true with trainer.accelerator=cpu",
+        )
+        check(self.workers >= 0, f"trainer.workers must not be negative, it is {self.workers}")
+
+
+@dataclass
+class WandbConfig:
+    """Weights & Biases."""
+
+    mode: str = "disabled"
+    """`disabled`, `offline` (no account needed) or `online` (the key comes from WANDB_API_KEY)."""
+    project: str = "dig"
+    """W&B project."""
+    entity: str | None = None
+    """W&B team or user."""
+    group: str | None = None
+    """W&B group; unset groups the stages of a run together."""
+
+    def __post_init__(self) -> None:
+        check_choice("logging.wandb.mode", self.mode, ("disabled", "offline", "online"))
+
+
+@dataclass
+class LoggingConfig:
+    """What is logged where; CSV logs are always written."""
+
+    wandb: WandbConfig = field(default_factory=WandbConfig)
+    """Weights & Biases."""
+    progress: bool = True
+    """Show progress bars."""

@@ -1,0 +1,50 @@
+"""Supervised fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dig.config.sections.checks import check_fraction, check_positive
+
+__all__ = ["SFTConfig"]
+
+
+@dataclass
+class SFTConfig:
+    """Supervised fine-tuning on the next item."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate; 3e-4 is the paper's for LoRA on a 7B backbone."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    warmup_fraction: float = 0.05
+    """Share of the steps with a rising learning rate; a cosine follows."""
+    batch_size: int = 128
+    """Training sequences a step and device."""
+    pack: bool = True
+    """Lay several sequences side by side in a row under a block mask: the same gradients with less padding."""
+    epochs: int = 10
+    """Passes over the training part."""
+    max_steps: int | None = None
+    """Stop after this many optimiser steps, whatever the epochs say."""
+    clip_norm: float = 1.0
+    """Gradients are clipped at this norm."""
+    patience: int = 3
+    """Stop after this many validations without a better NDCG@10."""
+    label_smoothing: float = 0.0
+    """Label smoothing of the token cross-entropy."""
+    resume_from: str | None = None
+    """A checkpoint to go on from instead of this stage's own last one; its configuration must be the same."""
+
+    def __post_init__(self) -> None:
+        check_positive(
+            "sft",
+            self,
+            "learning_rate",
+            "batch_size",
+            "epochs",
+            "max_steps",
+            "clip_norm",
+            "patience",
+        )
+        check_fraction("sft", self, "warmup_fraction", "label_smoothing")
