@@ -11,11 +11,12 @@ import polars as pl
 import torch
 
 from datamodules.contents import open_picture
-from datamodules.pairs import PairDataModule
+from datamodules.pairs import PairDataModule, PicturePairs
 from datamodules.pictures import item_pictures
 from dig.artifacts import read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import EmbeddingConfig
+from dig.console import track
 from dig.embeddings.clip import ClipModel, load_clip, save_clip
 from dig.embeddings.compose import compose_texts
 from dig.interests import INTEREST_SCHEMA, read_captions
@@ -44,7 +45,8 @@ def _build(context: StageContext, folder: Path) -> None:
     catalogue = load_catalogue(context)
     pictures = item_pictures(catalogue, picture_folder(context))
     texts = _texts(context, catalogue)
-    rows = [row for row in range(len(pictures.rows)) if texts[pictures.rows[row]]
+    candidates = track(range(len(pictures.rows)), "reading pictures", len(pictures.rows))
+    rows = [row for row in candidates if texts[pictures.rows[row]]
             and open_picture(pictures.paths[row], clip.preprocess) is not None]  # fmt: skip
     if len(rows) < _MIN_PAIRS:
         raise UserError(f"visual.adapt: {len(rows)} items have a picture that can be read and a text, "
@@ -54,8 +56,8 @@ def _build(context: StageContext, folder: Path) -> None:
     unseen, seen = order[:held], order[held:]
     paths = [pictures.paths[row] for row in seen]
     own = [texts[pictures.rows[row]] for row in seen]
-    data = PairDataModule(paths, own, clip.preprocess, clip.tokenize, config.adapt.batch_size, context.config.seed,
-                          config.workers)  # fmt: skip
+    pairs = PicturePairs(paths, own, clip.preprocess, clip.tokenize)
+    data = PairDataModule(pairs, config.adapt.batch_size, context.config.seed, config.workers)
     module = CLIPModule(clip, config.adapt)
     fit(Plan("adapt", _reads(context.config), config.adapt.epochs, clip_norm=1.0), module, data, context, folder)
     if not module.trainer.is_global_zero:

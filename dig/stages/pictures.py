@@ -16,7 +16,7 @@ from datamodules.pictures import item_pictures
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import VisualConfig
-from dig.console import warn
+from dig.console import track, warn
 from dig.embeddings.cache import content_keys
 from dig.embeddings.clip import ClipModel, load_clip
 from dig.embeddings.locate import clip_fingerprint
@@ -53,7 +53,7 @@ def _build(context: StageContext, folder: Path) -> None:
     pictures = item_pictures(catalogue, picture_folder(context))
     config = visual_model(context)
     clip = load_clip(config)
-    keys = content_keys(path.read_bytes() for path in pictures.paths)
+    keys = content_keys(path.read_bytes() for path in track(pictures.paths, "reading pictures"))
     cache = vector_cache(context, _recipe(context, clip))
     known = cache.find(keys)
     new = np.flatnonzero(~known)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from datamodules.contents import open_picture
-from datamodules.pairs import PairDataModule
+from datamodules.pairs import PairDataModule, PicturePairs
 from dig.config.schema import AdaptConfig
 from dig.embeddings.clip import ClipModel, load_clip
 from dig.modules.clip import CLIPModule
@@ -20,7 +20,7 @@ def fitted(folder: Path, epochs: int) -> tuple[ClipModel, lightning.Trainer, lis
     lightning.seed_everything(0, verbose=False)
     clip = load_clip(shop_clip.config())
     paths = shop_clip.write_pictures(folder, 32)
-    data = PairDataModule(paths, shop_clip.texts(32), clip.preprocess, clip.tokenize, 16, seed=0)
+    data = PairDataModule(PicturePairs(paths, shop_clip.texts(32), clip.preprocess, clip.tokenize), 16, seed=0)
     module = CLIPModule(clip, AdaptConfig(epochs=epochs, learning_rate=3e-3))
     trainer = tiny.quiet_trainer(max_epochs=epochs, limit_val_batches=0)
     trainer.fit(module, datamodule=data)
@@ -40,7 +40,7 @@ def test_a_fit_lets_pictures_find_their_texts(tmp_path: Path):
 def test_loss_is_the_symmetric_cross_entropy(tmp_path: Path):
     clip = load_clip(shop_clip.config())
     paths = shop_clip.write_pictures(tmp_path, 6)
-    data = PairDataModule(paths, shop_clip.texts(6), clip.preprocess, clip.tokenize, 6, seed=0)
+    data = PairDataModule(PicturePairs(paths, shop_clip.texts(6), clip.preprocess, clip.tokenize), 6, seed=0)
     module = CLIPModule(clip, AdaptConfig(epochs=1, learning_rate=1e-12, weight_decay=0.0))
     trainer = tiny.quiet_trainer(max_epochs=1, limit_val_batches=0)
     trainer.fit(module, datamodule=data)
@@ -57,7 +57,7 @@ def test_the_factor_of_the_cosines_stays_in_bounds(tmp_path: Path):
     clip = load_clip(shop_clip.config())
     paths = shop_clip.write_pictures(tmp_path, 4)
     clip.model.logit_scale.data.fill_(50.0)
-    data = PairDataModule(paths, shop_clip.texts(4), clip.preprocess, clip.tokenize, 4, seed=0)
+    data = PairDataModule(PicturePairs(paths, shop_clip.texts(4), clip.preprocess, clip.tokenize), 4, seed=0)
     trainer = tiny.quiet_trainer(max_epochs=1, limit_val_batches=0)
     trainer.fit(CLIPModule(clip, AdaptConfig(epochs=1)), datamodule=data)
     assert clip.temperature <= 100.01
@@ -66,7 +66,7 @@ def test_the_factor_of_the_cosines_stays_in_bounds(tmp_path: Path):
 def test_a_picture_that_vanishes_is_an_error(tmp_path: Path):
     clip = load_clip(shop_clip.config())
     paths = shop_clip.write_pictures(tmp_path, 4)
-    data = PairDataModule(paths, shop_clip.texts(4), clip.preprocess, clip.tokenize, 4, seed=0)
+    data = PairDataModule(PicturePairs(paths, shop_clip.texts(4), clip.preprocess, clip.tokenize), 4, seed=0)
     paths[2].unlink()
     with pytest.raises(OSError, match=r"2\.png could be decoded before"):
         next(iter(data.train_dataloader()))
