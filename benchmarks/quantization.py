@@ -93,13 +93,7 @@ def _beauty() -> Tensor:
     config = load_config(experiment, ["stages=[embed]", "mining.miners=[lexical]", "visual.model=null"])
     if experiment == "beauty":
         config = load_config(experiment, ["stages=[embed]"])
-    run_experiment(config)
-    home = Path(os.environ.get("DIG_HOME", ".dig")) / "artifacts" / "embed"
-    newest = max(home.glob("*/embeddings.safetensors"), key=lambda path: path.stat().st_mtime)
-    for path in home.glob("*/embeddings.safetensors"):
-        if experiment == "beauty" and len(load_file(path)["embeddings"]) == 12_101:
-            newest = path
-    return load_file(newest)["embeddings"]
+    return load_file(run_experiment(config).artifacts["embed"] / "embeddings.safetensors")["embeddings"]
 
 
 # --- tasks, each in a process of its own -----------------------------------------------------------------------------

@@ -113,9 +113,10 @@ class RQVAEModule(LightningModule):
         loss = torch.stack(list(terms.values())).sum()
         self._forget_moments(output.restarted)
         self._note_use(output.codes)
-        logged = {"loss": loss, **terms}
-        size = len(output.codes)
-        self.log_dict({f"train/{name}": value.detach() for name, value in logged.items()}, batch_size=size)
+        if self._logs_this_step():
+            logged = {"loss": loss, **terms}
+            size = len(output.codes)
+            self.log_dict({f"train/{name}": value.detach() for name, value in logged.items()}, batch_size=size)
         return loss
 
     @torch.no_grad()
@@ -133,35 +134,39 @@ class RQVAEModule(LightningModule):
         return self.quantizer.last_costs(self._encode(features), codes.to(self.device)).cpu()
 
     @torch.no_grad()
-    def reconstruction_error(self, features: ItemFeatures) -> float:
-        """Mean squared error of the standardised inputs from their codes: 0 is perfect, about 1 says nothing."""
-        training = self.training
-        self.eval()
+    def reconstruction_error(self, features: ItemFeatures, codes: Tensor | None = None) -> float:
+        """Mean squared error of the standardised inputs from their codes: 0 is perfect, about 1 says nothing.
+
+        Args:
+            features: items.
+            codes: ``(items, levels)``; None takes those that `assign_codes` gives.
+        """
+        codes = self.assign_codes(features) if codes is None else codes
         total = 0.0
-        for chunk in features.chunks(_CHUNK_ITEMS):
+        for chunk, rows in zip(features.chunks(_CHUNK_ITEMS), codes.split(_CHUNK_ITEMS), strict=True):
+            decoded = self.decoder(self.quantizer.decode(rows.to(self.device)))
             standard = self.fusion.standardise(chunk)
-            codes = self.quantizer.encode(self.encoder(self.fusion(standard)))
-            error = self.fusion.error(self.decoder(self.quantizer.decode(codes)), standard, chunk.has_image)
-            total += float(error) * chunk.items
-        self.train(training)
+            total += float(self.fusion.error(decoded, standard, chunk.has_image)) * chunk.items
         return total / features.items
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear decay to zero; codebooks without weight decay, which would pull codes together."""
+        """AdamW with a warm-up and a linear decay to zero; codebooks without weight decay, which would pull codes
+        together."""
         codebooks = [codebook for codebook in self.quantizer.codebooks if codebook.requires_grad]
         known = {id(parameter) for parameter in self.quantizer.codebooks}
         networks = [parameter for parameter in self.parameters() if id(parameter) not in known]
         groups: list[dict[str, Any]] = [{"params": networks, "weight_decay": self.config.weight_decay}]
         if codebooks:
             groups.append({"params": codebooks, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _rate(self, step: int) -> float:
         """Factor of the learning rate. Asks for the number of steps as late as it can: the Trainer would otherwise set
         its loaders up before it restores their positions, and a resumed run would go on at a wrong batch."""
-        return max(0.0, 1 - step / self.trainer.estimated_stepping_batches) if step else 1.0
+        warm_up = min(1.0, (step + 1) / self.config.warmup_steps)
+        return warm_up * max(0.0, 1 - step / self.trainer.estimated_stepping_batches) if step else warm_up
 
     def on_train_start(self) -> None:
         """Initialises a fresh module; a resumed one is initialised already."""
@@ -203,7 +208,7 @@ class RQVAEModule(LightningModule):
                for name, measure in measures.items() for level, value in enumerate(measure(codes, sizes), start=1)},
             "codebook/collision_rate": collision_rate(codes),
             "codebook/largest_collision": float(largest_collision(codes)),
-            "codebook/reconstruction": self.reconstruction_error(catalogue),
+            "codebook/reconstruction": self.reconstruction_error(catalogue, codes),
         }  # fmt: skip
 
     def _catalogue(self) -> ItemFeatures:
@@ -217,6 +222,10 @@ class RQVAEModule(LightningModule):
         losses = [diversity(codebook, chosen, clusters, torch.rand(len(chosen), device=codes.device))
                   for codebook, chosen, clusters in levels]  # fmt: skip
         return torch.stack(losses).mean()
+
+    def _logs_this_step(self) -> bool:
+        """Whether Lightning will write this step's values; handing it others takes as long as the step itself."""
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
     def _note_use(self, codes: Tensor) -> None:
         self._used = self._used.to(codes.device)

@@ -42,8 +42,9 @@ class _Tokens(NamedTuple):
     """``(items, levels)``."""
     costs: Callable[[Tensor], Tensor]
     """What each last code would cost items, for reassignment: rows ``(n,)`` → ``(n, codes)``."""
-    reconstruction: float
-    """Mean squared error of the standardised vectors; about 1 says nothing."""
+    error: Callable[[Tensor], float]
+    """Mean squared error of the standardised vectors when codes ``(items, levels)`` stand for them; about 1 says
+    nothing."""
     state: dict[str, Tensor]
 
 
@@ -78,7 +79,7 @@ def _build(context: StageContext, folder: Path) -> None:
         write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     health = _health(before, codes, config.sizes, bought, [path[-1] if path else None for path in _paths(catalogue)])
     write_json(folder / "health.json", {"tokenizer": config.tokenizer, "collisions": config.collisions,
-                                        "reconstruction": round(found.reconstruction, 4), **health})  # fmt: skip
+                                        "reconstruction": round(found.error(codes), 4), **health})  # fmt: skip
 
 
 def _features(context: StageContext, bought: CoPurchases) -> ItemFeatures:
@@ -115,7 +116,7 @@ def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: 
         return None
     codes = module.assign_codes(features)
     return _Tokens(codes, lambda rows: module.last_costs(features.take(rows), codes[rows]),
-                   module.reconstruction_error(features), dict(module.state_dict()))  # fmt: skip
+                   lambda codes: module.reconstruction_error(features, codes), dict(module.state_dict()))  # fmt: skip
 
 
 def _cluster(context: StageContext, features: ItemFeatures) -> _Tokens | None:
@@ -128,12 +129,17 @@ def _cluster(context: StageContext, features: ItemFeatures) -> _Tokens | None:
     generator = torch.Generator().manual_seed(context.config.seed)
     found = residual_kmeans(points, config.sizes, config.kmeans_iterations, config.tokenizer != "kmeans", generator)
 
+    def decode(codes: Tensor) -> Tensor:
+        levels = zip(found.codebooks, codes.unbind(dim=1), strict=False)
+        return sum((codebook[chosen] for codebook, chosen in levels), torch.zeros(()))
+
     def costs(rows: Tensor) -> Tensor:
-        coarse = [codebook[found.codes[rows, level]] for level, codebook in enumerate(found.codebooks[:-1])]
-        return torch.cdist(points[rows] - sum(coarse, torch.zeros(())), found.codebooks[-1]).square()
+        return torch.cdist(points[rows] - decode(found.codes[rows, :-1]), found.codebooks[-1]).square()
+
+    def error(codes: Tensor) -> float:
+        return float((points - decode(codes)).square().mean() / points.square().mean())
 
     codebooks = {f"codebooks.{level}": codebook for level, codebook in enumerate(found.codebooks)}
-    error = float((points - found.quantized).square().mean() / points.square().mean())
     return _Tokens(found.codes, costs, error, {**codebooks, **fusion.state_dict()})
 
 
@@ -155,20 +161,21 @@ def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:
 def _health(
     before: Tensor, after: Tensor, sizes: list[int], bought: CoPurchases, categories: list[str | None]
 ) -> dict[str, Any]:
+    """Measures of the codes before collisions are treated, since a treatment only tells twins apart."""
     rounded = lambda values, digits: [None if np.isnan(value) else round(float(value), digits) for value in values]  # noqa: E731
     health: dict[str, Any] = {
         "items": len(before),
         "sizes": sizes,
-        "usage": rounded(usage(after, sizes), 6),
-        "perplexity": rounded(perplexity(after, sizes), 3),
-        "dead_codes": dead_codes(after, sizes).tolist(),
+        "usage": rounded(usage(before, sizes), 6),
+        "perplexity": rounded(perplexity(before, sizes), 3),
+        "dead_codes": dead_codes(before, sizes).tolist(),
         "collision_rate": collision_rate(before),
         "largest_collision": largest_collision(before),
         "collision_rate_after": collision_rate(after),
-        "purity": rounded(prefix_purity(after, categories), 4),
+        "purity": rounded(prefix_purity(before, categories), 4),
     }
     if len(bought.left):
-        recall = neighbour_recall(after, bought.left, bought.right, bought.users)
+        recall = neighbour_recall(before, bought.left, bought.right, bought.users)
         health["neighbour_share"] = rounded(recall.share, 6)
         health["neighbour_lift"] = rounded(recall.lift, 2)
     return health
@@ -191,5 +198,5 @@ def _says(path: Path) -> str:
     return f"{line}; co-purchased items share leading codes {', '.join(lifts)} times as often as chance"
 
 
-STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=3, every_rank=True,
+STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=4, every_rank=True,
               also=lambda config: () if config.input_kind == "text" else ("pictures",))  # fmt: skip

@@ -201,8 +201,9 @@ def test_every_way_of_training_learns_and_resumes_exactly(tmp_path: Path, change
         L.seed_everything(3, verbose=False)
         module = RQVAEModule(config(epochs=6, **change), DIM, 6, 5)
         keep = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, save_on_train_epoch_end=False, every_n_train_steps=7)
-        trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", logger=False, callbacks=[keep, StepSeed(3)],
-                            enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", logger=False, log_every_n_steps=5,
+                            callbacks=[keep, StepSeed(3)], enable_progress_bar=False,
+                            enable_model_summary=False)  # fmt: skip
         trainer.fit(module, datamodule=ItemDataModule(every, 64, seed=3, partners=partners), ckpt_path=checkpoint)
         return module, trainer
 

@@ -32,7 +32,7 @@ class RQVAEConfig:
     """Width of W_v f_CLIP, the projected picture in the fusion."""
     image_weight: float = 1.0
     """Weight of the pictures' reconstruction beside the text's."""
-    commitment_weight: float = 0.5
+    commitment_weight: float = 1.0
     """Weight β of the commitment loss (0.25 in MiniOneRec; more leaves fewer collisions)."""
     codebook_update: str = "gradient"
     """How codebooks learn: `gradient` of their loss, or `ema`, moving averages of the residuals."""
@@ -58,13 +58,15 @@ class RQVAEConfig:
     """Weight of LETTER's diversity of codes; 0 leaves it out."""
     diversity_clusters: int = 10
     """Clusters of codes for that term."""
-    learning_rate: float = 1e-3
-    """AdamW's learning rate."""
+    learning_rate: float = 5e-3
+    """AdamW's peak learning rate; what suits batches of 256."""
+    warmup_steps: int = 100
+    """Steps with a rising learning rate; a linear decay to zero follows."""
     weight_decay: float = 1e-4
     """AdamW's weight decay."""
-    batch_size: int = 512
+    batch_size: int = 256
     """Items a step."""
-    epochs: int = 60
+    epochs: int = 200
     """Passes over the catalogue; a catalogue of a few hundred items needs more of them, in smaller batches."""
     kmeans_iterations: int = 20
     """Lloyd iterations of each codebook, at the start of `rqvae` and as the whole of `kmeans`."""
@@ -105,6 +107,7 @@ class RQVAEConfig:
             "levels",
             "latent_dim",
             "learning_rate",
+            "warmup_steps",
             "batch_size",
             "epochs",
             "kmeans_iterations",
