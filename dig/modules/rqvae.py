@@ -163,10 +163,14 @@ class RQVAEModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _rate(self, step: int) -> float:
-        """Factor of the learning rate. Asks for the number of steps as late as it can: the Trainer would otherwise set
-        its loaders up before it restores their positions, and a resumed run would go on at a wrong batch."""
-        warm_up = min(1.0, (step + 1) / self.config.warmup_steps)
-        return warm_up * max(0.0, 1 - step / self.trainer.estimated_stepping_batches) if step else warm_up
+        """Factor of the learning rate; the warm-up takes a tenth of the steps at most. Asks for their number as late as
+        it can: the Trainer would otherwise set its loaders up before it restores their positions, and a resumed run
+        would go on at a wrong batch."""
+        if step == 0:
+            return 1 / self.config.warmup_steps
+        total = float(self.trainer.estimated_stepping_batches)
+        warm_up = max(1.0, min(self.config.warmup_steps, total / 10))
+        return min(1.0, (step + 1) / warm_up) * max(0.0, 1 - step / total)
 
     def on_train_start(self) -> None:
         """Initialises a fresh module; a resumed one is initialised already."""

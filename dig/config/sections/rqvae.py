@@ -61,7 +61,7 @@ class RQVAEConfig:
     learning_rate: float = 5e-3
     """AdamW's peak learning rate; what suits batches of 256."""
     warmup_steps: int = 100
-    """Steps with a rising learning rate; a linear decay to zero follows."""
+    """Steps with a rising learning rate, at most a tenth of all; a linear decay to zero follows."""
     weight_decay: float = 1e-4
     """AdamW's weight decay."""
     batch_size: int = 256
