@@ -22,8 +22,8 @@ class RQVAEConfig:
     """Codes a level: one number for all levels, or a list with a number for each level."""
     levels: int = 3
     """Number of levels L; follows from `codebook_size` when that is a list."""
-    collisions: str = "suffix"
-    """Items with equal codes: `suffix` (one more code where needed), `reassign` (next-best last codes) or `keep`."""
+    collisions: str = "reassign"
+    """Items with equal codes: `reassign` (next-best last codes), `suffix` (one more code where needed) or `keep`."""
     latent_dim: int = 32
     """Dimension of the latent space and of every codebook."""
     hidden_dims: list[int] = field(default_factory=lambda: [256, 128])
@@ -32,8 +32,8 @@ class RQVAEConfig:
     """Width of W_v f_CLIP, the projected picture in the fusion."""
     image_weight: float = 1.0
     """Weight of the pictures' reconstruction beside the text's."""
-    commitment_weight: float = 1.0
-    """Weight β of the commitment loss (0.25 in MiniOneRec; more leaves fewer collisions)."""
+    commitment_weight: float = 0.25
+    """Weight β of the commitment loss (0.25 in MiniOneRec); more leaves fewer collisions and more error."""
     codebook_update: str = "gradient"
     """How codebooks learn: `gradient` of their loss, or `ema`, moving averages of the residuals."""
     ema_decay: float = 0.99
@@ -58,15 +58,15 @@ class RQVAEConfig:
     """Weight of LETTER's diversity of codes; 0 leaves it out."""
     diversity_clusters: int = 10
     """Clusters of codes for that term."""
-    learning_rate: float = 5e-3
-    """AdamW's peak learning rate; what suits batches of 256."""
+    learning_rate: float = 8e-3
+    """AdamW's peak learning rate; what suits batches of 512."""
     warmup_steps: int = 100
     """Steps with a rising learning rate, at most a tenth of all; a linear decay to zero follows."""
     weight_decay: float = 1e-4
     """AdamW's weight decay."""
-    batch_size: int = 256
+    batch_size: int = 512
     """Items a step."""
-    epochs: int = 200
+    epochs: int = 250
     """Passes over the catalogue; a catalogue of a few hundred items needs more of them, in smaller batches."""
     kmeans_iterations: int = 20
     """Lloyd iterations of each codebook, at the start of `rqvae` and as the whole of `kmeans`."""
