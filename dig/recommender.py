@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.prompts import PromptBuilder
@@ -89,22 +90,31 @@ class Recommender:
         items, scores = self.rank([self._known_rows(history) for history in histories], k)
         return [[self.item_ids[row] for row in ranked if row >= 0] for ranked in items.tolist()], scores
 
-    @torch.inference_mode()
     def rank(self, histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
         """The same on catalogue rows: items (batch, k), -1 beyond the catalogue, and scores, on the CPU."""
+        return self._rank(histories, k, unseen=False)
+
+    def rank_unseen(self, histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
+        """The same without the items of each history; the others' probabilities are renormalised."""
+        return self._rank(histories, k, unseen=True)
+
+    @torch.inference_mode()
+    def _rank(self, histories: Sequence[np.ndarray], k: int, unseen: bool) -> tuple[Tensor, Tensor]:
         items, scores = [], []
+        beams = min(max(self.num_beams, k), self.trie.num_items)
         for start in range(0, len(histories), self.batch_size):
-            prompts = self.builder.prompts(histories[start : start + self.batch_size])
+            batch = histories[start : start + self.batch_size]
+            prompts = self.builder.prompts(batch)
             found = beam_search(
                 self.model,
                 prompts.input_ids.to(self.device),
                 prompts.attention_mask.to(self.device),
                 self.trie,
-                max(self.num_beams, k),
+                beams,
+                restriction=self.trie.without(_rows(batch).to(self.device)) if unseen else None,
             )
-            ranked, log_probs = self.trie.with_twins(found.items, found.log_probs)
-            items.append(ranked[:, :k].cpu())
-            scores.append(log_probs[:, :k].cpu())
+            items.append(F.pad(found.items, (0, max(0, k - beams)), value=-1)[:, :k].cpu())
+            scores.append(F.pad(found.log_probs, (0, max(0, k - beams)), value=float("-inf"))[:, :k].cpu())
         return torch.cat(items), torch.cat(scores)
 
     def _known_rows(self, history: Sequence[str]) -> np.ndarray:
@@ -115,3 +125,11 @@ class Recommender:
             hint = nearest(unknown[0], self._rows)
             raise UserError(f"the catalogue has no item {unknown[0]!r}{f'; did you mean {hint}?' if hint else ''}")
         return np.array([self._rows[item] for item in history], dtype=np.int64)
+
+
+def _rows(histories: Sequence[np.ndarray]) -> Tensor:
+    """Catalogue rows (batch, longest), -1 after the end."""
+    rows = torch.full((len(histories), max(len(history) for history in histories)), -1)
+    for row, history in enumerate(histories):
+        rows[row, : len(history)] = torch.from_numpy(np.asarray(history, dtype=np.int64))
+    return rows

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule, training_windows
@@ -50,6 +50,19 @@ def tiny_model(family: str, vocabulary: int = VOCABULARY, seed: int = 0, noise: 
     config = AutoConfig.for_model(family, vocab_size=vocabulary, **{**shape, **specials, **keys})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += noise * torch.randn_like(parameter)
+    return model.eval()
+
+
+def tiny_encoder_decoder(family: str, noise: float = 0.15, **keys: Any) -> Any:
+    """A random encoder-decoder in evaluation mode."""
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4,
+             "decoder_start_token_id": 0}  # fmt: skip
+    config = AutoConfig.for_model(family, vocab_size=VOCABULARY, pad_token_id=0, eos_token_id=1, **shape)
+    torch.manual_seed(0)
+    model = AutoModelForSeq2SeqLM.from_config(config, **keys)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += noise * torch.randn_like(parameter)
@@ -103,8 +116,13 @@ def replicated_log_probs(
     for row in rows:
         for level, token in enumerate(row):
             allowed[tuple(row[:level])].add(token)
-    batch = torch.cat([prompt.expand(len(rows), -1), tokens.clamp(min=0)], dim=1)
-    logits = model(input_ids=batch).logits[:, len(prompt) - 1 :].float() / temperature
+    if model.config.is_encoder_decoder:
+        start = torch.full((len(rows), 1), model.config.decoder_start_token_id)
+        answers = torch.cat([start, tokens.clamp(min=0)], dim=1)
+        logits = model(input_ids=prompt.expand(len(rows), -1), decoder_input_ids=answers).logits.float() / temperature
+    else:
+        batch = torch.cat([prompt.expand(len(rows), -1), tokens.clamp(min=0)], dim=1)
+        logits = model(input_ids=batch).logits[:, len(prompt) - 1 :].float() / temperature
     found = []
     for item, row in enumerate(rows):
         levels = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,11 @@ __all__ = ["Evaluation", "Ranker", "evaluate"]
 
 
 class Ranker(Protocol):
-    """Ranks the catalogue after each history; the Recommender protocol on catalogue rows."""
+    """Ranks the catalogue after each history; the Recommender protocol on catalogue rows.
+
+    One that can leave the history out by itself has ``rank_unseen`` with the same arguments; of others, more items are
+    asked for and those of the history dropped.
+    """
 
     def rank(self, histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
         """Items (batch, k), best first, -1 where there is none, and their scores (batch, k)."""
@@ -70,18 +74,27 @@ def evaluate(
     ranked, scores = [], []
     for start in track(range(0, len(histories), batch_size), description):
         batch = histories[start : start + batch_size]
-        extra = max(len(np.unique(history)) for history in batch) if mask_history else 0
-        found, values = ranker.rank(batch, depth + extra)
+        rank = _rank_unseen(ranker) if mask_history else ranker.rank
+        found, values = rank(batch, depth)
         if torch.isnan(values).any():
             raise ValueError(f"user {start + int(torch.isnan(values).any(dim=1).nonzero()[0])} has a NaN score")
-        if mask_history:
-            found, values = _without_history(found, values, batch, depth)
         _check_distinct(found, start)
         metrics.update(found.cpu(), torch.from_numpy(np.asarray(targets[start : start + batch_size])))
         ranked.append(found.cpu())
         scores.append(values.float().cpu())
     results = {name: float(value) for name, value in metrics.compute().items()}
     return Evaluation(results, torch.cat(ranked), torch.cat(scores))
+
+
+def _rank_unseen(ranker: Ranker) -> Callable[[Sequence[np.ndarray], int], tuple[Tensor, Tensor]]:
+    if hasattr(ranker, "rank_unseen"):
+        return ranker.rank_unseen
+
+    def rank(histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
+        extra = max(len(np.unique(history)) for history in histories)
+        return _without_history(*ranker.rank(histories, k + extra), histories, k)
+
+    return rank
 
 
 def _without_history(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dig.generation.decoder import Decoder
+from dig.generation.restriction import Restriction
 from dig.generation.trie import CatalogueTrie
+from dig.generation.walk import Normalise, TrieWalk
 
-__all__ = ["BeamResult", "beam_search", "child_log_probs"]
-
-Normalise = Literal["trie", "vocabulary"]
+__all__ = ["BeamResult", "beam_search"]
 
 
 @dataclass(frozen=True)
@@ -21,103 +21,78 @@ class BeamResult:
     """Ranked items.
 
     Attributes:
-        items: (batch, beams) rows of the trie's catalogue, best first; -1 where the catalogue had no further item.
-        log_probs: (batch, beams) log-probability of each item's path.
+        items: (batch, beams) catalogue rows, best first, ties in catalogue order; -1 where there is no further item.
+        log_probs: (batch, beams) log-probability of each item's path; -inf where there is no item.
     """
 
     items: Tensor
     log_probs: Tensor
 
 
-def child_log_probs(
-    decoder: Decoder,
-    hidden: Tensor,
-    trie: CatalogueTrie,
-    nodes: Tensor,
-    depth: int,
-    normalise: Normalise = "trie",
-    temperature: float = 1.0,
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the allowed next nodes.
-
-    Args:
-        decoder: the model.
-        hidden: (…, width) states after the tokens that led to ``nodes``.
-        trie: the catalogue.
-        nodes: (…) nodes at one depth.
-        depth: that depth.
-        normalise: over the children (``trie``) or over the model's whole vocabulary.
-        temperature: divides the logits.
-
-    Returns:
-        Children (…, max_children) and their log-probabilities, -inf where there is no child; a leaf's only child is
-        itself with log-probability 0.
-    """
-    children, mask = trie.allowed(nodes, depth)
-    if normalise == "trie":
-        logits = decoder.logits(hidden, trie.vocabulary) / temperature
-        total = None
-    else:
-        every = decoder.logits(hidden) / temperature
-        total = every.logsumexp(dim=-1, keepdim=True)
-        logits = every[..., trie.vocabulary]
-    chosen = logits.gather(-1, trie.slots[children]).masked_fill(~mask, float("-inf"))
-    log_probs = chosen.log_softmax(dim=-1) if total is None else chosen - total
-    leaf = (trie.num_children[nodes] == 0).unsqueeze(-1)
-    return children, torch.where(leaf, torch.zeros_like(log_probs).masked_fill(~mask, float("-inf")), log_probs)
-
-
 @torch.no_grad()
 def beam_search(
-    model: nn.Module,
+    model: nn.Module | Decoder,
     input_ids: Tensor,
     attention_mask: Tensor,
     trie: CatalogueTrie,
     num_beams: int = 20,
     normalise: Normalise = "trie",
+    restriction: Restriction | None = None,
 ) -> BeamResult:
     """The most probable items after each prompt, found by beam search over the catalogue.
 
     Args:
-        model: any decoder-only transformers model; it is put in evaluation mode by the caller.
+        model: any decoder-only transformers model, bare or with adapters, or a `Decoder` around one; it is put in
+            evaluation mode by the caller.
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device.
         num_beams: beams, which is also the number of ranked items.
-        normalise: ``trie`` renormalises over the children that the trie allows at each step; ``vocabulary`` keeps the
+        normalise: ``trie`` renormalises over the children that are allowed at each step; ``vocabulary`` keeps the
             plain softmax, as transformers' ``generate`` scores.
+        restriction: items that each row may have, from ``trie.only`` or ``trie.without``. A row without any ends up
+            with -1 and -inf throughout.
+
+    Raises:
+        ValueError: the model's logits are not finite (names the rows), a prompt is longer than the model allows, or the
+            trie has a token that the model lacks.
     """
-    decoder = Decoder(model)
-    state = decoder.encode(input_ids, attention_mask)
-    batch, device = len(input_ids), input_ids.device
-    nodes = torch.zeros(batch, 1, dtype=torch.int64, device=device)
-    scores = torch.zeros(batch, 1, device=device)
-    hidden = state.hidden.unsqueeze(1)
+    if num_beams > trie.num_items:
+        warnings.warn(f"{num_beams} beams, but the catalogue has {trie.num_items} items: all are ranked", stacklevel=2)
     beams = min(num_beams, trie.num_items)
-    for depth in range(trie.levels):
-        children, log_probs = child_log_probs(decoder, hidden, trie, nodes, depth, normalise)
-        candidates = (scores.unsqueeze(-1) + log_probs).flatten(1)
-        width = min(beams, candidates.shape[1])
-        scores, chosen = candidates.topk(width, dim=1)
-        nodes = children.flatten(1).gather(1, chosen)
-        origin = chosen // children.shape[2]
-        if depth == trie.levels - 1:
-            break
-        parents = None if depth == 0 else origin
-        # A finished path is fed its last token again; nothing reads the result.
-        hidden = decoder.feed(state, trie.tokens[nodes].clamp(min=0), parents, depth)
-    items = trie.node_items[nodes].masked_fill(scores == float("-inf"), -1)
-    return _ordered(items, scores, num_beams)
+    walk = TrieWalk(model, input_ids, attention_mask, trie, beams, normalise, restriction=restriction)
+    scores = torch.zeros(walk.nodes.shape, device=input_ids.device)
+    while not walk.finished:
+        children, log_probs = walk.children()
+        scores, chosen = _best((scores.unsqueeze(-1) + log_probs).flatten(1), beams)
+        walk.step(children.flatten(1).gather(1, chosen), chosen // children.shape[2])
+    broken = scores.isnan().any(dim=1)
+    if broken.any():
+        raise ValueError(f"the model's logits are not finite for prompts {broken.nonzero()[:, 0].tolist()[:8]}")
+    items, log_probs = trie.items_at(walk.nodes, scores, beams, restriction)
+    return _ordered(items, log_probs, num_beams)
 
 
-def _ordered(items: Tensor, scores: Tensor, num_beams: int) -> BeamResult:
-    """Best first, ties by item order, padded with -1 to ``num_beams``."""
-    by_item = items.argsort(dim=1, stable=True)
-    items, scores = items.gather(1, by_item), scores.gather(1, by_item)
-    by_score = scores.argsort(dim=1, descending=True, stable=True)
-    items, scores = items.gather(1, by_score), scores.gather(1, by_score)
-    missing = num_beams - items.shape[1]
-    if missing > 0:
-        items = torch.nn.functional.pad(items, (0, missing), value=-1)
-        scores = torch.nn.functional.pad(scores, (0, missing), value=float("-inf"))
-    return BeamResult(items, scores)
+def _best(candidates: Tensor, beams: int) -> tuple[Tensor, Tensor]:
+    """The largest values (batch, beams) and their places; of equal values the first, whatever the device."""
+    width = min(beams, candidates.shape[1])
+    values, places = candidates.topk(width, dim=1)
+    last = values[:, -1:]
+    tied = (candidates >= last).sum(dim=1) > width  # more than fit: which of them topk takes is not defined
+    if (tied & (last[:, 0] > float("-inf"))).any():
+        values, places = (found[:, :width] for found in candidates.sort(dim=1, descending=True, stable=True))
+    return values, places
+
+
+def _ordered(items: Tensor, log_probs: Tensor, num_beams: int) -> BeamResult:
+    """Best first, ties in catalogue order, cut or filled up to the number of beams."""
+    items = items.masked_fill(log_probs == float("-inf"), -1)
+    by_row = items.argsort(dim=1, stable=True)
+    items, log_probs = items.gather(1, by_row), log_probs.gather(1, by_row)
+    order = log_probs.argsort(dim=1, descending=True, stable=True)[:, :num_beams]
+    items, log_probs = items.gather(1, order), log_probs.gather(1, order)
+    missing = (0, num_beams - items.shape[1])
+    return BeamResult(
+        torch.nn.functional.pad(items, missing, value=-1),
+        torch.nn.functional.pad(log_probs, missing, value=float("-inf")),
+    )

@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
-__all__ = ["Decoder", "PromptState", "prompt_positions"]
+from dig.generation.cache import PromptCache
 
-# Configuration keys by which an architecture changes its logits after the output layer.
-_LOGIT_KEYS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+__all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions"]
+
+_LENGTHS = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
+"""Configuration keys that bound a sequence: beyond the last two, attention forgets, which the tree masks do not."""
 
 
 @dataclass
@@ -38,6 +40,11 @@ class PromptState:
     cache: Any
     ancestors: Tensor | None = None
 
+    def rewind(self) -> None:
+        """Forgets what was fed since the prompts were encoded."""
+        self.cache.rewind(self.mask.shape[1])
+        self.ancestors = None
+
 
 def prompt_positions(mask: Tensor) -> Tensor:
     """Position ids (batch, prompt) that count real tokens, for padding on either side."""
@@ -49,27 +56,56 @@ class Decoder:
 
     Args:
         model: any decoder-only transformers model, or a peft model around one.
+        compiled: backend of ``torch.compile`` for all but the output layer, such as ``inductor``; None leaves it out.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, compiled: str | None = None) -> None:
         causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         self.config = causal.config
-        self.body: nn.Module = causal.base_model
+        body: nn.Module = causal.base_model
+        self.body: Any = body if compiled is None else torch.compile(body, backend=compiled, dynamic=True)
         self.head: nn.Module = causal.get_output_embeddings()
-        scaling = [key for key in _LOGIT_KEYS if getattr(self.config, key, None) not in (None, 1, 1.0)]
-        if scaling:
-            raise ValueError(f"{self.config.model_type} changes its logits by {scaling[0]}, which is not supported yet")
-        if any("sliding" in kind or "chunked" in kind for kind in getattr(self.config, "layer_types", None) or ()):
-            raise ValueError(f"{self.config.model_type} attends within a sliding window, which is not supported yet")
+
+    def check(self, largest_token: int, attention_mask: Tensor, steps: int) -> None:
+        """Refuses what the model cannot work with.
+
+        Args:
+            largest_token: largest vocabulary id that will be asked for.
+            attention_mask: (batch, prompt).
+            steps: tokens that will be fed behind a prompt.
+
+        Raises:
+            ValueError: the model has no such token, or a prompt is longer than its positions or its window.
+        """
+        rows = self.config.vocab_size
+        if largest_token >= rows:
+            raise ValueError(f"the catalogue has the token {largest_token}, the model only {rows}")
+        limits = {name: getattr(self.config, name, None) for name in _LENGTHS}
+        allowed = min((limit for limit in limits.values() if limit), default=None)
+        if allowed is None or attention_mask.shape[1] + steps <= allowed:
+            return
+        longest = int((attention_mask > 0).sum(dim=1).max())
+        if longest + steps > allowed:
+            name = next(name for name, limit in limits.items() if limit == allowed)
+            raise ValueError(f"a prompt of {longest} tokens and {steps} behind it are more than the model's {name} "
+                             f"of {allowed}; shorten prompts (prompt.max_history)")  # fmt: skip
 
     def logits(self, hidden: Tensor, vocabulary: Tensor | None = None) -> Tensor:
         """Logits (…, tokens) of hidden states (…, width), over given vocabulary ids or all."""
         if vocabulary is None:
-            return self.head(hidden).float()
+            return self._finish(self.head(hidden).float())
         if type(self.head) is nn.Linear:
             bias = None if self.head.bias is None else self.head.bias[vocabulary]
-            return F.linear(hidden, self.head.weight[vocabulary], bias).float()
-        return self.head(hidden)[..., vocabulary].float()
+            return self._finish(F.linear(hidden, self.head.weight[vocabulary], bias).float())
+        return self._finish(self.head(hidden)[..., vocabulary].float())
+
+    def _finish(self, logits: Tensor) -> Tensor:
+        """What some architectures do to logits after the output layer: Granite, Cohere, Gemma 2."""
+        config = self.config
+        logits = logits / (getattr(config, "logits_scaling", None) or 1.0)
+        logits = logits * (getattr(config, "logit_scale", None) or 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return torch.tanh(logits / cap) * cap if cap else logits
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """States (rows, length, width) in one differentiable pass.
@@ -91,17 +127,27 @@ class Decoder:
         positions = place - (begins * place).cummax(dim=1).values
         return self.body(
             input_ids=input_ids,
-            attention_mask=_additive(visible, self.head_dtype),
+            attention_mask=additive_mask(visible, self.head_dtype),
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> PromptState:
-        """Encodes prompts (batch, prompt), padded on either side, and keeps their cache."""
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, spare: int = 0) -> PromptState:
+        """Encodes prompts (batch, prompt), padded on either side, and keeps their cache.
+
+        Args:
+            input_ids: (batch, prompt).
+            attention_mask: (batch, prompt).
+            spare: tokens a row that will be fed after them.
+        """
         mask = attention_mask.bool()
         positions = prompt_positions(mask)
         output = self.body(
-            input_ids=input_ids, attention_mask=attention_mask.long(), position_ids=positions, use_cache=True
+            input_ids=input_ids,
+            attention_mask=attention_mask.long(),
+            position_ids=positions,
+            past_key_values=PromptCache(spare),
+            use_cache=True,
         )
         last = torch.where(mask, torch.arange(mask.shape[1], device=mask.device), -1).argmax(dim=1)
         hidden = output.last_hidden_state[torch.arange(len(last), device=last.device), last]
@@ -125,14 +171,18 @@ class Decoder:
             state.ancestors = torch.cat([before, itself], dim=2)
         prompt = state.mask.unsqueeze(1).expand(-1, paths, -1)
         visible = torch.cat([prompt, state.ancestors], dim=2)
-        output = self.body(
+        positions = (state.lengths + depth).unsqueeze(1).expand(-1, paths)
+        return self._continue(state, tokens, visible, positions)
+
+    def _continue(self, state: PromptState, tokens: Tensor, visible: Tensor, positions: Tensor) -> Tensor:
+        """States (batch, paths, width) after tokens behind what the cache holds."""
+        return self.body(
             input_ids=tokens,
-            attention_mask=_additive(visible, self.head_dtype),
-            position_ids=(state.lengths + depth).unsqueeze(1).expand(-1, paths),
+            attention_mask=additive_mask(visible, self.head_dtype),
+            position_ids=positions,
             past_key_values=state.cache,
             use_cache=True,
-        )
-        return output.last_hidden_state
+        ).last_hidden_state
 
     def run_tree(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """One differentiable pass over prompts and the paths behind them.
@@ -164,11 +214,25 @@ class Decoder:
         positions = torch.cat([prompt_positions(mask), path_positions.reshape(batch, -1)], dim=1)
         output = self.body(
             input_ids=torch.cat([input_ids, tokens.reshape(batch, -1)], dim=1),
-            attention_mask=_additive(visible, self.head_dtype),
+            attention_mask=additive_mask(visible, self.head_dtype),
             position_ids=positions,
             use_cache=False,
         ).last_hidden_state
         return output[rows, last], output[:, prompt:].reshape(batch, paths, steps, -1)
+
+    @staticmethod
+    def of(model: nn.Module | Decoder) -> Decoder:
+        """The view that fits a model; a view stays as it is.
+
+        Raises:
+            ValueError: an architecture that cannot be viewed.
+        """
+        if isinstance(model, Decoder):
+            return model
+        from dig.generation.encoder_decoder import EncoderDecoder
+
+        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        return EncoderDecoder(model) if causal.config.is_encoder_decoder else Decoder(model)
 
     @property
     def head_dtype(self) -> torch.dtype:
@@ -179,7 +243,7 @@ class Decoder:
         return next(self.body.parameters()).dtype
 
 
-def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
     """A boolean mask (batch, queries, keys) as the 4-D additive mask that transformers passes through."""
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~visible, torch.finfo(dtype).min).unsqueeze(1)

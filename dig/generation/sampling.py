@@ -1,15 +1,17 @@
-"""Trie-constrained sampling of a group of items for each prompt."""
+"""Trie-constrained sampling of a group of items for each prompt, with replacement and without."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dig.generation.beam_search import child_log_probs
 from dig.generation.decoder import Decoder
+from dig.generation.restriction import Restriction
 from dig.generation.trie import CatalogueTrie
+from dig.generation.walk import TrieWalk
 
 __all__ = ["GroupSample", "sample_groups"]
 
@@ -19,7 +21,8 @@ class GroupSample:
     """Sampled items.
 
     Attributes:
-        items: (batch, group) rows of the trie's catalogue.
+        items: (batch, group) catalogue rows; -1 where a row is allowed fewer items than were asked for without
+            replacement, or none at all.
         log_probs: (batch, group, levels) log-probability of each level's choice under the sampling policy, 0 at levels
             that an item does not have.
     """
@@ -30,42 +33,120 @@ class GroupSample:
 
 @torch.no_grad()
 def sample_groups(
-    model: nn.Module,
+    model: nn.Module | Decoder,
     input_ids: Tensor,
     attention_mask: Tensor,
     trie: CatalogueTrie,
     group_size: int = 16,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
+    replacement: bool = True,
+    restriction: Restriction | None = None,
 ) -> GroupSample:
-    """Samples ``group_size`` items with replacement after each prompt.
+    """Samples ``group_size`` items after each prompt.
+
+    With replacement, samples are independent. Without, they are those of stochastic beam search (Gumbel top-k,
+    arXiv 1903.06059): an exact sample of distinct items, drawn one after the other in proportion to what is left.
+
+    A prompt's samples are a function of one number that the generator gives for it, so that they are the same
+    whichever batch the prompt is in, up to what rounding does to its logits.
 
     Args:
-        model: any decoder-only transformers model, in evaluation mode.
+        model: any decoder-only transformers model, in evaluation mode, or a `Decoder` around one.
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device; every sample is one of its items.
         group_size: samples a prompt.
         temperature: divides the logits; the log-probabilities are those after it.
         generator: source of randomness, on the CPU; None takes torch's global one.
+        replacement: whether an item may be sampled more than once.
+        restriction: items that each row may have.
     """
-    decoder = Decoder(model)
-    state = decoder.encode(input_ids, attention_mask)
-    batch, device = len(input_ids), input_ids.device
-    nodes = torch.zeros(batch, group_size, dtype=torch.int64, device=device)
-    hidden = state.hidden.unsqueeze(1).expand(-1, group_size, -1)
-    own_path = torch.arange(group_size, device=device).expand(batch, -1)
-    levels = []
-    for depth in range(trie.levels):
-        children, log_probs = child_log_probs(decoder, hidden, trie, nodes, depth, temperature=temperature)
-        uniform = torch.rand(batch, group_size, 1, generator=generator).to(device)
+    walk = TrieWalk(model, input_ids, attention_mask, trie, group_size, "trie", temperature, restriction)
+    seeds = torch.randint(2**62, (len(input_ids), 1), generator=generator).to(input_ids.device)
+    draw = _independent if replacement else _distinct
+    scores, levels = draw(walk, seeds, group_size)
+    broken = scores.isnan().any(dim=1)
+    if broken.any():
+        raise ValueError(f"the model's logits are not finite for prompts {broken.nonzero()[:, 0].tolist()[:8]}")
+    missing = scores == float("-inf")
+    items = trie.first_items(walk.nodes).masked_fill(missing, -1)
+    return GroupSample(items, levels.masked_fill(missing.unsqueeze(-1), 0.0))
+
+
+def _independent(walk: TrieWalk, seeds: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """Inverse of the cumulative distribution at each level; gives log-probabilities (batch, group), and by level."""
+    batch, device = len(seeds), seeds.device
+    own = torch.arange(group, device=device).expand(batch, -1)
+    origin, levels = torch.zeros_like(own), []
+    for depth in range(walk.trie.levels):
+        if walk.finished:
+            levels.append(torch.zeros(batch, group, device=device))
+            continue
+        children, log_probs = walk.children()  # one path at first, then one a sample
+        children, log_probs = (found.expand(batch, group, -1) for found in (children, log_probs))
+        uniform = _uniform(seeds, own + depth * group).unsqueeze(-1)
         cumulative = log_probs.exp().cumsum(dim=-1)
-        # Inverse of the cumulative distribution; scaled by its end, which rounding leaves near but not at 1.
         choice = torch.searchsorted(cumulative, uniform * cumulative[..., -1:], right=True)
-        last = trie.num_children[nodes].clamp(min=1).unsqueeze(-1) - 1  # padding is never chosen, however sums round
-        choice = choice.minimum(last)
+        choice = choice.clamp(max=children.shape[-1] - 1)
+        choice = _allowed_near(log_probs, choice)
         levels.append(log_probs.gather(-1, choice).squeeze(-1))
-        nodes = children.gather(-1, choice).squeeze(-1)
-        if depth < trie.levels - 1:
-            hidden = decoder.feed(state, trie.tokens[nodes], own_path if depth else None, depth)
-    return GroupSample(trie.node_items[nodes], torch.stack(levels, dim=-1))
+        walk.step(children.gather(-1, choice).squeeze(-1), origin)
+        origin = own
+    by_level = torch.stack(levels, dim=-1)
+    return by_level.sum(dim=-1), by_level
+
+
+def _allowed_near(log_probs: Tensor, choice: Tensor) -> Tensor:
+    """The choice (…, 1), or where rounding led to a child that has no probability, the most probable one."""
+    bad = log_probs.gather(-1, choice) == float("-inf")
+    return torch.where(bad, log_probs.argmax(dim=-1, keepdim=True), choice)
+
+
+def _distinct(walk: TrieWalk, seeds: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """Stochastic beam search (arXiv 1903.06059, algorithm 1): keeps the paths with the largest perturbed scores."""
+    batch, device = len(seeds), seeds.device
+    total = torch.zeros(batch, 1, device=device)
+    perturbed = torch.zeros(batch, 1, device=device)
+    levels: list[Tensor] = []
+    while not walk.finished:
+        children, log_probs = walk.children()
+        sums = total.unsqueeze(-1) + log_probs
+        uniform = _uniform(seeds, children.flatten(1)).view_as(sums).clamp(min=1e-38)
+        noisy = sums - (-uniform.log()).log()
+        noisy = _with_maximum(noisy, perturbed.unsqueeze(-1))
+        leaf = walk.trie.is_leaf(walk.nodes).unsqueeze(-1)  # a finished path keeps its place
+        noisy = torch.where(leaf & (log_probs == 0), perturbed.unsqueeze(-1), noisy)
+        width = min(group, noisy.flatten(1).shape[1])
+        perturbed, chosen = noisy.flatten(1).topk(width, dim=1)
+        origin = chosen // children.shape[2]
+        levels = [level.gather(1, origin) for level in levels]
+        levels.append(log_probs.flatten(1).gather(1, chosen))
+        total = sums.flatten(1).gather(1, chosen)
+        walk.step(children.flatten(1).gather(1, chosen), origin)
+    while len(levels) < walk.trie.levels:
+        levels.append(torch.zeros_like(total))
+    missing = group - total.shape[1]  # fewer items than were asked for
+    walk.nodes = F.pad(walk.nodes, (0, missing))
+    by_level = torch.stack(levels, dim=-1)
+    return F.pad(total, (0, missing), value=float("-inf")), F.pad(by_level, (0, 0, 0, missing))
+
+
+def _with_maximum(noisy: Tensor, maximum: Tensor) -> Tensor:
+    """Gumbel variables (…, n) given that their maximum is ``maximum`` (…, 1) (appendix B.3 of the same paper)."""
+    largest = noisy.max(dim=-1, keepdim=True).values
+    shift = maximum - noisy + torch.log1p(-(noisy - largest).exp())
+    found = maximum - shift.clamp(min=0) - (-shift.abs()).exp().log1p()
+    return torch.where(noisy == float("-inf"), noisy, found)
+
+
+def _uniform(seeds: Tensor, counters: Tensor) -> Tensor:
+    """Uniform numbers (batch, n) in [0, 1) from seeds (batch, 1) and counters (batch, n): SplitMix64, stateless.
+
+    Products wrap around and shifts fill with the sign, which masks undo, so that all devices agree.
+    """
+    mixed = seeds + counters * -7046029254386353131
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        mixed = (mixed ^ ((mixed >> shift) & (2 ** (64 - shift) - 1))) * factor
+    mixed = mixed ^ ((mixed >> 31) & (2**33 - 1))
+    return ((mixed >> 40) & (2**24 - 1)).float() / 2**24

@@ -6,15 +6,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from dig.generation.beam_search import child_log_probs
 from dig.generation.decoder import Decoder
 from dig.generation.trie import CatalogueTrie
+from dig.generation.walk import child_log_probs
 
 __all__ = ["score"]
 
 
 def score(
-    model: nn.Module,
+    model: nn.Module | Decoder,
     input_ids: Tensor,
     attention_mask: Tensor,
     trie: CatalogueTrie,
@@ -27,7 +27,7 @@ def score(
     computation at a fraction of its cost (the idea of Prefix Grouper, arXiv 2506.05433).
 
     Args:
-        model: any decoder-only transformers model.
+        model: any decoder-only transformers model, or a `Decoder` around one.
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device.
@@ -37,9 +37,12 @@ def score(
     Returns:
         (batch, group, levels), 0 at levels that an item does not have.
     """
-    decoder = Decoder(model)
-    paths = trie.paths[items]  # (batch, group, levels)
-    fed = trie.tokens[paths[..., :-1].clamp(min=0)].clamp(min=0)  # a finished path is fed anything; nothing reads it
+    decoder = Decoder.of(model)
+    decoder.check(trie.largest_token, attention_mask, trie.levels - 1)
+    paths = trie.paths(items)  # (batch, group, levels)
+    fed = (
+        trie.tokens[paths[..., :-1].clamp(min=0)].long().clamp(min=0)
+    )  # a finished path is fed anything; nothing reads it
     if fed.shape[-1]:
         after_prompt, after_tokens = decoder.run_tree(input_ids, attention_mask, fed)
         shared = after_prompt.view(len(items), 1, 1, -1).expand(-1, items.shape[1], -1, -1)
@@ -54,7 +57,7 @@ def score(
             decoder, hidden[:, :, depth], trie, parents[..., depth], depth, temperature=temperature
         )
         target = paths[..., depth]
-        position = (children == target.unsqueeze(-1)).float().argmax(dim=-1, keepdim=True)
+        position = (target.unsqueeze(-1) - children[..., :1]).clamp(min=0)  # children follow each other
         chosen = rearrange(log_probs.gather(-1, position), "batch group 1 -> batch group")
         levels.append(torch.where(target >= 0, chosen, torch.zeros_like(chosen)))
     return torch.stack(levels, dim=-1)

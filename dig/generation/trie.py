@@ -1,13 +1,20 @@
 """The catalogue as a trie over vocabulary ids, in flat tensors: every path from the root to a leaf is one item.
 
-Nodes are numbered breadth first over the sorted catalogue, so the children of a node are neighbours and the whole
-structure is two numbers a node (the CSR idea of STATIC, arXiv 2602.22647).
+Nodes are numbered breadth first over the sorted catalogue, so the children of a node are neighbours, the items below a
+node are neighbours in the sorted order, and the whole structure is four numbers a node and two an item (the CSR idea
+of STATIC, arXiv 2602.22647).
 """
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dig.generation.restriction import Restriction
 
 __all__ = ["CatalogueTrie"]
 
@@ -15,20 +22,26 @@ __all__ = ["CatalogueTrie"]
 class CatalogueTrie(nn.Module):
     """Prefix tree of the catalogue's token sequences.
 
+    All of it are int32 buffers, 24 bytes an item where most nodes are leaves, so ``to`` and ``state_dict`` work;
+    ``load_state_dict`` takes the state of a trie of any size.
+
     Args:
         token_sequences: (items, levels) vocabulary ids; -1 pads a missing suffix at the end of a row.
-        twins: allow items with the same sequence; the first stands for all of them, see :meth:`with_twins`.
+        twins: allow items with the same sequence; they share a leaf, and a ranking lists them one after the other.
+        rows: (items,) distinct catalogue rows of the sequences, for a part of a catalogue; None counts from 0.
+        persistent: whether ``state_dict`` holds it; a module that builds its trie anew needs no copy in checkpoints.
 
     Attributes:
         tokens: (nodes,) vocabulary id that leads to a node; -1 for the root, node 0.
-        first_child: (nodes,) the first child; the children follow each other.
-        num_children: (nodes,) 0 for a leaf.
-        node_items: (nodes,) the item's row at a leaf (of twins the first), else -1.
-        leaders: (items,) the item that stands for an item at its leaf: itself, where it has no twin.
-        paths: (items, levels) node after each level, -1 where the item has ended.
-        vocabulary: (tokens,) sorted vocabulary ids that occur.
-        slots: (nodes,) position of a node's token in ``vocabulary``.
-        max_children: the largest number of children at each depth.
+        first_child: (nodes + 1,) the first child; the last comes before the next node's first.
+        begins: (nodes,) place of the first item below a node in the sorted order.
+        ends: (nodes,) the place after its last item.
+        order: (items,) catalogue row at each place; twins by row.
+        places: (catalogue rows,) place of each item, -1 where the trie lacks it.
+        level_tokens: (tokens,) vocabulary ids of each level, sorted, level by level.
+        slots: (levels, largest - smallest id + 1) position of a token among those of its level.
+        shape: (3, levels) number of tokens of each level, most children of a node above it, leaves at its end.
+        extremes: (2,) smallest and largest vocabulary id.
 
     Raises:
         ValueError: for an empty catalogue, a gap before a suffix, two items with one sequence (unless ``twins``), or an
@@ -37,159 +50,281 @@ class CatalogueTrie(nn.Module):
 
     tokens: Tensor
     first_child: Tensor
-    num_children: Tensor
-    node_items: Tensor
-    paths: Tensor
-    vocabulary: Tensor
+    begins: Tensor
+    ends: Tensor
+    order: Tensor
+    places: Tensor
+    level_tokens: Tensor
     slots: Tensor
-    leaders: Tensor
-    twin_rows: Tensor
-    twin_starts: Tensor
+    shape: Tensor
+    extremes: Tensor
 
-    def __init__(self, token_sequences: Tensor, twins: bool = False) -> None:
+    def __init__(
+        self, token_sequences: Tensor, twins: bool = False, rows: Tensor | None = None, persistent: bool = True
+    ) -> None:
         super().__init__()
         _check(token_sequences)
-        items, levels = token_sequences.shape
-        order = _lexicographic_order(token_sequences)
-        rows = token_sequences[order]
-        present = rows >= 0
-
-        # A sorted row opens a new node at a level if it differs from the row before there or at a level above.
-        differs = torch.ones_like(present)
-        differs[1:] = rows[1:] != rows[:-1]
-        opens = (differs.cumsum(dim=1) > 0) & present
-
-        node_of = torch.full((items, levels), -1)  # node of each sorted row after each level
-        tokens, parents = [torch.tensor([-1])], [torch.tensor([-1])]
-        count = 1
-        above = torch.zeros(items, dtype=torch.int64)
-        for level in range(levels):
-            new = opens[:, level]
-            ids = count - 1 + new.cumsum(dim=0)
-            node_of[:, level] = torch.where(present[:, level], ids, -1)
-            tokens.append(rows[new, level])
-            parents.append(above[new])
-            above = ids
-            count += int(new.sum())
-        all_parents = torch.cat(parents)
-        num_children = torch.bincount(all_parents[1:], minlength=count)
-        first_child = 1 + num_children.cumsum(dim=0) - num_children
-
-        lengths = present.sum(dim=1)
-        leaves = node_of.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
-        _check_prefix_free(leaves, num_children, order, twins)
-        node_items = torch.full((count,), -1)
-        node_items[leaves.flip(0)] = order.flip(0)  # the order is stable, so that the first of twins is written last
-        leaders = torch.empty_like(order)
-        leaders[order] = node_items[leaves]
-        paths = torch.empty_like(node_of)
-        paths[order] = node_of
-        all_tokens = torch.cat(tokens)
-        vocabulary = all_tokens[1:].unique()
-        buffers = {
-            "tokens": all_tokens,
-            "first_child": first_child,
-            "num_children": num_children,
-            "node_items": node_items,
-            "paths": paths,
-            "vocabulary": vocabulary,
-            "leaders": leaders,
-            "twin_rows": order,  # twins lie side by side
-            "twin_starts": torch.searchsorted(leaves, leaves)[order.argsort()],
-            "slots": torch.searchsorted(vocabulary, all_tokens.clamp(min=int(vocabulary[0]))),
-        }
-        for name, value in buffers.items():
-            self.register_buffer(name, value, persistent=False)
-        depths = [torch.zeros(1, dtype=torch.int64)] + [node_of[opens[:, level], level] for level in range(levels)]
-        self.max_children = [int(num_children[nodes].max()) if len(nodes) else 0 for nodes in depths[:levels]]
+        longest = int((token_sequences >= 0).sum(dim=1).max())
+        sequences = token_sequences[:, :longest].cpu()
+        rows = torch.arange(len(sequences)) if rows is None else rows.cpu()
+        by_row = rows.argsort(stable=True)
+        order = by_row[_lexicographic_order(sequences[by_row])]  # stable, so that twins lie in catalogue order
+        for name, value in _build(sequences[order], rows[order], twins).items():
+            self.register_buffer(name, value.to(torch.int32), persistent)
+        self._read_shape()
 
     @property
     def num_items(self) -> int:
-        """Items in the catalogue."""
-        return self.paths.shape[0]
+        """Items in the trie."""
+        return len(self.order)
+
+    @property
+    def num_rows(self) -> int:
+        """Catalogue rows up to the largest in the trie."""
+        return len(self.places)
 
     @property
     def levels(self) -> int:
-        """The longest path, the suffix included."""
-        return self.paths.shape[1]
+        """Nodes of the longest path, the suffix included."""
+        return len(self.max_children)
 
-    def allowed(self, nodes: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    def allowed(self, nodes: Tensor, depth: int, restriction: Restriction | None = None) -> tuple[Tensor, Tensor]:
         """Children of nodes that lie at one depth.
 
         A leaf is given itself as its only child, so that finished paths stay as they are.
 
         Args:
-            nodes: (…) node ids.
+            nodes: (…) node ids, (batch, …) with a restriction.
             depth: tokens already consumed, 0 at the root.
+            restriction: items that each row of the batch may have; a node without one of them is masked.
 
         Returns:
-            (…, max_children) node ids, and a boolean mask of those that exist.
+            (…, max_children) int64 node ids, 0 where there is none, and a boolean mask of those that are allowed.
         """
-        width = max(self.max_children[depth], 1)
-        offsets = torch.arange(width, device=nodes.device)
-        count = self.num_children[nodes].unsqueeze(-1)
-        children = self.first_child[nodes].unsqueeze(-1) + offsets
-        leaf = count == 0
-        mask = torch.where(leaf, offsets == 0, offsets < count)
-        children = torch.where(leaf, nodes.unsqueeze(-1), children)
-        return torch.where(mask, children, 0), mask
+        offsets = torch.arange(max(self.max_children[depth], 1), device=nodes.device)
+        first = self.first_child[nodes].long()
+        count = self.first_child[nodes + 1].long() - first
+        first = torch.where(count > 0, first, nodes)
+        mask = offsets < count.clamp(min=1).unsqueeze(-1)
+        children = torch.where(mask, first.unsqueeze(-1) + offsets, 0)
+        if restriction is not None:
+            mask = mask & restriction.admits(self.begins[children], self.ends[children])
+        return children, mask
 
-    def with_twins(self, items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Lets every twin follow the item that stands for it, in catalogue order and with its score, and cuts the end.
+    def is_leaf(self, nodes: Tensor) -> Tensor:
+        """Which nodes (…) end an item."""
+        return self.first_child[nodes] == self.first_child[nodes + 1]
+
+    def first_items(self, leaves: Tensor) -> Tensor:
+        """Catalogue rows (…) of leaves; of twins the first."""
+        return self.order[self.begins[leaves].long()].long()
+
+    def items_at(
+        self, leaves: Tensor, scores: Tensor, count: int, restriction: Restriction | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Items of ranked leaves: where items share a leaf, all of them one after the other, ``count`` at most.
 
         Args:
-            items: (batch, k) item rows, -1 at the end of a short ranking.
-            scores: (batch, k).
+            leaves: (batch, n).
+            scores: (batch, n), falling.
+            count: items a row.
+            restriction: items that each row may have.
 
         Returns:
-            The same shapes; without twins the same values.
+            (batch, up to ``count``) catalogue rows and their scores, -inf where there is no further item.
         """
         if not self.has_twins:
-            return items, scores
-        batch, k = items.shape
-        counts = torch.where(items >= 0, self._twin_counts[items.clamp_min(0)], 1)  # (batch, k)
-        before = counts.cumsum(dim=1) - counts
-        places = torch.arange(k, device=items.device).expand(batch, k).contiguous()
-        source = torch.searchsorted(before.contiguous(), places, right=True) - 1  # the entry that fills each place
-        leader = items.gather(1, source)
-        at = self.twin_starts[leader.clamp_min(0)] + places - before.gather(1, source)
-        return torch.where(leader >= 0, self.twin_rows[at.clamp_max(self.num_items - 1)], -1), scores.gather(1, source)
+            return self.first_items(leaves)[:, :count], scores[:, :count]
+        begins = self.begins[leaves].long()
+        ends = torch.where(scores > float("-inf"), self.ends[leaves].long(), begins)  # others may be any node
+        most = max(int((ends - begins).max()), 1)
+        places = begins.unsqueeze(-1) + torch.arange(most, device=leaves.device)  # (batch, n, most)
+        there = places < ends.unsqueeze(-1)
+        if restriction is not None:
+            there = there & restriction.admits(places, places + 1)
+        first = (~there).flatten(1).to(torch.int8).argsort(dim=1, stable=True)[:, :count]
+        items = self.order[places.clamp(max=self.num_items - 1)].long().flatten(1).gather(1, first)
+        every = scores.unsqueeze(-1).masked_fill(~there, float("-inf")).flatten(1)
+        return items, every.gather(1, first)
 
-    @property
-    def has_twins(self) -> bool:
-        """Whether any two items share a sequence."""
-        return bool((self._twin_counts > 1).any())
+    def leaders(self, items: Tensor) -> Tensor:
+        """The item (…) that stands for each of the items (…) at its leaf: itself, where it has no twin."""
+        paths = self.paths(items)
+        leaves = paths.gather(-1, (paths >= 0).sum(dim=-1, keepdim=True) - 1).squeeze(-1)
+        return self.first_items(leaves)
 
-    @property
-    def _twin_counts(self) -> Tensor:
-        """(items,) how many items share an item's leaf."""
-        return torch.bincount(self.leaders, minlength=self.num_items)[self.leaders]
+    def paths(self, items: Tensor) -> Tensor:
+        """Nodes (…, levels) from a child of the root to the leaf of each item (…), -1 where an item has ended.
+
+        Raises:
+            ValueError: an item that the trie lacks.
+        """
+        place = self._places(items)
+        if (place < 0).any():
+            raise ValueError(f"the trie has no item {int(items[place < 0][0])}")
+        nodes, found = torch.zeros_like(place), []
+        ended = torch.zeros_like(place, dtype=torch.bool)
+        for _ in range(self.levels):
+            ended = ended | self.is_leaf(nodes)
+            nodes = torch.where(ended, nodes, self._last_child_up_to(nodes, self.begins, place))
+            found.append(torch.where(ended, -1, nodes))
+        return torch.stack(found, dim=-1)
+
+    def token_sequences(self, items: Tensor) -> Tensor:
+        """Vocabulary ids (…, levels) of items (…), -1 after the end."""
+        paths = self.paths(items)
+        return torch.where(paths >= 0, self.tokens[paths.clamp(min=0)].long(), -1)
 
     def find(self, token_sequences: Tensor) -> Tensor:
-        """Rows of the items with these sequences.
+        """Catalogue rows of the items with these sequences; of twins the first.
 
         Args:
             token_sequences: (batch, levels) vocabulary ids, -1 after the end.
 
         Returns:
-            (batch,) item rows, -1 where no item has the sequence.
+            (batch,) int64, -1 where no item has the sequence.
         """
-        nodes = torch.zeros(len(token_sequences), dtype=torch.int64, device=token_sequences.device)
+        sequences = token_sequences.to(self.tokens.device)
+        nodes = torch.zeros(len(sequences), dtype=torch.int64, device=sequences.device)
         alive = torch.ones_like(nodes, dtype=torch.bool)
-        for level in range(token_sequences.shape[1]):
-            token = token_sequences[:, level]
+        ended = torch.zeros_like(alive)
+        for token in sequences.unbind(dim=1):
             step = token >= 0
-            if level:
-                alive &= ~step | (token_sequences[:, level - 1] >= 0)  # nothing follows a gap
-            if level >= self.levels:
-                alive &= ~step
-                continue
-            children, mask = self.allowed(nodes, level)
-            hits = mask & (self.tokens[children] == token.unsqueeze(1)) & (self.num_children[nodes] > 0).unsqueeze(1)
-            child = (children * hits).sum(dim=1)
-            alive &= ~step | hits.any(dim=1)
-            nodes = torch.where(step & hits.any(dim=1), child, nodes)
-        return torch.where(alive, self.node_items[nodes], -1)
+            child = self._last_child_up_to(nodes, self.tokens, token)
+            hit = ~self.is_leaf(nodes) & (self.tokens[child] == token)
+            alive &= ~step | (hit & ~ended)  # nothing follows a gap
+            ended |= ~step
+            nodes = torch.where(step & hit, child, nodes)
+        return torch.where(alive & self.is_leaf(nodes), self.first_items(nodes), -1)
+
+    def only(self, items: Tensor) -> Restriction:
+        """Restricts each row of a batch to the items (batch, n), -1 where a row has fewer."""
+        return Restriction(self._sorted_places(items), self.num_items, banned=False)
+
+    def without(self, items: Tensor) -> Restriction:
+        """Bans the items (batch, n) from each row of a batch, -1 where a row has fewer; a user's history, say."""
+        return Restriction(self._sorted_places(items), self.num_items, banned=True)
+
+    def subset(self, items: Tensor) -> CatalogueTrie:
+        """A trie of some items (n,), which keep their catalogue rows; what is in stock, say.
+
+        Raises:
+            ValueError: no items, or one that this trie lacks.
+        """
+        items = items.to(self.order.device).unique()
+        return CatalogueTrie(self.token_sequences(items), twins=True, rows=items).to(self.order.device)
+
+    def union(self, other: CatalogueTrie) -> CatalogueTrie:
+        """A trie of the items of both.
+
+        Raises:
+            ValueError: an item has another sequence in the other trie.
+        """
+        device, levels = self.order.device, max(self.levels, other.levels)
+        ours, theirs = self.order.long(), other.order.long().to(device)
+        shared, new = theirs[torch.isin(theirs, ours)], theirs[~torch.isin(theirs, ours)]
+
+        def sequences(trie: CatalogueTrie, items: Tensor) -> Tensor:
+            found = trie.token_sequences(items.to(trie.order.device)).to(device)
+            return F.pad(found, (0, levels - found.shape[1]), value=-1)
+
+        differ = (sequences(self, shared) != sequences(other, shared)).any(dim=1)
+        if differ.any():
+            raise ValueError(f"item {int(shared[differ][0])} has another sequence in the other trie")
+        joined = torch.cat([sequences(self, ours), sequences(other, new)])
+        return CatalogueTrie(joined, twins=True, rows=torch.cat([ours, new])).to(device)
+
+    def tokens_of_level(self, depth: int) -> Tensor:
+        """(tokens,) int64 vocabulary ids that occur at a depth, sorted."""
+        start = sum(self.level_sizes[:depth])
+        return self.level_tokens[start : start + self.level_sizes[depth]].long()
+
+    def slots_of(self, nodes: Tensor, depth: int) -> Tensor:
+        """Position (…) of the tokens of nodes (…) among `tokens_of_level`; 0 for other tokens."""
+        return self.slots[depth][(self.tokens[nodes] - self.smallest_token).clamp(min=0).long()].long()
+
+    def _read_shape(self) -> None:
+        self.level_sizes, self.max_children, leaves = self.shape.tolist()
+        self.ends_at = [False, *(count > 0 for count in leaves)]  # by depth: whether some item ends there
+        self.has_twins = sum(leaves) < self.num_items
+        self.smallest_token, self.largest_token = self.extremes.tolist()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            if f"{prefix}{name}" in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[f"{prefix}{name}"], device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._read_shape()
+
+    def _places(self, items: Tensor) -> Tensor:
+        known = (items >= 0) & (items < self.num_rows)
+        return torch.where(known, self.places[items.clamp(min=0, max=self.num_rows - 1)].long(), -1)
+
+    def _sorted_places(self, items: Tensor) -> Tensor:
+        places = self._places(items.to(self.order.device))
+        return torch.where(places >= 0, places, self.num_items).to(torch.int32).sort(dim=1).values
+
+    def _last_child_up_to(self, nodes: Tensor, keys: Tensor, limit: Tensor) -> Tensor:
+        """The last child (…) of nodes (…) whose key is at most the limit (…), else the first; keys rise over children.
+
+        A leaf gives a node of no meaning.
+        """
+        low = self.first_child[nodes].long()
+        high = self.first_child[nodes + 1].long() - 1
+        for _ in range(math.ceil(math.log2(max(*self.max_children, 2)))):
+            middle = (low + high + 1) // 2
+            right = keys[middle.clamp(max=len(self.tokens) - 1)] <= limit
+            low, high = torch.where(right & (low < high), middle, low), torch.where(right, high, middle - 1)
+            high = torch.maximum(low, high)
+        return low.clamp(max=len(self.tokens) - 1)
+
+
+def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
+    """The buffers, from sorted sequences (items, levels) and their catalogue rows (items,)."""
+    items, levels = sequences.shape
+    tokens, begins, ends = [torch.tensor([-1])], [torch.tensor([0])], [torch.tensor([items])]
+    parents: list[Tensor] = []
+    above, leaves = torch.zeros(items, dtype=torch.int64), torch.zeros(items, dtype=torch.int64)
+    opens, count = torch.zeros(items, dtype=torch.bool), 1
+    opens[0] = True
+    widths, lasts = [], []
+    for level in range(levels):
+        token = sequences[:, level]
+        present = token >= 0
+        # a sorted row opens a new node if it differs from the row before here or at a level above
+        opens[1:] |= token[1:] != token[:-1]
+        places = (opens & present).nonzero()[:, 0]
+        node = count - 1 + (opens & present).cumsum(dim=0)  # means nothing where no token is
+        tokens.append(token[places])
+        begins.append(places)
+        ends.append(places + torch.bincount(node[present] - count, minlength=len(places)))
+        parents.append(above[places])
+        widths.append(int(torch.bincount(parents[-1]).max()) if len(places) else 0)
+        leaves = torch.where(present, node, leaves)
+        above, count = node, count + len(places)
+        lasts.append(count)
+    num_children = torch.bincount(torch.cat(parents), minlength=count)
+    _check_prefix_free(leaves, num_children, rows, twins)
+    leaves_until = F.pad((num_children == 0).cumsum(dim=0), (1, 0))[torch.tensor([1, *lasts])]
+    places_of_rows = torch.full((int(rows.max()) + 1,), -1)
+    places_of_rows[rows] = torch.arange(items)
+    level_tokens = [found.unique() for found in tokens[1:]]
+    smallest, largest = (int(getattr(torch.cat(level_tokens), end)()) for end in ("min", "max"))
+    slots = torch.zeros(levels, largest - smallest + 1, dtype=torch.int64)
+    for level, found in enumerate(level_tokens):
+        slots[level, found - smallest] = torch.arange(len(found))
+    return {
+        "tokens": torch.cat(tokens),
+        "first_child": F.pad(1 + num_children.cumsum(dim=0), (1, 0), value=1),
+        "begins": torch.cat(begins),
+        "ends": torch.cat(ends),
+        "order": rows,
+        "places": places_of_rows,
+        "level_tokens": torch.cat(level_tokens),
+        "slots": slots,
+        "shape": torch.tensor([[len(found) for found in level_tokens], widths, leaves_until.diff().tolist()]),
+        "extremes": torch.tensor([smallest, largest]),
+    }
 
 
 def _check(token_sequences: Tensor) -> None:
@@ -204,21 +339,25 @@ def _check(token_sequences: Tensor) -> None:
         raise ValueError(f"item row {int(gaps.nonzero()[0])} has a token after a -1")
 
 
-def _check_prefix_free(leaves: Tensor, num_children: Tensor, order: Tensor, twins: bool) -> None:
+def _check_prefix_free(leaves: Tensor, num_children: Tensor, rows: Tensor, twins: bool) -> None:
     repeated = leaves[1:] == leaves[:-1]
     if repeated.any() and not twins:
         at = int(repeated.nonzero()[0])
-        raise ValueError(
-            f"item rows {int(order[at])} and {int(order[at + 1])} have the same tokens; give them a suffix"
-        )
+        raise ValueError(f"item rows {int(rows[at])} and {int(rows[at + 1])} have the same tokens; give them a suffix")
     inner = num_children[leaves] > 0
     if inner.any():
-        raise ValueError(f"the tokens of item row {int(order[inner.nonzero()[0]])} begin those of another item")
+        raise ValueError(f"the tokens of item row {int(rows[inner.nonzero()[0]])} begin those of another item")
 
 
 def _lexicographic_order(rows: Tensor) -> Tensor:
-    """Stable order of rows by their columns, the first column first."""
+    """Stable order of rows by their columns, the first column first; as few sorts as 63 bits allow."""
     order = torch.arange(len(rows))
+    key, room = torch.zeros(len(rows), dtype=torch.int64), 1
     for column in reversed(range(rows.shape[1])):
-        order = order[rows[order, column].argsort(stable=True)]
-    return order
+        values = rows[:, column] + 1
+        size = int(values.max()) + 1
+        if room > 2**62 // size:
+            order = order[key[order].argsort(stable=True)]
+            key, room = torch.zeros_like(key), 1
+        key, room = key + values * room, room * size
+    return order[key[order].argsort(stable=True)]

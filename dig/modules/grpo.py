@@ -73,7 +73,7 @@ class GRPOModule(PolicyModule):
         prompts = (batch.input_ids, batch.attention_mask)
         drawn = sample_groups(self.model, *prompts, self.trie, config.group_size, config.temperature)
         # under rqvae.collisions=keep a leaf stands for all its items, and so for the target among them
-        own_leaf = drawn.items == self.trie.leaders[batch.targets].unsqueeze(1)
+        own_leaf = drawn.items == self.trie.leaders(batch.targets).unsqueeze(1)
         reached = torch.where(own_leaf, batch.targets.unsqueeze(1), drawn.items)
         reward = interest_aware_reward(reached, batch.targets, self.codes, self.quality, config.reward)
         advantages = group_advantages(reward.total, config.advantage_epsilon)

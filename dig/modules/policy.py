@@ -37,7 +37,7 @@ class PolicyModule(lightning.LightningModule):
         super().__init__()
         self.backbone = backbone
         self.model = backbone.model
-        self.trie = CatalogueTrie(item_tokens, twins=True)
+        self.trie = CatalogueTrie(item_tokens, twins=True, persistent=False)
         self.optimisation = config
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
@@ -46,7 +46,7 @@ class PolicyModule(lightning.LightningModule):
     def validation_step(self, batch: HeldOutBatch) -> None:
         """Ranks the catalogue after each history and counts hits."""
         found = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
-        self.valid_metrics.update(self.trie.with_twins(found.items, found.log_probs)[0], batch.targets)
+        self.valid_metrics.update(found.items, batch.targets)
         self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
 
     def on_validation_end(self) -> None:

@@ -8,7 +8,9 @@ import pytest
 import tiny
 import torch
 
+from dig.config.schema import LoraConfig
 from dig.generation import CatalogueTrie, beam_search
+from dig.generation.backbone import add_lora
 
 IDS = tiny.ragged_catalogue()
 TOKENS = tiny.token_sequences(IDS)
@@ -54,7 +56,8 @@ def test_ranks_as_brute_force_does(family: str, normalise: str):
 
 def test_more_beams_than_items_end_in_minus_one():
     model = tiny.tiny_model("qwen2")
-    found = beam_search(model, *tiny.padded(PROMPTS, "right"), TRIE, TRIE.num_items + 5)
+    with pytest.warns(UserWarning, match="29 beams, but the catalogue has 24 items"):
+        found = beam_search(model, *tiny.padded(PROMPTS, "right"), TRIE, TRIE.num_items + 5)
     assert found.items.shape == found.log_probs.shape == (len(PROMPTS), TRIE.num_items + 5)
     assert (found.items[:, -5:] == -1).all() and (found.log_probs[:, -5:] == float("-inf")).all()
     for row in found.items[:, :-5].tolist():
@@ -125,3 +128,42 @@ def test_ties_are_ranked_in_catalogue_order():
     found = beam_search(model, *tiny.padded(PROMPTS, "right"), trie, 4)
     assert found.items.tolist() == [[0, 1, 2, 3]] * len(PROMPTS)
     assert found.log_probs.exp().flatten().tolist() == pytest.approx([0.25] * 12)
+
+
+def test_ties_at_the_cut_are_broken_the_same_way_on_every_device():
+    model = tiny.tiny_model("qwen2")
+    with torch.no_grad():
+        model.get_output_embeddings().weight.zero_()
+    trie = CatalogueTrie(torch.stack([torch.arange(4, 40), torch.arange(4, 40)], dim=1))
+    for beams in (1, 3, 17, 35):
+        found = beam_search(model, *tiny.padded(PROMPTS, "right"), trie, beams)
+        assert found.items.tolist() == [list(range(beams))] * len(PROMPTS)
+
+
+def test_logits_that_are_not_finite_name_their_rows():
+    model = tiny.tiny_model("qwen2")
+    prompts, mask = tiny.padded([torch.full((4,), 5), torch.full((4,), 6), torch.full((4,), 5)], "left")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[6] = float("nan")
+        if model.get_output_embeddings().weight is model.get_input_embeddings().weight:
+            model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
+    trie = CatalogueTrie(torch.tensor([[7, 8], [9, 10]]))
+    with pytest.raises(ValueError, match=r"not finite for prompts \[1\]"):
+        beam_search(model, prompts, mask, trie, 2)
+
+
+@pytest.mark.parametrize("tokens", [[[7, 8], [60, 9]]])
+def test_a_token_that_the_model_lacks_is_refused(tokens: list[list[int]]):
+    with pytest.raises(ValueError, match="the token 60, the model only 60"):
+        beam_search(tiny.tiny_model("qwen2"), *tiny.padded(PROMPTS, "left"), CatalogueTrie(torch.tensor(tokens)), 2)
+
+
+def test_bfloat16_and_lora_rank_nearly_the_same():
+    model = tiny.tiny_model("llama")
+    exact = beam_search(model, *tiny.padded(PROMPTS, "left"), TRIE, 8)
+    coarse = beam_search(tiny.tiny_model("llama").to(torch.bfloat16), *tiny.padded(PROMPTS, "left"), TRIE, 8)
+    torch.testing.assert_close(coarse.log_probs, exact.log_probs, atol=0.3, rtol=0.05)
+    wrapped = add_lora(model, LoraConfig())  # starts as the model itself
+    found = beam_search(wrapped.eval(), *tiny.padded(PROMPTS, "left"), TRIE, 8)
+    assert torch.equal(found.items, exact.items)
+    torch.testing.assert_close(found.log_probs, exact.log_probs, atol=1e-5, rtol=1e-5)

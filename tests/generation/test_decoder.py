@@ -79,9 +79,30 @@ def test_an_output_layer_with_a_bias_keeps_it():
     assert decoder.logits(hidden, some).tolist() == [[9.0, 5.0]]
 
 
-def test_a_model_that_rescales_its_logits_is_refused():
-    with pytest.raises(ValueError, match="gemma2 changes its logits by final_logit_softcapping"):
-        Decoder(tiny.tiny_model("gemma2"))
+@torch.no_grad()
+@pytest.mark.parametrize(("family", "keys"), [("gemma2", {}), ("granite", {"logits_scaling": 3.0}),
+                                              ("cohere", {"logit_scale": 0.3})])  # fmt: skip
+def test_logits_that_an_architecture_rescales_are_rescaled(family: str, keys: dict[str, float]):
+    model, prompt = tiny.tiny_model(family, **keys), PROMPTS[0].unsqueeze(0)
+    hidden = model.base_model(input_ids=prompt).last_hidden_state
+    every = Decoder(model).logits(hidden)
+    torch.testing.assert_close(every, model(input_ids=prompt).logits, atol=1e-5, rtol=1e-5)
+    some = torch.tensor([40, 4, 17])
+    torch.testing.assert_close(Decoder(model).logits(hidden, some), every[..., some], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "key"), [("qwen2", "max_position_embeddings"), ("mistral", "sliding_window")])
+def test_a_prompt_beyond_the_model_is_refused(family: str, key: str):
+    decoder = Decoder(tiny.tiny_model(family, **{key: 12}))
+    mask = torch.ones(2, 20)
+    mask[:, :11] = 0
+    decoder.check(59, mask, 3)  # 9 tokens and 3
+    with pytest.raises(
+        ValueError, match=f"a prompt of 20 tokens and 3 behind it are more than the model's {key} of 12"
+    ):
+        decoder.check(59, torch.ones(2, 20), 3)
+    with pytest.raises(ValueError, match="the catalogue has the token 60, the model only 60"):
+        decoder.check(60, mask, 3)
 
 
 def test_the_mask_has_the_dtype_of_autocast():

@@ -7,7 +7,7 @@ import tiny
 import torch
 from scipy.stats import chisquare
 
-from dig.generation import CatalogueTrie, sample_groups, score
+from dig.generation import CatalogueTrie, sample_groups, sampling, score
 
 TOKENS = tiny.token_sequences(tiny.ragged_catalogue())
 TRIE = CatalogueTrie(TOKENS)
@@ -40,7 +40,7 @@ def test_log_probs_are_those_of_score(family: str, side: str):
     with torch.no_grad():
         expected = score(model, *prompts, TRIE, drawn.items, 1.3)
     torch.testing.assert_close(drawn.log_probs, expected, atol=1e-5, rtol=1e-5)
-    assert (drawn.log_probs[TRIE.paths[drawn.items] < 0] == 0).all()
+    assert (drawn.log_probs[TRIE.paths(drawn.items) < 0] == 0).all()
 
 
 def test_the_generator_decides_everything():
@@ -55,10 +55,64 @@ def test_the_generator_decides_everything():
 
 
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2.0**-24])
-def test_the_ends_of_the_uniform_interval_give_items(monkeypatch: pytest.MonkeyPatch, uniform: float):
-    monkeypatch.setattr(torch, "rand", lambda *shape, generator=None: torch.full(shape, uniform))
-    drawn = sample_groups(tiny.tiny_model("qwen2"), *tiny.padded(tiny.random_prompts(), "right"), TRIE, 2)
+@pytest.mark.parametrize("replacement", [True, False])
+def test_the_ends_of_the_uniform_interval_give_items(
+    monkeypatch: pytest.MonkeyPatch, uniform: float, replacement: bool
+):
+    monkeypatch.setattr(sampling, "_uniform", lambda seeds, counters: torch.full(counters.shape, uniform))
+    prompts = tiny.padded(tiny.random_prompts(), "right")
+    drawn = sample_groups(tiny.tiny_model("qwen2"), *prompts, TRIE, 2, replacement=replacement)
     assert (drawn.items >= 0).all() and torch.isfinite(drawn.log_probs).all()
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_a_prompt_gets_the_same_samples_in_any_batch(replacement: bool):
+    model, prompts = tiny.tiny_model("qwen2"), tiny.random_prompts()
+    together = sample_groups(model, *tiny.padded(prompts, "right"), TRIE, 8, 1.5, torch.Generator().manual_seed(3),
+                             replacement)  # fmt: skip
+    generator = torch.Generator().manual_seed(3)
+    for row, prompt in enumerate(prompts):
+        alone = sample_groups(model, *tiny.padded([prompt], "left"), TRIE, 8, 1.5, generator, replacement)
+        assert torch.equal(alone.items[0], together.items[row])
+        torch.testing.assert_close(alone.log_probs[0], together.log_probs[row], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_without_replacement_pairs_follow_the_exact_probabilities(temperature: float):
+    model, prompt = tiny.tiny_model("qwen2", noise=0.05), tiny.random_prompts((7,))[0]
+    with torch.no_grad():
+        exact = tiny.replicated_log_probs(model, prompt, TOKENS, temperature=temperature).sum(dim=1).exp().double()
+    pairs = exact[:, None] * exact[None, :] / (1 - exact[:, None])  # one after the other, from what is left
+    pairs.fill_diagonal_(0.0)
+    drawn = sample_groups(model, *tiny.padded([prompt] * 6000, "right"), TRIE, 2, temperature,
+                          torch.Generator().manual_seed(1), replacement=False)  # fmt: skip
+    counts = torch.bincount(drawn.items[:, 0] * 24 + drawn.items[:, 1], minlength=24 * 24).double()
+    expected = pairs.flatten() * 6000
+    common = expected >= 5
+    observed = torch.cat([counts[common], counts[~common].sum().view(1)])
+    wanted = torch.cat([expected[common], expected[~common].sum().view(1)])
+    assert common.sum() >= 20
+    assert chisquare(observed.numpy(), (wanted * 6000 / wanted.sum()).numpy()).pvalue > 1e-3
+
+
+def test_without_replacement_nothing_comes_twice_and_a_small_catalogue_runs_out():
+    model, prompts = tiny.tiny_model("gpt2"), tiny.padded(tiny.random_prompts(), "left")
+    drawn = sample_groups(model, *prompts, TRIE, 30, 1.3, torch.Generator().manual_seed(0), replacement=False)
+    assert [sorted(row) for row in drawn.items.tolist()] == [[-1] * 6 + list(range(24))] * 3
+    with torch.no_grad():
+        expected = score(model, *prompts, TRIE, drawn.items.clamp(min=0), 1.3)
+    there = drawn.items >= 0
+    torch.testing.assert_close(drawn.log_probs[there], expected[there], atol=1e-5, rtol=1e-5)
+    assert (drawn.log_probs[~there] == 0).all()
+
+
+def test_uniform_numbers_are_uniform_and_independent_of_their_neighbours():
+    seeds = torch.randint(2**62, (200, 1), generator=torch.Generator().manual_seed(0))
+    drawn = sampling._uniform(seeds, torch.arange(500).expand(200, -1))
+    counts = torch.histc(drawn, 50, 0.0, 1.0)
+    assert chisquare(counts.numpy()).pvalue > 1e-3
+    assert abs(float(torch.corrcoef(torch.stack([drawn[:, :-1].flatten(), drawn[:, 1:].flatten()]))[0, 1])) < 0.02
+    assert abs(float(torch.corrcoef(torch.stack([drawn[:-1].flatten(), drawn[1:].flatten()]))[0, 1])) < 0.02
 
 
 def test_an_almost_greedy_temperature_gives_the_best_item():

@@ -41,7 +41,7 @@ def test_scores_and_gradients_equal_the_replicated_computation(family: str, side
 
 def test_levels_that_an_item_lacks_score_zero_without_gradient():
     model = tiny.tiny_model("qwen2")
-    missing = TRIE.paths[ITEMS] < 0
+    missing = TRIE.paths(ITEMS) < 0
     assert missing.any()
     found = score(model, *tiny.padded(PROMPTS, "right"), TRIE, ITEMS)
     assert (found[missing] == 0).all() and (found[~missing] <= 0).all()

@@ -40,8 +40,9 @@ def test_every_node_has_the_children_of_a_dict_trie(rows: list[Row]):
     inner = set(children)
     assert len(trie.tokens) == len({row[:length] for row in rows for length in range(len(row) + 1)})
     assert trie.levels == max(len(row) for row in rows) and trie.num_items == len(rows)
-    assert trie.vocabulary.tolist() == sorted({token for row in rows for token in row})
     for depth in range(trie.levels):
+        assert trie.tokens_of_level(depth).tolist() == sorted({row[depth] for row in rows if len(row) > depth})
+        assert trie.ends_at[depth + 1] == any(len(row) == depth + 1 for row in rows)
         sizes = [len(tokens) for prefix, tokens in children.items() if len(prefix) == depth]
         assert trie.max_children[depth] == max(sizes, default=0)
 
@@ -53,16 +54,20 @@ def test_every_node_has_the_children_of_a_dict_trie(rows: list[Row]):
             nodes = found[mask].tolist()
             if prefix not in inner:
                 assert nodes == [node]  # a leaf stays where it is
-                assert rows[int(trie.node_items[node])] == prefix
+                assert rows[int(trie.first_items(torch.tensor(node)))] == prefix
+                assert trie.is_leaf(torch.tensor(node))
                 continue
-            assert trie.node_items[node] == -1
+            assert not trie.is_leaf(torch.tensor(node))
+            below = {item for item, row in enumerate(rows) if row[:depth] == prefix}
+            assert set(trie.order[trie.begins[node] : trie.ends[node]].tolist()) == below
             tokens = trie.tokens[nodes].tolist()
             assert tokens == sorted(children[prefix])
-            assert trie.vocabulary[trie.slots[nodes]].tolist() == tokens
+            assert trie.tokens_of_level(depth)[trie.slots_of(torch.tensor(nodes), depth)].tolist() == tokens
             reached |= {(*prefix, token): child for token, child in zip(tokens, nodes, strict=True)}
     for item, row in enumerate(rows):
         path = [reached[row[: level + 1]] for level in range(len(row))]
-        assert trie.paths[item].tolist() == path + [-1] * (trie.levels - len(row))
+        assert trie.paths(torch.tensor(item)).tolist() == path + [-1] * (trie.levels - len(row))
+    assert trie.token_sequences(torch.arange(len(rows))).tolist() == padded(rows).tolist()
 
 
 @settings(max_examples=100, deadline=None)
@@ -113,17 +118,57 @@ def test_one_item_is_a_trie():
 def test_twins_follow_the_item_that_stands_for_them(rows: list[Row], k: int):
     trie = CatalogueTrie(padded(rows), twins=True)
     first = {row: rows.index(row) for row in rows}
-    assert trie.leaders.tolist() == [first[row] for row in rows]
-    assert trie.find(padded(rows)).tolist() == trie.leaders.tolist()
+    assert trie.leaders(torch.arange(len(rows))).tolist() == [first[row] for row in rows]
+    assert trie.find(padded(rows)).tolist() == trie.leaders(torch.arange(len(rows))).tolist()
     leaders = sorted(set(first.values()), reverse=True)[:k]
-    items = torch.tensor([leaders + [-1] * (k - len(leaders))])
-    scores = -torch.arange(k, dtype=torch.float32)[None]
+    paths = trie.paths(torch.tensor([leaders]))
+    scores = -torch.arange(len(leaders), dtype=torch.float32)[None]
     expected = [(item, -rank) for rank, leader in enumerate(leaders)
                 for item, row in enumerate(rows) if first[row] == leader][:k]  # fmt: skip
-    found, values = trie.with_twins(items, scores)
-    assert found[0].tolist() == [item for item, _ in expected] + [-1] * (k - len(expected))
-    assert values[0, : len(expected)].tolist() == [score for _, score in expected]
-    assert found.shape == values.shape == (1, k)
+    found, values = trie.items_at(paths[..., -1], scores, k)
+    there = values[0].isfinite()
+    assert found[0][there].tolist() == [item for item, _ in expected]
+    assert values[0][there].tolist() == [score for _, score in expected]
+
+
+@settings(max_examples=60, deadline=None)
+@given(prefix_free_rows(), st.data())
+def test_a_part_keeps_its_rows_and_parts_join_to_the_whole(rows: list[Row], data: st.DataObject):
+    trie = CatalogueTrie(padded(rows))
+    chosen = data.draw(st.sets(st.integers(0, len(rows) - 1), min_size=1))
+    rest = set(range(len(rows))) - chosen
+    part = trie.subset(torch.tensor(sorted(chosen)))
+    assert part.num_items == len(chosen)
+    assert part.find(padded(rows)).tolist() == [item if item in chosen else -1 for item in range(len(rows))]
+    if rest:
+        whole = part.union(trie.subset(torch.tensor(sorted(rest))))
+        assert {name: buffer.tolist() for name, buffer in whole.named_buffers()} == {
+            name: buffer.tolist() for name, buffer in trie.named_buffers()
+        }
+    with pytest.raises(ValueError, match=f"the trie has no item {len(rows)}"):
+        trie.subset(torch.tensor([len(rows)]))
+
+
+def test_tries_that_disagree_about_an_item_do_not_join():
+    one, other = CatalogueTrie(torch.tensor([[1, 2], [3, 4]])), CatalogueTrie(torch.tensor([[1, 2], [3, 5]]))
+    with pytest.raises(ValueError, match="item 1 has another sequence"):
+        one.union(other)
+
+
+def test_a_state_is_loaded_by_a_trie_of_any_size():
+    trie = CatalogueTrie(padded([(1, 2), (1, 3, 4), (5, 6), (7, 7)]))
+    loaded = CatalogueTrie(torch.tensor([[0]]))
+    loaded.load_state_dict(trie.state_dict())
+    assert (loaded.levels, loaded.num_items, loaded.ends_at) == (3, 4, trie.ends_at)
+    assert loaded.find(trie.token_sequences(torch.arange(4))).tolist() == [0, 1, 2, 3]
+
+
+def test_a_large_catalogue_takes_few_bytes_an_item():
+    numbers = torch.randperm(256**3, generator=torch.Generator().manual_seed(0))[:300_000]
+    trie = CatalogueTrie(torch.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], dim=1))
+    assert sum(buffer.numel() * buffer.element_size() for buffer in trie.buffers()) <= 32 * 300_000
+    some = torch.randperm(300_000, generator=torch.Generator().manual_seed(1))[:1000]
+    assert trie.find(trie.token_sequences(some)).tolist() == some.tolist()
 
 
 def test_without_leave_twins_are_refused():

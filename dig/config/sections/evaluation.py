@@ -26,7 +26,7 @@ class EvaluationConfig:
     max_users: int | None = None
     """Evaluate a fixed random subset of this many users; unset takes all."""
     mask_history: bool = False
-    """Leave items of the history out of the ranking; the search is widened by the batch's longest history."""
+    """Leave items of the history out of the ranking; beam search bans them, so that beams are not spent on them."""
 
     def __post_init__(self) -> None:
         check(bool(self.ks) and min(self.ks) > 0, f"evaluation.ks must be numbers above 0, it is {self.ks}")

@@ -1,0 +1,151 @@
+"""Paths of a batch on their way down the trie, and the model's states behind them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dig.generation.decoder import Decoder
+from dig.generation.restriction import Restriction
+from dig.generation.trie import CatalogueTrie
+
+__all__ = ["Normalise", "TrieWalk", "child_log_probs"]
+
+Normalise = Literal["trie", "vocabulary"]
+
+
+def child_log_probs(
+    decoder: Decoder,
+    hidden: Tensor,
+    trie: CatalogueTrie,
+    nodes: Tensor,
+    depth: int,
+    normalise: Normalise = "trie",
+    temperature: float = 1.0,
+    restriction: Restriction | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the allowed next nodes.
+
+    Args:
+        decoder: the model.
+        hidden: (…, width) states after the tokens that led to ``nodes``.
+        trie: the catalogue.
+        nodes: (…) nodes at one depth.
+        depth: that depth.
+        normalise: over the children that are allowed (``trie``) or over the model's whole vocabulary.
+        temperature: divides the logits.
+        restriction: items that each row of the batch may have.
+
+    Returns:
+        Children (…, max_children) and their log-probabilities, -inf where there is no child; a leaf's only child is
+        itself with log-probability 0.
+    """
+    children, mask = trie.allowed(nodes, depth, restriction)
+    tokens = trie.tokens_of_level(depth)
+    if normalise == "trie":
+        logits = decoder.logits(hidden, tokens) / temperature
+        total = None
+    else:
+        every = decoder.logits(hidden) / temperature
+        total = every.logsumexp(dim=-1, keepdim=True)
+        logits = every[..., tokens]
+    chosen = logits.gather(-1, trie.slots_of(children, depth)).masked_fill(~mask, float("-inf"))
+    if total is None:
+        total = chosen.logsumexp(dim=-1, keepdim=True)
+        total = total.masked_fill(total == float("-inf"), 0.0)  # nothing is allowed: -inf, and not what -inf + inf is
+    finished = torch.where(mask, 0.0, float("-inf"))
+    return children, torch.where(trie.is_leaf(nodes).unsqueeze(-1), finished, chosen - total)
+
+
+class TrieWalk:
+    """Encodes prompts once and lets many paths a prompt walk from the root to the leaves, level by level.
+
+    Args:
+        model: any decoder-only transformers model, or a `Decoder` around one.
+        input_ids: (batch, prompt) prompts, padded on either side.
+        attention_mask: (batch, prompt).
+        trie: the catalogue, on the same device.
+        paths: most paths a prompt.
+        normalise: see :func:`child_log_probs`.
+        temperature: see there.
+        restriction: see there.
+
+    Attributes:
+        nodes: (batch, paths) where the paths stand; at first one path a prompt, at the root.
+
+    Raises:
+        ValueError: the trie has a token that the model lacks, or a prompt is too long.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | Decoder,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        trie: CatalogueTrie,
+        paths: int,
+        normalise: Normalise = "trie",
+        temperature: float = 1.0,
+        restriction: Restriction | None = None,
+    ) -> None:
+        self.decoder = Decoder.of(model)
+        self.decoder.check(trie.largest_token, attention_mask, trie.levels - 1)
+        self.trie = trie
+        self.normalise = normalise
+        self.temperature = temperature
+        self.restriction = restriction
+        self.nodes = torch.zeros(len(input_ids), 1, dtype=torch.int64, device=input_ids.device)
+        self._state = self.decoder.encode(input_ids, attention_mask, spare=paths * (trie.levels - 1))
+        self._hidden = self._state.hidden.unsqueeze(1)
+        self._depth = 0
+        self._fed: Tensor | None = None  # (batch, paths) place of each path among those that were fed last
+
+    def restart(self) -> None:
+        """Back to the root; the prompts stay encoded."""
+        self.nodes = self.nodes.new_zeros(len(self.nodes), 1)
+        self._state.rewind()
+        self._hidden = self._state.hidden.unsqueeze(1)
+        self._depth, self._fed = 0, None
+
+    @property
+    def depth(self) -> int:
+        """Levels that the paths have come down."""
+        return self._depth
+
+    @property
+    def finished(self) -> bool:
+        """Whether all paths stand at leaves."""
+        return self._depth == self.trie.levels
+
+    def children(self) -> tuple[Tensor, Tensor]:
+        """Next nodes (batch, paths, children) of all paths and their log-probabilities."""
+        return child_log_probs(self.decoder, self._hidden, self.trie, self.nodes, self._depth, self.normalise,
+                               self.temperature, self.restriction)  # fmt: skip
+
+    def step(self, nodes: Tensor, origin: Tensor) -> None:
+        """Moves on to nodes (batch, n), each a child of, or the leaf that is, the path ``origin`` (batch, n)."""
+        self._depth += 1
+        self.nodes = nodes
+        if self.finished:
+            return
+        fed = None if self._fed is None else self._fed.gather(1, origin)
+        tokens = self.trie.tokens[nodes].long().clamp(min=0)  # the root fills rows that have fewer paths
+        if not self.trie.ends_at[self._depth]:
+            self._hidden = self.decoder.feed(self._state, tokens, fed, self._depth - 1)
+            self._fed = torch.arange(nodes.shape[1], device=nodes.device).expand_as(nodes)
+            return
+        # Some items end here: only paths that go on are fed, side by side, as few as the fullest row has.
+        goes_on = ~self.trie.is_leaf(nodes)
+        width = int(goes_on.sum(dim=1).max())
+        if width == 0:
+            self._depth = self.trie.levels
+            return
+        order = goes_on.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]
+        fed = None if fed is None else fed.gather(1, order)
+        after = self.decoder.feed(self._state, tokens.gather(1, order), fed, self._depth - 1)
+        hidden = after.new_zeros(*nodes.shape, after.shape[-1])
+        self._hidden = hidden.scatter(1, order.unsqueeze(-1).expand_as(after), after)
+        places = torch.arange(width, device=nodes.device).expand_as(order)
+        self._fed = torch.zeros_like(nodes).scatter(1, order, places)
