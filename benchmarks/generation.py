@@ -166,7 +166,7 @@ def _constraint() -> dict[str, Any]:
 @torch.no_grad()
 def _step(trie: CatalogueTrie, nodes: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
     children, mask = trie.allowed(nodes, LEVELS - 1)
-    chosen = log_probs.gather(-1, trie.slots_of(children, LEVELS - 1))
+    chosen = log_probs.gather(-1, trie.slots_of(children))
     return children, chosen.masked_fill_(~mask, float("-inf"))
 
 

@@ -40,10 +40,9 @@ def score(
     decoder = Decoder.of(model)
     decoder.check(trie.largest_token, attention_mask, trie.levels - 1)
     paths = trie.paths(items)  # (batch, group, levels)
-    fed = (
-        trie.tokens[paths[..., :-1].clamp(min=0)].long().clamp(min=0)
-    )  # a finished path is fed anything; nothing reads it
-    if fed.shape[-1]:
+    inner = paths[..., :-1].clamp(min=0).unbind(dim=-1)  # a finished path is fed anything; nothing reads it
+    if inner:
+        fed = torch.stack([trie.tokens_at(nodes, depth) for depth, nodes in enumerate(inner)], dim=-1)
         after_prompt, after_tokens = decoder.run_tree(input_ids, attention_mask, fed)
         shared = after_prompt.view(len(items), 1, 1, -1).expand(-1, items.shape[1], -1, -1)
         hidden = torch.cat([shared, after_tokens], dim=2)

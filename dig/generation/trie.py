@@ -32,32 +32,28 @@ class CatalogueTrie(nn.Module):
         persistent: whether ``state_dict`` holds it; a module that builds its trie anew needs no copy in checkpoints.
 
     Attributes:
-        tokens: (nodes,) vocabulary id that leads to a node; -1 for the root, node 0.
+        slots: (nodes,) position of the token that leads to a node among those of its level; 0 for the root, node 0.
         first_child: (nodes + 1,) the first child; the last comes before the next node's first.
         begins: (nodes,) place of the first item below a node in the sorted order.
         ends: (nodes,) the place after its last item.
         order: (items,) catalogue row at each place; twins by row.
         places: (catalogue rows,) place of each item, -1 where the trie lacks it.
         level_tokens: (tokens,) vocabulary ids of each level, sorted, level by level.
-        slots: (levels, largest - smallest id + 1) position of a token among those of its level.
         shape: (3, levels) number of tokens of each level, most children of a node above it, leaves at its end.
-        extremes: (2,) smallest and largest vocabulary id.
 
     Raises:
         ValueError: for an empty catalogue, a gap before a suffix, two items with one sequence (unless ``twins``), or an
             item whose sequence begins another's.
     """
 
-    tokens: Tensor
+    slots: Tensor
     first_child: Tensor
     begins: Tensor
     ends: Tensor
     order: Tensor
     places: Tensor
     level_tokens: Tensor
-    slots: Tensor
     shape: Tensor
-    extremes: Tensor
 
     def __init__(
         self, token_sequences: Tensor, twins: bool = False, rows: Tensor | None = None, persistent: bool = True
@@ -99,14 +95,14 @@ class CatalogueTrie(nn.Module):
             restriction: items that each row of the batch may have; a node without one of them is masked.
 
         Returns:
-            (…, max_children) int64 node ids, 0 where there is none, and a boolean mask of those that are allowed.
+            (…, max_children) int64 node ids, and a boolean mask of those that are children and allowed.
         """
         offsets = torch.arange(max(self.max_children[depth], 1), device=nodes.device)
-        first = self.first_child[nodes].long()
-        count = self.first_child[nodes + 1].long() - first
+        first = self.first_child[nodes]
+        count = self.first_child[nodes + 1] - first
         first = torch.where(count > 0, first, nodes)
         mask = offsets < count.clamp(min=1).unsqueeze(-1)
-        children = torch.where(mask, first.unsqueeze(-1) + offsets, 0)
+        children = (first.unsqueeze(-1) + offsets).clamp_(max=len(self.slots) - 1)
         if restriction is not None:
             mask = mask & restriction.admits(self.begins[children], self.ends[children])
         return children, mask
@@ -172,8 +168,9 @@ class CatalogueTrie(nn.Module):
 
     def token_sequences(self, items: Tensor) -> Tensor:
         """Vocabulary ids (…, levels) of items (…), -1 after the end."""
-        paths = self.paths(items)
-        return torch.where(paths >= 0, self.tokens[paths.clamp(min=0)].long(), -1)
+        levels = self.paths(items).unbind(dim=-1)
+        return torch.stack([torch.where(nodes >= 0, self.tokens_at(nodes.clamp(min=0), depth), -1)
+                            for depth, nodes in enumerate(levels)], dim=-1)  # fmt: skip
 
     def find(self, token_sequences: Tensor) -> Tensor:
         """Catalogue rows of the items with these sequences; of twins the first.
@@ -184,16 +181,22 @@ class CatalogueTrie(nn.Module):
         Returns:
             (batch,) int64, -1 where no item has the sequence.
         """
-        sequences = token_sequences.to(self.tokens.device)
+        sequences = token_sequences.to(self.slots.device)
         nodes = torch.zeros(len(sequences), dtype=torch.int64, device=sequences.device)
         alive = torch.ones_like(nodes, dtype=torch.bool)
         ended = torch.zeros_like(alive)
-        for token in sequences.unbind(dim=1):
+        for depth, token in enumerate(sequences.unbind(dim=1)):
             step = token >= 0
-            child = self._last_child_up_to(nodes, self.tokens, token)
-            hit = ~self.is_leaf(nodes) & (self.tokens[child] == token)
-            alive &= ~step | (hit & ~ended)  # nothing follows a gap
+            alive &= ~(step & ended)  # nothing follows a gap
             ended |= ~step
+            if depth >= self.levels:
+                alive &= ~step
+                continue
+            known = self.tokens_of_level(depth)
+            slot = torch.searchsorted(known, token.contiguous()).clamp(max=len(known) - 1)
+            child = self._last_child_up_to(nodes, self.slots, slot)
+            hit = (known[slot] == token) & ~self.is_leaf(nodes) & (self.slots[child] == slot)
+            alive &= ~step | hit
             nodes = torch.where(step & hit, child, nodes)
         return torch.where(alive & self.is_leaf(nodes), self.first_items(nodes), -1)
 
@@ -239,15 +242,20 @@ class CatalogueTrie(nn.Module):
         start = sum(self.level_sizes[:depth])
         return self.level_tokens[start : start + self.level_sizes[depth]].long()
 
-    def slots_of(self, nodes: Tensor, depth: int) -> Tensor:
-        """Position (…) of the tokens of nodes (…) among `tokens_of_level`; 0 for other tokens."""
-        return self.slots[depth][(self.tokens[nodes] - self.smallest_token).clamp(min=0).long()].long()
+    def slots_of(self, nodes: Tensor) -> Tensor:
+        """Position (…) int64 of the tokens of nodes (…) among those of their level."""
+        return self.slots.index_select(0, nodes.reshape(-1)).view(nodes.shape).long()
+
+    def tokens_at(self, nodes: Tensor, depth: int) -> Tensor:
+        """Vocabulary ids (…) int64 that lead to nodes (…) from a depth; any token for nodes that lie elsewhere."""
+        known = self.tokens_of_level(depth)
+        return known[self.slots_of(nodes).clamp(max=len(known) - 1)]
 
     def _read_shape(self) -> None:
         self.level_sizes, self.max_children, leaves = self.shape.tolist()
         self.ends_at = [False, *(count > 0 for count in leaves)]  # by depth: whether some item ends there
         self.has_twins = sum(leaves) < self.num_items
-        self.smallest_token, self.largest_token = self.extremes.tolist()
+        self.largest_token = int(self.level_tokens.max())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name, buffer in self.named_buffers(recurse=False):
@@ -273,16 +281,17 @@ class CatalogueTrie(nn.Module):
         high = self.first_child[nodes + 1].long() - 1
         for _ in range(math.ceil(math.log2(max(*self.max_children, 2)))):
             middle = (low + high + 1) // 2
-            right = keys[middle.clamp(max=len(self.tokens) - 1)] <= limit
+            right = keys[middle.clamp(max=len(self.slots) - 1)] <= limit
             low, high = torch.where(right & (low < high), middle, low), torch.where(right, high, middle - 1)
             high = torch.maximum(low, high)
-        return low.clamp(max=len(self.tokens) - 1)
+        return low.clamp(max=len(self.slots) - 1)
 
 
 def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
     """The buffers, from sorted sequences (items, levels) and their catalogue rows (items,)."""
     items, levels = sequences.shape
-    tokens, begins, ends = [torch.tensor([-1])], [torch.tensor([0])], [torch.tensor([items])]
+    slots, begins, ends = [torch.tensor([0])], [torch.tensor([0])], [torch.tensor([items])]
+    level_tokens: list[Tensor] = []
     parents: list[Tensor] = []
     above, leaves = torch.zeros(items, dtype=torch.int64), torch.zeros(items, dtype=torch.int64)
     opens, count = torch.zeros(items, dtype=torch.bool), 1
@@ -295,7 +304,9 @@ def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
         opens[1:] |= token[1:] != token[:-1]
         places = (opens & present).nonzero()[:, 0]
         node = count - 1 + (opens & present).cumsum(dim=0)  # means nothing where no token is
-        tokens.append(token[places])
+        known, inverse = token[places].unique(return_inverse=True)
+        level_tokens.append(known)
+        slots.append(inverse)
         begins.append(places)
         ends.append(places + torch.bincount(node[present] - count, minlength=len(places)))
         parents.append(above[places])
@@ -308,22 +319,15 @@ def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
     leaves_until = F.pad((num_children == 0).cumsum(dim=0), (1, 0))[torch.tensor([1, *lasts])]
     places_of_rows = torch.full((int(rows.max()) + 1,), -1)
     places_of_rows[rows] = torch.arange(items)
-    level_tokens = [found.unique() for found in tokens[1:]]
-    smallest, largest = (int(getattr(torch.cat(level_tokens), end)()) for end in ("min", "max"))
-    slots = torch.zeros(levels, largest - smallest + 1, dtype=torch.int64)
-    for level, found in enumerate(level_tokens):
-        slots[level, found - smallest] = torch.arange(len(found))
     return {
-        "tokens": torch.cat(tokens),
+        "slots": torch.cat(slots),
         "first_child": F.pad(1 + num_children.cumsum(dim=0), (1, 0), value=1),
         "begins": torch.cat(begins),
         "ends": torch.cat(ends),
         "order": rows,
         "places": places_of_rows,
         "level_tokens": torch.cat(level_tokens),
-        "slots": slots,
         "shape": torch.tensor([[len(found) for found in level_tokens], widths, leaves_until.diff().tolist()]),
-        "extremes": torch.tensor([smallest, largest]),
     }
 
 

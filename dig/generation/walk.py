@@ -51,7 +51,7 @@ def child_log_probs(
         every = decoder.logits(hidden) / temperature
         total = every.logsumexp(dim=-1, keepdim=True)
         logits = every[..., tokens]
-    chosen = logits.gather(-1, trie.slots_of(children, depth)).masked_fill(~mask, float("-inf"))
+    chosen = logits.gather(-1, trie.slots_of(children).clamp_(max=len(tokens) - 1)).masked_fill(~mask, float("-inf"))
     if total is None:
         total = chosen.logsumexp(dim=-1, keepdim=True)
         total = total.masked_fill(total == float("-inf"), 0.0)  # nothing is allowed: -inf, and not what -inf + inf is
@@ -131,7 +131,7 @@ class TrieWalk:
         if self.finished:
             return
         fed = None if self._fed is None else self._fed.gather(1, origin)
-        tokens = self.trie.tokens[nodes].long().clamp(min=0)  # the root fills rows that have fewer paths
+        tokens = self.trie.tokens_at(nodes, self._depth - 1)
         if not self.trie.ends_at[self._depth]:
             self._hidden = self.decoder.feed(self._state, tokens, fed, self._depth - 1)
             self._fed = torch.arange(nodes.shape[1], device=nodes.device).expand_as(nodes)

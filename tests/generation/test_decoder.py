@@ -6,6 +6,7 @@ import pytest
 import tiny
 import torch
 
+from dig.generation import CatalogueTrie, beam_search
 from dig.generation.decoder import Decoder, prompt_positions
 
 PROMPTS = tiny.random_prompts()
@@ -111,3 +112,12 @@ def test_the_mask_has_the_dtype_of_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert decoder.head_dtype == torch.bfloat16
     assert Decoder(tiny.tiny_model("qwen2").to(torch.bfloat16)).head_dtype == torch.bfloat16
+
+
+@torch.no_grad()
+def test_a_compiled_model_ranks_the_same():
+    model, trie = tiny.tiny_model("qwen2"), CatalogueTrie(tiny.token_sequences(tiny.ragged_catalogue()))
+    plain = beam_search(model, *tiny.padded(PROMPTS, "left"), trie, 8)
+    compiled = beam_search(Decoder(model, compiled="eager"), *tiny.padded(PROMPTS, "left"), trie, 8)
+    assert torch.equal(plain.items, compiled.items)
+    torch.testing.assert_close(plain.log_probs, compiled.log_probs, atol=1e-5, rtol=1e-5)

@@ -38,7 +38,7 @@ def test_every_node_has_the_children_of_a_dict_trie(rows: list[Row]):
         for level, token in enumerate(row):
             children[row[:level]].add(token)
     inner = set(children)
-    assert len(trie.tokens) == len({row[:length] for row in rows for length in range(len(row) + 1)})
+    assert len(trie.slots) == len({row[:length] for row in rows for length in range(len(row) + 1)})
     assert trie.levels == max(len(row) for row in rows) and trie.num_items == len(rows)
     for depth in range(trie.levels):
         assert trie.tokens_of_level(depth).tolist() == sorted({row[depth] for row in rows if len(row) > depth})
@@ -60,9 +60,9 @@ def test_every_node_has_the_children_of_a_dict_trie(rows: list[Row]):
             assert not trie.is_leaf(torch.tensor(node))
             below = {item for item, row in enumerate(rows) if row[:depth] == prefix}
             assert set(trie.order[trie.begins[node] : trie.ends[node]].tolist()) == below
-            tokens = trie.tokens[nodes].tolist()
+            tokens = trie.tokens_at(torch.tensor(nodes), depth).tolist()
             assert tokens == sorted(children[prefix])
-            assert trie.tokens_of_level(depth)[trie.slots_of(torch.tensor(nodes), depth)].tolist() == tokens
+            assert trie.tokens_of_level(depth)[trie.slots_of(torch.tensor(nodes))].tolist() == tokens
             reached |= {(*prefix, token): child for token, child in zip(tokens, nodes, strict=True)}
     for item, row in enumerate(rows):
         path = [reached[row[: level + 1]] for level in range(len(row))]
