@@ -1,5 +1,10 @@
-"""What all tests share: one thread, so that numbers repeat and two cores go to two test processes."""
+"""What all tests share: one thread, so that numbers repeat and two cores go to two test processes; the data's folder."""
+
+import os
+from pathlib import Path
 
 import torch
 
 torch.set_num_threads(1)
+if "DIG_DATA_ROOT" in os.environ:  # some tests change the folder, or link to the data
+    os.environ["DIG_DATA_ROOT"] = str(Path(os.environ["DIG_DATA_ROOT"]).absolute())
