@@ -1,4 +1,4 @@
-"""What all tests share: one thread, so that numbers repeat and two cores go to two test processes; the data's folder."""
+"""What all tests share: one thread, so that numbers repeat and two cores go to two processes; the data's folder."""
 
 import os
 from pathlib import Path
