@@ -80,5 +80,5 @@ def _build(context: StageContext, folder: Path) -> None:
         write_items_seen(folder, sequences, seen, item_ids)
 
 
-STAGE = Stage("grpo", ("prepare", "label", "tokenize", "sft"), _reads, _build, says_policy, version=2,
+STAGE = Stage("grpo", ("prepare", "label", "tokenize", "sft"), _reads, _build, says_policy, version=3,
               every_rank=True)  # fmt: skip

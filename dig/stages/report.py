@@ -27,7 +27,7 @@ from dig.stages.tokenize import load_semantic_ids
 
 __all__ = ["build_report"]
 
-_VERSION = 2
+_VERSION = 3
 _LOGGED = ("tokenize", "sft", "grpo")
 _EXAMPLES = 6
 
