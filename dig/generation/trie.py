@@ -100,8 +100,9 @@ class CatalogueTrie(nn.Module):
         offsets = torch.arange(max(self.max_children[depth], 1), device=nodes.device)
         first = self.first_child[nodes]
         count = self.first_child[nodes + 1] - first
-        first = torch.where(count > 0, first, nodes)
-        mask = offsets < count.clamp(min=1).unsqueeze(-1)
+        if self.ends_at[depth]:
+            first, count = torch.where(count > 0, first, nodes), count.clamp(min=1)
+        mask = offsets < count.unsqueeze(-1)
         children = (first.unsqueeze(-1) + offsets).clamp_(max=len(self.slots) - 1)
         if restriction is not None:
             mask = mask & restriction.admits(self.begins[children], self.ends[children])
