@@ -143,7 +143,7 @@ def _constraint() -> dict[str, Any]:
         rows = codes[torch.randint(items, (STEP_ROWS * STEP_BEAMS,))]
         nodes = trie.paths(trie.find(rows))[:, LEVELS - 2].view(STEP_ROWS, STEP_BEAMS)
         log_probs = torch.randn(STEP_ROWS, STEP_BEAMS, CODES).log_softmax(dim=-1)
-        ours = _seconds(partial(_step, trie, nodes, log_probs), repeats=50)
+        ours = _seconds(partial(_step, trie, nodes, log_probs), repeats=300)
         theirs = "not measured"
         if static:
             seconds = _static_step(static, codes, rows, log_probs)
@@ -191,7 +191,7 @@ def _static_step(path: str, codes: Tensor, rows: Tensor, log_probs: Tensor) -> f
     states = dense_states[rows[:, 0], rows[:, 1]].long()
     flat = log_probs.flatten(0, 1)
     arguments = (flat, states, packed, pointers, int(branches[LEVELS - 1]), CODES, torch.device("cpu"))
-    return _seconds(lambda: generate_and_apply_logprobs_mask(*arguments), repeats=50)
+    return _seconds(lambda: generate_and_apply_logprobs_mask(*arguments), repeats=300)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

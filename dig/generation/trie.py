@@ -22,7 +22,7 @@ __all__ = ["CatalogueTrie"]
 class CatalogueTrie(nn.Module):
     """Prefix tree of the catalogue's token sequences.
 
-    All of it are int32 buffers, 24 bytes an item where most nodes are leaves, so ``to`` and ``state_dict`` work;
+    All of it are integer buffers, 28 bytes an item where most nodes are leaves, so ``to`` and ``state_dict`` work;
     ``load_state_dict`` takes the state of a trie of any size.
 
     Args:
@@ -32,7 +32,8 @@ class CatalogueTrie(nn.Module):
         persistent: whether ``state_dict`` holds it; a module that builds its trie anew needs no copy in checkpoints.
 
     Attributes:
-        slots: (nodes,) position of the token that leads to a node among those of its level; 0 for the root, node 0.
+        slots: (nodes,) int64, all others int32: position of the token that leads to a node among those of its level; 0
+            for the root, node 0.
         first_child: (nodes + 1,) the first child; the last comes before the next node's first.
         begins: (nodes,) place of the first item below a node in the sorted order.
         ends: (nodes,) the place after its last item.
@@ -66,7 +67,8 @@ class CatalogueTrie(nn.Module):
         by_row = rows.argsort(stable=True)
         order = by_row[_lexicographic_order(sequences[by_row])]  # stable, so that twins lie in catalogue order
         for name, value in _build(sequences[order], rows[order], twins).items():
-            self.register_buffer(name, value.to(torch.int32), persistent)
+            # slots index logits at every step, and a conversion there costs more than it saves here
+            self.register_buffer(name, value if name == "slots" else value.to(torch.int32), persistent)
         self._read_shape()
 
     @property
@@ -245,7 +247,7 @@ class CatalogueTrie(nn.Module):
 
     def slots_of(self, nodes: Tensor) -> Tensor:
         """Position (…) int64 of the tokens of nodes (…) among those of their level."""
-        return self.slots.index_select(0, nodes.reshape(-1)).view(nodes.shape).long()
+        return self.slots.index_select(0, nodes.reshape(-1)).view(nodes.shape)
 
     def tokens_at(self, nodes: Tensor, depth: int) -> Tensor:
         """Vocabulary ids (…) int64 that lead to nodes (…) from a depth; any token for nodes that lie elsewhere."""
