@@ -34,8 +34,7 @@ class Throughput(Callback):
         """Stops it."""
         if self._started is not None:
             self._seconds += time.perf_counter() - self._started
-            rows = len(batch if not hasattr(batch, "input_ids") else batch.input_ids)
-            self._samples += (getattr(batch, "samples", None) or rows) * trainer.world_size
+            self._samples += len(_rows(batch)) * trainer.world_size
 
     @property
     def samples_per_second(self) -> float | None:
@@ -46,3 +45,11 @@ class Throughput(Callback):
         """Logs the rate."""
         if self.samples_per_second is not None:
             pl_module.log("train/samples_per_second", self.samples_per_second)
+
+
+def _rows(batch: Any) -> Any:
+    """What there is one of for every sample."""
+    for name in ("samples", "input_ids"):
+        if hasattr(batch, name):
+            return getattr(batch, name)
+    return batch

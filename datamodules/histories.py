@@ -58,6 +58,10 @@ class Histories(Sequence[np.ndarray]):
         """Those at the given positions, without copying items."""
         return Histories(self.items, self.starts[index], self.ends[index])
 
+    def latest(self, longest: int | np.ndarray) -> Histories:
+        """The last ``longest`` items of each, or so many of each."""
+        return Histories(self.items, np.maximum(self.starts, self.ends - longest), self.ends)
+
     def flat(self) -> np.ndarray:
         """All items of all histories, one after the other."""
         lengths = self.lengths

@@ -6,7 +6,7 @@ a loader that has ``state_dict`` and ``load_state_dict``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -25,18 +25,27 @@ class EpochBatchSampler(Sampler[list[int]]):
     repeated and nothing is dropped.
 
     Args:
-        num_samples: size of the data set.
+        num_samples: samples of an epoch, the size of the data set unless ``draw`` says otherwise.
         batch_size: samples a batch and rank.
         seed: seed of the order.
         shuffle: whether to shuffle; False keeps the order of the data.
         rank: this process's rank.
         world_size: number of ranks.
+        draw: gives the shuffled samples of an epoch, ``num_samples`` of them; None is a permutation of all.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        draw: Callable[[torch.Generator], torch.Tensor] | None = None,
     ) -> None:
         self.num_samples = num_samples
+        self.draw = draw
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
@@ -66,7 +75,7 @@ class EpochBatchSampler(Sampler[list[int]]):
         if not self.shuffle:
             return torch.arange(self.num_samples)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.num_samples, generator=generator)
+        order = self.draw(generator) if self.draw else torch.randperm(self.num_samples, generator=generator)
         dealt = self._samples_of_rank() * self.world_size
         return order.repeat(-(-dealt // max(self.num_samples, 1)))[:dealt]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,16 @@ import torch
 from torch import Tensor
 
 from datamodules.histories import Histories
+from datamodules.phrasings import PHRASINGS, SLOT
+from datamodules.ragged import Ragged, spread
 from dig.artifacts import fingerprint
 from dig.config import UserError
 from dig.config.schema import PromptConfig
+from dig.generation.vocabulary import TASK_TOKENS
 
-__all__ = ["PromptBuilder", "Prompts", "TrainingTokens"]
+__all__ = ["Frame", "PromptBuilder", "Prompts"]
 
-_INSTRUCTION = "A customer bought these items, oldest first: "
-_QUESTION = "\nThe next item is: "
+_SID_LIKE = re.compile(r"<([a-z]_\d+>)")
 
 
 @dataclass
@@ -35,25 +38,16 @@ class Prompts:
     attention_mask: Tensor
 
 
-@dataclass
-class TrainingTokens:
-    """Token rows with supervision, padded on the right.
+@dataclass(frozen=True)
+class Frame:
+    """The token ids of a wording before and after its slot."""
 
-    Attributes:
-        input_ids: (rows, length).
-        attention_mask: (rows, length) 0 at padding, k at the tokens of a row's k-th sample: 1 in a row of one.
-        labels: (rows, length) the token itself where it is supervised, else -100.
-        samples: how many samples the rows hold, where that is not their number.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    samples: int | None = None
+    before: list[int]
+    after: list[int]
 
 
 class PromptBuilder:
-    """Turns histories into prompts.
+    """Turns histories, items and texts into prompts.
 
     ``compact`` is the tokenizer's start token and the history's SID tokens; ``text`` puts an instruction around them,
     in the backbone's chat template where it has one.
@@ -61,126 +55,138 @@ class PromptBuilder:
     Args:
         item_tokens: (items, levels) vocabulary ids of each item's Semantic ID, -1 for a missing suffix.
         tokenizer: the backbone's tokenizer.
-        config: style and longest history.
+        config: style, longest history and longest text.
         from_scratch: whether the backbone knows SID tokens only, which decides ``style=auto``.
+        context: tokens that the backbone can read, None for no limit; a history that is longer loses its old end.
 
     Raises:
-        UserError: if a text prompt is asked of a tokenizer that knows no text.
+        UserError: if a text prompt is asked of a tokenizer that knows no text, or nothing fits the context.
     """
 
-    def __init__(self, item_tokens: Tensor, tokenizer: Any, config: PromptConfig, from_scratch: bool) -> None:
+    def __init__(
+        self, item_tokens: Tensor, tokenizer: Any, config: PromptConfig, from_scratch: bool, context: int | None = None
+    ) -> None:
         self.style = ("compact" if from_scratch else "text") if config.style == "auto" else config.style
         if self.style == "text" and from_scratch:
             raise UserError("prompt.style=text needs a backbone that knows text: set backbone.pretrained", exit_code=2)
         self.item_tokens = item_tokens
-        self.max_history = config.max_history
+        self.knows_text = not from_scratch
         self.pad_id = int(tokenizer.pad_token_id)
-        self.prefix, self.suffix = self._frame(tokenizer)
+        self.end_id = int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id)
+        self.context = context
+        self.max_text_tokens = config.max_text_tokens
+        self._tokenizer = tokenizer
+        self._items = Ragged.from_padded(item_tokens.cpu().numpy())
+        self._frames: dict[str, list[Frame]] = {}
+        frame = self.frames("next_item")[0]
+        self.prefix, self.suffix = frame.before, frame.after
+        self.max_history = self._fitting(config.max_history)
+        self.short_of_context = self.max_history < config.max_history
 
     @property
     def max_tokens(self) -> int:
-        """The longest prompt together with its answer."""
+        """The longest prompt for the next item together with its answer."""
         return len(self.prefix) + len(self.suffix) + (self.max_history + 1) * self.item_tokens.shape[1]
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of everything that decides how a history is spelled."""
+    def fingerprint(self, task: str) -> str:
+        """Hash of everything that decides how a task's samples are spelled, texts themselves apart."""
         items = hashlib.sha256(self.item_tokens.contiguous().numpy().tobytes()).hexdigest()
-        return fingerprint([self.style, self.max_history, self.pad_id, self.prefix, self.suffix, items])
+        frames = [[frame.before, frame.after] for frame in self.frames(task)]
+        common = [task, self.style, self.max_history, self.pad_id, self.context, items, frames]
+        return fingerprint([*common, self.max_text_tokens, self._words_hash()] if self.knows_text else common)
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
-        """Prompts for histories of catalogue rows, of which the latest ``max_history`` are kept."""
-        rows = self._padded_rows(histories, self.max_history)
-        tokens, mask = self._pack([self.prefix], rows, [self.suffix])
-        return Prompts(tokens, mask.long())
+        """Prompts for the next item after histories of catalogue rows, of which the latest ``max_history`` are kept."""
+        histories = histories if isinstance(histories, Histories) else Histories.from_lists(histories)
+        return self.padded(self.framed("next_item", self.spelled(histories.latest(self.max_history))))
 
-    def training(self, histories: Sequence[np.ndarray], supervised: np.ndarray) -> TrainingTokens:
-        """Rows whose last ``supervised`` items are learned, the prompt's own tokens never.
-
-        In the text style exactly one item, the answer, is supervised.
+    def framed(self, task: str, content: Ragged, phrasings: np.ndarray | None = None) -> Ragged:
+        """Puts a task's wording around contents.
 
         Args:
-            histories: windows of catalogue rows, targets included.
-            supervised: (batch,) how many items at the end of each window are targets.
+            task: its name.
+            content: (prompts,) token ids.
+            phrasings: (prompts,) numbers of the wordings, None for the first.
         """
-        histories = histories if isinstance(histories, Histories) else Histories.from_lists(histories)
-        length = int(histories.lengths.max())
-        rows = self._padded_rows(histories, length)
-        # Windows are padded at their start, so the targets are the last columns of every row.
-        learned = torch.arange(length) >= length - torch.from_numpy(supervised).unsqueeze(1)
-        if self.style == "compact":
-            tokens, mask, labels = self._pack_labelled([self.prefix], rows, learned)
-        else:
-            before, answer = rows[:, :-1], rows[:, -1:]
-            tokens, mask, labels = self._pack_labelled(
-                [self.prefix, before, self.suffix], answer, torch.ones_like(answer, dtype=torch.bool)
-            )
-        return TrainingTokens(tokens, mask.long(), labels)
+        frames = self.frames(task)
+        chosen = np.zeros(len(content), dtype=np.int64) if phrasings is None else phrasings % len(frames)
+        before, after = (Ragged.from_lists([getattr(frame, side) for frame in frames]) for side in ("before", "after"))
+        return Ragged.joined(before.take(chosen), content, after.take(chosen))
 
-    def _padded_rows(self, histories: Sequence[np.ndarray], longest: int) -> Tensor:
-        """(batch, longest) catalogue rows, -1 before the start of a history."""
-        histories = histories if isinstance(histories, Histories) else Histories.from_lists(histories)
-        return torch.from_numpy(histories.padded(longest))
+    def padded(self, rows: Ragged) -> Prompts:
+        """Rows of token ids as tensors."""
+        lengths = rows.lengths
+        tokens = np.full((len(rows), int(lengths.max())), self.pad_id)
+        mask = np.zeros_like(tokens)
+        cells = np.repeat(np.arange(len(rows)), lengths), spread(lengths)
+        tokens[cells], mask[cells] = rows.values[rows.offsets[0] : rows.offsets[-1]], 1
+        return Prompts(torch.from_numpy(tokens), torch.from_numpy(mask))
 
-    def _spell(self, rows: Tensor) -> Tensor:
-        """(batch, items · levels) SID tokens, -1 where there is none."""
-        tokens = self.item_tokens[rows.clamp(min=0)].masked_fill((rows < 0).unsqueeze(-1), -1)
-        return tokens.flatten(1)
+    def spelled(self, histories: Histories | Ragged) -> Ragged:
+        """The SID tokens of each history of catalogue rows, one item after the other."""
+        if isinstance(histories, Histories):
+            histories = Ragged.from_lengths(histories.flat(), histories.lengths)
+        return self._items.take(histories.values).grouped(histories.lengths)
 
-    def _columns(self, parts: Sequence[Tensor | list[int]], batch: int) -> list[Tensor]:
-        return [
-            torch.tensor(part, dtype=torch.int64).expand(batch, -1) if isinstance(part, list) else self._spell(part)
-            for part in parts
-        ]
+    def words(self, texts: Sequence[str | None], end: str = "") -> Ragged:
+        """Token ids of texts, each cut at ``max_text_tokens``; nothing in a text can stand for a special or SID token.
 
-    def _pack(self, before: list[list[int]], rows: Tensor, after: list[list[int]]) -> tuple[Tensor, Tensor]:
-        columns = self._columns([*before, rows, *after], len(rows))
-        tokens, mask, _ = _squeeze(torch.cat(columns, dim=1), None, self.pad_id)
-        return tokens, mask
+        Args:
+            texts: item text, which is not trusted; None is no text at all.
+            end: words behind every text.
+        """
+        plain = [self._plain(text) + end if text else "" for text in texts]
+        found = self._tokenizer(plain, add_special_tokens=False)["input_ids"] if plain else []
+        return Ragged.from_lists(found).cut(self.max_text_tokens)
 
-    def _pack_labelled(
-        self, before: Sequence[Tensor | list[int]], rows: Tensor, learned: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        context = torch.cat(self._columns(before, len(rows)), dim=1)
-        spelled = self._spell(rows)
-        labels = torch.where(learned.repeat_interleave(self.item_tokens.shape[1], dim=1), spelled, -1)
-        labels = torch.cat([torch.full_like(context, -1), labels], dim=1)
-        tokens, mask, packed = _squeeze(torch.cat([context, spelled], dim=1), labels, self.pad_id)
-        assert packed is not None  # noqa: S101 - labels went in
-        return tokens, mask, packed
+    def frames(self, task: str) -> list[Frame]:
+        """The wordings of a task as token ids."""
+        if task not in self._frames:
+            if self.knows_text and (self.style == "text" or task != "next_item"):
+                self._frames[task] = [self._worded(text) for text in PHRASINGS[task]]
+            else:
+                self._frames[task] = [Frame([self._start(task)], [])]
+        return self._frames[task]
 
-    def _frame(self, tokenizer: Any) -> tuple[list[int], list[int]]:
-        """Token ids before and after the history."""
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if self.style == "compact":
-            return [int(start)], []
+    def _start(self, task: str) -> int:
+        if task in TASK_TOKENS:
+            return int(self._tokenizer.convert_tokens_to_ids(TASK_TOKENS[task]))
+        start = self._tokenizer.bos_token_id
+        return int(start if start is not None else self._tokenizer.eos_token_id)
+
+    def _worded(self, text: str) -> Frame:
+        tokenizer = self._tokenizer
+        encode = lambda part: tokenizer.encode(part, add_special_tokens=False)  # noqa: E731
         if getattr(tokenizer, "chat_template", None):
-            mark = "<<history>>"
+            mark = "<<slot>>"
             text = tokenizer.apply_chat_template(
-                [{"role": "user", "content": f"{_INSTRUCTION}{mark}{_QUESTION}"}],
-                tokenize=False,
-                add_generation_prompt=True,
+                [{"role": "user", "content": text.replace(SLOT, mark)}], tokenize=False, add_generation_prompt=True
             )
             before, _, after = text.partition(mark)
-            return tokenizer.encode(before, add_special_tokens=False), tokenizer.encode(after, add_special_tokens=False)
-        before = tokenizer.encode(_INSTRUCTION, add_special_tokens=False)
+            return Frame(encode(before), encode(after))
+        before, _, after = text.partition(SLOT)
         bos = [int(tokenizer.bos_token_id)] if tokenizer.bos_token_id is not None else []
-        return bos + before, tokenizer.encode(_QUESTION, add_special_tokens=False)
+        return Frame(bos + encode(before), encode(after))
 
+    def _plain(self, text: str) -> str:
+        """Breaks whatever the tokenizer would read as one of its special tokens or as part of a Semantic ID."""
+        for token in self._tokenizer.all_special_tokens:
+            if len(token) > 1 and token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return _SID_LIKE.sub(r"< \1", text)
 
-def _squeeze(tokens: Tensor, labels: Tensor | None, pad_id: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Closes the gaps (-1) in every row, moves what is left to the start and cuts the common padding."""
-    mask = tokens >= 0
-    place = mask.cumsum(dim=1) - 1
-    width = int(place[:, -1].max()) + 1
-    rows, columns = mask.nonzero(as_tuple=True)
-    place = place[rows, columns]
-    packed = tokens.new_full((len(tokens), width), pad_id)
-    packed[rows, place] = tokens[rows, columns]
-    real = torch.zeros_like(packed, dtype=torch.bool)
-    real[rows, place] = True
-    if labels is None:
-        return packed, real, None
-    learned = torch.full_like(packed, -100)
-    learned[rows, place] = torch.where(labels >= 0, labels, -100)[rows, columns]
-    return packed, real, learned
+    def _fitting(self, wanted: int) -> int:
+        """Items of a history that are kept: those wanted, or as many as the context holds beside an answer."""
+        if self.context is None:
+            return wanted
+        levels = self.item_tokens.shape[1]
+        fitting = (self.context - len(self.prefix) - len(self.suffix)) // levels - 1
+        if fitting < 1:
+            raise UserError(f"the backbone reads {self.context} tokens, which hold no history: the words around it "
+                            f"take {len(self.prefix) + len(self.suffix)}, an item {levels}")  # fmt: skip
+        return min(wanted, fitting)
+
+    def _words_hash(self) -> str:
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        content = backend.to_str() if backend is not None else repr(sorted(self._tokenizer.get_vocab().items()))
+        return hashlib.sha256(content.encode()).hexdigest()

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.loading import EpochBatchSampler, ResumableLoader
+from datamodules.mixture import TaskMixture
 from datamodules.prompts import PromptBuilder
 from datamodules.splits import HeldOut, Sequences
-from datamodules.tokens import TokenArrays
 from datamodules.windows import Windows, answer_windows, compact_windows
 
 __all__ = ["HeldOutBatch", "HeldOutPrompts", "PolicyDataModule", "SequenceDataModule", "training_windows"]
@@ -56,10 +56,13 @@ class HeldOutPrompts(Dataset[HeldOutBatch]):
         return HeldOutBatch(prompts.input_ids, prompts.attention_mask, self.targets[index])
 
 
-def training_windows(sequences: Sequences, builder: PromptBuilder) -> Windows:
-    """The windows that a prompt style learns from; held-out items are in none."""
-    cut = compact_windows if builder.style == "compact" else answer_windows
-    return cut(sequences.train, builder.max_history)
+def training_windows(sequences: Sequences, builder: PromptBuilder, task: str = "next_item") -> Windows:
+    """The windows that a task learns from; held-out items are in none.
+
+    Where a history is its SID tokens alone, one window teaches the next item at every position.
+    """
+    every_position = builder.style == "compact" and task == "next_item"
+    return (compact_windows if every_position else answer_windows)(sequences.train, builder.max_history)
 
 
 class PolicyDataModule(lightning.LightningDataModule, ABC):
@@ -102,31 +105,36 @@ class PolicyDataModule(lightning.LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled by (seed, epoch); its position is part of a checkpoint."""
-        return self._loader(self.training_set(), self.batch_size, shuffle=True)
+        data = self.training_set()
+        if isinstance(data, TaskMixture):
+            return self._loader(data, self.batch_size, shuffle=True, count=sum(data.drawn), draw=data.draw)
+        return self._loader(data, self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader:
         """Validation prompts."""
         return self._loader(self.valid_prompts, self.valid_batch_size, shuffle=False)
 
-    def _loader(self, dataset: Dataset, batch_size: int, shuffle: bool) -> DataLoader:
+    def _loader(
+        self, dataset: Dataset, batch_size: int, shuffle: bool, count: int | None = None, draw: Any = None
+    ) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        count = len(dataset)  # type: ignore[arg-type]
-        sampler = EpochBatchSampler(count, batch_size, self.seed, shuffle, rank, world)
+        total = len(dataset) if count is None else count  # type: ignore[arg-type]
+        sampler = EpochBatchSampler(total, batch_size, self.seed, shuffle, rank, world, draw)
         return ResumableLoader(dataset, sampler, self.workers)
 
 
 class SequenceDataModule(PolicyDataModule):
-    """Token arrays of the training part, for SFT.
+    """The tasks of SFT, spelled.
 
     Args:
         training: the samples.
         rest: as in :class:`PolicyDataModule`.
     """
 
-    def __init__(self, training: TokenArrays, *rest: Any, **named: Any) -> None:
+    def __init__(self, training: TaskMixture, *rest: Any, **named: Any) -> None:
         super().__init__(*rest, **named)
         self.training = training
 
-    def training_set(self) -> TokenArrays:
+    def training_set(self) -> TaskMixture:
         """Samples of the training part."""
         return self.training

@@ -15,6 +15,7 @@ from dig.config import UserError, load_config, nearest
 from dig.config.schema import PromptConfig
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone, load_backbone
+from dig.generation.decoder import Decoder
 from dig.quantization import SemanticIds
 
 __all__ = ["Recommender"]
@@ -48,7 +49,8 @@ class Recommender:
         self.num_beams = num_beams
         self.batch_size = batch_size
         tokens = backbone.vocabulary.encode(ids.codes)
-        self.builder = PromptBuilder(tokens, backbone.tokenizer, prompt, backbone.from_scratch)
+        context = Decoder(backbone.model).context
+        self.builder = PromptBuilder(tokens, backbone.tokenizer, prompt, backbone.from_scratch, context)
         self.trie = CatalogueTrie(tokens, twins=True).to(self.device)
         self.model = backbone.model.to(self.device).eval()
         self._rows = {item_id: row for row, item_id in enumerate(ids.item_ids)}

@@ -17,10 +17,15 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
+from datamodules.histories import Histories
+from datamodules.mixture import TaskMixture, TaskPart
+from datamodules.packing import TrainingTokens, collate
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule, training_windows
 from datamodules.splits import Sequences
+from datamodules.tasks import ItemTexts, TaskSource
 from datamodules.tokens import TokenArrays, write_token_arrays
+from datamodules.windows import Windows
 from dig.config.schema import BackboneConfig
 from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.vocabulary import SidVocabulary
@@ -170,18 +175,46 @@ def cyclic_sequences(users: int, items: int, seed: int = 0) -> Sequences:
     return Sequences.from_lists([f"u{user}" for user in range(users)], rows)
 
 
-def token_arrays(sequences: Sequences, builder: PromptBuilder, pack: bool = False) -> TokenArrays:
-    """The training part's token arrays, in a folder that lives as long as they do."""
+def task_source(
+    sequences: Sequences, builder: PromptBuilder, task: str = "next_item", known: ItemTexts | None = None, seed: int = 0
+) -> TaskSource:
+    """A task over the training part."""
+    return TaskSource(task, builder, training_windows(sequences, builder, task), known or ItemTexts(), seed)
+
+
+def window_batch(builder: PromptBuilder, histories: Any, supervised: list[int], pack: bool = False) -> TrainingTokens:
+    """Windows of catalogue rows as a batch of the next-item task."""
+    windows = Windows(Histories.from_lists(histories), np.array(supervised))
+    samples = TaskSource("next_item", builder, windows, ItemTexts(), seed=0).take(slice(None))
+    return collate(samples, np.arange(len(samples)), np.ones(len(samples)), builder.pad_id, pack)
+
+
+def token_arrays(
+    sequences: Sequences, builder: PromptBuilder, task: str = "next_item", known: ItemTexts | None = None
+) -> TokenArrays:
+    """A task's token arrays, in a folder that lives as long as they do."""
     folder = TemporaryDirectory()
-    write_token_arrays(training_windows(sequences, builder), builder, Path(folder.name))
-    arrays = TokenArrays(Path(folder.name), pack)
+    write_token_arrays(task_source(sequences, builder, task, known), Path(folder.name))
+    arrays = TokenArrays(Path(folder.name))
     weakref.finalize(arrays, folder.cleanup)
     return arrays
 
 
+def next_items(sequences: Sequences, builder: PromptBuilder, pack: bool = False) -> TaskMixture:
+    """The next-item task alone."""
+    return TaskMixture([TaskPart(token_arrays(sequences, builder))], pack)
+
+
 def sequence_data(sequences: Sequences, builder: PromptBuilder, *rest: Any, **named: Any) -> SequenceDataModule:
     """A SequenceDataModule over token arrays of its own."""
-    return SequenceDataModule(token_arrays(sequences, builder), sequences, builder, *rest, **named)
+    return SequenceDataModule(next_items(sequences, builder), sequences, builder, *rest, **named)
+
+
+def training_tokens(ids: Tensor, mask: Tensor, labels: Tensor) -> TrainingTokens:
+    """A batch in which every supervised token is an answer of its own, so that the loss is the mean over tokens."""
+    learned = (labels != -100).float()
+    learned[:, 0] = 0.0  # nothing predicts the first token
+    return TrainingTokens(ids, mask, labels, learned, learned.sum(), torch.arange(len(ids)))
 
 
 def quiet_trainer(**settings: Any) -> lightning.Trainer:

@@ -20,17 +20,20 @@ from dig.config.sections.mining import LabelConfig, MiningConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
 from dig.config.sections.sft import SFTConfig
+from dig.config.sections.tasks import COMPACT_TASKS, INTEREST_TASKS, TaskConfig, TasksConfig, active_shares
 from dig.config.sections.visual import AdaptConfig, VisualConfig
 
 __all__ = [
     "AdaptConfig",
     "BackboneConfig",
+    "COMPACT_TASKS",
     "COLUMNS",
     "Config",
     "DataConfig",
     "EmbeddingConfig",
     "EvaluationConfig",
     "GRPOConfig",
+    "INTEREST_TASKS",
     "LabelConfig",
     "LoggingConfig",
     "LoraConfig",
@@ -44,9 +47,12 @@ __all__ = [
     "SPLITS",
     "STAGES",
     "ShopConfig",
+    "TaskConfig",
+    "TasksConfig",
     "TrainerConfig",
     "VisualConfig",
     "WandbConfig",
+    "active_shares",
 ]
 
 STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", "sft", "grpo", "report")
@@ -95,6 +101,7 @@ class Config:
         for key, wanted in (("mining.miners", "openclip" in self.mining.miners),
                             ("rqvae.inputs", self.rqvae.inputs in ("image", "fused"))):  # fmt: skip
             check(not wanted or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
+        active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
         steps = self.grpo.minibatches * self.grpo.updates_per_rollout
         check(
             self.trainer.accumulate == 1 or steps == 1,

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from dig.config import UserError, nearest
-from dig.config.schema import BackboneConfig, LoraConfig
-from dig.generation.decoder import Decoder
-from dig.generation.vocabulary import SidVocabulary
+from dig.config.schema import BackboneConfig
+from dig.generation.lora import add_lora, merge_lora
+from dig.generation.sid_rows import start_sid_rows
+from dig.generation.vocabulary import TASK_TOKENS, SidVocabulary
 
-__all__ = ["Backbone", "add_lora", "build_backbone", "load_backbone", "merge_lora", "save_backbone"]
+__all__ = ["Backbone", "build_backbone", "load_backbone", "save_backbone"]
 
 _SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+_WORDS = (*_SPECIALS, *TASK_TOKENS.values())
 # Width and depth at which a catalogue of ten thousand items trains in minutes on a CPU (our default, to be swept).
 _SMALL = {
     "model_type": "qwen2",
@@ -53,22 +55,31 @@ class Backbone:
     from_scratch: bool
 
 
-def build_backbone(config: BackboneConfig, sizes: list[int], max_tokens: int) -> Backbone:
+def build_backbone(
+    config: BackboneConfig,
+    sizes: list[int],
+    max_tokens: int,
+    codebooks: Sequence[Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Backbone:
     """A fresh policy for Semantic IDs with ``sizes`` codes a level.
 
     Args:
         config: a pretrained model's name or folder, or the configuration of one from scratch.
         sizes: codes a level, the suffix level included.
         max_tokens: longest prompt and answer; a model from scratch gets that many positions.
+        codebooks: (codes, dim) vectors of the codes of each level, for ``backbone.sid_rows=codebook``.
+        dtype: of a pretrained model's weights.
 
     Raises:
         UserError: if the model cannot be had or is no causal language model.
     """
-    backbone = _pretrained(config, sizes) if config.pretrained else _from_scratch(config, sizes, max_tokens)
-    try:
-        Decoder(backbone.model)
-    except ValueError as error:
-        raise UserError(f"backbone: {error}") from None
+    if config.pretrained:
+        backbone = _pretrained(config, sizes, codebooks if config.sid_rows == "codebook" else None, dtype)
+    else:
+        backbone = _from_scratch(config, sizes, max_tokens)
+    if config.gradient_checkpointing:
+        _checkpoint_gradients(backbone.model, config)
     return backbone
 
 
@@ -77,7 +88,7 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
     model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     vocabulary = SidVocabulary.of(tokenizer, sizes)
-    from_scratch = len(tokenizer) == len(_SPECIALS) + sum(sizes)
+    from_scratch = len(tokenizer) == len(_WORDS) + sum(sizes)
     return Backbone(model, tokenizer, vocabulary, from_scratch)
 
 
@@ -88,47 +99,12 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
     backbone.tokenizer.save_pretrained(folder)
 
 
-def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = None) -> PeftModel:
-    """Puts adapters around a model.
-
-    Args:
-        model: a causal language model.
-        config: rank, scale, dropout and the modules that get an adapter.
-        new_rows: embedding rows (the SID tokens) that are trained themselves, by peft's ``trainable_token_indices``;
-            where the output layer has weights of its own, its rows are trained, too.
-    """
-    try:
-        return get_peft_model(
-            model,
-            PeftLoraConfig(
-                r=config.rank,
-                lora_alpha=config.alpha,
-                lora_dropout=config.dropout,
-                target_modules=config.targets,
-                trainable_token_indices=dict.fromkeys(_row_layers(model), new_rows) if new_rows else None,
-                task_type="CAUSAL_LM",
-            ),
-        )
-    except ValueError as error:
-        raise UserError(f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]}") from None
-
-
-def _row_layers(model: Any) -> list[str]:
-    """Names of the layers with a row for each token: the embedding, and the output layer unless they share weights."""
-    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
-    tied = output is None or output.weight is embedding.weight
-    return [name for name, layer in model.named_modules() if layer is embedding or (layer is output and not tied)]
-
-
-def merge_lora(model: nn.Module) -> Any:
-    """The model with its adapters folded into the weights; a model without adapters as it is."""
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
-
-
-def _pretrained(config: BackboneConfig, sizes: list[int]) -> Backbone:
+def _pretrained(
+    config: BackboneConfig, sizes: list[int], codebooks: Sequence[Tensor] | None, dtype: torch.dtype
+) -> Backbone:
     name = str(config.pretrained)
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(name)
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
             raise ValueError("there is no tokenizer")
@@ -145,31 +121,37 @@ def _pretrained(config: BackboneConfig, sizes: list[int]) -> Backbone:
     vocabulary = SidVocabulary.add_to(tokenizer, sizes)
     rows = max(len(tokenizer), model.get_input_embeddings().weight.shape[0])
     model.resize_token_embeddings(rows, mean_resizing=False)
-    _start_at_mean(model, vocabulary, len(tokenizer))
+    _check_causal(model, name)
+    start_sid_rows(model, vocabulary, len(tokenizer), codebooks)
     if config.lora.enabled:
         model = add_lora(model, config.lora, vocabulary.ids.tolist())
     return Backbone(model, tokenizer, vocabulary, from_scratch=False)
 
 
 @torch.no_grad()
-def _start_at_mean(model: Any, vocabulary: SidVocabulary, used: int) -> None:
-    """SID rows start near the mean of the text rows, as far from it as text rows are small.
+def _check_causal(model: Any, name: str) -> None:
+    """Asks the model itself: transformers also loads encoders as causal language models, with a warning."""
+    first = torch.tensor([[1, 2, 3, 4]])
+    other = torch.tensor([[1, 2, 3, 5]])
+    body = model.eval().base_model
+    states = [body(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state[:, :3].float()
+              for tokens in (first, other)]  # fmt: skip
+    if not torch.allclose(states[0], states[1], atol=1e-3, rtol=1e-3):
+        raise UserError(f"backbone.pretrained={name}: a {model.config.model_type} looks at later tokens, so it is no "
+                        "causal language model; name a decoder, such as a Qwen2 or a Llama")  # fmt: skip
 
-    Rows from ``used`` on pad the embedding; no token ever trained them.
-    """
-    ids = vocabulary.ids
-    generator = torch.Generator().manual_seed(0)
-    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
-    for layer in [embedding] if output.weight is embedding.weight else [embedding, output]:
-        text = torch.arange(layer.weight.shape[0]) < used
-        text[ids] = False
-        rows = layer.weight[text]
-        noise = torch.randn(len(ids), rows.shape[1], generator=generator)
-        layer.weight[ids] = rows.mean(dim=0) + 0.1 * rows.std() * noise
+
+def _checkpoint_gradients(model: Any, config: BackboneConfig) -> None:
+    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not getattr(causal, "supports_gradient_checkpointing", False):
+        raise UserError(f"backbone.gradient_checkpointing: {causal.config.model_type} cannot do it", exit_code=2)
+    causal.gradient_checkpointing_enable({"use_reentrant": False})
+    if isinstance(model, PeftModel):
+        causal.enable_input_require_grads()
 
 
 def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> Backbone:
-    names = [*_SPECIALS, *SidVocabulary.tokens(sizes)]
+    names = [*_WORDS, *SidVocabulary.tokens(sizes)]
     words = Tokenizer(WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))  # noqa: S106
     words.pre_tokenizer = WhitespaceSplit()
     special = {f"{name.strip('<>')}_token": name for name in _SPECIALS}

@@ -66,6 +66,11 @@ class Decoder:
         self.body: Any = body if compiled is None else torch.compile(body, backend=compiled, dynamic=True)
         self.head: nn.Module = causal.get_output_embeddings()
 
+    @property
+    def context(self) -> int | None:
+        """Tokens that the model can read at once; None for no limit."""
+        return min((limit for name in _LENGTHS if (limit := getattr(self.config, name, None))), default=None)
+
     def check(self, largest_token: int, attention_mask: Tensor, steps: int) -> None:
         """Refuses what the model cannot work with.
 
@@ -80,13 +85,12 @@ class Decoder:
         rows = self.config.vocab_size
         if largest_token >= rows:
             raise ValueError(f"the catalogue has the token {largest_token}, the model only {rows}")
-        limits = {name: getattr(self.config, name, None) for name in _LENGTHS}
-        allowed = min((limit for limit in limits.values() if limit), default=None)
+        allowed = self.context
         if allowed is None or attention_mask.shape[1] + steps <= allowed:
             return
         longest = int((attention_mask > 0).sum(dim=1).max())
         if longest + steps > allowed:
-            name = next(name for name, limit in limits.items() if limit == allowed)
+            name = next(name for name in _LENGTHS if getattr(self.config, name, None) == allowed)
             raise ValueError(f"a prompt of {longest} tokens and {steps} behind it are more than the model's {name} "
                              f"of {allowed}; shorten prompts (prompt.max_history)")  # fmt: skip
 

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from dig.config import UserError
 
-__all__ = ["SidVocabulary", "sid_token"]
+__all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token"]
+
+TASK_TOKENS = {"collaborative": "<collaborative>", "semantic": "<semantic>"}
+"""What a prompt of a task begins with where the backbone knows no words."""
 
 
 def sid_token(level: int, code: int) -> str:

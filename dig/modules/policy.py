@@ -54,14 +54,24 @@ class PolicyModule(lightning.LightningModule):
         self.validated_at = self.trainer.global_step
 
     def configure_optimizers(self) -> Any:
-        """AdamW without decay on vectors (norms, biases), warm-up, then a cosine down to 0."""
+        """AdamW without decay on vectors (norms, biases), warm-up, then a cosine down to 0.
+
+        A pretrained embedding has no decay either: most of its rows stand for words that no batch holds.
+        """
         config = self.optimisation
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        spared = {id(parameter) for parameter in trained if parameter.ndim < 2}
+        if not self.backbone.from_scratch:
+            causal: Any = self.model
+            tables = (causal.get_input_embeddings(), causal.get_output_embeddings())
+            spared |= {id(parameter) for table in tables for parameter in table.parameters()}
         groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in trained if id(p) not in spared], "weight_decay": config.weight_decay},
+            {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+        # Lightning clips no gradients for a fused optimiser under mixed precision.
+        fused = not str(self.trainer.precision).endswith("mixed")
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=fused)
         total = self.scheduled_steps()
         scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_fraction * total), total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

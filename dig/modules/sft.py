@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from dig.config.schema import EvaluationConfig, SFTConfig
 from dig.generation.backbone import Backbone
 from dig.generation.decoder import Decoder
+from dig.modules.dropout import add_dropout
+from dig.modules.new_rows import keep_new_rows_alone
 from dig.modules.policy import PolicyModule
+from dig.modules.token_loss import next_token_loss
 
 if TYPE_CHECKING:
-    from datamodules.prompts import TrainingTokens
+    from datamodules.packing import TrainingTokens
 
-__all__ = ["SFTModule", "next_token_loss"]
+__all__ = ["SFTModule"]
 
 
 class SFTModule(PolicyModule):
-    """Learns to generate the next item.
+    """Learns to generate the next item, and whatever else its batches hold.
 
     Args:
         backbone: model and tokenizer.
@@ -33,34 +36,25 @@ class SFTModule(PolicyModule):
     ) -> None:
         super().__init__(backbone, item_tokens, config, evaluation)
         self.label_smoothing = config.label_smoothing
+        self.levels = backbone.vocabulary if config.softmax == "level" else None
+        self.new_rows_steps = config.new_rows_steps
+        add_dropout(self.model, config.dropout)
 
     def training_step(self, batch: TrainingTokens) -> Tensor:
-        """Cross-entropy of the supervised tokens."""
-        loss = next_token_loss(Decoder(self.model), batch, self.label_smoothing)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.labels))
+        """Weighted cross-entropy of the supervised tokens."""
+        loss = next_token_loss(Decoder(self.model), batch, self.label_smoothing, self.levels)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.samples))
         return loss * self._weight_of_rank(batch)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """At first the SID rows are trained alone."""
+        if self.global_step < self.new_rows_steps:
+            keep_new_rows_alone(self.model, self.backbone.vocabulary.ids)
+        super().on_before_optimizer_step(optimizer)
+
     def _weight_of_rank(self, batch: TrainingTokens) -> Tensor | float:
-        """Makes the mean over ranks, which is what DDP takes of gradients, one over all ranks' supervised tokens."""
+        """Makes the mean over ranks, which is what DDP takes of gradients, one over all ranks' answers."""
         if self.trainer.world_size == 1:
             return 1.0
-        count = (batch.labels[:, 1:] != -100).sum().float()
+        count = batch.responses
         return count / self.trainer.strategy.reduce(count.clone(), reduce_op="mean")
-
-
-def next_token_loss(decoder: Decoder, batch: TrainingTokens, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy over the supervised tokens of a batch, softmax over the whole vocabulary.
-
-    The output layer is computed at supervised positions only: with a large vocabulary the logits, not the weights,
-    are what fills the memory.
-
-    Args:
-        decoder: the model.
-        batch: tokens (rows, length), padded on the right, with labels; rows may hold several samples.
-        label_smoothing: share of the target's probability that is spread over the vocabulary.
-    """
-    hidden = decoder.hidden(batch.input_ids, batch.attention_mask)
-    labels = batch.labels[:, 1:]
-    supervised = labels != -100
-    logits = decoder.logits(hidden[:, :-1][supervised])
-    return F.cross_entropy(logits, labels[supervised], label_smoothing=label_smoothing)

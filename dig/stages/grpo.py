@@ -14,7 +14,8 @@ from datamodules.rollout_prompts import PromptDataModule
 from datamodules.sequences import training_windows
 from datamodules.splits import leading_items
 from dig.config import Config
-from dig.generation.backbone import add_lora, load_backbone
+from dig.generation.backbone import load_backbone
+from dig.generation.lora import add_lora
 from dig.modules.grpo import GRPOModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.label import load_quality
@@ -74,7 +75,7 @@ def _build(context: StageContext, folder: Path) -> None:
     )
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
-        save_policy(module, folder)
+        save_policy(module, folder, ids, adapters=config.backbone.lora.export)
         prompts = data.training_set()
         seen = leading_items(sequences, training_windows(sequences, builder).histories, prompts.with_targets())
         write_items_seen(folder, sequences, seen, item_ids)

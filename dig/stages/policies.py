@@ -11,6 +11,8 @@ from datamodules.prompts import PromptBuilder
 from dig.artifacts import read_json
 from dig.config import Config
 from dig.generation.backbone import Backbone, save_backbone
+from dig.generation.decoder import Decoder
+from dig.generation.lora import save_adapter
 from dig.modules.policy import PolicyModule
 from dig.quantization import SemanticIds
 
@@ -36,13 +38,24 @@ def max_tokens(config: Config, ids: SemanticIds) -> int:
 
 def prompt_builder(config: Config, backbone: Backbone, ids: SemanticIds) -> PromptBuilder:
     """The prompt builder of an experiment."""
-    return PromptBuilder(item_tokens(backbone, ids), backbone.tokenizer, config.prompt, backbone.from_scratch)
+    tokens, context = item_tokens(backbone, ids), Decoder(backbone.model).context
+    return PromptBuilder(tokens, backbone.tokenizer, config.prompt, backbone.from_scratch, context)
 
 
-def save_policy(module: PolicyModule, folder: Path) -> None:
-    """Writes the chosen weights as a plain transformers folder."""
+def save_policy(module: PolicyModule, folder: Path, ids: SemanticIds, adapters: bool = False) -> None:
+    """Writes the chosen weights as a plain transformers folder, with the Semantic ID table beside the tokenizer.
+
+    Args:
+        module: what was trained.
+        folder: the stage's; the model lies in ``model``.
+        ids: the table that tells which item a generated Semantic ID is.
+        adapters: also leave the adapters themselves, in ``adapter``.
+    """
     module.to("cpu", torch.float32)
+    if adapters:
+        save_adapter(module.model, folder / "adapter")
     save_backbone(module.backbone, folder / "model")
+    ids.save(folder / "model" / "semantic_ids.parquet")
 
 
 def says_policy(path: Path) -> str:

@@ -56,6 +56,10 @@ def build_report(context: StageContext, states: list[dict[str, Any]]) -> dict[st
         if stage in context.inputs:
             _share_folder(context.inputs[stage].path / "logs", run / "logs" / stage)
             _share_folder(context.inputs[stage].path / "model", run / "checkpoints" / stage)
+            _share_folder(context.inputs[stage].path / "adapter", run / "adapters" / stage)
+    trained = [stage for stage in _measured(context) if stage in context.inputs]
+    if trained:
+        _share_folder(context.inputs[trained[-1]].path / "model", run / "model")
     data = _report_data(context, metrics, states, recommendations)
     _write_text(run / "report.html", render_report(data))
     write_json(run / "metrics.json", metrics)

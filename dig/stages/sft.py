@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 
-from datamodules.leakage import SEEN_FILE, guard_artifact
+from datamodules.leakage import guard_artifact, write_items_seen
+from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule
+from datamodules.splits import Sequences, leading_items
 from dig.config import Config
+from dig.config.schema import INTEREST_TASKS, active_shares
+from dig.console import say
 from dig.generation.backbone import build_backbone
 from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.policies import item_tokens, max_tokens, prompt_builder, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.tokenize import follows_behaviour, load_semantic_ids
-from dig.stages.tokens import token_arrays
+from dig.stages.tokenize import follows_behaviour, load_codebooks, load_semantic_ids
+from dig.stages.tokens import task_mixture
 from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE"]
@@ -32,12 +36,13 @@ def _build(context: StageContext, folder: Path) -> None:
     config = context.config
     lightning.seed_everything(config.seed, verbose=False)
     ids = load_semantic_ids(context)
-    backbone = build_backbone(config.backbone, ids.sizes, max_tokens(config, ids))
+    codebooks = load_codebooks(context) if config.backbone.sid_rows == "codebook" else None
+    dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
+    backbone = build_backbone(config.backbone, ids.sizes, max_tokens(config, ids), codebooks, dtype)
     builder = prompt_builder(config, backbone, ids)
     sequences = load_sequences(context)
-    training = token_arrays(context, sequences, builder, config.sft.pack)
+    training = task_mixture(context, sequences, builder, _shares(config))
     item_ids = load_catalogue(context)["item_id"]
-    guard_artifact("sft: its training samples", training.folder, sequences, item_ids)
     if follows_behaviour(config):
         guard_artifact("sft: its Semantic IDs", context.inputs["tokenize"].path, sequences, item_ids)
     data = SequenceDataModule(
@@ -63,8 +68,30 @@ def _build(context: StageContext, folder: Path) -> None:
     )
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
-        save_policy(module, folder)
-        shutil.copyfile(training.folder / SEEN_FILE, folder / SEEN_FILE)
+        save_policy(module, folder, ids, adapters=config.backbone.lora.export)
+        _say_cut(builder, sequences)
+        write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 
-STAGE = Stage("sft", ("prepare", "tokenize"), _reads, _build, says_policy, version=2, every_rank=True)
+def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
+    """Tells whose histories the backbone cannot read to their old end."""
+    lengths = sequences.rows.lengths - 1
+    cut = int((lengths > builder.max_history).sum())
+    if cut:
+        why = "the backbone's context holds no more" if builder.short_of_context else "prompt.max_history"
+        say(f"sft: {cut:,} of {len(lengths):,} histories are longer than {builder.max_history} items and lose their "
+            f"old end ({why})")  # fmt: skip
+
+
+def _shares(config: Config) -> dict[str, float]:
+    return active_shares(config.sft.tasks, knows_text=config.backbone.pretrained is not None)
+
+
+def _also(config: Config) -> tuple[str, ...]:
+    """The stages behind what its tasks read."""
+    names = set(_shares(config))
+    needs = {"label": names & set(INTEREST_TASKS), "embed": names & {"collaborative", "semantic"}}
+    return tuple(stage for stage, tasks in needs.items() if tasks)
+
+
+STAGE = Stage("sft", ("prepare", "tokenize"), _reads, _build, says_policy, version=3, every_rank=True, also=_also)

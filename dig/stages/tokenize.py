@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import lightning
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from callbacks.codebook import CodebookHealth
@@ -32,7 +33,7 @@ from dig.stages.pictures import load_pictures
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.training import Plan, fit, reads_training
 
-__all__ = ["STAGE", "follows_behaviour", "load_semantic_ids"]
+__all__ = ["STAGE", "follows_behaviour", "load_codebooks", "load_semantic_ids"]
 
 
 class _Tokens(NamedTuple):
@@ -51,6 +52,13 @@ class _Tokens(NamedTuple):
 def load_semantic_ids(context: StageContext) -> SemanticIds:
     """The Semantic ID table."""
     return SemanticIds.load(context.file("tokenize", "semantic_ids.parquet"))
+
+
+def load_codebooks(context: StageContext) -> list[Tensor]:
+    """(codes, dim) vectors of each level's codes."""
+    state = load_file(context.file("tokenize", "tokenizer.safetensors"))
+    names = (name for name in state if re.fullmatch(r"(quantizer\.)?codebooks\.\d+", name))
+    return [state[name] for name in sorted(names, key=lambda name: int(name.rsplit(".", 1)[-1]))]
 
 
 def _reads(config: Config) -> dict[str, Any]:

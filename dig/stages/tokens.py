@@ -1,39 +1,87 @@
-"""The token arrays that SFT reads: an artifact of their own, shared by every run with the same prompts."""
+"""The token arrays that SFT reads: an artifact a task, shared by every run with the same prompts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from datamodules.leakage import write_items_seen
+from datamodules.leakage import guard_artifact, write_items_seen
+from datamodules.mixture import TaskMixture, TaskPart
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import training_windows
 from datamodules.splits import Sequences, leading_items
+from datamodules.tasks import TASKS, ItemTexts, TaskSource
 from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.artifacts import fingerprint
+from dig.console import warn
 from dig.stages.base import StageContext, global_rank
 from dig.stages.prepare import load_catalogue
+from dig.stages.relations import known_of_items
 
-__all__ = ["token_arrays"]
+__all__ = ["task_mixture"]
 
 _KIND = "tokens"
-_VERSION = 1
+_VERSION = 2
+_ORIGIN = {"interests": "label", "semantic": "embed", "collaborative": "embed"}
+"""The stage that what a task reads comes from, where that is not `prepare`."""
 
 
-def token_arrays(context: StageContext, sequences: Sequences, builder: PromptBuilder, pack: bool) -> TokenArrays:
-    """The training part's token arrays, written by rank 0 on first use, and the record of the items in them."""
-    origin = {
-        "version": _VERSION,
-        "prepare": context.inputs["prepare"].fingerprint,
-        "prompts": builder.fingerprint,
-    }
+@dataclass
+class _Writer:
+    context: StageContext
+    sequences: Sequences
+    builder: PromptBuilder
+    kinds: set[str]
 
-    def build(folder: Path) -> None:
-        windows = training_windows(sequences, builder)
-        write_token_arrays(windows, builder, folder)
-        seen = leading_items(sequences, windows.histories)
-        write_items_seen(folder, sequences, seen, load_catalogue(context)["item_id"])
+    @cached_property
+    def known(self) -> ItemTexts:
+        """What the tasks read of items; looked up when the first array has to be written."""
+        return known_of_items(self.context, self.sequences, self.kinds)
 
-    key = fingerprint(origin)
-    if global_rank() == 0:
-        return TokenArrays(context.store.get(_KIND, key, build, origin).path, pack)
-    return TokenArrays(context.store.wait(_KIND, key).path, pack)
+    def arrays(self, name: str) -> TokenArrays:
+        """A task's token arrays, written by rank 0 on first use, and the record of the items in them."""
+        context = self.context
+        stages = {"prepare", *(_ORIGIN[kind] for kind in TASKS[name].reads if kind in _ORIGIN)}
+        origin = {
+            "version": _VERSION,
+            "inputs": {stage: context.inputs[stage].fingerprint for stage in sorted(stages)},
+            "prompts": self.builder.fingerprint(name),
+            "seed": context.config.seed if len(self.builder.frames(name)) > 1 else None,
+        }
+        key = fingerprint(origin)
+        if global_rank() == 0:
+            write = lambda folder: self._write(name, folder)  # noqa: E731
+            return TokenArrays(context.store.get(_KIND, key, write, origin).path)
+        return TokenArrays(context.store.wait(_KIND, key).path)
+
+    def _write(self, name: str, folder: Path) -> None:
+        windows = training_windows(self.sequences, self.builder, name)
+        write_token_arrays(TaskSource(name, self.builder, windows, self.known, self.context.config.seed), folder)
+        counted = self.sequences.train if name == "collaborative" else windows.histories
+        seen = leading_items(self.sequences, counted)
+        write_items_seen(folder, self.sequences, seen, load_catalogue(self.context)["item_id"])
+
+
+def task_mixture(
+    context: StageContext, sequences: Sequences, builder: PromptBuilder, shares: dict[str, float]
+) -> TaskMixture:
+    """All tasks of an experiment, guarded against held-out items.
+
+    Args:
+        context: the stage's.
+        sequences: the split.
+        builder: the prompt builder.
+        shares: how much of each task an epoch holds.
+    """
+    writer = _Writer(context, sequences, builder, {kind for name in shares for kind in TASKS[name].reads})
+    item_ids = load_catalogue(context)["item_id"]
+    parts = []
+    for name, share in shares.items():
+        arrays = writer.arrays(name)
+        guard_artifact(f"sft: the samples of {name}", arrays.folder, sequences, item_ids)
+        if not len(arrays):
+            warn(f"sft: the task {name} has no samples here: the items tell nothing that it needs")
+            continue
+        parts.append(TaskPart(arrays, getattr(context.config.sft.tasks, name).weight, share))
+    return TaskMixture(parts, context.config.sft.pack)

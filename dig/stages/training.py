@@ -15,10 +15,12 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
+from callbacks.finite import FiniteGuard
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed, configuration_in, differing_key
 from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
 from dig.config import Config, UserError, config_to_dict
+from dig.config.schema import TrainerConfig
 from dig.console import progress_enabled, say, warn
 from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
@@ -141,9 +143,11 @@ def _trainer(
     plan: Plan, context: StageContext, folder: Path, best: list[Callback], throughput: Throughput
 ) -> lightning.Trainer:
     config = context.config.trainer
+    _check_precision(config)
     resume = ResumeCheckpoint(folder / SCRATCH / "resume.ckpt", config.checkpoint_every, plan.reads)
     seed = StepSeed(context.config.seed)
-    callbacks: list[Callback] = [seed, throughput, LearningRateMonitor("step"), *plan.callbacks]
+    guard = FiniteGuard(plan.stage, resume.path)
+    callbacks: list[Callback] = [seed, throughput, guard, LearningRateMonitor("step"), *plan.callbacks]
     if progress_enabled():
         callbacks.append(_Bar())
     if plan.patience is not None:
@@ -174,6 +178,14 @@ def _trainer(
         enable_checkpointing=plan.ranked,
         default_root_dir=folder,
     )
+
+
+def _check_precision(config: TrainerConfig) -> None:
+    """fp16 needs a GPU; `trainer.accelerator=auto` tells only here whether there is one."""
+    on_cpu = config.accelerator == "auto" and not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if config.precision.startswith("16") and on_cpu:
+        raise UserError(f"trainer.precision={config.precision} needs a GPU, and there is none; use bf16-mixed or "
+                        "32-true", exit_code=2)  # fmt: skip
 
 
 def _loggers(stage: str, context: StageContext, folder: Path) -> list[Logger]:

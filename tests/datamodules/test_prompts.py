@@ -121,7 +121,7 @@ def test_packing_agrees_with_a_slow_loop(batch: list[np.ndarray], max_history: i
 def test_compact_training_rows_supervise_the_last_items_alone(batch: list[np.ndarray], data: st.DataObject):
     counts = [data.draw(st.integers(1, len(window) - 1)) for window in batch]
     tokens = tiny.token_sequences(IDS)
-    found = builder(max_history=9, tokens=tokens).training(batch, np.array(counts))
+    found = tiny.window_batch(builder(max_history=9, tokens=tokens), batch, counts)
     for row, (window, count) in enumerate(zip(batch, counts, strict=True)):
         context, answer = [1, *spelled(tokens, window[:-count])], spelled(tokens, window[-count:])
         padding = found.input_ids.shape[1] - len(context) - len(answer)
@@ -133,7 +133,7 @@ def test_compact_training_rows_supervise_the_last_items_alone(batch: list[np.nda
 def test_text_training_rows_supervise_the_answer_alone():
     build, tokens = text_builder()
     windows = [rows(1, 2, 3), rows(4, 0)]
-    found = build.training(windows, np.array([1, 1]))
+    found = tiny.window_batch(build, windows, [1, 1])
     for row, window in enumerate(windows):
         prompt, answer = build.prompts([window[:-1]]).input_ids[0].tolist(), spelled(tokens, window[-1:])
         length = len(prompt) + len(answer)
@@ -169,7 +169,7 @@ def test_training_rollouts_and_evaluation_spell_a_history_with_the_same_ids(styl
 
     # In a training row, the tokens before a supervised item are the prompt that asks for it.
     seen = 0
-    windows, arrays = training_windows(sequences, build), tiny.token_arrays(sequences, build)
+    windows, arrays = training_windows(sequences, build), tiny.next_items(sequences, build)
     for index, (window, count) in enumerate(zip(windows.histories, windows.supervised, strict=True)):
         row, labels = arrays[[index]].input_ids[0].tolist(), arrays[[index]].labels[0]
         for position in range(len(window) - count, len(window)):

@@ -12,9 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datamodules.mixture import TaskMixture, TaskPart
+from datamodules.packing import pack_rows
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import training_windows
-from datamodules.tokens import TokenArrays, pack_rows, write_token_arrays
+from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.config.schema import PromptConfig
 
 IDS = tiny.ragged_catalogue()
@@ -32,15 +34,18 @@ def test_a_batch_is_what_the_builder_spells(style: str, chunk: int, tmp_path: Pa
     monkeypatch.setattr("datamodules.tokens._CHUNK", chunk)
     build = builder(style)
     windows = training_windows(SEQUENCES, build)
-    write_token_arrays(windows, build, tmp_path)
+    write_token_arrays(tiny.task_source(SEQUENCES, build), tmp_path)
     arrays = TokenArrays(tmp_path)
+    mixture = TaskMixture([TaskPart(arrays)])
     assert len(arrays) == len(windows) > 50
     for index in ([0], [3, 1, 2, 3], list(range(len(windows)))):
-        expected = build.training(windows.histories.take(index), windows.supervised[index])
-        found = arrays[index]
+        taken = windows.histories.take(index)
+        expected = tiny.window_batch(build, taken, windows.supervised[index])
+        found = mixture[index]
         assert torch.equal(found.input_ids, expected.input_ids)
         assert torch.equal(found.attention_mask, expected.attention_mask)
-        assert torch.equal(found.labels, expected.labels)
+        assert torch.equal(found.labels, expected.labels) and torch.equal(found.weights, expected.weights)
+        assert found.responses == windows.supervised[index].sum() and found.samples.tolist() == index
         assert arrays.lengths[index].tolist() == expected.attention_mask.sum(dim=1).tolist()
 
 
@@ -53,30 +58,32 @@ def test_no_held_out_item_is_spelled():
     build = PromptBuilder(tokens, tiny.text_tokenizer(), PromptConfig("compact", 4), from_scratch=False)
     arrays = tiny.token_arrays(data, build)
     spelled = {int(token) - 100 for token in arrays.tokens if token >= 100}
+    mixture = TaskMixture([TaskPart(arrays)])
     assert not spelled & {int(item) for items in data.rows for item in items[-2:]}
-    labels = arrays[list(range(len(arrays)))].labels
+    labels = mixture[list(range(len(arrays)))].labels
     targets = sorted(int(label) - 100 for label in labels[labels >= 100])
     assert targets == [int(item) for items in data.train for item in items[1:]]
 
 
 def test_arrays_are_mapped_and_travel_to_workers_by_name(tmp_path: Path):
     build = builder("compact")
-    write_token_arrays(training_windows(SEQUENCES, build), build, tmp_path)
+    write_token_arrays(tiny.task_source(SEQUENCES, build), tmp_path)
     arrays = TokenArrays(tmp_path)
     assert isinstance(arrays.tokens, np.memmap) and arrays.tokens.dtype == np.int32
     travelled = pickle.dumps(arrays)
     assert len(travelled) < 500
-    assert torch.equal(pickle.loads(travelled)[[4, 2]].input_ids, arrays[[4, 2]].input_ids)  # noqa: S301 - our own
+    again = pickle.loads(travelled).take(np.array([4, 2]))  # noqa: S301 - our own
+    assert np.array_equal(again.tokens.values, arrays.take(np.array([4, 2])).tokens.values)
 
 
 def test_what_decides_the_spelling_is_in_the_fingerprint():
-    found = {builder("compact").fingerprint, builder("text").fingerprint}
+    found = {builder(style).fingerprint("next_item") for style in ("compact", "text")}
     other = PromptBuilder(tiny.token_sequences(tiny.ragged_catalogue(seed=1)), tiny.text_tokenizer(),
                           PromptConfig("compact", 3), from_scratch=False)  # fmt: skip
     longer = PromptBuilder(tiny.token_sequences(IDS), tiny.text_tokenizer(), PromptConfig("compact", 4),
                            from_scratch=False)  # fmt: skip
-    found |= {other.fingerprint, longer.fingerprint}
-    assert len(found) == 4 and builder("compact").fingerprint in found
+    found |= {other.fingerprint("next_item"), longer.fingerprint("next_item"), longer.fingerprint("semantic")}
+    assert len(found) == 5 and builder("compact").fingerprint("next_item") in found
 
 
 @settings(max_examples=200, deadline=None)
@@ -102,10 +109,10 @@ def test_a_packed_batch_holds_the_same_samples(style: str):
     sequences = tiny.Sequences.from_lists(
         [str(user) for user in range(40)], [generator.integers(0, 24, length) for length in [4] * 35 + [30] * 5]
     )
-    plain, packed = tiny.token_arrays(sequences, build), tiny.token_arrays(sequences, build, pack=True)
+    plain, packed = tiny.next_items(sequences, build), tiny.next_items(sequences, build, pack=True)
     index = list(range(len(plain)))[::-1]
     one, many = plain[index], packed[index]
-    assert one.samples == many.samples == len(index) >= len(many.input_ids)
+    assert one.samples.tolist() == many.samples.tolist() == index and len(index) >= len(many.input_ids)
     if style == "compact":
         assert many.input_ids.numel() < 0.9 * one.input_ids.numel()
 

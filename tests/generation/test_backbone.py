@@ -12,7 +12,8 @@ from peft import PeftModel
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, LoraConfig
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score
-from dig.generation.backbone import Backbone, add_lora, build_backbone, load_backbone, merge_lora, save_backbone
+from dig.generation.backbone import Backbone, build_backbone, load_backbone, save_backbone
+from dig.generation.lora import add_lora, merge_lora
 
 IDS = tiny.ragged_catalogue()
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)
@@ -45,10 +46,10 @@ def test_from_scratch_knows_the_sid_tokens_alone(family: str):
     backbone = build_backbone(BackboneConfig(config=small), [5, 3], max_tokens=77)
     config = backbone.model.config
     assert backbone.from_scratch and config.model_type == family
-    assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (32, 1, 12)
+    assert (config.hidden_size, config.num_hidden_layers, config.vocab_size) == (32, 1, 14)
     assert config.max_position_embeddings == 77
-    assert backbone.vocabulary.first_ids == (4, 9) and len(backbone.tokenizer) == 12
-    assert backbone.tokenizer.encode("<bos> <a_4> <b_2>") == [1, 8, 11]
+    assert backbone.vocabulary.first_ids == (6, 11) and len(backbone.tokenizer) == 14
+    assert backbone.tokenizer.encode("<bos> <a_4> <b_2>") == [1, 10, 13]
     special = (backbone.tokenizer.pad_token_id, backbone.tokenizer.bos_token_id, backbone.tokenizer.eos_token_id)
     assert special == (0, 1, 2) == (config.pad_token_id, config.bos_token_id, config.eos_token_id)
 

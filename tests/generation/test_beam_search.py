@@ -10,7 +10,7 @@ import torch
 
 from dig.config.schema import LoraConfig
 from dig.generation import CatalogueTrie, beam_search
-from dig.generation.backbone import add_lora
+from dig.generation.lora import add_lora
 
 IDS = tiny.ragged_catalogue()
 TOKENS = tiny.token_sequences(IDS)

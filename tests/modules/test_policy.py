@@ -14,7 +14,7 @@ from datamodules.sequences import PolicyDataModule
 from dig.config.schema import EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.evaluation import evaluate
 from dig.generation import beam_search
-from dig.generation.backbone import add_lora
+from dig.generation.lora import add_lora
 from dig.modules.grpo import GRPOModule
 from dig.modules.policy import PolicyModule
 from dig.modules.sft import SFTModule

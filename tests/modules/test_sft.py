@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 import two_ranks
 
-from datamodules.prompts import PromptBuilder, TrainingTokens
+from datamodules.packing import TrainingTokens
+from datamodules.prompts import PromptBuilder
 from dig.config.schema import EvaluationConfig, LoraConfig, PromptConfig, SFTConfig
-from dig.generation.backbone import add_lora
 from dig.generation.decoder import Decoder
-from dig.modules.sft import SFTModule, next_token_loss
+from dig.generation.lora import add_lora
+from dig.modules.sft import SFTModule
+from dig.modules.token_loss import next_token_loss
 
 
 def padded_batch() -> TrainingTokens:
@@ -27,7 +29,7 @@ def padded_batch() -> TrainingTokens:
     labels = ids.masked_fill(mask == 0, -100)
     for row, start in enumerate((1, 2, 5)):
         labels[row, :start] = -100
-    return TrainingTokens(ids, mask, labels)
+    return tiny.training_tokens(ids, mask, labels)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -53,7 +55,7 @@ def test_packing_changes_neither_loss_nor_gradient(family: str):
     gradients, losses = [], []
     for pack in (False, True):
         model = tiny.tiny_model(family)
-        arrays = tiny.token_arrays(sequences, build, pack)
+        arrays = tiny.next_items(sequences, build, pack)
         batch = arrays[list(range(len(arrays)))]
         assert (int(batch.attention_mask.max()) > 1) == pack
         losses.append(next_token_loss(Decoder(model), batch))
@@ -69,7 +71,7 @@ def test_padding_changes_nothing():
     rows, tokens = [], []
     for row in range(3):
         real = batch.attention_mask[row].bool()
-        alone = TrainingTokens(*(part[row : row + 1, real] for part in (batch.input_ids, batch.attention_mask,
+        alone = tiny.training_tokens(*(part[row : row + 1, real] for part in (batch.input_ids, batch.attention_mask,
                                                                         batch.labels)))  # fmt: skip
         rows.append(next_token_loss(Decoder(model), alone))
         tokens.append(int((alone.labels != -100).sum()))

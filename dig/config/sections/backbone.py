@@ -24,6 +24,8 @@ class LoraConfig:
     """Dropout on the adapters' input."""
     targets: Any = "all-linear"
     """Names of the modules that get an adapter, or `all-linear`."""
+    export: bool = False
+    """Also leave the adapters themselves, unmerged, beside the merged model."""
 
     def __post_init__(self) -> None:
         check_positive("backbone.lora", self, "rank", "alpha")
@@ -38,8 +40,16 @@ class BackboneConfig:
     """Hub id or folder of a causal language model with its tokenizer; unset builds `backbone.config` from scratch."""
     config: dict[str, Any] = field(default_factory=dict)
     """Any transformers decoder, built from scratch: `model_type` and its own keys; used where `pretrained` is unset."""
+    sid_rows: str = "mean"
+    """How the rows of SID tokens start in a pretrained backbone: at the text rows' `mean` and random around it, or
+    around it as the `codebook` vectors lie."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters, for a pretrained backbone only."""
+
+    def __post_init__(self) -> None:
+        check_choice("backbone.sid_rows", self.sid_rows, ("mean", "codebook"))
 
 
 @dataclass
@@ -49,8 +59,10 @@ class PromptConfig:
     style: str = "auto"
     """`compact` (the history's SID tokens alone), `text` (words around them) or `auto` (compact from scratch)."""
     max_history: int = 20
-    """Items of a history that are kept, the latest."""
+    """Items of a history that are kept, the latest; fewer where the backbone's context holds no more."""
+    max_text_tokens: int = 64
+    """Tokens of a title, a description or an item's interests that are kept, for backbones that know text."""
 
     def __post_init__(self) -> None:
         check_choice("prompt.style", self.style, ("auto", "compact", "text"))
-        check_positive("prompt", self, "max_history")
+        check_positive("prompt", self, "max_history", "max_text_tokens")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from dig.config.sections.checks import check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.tasks import TasksConfig
 
 __all__ = ["SFTConfig"]
 
@@ -33,8 +34,15 @@ class SFTConfig:
     """Stop after this many validations without a better NDCG@10."""
     label_smoothing: float = 0.0
     """Label smoothing of the token cross-entropy."""
+    dropout: float = 0.0
+    """Dropout on embeddings and on what attention and feed-forward blocks add, besides the architecture's own."""
+    softmax: str = "vocabulary"
+    """What a SID token competes with in the loss: the whole `vocabulary`, or the codes of its `level`."""
+    new_rows_steps: int = 0
+    """First steps that train the SID rows alone, for a pretrained backbone."""
     resume_from: str | None = None
     """A checkpoint to go on from instead of this stage's own last one; its configuration must be the same."""
+    tasks: TasksConfig = field(default_factory=TasksConfig)
 
     def __post_init__(self) -> None:
         check_positive(
@@ -48,3 +56,6 @@ class SFTConfig:
             "patience",
         )
         check_fraction("sft", self, "warmup_fraction", "label_smoothing")
+        check(0.0 <= self.dropout < 1.0, f"sft.dropout must lie between 0 and 1, it is {self.dropout}")
+        check(self.new_rows_steps >= 0, f"sft.new_rows_steps must be 0 or above, it is {self.new_rows_steps}")
+        check_choice("sft.softmax", self.softmax, ("vocabulary", "level"))

@@ -1,0 +1,67 @@
+"""Low-rank adapters around a backbone (peft), and the SID rows that are trained beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, get_peft_model
+from torch import nn
+
+from dig.config import UserError
+from dig.config.schema import LoraConfig
+
+__all__ = ["add_lora", "merge_lora", "save_adapter"]
+
+
+def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = None) -> PeftModel:
+    """Puts adapters around a model.
+
+    Args:
+        model: a causal language model.
+        config: rank, scale, dropout and the modules that get an adapter.
+        new_rows: embedding rows (the SID tokens) that are trained themselves, by peft's ``trainable_token_indices``;
+            where the output layer has weights of its own, its rows are trained, too.
+
+    Raises:
+        UserError: if no module has a name among ``backbone.lora.targets``.
+    """
+    try:
+        return get_peft_model(
+            model,
+            PeftLoraConfig(
+                r=config.rank,
+                lora_alpha=config.alpha,
+                lora_dropout=config.dropout,
+                target_modules=config.targets,
+                trainable_token_indices=dict.fromkeys(_row_layers(model), new_rows) if new_rows else None,
+                task_type="CAUSAL_LM",
+            ),
+        )
+    except ValueError as error:
+        names = sorted({name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if _adaptable(layer)})
+        raise UserError(f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]} The model has: "
+                        f"{', '.join(names)}") from None  # fmt: skip
+
+
+def merge_lora(model: nn.Module) -> Any:
+    """The model with its adapters folded into the weights; a model without adapters as it is."""
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+
+
+def save_adapter(model: nn.Module, folder: Path) -> None:
+    """Writes the adapters and the trained SID rows alone (safetensors), as peft loads them; no model, no file."""
+    if isinstance(model, PeftModel):
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+
+
+def _row_layers(model: Any) -> list[str]:
+    """Names of the layers with a row for each token: the embedding, and the output layer unless they share weights."""
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = output is None or output.weight is embedding.weight
+    return [name for name, layer in model.named_modules() if layer is embedding or (layer is output and not tied)]
+
+
+def _adaptable(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D"

@@ -1,0 +1,55 @@
+"""Dropout for architectures that have none of their own, which a small model on a small catalogue needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor, nn
+
+__all__ = ["add_dropout"]
+
+
+def add_dropout(model: nn.Module, probability: float) -> int:
+    """Drops from the token embeddings and from what each attention and feed-forward block adds (Vaswani et al. 2017).
+
+    It comes on top of what the architecture has (GPT-2's, say), lives in hooks, so that neither weights nor the saved
+    model know of it, and is off in evaluation.
+
+    Args:
+        model: a causal language model, bare or with adapters.
+        probability: of a component being dropped; 0 changes nothing.
+
+    Returns:
+        How many places drop.
+
+    Raises:
+        ValueError: if no block was found.
+    """
+    if not probability:
+        return 0
+    causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    blocks = [block for layers in causal.base_model.children() if isinstance(layers, nn.ModuleList)
+              for layer in layers for block in layer.children() if _adds_to_the_stream(block)]  # fmt: skip
+    if not blocks:
+        raise ValueError(f"{causal.config.model_type} has no attention or feed-forward blocks that dig knows to find")
+    for place in (causal.get_input_embeddings(), *blocks):
+        place.register_forward_hook(_hook(probability))
+    return 1 + len(blocks)
+
+
+def _adds_to_the_stream(block: nn.Module) -> bool:
+    name = type(block).__name__.lower()
+    return "attention" in name or "mlp" in name or "feedforward" in name or "moe" in name
+
+
+def _hook(probability: float) -> Any:
+    def drop(module: nn.Module, _: Any, output: Any) -> Any:
+        if not module.training:
+            return output
+        if isinstance(output, Tensor):
+            return F.dropout(output, probability)
+        return (F.dropout(output[0], probability), *output[1:])
+
+    return drop

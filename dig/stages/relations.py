@@ -1,0 +1,41 @@
+"""What SFT's tasks read of items besides their Semantic IDs: texts, positive interests, neighbours."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from datamodules.relations import collaborative_neighbours, semantic_neighbours
+from datamodules.splits import Sequences
+from datamodules.tasks import ItemTexts
+from dig.stages.base import StageContext
+from dig.stages.embed import load_embeddings
+from dig.stages.label import load_interests
+from dig.stages.prepare import load_catalogue
+
+__all__ = ["known_of_items"]
+
+_INTERESTS = 5  # positive interests that are told of an item
+
+
+def known_of_items(context: StageContext, sequences: Sequences, kinds: set[str]) -> ItemTexts:
+    """What of the items is asked for: ``title``, ``description``, ``interests``, ``collaborative``, ``semantic``."""
+    catalogue = load_catalogue(context)
+    known = ItemTexts()
+    for kind in ("title", "description"):
+        if kind in kinds:
+            texts = catalogue[kind].to_list() if kind in catalogue.columns else [None] * len(catalogue)
+            setattr(known, kind, texts)
+    if "interests" in kinds:
+        known.interests = _interests(load_interests(context), catalogue["item_id"].to_list())
+    if kinds & {"collaborative", "semantic"}:
+        known.semantic = semantic_neighbours(load_embeddings(context))
+    if "collaborative" in kinds:
+        known.collaborative = collaborative_neighbours(sequences.train, len(catalogue), known.semantic)
+    return known
+
+
+def _interests(labelled: pl.DataFrame, item_ids: list[str]) -> list[str | None]:
+    """Each item's positive interests, as the miners ordered them."""
+    positive = labelled.filter(pl.col("label") == 1).group_by("item_id", maintain_order=True)
+    joined = dict(positive.agg(pl.col("text").head(_INTERESTS).str.join(", ")).iter_rows())
+    return [joined.get(item_id) for item_id in item_ids]
