@@ -134,6 +134,7 @@ def _prepare(folder: Path) -> dict[str, float]:
     from datamodules.prompts import PromptBuilder
     from datamodules.sequences import training_windows
     from datamodules.sources import read_source
+    from datamodules.tasks import ItemTexts, TaskSource
     from datamodules.tokens import write_token_arrays
     from dig.config.schema import DataConfig, PromptConfig
     from dig.console import console
@@ -147,7 +148,8 @@ def _prepare(folder: Path) -> dict[str, float]:
     tokens = torch.randint(4, 4 + CODES, (len(prepared.catalogue), LEVELS))
     special = SimpleNamespace(pad_token_id=0, bos_token_id=1, eos_token_id=2)
     builder = PromptBuilder(tokens, special, PromptConfig("compact"), from_scratch=True)
-    write_token_arrays(training_windows(prepared.sequences, builder), builder, folder / "tokens")
+    windows = training_windows(prepared.sequences, builder)
+    write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), folder / "tokens")
     ended = time.perf_counter()
     return {"seconds": ended - started, "tables": read - started, "arrays": ended - read,
             "gigabytes": _peak_gigabytes(), "interactions": len(prepared.sequences.items)}  # fmt: skip
@@ -227,14 +229,16 @@ def _loading(folder: Path) -> dict[str, float]:
     import torch
 
     from datamodules.loading import EpochBatchSampler, ResumableLoader
+    from datamodules.mixture import TaskMixture, TaskPart
     from datamodules.prompts import PromptBuilder
     from datamodules.sequences import training_windows
     from datamodules.splits import Sequences
+    from datamodules.tasks import ItemTexts, TaskSource
     from datamodules.tokens import TokenArrays, write_token_arrays
     from dig.config.schema import BackboneConfig, PromptConfig
     from dig.generation.backbone import build_backbone
     from dig.generation.decoder import Decoder
-    from dig.modules.sft import next_token_loss
+    from dig.modules.token_loss import next_token_loss
 
     torch.manual_seed(0)
     torch.set_num_threads(2)
@@ -245,9 +249,10 @@ def _loading(folder: Path) -> dict[str, float]:
     backbone = build_backbone(BackboneConfig(), [CODES] * LEVELS, 128)
     codes = torch.randint(0, CODES, (5000, LEVELS))
     builder = PromptBuilder(backbone.vocabulary.encode(codes), backbone.tokenizer, PromptConfig(), from_scratch=True)
-    write_token_arrays(training_windows(sequences, builder), builder, folder / "loading")
-    arrays = TokenArrays(folder / "loading", pack=True)
-    loader = ResumableLoader(arrays, EpochBatchSampler(len(arrays), 128, 0))
+    windows = training_windows(sequences, builder)
+    write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), folder / "loading")
+    samples = TaskMixture([TaskPart(TokenArrays(folder / "loading"))], pack=True)
+    loader = ResumableLoader(samples, EpochBatchSampler(len(samples), 128, 0))
     started = time.perf_counter()
     batches = [batch for batch, _ in zip(loader, range(BATCHES), strict=False)]
     delivered = sum(int((batch.attention_mask > 0).sum()) for batch in batches) / (time.perf_counter() - started)

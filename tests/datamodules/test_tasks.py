@@ -134,7 +134,7 @@ def test_held_out_items_are_in_no_sample(task: str):
 def test_long_texts_are_cut_and_old_titles_go_where_the_context_is_short():
     cut = told(letters(max_text_tokens=3), "title_to_sid")
     assert [asked("title_to_sid", question) for question, _ in cut] == ["red", "blu", "a l", "glo", "boo"]
-    titles = [asked("title_history", question) for question, _ in told(letters(context=100), "title_history")]
+    titles = [asked("title_history", question) for question, _ in told(letters(context=96), "title_history")]
     assert titles[-1] == "a long scarf of wool; " and titles[0] == "red hat; "
     longest = [tiny.task_source(SEQUENCES, letters(context=context), "title_history", TEXTS).take(slice(None))
                .tokens.lengths.max() for context in (None, 90)]  # fmt: skip
