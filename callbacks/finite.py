@@ -44,7 +44,7 @@ class FiniteGuard(Callback):
     ) -> None:
         """Looks at the loss."""
         if not torch.isfinite(loss):
-            self._stop(trainer, f"the loss is {float(loss)}")
+            self._stop(trainer, f"the loss is {loss.item()}")
 
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: torch.optim.Optimizer
@@ -57,7 +57,7 @@ class FiniteGuard(Callback):
             return
         norm = torch.nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
-            self._stop(trainer, f"the gradient's norm is {float(norm)}")
+            self._stop(trainer, f"the gradient's norm is {norm.item()}")
         pl_module.log("train/gradient_norm", norm)
 
     def _stop(self, trainer: lightning.Trainer, what: str) -> None:

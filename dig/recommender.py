@@ -16,6 +16,7 @@ from dig.config.schema import PromptConfig
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone, load_backbone
 from dig.generation.decoder import Decoder
+from dig.generation.spelling import spelled_ids
 from dig.quantization import SemanticIds
 
 __all__ = ["Recommender"]
@@ -28,7 +29,7 @@ class Recommender:
 
     Args:
         backbone: model and tokenizer.
-        ids: the Semantic ID table.
+        ids: the Semantic ID table as the backbone spells it.
         prompt: style and longest history.
         num_beams: beams; a request for more items widens the search.
         batch_size: histories a batch.
@@ -72,7 +73,7 @@ class Recommender:
         folder = next((run / "checkpoints" / name for name in stages if (run / "checkpoints" / name).is_dir()), None)
         if folder is None:
             raise UserError(f"{run} holds no trained stage {' or '.join(stages)}")
-        ids = SemanticIds.load(run / "semantic_ids.parquet")
+        ids = spelled_ids(SemanticIds.load(run / "semantic_ids.parquet"), config.prompt)
         backbone = load_backbone(folder, ids.sizes)
         return cls(backbone, ids, config.prompt, config.evaluation.num_beams, config.evaluation.batch_size, device)
 

@@ -74,6 +74,15 @@ class SemanticIds:
         suffix[sizes_of_groups[groups] == 1] = -1
         return cls(item_ids, torch.cat([codes, suffix[:, None]], dim=1), [*sizes, largest], len(sizes))
 
+    def with_item_codes(self, levels: int) -> SemanticIds:
+        """The same items under their first ``levels`` codes, each with a code of its own behind them.
+
+        Without a level the item's own code is all there is.
+        """
+        own = torch.arange(len(self)).unsqueeze(1)
+        codes = torch.cat([self.codes[:, :levels], own], dim=1)
+        return SemanticIds(self.item_ids, codes, [*self.sizes[:levels], len(self)], max(levels, 1))
+
     def find(self, codes: Tensor) -> Tensor:
         """The items that code sequences name.
 

@@ -19,7 +19,7 @@ from dig.generation.lora import add_lora
 from dig.modules.grpo import GRPOModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.label import load_quality
-from dig.stages.policies import content_codes, item_tokens, prompt_builder, save_policy, says_policy
+from dig.stages.policies import content_codes, item_tokens, load_spelled_ids, prompt_builder, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import load_semantic_ids
 from dig.stages.training import Plan, fit, reads_training
@@ -35,13 +35,13 @@ def _reads(config: Config) -> dict[str, Any]:
 def _build(context: StageContext, folder: Path) -> None:
     config = context.config
     lightning.seed_everything(config.seed, verbose=False)
-    ids = load_semantic_ids(context)
-    backbone = load_backbone(context.file("sft", "model"), ids.sizes)
+    ids, spelled = load_semantic_ids(context), load_spelled_ids(context)
+    backbone = load_backbone(context.file("sft", "model"), spelled.sizes)
     if config.backbone.pretrained and config.backbone.lora.enabled:
         backbone.model = add_lora(backbone.model, config.backbone.lora)
     sequences, item_ids = load_sequences(context), load_catalogue(context)["item_id"]
     guard_artifact("grpo: the policy of sft", context.inputs["sft"].path, sequences, item_ids)
-    builder = prompt_builder(config, backbone, ids)
+    builder = prompt_builder(config, backbone, spelled)
     data = PromptDataModule(
         sequences,
         builder,
@@ -54,7 +54,7 @@ def _build(context: StageContext, folder: Path) -> None:
     )
     module = GRPOModule(
         backbone,
-        item_tokens(backbone, ids),
+        item_tokens(backbone, spelled),
         content_codes(ids),
         torch.from_numpy(load_quality(context).copy()),
         config.grpo,
@@ -75,7 +75,7 @@ def _build(context: StageContext, folder: Path) -> None:
     )
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
-        save_policy(module, folder, ids, adapters=config.backbone.lora.export)
+        save_policy(module, folder, spelled, adapters=config.backbone.lora.export)
         prompts = data.training_set()
         seen = leading_items(sequences, training_windows(sequences, builder).histories, prompts.with_targets())
         write_items_seen(folder, sequences, seen, item_ids)

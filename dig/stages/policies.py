@@ -13,12 +13,28 @@ from dig.config import Config
 from dig.generation.backbone import Backbone, save_backbone
 from dig.generation.decoder import Decoder
 from dig.generation.lora import save_adapter
+from dig.generation.spelling import spelled_ids
 from dig.modules.policy import PolicyModule
 from dig.quantization import SemanticIds
+from dig.stages.base import StageContext
+from dig.stages.tokenize import load_semantic_ids
 
-__all__ = ["content_codes", "item_tokens", "max_tokens", "prompt_builder", "save_policy", "says_policy"]
+__all__ = [
+    "content_codes",
+    "item_tokens",
+    "load_spelled_ids",
+    "max_tokens",
+    "prompt_builder",
+    "save_policy",
+    "says_policy",
+]
 
 _INSTRUCTION_TOKENS = 64  # room for the words of a text prompt
+
+
+def load_spelled_ids(context: StageContext) -> SemanticIds:
+    """The Semantic ID table as the backbone spells it."""
+    return spelled_ids(load_semantic_ids(context), context.config.prompt)
 
 
 def item_tokens(backbone: Backbone, ids: SemanticIds) -> Tensor:

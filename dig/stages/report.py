@@ -22,6 +22,7 @@ from dig.recommender import Recommender
 from dig.report.html import ReportData, ReportExample, render_report
 from dig.stages.base import StageContext, select
 from dig.stages.label import load_interests
+from dig.stages.policies import load_spelled_ids
 from dig.stages.prepare import load_catalogue, load_sequences, load_slices
 from dig.stages.tokenize import load_semantic_ids
 
@@ -128,7 +129,7 @@ def _measure(context: StageContext, name: str, folder: Path) -> None:
 def _rankers() -> dict[str, Callable[[StageContext], Ranker]]:
     def policy(stage: str) -> Callable[[StageContext], Ranker]:
         def load(context: StageContext) -> Ranker:
-            config, ids = context.config, load_semantic_ids(context)
+            config, ids = context.config, load_spelled_ids(context)
             backbone = load_backbone(context.file(stage, "model"), ids.sizes)
             return Recommender(backbone, ids, config.prompt, config.evaluation.num_beams, config.evaluation.batch_size)
 

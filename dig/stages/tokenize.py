@@ -16,7 +16,7 @@ from torch import Tensor
 from callbacks.codebook import CodebookHealth
 from datamodules.items import ItemDataModule, Partners
 from datamodules.leakage import write_items_seen
-from dig.artifacts import read_json, write_json
+from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.console import warn
 from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
@@ -26,6 +26,7 @@ from dig.modules.rqvae import RQVAEModule
 from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
 from dig.quantization.behaviour import behaviour_vectors
 from dig.quantization.fusion import ItemFusion
+from dig.quantization.imported import read_codes
 from dig.report.code_tree import code_tree_svg
 from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.embed import load_embeddings
@@ -41,9 +42,9 @@ class _Tokens(NamedTuple):
 
     codes: Tensor
     """``(items, levels)``."""
-    costs: Callable[[Tensor], Tensor]
-    """What each last code would cost items, for reassignment: rows ``(n,)`` → ``(n, codes)``."""
-    error: Callable[[Tensor], float]
+    costs: Callable[[Tensor], Tensor] | None
+    """What each last code would cost items, for reassignment: rows ``(n,)`` → ``(n, codes)``; None if nobody knows."""
+    error: Callable[[Tensor], float] | None
     """Mean squared error of the standardised vectors when codes ``(items, levels)`` stand for them; about 1 says
     nothing."""
     state: dict[str, Tensor]
@@ -62,7 +63,10 @@ def load_codebooks(context: StageContext) -> list[Tensor]:
 
 
 def _reads(config: Config) -> dict[str, Any]:
-    return reads_training(config, "rqvae") | {"rqvae.inputs": config.input_kind}
+    read = reads_training(config, "rqvae") | {"rqvae.inputs": config.input_kind}
+    if config.rqvae.imported and _imported_file(config).is_file():  # what it holds counts, not where it lies
+        read["rqvae"] |= {"imported": hash_file(_imported_file(config))}
+    return read
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -74,11 +78,17 @@ def _build(context: StageContext, folder: Path) -> None:
     features = _features(context, bought)
     check_features(features, item_ids)
     _warn_of_few(features, config.sizes)
-    found = _train(context, folder, features, bought) if config.tokenizer == "rqvae" else _cluster(context, features)
+    if config.tokenizer == "imported":
+        found = _import(context, item_ids)
+    elif config.tokenizer == "rqvae":
+        found = _train(context, folder, features, bought)
+    else:
+        found = _cluster(context, features)
     if found is None:  # another rank than 0
         return
-    before = found.codes
-    codes = reassign(before, found.costs, config.sizes[-1]) if config.collisions == "reassign" else before
+    before = codes = found.codes
+    if config.collisions == "reassign" and found.costs:
+        codes = reassign(before, found.costs, config.sizes[-1])
     ids = SemanticIds.from_codes(item_ids, codes, config.sizes, twins=config.collisions == "keep")
     ids.save(folder / "semantic_ids.parquet")
     save_file({name: value.contiguous() for name, value in found.state.items()}, folder / "tokenizer.safetensors")
@@ -86,8 +96,10 @@ def _build(context: StageContext, folder: Path) -> None:
     if follows_behaviour(context.config):
         write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     health = _health(before, codes, config.sizes, bought, [path[-1] if path else None for path in _paths(catalogue)])
-    write_json(folder / "health.json", {"tokenizer": config.tokenizer, "collisions": config.collisions,
-                                        "reconstruction": round(found.error(codes), 4), **health})  # fmt: skip
+    treated = "suffix" if found.costs is None and config.collisions == "reassign" else config.collisions
+    reconstruction = None if found.error is None else round(found.error(codes), 4)
+    write_json(folder / "health.json", {"tokenizer": config.tokenizer, "collisions": treated,
+                                        "reconstruction": reconstruction, **health})  # fmt: skip
 
 
 def _features(context: StageContext, bought: CoPurchases) -> ItemFeatures:
@@ -149,6 +161,24 @@ def _cluster(context: StageContext, features: ItemFeatures) -> _Tokens | None:
 
     codebooks = {f"codebooks.{level}": codebook for level, codebook in enumerate(found.codebooks)}
     return _Tokens(found.codes, costs, error, {**codebooks, **fusion.state_dict()})
+
+
+def _import(context: StageContext, item_ids: list[str]) -> _Tokens | None:
+    if global_rank():
+        return None
+    config = context.config.rqvae
+    path = _imported_file(context.config)
+    codes = read_codes(path, config.imported_name, item_ids, config.levels)
+    largest = codes.max(dim=0).values.tolist()
+    over = [level for level, size in enumerate(config.sizes) if largest[level] >= size]
+    if over:
+        raise UserError(f"{path}: level {over[0] + 1} has the code {largest[over[0]]}, and rqvae.codebook_size allows "
+                        f"{config.sizes[over[0]]} codes")  # fmt: skip
+    return _Tokens(codes, None, None, {"codes": codes})
+
+
+def _imported_file(config: Config) -> Path:
+    return Path(str(config.rqvae.imported)).expanduser()
 
 
 def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:

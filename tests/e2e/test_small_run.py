@@ -3,73 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
+from workplace import Workplace, wait_for_checkpoint
 
 from datamodules.splits import Sequences
 from dig import Recommender, load_config
 from dig.quantization import SemanticIds
-
-PROJECT = Path(__file__).resolve().parents[2]
-SMALL = (
-    "experiment=quickstart",
-    "data.shop.items=80",
-    "data.shop.users=150",
-    "rqvae.codebook_size=8",
-    "rqvae.epochs=15",
-    "visual.adapt.epochs=2",
-    "sft.epochs=4",
-    "sft.batch_size=16",
-    "grpo.epochs=1",
-    "grpo.group_size=4",
-    "grpo.prompts_per_step=32",
-    "grpo.validate_every=4",
-    "evaluation.num_beams=10",
-    "evaluation.valid_beams=10",
-    "backbone.config.hidden_size=32",
-    "backbone.config.intermediate_size=64",
-    "backbone.config.num_hidden_layers=2",
-    "trainer.checkpoint_every=1",
-    "logging.progress=false",
-)
-
-
-class Workplace:
-    """A folder with its own cache and runs, and the command that works in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "DIG_HOME": str(self.folder / "home"), "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", "dig.train", *SMALL, f"runs_dir={self.folder / 'runs'}", *arguments]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=environment
-        )
-
-    def run(self, *arguments: str) -> str:
-        process = self.start(*arguments)
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
-        return output
-
-    @property
-    def latest(self) -> Path:
-        return self.folder / "runs" / "quickstart" / "latest"
-
-    def metrics(self) -> dict:
-        return without_seconds(json.loads((self.latest / "metrics.json").read_text()))
-
-
-def without_seconds(metrics: dict) -> dict:
-    return {stage: {key: value for key, value in found.items() if key != "seconds"} for stage, found in metrics.items()}
 
 
 @pytest.fixture(scope="module")
@@ -156,18 +99,6 @@ def test_kill_in_training_resumes_to_the_same_metrics(
     assert f"{stage}: goes on from the checkpoint" in output
     assert built_artifacts(workplace).items() >= earlier.items()
     assert workplace.metrics() == undisturbed.metrics()
-
-
-def wait_for_checkpoint(workplace: Workplace, stage: str, process: subprocess.Popen, newer_than: int) -> bool:
-    """Waits until a checkpoint has been written ``2 + newer_than`` times; False if the run ended before."""
-    seen: set[int] = set()
-    while process.poll() is None:
-        for path in (workplace.folder / "home" / "artifacts" / stage).glob("*.work/scratch/resume.ckpt"):
-            seen.add(path.stat().st_mtime_ns)
-        if len(seen) >= 2 + newer_than:
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def built_artifacts(workplace: Workplace) -> dict[str, int]:

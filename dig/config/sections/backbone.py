@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dig.config.sections.checks import check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
 
 __all__ = ["BackboneConfig", "LoraConfig", "PromptConfig"]
 
@@ -40,16 +40,16 @@ class BackboneConfig:
     """Hub id or folder of a causal language model with its tokenizer; unset builds `backbone.config` from scratch."""
     config: dict[str, Any] = field(default_factory=dict)
     """Any transformers decoder, built from scratch: `model_type` and its own keys; used where `pretrained` is unset."""
-    sid_rows: str = "mean"
-    """How the rows of SID tokens start in a pretrained backbone: at the text rows' `mean` and random around it, or
-    around it as the `codebook` vectors lie."""
+    sid_rows: str = "random"
+    """Where the rows of SID tokens start, in a pretrained backbone around the text rows' mean: `random`, or as the
+    `codebook` vectors lie, an item's own token at the sum of its codes."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters, for a pretrained backbone only."""
 
     def __post_init__(self) -> None:
-        check_choice("backbone.sid_rows", self.sid_rows, ("mean", "codebook"))
+        check_choice("backbone.sid_rows", self.sid_rows, ("random", "codebook"))
 
 
 @dataclass
@@ -60,9 +60,19 @@ class PromptConfig:
     """`compact` (the history's SID tokens alone), `text` (words around them) or `auto` (compact from scratch)."""
     max_history: int = 20
     """Items of a history that are kept, the latest; fewer where the backbone's context holds no more."""
+    item_token: bool = False
+    """End every item with a token of its own, in place of a suffix that only colliding items have."""
+    codes: int | None = None
+    """Codes that are spelled before an item's own token, the leading ones; unset spells all."""
     max_text_tokens: int = 64
     """Tokens of a title, a description or an item's interests that are kept, for backbones that know text."""
 
     def __post_init__(self) -> None:
         check_choice("prompt.style", self.style, ("auto", "compact", "text"))
         check_positive("prompt", self, "max_history", "max_text_tokens")
+        check(self.codes is None or self.codes >= 0, f"prompt.codes must be 0 or above, it is {self.codes}")
+        check(
+            self.codes is None or self.item_token,
+            f"prompt.codes={self.codes} leaves codes out, so that items could not be told apart; set "
+            "prompt.item_token=true",
+        )

@@ -15,7 +15,12 @@ class RQVAEConfig:
     """IEID, second half: the tokenizer that turns vectors into Semantic IDs."""
 
     tokenizer: str = "rqvae"
-    """`rqvae`, or without training `kmeans` (residual k-means) or `balanced-kmeans` (every code its share of items)."""
+    """`rqvae`, or without training `kmeans` (residual k-means), `balanced-kmeans` (every code its share of items) or
+    `imported` (codes from a file; collisions get a suffix)."""
+    imported: str | None = None
+    """JSON of Semantic IDs that others made, plain or .gz: `{item: codes}`, or several of these by name."""
+    imported_name: str | None = None
+    """Which of several tables in that file."""
     inputs: str = "auto"
     """Vectors that it reads: `text`, `image`, `fused`, or `auto`: fused where `visual.model` is set, else text."""
     codebook_size: Any = 256
@@ -85,7 +90,11 @@ class RQVAEConfig:
         )
         if isinstance(self.codebook_size, list):
             self.levels = len(self.codebook_size)
-        check_choice("rqvae.tokenizer", self.tokenizer, ("rqvae", "kmeans", "balanced-kmeans"))
+        check_choice("rqvae.tokenizer", self.tokenizer, ("rqvae", "kmeans", "balanced-kmeans", "imported"))
+        check(
+            (self.tokenizer == "imported") == (self.imported is not None),
+            "rqvae.tokenizer=imported and rqvae.imported=FILE go together",
+        )
         check_choice("rqvae.inputs", self.inputs, ("auto", "text", "image", "fused"))
         check_choice("rqvae.collisions", self.collisions, ("suffix", "reassign", "keep"))
         check_choice("rqvae.codebook_update", self.codebook_update, ("gradient", "ema"))

@@ -1,0 +1,68 @@
+"""Training stops before a loss or gradient that is no number reaches the weights, and says where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import tiny
+import torch
+
+from callbacks.finite import FiniteGuard
+from callbacks.resume import ResumeCheckpoint
+from dig.config import UserError
+
+
+class Fails(lightning.LightningModule):
+    """A weight whose loss or gradient fails at the third batch."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.weight = torch.nn.Parameter(torch.ones(3))
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        if batch_idx != 2 or self.how == "never":
+            return (self.weight * batch.values).sum()
+        if self.how == "loss":
+            return self.weight.sum() * float("nan")
+        return (self.weight * 0.0).abs().sqrt().sum()  # 0, with an infinite slope
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Batch:
+    """Ten samples."""
+
+    def __init__(self, number: int) -> None:
+        self.values = torch.ones(3)
+        self.samples = torch.arange(10) + 100 * number
+
+
+def fit(how: str, folder: Path, every: int = 1) -> Fails:
+    module = Fails(how)
+    path = folder / "resume.ckpt"
+    callbacks = [FiniteGuard("sft", path), ResumeCheckpoint(path, every, {})]
+    trainer = tiny.quiet_trainer(max_epochs=1, callbacks=callbacks, limit_val_batches=0)
+    trainer.fit(module, train_dataloaders=torch.utils.data.DataLoader([Batch(n) for n in range(4)], batch_size=None))
+    return module
+
+
+@pytest.mark.parametrize(("how", "words"), [("loss", "the loss is nan"), ("gradient", "the gradient's norm is")])
+def test_the_batch_and_the_last_good_checkpoint_are_named(tmp_path: Path, how: str, words: str):
+    with pytest.raises(UserError) as caught:
+        fit(how, tmp_path)
+    message = str(caught.value)
+    assert words in message and "at step 2 (epoch 1, batch 3 with the samples 200, 201, 202" in message
+    assert "and 2 more" in message and f"the last good checkpoint is {tmp_path / 'resume.ckpt'}" in message
+    saved = torch.load(tmp_path / "resume.ckpt", weights_only=True)
+    assert torch.isfinite(saved["state_dict"]["weight"]).all() and saved["global_step"] == 2
+
+
+def test_without_a_checkpoint_it_says_so_and_healthy_training_goes_through(tmp_path: Path):
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        fit("loss", tmp_path, every=99)
+    assert fit("never", tmp_path).weight.tolist() == pytest.approx([0.6] * 3)

@@ -1,0 +1,166 @@
+"""Pretrained backbones with adapters, from a folder to equal recommendations out of the exported model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import tiny
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from workplace import Workplace, wait_for_checkpoint
+
+from datamodules.histories import Histories
+from datamodules.splits import Sequences
+from dig import Recommender
+from dig.generation import CatalogueTrie, SidVocabulary, beam_search
+from dig.quantization import SemanticIds
+
+FAMILIES = ("qwen2", "qwen3", "llama", "gpt2")
+CHAT = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SETTINGS = (
+    "stages=[sft,report]",
+    "sft.max_steps=30",
+    "sft.batch_size=16",
+    "sft.learning_rate=0.003",
+    "prompt.max_history=6",
+    "backbone.lora.rank=4",
+    "backbone.lora.export=true",
+    "evaluation.max_users=40",
+    "evaluation.valid_users=20",
+    "backbone.config={}",
+)
+
+
+def checkpoint(folder: Path, family: str, chat: bool = False) -> Path:
+    """A small model of random weights with a byte-level BPE tokenizer trained on a few words, as on a hub."""
+    words = Tokenizer(BPE())
+    words.pre_tokenizer, words.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+    corpus = ["A customer bought these items, oldest first", "Title of the item that customers like most"] * 9
+    specials = ["<pad>", "<s>", "</s>"]
+    words.train_from_iterator(corpus, BpeTrainer(vocab_size=320, special_tokens=specials, show_progress=False,
+                                                 initial_alphabet=ByteLevel.alphabet()))  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>")  # noqa: S106
+    tokenizer.chat_template = CHAT if chat else None
+    tokenizer.save_pretrained(folder)
+    positions = {"n_positions": 512} if family == "gpt2" else {"max_position_embeddings": 512}
+    # more rows than tokens, as hubs have them: some architectures' tokenizers add a token of their own when loaded
+    tiny.tiny_model(family, len(tokenizer) + 8, noise=0.02, **positions).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which everything before SFT is done."""
+    workplace = Workplace(tmp_path_factory.mktemp("before"))
+    workplace.run("stages=[tokenize]")
+    return workplace.home
+
+
+def histories(home: Path, users: int = 12) -> list[np.ndarray]:
+    sequences = Sequences.load(next((home / "artifacts" / "prepare").glob("*/sequences")))
+    return [np.asarray(history) for history in sequences.held_out("test").histories[:users]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_trains_with_adapters_and_its_export_recommends_the_same(tmp_path: Path, home: Path, family: str):
+    """The exported folder loads with plain transformers; its SID table lies beside it."""
+    workplace = Workplace(tmp_path, home)
+    model = checkpoint(tmp_path / "pretrained", family, chat=family == "qwen3")
+    output = workplace.run(f"backbone.pretrained={model}", *SETTINGS)
+    assert "sft" in output and "validation ndcg@10" in output
+    run = workplace.latest
+    tasks = {json.loads(path.read_text())["task"] for path in (home / "artifacts" / "tokens").glob("*/tokens.json")}
+    assert {"next_item", "title_to_sid", "sid_to_interests", "collaborative", "semantic", "next_title"} <= tasks
+
+    recommender = Recommender.from_run(run)
+    rows = histories(home)
+    expected, scores = recommender.rank(rows, 10)
+    model = AutoModelForCausalLM.from_pretrained(run / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(run / "model")
+    ids = SemanticIds.load(run / "model" / "semantic_ids.parquet")
+    assert model.config.model_type == family and not isinstance(model, PeftModel)
+    trie = CatalogueTrie(SidVocabulary.of(tokenizer, ids.sizes).encode(ids.codes), twins=True)
+    prompts = recommender.builder.prompts(Histories.from_lists(rows))
+    found = beam_search(model, prompts.input_ids, prompts.attention_mask, trie, 10)
+    assert torch.equal(found.items, expected)
+    torch.testing.assert_close(found.log_probs, scores, atol=1e-4, rtol=1e-4)
+    frame = pl.read_parquet(run / "recommendations.parquet").filter(pl.col("stage") == "sft")
+    assert len(frame) == 40
+
+    # the adapters alone, around the pretrained model: the same model again
+    weights = load_file(run / "adapters" / "sft" / "adapter_model.safetensors")
+    assert any("lora_A" in name for name in weights) and any("token_adapter" in name for name in weights)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "pretrained")
+    base.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    again = PeftModel.from_pretrained(base, run / "adapters" / "sft").merge_and_unload().eval()
+    with torch.no_grad():
+        both = [each(prompts.input_ids[:2]).logits for each in (model, again)]
+    torch.testing.assert_close(*both, atol=1e-4, rtol=1e-4)
+
+
+def test_a_killed_training_with_adapters_goes_on_to_the_same_numbers(tmp_path: Path, home: Path):
+    homes = [Path(shutil.copytree(home, tmp_path / name / "home")) for name in ("whole", "killed")]
+    workplaces = [Workplace(path.parent) for path in homes]
+    model = checkpoint(tmp_path / "pretrained", "llama")
+    tricks = ("sft.new_rows_steps=5", "backbone.gradient_checkpointing=true", "backbone.sid_rows=codebook")
+    arguments = (f"backbone.pretrained={model}", *SETTINGS, *tricks, "trainer.accumulate=2")
+    workplaces[0].run(*arguments)
+    process = workplaces[1].start(*arguments)
+    assert wait_for_checkpoint(workplaces[1], "sft", process, newer_than=2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "sft: goes on from the checkpoint" in workplaces[1].run(*arguments)
+    assert workplaces[0].metrics() == workplaces[1].metrics()
+    models = [load_file(workplace.latest / "model" / "model.safetensors") for workplace in workplaces]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_what_cannot_be_trained_is_said_in_a_line(tmp_path: Path, home: Path):
+    workplace = Workplace(tmp_path, home)
+    model = f"backbone.pretrained={checkpoint(tmp_path / 'pretrained', 'qwen2')}"
+    nan = checkpoint(tmp_path / "nan", "qwen2")
+    weights = load_file(nan / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, nan / "model.safetensors", {"format": "pt"})
+    encoder = tmp_path / "encoder"
+    AutoModelForCausalLM.from_config(AutoConfig.for_model("bert", vocab_size=320, hidden_size=32, num_hidden_layers=1,
+                                                          num_attention_heads=2, intermediate_size=32)
+                                     ).save_pretrained(encoder)  # fmt: skip
+    AutoTokenizer.from_pretrained(tmp_path / "pretrained").save_pretrained(encoder)
+    for arguments, words, code in (
+        ((model, "backbone.lora.targets=[nothing]"), ("backbone.lora.targets=['nothing']", "The model has: "), 1),
+        ((model, "trainer.precision=16-mixed"), ("trainer.precision=16-mixed needs a GPU",), 2),
+        ((f"backbone.pretrained={nan}",), ("sft: the loss is nan at step 0 (epoch 1, batch 1 with the samples",), 1),
+        ((f"backbone.pretrained={encoder}",), ("a bert looks at later tokens",), 1),
+    ):
+        process = workplace.start(*SETTINGS, "stages=[sft]", *arguments)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == code and "Traceback" not in output, output
+        assert all(word in output for word in words), output
+
+
+def test_a_history_longer_than_the_context_loses_its_old_end_and_is_counted(tmp_path: Path, home: Path):
+    workplace = Workplace(tmp_path, home)
+    model = checkpoint(tmp_path / "pretrained", "llama")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 70}))
+    output = workplace.run(f"backbone.pretrained={model}", *SETTINGS, "prompt.max_history=50", "sft.max_steps=2",
+                           "sft.tasks.title_history.share=0")  # fmt: skip
+    line = next(line for line in output.splitlines() if "lose their old end" in line)
+    assert "of 150 histories are longer than" in line and "the backbone's context holds no more" in line

@@ -1,0 +1,62 @@
+"""The loss of SFT against slow sums: weights, answers, levels."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+
+from datamodules.packing import TrainingTokens
+from dig.generation.decoder import Decoder
+from dig.generation.vocabulary import SidVocabulary
+from dig.modules.token_loss import next_token_loss
+
+LEVELS = SidVocabulary((10, 12, 8), (6, 16, 28))  # words lie on both sides of the SID tokens
+
+
+def batch(seed: int = 0) -> TrainingTokens:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, tiny.VOCABULARY, (4, 12), generator=generator)
+    ids[:, 5:8] = torch.tensor([6, 16, 28]) + torch.randint(0, 8, (4, 3), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1, 9:] = 0
+    labels = torch.where((torch.arange(12) >= 4) & (mask > 0), ids, -100)
+    weights = torch.rand(4, 12, generator=generator) * (labels != -100)
+    return TrainingTokens(ids, mask, labels, weights, torch.tensor(7.0), torch.arange(4))
+
+
+def slow(model: torch.nn.Module, data: TrainingTokens, smoothing: float, levels: SidVocabulary | None) -> torch.Tensor:
+    logits = model(input_ids=data.input_ids, attention_mask=data.attention_mask).logits
+    total = torch.zeros(())
+    for row, place in (data.labels[:, 1:] != -100).nonzero().tolist():
+        target, scores = data.labels[row, place + 1], logits[row, place]
+        for first, size in zip(levels.first_ids, levels.sizes, strict=True) if levels else ():
+            if first <= target < first + size:
+                target, scores = target - first, scores[first : first + size]
+                break
+        loss = F.cross_entropy(scores[None], target[None], label_smoothing=smoothing)
+        total = total + data.weights[row, place + 1] * loss
+    return total / data.responses
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("levels", [None, LEVELS])
+def test_the_loss_and_its_gradient_are_those_of_a_slow_sum(smoothing: float, levels: SidVocabulary | None):
+    model, data = tiny.tiny_model("qwen2"), batch()
+    ours = next_token_loss(Decoder(model), data, smoothing, levels)
+    ours.backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    theirs = slow(model, data, smoothing, levels)
+    theirs.backward()
+    torch.testing.assert_close(ours, theirs)
+    for ours_, parameter in zip(gradients, model.parameters(), strict=True):
+        torch.testing.assert_close(ours_, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_a_level_that_no_target_has_costs_nothing():
+    model, data = tiny.tiny_model("llama"), batch()
+    data.labels[(data.labels >= 28) & (data.labels < 36)] = -100
+    data.weights[data.labels == -100] = 0.0
+    torch.testing.assert_close(next_token_loss(Decoder(model), data, 0.0, LEVELS), slow(model, data, 0.0, LEVELS))
