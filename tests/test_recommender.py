@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tiny
 import torch
 
+from datamodules.rollout_prompts import TrainingPrompts
+from datamodules.sequences import HeldOutPrompts
+from datamodules.splits import Sequences
 from dig.config.schema import PromptConfig
 from dig.evaluation import evaluate
-from dig.generation import score_catalogue
+from dig.generation import beam_search, score_catalogue
 from dig.recommender import Recommender
 
 IDS = tiny.ragged_catalogue()
@@ -52,3 +56,28 @@ def test_the_harness_asks_for_unseen_items():
     found = evaluate(recommender(), HISTORIES, np.array([1, 3, 2, 9]), [5], 5, 2, mask_history=True, description="test")
     for row, history in enumerate(HISTORIES):
         assert not set(found.ranked[row].tolist()) & set(history.tolist())
+
+
+def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeypatch: pytest.MonkeyPatch):
+    """Token ids of all four: a window of SFT up to its target, GRPO's prompt, the held-out prompt, the recommender's."""
+    served: list[list[int]] = []
+
+    def note(model, input_ids, attention_mask, *rest, **named):
+        served.extend(ids[mask > 0].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True))
+        return beam_search(model, input_ids, attention_mask, *rest, **named)
+
+    monkeypatch.setattr("dig.recommender.beam_search", note)
+    found = recommender()
+    sequences = Sequences.from_lists(["u", "v"], [[3, 5, 8, 1, 2], [9, 4, 7, 0]])
+    held_out = HeldOutPrompts(sequences.held_out("valid"), found.builder)
+    rollouts = TrainingPrompts(sequences, found.builder, per_user=99)
+    samples = tiny.next_items(sequences, found.builder)
+    for prompts in (held_out, rollouts):
+        for index in range(len(prompts)):
+            batch = prompts[[index]]
+            history = prompts.examples.histories[index] if prompts is held_out else prompts.histories[index]
+            found.rank([np.asarray(history)], 3)
+            assert served[-1] == batch.input_ids[0].tolist()
+    windows = [samples[[index]].input_ids[0].tolist() for index in range(len(samples))]
+    for ids in served[len(held_out) :]:  # every rollout prompt is the beginning of a training window
+        assert any(window[: len(ids)] == ids for window in windows)
