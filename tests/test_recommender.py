@@ -59,7 +59,7 @@ def test_the_harness_asks_for_unseen_items():
 
 
 def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeypatch: pytest.MonkeyPatch):
-    """Token ids of all four: a window of SFT up to its target, GRPO's prompt, the held-out prompt, the recommender's."""
+    """Token ids of all four: SFT up to a target, GRPO, held-out users, the recommender."""
     served: list[list[int]] = []
 
     def note(model, input_ids, attention_mask, *rest, **named):

@@ -101,6 +101,10 @@ class Config:
         for key, wanted in (("mining.miners", "openclip" in self.mining.miners),
                             ("rqvae.inputs", self.rqvae.inputs in ("image", "fused"))):  # fmt: skip
             check(not wanted or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
+        check(
+            self.backbone.sid_rows != "composed" or (self.prompt.item_token and not self.backbone.pretrained),
+            "backbone.sid_rows=composed needs prompt.item_token=true and a backbone from scratch",
+        )
         active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
         steps = self.grpo.minibatches * self.grpo.updates_per_rollout
         check(

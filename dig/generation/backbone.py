@@ -18,6 +18,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig
+from dig.generation.composed_rows import fold_rows
 from dig.generation.lora import add_lora, merge_lora
 from dig.generation.sid_rows import start_among_words, start_from_scratch
 from dig.generation.vocabulary import TASK_TOKENS, SidVocabulary
@@ -95,8 +96,10 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
-    """Writes model (safetensors) and tokenizer, which plain transformers loads; adapters are merged first."""
+    """Writes model (safetensors) and tokenizer, which plain transformers loads; adapters and composed rows are folded
+    into the weights first."""
     model = merge_lora(backbone.model)
+    fold_rows(model)
     model.save_pretrained(folder)
     backbone.tokenizer.save_pretrained(folder)
 

@@ -98,7 +98,7 @@ class Decoder:
         """Logits (…, tokens) of hidden states (…, width), over given vocabulary ids or all."""
         if vocabulary is None:
             return self._finish(self.head(hidden).float())
-        if type(self.head) is nn.Linear:
+        if isinstance(self.head, nn.Linear):
             bias = None if self.head.bias is None else self.head.bias[vocabulary]
             return self._finish(F.linear(hidden, self.head.weight[vocabulary], bias).float())
         return self._finish(self.head(hidden)[..., vocabulary].float())
@@ -241,10 +241,10 @@ class Decoder:
     @property
     def head_dtype(self) -> torch.dtype:
         """The dtype in which attention is computed: autocast's where it is on, else the weights'."""
-        device_type = self.head.weight.device.type if isinstance(self.head.weight, Tensor) else "cpu"
-        if torch.is_autocast_enabled(device_type):
-            return torch.get_autocast_dtype(device_type)
-        return next(self.body.parameters()).dtype
+        weight = next(self.body.parameters())
+        if torch.is_autocast_enabled(weight.device.type):
+            return torch.get_autocast_dtype(weight.device.type)
+        return weight.dtype
 
 
 def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -16,7 +16,8 @@ from datamodules.splits import Sequences, leading_items
 from dig.config import Config, UserError
 from dig.config.schema import INTEREST_TASKS, active_shares
 from dig.console import say
-from dig.generation.backbone import build_backbone
+from dig.generation.backbone import Backbone, build_backbone
+from dig.generation.composed_rows import ComposedRows, compose_rows, started_rows
 from dig.generation.sid_rows import level_vectors
 from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext
@@ -41,6 +42,8 @@ def _build(context: StageContext, folder: Path) -> None:
     vectors = _vectors(context) if config.backbone.sid_rows == "codebook" else None
     dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
     backbone = build_backbone(config.backbone, ids.sizes, max_tokens(config, ids), vectors, dtype)
+    if config.backbone.sid_rows == "composed":
+        _compose(context, backbone)
     builder = prompt_builder(config, backbone, ids)
     sequences = load_sequences(context)
     training = task_mixture(context, sequences, builder, _shares(config))
@@ -84,6 +87,17 @@ def _vectors(context: StageContext) -> list[Tensor]:
         raise UserError("backbone.sid_rows=codebook: the Semantic IDs of this tokenizer come without codebooks; use "
                         "backbone.sid_rows=random", exit_code=2)  # fmt: skip
     return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, prompt.item_token)
+
+
+def _compose(context: StageContext, backbone: Backbone) -> None:
+    """Composes items' own tokens of rows of their codes, which start at the codebooks where there are any."""
+    ids = load_semantic_ids(context)
+    settings: Any = backbone.model.config
+    codes, sizes = ids.codes[:, : ids.levels], ids.sizes[: ids.levels]
+    generator = torch.Generator().manual_seed(context.config.seed)
+    codebooks = load_codebooks(context) or [torch.randn(size, 32, generator=generator) for size in sizes]
+    rows = started_rows(codebooks, codes, settings.hidden_size, getattr(settings, "initializer_range", 0.02))
+    compose_rows(backbone.model, ComposedRows(rows, codes, backbone.vocabulary.first_ids[-1]))
 
 
 def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:

@@ -42,14 +42,15 @@ class BackboneConfig:
     """Any transformers decoder, built from scratch: `model_type` and its own keys; used where `pretrained` is unset."""
     sid_rows: str = "random"
     """Where the rows of SID tokens start, in a pretrained backbone around the text rows' mean: `random`, or as the
-    `codebook` vectors lie, an item's own token at the sum of its codes."""
+    `codebook` vectors lie, an item's own token at the sum of its codes. `composed` also keeps an item's own token the
+    sum of a row for each code and one of its own while a backbone from scratch is trained; the export is plain."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters, for a pretrained backbone only."""
 
     def __post_init__(self) -> None:
-        check_choice("backbone.sid_rows", self.sid_rows, ("random", "codebook"))
+        check_choice("backbone.sid_rows", self.sid_rows, ("random", "codebook", "composed"))
 
 
 @dataclass
