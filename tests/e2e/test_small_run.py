@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from safetensors.torch import load_file
 from workplace import Workplace, wait_for_checkpoint
 
 from datamodules.splits import Sequences
@@ -159,3 +160,32 @@ def test_collisions_are_handled_as_asked(tmp_path: Path, collisions: str) -> Non
         recommended = {item for items in lists for item in items}
         leaders = {ids.item_ids[int(row)] for row in ids.find(ids.codes)}
         assert recommended - leaders, "items behind their twin can be recommended, too"
+
+
+@pytest.mark.parametrize("codes", [0, 1])
+def test_items_with_tokens_of_their_own_from_end_to_end(tmp_path: Path, codes: int) -> None:
+    """Composed rows in SFT, plain ones in the export and in GRPO, the relation tasks, codes that others made."""
+    ids = {f"I{item:04d}": [item % 8, item // 8 % 8, item % 3] for item in range(1, 81)}
+    (tmp_path / "ids.json").write_text(json.dumps(ids))
+    workplace = Workplace(tmp_path)
+    workplace.run(
+        f"prompt.codes={codes}", "prompt.item_token=true", "backbone.sid_rows=composed", "sft.softmax=level",
+        "sft.dropout=0.1", "sft.tasks.collaborative.share=0.5", "sft.tasks.semantic.share=1", "grpo.max_steps=2",
+        "rqvae.tokenizer=imported", f"rqvae.imported={tmp_path / 'ids.json'}",
+        "backbone.gradient_checkpointing=true",
+    )  # fmt: skip
+    run = workplace.latest
+    assert list(workplace.metrics()) == ["popularity", "sft", "grpo"]
+    spelled, made = (
+        SemanticIds.load(run / "model" / "semantic_ids.parquet"),
+        SemanticIds.load(run / "semantic_ids.parquet"),
+    )
+    assert spelled.codes.shape[1] == codes + 1 and spelled.item_ids == made.item_ids
+    assert {item: made.codes[row, :3].tolist() for row, item in enumerate(made.item_ids)} == ids
+    model = load_file(run / "model" / "model.safetensors")
+    assert not any("parametrizations" in name for name in model)
+    recommender = Recommender.from_run(run)
+    frame = pl.read_parquet(run / "recommendations.parquet").filter(pl.col("stage") == "grpo")
+    sequences = Sequences.load(next((workplace.home / "artifacts" / "prepare").glob("*/sequences")))
+    items, _ = recommender.rank([sequences.rows[0][:-1]], 10)
+    assert [made.item_ids[row] for row in items[0].tolist()] == frame["items"][0].to_list()[:10]
