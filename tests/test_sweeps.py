@@ -19,14 +19,21 @@ def trials(sweep: dict) -> list[list[str]]:
 
 
 def test_there_are_sweeps():
-    assert [path.name for path in SWEEPS] == ["codebook.yaml"]
+    assert [path.name for path in SWEEPS] == ["codebook.yaml", "small_backbone.yaml"]
 
 
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_every_trial_is_a_configuration_and_shares_the_vectors(path: Path):
-    sweep = yaml.safe_load(path.read_text())
+@pytest.mark.parametrize(
+    ("name", "count", "shared", "different"),
+    [("codebook", 36, "embed", "tokenize"), ("small_backbone", 3 * 3 * 2 * 4 * 2 * 2 * 2, "tokenize", "sft")],
+)
+def test_every_trial_is_a_configuration_and_shares_what_comes_before(
+    name: str, count: int, shared: str, different: str
+):
+    sweep = yaml.safe_load((SWEEPS[0].parent / f"{name}.yaml").read_text())
     assert sweep["command"][-1] == "${args_no_hyphens}" and "${program}" in sweep["command"]
-    plans = [{step.stage.name: step.key for step in _plan(load_config("quickstart", trial))} for trial in trials(sweep)]
-    assert len(plans) == 36
-    assert len({plan["embed"] for plan in plans}) == 1
-    assert len({plan["tokenize"] for plan in plans}) == 36
+    settings = trials(sweep)
+    assert len(settings) == count
+    some = settings[:: -(-count // 40)]  # all of a small sweep
+    plans = [{step.stage.name: step.key for step in _plan(load_config("quickstart", trial))} for trial in some]
+    assert len({plan[shared] for plan in plans}) == 1
+    assert len({plan[different] for plan in plans}) == len(plans)
