@@ -83,11 +83,6 @@ class PromptBuilder:
         self.max_history = self._fitting(config.max_history)
         self.short_of_context = self.max_history < config.max_history
 
-    @property
-    def max_tokens(self) -> int:
-        """The longest prompt for the next item together with its answer."""
-        return len(self.prefix) + len(self.suffix) + (self.max_history + 1) * self.item_tokens.shape[1]
-
     def fingerprint(self, task: str) -> str:
         """Hash of everything that decides how a task's samples are spelled, texts themselves apart."""
         items = hashlib.sha256(self.item_tokens.contiguous().numpy().tobytes()).hexdigest()

@@ -6,24 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
-from torch import Tensor
 
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule
 from datamodules.splits import Sequences, leading_items
-from dig.config import Config, UserError
+from dig.config import Config
 from dig.config.schema import INTEREST_TASKS, active_shares
 from dig.console import say
-from dig.generation.backbone import Backbone, build_backbone
-from dig.generation.composed_rows import ComposedRows, compose_rows, started_rows
-from dig.generation.sid_rows import level_vectors
 from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext
-from dig.stages.policies import item_tokens, load_spelled_ids, max_tokens, prompt_builder, save_policy, says_policy
+from dig.stages.fresh_backbone import fresh_backbone
+from dig.stages.policies import item_tokens, load_spelled_ids, prompt_builder, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.tokenize import follows_behaviour, load_codebooks, load_semantic_ids
+from dig.stages.tokenize import follows_behaviour
 from dig.stages.tokens import task_mixture
 from dig.stages.training import Plan, fit, reads_training
 
@@ -39,11 +35,7 @@ def _build(context: StageContext, folder: Path) -> None:
     config = context.config
     lightning.seed_everything(config.seed, verbose=False)
     ids = load_spelled_ids(context)
-    vectors = _vectors(context) if config.backbone.sid_rows == "codebook" else None
-    dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
-    backbone = build_backbone(config.backbone, ids.sizes, max_tokens(config, ids), vectors, dtype)
-    if config.backbone.sid_rows == "composed":
-        _compose(context, backbone)
+    backbone = fresh_backbone(context, ids)
     builder = prompt_builder(config, backbone, ids)
     sequences = load_sequences(context)
     training = task_mixture(context, sequences, builder, _shares(config))
@@ -76,28 +68,6 @@ def _build(context: StageContext, folder: Path) -> None:
         save_policy(module, folder, ids, adapters=config.backbone.lora.export)
         _say_cut(builder, sequences)
         write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
-
-
-def _vectors(context: StageContext) -> list[Tensor]:
-    """Where the tokenizer puts the tokens of each level."""
-    prompt, ids = context.config.prompt, load_semantic_ids(context)
-    levels = ids.levels if prompt.codes is None else prompt.codes
-    codebooks = load_codebooks(context)
-    if not codebooks:
-        raise UserError("backbone.sid_rows=codebook: the Semantic IDs of this tokenizer come without codebooks; use "
-                        "backbone.sid_rows=random", exit_code=2)  # fmt: skip
-    return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, prompt.item_token)
-
-
-def _compose(context: StageContext, backbone: Backbone) -> None:
-    """Composes items' own tokens of rows of their codes, which start at the codebooks where there are any."""
-    ids = load_semantic_ids(context)
-    settings: Any = backbone.model.config
-    codes, sizes = ids.codes[:, : ids.levels], ids.sizes[: ids.levels]
-    generator = torch.Generator().manual_seed(context.config.seed)
-    codebooks = load_codebooks(context) or [torch.randn(size, 32, generator=generator) for size in sizes]
-    rows = started_rows(codebooks, codes, settings.hidden_size, getattr(settings, "initializer_range", 0.02))
-    compose_rows(backbone.model, ComposedRows(rows, codes, backbone.vocabulary.first_ids[-1]))
 
 
 def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:

@@ -112,8 +112,6 @@ def test_packing_agrees_with_a_slow_loop(batch: list[np.ndarray], max_history: i
     found = build.prompts(batch)
     assert found.input_ids.tolist() == [row + [0] * (width - len(row)) for row in expected]
     assert found.attention_mask.tolist() == [[1] * len(row) + [0] * (width - len(row)) for row in expected]
-    answers = max(len(tokens[row][tokens[row] >= 0]) for row in range(len(tokens)))
-    assert width + answers <= build.max_tokens
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,56 @@
+"""The backbone that SFT begins with: its SID rows where the configuration wants them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dig.config import UserError
+from dig.generation.backbone import Backbone, build_backbone
+from dig.generation.composed_rows import ComposedRows, compose_rows, started_rows
+from dig.generation.sid_rows import level_vectors
+from dig.quantization import SemanticIds
+from dig.stages.base import StageContext
+from dig.stages.policies import max_tokens
+from dig.stages.tokenize import load_codebooks, load_semantic_ids
+
+__all__ = ["fresh_backbone"]
+
+
+def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
+    """A backbone for the spelled Semantic IDs, pretrained or from scratch.
+
+    Raises:
+        UserError: if rows are to start at codebooks and the tokenizer has none.
+    """
+    config = context.config
+    vectors = _vectors(context) if config.backbone.sid_rows == "codebook" else None
+    dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
+    backbone = build_backbone(config.backbone, spelled.sizes, max_tokens(config, spelled), vectors, dtype)
+    if config.backbone.sid_rows == "composed":
+        _compose(context, backbone)
+    return backbone
+
+
+def _vectors(context: StageContext) -> list[Tensor]:
+    """Where the tokenizer puts the tokens of each level."""
+    prompt, ids = context.config.prompt, load_semantic_ids(context)
+    levels = ids.levels if prompt.codes is None else prompt.codes
+    codebooks = load_codebooks(context)
+    if not codebooks:
+        raise UserError("backbone.sid_rows=codebook: the Semantic IDs of this tokenizer come without codebooks; use "
+                        "backbone.sid_rows=random", exit_code=2)  # fmt: skip
+    return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, prompt.item_token)
+
+
+def _compose(context: StageContext, backbone: Backbone) -> None:
+    """Composes items' own tokens of rows of their codes, which start at the codebooks where there are any."""
+    ids = load_semantic_ids(context)
+    settings: Any = backbone.model.config
+    codes, sizes = ids.codes[:, : ids.levels], ids.sizes[: ids.levels]
+    generator = torch.Generator().manual_seed(context.config.seed)
+    codebooks = load_codebooks(context) or [torch.randn(size, 32, generator=generator) for size in sizes]
+    rows = started_rows(codebooks, codes, settings.hidden_size, getattr(settings, "initializer_range", 0.02))
+    compose_rows(backbone.model, ComposedRows(rows, codes, backbone.vocabulary.first_ids[-1]))
