@@ -73,7 +73,8 @@ class Recommender:
         folder = next((run / "checkpoints" / name for name in stages if (run / "checkpoints" / name).is_dir()), None)
         if folder is None:
             raise UserError(f"{run} holds no trained stage {' or '.join(stages)}")
-        ids = spelled_ids(SemanticIds.load(run / "semantic_ids.parquet"), config.prompt)
+        ids = SemanticIds.load(run / "semantic_ids.parquet")
+        ids = spelled_ids(ids, config.prompt, from_scratch=config.backbone.pretrained is None)
         backbone = load_backbone(folder, ids.sizes)
         return cls(backbone, ids, config.prompt, config.evaluation.num_beams, config.evaluation.batch_size, device)
 

@@ -102,8 +102,8 @@ class Config:
                             ("rqvae.inputs", self.rqvae.inputs in ("image", "fused"))):  # fmt: skip
             check(not wanted or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
         check(
-            self.backbone.sid_rows != "composed" or (self.prompt.item_token and not self.backbone.pretrained),
-            "backbone.sid_rows=composed needs prompt.item_token=true and a backbone from scratch",
+            self.backbone.sid_rows != "composed" or self.prompt.item_token or self.backbone.pretrained is not None,
+            "backbone.sid_rows=composed needs prompt.item_token=true: it composes items' own tokens",
         )
         active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
         steps = self.grpo.minibatches * self.grpo.updates_per_rollout

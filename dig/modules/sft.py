@@ -38,7 +38,7 @@ class SFTModule(PolicyModule):
         self.label_smoothing = config.label_smoothing
         self.levels = backbone.vocabulary if config.softmax == "level" else None
         self.new_rows_steps = config.new_rows_steps
-        add_dropout(self.model, config.dropout)
+        add_dropout(self.model, config.dropout if backbone.from_scratch else 0.0)
 
     def training_step(self, batch: TrainingTokens) -> Tensor:
         """Weighted cross-entropy of the supervised tokens."""

@@ -26,23 +26,27 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
         UserError: if rows are to start at codebooks and the tokenizer has none.
     """
     config = context.config
-    vectors = _vectors(context) if config.backbone.sid_rows == "codebook" else None
+    from_scratch, rows = config.backbone.pretrained is None, config.backbone.sid_rows
+    start_at_codebooks = rows == "codebook" or (rows == "composed" and not from_scratch)
+    vectors = _vectors(context, from_scratch) if start_at_codebooks else None
     dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
     backbone = build_backbone(config.backbone, spelled.sizes, max_tokens(config, spelled), vectors, dtype)
-    if config.backbone.sid_rows == "composed":
+    if rows == "composed" and from_scratch:
         _compose(context, backbone)
     return backbone
 
 
-def _vectors(context: StageContext) -> list[Tensor]:
+def _vectors(context: StageContext, from_scratch: bool) -> list[Tensor]:
     """Where the tokenizer puts the tokens of each level."""
     prompt, ids = context.config.prompt, load_semantic_ids(context)
-    levels = ids.levels if prompt.codes is None else prompt.codes
+    item_token = prompt.item_token and from_scratch
+    levels = ids.levels if prompt.codes is None or not item_token else prompt.codes
     codebooks = load_codebooks(context)
     if not codebooks:
-        raise UserError("backbone.sid_rows=codebook: the Semantic IDs of this tokenizer come without codebooks; use "
+        asked = context.config.backbone.sid_rows
+        raise UserError(f"backbone.sid_rows={asked}: the Semantic IDs of this tokenizer come without codebooks; use "
                         "backbone.sid_rows=random", exit_code=2)  # fmt: skip
-    return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, prompt.item_token)
+    return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, item_token)
 
 
 def _compose(context: StageContext, backbone: Backbone) -> None:

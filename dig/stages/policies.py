@@ -34,7 +34,8 @@ _INSTRUCTION_TOKENS = 64  # room for the words of a text prompt
 
 def load_spelled_ids(context: StageContext) -> SemanticIds:
     """The Semantic ID table as the backbone spells it."""
-    return spelled_ids(load_semantic_ids(context), context.config.prompt)
+    config = context.config
+    return spelled_ids(load_semantic_ids(context), config.prompt, from_scratch=config.backbone.pretrained is None)
 
 
 def item_tokens(backbone: Backbone, ids: SemanticIds) -> Tensor:

@@ -44,6 +44,9 @@ SETTINGS = (
     "evaluation.max_users=40",
     "evaluation.valid_users=20",
     "backbone.config={}",
+    "prompt.item_token=true",  # as the quickstart has it for backbones from scratch
+    "prompt.codes=0",
+    "backbone.sid_rows=composed",
 )
 
 

@@ -15,12 +15,13 @@ IDS = tiny.ragged_catalogue()
 
 
 def test_codes_alone_are_the_table_itself():
-    assert spelled_ids(IDS, PromptConfig()) is IDS
+    assert spelled_ids(IDS, PromptConfig(), from_scratch=True) is IDS
+    assert spelled_ids(IDS, PromptConfig(item_token=True, codes=0), from_scratch=False) is IDS  # as the paper spells
 
 
 @pytest.mark.parametrize(("codes", "kept"), [(None, 3), (2, 2), (1, 1), (0, 0), (9, 3)])
 def test_an_items_own_token_ends_it_and_replaces_the_suffix(codes: int | None, kept: int):
-    found = spelled_ids(IDS, PromptConfig(item_token=True, codes=codes))
+    found = spelled_ids(IDS, PromptConfig(item_token=True, codes=codes), from_scratch=True)
     assert found.codes.shape == (len(IDS), kept + 1) and found.sizes == [4] * kept + [len(IDS)]
     assert torch.equal(found.codes[:, :kept], IDS.codes[:, :kept])
     assert found.codes[:, -1].tolist() == list(range(len(IDS)))

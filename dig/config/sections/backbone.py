@@ -42,8 +42,9 @@ class BackboneConfig:
     """Any transformers decoder, built from scratch: `model_type` and its own keys; used where `pretrained` is unset."""
     sid_rows: str = "random"
     """Where the rows of SID tokens start, in a pretrained backbone around the text rows' mean: `random`, or as the
-    `codebook` vectors lie, an item's own token at the sum of its codes. `composed` also keeps an item's own token the
-    sum of a row for each code and one of its own while a backbone from scratch is trained; the export is plain."""
+    `codebook` vectors lie, an item's own token at the sum of its codes. `composed`, from scratch, also keeps an item's
+    own token the sum of a row for each code and one of its own while SFT trains; a pretrained backbone starts as under
+    `codebook`."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -62,7 +63,8 @@ class PromptConfig:
     max_history: int = 20
     """Items of a history that are kept, the latest; fewer where the backbone's context holds no more."""
     item_token: bool = False
-    """End every item with a token of its own, in place of a suffix that only colliding items have."""
+    """For a backbone from scratch: end every item with a token of its own, in place of a suffix where codes collide. A
+    pretrained backbone spells items by their codes."""
     codes: int | None = None
     """Codes that are spelled before an item's own token, the leading ones; unset spells all."""
     max_text_tokens: int = 64

@@ -35,7 +35,8 @@ class SFTConfig:
     label_smoothing: float = 0.0
     """Label smoothing of the token cross-entropy."""
     dropout: float = 0.0
-    """Dropout on embeddings and on what attention and feed-forward blocks add, besides the architecture's own."""
+    """For a backbone from scratch: dropout on embeddings and on what attention and feed-forward blocks add, besides the
+    architecture's own."""
     softmax: str = "vocabulary"
     """What a SID token competes with in the loss: the whole `vocabulary`, or the codes of its `level`."""
     new_rows_steps: int = 0
