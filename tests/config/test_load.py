@@ -111,7 +111,8 @@ def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
 
 
 def test_backbone_config_takes_any_key() -> None:
-    assert load_config("quickstart", ["backbone.config.rope_theta=5.0"]).backbone.config == {"rope_theta": 5.0}
+    config = load_config("quickstart", ["backbone.config.rope_theta=5.0"]).backbone.config
+    assert config == {**load_config("quickstart").backbone.config, "rope_theta": 5.0}
 
 
 def test_environment_is_resolved_and_secrets_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
