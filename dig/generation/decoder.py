@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from dig.generation.cache import PromptCache
 
@@ -98,9 +99,10 @@ class Decoder:
         """Logits (…, tokens) of hidden states (…, width), over given vocabulary ids or all."""
         if vocabulary is None:
             return self._finish(self.head(hidden).float())
-        if isinstance(self.head, nn.Linear):
-            bias = None if self.head.bias is None else self.head.bias[vocabulary]
-            return self._finish(F.linear(hidden, self.head.weight[vocabulary], bias).float())
+        head: Any = self.head
+        if type(head) is nn.Linear or is_parametrized(head, "weight"):  # a quantised layer has no rows to pick
+            bias = None if head.bias is None else head.bias[vocabulary]
+            return self._finish(F.linear(hidden, head.weight[vocabulary], bias).float())
         return self._finish(self.head(hidden)[..., vocabulary].float())
 
     def _finish(self, logits: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ class GRPOModule(PolicyModule):
         """Samples a group for each prompt, scores it under the reference and computes advantages."""
         config = self.config
         prompts = (batch.input_ids, batch.attention_mask)
+        training = self.model.training
         self.model.eval()  # gradient checkpointing would switch the key-value cache off; dropout is off anyway
         drawn = sample_groups(self.model, *prompts, self.trie, config.group_size, config.temperature)
         # under rqvae.collisions=keep a leaf stands for all its items, and so for the target among them
@@ -80,7 +81,7 @@ class GRPOModule(PolicyModule):
         advantages = group_advantages(reward.total, config.advantage_epsilon)
         self._rollout_values = _rollout_values(drawn.items, drawn.log_probs, reward)
         reference = self._reference_log_probs(*prompts, drawn.items)
-        self.model.train()
+        self.model.train(training)
         return RolloutBatch(*prompts, drawn.items, drawn.log_probs, reference, advantages)
 
     def training_step(self, batch: RolloutBatch) -> Tensor:

@@ -164,10 +164,9 @@ def test_the_reward_rises(lora: bool, learning_rate: float):
                 parameter += 0.3 * torch.randn_like(parameter)
     module, data = made(config, lora, backbone)
     torch.manual_seed(0)
-    lines = fit(module, data, max_epochs=28, gradient_clip_val=1.0)
+    lines = fit(module, data, max_epochs=40, gradient_clip_val=1.0)
     hits, rewards = ([line[f"rollout/{name}"] for line in lines] for name in ("reward_hit", "reward"))
-    first, last = sum(hits[:4]) / 4, sum(hits[-8:]) / 8
-    assert first < 0.25 and last > max(0.4, 2 * first)
+    assert sum(hits[:4]) / 4 < 0.25 and sum(hits[-8:]) / 8 > 0.6
     assert sum(rewards[-8:]) > 2 * sum(rewards[:8])
     assert lines[-1]["train/kl"] > 0.1
 
@@ -193,3 +192,19 @@ def test_a_leaf_of_twins_pays_the_targets_own_quality():
             seen.append(module._rollout_values["rollout/reward_interest"] / hit.float().mean())
     assert seen
     torch.testing.assert_close(torch.stack(seen), torch.full((len(seen),), float(QUALITY[1])))
+
+
+def test_gradient_checkpointing_changes_no_rollout():
+    """In training mode it would switch the key-value cache off, which rollouts need."""
+    config = GRPOConfig(group_size=4, prompts_per_step=8)
+    found = []
+    for checkpointing in (False, True):
+        module, data = made(config)
+        if checkpointing:
+            module.model.gradient_checkpointing_enable({"use_reentrant": False})
+        module.train()
+        torch.manual_seed(0)
+        found.append(module.rollout(data.training_set()[list(range(8))]))
+        assert module.model.training
+    assert torch.equal(found[0].items, found[1].items)
+    torch.testing.assert_close(found[0].old_log_probs, found[1].old_log_probs)
