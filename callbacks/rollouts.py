@@ -41,7 +41,8 @@ class RolloutHealth(Callback):
 
 _STORIES = {
     "rollout/dead_groups": "{value:.0%} of the groups had equal rewards in the last {count} batches, so almost nothing "
-    "is learned; raise grpo.group_size, grpo.temperature or grpo.reward.prefix",
+    "is learned; raise grpo.group_size, grpo.temperature, grpo.dynamic_sampling or a graded reward "
+    "(grpo.reward.prefix, grpo.reward.similarity)",
     "train/kl": "the policy has moved far from the reference (KL {value:.1f} for {count} batches); lower "
     "grpo.learning_rate or raise grpo.kl_weight",
 }

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from datamodules.packing import Samples, TrainingTokens, collate
 from datamodules.ragged import Ragged
+from datamodules.shares import draw_shares
 from datamodules.tokens import TokenArrays
 
 __all__ = ["TaskMixture", "TaskPart"]
@@ -66,16 +67,7 @@ class TaskMixture(Dataset[TrainingTokens]):
 
         A share above 1 repeats samples, one below takes a part, a new one with every epoch.
         """
-        chosen = []
-        for part, begin, wanted in zip(self.parts, self.begins, self.drawn, strict=False):
-            count = len(part.arrays)
-            if wanted:
-                turns = [torch.randperm(count, generator=generator) for _ in range(-(-wanted // count))]
-                chosen.append(int(begin) + torch.cat(turns)[:wanted])
-        if len(chosen) == 1:
-            return chosen[0]
-        everything = torch.cat(chosen)
-        return everything[torch.randperm(len(everything), generator=generator)]
+        return draw_shares([len(part.arrays) for part in self.parts], self.drawn, generator)
 
     def __getitem__(self, index: list[int]) -> TrainingTokens:
         numbers = np.asarray(index)

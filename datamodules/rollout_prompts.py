@@ -2,64 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from datamodules.histories import Histories
 from datamodules.prompts import PromptBuilder
-from datamodules.sequences import HeldOutBatch, PolicyDataModule
+from datamodules.ragged import Ragged
+from datamodules.sequences import PolicyDataModule
+from datamodules.shares import draw_shares
 from datamodules.splits import Sequences
+from datamodules.tasks import ItemTexts, TaskSource
+from datamodules.windows import latest_windows
 
-__all__ = ["PromptDataModule", "TrainingPrompts"]
+__all__ = ["PromptDataModule", "RolloutPrompts", "TrainingPrompts"]
+
+REMEMBERED = 10
+"""Items of a history that travel with a prompt, for rewards that look at them and for people."""
 
 
-class TrainingPrompts(Dataset[HeldOutBatch]):
-    """The latest items of each user's training part, each with the history before it; indexed by lists.
+@dataclass
+class RolloutPrompts:
+    """Prompts with what their rollouts are judged by.
 
-    Args:
-        sequences: all users; their two held-out items are left out here.
-        builder: the prompt builder.
-        per_user: at most this many targets a user.
+    Attributes:
+        input_ids: (batch, prompt).
+        attention_mask: (batch, prompt).
+        targets: (batch,) catalogue rows.
+        histories: (batch, remembered) catalogue rows of the latest items, the oldest first, -1 before the first; all -1
+            where the prompt asks about an item.
+        samples: (batch,) numbers of the prompts, the same in every process and every run.
     """
 
-    def __init__(self, sequences: Sequences, builder: PromptBuilder, per_user: int) -> None:
-        self.builder = builder
-        train = sequences.train
-        counts = np.minimum(np.maximum(train.lengths - 1, 0), per_user)
-        users = np.repeat(np.arange(len(train)), counts)
-        # Each user's last `counts` positions, the earliest of them first.
-        turn = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
-        positions = train.ends[users] - counts[users] + turn
-        self.histories = Histories(train.items, train.starts[users], positions)
-        self.targets = torch.from_numpy(train.items[positions].astype(np.int64))
+    input_ids: Tensor
+    attention_mask: Tensor
+    targets: Tensor
+    histories: Tensor
+    samples: Tensor
 
     def __len__(self) -> int:
-        return len(self.histories)
+        return len(self.targets)
 
-    def with_targets(self) -> Histories:
-        """Every history together with its target."""
-        return Histories(self.histories.items, self.histories.starts, self.histories.ends + 1)
+    def split(self, size: int) -> list[RolloutPrompts]:
+        """Parts of ``size`` prompts, in order."""
+        parts = zip(*(getattr(self, entry.name).split(size) for entry in fields(self)), strict=True)
+        return [RolloutPrompts(*part) for part in parts]
 
-    def __getitem__(self, index: list[int]) -> HeldOutBatch:
-        prompts = self.builder.prompts(self.histories.take(index))
-        return HeldOutBatch(prompts.input_ids, prompts.attention_mask, self.targets[index])
+
+class TrainingPrompts(Dataset[RolloutPrompts]):
+    """The prompts of an epoch, one task's after the other's; indexed by lists.
+
+    Tasks over histories ask for the latest items of each user's training part, each with what came before it; tasks
+    over items ask for every item that has the text.
+
+    Args:
+        sequences: all users; their held-out items are left out here.
+        builder: the prompt builder.
+        per_user: at most this many targets a user.
+        shares: how much of each task an epoch holds.
+        known: what the tasks read.
+        seed: decides which prompt gets which wording.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        builder: PromptBuilder,
+        per_user: int,
+        shares: Mapping[str, float] | None = None,
+        known: ItemTexts | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.builder = builder
+        self.windows = latest_windows(sequences.train, builder.max_history, per_user)
+        self.shares = dict(shares or {"next_item": 1.0})
+        self.sources = [TaskSource(name, builder, self.windows, known or ItemTexts(), seed) for name in self.shares]
+        self.begins = np.append(0, np.cumsum([len(source) for source in self.sources], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return int(self.begins[-1])
+
+    @property
+    def drawn(self) -> list[int]:
+        """Prompts of each task in an epoch."""
+        return [round(share * len(source)) for share, source in zip(self.shares.values(), self.sources, strict=True)]
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """The prompts of an epoch in random order: (sum of ``drawn``,)."""
+        return draw_shares([len(source) for source in self.sources], self.drawn, generator)
+
+    def __getitem__(self, index: list[int]) -> RolloutPrompts:
+        numbers = np.asarray(index)
+        owner = np.searchsorted(self.begins, numbers, side="right") - 1
+        histories = np.full((len(numbers), REMEMBERED), -1, dtype=np.int64)
+        targets = np.empty(len(numbers), dtype=np.int64)
+        found, places = [], []
+        for number in np.unique(owner):
+            source, mine = self.sources[number], np.flatnonzero(owner == number)
+            rows = numbers[mine] - self.begins[number]
+            targets[mine] = source.targets.take(rows).flat()
+            if source.task.over == "windows":
+                histories[mine] = source.asked.take(rows).padded(REMEMBERED)
+            found.append(self._spelled(source, rows))
+            places.append(mine)
+        order = np.argsort(np.concatenate(places), kind="stable")
+        prompts = self.builder.padded(_joined(found).take(order))
+        return RolloutPrompts(
+            prompts.input_ids,
+            prompts.attention_mask,
+            torch.from_numpy(targets),
+            torch.from_numpy(histories),
+            torch.from_numpy(numbers),
+        )
+
+    def _spelled(self, source: TaskSource, rows: np.ndarray) -> Ragged:
+        """A task's prompts; those for the next item after Semantic IDs are evaluation's, word for word."""
+        if source.name != "next_item":
+            return source.prompts(rows)
+        return self.builder.framed("next_item", self.builder.spelled(source.asked.take(rows)))
 
 
 class PromptDataModule(PolicyDataModule):
     """Training prompts for GRPO.
 
     Args:
-        per_user: prompts from each user's training part.
+        training: the prompts.
         rest: as in :class:`PolicyDataModule`.
     """
 
-    def __init__(self, *rest: Any, per_user: int, **named: Any) -> None:
+    def __init__(self, training: TrainingPrompts, *rest: Any, **named: Any) -> None:
         super().__init__(*rest, **named)
-        self.per_user = per_user
+        self.training = training
 
     def training_set(self) -> TrainingPrompts:
         """Prompts of the training part."""
-        return TrainingPrompts(self.sequences, self.builder, self.per_user)
+        return self.training
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled by (seed, epoch); its position is part of a checkpoint."""
+        data = self.training
+        return self._loader(data, self.batch_size, shuffle=True, count=sum(data.drawn), draw=data.draw)
+
+
+def _joined(parts: list[Ragged]) -> Ragged:
+    """All rows of all parts, one part after the other."""
+    values = np.concatenate([part.values[part.offsets[0] : part.offsets[-1]] for part in parts])
+    return Ragged.from_lengths(values, np.concatenate([part.lengths for part in parts]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -113,10 +114,16 @@ class TaskSource:
 
     def take(self, part: slice) -> Samples:
         """Samples of a part."""
-        asked, targets = self.asked.take(part), self.targets.take(part)
-        answers, responses = self._answers(targets)
-        prompts = self.builder.framed(self.name, self._contents(asked, answers), self.phrasings[part])
-        return Samples(Ragged.joined(prompts, answers), answers.lengths, responses)
+        answers, responses = self._answers(self.targets.take(part))
+        return Samples(Ragged.joined(self._prompts(part, answers), answers), answers.lengths, responses)
+
+    def prompts(self, index: Sequence[int] | np.ndarray) -> Ragged:
+        """Token ids of what is asked alone, as :meth:`take` spells it."""
+        return self._prompts(index, self._answers(self.targets.take(index))[0])
+
+    def _prompts(self, part: slice | Sequence[int] | np.ndarray, answers: Ragged) -> Ragged:
+        contents = self._contents(self.asked.take(part), answers)
+        return self.builder.framed(self.name, contents, self.phrasings[part])
 
     def _contents(self, asked: Histories, answers: Ragged) -> Ragged:
         if self.task.content == "sid":

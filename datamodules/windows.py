@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.histories import Histories
 
-__all__ = ["Windows", "answer_windows", "compact_windows"]
+__all__ = ["Windows", "answer_windows", "compact_windows", "latest_windows"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ def answer_windows(train: Histories, max_history: int) -> Windows:
     """Every target has a window of its own: at most ``max_history`` items and the one that came next."""
     user, turn = _turns(np.maximum(train.lengths - 1, 0))
     ends = turn + 2
+    return _windows(train, user, np.maximum(ends - 1 - max_history, 0), ends, np.ones_like(ends))
+
+
+def latest_windows(train: Histories, max_history: int, per_user: int) -> Windows:
+    """The answer windows of each user's latest ``per_user`` items."""
+    lengths = train.lengths
+    counts = np.minimum(np.maximum(lengths - 1, 0), per_user)
+    user, turn = _turns(counts)
+    ends = lengths[user] - counts[user] + turn + 1
     return _windows(train, user, np.maximum(ends - 1 - max_history, 0), ends, np.ones_like(ends))
 
 

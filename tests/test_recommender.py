@@ -75,7 +75,7 @@ def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeyp
     for prompts in (held_out, rollouts):
         for index in range(len(prompts)):
             batch = prompts[[index]]
-            history = prompts.examples.histories[index] if prompts is held_out else prompts.histories[index]
+            history = prompts.examples.histories[index] if prompts is held_out else prompts.sources[0].asked[index]
             found.rank([np.asarray(history)], 3)
             assert served[-1] == batch.input_ids[0].tolist()
     windows = [samples[[index]].input_ids[0].tolist() for index in range(len(samples))]

@@ -141,7 +141,7 @@ def _override_layer(override: str) -> _Layer:
 
 
 def _check_keys(layer: _Layer, known: set[str]) -> None:
-    free = ("backbone.config", "data.columns", "visual.config")
+    free = ("backbone.config", "data.columns", "grpo.reward.extra", "visual.config")
     for key in _leaves(layer.content):
         parts = key.split(".")
         prefixes = [".".join(parts[: depth + 1]) for depth in range(len(parts))]

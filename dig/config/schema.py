@@ -15,10 +15,12 @@ from dig.config.sections.checks import check
 from dig.config.sections.data import COLUMNS, SOURCES, SPLITS, DataConfig, PictureConfig, ShopConfig
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
-from dig.config.sections.grpo import GRPOConfig, RewardConfig
+from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
 from dig.config.sections.mining import LabelConfig, MiningConfig
+from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
+from dig.config.sections.sequential import SequentialConfig
 from dig.config.sections.sft import SFTConfig
 from dig.config.sections.tasks import COMPACT_TASKS, INTEREST_TASKS, TaskConfig, TasksConfig, active_shares
 from dig.config.sections.visual import AdaptConfig, VisualConfig
@@ -38,11 +40,16 @@ __all__ = [
     "LoggingConfig",
     "LoraConfig",
     "MiningConfig",
+    "OBJECTIVES",
     "PictureConfig",
     "PromptConfig",
+    "REFERENCES",
+    "ROLLOUTS",
     "RQVAEConfig",
     "RewardConfig",
+    "RolloutTasksConfig",
     "SFTConfig",
+    "SequentialConfig",
     "SOURCES",
     "SPLITS",
     "STAGES",
@@ -55,7 +62,7 @@ __all__ = [
     "active_shares",
 ]
 
-STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", "sft", "grpo", "report")
+STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", "sft", "sequential", "grpo", "report")
 
 
 @dataclass
@@ -81,6 +88,7 @@ class Config:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
+    sequential: SequentialConfig = field(default_factory=SequentialConfig)
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -106,6 +114,16 @@ class Config:
             "backbone.sid_rows=composed needs prompt.item_token=true: it composes items' own tokens",
         )
         active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
+        text = [name for name in self.grpo.tasks.shares if name != "next_item"]
+        check(
+            not text or self.backbone.pretrained is not None,
+            f"grpo.tasks.{text[0] if text else ''} needs a backbone that knows text: set backbone.pretrained",
+        )
+        check(
+            self.grpo.reference != "adapter" or (self.backbone.pretrained is not None and self.backbone.lora.enabled),
+            "grpo.reference=adapter needs an adapter: set backbone.pretrained with backbone.lora.enabled=true, or "
+            "take grpo.reference=frozen",
+        )
         steps = self.grpo.minibatches * self.grpo.updates_per_rollout
         check(
             self.trainer.accumulate == 1 or steps == 1,

@@ -7,7 +7,7 @@ transformers model and with T5.
 from dig.generation.beam_search import BeamResult, beam_search
 from dig.generation.ranking import score_catalogue
 from dig.generation.restriction import Restriction
-from dig.generation.sampling import GroupSample, sample_groups
+from dig.generation.sampling import GroupSample, beam_groups, sample_groups
 from dig.generation.scoring import score
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
@@ -18,6 +18,7 @@ __all__ = [
     "GroupSample",
     "Restriction",
     "SidVocabulary",
+    "beam_groups",
     "beam_search",
     "sample_groups",
     "score",

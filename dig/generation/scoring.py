@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from dig.generation.decoder import Decoder
 from dig.generation.trie import CatalogueTrie
 from dig.generation.walk import child_log_probs
 
-__all__ = ["score"]
+__all__ = ["Scores", "score", "score_with_entropy"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a policy thinks of given items.
+
+    Attributes:
+        log_probs: (batch, group, levels) as of :func:`score`.
+        entropy: (batch, group, levels) of the choice at each level, in nats and without a graph; 0 at levels that an
+            item does not have.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
 
 
 def score(
@@ -37,6 +52,18 @@ def score(
     Returns:
         (batch, group, levels), 0 at levels that an item does not have.
     """
+    return score_with_entropy(model, input_ids, attention_mask, trie, items, temperature).log_probs
+
+
+def score_with_entropy(
+    model: nn.Module | Decoder,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    trie: CatalogueTrie,
+    items: Tensor,
+    temperature: float = 1.0,
+) -> Scores:
+    """:func:`score`, and how sure the policy is on the way."""
     decoder = Decoder.of(model)
     decoder.check(trie.largest_token, attention_mask, trie.levels - 1)
     paths = trie.paths(items)  # (batch, group, levels)
@@ -44,19 +71,24 @@ def score(
     if inner:
         fed = torch.stack([trie.tokens_at(nodes, depth) for depth, nodes in enumerate(inner)], dim=-1)
         after_prompt, after_tokens = decoder.run_tree(input_ids, attention_mask, fed)
-        shared = after_prompt.view(len(items), 1, 1, -1).expand(-1, items.shape[1], -1, -1)
-        hidden = torch.cat([shared, after_tokens], dim=2)
     else:
-        encoded = decoder.encode(input_ids, attention_mask).hidden
-        hidden = encoded.view(len(items), 1, 1, -1).expand(-1, items.shape[1], -1, -1)
-    parents = torch.cat([torch.zeros_like(paths[..., :1]), paths[..., :-1]], dim=-1).clamp(min=0)
-    levels = []
+        after_prompt, after_tokens = decoder.encode(input_ids, attention_mask).hidden, None
+    log_probs, entropies = [], []
     for depth in range(trie.levels):
-        children, log_probs = child_log_probs(
-            decoder, hidden[:, :, depth], trie, parents[..., depth], depth, temperature=temperature
-        )
+        if depth == 0 or after_tokens is None:  # all paths of a prompt start alike: one choice for all of them
+            hidden, parents = after_prompt.unsqueeze(1), torch.zeros_like(paths[:, :1, 0])
+        else:
+            hidden, parents = after_tokens[:, :, depth - 1], paths[..., depth - 1].clamp(min=0)
+        children, found = child_log_probs(decoder, hidden, trie, parents, depth, temperature=temperature)
         target = paths[..., depth]
-        position = (target.unsqueeze(-1) - children[..., :1]).clamp(min=0)  # children follow each other
-        chosen = rearrange(log_probs.gather(-1, position), "batch group 1 -> batch group")
-        levels.append(torch.where(target >= 0, chosen, torch.zeros_like(chosen)))
-    return torch.stack(levels, dim=-1)
+        there = target >= 0
+        place = (target - children[..., 0]).clamp(min=0)  # children follow each other
+        chosen = found.squeeze(1).gather(1, place) if depth == 0 else found.gather(2, place.unsqueeze(2)).squeeze(2)
+        log_probs.append(torch.where(there, chosen, torch.zeros_like(chosen)))
+        entropies.append(torch.where(there, _entropy(found.detach()), 0.0))
+    return Scores(torch.stack(log_probs, dim=-1), torch.stack(entropies, dim=-1))
+
+
+def _entropy(log_probs: Tensor) -> Tensor:
+    """Entropy (…) of distributions given by log-probabilities (…, choices), -inf where there is no choice."""
+    return -(log_probs.exp() * log_probs.masked_fill(log_probs == float("-inf"), 0.0)).sum(dim=-1)

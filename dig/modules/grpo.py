@@ -2,105 +2,175 @@
 
 from __future__ import annotations
 
-import copy
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
+from dig.config import UserError
 from dig.config.schema import EvaluationConfig, GRPOConfig
-from dig.generation import sample_groups, score
+from dig.generation import GroupSample, score
 from dig.generation.backbone import Backbone
+from dig.generation.sampling import prompt_seeds
+from dig.generation.scoring import score_with_entropy
 from dig.modules.policy import PolicyModule
-from dig.rollouts import Reward, group_advantages, interest_aware_reward, policy_objective
+from dig.rollouts.advantages import group_advantages, has_variance, term_advantages
 from dig.rollouts.loop import RolloutBatch
+from dig.rollouts.objectives import policy_objective
+from dig.rollouts.reference import HeldWeights, reference_policy
+from dig.rollouts.rewards import Groups, ItemKnowledge, Reward, total_reward
+from dig.rollouts.strategies import draw_groups
 
 if TYPE_CHECKING:
-    from datamodules.sequences import HeldOutBatch
+    from datamodules.rollout_prompts import RolloutPrompts
 
-__all__ = ["GRPOModule"]
+__all__ = ["GRPOModule", "JudgedGroups"]
+
+
+@dataclass(frozen=True)
+class JudgedGroups:
+    """What the latest rollouts were and what they earned, for those who watch.
+
+    Attributes:
+        groups: the rollouts.
+        reward: what each earned, by term.
+        advantages: (batch, group).
+    """
+
+    groups: Groups
+    reward: Reward
+    advantages: Tensor
 
 
 class GRPOModule(PolicyModule):
     """Sharpens a policy by the rewards of its own rollouts.
 
-    The reference is the policy before training: with LoRA the same weights with the adapter switched off, else a
-    frozen copy. Dropout is off throughout, so that the ratio of new to old policy starts at exactly 1.
+    Dropout is off throughout, so that the ratio of new to old policy starts at exactly 1.
 
     Args:
         backbone: the SFT result; with LoRA, fresh adapters around it.
         item_tokens: (items, levels) vocabulary ids, -1 for a missing suffix.
-        codes: (items, levels) codes without the collision suffix.
-        quality: (items,) interest quality q.
+        known: what the reward's terms read of items.
         config: the stage's settings.
         evaluation: cut-offs and beams of the validation.
+        seed: decides the samples, with a prompt's number and the step.
     """
-
-    codes: Tensor
-    quality: Tensor
 
     def __init__(
         self,
         backbone: Backbone,
         item_tokens: Tensor,
-        codes: Tensor,
-        quality: Tensor,
+        known: ItemKnowledge,
         config: GRPOConfig,
         evaluation: EvaluationConfig,
+        seed: int = 0,
     ) -> None:
         super().__init__(backbone, item_tokens, config, evaluation)
         self.config = config
+        self.known = known
+        self.seed = seed
         self.minibatches = config.minibatches
         self.updates_per_rollout = config.updates_per_rollout
-        self.register_buffer("codes", codes, persistent=False)
-        self.register_buffer("quality", quality, persistent=False)
+        self.weights = {name: weight for name, weight in config.reward.weights.items() if weight}
+        self.reference = reference_policy(config.reference, self.model, config.reference_decay)
+        self.judged: JudgedGroups | None = None
         _disable_dropout(self.model)
-        # In a list, so that the frozen copy is no submodule: neither saved, nor optimised, nor wrapped by a strategy.
-        self._frozen = [] if isinstance(self.model, PeftModel) else [_frozen_copy(self.model)]
-
         self._rollout_values: dict[str, Tensor] = {}  # logged with the updates that they lead to
 
-    def on_fit_start(self) -> None:
-        """The frozen copy follows the policy to its device."""
-        for reference in self._frozen:
-            reference.to(self.device)
+    def rollout(self, batch: RolloutPrompts) -> RolloutBatch:
+        """A group for each prompt, judged, beside what the reference thinks of it.
 
-    def rollout(self, batch: HeldOutBatch) -> RolloutBatch:
-        """Samples a group for each prompt, scores it under the reference and computes advantages."""
+        Under dynamic sampling the batch holds several times the prompts of an update: they are rolled out part by part
+        until enough groups teach something, and the rest is left alone.
+        """
+        wanted = self.config.prompts_per_step
+        parts: list[RolloutBatch] = []
+        judged: list[JudgedGroups] = []
+        for prompts in batch.split(wanted):
+            drawn = self.draw(prompts)
+            judged.append(self.judge(prompts, drawn))
+            parts.append(self._rollout_batch(prompts, drawn, judged[-1]))
+            if self.config.dynamic_sampling == 1 or sum(map(_teaching, judged)) >= wanted:
+                break
+        self.judged = judged[0]
+        self._rollout_values = _rollout_values(judged)
+        found = RolloutBatch.joined(parts)
+        if self.config.dynamic_sampling > 1:
+            teach = torch.cat([has_variance(each.advantages) for each in judged]).nonzero()[:wanted, 0]
+            found = found.take(teach if len(teach) else slice(wanted))
+        return replace(found, reference_log_probs=self._reference_log_probs(found))
+
+    def draw(self, prompts: RolloutPrompts) -> GroupSample:
+        """Rolls the policy out."""
         config = self.config
-        prompts = (batch.input_ids, batch.attention_mask)
         training = self.model.training
         self.model.eval()  # gradient checkpointing would switch the key-value cache off; dropout is off anyway
-        drawn = sample_groups(self.model, *prompts, self.trie, config.group_size, config.temperature)
-        # under rqvae.collisions=keep a leaf stands for all its items, and so for the target among them
-        own_leaf = drawn.items == self.trie.leaders(batch.targets).unsqueeze(1)
-        reached = torch.where(own_leaf, batch.targets.unsqueeze(1), drawn.items)
-        reward = interest_aware_reward(reached, batch.targets, self.codes, self.quality, config.reward)
-        advantages = group_advantages(reward.total, config.advantage_epsilon)
-        self._rollout_values = _rollout_values(drawn.items, drawn.log_probs, reward)
-        reference = self._reference_log_probs(*prompts, drawn.items)
+        seeds = prompt_seeds(prompts.samples, self.seed, self.global_step)
+        drawn = draw_groups(config.rollouts, self.model, prompts.input_ids, prompts.attention_mask, self.trie,
+                            config.group_size, config.temperature, seeds)  # fmt: skip
         self.model.train(training)
-        return RolloutBatch(*prompts, drawn.items, drawn.log_probs, reference, advantages)
+        return drawn
+
+    def judge(self, prompts: RolloutPrompts, drawn: GroupSample) -> JudgedGroups:
+        """Rewards and advantages.
+
+        Raises:
+            UserError: a reward is no number (which term, which item).
+        """
+        config = self.config
+        # under rqvae.collisions=keep a leaf stands for all its items, and so for the target among them
+        own_leaf = drawn.items == self.trie.leaders(prompts.targets).unsqueeze(1)
+        reached = torch.where(own_leaf, prompts.targets.unsqueeze(1), drawn.items)
+        groups = Groups(reached, prompts.targets, drawn.log_probs.sum(dim=-1), prompts.histories)
+        try:
+            reward = total_reward(groups, self.known, self.weights)
+        except ValueError as error:
+            raise UserError(f"grpo: {error}") from None
+        scale = (config.advantage_epsilon, config.advantage_scale, self._mean_over_ranks)
+        if config.reward.combine == "apart":
+            return JudgedGroups(groups, reward, term_advantages(reward.terms, self.weights, *scale))
+        return JudgedGroups(groups, reward, group_advantages(reward.total, *scale))
 
     def training_step(self, batch: RolloutBatch) -> Tensor:
         """The clipped objective of one minibatch of rollouts."""
-        log_probs = score(
-            self.model, batch.input_ids, batch.attention_mask, self.trie, batch.items, self.config.temperature
-        )
+        config = self.config
+        prompts = (batch.input_ids, batch.attention_mask)
+        scores = score_with_entropy(self.model, *prompts, self.trie, batch.items, config.temperature)
+        present = self.trie.paths(batch.items) >= 0
         result = policy_objective(
-            log_probs,
+            scores.log_probs,
             batch.old_log_probs,
             batch.reference_log_probs,
             batch.advantages,
-            self.config.clip_range,
-            self.config.kl_weight,
+            config.clip_range,
+            config.kl_weight,
+            config.objective,
+            config.clip_range_high,
+            present,
         )
-        values = {"loss": result.loss.detach(), "kl": result.kl, "clip_share": result.clip_share, "ratio": result.ratio}
+        values = {"loss": result.loss.detach(), "clip_share": result.clip_share, "ratio": result.ratio,
+                  "entropy": scores.entropy.sum(dim=-1).mean()}  # fmt: skip
+        if batch.reference_log_probs is not None:
+            values["kl"] = result.kl
         named = {f"train/{name}": value for name, value in values.items()} | self._rollout_values
         self.log_dict(named, batch_size=len(batch.items))
-        return result.loss
+        return result.loss * self._weight_of_rank(present)
+
+    def optimizer_step(self, *args: Any, **named: Any) -> None:
+        """A reference that moves follows."""
+        super().optimizer_step(*args, **named)
+        self.reference.follow(self.model)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A reference that moves is part of where training stands."""
+        if isinstance(self.reference, HeldWeights) and self.reference.decay is not None:
+            checkpoint["dig_reference"] = self.reference.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes such a reference up again."""
+        if isinstance(self.reference, HeldWeights) and "dig_reference" in checkpoint:
+            self.reference.restore(checkpoint["dig_reference"])
 
     def scheduled_steps(self) -> int:
         """Batches of prompts: Lightning moves the learning rate on once a batch, whatever steps that batch takes."""
@@ -109,30 +179,52 @@ class GRPOModule(PolicyModule):
             return batches
         return min(batches, -(-self.trainer.max_steps // (self.minibatches * self.updates_per_rollout)))
 
+    def _rollout_batch(self, prompts: RolloutPrompts, drawn: GroupSample, judged: JudgedGroups) -> RolloutBatch:
+        return RolloutBatch(
+            prompts.input_ids, prompts.attention_mask, drawn.items, drawn.log_probs, None, judged.advantages
+        )
+
     @torch.no_grad()
-    def _reference_log_probs(self, input_ids: Tensor, attention_mask: Tensor, items: Tensor) -> Tensor:
-        reference = self._frozen[0] if self._frozen else self.model
-        adapter = self.model.disable_adapter() if isinstance(self.model, PeftModel) else nullcontext()
-        with adapter:
-            return score(reference, input_ids, attention_mask, self.trie, items, self.config.temperature)
+    def _reference_log_probs(self, batch: RolloutBatch) -> Tensor | None:
+        if not self.config.kl_weight:
+            return None
+        with self.reference.active(self.model):
+            prompts = (batch.input_ids, batch.attention_mask)
+            return score(self.model, *prompts, self.trie, batch.items, self.config.temperature)
+
+    def _mean_over_ranks(self, value: Tensor) -> Tensor:
+        if self._trainer is None or self.trainer.world_size == 1:
+            return value
+        return self.trainer.strategy.reduce(value.clone(), reduce_op="mean")
+
+    def _weight_of_rank(self, present: Tensor) -> Tensor | float:
+        """Makes the mean over ranks, which is what DDP takes of gradients, one over all ranks' rollouts or tokens."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        count = present.sum().float() if self.config.objective == "dapo" else present.new_tensor(len(present)).float()
+        return count / self._mean_over_ranks(count)
 
 
-def _rollout_values(items: Tensor, log_probs: Tensor, reward: Reward) -> dict[str, Tensor]:
-    """What tells whether learning is alive: rewards by term, groups without variance, distinct items, surprise."""
-    ordered = items.sort(dim=1).values
-    distinct = 1 + (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1).float()
+def _teaching(judged: JudgedGroups) -> int:
+    """Groups from which anything can be learned."""
+    return int(has_variance(judged.advantages).sum())
+
+
+def _rollout_values(judged: list[JudgedGroups]) -> dict[str, Tensor]:
+    """What tells whether learning is alive: rewards by term, hits, groups without variance, distinct items."""
+    mean = lambda found: torch.cat(found).float().mean()  # noqa: E731
+    groups = [each.groups for each in judged]
+    terms = judged[0].reward.terms
     values = {
-        "reward": reward.total.mean(),
-        **{f"reward_{name}": term.mean() for name, term in reward.terms.items()},
-        "dead_groups": (reward.total.std(dim=1, correction=0) < 1e-6).float().mean(),
-        "distinct_items": distinct.mean() / items.shape[1],
-        "surprise": -log_probs.sum(dim=-1).mean(),
+        "reward": mean([each.reward.total for each in judged]),
+        **{f"reward_{name}": mean([each.reward.terms[name] for each in judged]) for name in terms},
+        "hits": mean([each.hits for each in groups]),
+        "groups_with_hit": mean([each.hits.any(dim=1) for each in groups]),
+        "dead_groups": mean([~has_variance(each.advantages) for each in judged]),
+        "distinct_items": mean([each.first for each in groups]),
+        "surprise": -mean([each.log_probs for each in groups]),
     }
     return {f"rollout/{name}": value for name, value in values.items()}
-
-
-def _frozen_copy(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
 
 
 def _disable_dropout(model: nn.Module) -> None:

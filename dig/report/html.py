@@ -66,6 +66,8 @@ class ReportData:
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Rows of the CSV log a stage, sparse."""
     examples: Sequence[ReportExample] = field(default_factory=list)
+    groups: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    """Groups of rollouts as the callback ``GroupStories`` writes them."""
 
 
 def render_report(data: ReportData) -> str:

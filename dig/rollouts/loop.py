@@ -31,7 +31,7 @@ class RolloutBatch:
         attention_mask: (batch, prompt).
         items: (batch, group) catalogue rows.
         old_log_probs: (batch, group, levels) under the policy that sampled.
-        reference_log_probs: (batch, group, levels).
+        reference_log_probs: (batch, group, levels), None without a reference.
         advantages: (batch, group).
     """
 
@@ -39,15 +39,33 @@ class RolloutBatch:
     attention_mask: Tensor
     items: Tensor
     old_log_probs: Tensor
-    reference_log_probs: Tensor
+    reference_log_probs: Tensor | None
     advantages: Tensor
 
     def minibatches(self, count: int) -> Iterator[RolloutBatch]:
         """Cuts the prompts into ``count`` parts of nearly equal size, in order."""
         for part in torch.arange(len(self.items)).tensor_split(count):
             if len(part):
-                rows = slice(int(part[0]), int(part[-1]) + 1)
-                yield RolloutBatch(**{entry.name: getattr(self, entry.name)[rows] for entry in fields(self)})
+                yield self.take(slice(int(part[0]), int(part[-1]) + 1))
+
+    def take(self, rows: slice | Tensor) -> RolloutBatch:
+        """Some of the prompts."""
+        found: dict[str, Any] = {}
+        for entry in fields(self):
+            values = getattr(self, entry.name)
+            found[entry.name] = None if values is None else values[rows]
+        return RolloutBatch(**found)
+
+    @staticmethod
+    def joined(parts: list[RolloutBatch]) -> RolloutBatch:
+        """The prompts of all parts, whose prompts are equally wide."""
+        if len(parts) == 1:
+            return parts[0]
+        found: dict[str, Any] = {}
+        for entry in fields(RolloutBatch):
+            values = [getattr(part, entry.name) for part in parts]
+            found[entry.name] = None if values[0] is None else torch.cat(values)
+        return RolloutBatch(**found)
 
 
 class GroupRolloutLoop(_AutomaticOptimization):

@@ -1,4 +1,4 @@
-"""GRPO's advantages and objective, as pure functions of tensors (DeepSeekMath, arXiv 2402.03300, section 4)."""
+"""The clipped objectives of the GRPO family, as one pure function of tensors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["PolicyLoss", "group_advantages", "policy_objective"]
+from dig.config.schema import OBJECTIVES
+
+__all__ = ["PolicyLoss", "policy_objective"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class PolicyLoss:
 
     Attributes:
         loss: 0-d, with its graph.
-        kl: 0-d mean KL divergence from the reference a rollout, detached.
-        clip_share: 0-d share of rollouts whose ratio was clipped, detached.
+        kl: 0-d mean KL divergence from the reference a rollout, detached; 0 without a reference.
+        clip_share: 0-d share of ratios that were clipped, detached.
         ratio: 0-d mean ratio, detached.
     """
 
@@ -27,45 +29,83 @@ class PolicyLoss:
     ratio: Tensor
 
 
-def group_advantages(rewards: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """(R − mean) / (population standard deviation + ε) within each group.
-
-    Args:
-        rewards: (batch, group).
-        epsilon: ε, 1e-6 in the paper. A group whose rewards are all equal gets zeros.
-    """
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
-    # The mean of equal numbers may be off by a rounding, which the small deviation would blow up.
-    equal = rewards.amax(dim=1, keepdim=True) == rewards.amin(dim=1, keepdim=True)
-    centred = centred.masked_fill(equal, 0.0)
-    return centred / (rewards.std(dim=1, correction=0, keepdim=True) + epsilon)
-
-
 def policy_objective(
     log_probs: Tensor,
     old_log_probs: Tensor,
-    reference_log_probs: Tensor,
+    reference_log_probs: Tensor | None,
     advantages: Tensor,
-    clip_range: float = 0.2,
+    clip_range: float | None = 0.2,
     kl_weight: float = 1e-3,
+    objective: str = "sequence",
+    clip_range_high: float | None = None,
+    present: Tensor | None = None,
 ) -> PolicyLoss:
-    """−mean[min(ρA, clip(ρ, 1−ε, 1+ε)A) − β·KL], with the ratio ρ on the whole sequence.
+    """−E[min(ρA, clip(ρ, 1−ε, 1+ε_high)A) − β·KL]; the objectives differ in the ratio ρ and in what E is.
 
-    The KL divergence is Schulman's k3 estimator, r − log r − 1 with r = π_ref/π, summed over the levels.
+    With T_k tokens of rollout k, ρ_kt the ratio of one token and N rollouts:
+
+    - ``sequence``: ρ_k = Π_t ρ_kt, the mean over rollouts (DeepInterestGR, arXiv 2602.18907; the KL is summed).
+    - ``grpo``: ρ_kt, the mean over a rollout's tokens, then over rollouts (DeepSeekMath, arXiv 2402.03300, eq. 3).
+    - ``dr_grpo``: ρ_kt, the sum over a rollout's tokens by the constant number of levels, then the mean over rollouts
+      (arXiv 2503.20783), so that short answers weigh no more; goes with advantages that are not scaled.
+    - ``dapo``: ρ_kt, the mean over all tokens of the batch (arXiv 2503.14476, eq. 8); goes with ``clip_range_high``.
+    - ``gspo``: ρ_k = (Π_t ρ_kt)^(1/T_k), the mean over rollouts (arXiv 2507.18071, eq. 7).
+
+    The KL divergence is Schulman's k3 estimator, r − log r − 1 with r = π_ref/π, token by token.
 
     Args:
         log_probs: (batch, group, levels) under the policy, 0 at levels that an item lacks.
         old_log_probs: the same under the policy that sampled, without graph.
-        reference_log_probs: the same under the reference, without graph.
+        reference_log_probs: the same under the reference, without graph; None leaves the divergence out.
         advantages: (batch, group).
-        clip_range: ε.
+        clip_range: ε; None clips nothing (MiniOneRec).
         kl_weight: β.
+        objective: see above.
+        clip_range_high: ε above 1, None for the same as below (DAPO's "clip higher").
+        present: (batch, group, levels) which levels an item has; None for all.
+
+    Raises:
+        ValueError: an unknown objective.
     """
-    ratio = (log_probs - old_log_probs).sum(dim=-1).exp()
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    surrogate = torch.minimum(ratio * advantages, clipped * advantages)
-    log_ratio = reference_log_probs - log_probs
-    kl = (log_ratio.exp() - log_ratio - 1.0).sum(dim=-1)
-    loss = -(surrogate - kl_weight * kl).mean()
-    outside = (clipped * advantages < ratio * advantages).float()
-    return PolicyLoss(loss, kl.detach().mean(), outside.detach().mean(), ratio.detach().mean())
+    if objective not in OBJECTIVES:
+        raise ValueError(f"the objectives are {', '.join(OBJECTIVES)}, not {objective!r}")
+    there = torch.ones_like(log_probs) if present is None else present.to(log_probs.dtype)
+    tokens = there.sum(dim=-1)  # (batch, group)
+    difference = (log_probs - old_log_probs) * there
+    if objective == "sequence":
+        ratio = difference.sum(dim=-1).exp()
+    elif objective == "gspo":
+        ratio = (difference.sum(dim=-1) / tokens).exp()
+    else:
+        ratio, advantages = difference.exp(), advantages.unsqueeze(-1)
+    surrogate, outside = _clipped(ratio, advantages, clip_range, clip_range_high)
+    kl = torch.zeros_like(there)
+    if reference_log_probs is not None:
+        log_ratio = (reference_log_probs - log_probs) * there
+        kl = log_ratio.exp() - log_ratio - 1.0
+    if objective == "sequence":
+        gain = surrogate - kl_weight * kl.sum(dim=-1)
+    elif objective == "gspo":
+        gain = surrogate - kl_weight * kl.sum(dim=-1) / tokens
+    else:
+        by_token = ((surrogate - kl_weight * kl) * there).sum(dim=-1)
+        gain = by_token / _divisor(objective, tokens, there.shape[-1])
+    weights = torch.ones_like(ratio) if ratio.ndim == 2 else there
+    share = lambda values: (values.detach() * weights).sum() / weights.sum()  # noqa: E731
+    return PolicyLoss(-gain.mean(), kl.detach().sum(dim=-1).mean(), share(outside), share(ratio))
+
+
+def _divisor(objective: str, tokens: Tensor, levels: int) -> Tensor | float:
+    """What a rollout's sum over tokens is divided by, before the mean over rollouts."""
+    if objective == "dapo":
+        return tokens.mean()  # with the mean over rollouts: the sum over all tokens by their number
+    return float(levels) if objective == "dr_grpo" else tokens
+
+
+def _clipped(ratio: Tensor, advantages: Tensor, low: float | None, high: float | None) -> tuple[Tensor, Tensor]:
+    """min(ρA, clip(ρ)A), and where the clip had a say."""
+    plain = ratio * advantages
+    if low is None:
+        return plain, torch.zeros_like(ratio)
+    bounded = ratio.clamp(1.0 - low, 1.0 + (low if high is None else high)) * advantages
+    return torch.minimum(plain, bounded), (bounded < plain).float()

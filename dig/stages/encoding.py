@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
@@ -10,15 +11,17 @@ import torch
 import torch.distributed as dist
 
 from callbacks.vectors import VectorWriter
-from datamodules.contents import ContentDataModule
+from datamodules.contents import ContentDataModule, TextFiles
 from dig.artifacts import fingerprint
 from dig.config.schema import TrainerConfig
 from dig.console import say
-from dig.embeddings.cache import VectorCache
-from dig.stages.base import StageContext
+from dig.embeddings import encoder_fingerprint, load_text_encoder
+from dig.embeddings.cache import VectorCache, content_keys
+from dig.modules.encoders import TextEncoding
+from dig.stages.base import StageContext, global_rank
 from dig.stages.training import EncodingBar, quiet
 
-__all__ = ["encode", "encoding_precision", "vector_cache"]
+__all__ = ["encode", "encode_texts", "encoding_precision", "vector_cache"]
 
 
 def vector_cache(context: StageContext, recipe: dict[str, object]) -> VectorCache:
@@ -30,6 +33,25 @@ def encoding_precision(config: TrainerConfig) -> str:
     """bfloat16 where the device computes in it, else float32."""
     on_gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def encode_texts(context: StageContext, folder: Path, kind: str, texts: Sequence[str]) -> VectorCache:
+    """A cache that holds the vector of every text under :func:`content_keys`, by the configured text encoder."""
+    config = context.config.embedding
+    distinct = sorted(set(texts))
+    keys = content_keys(distinct)
+    recipe = {"kind": "text", "encoder": encoder_fingerprint(config.text_encoder), "max_tokens": config.max_tokens,
+              "instruction": config.instruction, "precision": encoding_precision(context.config.trainer)}  # fmt: skip
+    cache = vector_cache(context, recipe)
+    known = cache.find(keys)
+    new = np.flatnonzero(~known)
+    if len(new):
+        if not global_rank():
+            say_reuse(kind, known)
+        encoder = load_text_encoder(config.text_encoder, "cpu", config.max_tokens, config.instruction)
+        files = TextFiles([distinct[row] for row in new], keys[new], config.batch_size)
+        encode(context, folder, TextEncoding(encoder), ContentDataModule(files), cache)
+    return vector_cache(context, recipe)
 
 
 def encode(

@@ -12,7 +12,7 @@ from dig.stages.embed import load_embeddings
 from dig.stages.label import load_interests
 from dig.stages.prepare import load_catalogue
 
-__all__ = ["known_of_items"]
+__all__ = ["interests_of_items", "known_of_items"]
 
 _INTERESTS = 5  # positive interests that are told of an item
 
@@ -26,7 +26,7 @@ def known_of_items(context: StageContext, sequences: Sequences, kinds: set[str])
             texts = catalogue[kind].to_list() if kind in catalogue.columns else [None] * len(catalogue)
             setattr(known, kind, texts)
     if "interests" in kinds:
-        known.interests = _interests(load_interests(context), catalogue["item_id"].to_list())
+        known.interests = interests_of_items(context, catalogue["item_id"].to_list())
     if kinds & {"collaborative", "semantic"}:
         known.semantic = semantic_neighbours(load_embeddings(context))
     if "collaborative" in kinds:
@@ -34,8 +34,9 @@ def known_of_items(context: StageContext, sequences: Sequences, kinds: set[str])
     return known
 
 
-def _interests(labelled: pl.DataFrame, item_ids: list[str]) -> list[str | None]:
-    """Each item's positive interests, as the miners ordered them."""
+def interests_of_items(context: StageContext, item_ids: list[str]) -> list[str | None]:
+    """Each item's positive interests, joined, as the miners ordered them; None for an item without."""
+    labelled = load_interests(context)
     positive = labelled.filter(pl.col("label") == 1).group_by("item_id", maintain_order=True)
     joined = dict(positive.agg(pl.col("text").head(_INTERESTS).str.join(", ")).iter_rows())
     return [joined.get(item_id) for item_id in item_ids]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -29,8 +30,9 @@ from dig.stages.tokenize import load_semantic_ids
 __all__ = ["build_report"]
 
 _VERSION = 3
-_LOGGED = ("tokenize", "sft", "grpo")
+_LOGGED = ("tokenize", "sft", "sequential", "grpo")
 _EXAMPLES = 6
+_GROUPS = 2
 
 
 def build_report(context: StageContext, states: list[dict[str, Any]]) -> dict[str, Any]:
@@ -159,7 +161,18 @@ def _report_data(
         labels=read_json(context.file("label", "report.json")),
         curves={stage: _curve(context, stage) for stage in _LOGGED if stage in context.inputs},
         examples=list(_examples(context, recommendations)),
+        groups=_groups(context),
     )
+
+
+def _groups(context: StageContext) -> list[dict[str, Any]]:
+    """The first and the last groups of rollouts that GRPO told of."""
+    path = context.inputs["grpo"].path / "groups.jsonl" if "grpo" in context.inputs else None
+    if path is None or not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    told = lines if len(lines) <= 2 * _GROUPS else [*lines[:_GROUPS], *lines[-_GROUPS:]]
+    return [json.loads(line) for line in told]
 
 
 def _curve(context: StageContext, stage: str) -> list[dict[str, float]]:

@@ -57,7 +57,7 @@ def test_users_with_the_same_history_keep_their_own_targets():
 
 def test_the_datamodule_trains_on_prompts_and_validates_on_the_held_out_item():
     data = Sequences.from_lists(["u", "v"], [np.arange(0, 8), np.arange(8, 14)])
-    module = PromptDataModule(data, builder(14), 3, None, 10, seed=4, per_user=2)
+    module = PromptDataModule(TrainingPrompts(data, builder(14), 2), data, builder(14), 3, None, 10, seed=4)
     targets = torch.cat([batch.targets for batch in module.train_dataloader()])
     assert sorted(targets.tolist()) == [4, 5, 10, 11]
     assert [batch.targets.tolist() for batch in module.val_dataloader()] == [[6, 12]]

@@ -9,19 +9,22 @@ import tiny
 import torch
 
 from datamodules.prompts import PromptBuilder
-from datamodules.rollout_prompts import PromptDataModule
-from datamodules.sequences import HeldOutBatch
+from datamodules.rollout_prompts import PromptDataModule, RolloutPrompts, TrainingPrompts
 from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, RewardConfig
 from dig.generation import score
 from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.lora import add_lora
 from dig.modules.grpo import GRPOModule
-from dig.rollouts import group_advantages, interest_aware_reward
+from dig.rollouts import ItemKnowledge, group_advantages, interest_aware_reward
 from dig.rollouts.loop import install_group_rollouts
 
 IDS = tiny.ragged_catalogue(12)
 QUALITY = torch.linspace(0.0, 1.0, 12)
 SEQUENCES = tiny.cyclic_sequences(40, 12)
+
+
+def known() -> ItemKnowledge:
+    return ItemKnowledge(IDS.codes[:, : IDS.levels], QUALITY)
 
 
 def made(
@@ -32,8 +35,9 @@ def made(
         backbone.model = add_lora(backbone.model, LoraConfig(rank=4, alpha=8, dropout=0.3))
     tokens = backbone.vocabulary.encode(IDS.codes)
     builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
-    data = PromptDataModule(SEQUENCES, builder, config.prompts_per_step, None, 40, seed=0, per_user=1)
-    module = GRPOModule(backbone, tokens, IDS.codes[:, : IDS.levels], QUALITY, config, EvaluationConfig(ks=[1, 5]))
+    prompts = TrainingPrompts(SEQUENCES, builder, per_user=1)
+    data = PromptDataModule(prompts, SEQUENCES, builder, config.prompts_per_step * config.dynamic_sampling, None, 40, 0)
+    module = GRPOModule(backbone, tokens, known(), config, EvaluationConfig(ks=[1, 5]))
     return module, data
 
 
@@ -58,7 +62,7 @@ def fit(module: GRPOModule, data: PromptDataModule, **settings: Any) -> list[dic
     return lines
 
 
-def first_batch(data: PromptDataModule) -> HeldOutBatch:
+def first_batch(data: PromptDataModule) -> RolloutPrompts:
     return next(iter(data.train_dataloader()))
 
 
@@ -84,14 +88,10 @@ def test_the_reference_stays_the_policy_before_training(lora: bool):
     assert (own - expected).abs().max() > 0.05
 
 
-def test_the_frozen_copy_is_neither_trained_nor_saved():
-    module, _ = made(GRPOConfig())
-    copies = [id(parameter) for parameter in module._frozen[0].parameters()]
-    assert not set(copies) & {id(parameter) for parameter in module.parameters()}
-    assert not any(parameter.requires_grad for parameter in module._frozen[0].parameters())
+def test_nothing_but_the_policy_is_trained_and_saved():
+    module, _ = made(GRPOConfig(reference="ema"))
     assert {name.split(".")[0] for name in module.state_dict()} == {"model"}
-    with_adapter, _ = made(GRPOConfig(), lora=True)
-    assert with_adapter._frozen == []  # the adapter switched off is the reference: no second model in memory
+    assert {name.split(".")[0] for name, _ in module.named_parameters()} == {"model"}
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -176,9 +176,7 @@ def test_a_leaf_of_twins_pays_the_targets_own_quality():
     module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
     tokens = module.backbone.vocabulary.encode(IDS.codes).clone()
     tokens[1] = tokens[0]  # rqvae.collisions=keep: item 0 stands for item 1, too
-    module = GRPOModule(
-        module.backbone, tokens, IDS.codes[:, : IDS.levels], QUALITY, module.config, EvaluationConfig(ks=[1, 5])
-    )
+    module = GRPOModule(module.backbone, tokens, known(), module.config, EvaluationConfig(ks=[1, 5]))
     seen = []
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     batch = first_batch(data)

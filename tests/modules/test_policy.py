@@ -9,7 +9,7 @@ import tiny
 import torch
 
 from datamodules.prompts import PromptBuilder
-from datamodules.rollout_prompts import PromptDataModule
+from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.sequences import PolicyDataModule
 from dig.config.schema import EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.evaluation import evaluate
@@ -20,6 +20,7 @@ from dig.modules.policy import PolicyModule
 from dig.modules.sft import SFTModule
 from dig.quantization import SemanticIds
 from dig.recommender import Recommender
+from dig.rollouts import ItemKnowledge
 from dig.rollouts.loop import install_group_rollouts
 
 IDS = tiny.ragged_catalogue()
@@ -36,9 +37,10 @@ def made(config: SFTConfig | GRPOConfig, lora: bool = False) -> tuple[PolicyModu
     if isinstance(config, SFTConfig):
         module: PolicyModule = SFTModule(backbone, tokens, config, EVALUATION)
         return module, tiny.sequence_data(SEQUENCES, builder, 8, 10, 4, seed=0)
-    quality = torch.ones(len(IDS))
-    module = GRPOModule(backbone, tokens, IDS.codes[:, : IDS.levels], quality, config, EVALUATION)
-    return module, PromptDataModule(SEQUENCES, builder, config.prompts_per_step, 10, 4, seed=0, per_user=1)
+    known = ItemKnowledge(IDS.codes[:, : IDS.levels], torch.ones(len(IDS)))
+    module = GRPOModule(backbone, tokens, known, config, EVALUATION)
+    prompts = TrainingPrompts(SEQUENCES, builder, per_user=1)
+    return module, PromptDataModule(prompts, SEQUENCES, builder, config.prompts_per_step, 10, 4, seed=0)
 
 
 def rates(module: PolicyModule, data: PolicyDataModule, **settings: Any) -> list[float]:

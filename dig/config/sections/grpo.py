@@ -1,31 +1,43 @@
-"""GRPO and its reward."""
+"""GRPO."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
-from dig.config.sections.checks import check, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.reward import RewardConfig
 
-__all__ = ["GRPOConfig", "RewardConfig"]
+__all__ = ["OBJECTIVES", "REFERENCES", "ROLLOUTS", "GRPOConfig", "RolloutTasksConfig"]
+
+
+ROLLOUTS = ("sample", "stochastic_beam", "beam")
+OBJECTIVES = ("sequence", "grpo", "dr_grpo", "dapo", "gspo")
+ADVANTAGES = ("auto", "group", "none", "batch")
+REFERENCES = ("auto", "adapter", "frozen", "ema")
 
 
 @dataclass
-class RewardConfig:
-    """The interest-aware reward: hit + λ_valid·valid + λ_pref·LCP/L + α·q·hit."""
+class RolloutTasksConfig:
+    """How many of each task's prompts an epoch holds: 1 each once, 0.5 half of them, 0 none."""
 
-    hit: float = 1.0
-    """Weight of an exact hit (the paper's is 1)."""
-    valid: float = 0.0
-    """λ_valid, paid for a catalogue SID; trie-constrained rollouts are always valid."""
-    prefix: float = 0.2
-    """λ_pref, times the share of leading codes that agree with the target (suffix ignored)."""
-    interest: float = 0.5
-    """α, times the target's interest quality q, paid on an exact hit (0.5 in the paper; 0 is the ablation)."""
+    next_item: float = 1.0
+    """History → Semantic ID of the next item, spelled as evaluation spells it."""
+    title_to_sid: float = 0.0
+    """Title → Semantic ID."""
+    description_to_sid: float = 0.0
+    """Description → Semantic ID."""
+    title_history: float = 0.0
+    """Titles of a history → Semantic ID of the next item."""
 
     def __post_init__(self) -> None:
-        weights = (self.hit, self.valid, self.prefix, self.interest)
-        check(min(weights) >= 0, "grpo.reward weights must not be negative")
-        check(max(weights) > 0, "grpo.reward weights are all 0, so there is nothing to learn from")
+        shares = [getattr(self, entry.name) for entry in fields(self)]
+        check(min(shares) >= 0, "grpo.tasks: the share of a task must not be negative")
+        check(max(shares) > 0, "grpo.tasks leaves nothing to learn: every share is 0")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Those above 0."""
+        return {entry.name: share for entry in fields(self) if (share := getattr(self, entry.name))}
 
 
 @dataclass
@@ -35,7 +47,15 @@ class GRPOConfig:
     group_size: int = 16
     """Rollouts G a prompt (8 in the paper)."""
     temperature: float = 1.0
-    """Sampling temperature of the rollouts."""
+    """Divides the logits of the rollouts, and with them those that learn."""
+    rollouts: str = "sample"
+    """`sample`: independent samples; `stochastic_beam`: a sample without replacement (arXiv 1903.06059); `beam`: the
+    most probable items (MiniOneRec, arXiv 2510.24431)."""
+    dynamic_sampling: int = 1
+    """Rollout batches that may be drawn for one update, so that groups whose rewards are all equal make room for
+    others (DAPO, arXiv 2503.14476); 1 keeps every group."""
+    tasks: RolloutTasksConfig = field(default_factory=RolloutTasksConfig)
+    """What is asked; tasks of words need a backbone that knows them."""
     prompts_per_user: int = 2
     """Prompts from each user's training part: its latest items, each with what came before it."""
     prompts_per_step: int = 64
@@ -56,10 +76,23 @@ class GRPOConfig:
     """Stop after this many optimiser steps, whatever the epochs say."""
     clip_norm: float = 1.0
     """Gradients are clipped at this norm."""
-    clip_range: float = 0.2
-    """ε of the clipped ratio (open in the paper)."""
+    objective: str = "sequence"
+    """`sequence` (DeepInterestGR), `grpo` (arXiv 2402.03300), `dr_grpo` (2503.20783), `dapo` (2503.14476) or `gspo`
+    (2507.18071): which ratio is clipped, and what tokens are averaged over."""
+    advantage: str = "auto"
+    """What centred rewards are divided by: their `group`'s deviation (GRPO), the `batch`'s (REINFORCE++,
+    arXiv 2501.03262) or `none` (Dr. GRPO); `auto` is none for dr_grpo, else group."""
+    clip_range: float | None = 0.2
+    """ε of the clipped ratio (open in the paper); null clips nothing (MiniOneRec)."""
+    clip_range_high: float | None = None
+    """ε above 1 where it differs (DAPO's clip higher: 0.28)."""
     kl_weight: float = 1e-3
-    """β of the KL divergence from the reference policy."""
+    """β of the KL divergence (k3) from the reference policy; 0 keeps no reference."""
+    reference: str = "auto"
+    """`adapter` (the policy with its adapter off), `frozen` (the weights that are trained, as they began), `ema` (a
+    moving average of them); `auto` is adapter under LoRA, else frozen."""
+    reference_decay: float = 0.99
+    """Decay of `reference=ema` a step."""
     advantage_epsilon: float = 1e-6
     """Added to a group's standard deviation."""
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -87,6 +120,8 @@ class GRPOConfig:
             "max_steps",
             "clip_norm",
             "clip_range",
+            "clip_range_high",
+            "dynamic_sampling",
             "advantage_epsilon",
             "validate_every",
         )
@@ -95,4 +130,19 @@ class GRPOConfig:
             self.minibatches <= self.prompts_per_step,
             f"grpo.minibatches={self.minibatches} is more than grpo.prompts_per_step={self.prompts_per_step}",
         )
-        check_fraction("grpo", self, "warmup_fraction")
+        check_fraction("grpo", self, "warmup_fraction", "reference_decay")
+        check_choice("grpo.rollouts", self.rollouts, ROLLOUTS)
+        check_choice("grpo.objective", self.objective, OBJECTIVES)
+        check_choice("grpo.advantage", self.advantage, ADVANTAGES)
+        check_choice("grpo.reference", self.reference, REFERENCES)
+        check(
+            self.clip_range_high is None or self.clip_range is not None,
+            "grpo.clip_range_high is set, but grpo.clip_range=null clips nothing",
+        )
+
+    @property
+    def advantage_scale(self) -> str:
+        """`group`, `batch` or `none`."""
+        if self.advantage != "auto":
+            return self.advantage
+        return "none" if self.objective == "dr_grpo" else "group"

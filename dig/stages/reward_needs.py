@@ -1,0 +1,57 @@
+"""Which terms a configuration switches on, and what they need."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+from dig.artifacts import fingerprint
+from dig.config import Config, UserError, nearest
+from dig.rollouts.rewards import REWARD_TERMS
+
+__all__ = ["active_needs", "own_terms", "stages_behind"]
+
+_ORIGIN = {"vectors": "embed", "sequential": "sequential"}
+"""The stage that a fact comes from, where that is none which GRPO reads anyway."""
+
+
+def active_needs(config: Config) -> dict[str, str]:
+    """The facts that terms with a weight need, each with the first term that does.
+
+    Raises:
+        UserError: a module cannot be imported, or there is no such term.
+    """
+    reward = config.grpo.reward
+    for module in reward.modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"grpo.reward.modules: {module} cannot be imported: {error}", exit_code=2) from None
+    needs: dict[str, str] = {}
+    for name, weight in reward.weights.items():
+        if weight and name not in REWARD_TERMS:
+            hint = nearest(name, REWARD_TERMS)
+            raise UserError(f"grpo.reward.extra.{name}: no such term is registered"
+                            f"{f'; did you mean {hint}?' if hint else ''}; grpo.reward.modules names the Python module "
+                            "that does", exit_code=2)  # fmt: skip
+        if weight:
+            needs |= {need: name for need in REWARD_TERMS[name].needs if need not in needs}
+    return needs
+
+
+def stages_behind(config: Config) -> tuple[str, ...]:
+    """The stages that the rewards read besides those that GRPO reads anyway."""
+    needs = active_needs(config)
+    return tuple(stage for need, stage in _ORIGIN.items() if need in needs)
+
+
+def own_terms(config: Config) -> dict[str, str]:
+    """Hashes of the source of terms that are not the project's, which decide a result, too."""
+    active_needs(config)
+    found = {}
+    for name in config.grpo.reward.extra:
+        try:
+            found[name] = fingerprint(inspect.getsource(REWARD_TERMS[name].function))
+        except OSError:  # typed into an interpreter
+            found[name] = "unknown"
+    return found
