@@ -7,7 +7,8 @@ import tiny
 import torch
 from scipy.stats import chisquare
 
-from dig.generation import CatalogueTrie, sample_groups, sampling, score
+from dig.generation import CatalogueTrie, beam_groups, beam_search, sample_groups, sampling, score
+from dig.generation.sampling import prompt_seeds
 
 TOKENS = tiny.token_sequences(tiny.ragged_catalogue())
 TRIE = CatalogueTrie(TOKENS)
@@ -122,3 +123,31 @@ def test_an_almost_greedy_temperature_gives_the_best_item():
         with torch.no_grad():
             levels = tiny.replicated_log_probs(model, prompt, TOKENS, temperature=1e-3)
         assert drawn.items[row].tolist() == [int(levels.sum(dim=1).argmax())] * 4
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_beam_groups_are_beam_searchs_items_with_the_policys_log_probs(family: str):
+    model, prompts = tiny.tiny_model(family), tiny.padded(tiny.random_prompts(), "right")
+    groups, beams = beam_groups(model, *prompts, TRIE, 9), beam_search(model, *prompts, TRIE, 9)
+    assert torch.equal(groups.items, beams.items)
+    torch.testing.assert_close(groups.log_probs.sum(dim=-1), beams.log_probs, atol=1e-5, rtol=1e-5)
+    warm = beam_groups(model, *prompts, TRIE, 9, temperature=1.7)
+    with torch.no_grad():
+        expected = score(model, *prompts, TRIE, warm.items, 1.7)
+    torch.testing.assert_close(warm.log_probs, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_prompts_samples_follow_from_its_seed_in_any_company():
+    model, prompts = tiny.tiny_model("qwen2"), tiny.padded(tiny.random_prompts(), "right")
+    seeds = prompt_seeds(torch.tensor([5, 6, 7]), 42, 3)
+    together = sample_groups(model, *prompts, TRIE, 12, seeds=seeds)
+    for row in range(3):
+        alone = sample_groups(model, *(part[row : row + 1] for part in prompts), TRIE, 12, seeds=seeds[row : row + 1])
+        assert torch.equal(alone.items[0], together.items[row])
+
+
+def test_prompt_seeds_differ_by_sample_and_moment():
+    samples = torch.arange(1000)
+    seeds = torch.stack([prompt_seeds(samples, seed, step) for seed in (0, 1, 2**40) for step in range(5)])
+    assert seeds.unique().numel() == seeds.numel()
+    assert torch.equal(prompt_seeds(samples[10:20], 1, 4), prompt_seeds(samples, 1, 4)[10:20])

@@ -7,6 +7,7 @@ import tiny
 import torch
 
 from dig.generation import CatalogueTrie, score
+from dig.generation.scoring import score_with_entropy
 
 TOKENS = tiny.token_sequences(tiny.ragged_catalogue())
 TRIE = CatalogueTrie(TOKENS)
@@ -64,3 +65,16 @@ def test_a_group_is_scored_the_same_in_any_company():
             for column in range(ITEMS.shape[1]):
                 alone = score(model, *tiny.padded([prompt], "right"), TRIE, ITEMS[row, column].view(1, 1))
                 torch.testing.assert_close(alone[0, 0], together[row, column], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, torch.arange(4, 28).unsqueeze(1)], ids=["four levels", "one level"])
+def test_entropy_is_that_of_the_choice_at_each_level(tokens: torch.Tensor):
+    """Over all items at once, the expected entropies of the levels add up to that of the whole distribution."""
+    trie, model = CatalogueTrie(tokens), tiny.tiny_model("qwen2")
+    items = torch.arange(len(tokens)).expand(len(PROMPTS), -1)
+    with torch.no_grad():
+        found = score_with_entropy(model, *tiny.padded(PROMPTS, "right"), trie, items, 1.3)
+    by_item = found.log_probs.sum(dim=-1)
+    whole = -(by_item.exp() * by_item).sum(dim=1)
+    torch.testing.assert_close((by_item.exp() * found.entropy.sum(dim=-1)).sum(dim=1), whole, atol=1e-5, rtol=1e-5)
+    assert not found.entropy.requires_grad and (found.entropy[trie.paths(items) < 0] == 0).all()

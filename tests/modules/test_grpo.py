@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import tiny
 import torch
 
+from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from datamodules.prompts import PromptBuilder
 from datamodules.rollout_prompts import PromptDataModule, RolloutPrompts, TrainingPrompts
+from dig.config import UserError
 from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, RewardConfig
 from dig.generation import score
 from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.lora import add_lora
 from dig.modules.grpo import GRPOModule
-from dig.rollouts import ItemKnowledge, group_advantages, interest_aware_reward
+from dig.rollouts import ItemKnowledge, group_advantages, interest_aware_reward, policy_objective
 from dig.rollouts.loop import install_group_rollouts
 
 IDS = tiny.ragged_catalogue(12)
@@ -206,3 +213,158 @@ def test_gradient_checkpointing_changes_no_rollout():
         assert module.model.training
     assert torch.equal(found[0].items, found[1].items)
     torch.testing.assert_close(found[0].old_log_probs, found[1].old_log_probs)
+
+
+@pytest.mark.parametrize("rollouts", ["sample", "stochastic_beam", "beam"])
+@pytest.mark.parametrize("objective", ["sequence", "grpo", "dr_grpo", "dapo", "gspo"])
+def test_loss_and_gradients_equal_those_of_replicated_prompts(objective: str, rollouts: str):
+    """The obvious computation: every rollout behind its own copy of the prompt, no cache, no mask, no padding."""
+    config = GRPOConfig(group_size=5, prompts_per_step=4, objective=objective, rollouts=rollouts, kl_weight=0.1,
+                        clip_range=0.05, clip_range_high=0.1, temperature=1.2)  # fmt: skip
+    module, data = made(config)
+    module.trainer = tiny.quiet_trainer()
+    module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    prompts = data.training_set()[[0, 1, 2, 3]]
+    with torch.no_grad():
+        batch = module.rollout(prompts)
+        batch.advantages[:] = torch.randn(batch.advantages.shape, generator=torch.Generator().manual_seed(0))
+    shake(module)  # ratios other than 1, and some of them clipped
+    module.training_step(batch).backward()
+    ours = {name: parameter.grad.clone() for name, parameter in module.model.named_parameters()}
+    module.zero_grad()
+
+    tokens = module.backbone.vocabulary.encode(IDS.codes)
+    rows = [
+        tiny.replicated_log_probs(module.model, ids[mask.bool()], tokens, temperature=1.2)[items]
+        for ids, mask, items in zip(batch.input_ids, batch.attention_mask, batch.items, strict=True)
+    ]
+    result = policy_objective(
+        torch.stack(rows), batch.old_log_probs, batch.reference_log_probs, batch.advantages, 0.05, 0.1, objective, 0.1,
+        tokens[batch.items] >= 0,
+    )  # fmt: skip
+    assert 0.0 < result.clip_share < 1.0 and result.kl > 0.0
+    result.loss.backward()
+    largest = max(float(parameter.grad.abs().max()) for parameter in module.model.parameters())
+    assert largest > 1e-2
+    for name, parameter in module.model.named_parameters():
+        assert (parameter.grad - ours[name]).abs().max() <= 1e-5 * max(largest, 1.0), name
+
+
+def test_groups_without_variance_make_room_for_others():
+    weights = RewardConfig(hit=1.0, prefix=0.0, interest=0.0)
+    module, data = made(GRPOConfig(group_size=3, prompts_per_step=4, dynamic_sampling=5, reward=weights))
+    prompts = data.training_set()[list(range(20))]
+    plain, _ = made(GRPOConfig(group_size=3, prompts_per_step=20, reward=weights))
+    with torch.no_grad():
+        kept, everything = module.rollout(prompts), plain.rollout(prompts)
+    alive = (everything.advantages != 0).any(dim=1).nonzero()[:4, 0]
+    assert len(alive) > 0 and alive.tolist() != [0, 1, 2, 3]
+    assert torch.equal(kept.items, everything.items[alive])
+    assert torch.equal(kept.input_ids, everything.input_ids[alive])
+    torch.testing.assert_close(kept.reference_log_probs, everything.reference_log_probs[alive])
+
+
+def test_a_batch_of_dead_groups_is_kept_and_teaches_nothing():
+    weights = RewardConfig(hit=0.0, valid=1.0, prefix=0.0, interest=0.0)
+    module, data = made(GRPOConfig(group_size=3, prompts_per_step=4, dynamic_sampling=2, reward=weights))
+    with torch.no_grad():
+        kept = module.rollout(data.training_set()[list(range(8))])
+    assert len(kept.items) == 4 and not kept.advantages.any()
+    assert module._rollout_values["rollout/dead_groups"] == 1.0
+
+
+def test_without_a_divergence_there_is_no_reference_pass():
+    module, data = made(GRPOConfig(group_size=3, prompts_per_step=4, kl_weight=0.0))
+    module.reference = None  # type: ignore[assignment] - whoever asks it fails
+    with torch.no_grad():
+        assert module.rollout(first_batch(data)).reference_log_probs is None
+
+
+def test_terms_apart_give_their_own_advantages():
+    weights = RewardConfig(hit=1.0, prefix=0.5, interest=0.0, combine="apart")
+    module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
+    with torch.no_grad():
+        found = module.rollout(first_batch(data))
+    terms = module.judged.reward.terms
+    expected = group_advantages(terms["hit"]) + 0.5 * group_advantages(terms["prefix"])
+    torch.testing.assert_close(found.advantages, expected)
+
+
+def test_a_reward_that_is_no_number_stops_in_words():
+    module, data = made(GRPOConfig(group_size=6, prompts_per_step=40))
+    module.known.quality[3] = float("nan")
+    with pytest.raises(UserError, match=r"grpo: the reward term interest is nan for item row .* where item row 3 was"):
+        module.rollout(first_batch(data))
+
+
+def test_rollouts_follow_from_the_prompt_and_the_step_alone():
+    """Neither from the batch nor from the process, so that two processes roll out what one does."""
+    module, data = made(GRPOConfig(group_size=4, prompts_per_step=8))
+    prompts = data.training_set()
+    with torch.no_grad():
+        together = module.rollout(prompts[[0, 1, 2, 3]])
+        torch.manual_seed(123)
+        apart = [module.rollout(prompts[[0, 2]]), module.rollout(prompts[[1, 3]])]
+    for whole, (part, row) in zip(range(4), ((0, 0), (1, 0), (0, 1), (1, 1)), strict=True):
+        assert torch.equal(together.items[whole], apart[part].items[row])
+
+
+class Kill(lightning.Callback):
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("killed")
+
+
+def resumable(file: Path, config: GRPOConfig, *callbacks: lightning.Callback) -> tuple[GRPOModule, list[float]]:
+    module, data = made(config)
+    torch.manual_seed(sum(file.name.encode()))  # nothing may depend on what the generator was before
+    trainer = tiny.quiet_trainer(
+        max_epochs=3, limit_val_batches=0, gradient_clip_val=0.5,
+        callbacks=[*callbacks, StepSeed(3), ResumeCheckpoint(file, 2, {})], plugins=[AtomicCheckpointIO()],
+    )  # fmt: skip
+    install_group_rollouts(trainer)
+    checkpoint = file if file.is_file() else None
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    return module, [float(weight.double().sum()) for weight in module.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"reference": "frozen", "minibatches": 2, "updates_per_rollout": 2},
+        {"reference": "ema", "reference_decay": 0.5, "dynamic_sampling": 2},
+        {"objective": "dapo", "rollouts": "stochastic_beam", "advantage": "batch"},
+    ],
+)
+def test_a_killed_epoch_goes_on_as_if_nothing_had_happened(tmp_path: Path, settings: dict[str, Any]):
+    config = GRPOConfig(group_size=4, prompts_per_step=5, learning_rate=5e-3, kl_weight=0.05, **settings)
+    whole, sums = resumable(tmp_path / "whole.ckpt", config)
+    for kill_at in (2, 5, 9):
+        file = tmp_path / f"{kill_at}.ckpt"
+        with pytest.raises(RuntimeError, match="killed"):
+            resumable(file, config, Kill(kill_at))
+        resumed, again = resumable(file, config)
+        assert again == sums, f"killed at batch {kill_at}"
+        for name, weight in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], weight), name
+    assert sums != [float(weight.double().sum()) for weight in made(config)[0].state_dict().values()]
+
+
+@pytest.mark.parametrize("objective", ["sequence", "dapo"])
+def test_two_processes_train_as_one(tmp_path: Path, objective: str):
+    script = Path(__file__).parents[1] / "two_ranks_grpo.py"
+    paths = os.pathsep.join([str(script.parents[1]), str(script.parent)])
+    for devices in ("1", "2"):
+        command = [sys.executable, script, devices, objective, tmp_path / devices]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (torch.load(tmp_path / devices, weights_only=True) for devices in ("1", "2"))
+    assert one["rollouts"] == two["rollouts"]
+    moved = max(float((one["weights"][name] - start).abs().max()) for name, start in one["start"].items())
+    assert moved > 1e-3
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5, msg=name)

@@ -136,3 +136,62 @@ def test_a_bandit_converges_to_its_best_arm():
             result.loss.backward()
             optimizer.step()
     assert logits.softmax(dim=0)[1] > 0.95
+
+
+# Two rollouts: the first has two tokens, the second all three.
+RATIOS = torch.tensor([[[1.1, 0.7, 1.0], [1.5, 0.9, 1.3]]])
+PRESENT = torch.tensor([[[True, True, False], [True, True, True]]])
+GIVEN = torch.tensor([[2.0, -1.0]])
+
+
+def of(objective: str, reference: torch.Tensor | None = None, high: float | None = None, low: float | None = 0.2):
+    log_probs = torch.full((1, 2, 3), -1.0).masked_fill(~PRESENT, 0.0)
+    old = log_probs - RATIOS.log().masked_fill(~PRESENT, 0.0)
+    return policy_objective(log_probs, old, reference, GIVEN, low, 0.5, objective, high, PRESENT)
+
+
+def surrogate(ratio: float, advantage: float, low: float = 0.8, high: float = 1.2) -> float:
+    return min(ratio * advantage, min(max(ratio, low), high) * advantage)
+
+
+BY_TOKEN = [[surrogate(ratio, 2.0) for ratio in (1.1, 0.7)], [surrogate(ratio, -1.0) for ratio in (1.5, 0.9, 1.3)]]
+
+
+@pytest.mark.parametrize(
+    ("objective", "gains"),
+    [
+        ("sequence", [surrogate(1.1 * 0.7, 2.0), surrogate(1.5 * 0.9 * 1.3, -1.0)]),
+        ("gspo", [surrogate((1.1 * 0.7) ** (1 / 2), 2.0), surrogate((1.5 * 0.9 * 1.3) ** (1 / 3), -1.0)]),
+        ("grpo", [sum(BY_TOKEN[0]) / 2, sum(BY_TOKEN[1]) / 3]),
+        ("dr_grpo", [sum(BY_TOKEN[0]) / 3, sum(BY_TOKEN[1]) / 3]),
+        ("dapo", [2 * sum(BY_TOKEN[0]) / 5, 2 * sum(BY_TOKEN[1]) / 5]),  # twice: the mean over two rollouts follows
+    ],
+)
+def test_every_objective_by_hand(objective: str, gains: list[float]):
+    assert of(objective).loss.item() == pytest.approx(-sum(gains) / 2, rel=1e-5)
+
+
+def test_clip_higher_and_no_clip():
+    loose = [surrogate(1.1, 2.0), surrogate(0.7, 2.0)], [surrogate(x, -1.0, high=1.4) for x in (1.5, 0.9, 1.3)]
+    assert of("dapo", high=0.4).loss.item() == pytest.approx(-(sum(loose[0]) + sum(loose[1])) / 5, rel=1e-5)
+    plain = (1.1 + 0.7) * 2.0 - (1.5 + 0.9 + 1.3)
+    found = of("dapo", low=None)
+    assert found.loss.item() == pytest.approx(-plain / 5, rel=1e-5) and found.clip_share.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"), [("sequence", 2.5), ("gspo", 1.0), ("grpo", 1.0), ("dr_grpo", 5 / 6), ("dapo", 1.0)]
+)
+def test_the_divergence_is_averaged_as_the_surrogate_is(objective: str, expected: float):
+    """Each token's k3 is the same number, so an average over tokens is that number and a sum is a multiple."""
+    reference = torch.full((1, 2, 3), -1.0 + math.log(2.0))
+    one = 2.0 - math.log(2.0) - 1.0
+    with_kl, without = of(objective, reference).loss.item(), of(objective).loss.item()
+    assert with_kl - without == pytest.approx(0.5 * one * expected, rel=1e-4)
+    assert of(objective, reference).kl.item() == pytest.approx(2.5 * one, rel=1e-5)
+    assert of(objective).kl.item() == 0.0
+
+
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(ValueError, match="not 'ppo'"):
+        of("ppo")
