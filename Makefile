@@ -36,7 +36,12 @@ readme: install  ## the README's commands, as written there
 	$(BIN)/python -m pytest -q --no-header tests/readme
 
 bench: install  ## every benchmark; each prints a table and, as its last line, JSON
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-rollouts: install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/rollouts.py
 
 bench-%: install
 	$(BIN)/python benchmarks/$*.py
