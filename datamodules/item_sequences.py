@@ -37,14 +37,15 @@ class _Windows(Dataset[ItemBatch]):
 
     def __init__(self, sequences: Sequences, max_history: int) -> None:
         self.windows = compact_windows(sequences.train, max_history)
-        self.length = max_history
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: list[int]) -> ItemBatch:
-        rows = self.windows.histories.take(index).padded(self.length + 1)
-        places = np.arange(self.length, 0, -1)
+        windows = self.windows.histories.take(index)
+        length = int(windows.lengths.max()) - 1  # no wider than the longest of the batch
+        rows = windows.padded(length + 1)
+        places = np.arange(length, 0, -1)
         learned = places <= self.windows.supervised[index][:, None]
         targets = np.where(learned, rows[:, 1:], -1)
         return ItemBatch(*(torch.from_numpy(found) for found in (rows[:, :-1].copy(), targets, np.asarray(index))))
@@ -58,7 +59,8 @@ class _HeldOut(Dataset[ItemBatch]):
         return len(self.examples)
 
     def __getitem__(self, index: list[int]) -> ItemBatch:
-        rows = self.examples.histories.take(index).padded(self.length)
+        histories = self.examples.histories.take(index)
+        rows = histories.padded(min(self.length, max(int(histories.lengths.max()), 1)))
         return ItemBatch(
             torch.from_numpy(rows), torch.from_numpy(self.examples.targets[index]), torch.from_numpy(np.asarray(index))
         )

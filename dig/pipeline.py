@@ -75,6 +75,7 @@ def run_experiment(config: Config) -> Run:
         metrics = build_report(StageContext(config, finished, store, run), states)
         for split in ("valid", "test"):
             console.print(metrics_table(metrics, split))
+        _say_gain(metrics)
     if rank == 0:
         _point_latest(run)
         say(f"run: {_shown(run)}")
@@ -158,6 +159,15 @@ def _run_folder(config: Config) -> Path:
         content.pop(key)
     run_id = config.run_id or fingerprint(content)[:12]
     return Path(config.runs_dir).absolute() / config.experiment / run_id
+
+
+def _say_gain(metrics: dict[str, Any]) -> None:
+    """Whether GRPO is above SFT on the test, and how sure that is."""
+    found = metrics.get("grpo", {}).get("over_sft")
+    if found:
+        name, gain = list(found.items())[-1]
+        say(f"grpo over sft, test, {name}: {gain['difference']:+.4f} (95 % of resampled examples: {gain['low']:+.4f} to "
+            f"{gain['high']:+.4f})")  # fmt: skip
 
 
 def _point_latest(run: Path) -> None:

@@ -56,6 +56,10 @@ def test_numbers_recompute_from_recommendations(finished: tuple[Workplace, str])
         ranks = [items.index(target) if target in items else 99 for items, target in ranked]
         hit_rate = sum(rank < 10 for rank in ranks) / len(ranks)
         assert workplace.metrics()[stage[0]]["test"]["hr@10"] == pytest.approx(hit_rate, abs=1e-6)
+    metrics = workplace.metrics()
+    for name, gain in metrics["grpo"]["over_sft"].items():
+        difference = metrics["grpo"]["test"][name] - metrics["sft"]["test"][name]
+        assert gain["difference"] == pytest.approx(difference, abs=1e-6) and gain["low"] <= difference <= gain["high"]
 
 
 def test_run_loads_as_recommender(finished: tuple[Workplace, str]) -> None:

@@ -21,7 +21,7 @@ class SequentialConfig:
     """Attention heads."""
     dropout: float = 0.5
     """Dropout."""
-    max_history: int = 50
+    max_history: int = 20
     """Latest items that it reads."""
     batch_size: int = 128
     """Histories a step and device."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -64,17 +66,17 @@ def rank(groups: Groups, known: ItemKnowledge) -> Tensor:
 
 @reward_term("collaborative", needs=("sequential",))
 def collaborative(groups: Groups, known: ItemKnowledge) -> Tensor:
-    """What a frozen sequential model thinks of the rollout: its probability over that of the model's first choice.
+    """What a frozen sequential model thinks of the rollout: 1 + log P(ŝ)/log N with N items, no less than -1.
 
-    MiniOneRec pays the model's logits; relative to the best item the term lies in [0, 1] whatever the model. Nothing
-    where a prompt has no history.
+    MiniOneRec pays the model's logits; so scaled, certainty pays 1 and what a uniform guess would say pays 0, whatever
+    the model and the catalogue. Nothing where a prompt has no history.
     """
     model = known.sequential
     if model is None:
         raise KeyError("the rewards were not told a sequential model")
     log_probs = model(groups.histories)
-    relative = (log_probs.gather(1, groups.rows) - log_probs.amax(dim=1, keepdim=True)).exp()
-    return relative * groups.valid * (groups.histories >= 0).any(dim=1, keepdim=True)
+    scaled = 1.0 + log_probs.gather(1, groups.rows) / math.log(max(log_probs.shape[1], 2))
+    return scaled.clamp(min=-1.0) * groups.valid * (groups.histories >= 0).any(dim=1, keepdim=True)
 
 
 @reward_term("diversity", needs=("vectors",))

@@ -77,9 +77,11 @@ def test_the_same_item_drawn_twice_has_one_rank():
     assert groups([[2, 3, 3, 0]], [0], log_probs=log_probs).ranks.tolist() == [[1, 0, 0, 2]]
 
 
-def test_collaborative_is_relative_to_the_models_first_choice():
+def test_collaborative_is_the_models_log_probability_between_a_guess_and_certainty():
     rollouts = groups([[0, 1, 2, 4, -1], [0, 1, 2, 4, 3]], [0, 0], histories=torch.tensor([[-1, 3], [-1, -1]]))
-    assert term("collaborative", rollouts, sequential=Fixed()) == [[1, 0.5, 0.25, 0, 0], [0] * 5]
+    of = [round(1 + math.log(p) / math.log(5), 5) for p in (0.5, 0.25, 0.125)]
+    assert term("collaborative", rollouts, sequential=Fixed()) == [[*of, -1, 0], [0] * 5]  # -1: it excludes the item
+    assert 1 + math.log(1 / 5) / math.log(5) == pytest.approx(0)
 
 
 def test_diversity_is_the_distance_from_the_latest_item():
