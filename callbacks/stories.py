@@ -16,6 +16,7 @@ __all__ = ["GroupStories"]
 _COLUMNS = ["step", "history", "target", "its interests", "rolled out", "times", "hit", "reward", "advantage", "terms",
             "interests behind"]  # fmt: skip
 _STORIES = 2  # groups a time
+_HISTORY = 10  # latest items of a history
 
 
 class GroupStories(Callback):
@@ -88,7 +89,7 @@ class GroupStories(Callback):
                     "terms": {name: round(float(term[prompt, place]), 4) for name, term in reward.terms.items()},
                 }
             )
-        history = [self._item(row) for row in groups.histories[prompt].tolist() if row >= 0]
+        history = [self._item(row) for row in groups.histories[prompt].tolist()[-_HISTORY:] if row >= 0]
         return {"step": step, "history": history, "target": self._item(int(groups.targets[prompt])),
                 "rollouts": rollouts}  # fmt: skip
 

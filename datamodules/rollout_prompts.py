@@ -21,9 +21,6 @@ from datamodules.windows import latest_windows
 
 __all__ = ["PromptDataModule", "RolloutPrompts", "TrainingPrompts"]
 
-REMEMBERED = 10
-"""Items of a history that travel with a prompt, for rewards that look at them and for people."""
-
 
 @dataclass
 class RolloutPrompts:
@@ -33,8 +30,8 @@ class RolloutPrompts:
         input_ids: (batch, prompt).
         attention_mask: (batch, prompt).
         targets: (batch,) catalogue rows.
-        histories: (batch, remembered) catalogue rows of the latest items, the oldest first, -1 before the first; all -1
-            where the prompt asks about an item.
+        histories: (batch, longest) catalogue rows of the history as the prompt spells it, the oldest first, -1 before
+            the first; all -1 where the prompt asks about an item.
         samples: (batch,) numbers of the prompts, the same in every process and every run.
     """
 
@@ -98,7 +95,7 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
     def __getitem__(self, index: list[int]) -> RolloutPrompts:
         numbers = np.asarray(index)
         owner = np.searchsorted(self.begins, numbers, side="right") - 1
-        histories = np.full((len(numbers), REMEMBERED), -1, dtype=np.int64)
+        histories = np.full((len(numbers), self.builder.max_history), -1, dtype=np.int64)
         targets = np.empty(len(numbers), dtype=np.int64)
         found, places = [], []
         for number in np.unique(owner):
@@ -106,7 +103,7 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
             rows = numbers[mine] - self.begins[number]
             targets[mine] = source.targets.take(rows).flat()
             if source.task.over == "windows":
-                histories[mine] = source.asked.take(rows).padded(REMEMBERED)
+                histories[mine] = source.asked.take(rows).padded(self.builder.max_history)
             found.append(self._spelled(source, rows))
             places.append(mine)
         order = np.argsort(np.concatenate(places), kind="stable")
@@ -115,7 +112,7 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
             prompts.input_ids,
             prompts.attention_mask,
             torch.from_numpy(targets),
-            torch.from_numpy(histories),
+            torch.from_numpy(histories[:, _empty_columns(histories) :].copy()),
             torch.from_numpy(numbers),
         )
 
@@ -152,3 +149,9 @@ def _joined(parts: list[Ragged]) -> Ragged:
     """All rows of all parts, one part after the other."""
     values = np.concatenate([part.values[part.offsets[0] : part.offsets[-1]] for part in parts])
     return Ragged.from_lengths(values, np.concatenate([part.lengths for part in parts]))
+
+
+def _empty_columns(histories: np.ndarray) -> int:
+    """Leading columns that hold no item; one column always stays."""
+    used = (histories >= 0).any(axis=0)
+    return int(used.argmax()) if used.any() else histories.shape[1] - 1

@@ -9,7 +9,8 @@ from dig.config.sections.checks import check, check_choice
 __all__ = ["COMBINATIONS", "RewardConfig"]
 
 COMBINATIONS = ("sum", "apart")
-_TERMS = ("hit", "valid", "prefix", "interest", "similarity", "rank", "collaborative", "diversity", "novelty")
+_TERMS = ("hit", "valid", "prefix", "interest", "similarity", "rank", "collaborative", "diversity", "novelty",
+          "unseen")  # fmt: skip
 
 
 @dataclass
@@ -34,6 +35,9 @@ class RewardConfig:
     """SMORL's: times one minus the cosine of the rollout's text and the latest item's."""
     novelty: float = 0.0
     """SMORL's: paid for an item outside the most popular tenth."""
+    unseen: float = 0.0
+    """Paid for an item that the history does not hold: what was bought stands first with many a policy, and in most
+    shops it is not bought again."""
     extra: dict[str, float] = field(default_factory=dict)
     """Weights of terms of your own, by name."""
     modules: list[str] = field(default_factory=list)

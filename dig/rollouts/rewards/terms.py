@@ -96,6 +96,13 @@ def novelty(groups: Groups, known: ItemKnowledge) -> Tensor:
     return (counts < above).float()[groups.rows] * groups.valid
 
 
+@reward_term("unseen")
+def unseen(groups: Groups, known: ItemKnowledge) -> Tensor:
+    """1 on an item that the prompt's history does not hold; for shops where few things are bought twice."""
+    held = (groups.items.unsqueeze(2) == groups.histories.unsqueeze(1)).any(dim=2)
+    return (groups.valid & ~held).float()
+
+
 def shared_prefix(codes: Tensor, target_codes: Tensor) -> Tensor:
     """Number of leading levels at which codes (…, levels) and target codes (…, levels) agree."""
     return (codes == target_codes).long().cumprod(dim=-1).sum(dim=-1)

@@ -94,6 +94,14 @@ def test_novelty_is_paid_outside_the_most_popular_tenth():
     assert term("novelty", groups([[19, 18, 17, 0, -1]], [0]), counts=counts) == [[0, 0, 1, 1, 0]]
 
 
+def test_unseen_is_paid_for_what_the_history_does_not_hold():
+    histories = torch.tensor([[-1, 0, 3], [-1, -1, -1]])
+    assert term("unseen", groups([[0, 1, 3, 4, -1]] * 2, [4, 4], histories=histories)) == [
+        [0, 1, 0, 1, 0],
+        [1, 1, 1, 1, 0],
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(REWARD_TERMS))
 def test_a_term_says_what_it_needs(name: str):
     needs = REWARD_TERMS[name].needs
