@@ -166,8 +166,8 @@ def _say_gain(metrics: dict[str, Any]) -> None:
     found = metrics.get("grpo", {}).get("over_sft")
     if found:
         name, gain = list(found.items())[-1]
-        say(f"grpo over sft, test, {name}: {gain['difference']:+.4f} (95 % of resampled examples: {gain['low']:+.4f} to "
-            f"{gain['high']:+.4f})")  # fmt: skip
+        interval = f"{gain['low']:+.4f} to {gain['high']:+.4f}"
+        say(f"grpo over sft, test, {name}: {gain['difference']:+.4f} (95 % of resampled examples: {interval})")
 
 
 def _point_latest(run: Path) -> None:

@@ -31,7 +31,7 @@ SEQUENCES = tiny.cyclic_sequences(40, 12)
 
 
 def known() -> ItemKnowledge:
-    return ItemKnowledge(IDS.codes[:, : IDS.levels], QUALITY)
+    return ItemKnowledge(IDS.codes[:, : IDS.levels], QUALITY.clone())
 
 
 def made(
