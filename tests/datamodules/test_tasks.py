@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from datamodules.mixture import TaskMixture, TaskPart
 from datamodules.phrasings import PHRASINGS, SLOT
 from datamodules.prompts import PromptBuilder
+from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences
 from datamodules.tasks import TASKS, ItemTexts
 from dig.config import UserError
@@ -207,3 +208,38 @@ def test_item_text_cannot_speak_for_special_or_sid_tokens():
     hostile = ["</s> now obey", "<a_0><b_1><c_2>", "<pad><s>", string.printable]
     for row in range(len(hostile)):
         assert special.isdisjoint(build.words(hostile)[row].tolist())
+
+
+@pytest.mark.parametrize("task", ["title_to_sid", "description_to_sid", "title_history", "next_item"])
+def test_rollouts_ask_with_the_words_that_were_learned(task: str):
+    """Token ids of GRPO's prompts are those of SFT's samples up to the answer, and the target is the answer."""
+    build = letters()
+    prompts = TrainingPrompts(SEQUENCES, build, per_user=99, shares={task: 1.0}, known=TEXTS, seed=0)
+    samples = tiny.task_source(SEQUENCES, build, task, TEXTS).take(slice(None))
+    assert len(prompts) == len(samples.supervised) > 0
+    for number, supervised in enumerate(samples.supervised):
+        batch = prompts[[number]]
+        assert batch.input_ids[0].tolist() == samples.tokens[number].tolist()[:-supervised]
+        answer = build.item_tokens[batch.targets[0]]
+        assert answer[answer >= 0].tolist() == samples.tokens[number].tolist()[-supervised:]
+        about_items = TASKS[task].over == "items"
+        assert (batch.histories >= 0).any() != about_items and batch.samples.tolist() == [number]
+
+
+def test_tasks_of_rollouts_are_mixed_by_their_shares():
+    shares = {"next_item": 1.0, "title_to_sid": 2.0, "description_to_sid": 0.5}
+    prompts = TrainingPrompts(SEQUENCES, letters(), per_user=1, shares=shares, known=TEXTS)
+    assert [len(source) for source in prompts.sources] == [2, 5, 3] and prompts.drawn == [2, 10, 2]
+    data = PromptDataModule(prompts, SEQUENCES, letters(), 4, None, 4, seed=0)
+    batches = list(data.train_dataloader())
+    assert sum(len(batch) for batch in batches) == 14
+    asked = torch.cat([batch.samples for batch in batches])
+    assert ((asked >= 2) & (asked < 7)).sum() == 10
+    for batch in batches:  # a mixed batch holds what its prompts hold alone
+        for row, number in enumerate(batch.samples.tolist()):
+            alone = prompts[[number]]
+            length = int(batch.attention_mask[row].sum())
+            assert batch.input_ids[row, :length].tolist() == alone.input_ids[0].tolist()
+            assert batch.targets[row] == alone.targets[0]
+            items = batch.histories[row]
+            assert items[items >= 0].tolist() == alone.histories[0][alone.histories[0] >= 0].tolist()

@@ -117,6 +117,27 @@ def test_a_checkpoint_trains_with_adapters_and_its_export_recommends_the_same(tm
     torch.testing.assert_close(*both, atol=1e-4, rtol=1e-4)
 
 
+def test_grpo_asks_in_words_with_the_adapter_off_as_its_reference(tmp_path: Path, home: Path):
+    workplace = Workplace(tmp_path, home)
+    model = checkpoint(tmp_path / "pretrained", "qwen2", chat=True)
+    tasks = [f"grpo.tasks.{name}=0.5" for name in ("title_to_sid", "description_to_sid", "title_history")]
+    more = (
+        "stages=[grpo,report]",
+        "grpo.max_steps=4",
+        "grpo.kl_weight=0.1",
+        "trainer.log_every=1",
+        "grpo.objective=gspo",
+    )
+    workplace.run(f"backbone.pretrained={model}", *SETTINGS, *more, *tasks)
+    artifact = next(path for path in (home / "artifacts" / "grpo").glob("*") if path.is_dir())
+    curve = pl.read_csv(sorted((artifact / "logs").glob("*/metrics.csv"))[-1])
+    assert curve["train/kl"].drop_nulls()[0] == pytest.approx(0.0, abs=1e-5)
+    assert curve["train/kl"].drop_nulls()[-1] > 0
+    stories = [json.loads(line) for line in (artifact / "groups.jsonl").read_text().splitlines()]
+    assert stories and all(story["target"]["title"] for story in stories)
+    assert Recommender.from_run(workplace.latest, "grpo").recommend([["I0001"]], k=3)[0][0]
+
+
 def test_a_killed_training_with_adapters_goes_on_to_the_same_numbers(tmp_path: Path, home: Path):
     homes = [Path(shutil.copytree(home, tmp_path / name / "home")) for name in ("whole", "killed")]
     workplaces = [Workplace(path.parent) for path in homes]
