@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from lightning.pytorch.loggers import WandbLogger
 
 from callbacks.stories import GroupStories
 from dig.rollouts import Groups, ItemKnowledge, group_advantages, total_reward
@@ -58,3 +59,18 @@ def test_every_so_many_batches_on_one_rank(tmp_path: Path):
     assert len(path.read_text().splitlines()) == 2 * 3
     feed(GroupStories(path, ITEMS, TITLES, INTERESTS, every=3), 1)  # a resumed run goes on behind
     assert len(path.read_text().splitlines()) == 2 * 4
+
+
+def test_weights_and_biases_gets_a_table_of_plain_words(tmp_path: Path):
+    logger = WandbLogger.__new__(WandbLogger)
+    tables: list[Any] = []
+    logger.log_table = lambda key, columns, data: tables.append((key, columns, data))  # type: ignore[method-assign]
+    trainer: Any = SimpleNamespace(is_global_zero=True, global_step=7, loggers=[logger])
+    module: Any = SimpleNamespace(judged=judged())
+    GroupStories(tmp_path / "groups.jsonl", ITEMS, TITLES, INTERESTS).on_train_batch_end(trainer, module, None, None, 0)
+    ((key, columns, rows),) = tables
+    assert key == "rollout/groups" and all(len(row) == len(columns) for row in rows) and len(rows) == 2 + 3
+    first = dict(zip(columns, rows[0], strict=True))
+    assert first["history"] == "<script>alert(1)</script> → c" and first["target"] == "Pan"
+    assert (first["rolled out"], first["times"], first["hit"]) == ("Lid", 2, False)
+    assert json.loads(first["terms"]) == {"hit": 0.0, "prefix": 0.0}

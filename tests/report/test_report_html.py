@@ -148,3 +148,36 @@ def test_the_page_asks_nobody_for_anything():
 def test_a_lone_surrogate_in_a_title_can_be_written():
     data = replace(FULL, examples=[replace(EXAMPLE, target=("t", "bad \ud800 title"))])
     assert b"bad ? title" in render_report(data).encode("utf-8")
+
+
+def told(title: str, interests: str | None) -> dict:
+    item = {"item": "i1", "title": title, "interests": interests}
+    rollout = {
+        **item,
+        "times": 3,
+        "hit": True,
+        "reward": 1.25,
+        "advantage": 0.75,
+        "terms": {"hit": 1.0, "prefix": 0.25},
+    }
+    return {"step": 7, "history": [item], "target": item, "rollouts": [rollout]}
+
+
+def test_groups_of_rollouts_are_told_and_their_words_stay_text():
+    page = render_report(replace(FULL, groups=[told(EVIL, "quiet evenings"), told("Pan", None)]))
+    text = Page(page).text
+    for words in (
+        "Rollouts",
+        "Step 7",
+        "× 3",
+        "✓ hit",
+        "reward 1.25",
+        "prefix 0.25",
+        "advantage 0.75",
+        "quiet evenings",
+    ):
+        assert words in text, words
+    assert EVIL in text and not [
+        tag for tag, attributes in Page(page).tags if tag == "script" or "onload" in attributes
+    ]
+    assert "Rollouts" not in Page(render_report(FULL)).text

@@ -45,3 +45,4 @@ def test_the_table_holds_every_term_with_its_default():
     rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", PAGE, flags=re.MULTILINE))
     weights = load_config(None, ["data.source=quickstart"]).grpo.reward.weights
     assert {name: float(default) for name, default in rows.items()} == weights
+    assert set(weights) == {name for name, term in REWARD_TERMS.items() if term.function.__module__.startswith("dig.")}
