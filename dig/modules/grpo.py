@@ -82,7 +82,8 @@ class GRPOModule(PolicyModule):
         """A group for each prompt, judged, beside what the reference thinks of it.
 
         Under dynamic sampling the batch holds several times the prompts of an update: they are rolled out part by part
-        until enough groups teach something, and the rest is left alone.
+        until enough groups teach something on every process, and the rest is left alone. Where too few do, groups that
+        teach nothing fill up, so that all processes take equally many steps.
         """
         wanted = self.config.prompts_per_step
         parts: list[RolloutBatch] = []
@@ -91,14 +92,14 @@ class GRPOModule(PolicyModule):
             drawn = self.draw(prompts)
             judged.append(self.judge(prompts, drawn))
             parts.append(self._rollout_batch(prompts, drawn, judged[-1]))
-            if self.config.dynamic_sampling == 1 or sum(map(_teaching, judged)) >= wanted:
+            if self.config.dynamic_sampling == 1 or self._everywhere(sum(map(_teaching, judged)) >= wanted):
                 break
         self.judged = judged[0]
         self._rollout_values = _rollout_values(judged)
         found = RolloutBatch.joined(parts)
         if self.config.dynamic_sampling > 1:
-            teach = torch.cat([has_variance(each.advantages) for each in judged]).nonzero()[:wanted, 0]
-            found = found.take(teach if len(teach) else slice(wanted))
+            teaching = torch.cat([has_variance(each.advantages) for each in judged])
+            found = found.take(teaching.to(torch.int8).argsort(descending=True, stable=True)[:wanted])
         return replace(found, reference_log_probs=self._reference_log_probs(found))
 
     def draw(self, prompts: RolloutPrompts) -> GroupSample:
@@ -196,6 +197,10 @@ class GRPOModule(PolicyModule):
         if self._trainer is None or self.trainer.world_size == 1:
             return value
         return self.trainer.strategy.reduce(value.clone(), reduce_op="mean")
+
+    def _everywhere(self, here: bool) -> bool:
+        """Whether something holds on every process; each asks equally often, so none waits for another."""
+        return bool(self._mean_over_ranks(torch.tensor(float(here), device=self.device)) == 1.0)
 
     def _weight_of_rank(self, present: Tensor) -> Tensor | float:
         """Makes the mean over ranks, which is what DDP takes of gradients, one over all ranks' rollouts or tokens."""
