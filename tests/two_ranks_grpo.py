@@ -1,4 +1,4 @@
-"""Three steps of GRPO on one process or on two: ``python two_ranks_grpo.py DEVICES OBJECTIVE FILE``."""
+"""Three steps of GRPO, on one process or two: ``two_ranks_grpo.py DEVICES OBJECTIVE FILE [DYNAMIC_SAMPLING]``."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class PlainGRPO(GRPOModule):
 
     def rollout(self, batch: Any) -> RolloutBatch:
         found = super().rollout(batch)
-        rolled = torch.cat([batch.samples.unsqueeze(1), found.items], dim=1)
+        rolled = torch.cat([batch.samples[: len(found.items)].unsqueeze(1), found.items], dim=1)
         self.rolled.append(self.all_gather(rolled).reshape(-1, rolled.shape[1]))
         return found
 
 
-def train(devices: int, objective: str, file: Path) -> None:
+def train(devices: int, objective: str, file: Path, dynamic_sampling: int = 1) -> None:
     """Saves the weights before and after, and the rollouts of each step in the prompts' order."""
     torch.set_num_threads(1)
     ids = tiny.ragged_catalogue()
@@ -45,9 +45,10 @@ def train(devices: int, objective: str, file: Path) -> None:
     builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     sequences = tiny.cyclic_sequences(30, 24)
     config = GRPOConfig(group_size=4, prompts_per_step=8 // devices, objective=objective, advantage="batch",
-                        kl_weight=0.1)  # fmt: skip
+                        kl_weight=0.1, dynamic_sampling=dynamic_sampling,
+                        minibatches=dynamic_sampling)  # fmt: skip
     prompts = TrainingPrompts(sequences, builder, per_user=1)
-    data = PromptDataModule(prompts, sequences, builder, config.prompts_per_step, 8, 3, 0)
+    data = PromptDataModule(prompts, sequences, builder, config.prompts_per_step * dynamic_sampling, 8, 3, 0)
     known = ItemKnowledge(ids.codes[:, : ids.levels], torch.linspace(0.0, 1.0, 24))
     module = PlainGRPO(backbone, tokens, known, config, EvaluationConfig(ks=[1, 10]), seed=5)
     module.rolled, module.file = [], file
@@ -59,4 +60,4 @@ def train(devices: int, objective: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    train(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    train(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *map(int, sys.argv[4:]))

@@ -368,3 +368,14 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str):
     assert moved > 1e-3
     for name, weight in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_two_processes_stay_in_step_when_one_finds_fewer_groups_that_teach(tmp_path: Path):
+    script = Path(__file__).parents[1] / "two_ranks_grpo.py"
+    paths = os.pathsep.join([str(script.parents[1]), str(script.parent)])
+    command = [sys.executable, script, "2", "dapo", tmp_path / "found", "3"]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = torch.load(tmp_path / "found", weights_only=True)
+    assert any(not torch.equal(found["weights"][name], start) for name, start in found["start"].items())
