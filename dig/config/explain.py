@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from dig.config.load import config_to_dict, list_experiments
+from dig.config.load import config_to_dict, list_experiments, named_section
 from dig.config.schema import Config
 
 __all__ = ["config_yaml", "help_text"]
@@ -55,6 +55,9 @@ def _section_lines(section: type, prefix: str) -> list[str]:
             title = inspect.getdoc(kind) or ""
             lines += ["", f"{prefix}{entry.name}: {title.splitlines()[0]}"]
             lines += _section_lines(kind, f"{prefix}{entry.name}.")
+        elif named := named_section(kind):
+            lines += ["", f"{prefix}{entry.name}.NAME: {(inspect.getdoc(named) or '').splitlines()[0]}"]
+            lines += [*_section_lines(named, f"{prefix}{entry.name}.NAME."), ""]
         else:
             default: Any = entry.default
             if entry.default_factory is not MISSING:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.errors import UserError, nearest
 from dig.config.schema import Config
 
-__all__ = ["config_to_dict", "experiments_folder", "list_experiments", "load_config", "schema_keys"]
+__all__ = ["config_to_dict", "experiments_folder", "list_experiments", "load_config", "named_section", "schema_keys"]
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _ENV = re.compile(r"\$\{oc\.env:\s*([A-Za-z0-9_]+)")
@@ -46,12 +46,21 @@ def list_experiments() -> list[str]:
 
 
 def schema_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
-    """All dotted keys of the schema, sections included."""
+    """All dotted keys of the schema, sections included; `*` stands for a name of the user's choice."""
     hints = get_type_hints(schema)
     for entry in fields(schema):
         yield prefix + entry.name
         if is_dataclass(hints[entry.name]):
             yield from schema_keys(hints[entry.name], f"{prefix}{entry.name}.")
+        elif named := named_section(hints[entry.name]):
+            yield f"{prefix}{entry.name}.*"
+            yield from schema_keys(named, f"{prefix}{entry.name}.*.")
+
+
+def named_section(hint: Any) -> type | None:
+    """The schema of a section that exists once a name of the user's choice (`dict[str, Section]`), else None."""
+    arguments = get_args(hint)
+    return arguments[1] if get_origin(hint) is dict and is_dataclass(arguments[1]) else None
 
 
 def load_config(experiment: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -141,16 +150,29 @@ def _override_layer(override: str) -> _Layer:
 
 
 def _check_keys(layer: _Layer, known: set[str]) -> None:
-    free = ("backbone.config", "data.columns", "grpo.reward.extra", "visual.config")
+    free = ("backbone.config", "data.columns", "grpo.reward.extra", "mining.models.*.extra", "visual.config")
     for key in _leaves(layer.content):
-        parts = key.split(".")
-        prefixes = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+        prefixes, names = _prefixes(key.split("."), known)
         unknown = next((prefix for prefix in prefixes if prefix not in known), None)
-        if unknown is None or any(key.startswith(f"{prefix}.") for prefix in free):
+        if unknown is None or any(prefixes[-1].startswith(f"{prefix}.") for prefix in free):
             continue
-        hint = nearest(unknown, known)
+        hint = nearest(unknown, known) or ""
+        for name in names:
+            hint = hint.replace("*", name, 1)
         shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         raise UserError(f"{shown}: unknown key{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
+
+
+def _prefixes(parts: list[str], known: set[str]) -> tuple[list[str], list[str]]:
+    """A key cut after each of its parts, names of the user's choice as `*`, and these names."""
+    prefixes: list[str] = []
+    names: list[str] = []
+    for part in parts:
+        before = f"{prefixes[-1]}." if prefixes else ""
+        chosen = f"{before}*" in known
+        prefixes.append(f"{before}*" if chosen else f"{before}{part}")
+        names += [part] if chosen else []
+    return prefixes, names
 
 
 def _leaves(content: Any, prefix: str = "") -> Iterator[str]:

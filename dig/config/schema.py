@@ -16,7 +16,9 @@ from dig.config.sections.data import COLUMNS, SOURCES, SPLITS, DataConfig, Pictu
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
 from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
-from dig.config.sections.mining import LabelConfig, MiningConfig
+from dig.config.sections.labels import LabelConfig
+from dig.config.sections.mining import MiningConfig
+from dig.config.sections.models import ModelConfig
 from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
@@ -40,6 +42,7 @@ __all__ = [
     "LoggingConfig",
     "LoraConfig",
     "MiningConfig",
+    "ModelConfig",
     "OBJECTIVES",
     "PictureConfig",
     "PromptConfig",
@@ -112,6 +115,10 @@ class Config:
         check(
             self.backbone.sid_rows != "composed" or self.prompt.item_token or self.backbone.pretrained is not None,
             "backbone.sid_rows=composed needs prompt.item_token=true: it composes items' own tokens",
+        )
+        check(
+            self.labels.judge is None or self.labels.judge in self.mining.models,
+            f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'empty'})",
         )
         active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
         text = [name for name in self.grpo.tasks.shares if name != "next_item"]

@@ -1,0 +1,99 @@
+"""A language or vision-language model that is asked about items: where it is, what it costs, how fast it may be asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from dig.config.sections.checks import check, check_choice, check_positive
+
+__all__ = ["KINDS", "ModelConfig"]
+
+KINDS = ("openai", "transformers", "vllm")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(
+    r"(api|access|auth)?[-_]?(key|token|secret|password|authorization)$|(key|token|secret|password)=", re.I
+)
+
+
+@dataclass
+class ModelConfig:
+    """A model that mines, describes pictures or judges."""
+
+    kind: str = "openai"
+    """`openai` (any endpoint that speaks its chat completions), `transformers` (a local model), `vllm` (offline)."""
+    model: str = ""
+    """The endpoint's name of the model, or a folder or hub id."""
+    identity: str | None = None
+    """Name under which its answers are kept; unset takes `model`. Two models of one name need different ones."""
+    base_url: str | None = None
+    """Address of the endpoint, up to and with `/v1`; unset is OpenAI's own."""
+    key: str | None = None
+    """Environment variable that holds the endpoint's key; unset sends none, but to OpenAI OPENAI_API_KEY."""
+    vision: bool = False
+    """Whether it can look at pictures; then an item's picture goes with its text."""
+    price_in: float | None = None
+    """US dollars a million tokens read; needed under `mining.max_cost_usd`, 0 for a model of your own."""
+    price_out: float | None = None
+    """US dollars a million tokens written."""
+    temperature: float | None = 0.0
+    """Sampling temperature; null sends none, for models that refuse one."""
+    max_output: int = 1024
+    """Tokens an answer may have, thinking included."""
+    output_key: str = "max_tokens"
+    """The endpoint's name of that limit; newer OpenAI models want `max_completion_tokens`."""
+    format: str = "json_object"
+    """How an endpoint is held to JSON: `json_schema`, `json_object`, or `none` for one that knows neither."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the request's body, such as `reasoning_effort`."""
+    concurrency: int = 16
+    """Requests under way at once."""
+    requests_per_minute: float | None = None
+    """The endpoint's limit; unset knows none."""
+    tokens_per_minute: float | None = None
+    """The endpoint's limit, read and written together; unset knows none."""
+    timeout: float = 120.0
+    """Seconds until a request without an answer is given up."""
+    retries: int = 6
+    """Further attempts after a refusal, a failure of the server or of the line."""
+    backoff: float = 1.0
+    """Seconds of the first pause between attempts; doubled each time, with jitter, up to a minute."""
+    breaker: int = 20
+    """So many failures in a row stop this endpoint for the run; the others go on."""
+    picture_tokens: int = 1000
+    """Tokens that a picture is taken for in estimates."""
+    batch_size: int = 8
+    """Items a batch of a local model."""
+    dtype: str = "auto"
+    """Number format of a local model's weights: `auto`, `float32`, `bfloat16`, `float16`."""
+
+    def __post_init__(self) -> None:
+        check_choice("mining.models.*.kind", self.kind, KINDS)
+        check_choice("mining.models.*.format", self.format, ("json_schema", "json_object", "none"))
+        check_choice("mining.models.*.dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
+        check(bool(self.model), "mining.models.*.model is not set: name the model")
+        check_positive("mining.models.*", self, "max_output", "concurrency", "requests_per_minute", "tokens_per_minute",
+                       "timeout", "breaker", "picture_tokens", "batch_size")  # fmt: skip
+        for name in ("price_in", "price_out", "temperature", "retries", "backoff"):
+            value = getattr(self, name)
+            check(value is None or value >= 0, f"mining.models.*.{name} must not be negative, it is {value}")
+        check(self.base_url is None or self.base_url.startswith(("http://", "https://")),
+              f"mining.models.*.base_url={self.base_url!r} must begin with http:// or https://")  # fmt: skip
+        check(self.base_url is None or not ("@" in self.base_url or _SECRET.search(self.base_url.partition("?")[2])),
+              "mining.models.*.base_url must hold no user, password or key; name the key's environment variable in `key`")  # fmt: skip
+        secret = next((name for name in self.extra if _SECRET.search(name)), None)
+        check(secret is None, f"mining.models.*.extra.{secret} looks like a secret, which would be written to disk; name "
+              "its environment variable in `key`")  # fmt: skip
+        check(self.key is None or bool(_VARIABLE.fullmatch(self.key)),
+              "mining.models.*.key must be the name of an environment variable, never the key itself")  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """What its answers are kept under."""
+        return self.identity or self.model
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable of its key, None where it needs none."""
+        return self.key or ("OPENAI_API_KEY" if self.kind == "openai" and self.base_url is None else None)

@@ -1,0 +1,34 @@
+"""What is said to a model and what comes back, whatever the model is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+__all__ = ["Completion", "LocalModel", "Message"]
+
+
+class Message(NamedTuple):
+    """A turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    picture: Path | None = None
+    """Goes before the text; only in a user's turn, and only for a model that sees."""
+
+
+class Completion(NamedTuple):
+    """An answer as the model wrote it."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class LocalModel(Protocol):
+    """A model in this process, asked in batches."""
+
+    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
+        """An answer to each conversation, in order."""
+        ...

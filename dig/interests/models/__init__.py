@@ -1,0 +1,1 @@
+"""The models that can be asked: endpoints that speak chat completions, and local ones."""
