@@ -60,7 +60,8 @@ def schema_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
 def named_section(hint: Any) -> type | None:
     """The schema of a section that exists once a name of the user's choice (`dict[str, Section]`), else None."""
     arguments = get_args(hint)
-    return arguments[1] if get_origin(hint) is dict and is_dataclass(arguments[1]) else None
+    named = get_origin(hint) is dict and isinstance(arguments[1], type) and is_dataclass(arguments[1])
+    return arguments[1] if named else None
 
 
 def load_config(experiment: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:

@@ -118,7 +118,7 @@ class Config:
         )
         check(
             self.labels.judge is None or self.labels.judge in self.mining.models,
-            f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'empty'})",
+            f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'none'})",
         )
         active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
         text = [name for name in self.grpo.tasks.shares if name != "next_item"]

@@ -84,8 +84,8 @@ class MiningConfig:
         owners: dict[str, str] = {}
         for name, model in self.models.items():
             other = owners.setdefault(model.name, name)
-            check(other == name, f"mining.models.{name} and mining.models.{other} are both kept as {model.name!r}; give "
-                  f"one another mining.models.{name}.identity")  # fmt: skip
+            check(other == name, f"mining.models.{name} and mining.models.{other} are both kept as {model.name!r}; "
+                  f"give one another mining.models.{name}.identity")  # fmt: skip
             if self.max_cost_usd is not None:
                 for price in ("price_in", "price_out"):
                     check(getattr(model, price) is not None, f"mining.max_cost_usd is set, so mining.models.{name}."

@@ -1,4 +1,4 @@
-"""A language or vision-language model that is asked about items: where it is, what it costs, how fast it may be asked."""
+"""A language or vision-language model that is asked about items: where it is, its prices and its limits."""
 
 from __future__ import annotations
 
@@ -81,10 +81,11 @@ class ModelConfig:
         check(self.base_url is None or self.base_url.startswith(("http://", "https://")),
               f"mining.models.*.base_url={self.base_url!r} must begin with http:// or https://")  # fmt: skip
         check(self.base_url is None or not ("@" in self.base_url or _SECRET.search(self.base_url.partition("?")[2])),
-              "mining.models.*.base_url must hold no user, password or key; name the key's environment variable in `key`")  # fmt: skip
+              "mining.models.*.base_url must hold no user, password or key; name the key's environment variable in "
+              "`key`")  # fmt: skip
         secret = next((name for name in self.extra if _SECRET.search(name)), None)
-        check(secret is None, f"mining.models.*.extra.{secret} looks like a secret, which would be written to disk; name "
-              "its environment variable in `key`")  # fmt: skip
+        check(secret is None, f"mining.models.*.extra.{secret} looks like a secret, which would be written to disk; "
+              "name its environment variable in `key`")  # fmt: skip
         check(self.key is None or bool(_VARIABLE.fullmatch(self.key)),
               "mining.models.*.key must be the name of an environment variable, never the key itself")  # fmt: skip
 

@@ -19,11 +19,12 @@ class Message(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """An answer as the model wrote it."""
+    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, or "no UTF-8"."""
 
     text: str
     prompt_tokens: int
     completion_tokens: int
+    note: str = ""
 
 
 class LocalModel(Protocol):

@@ -1,0 +1,202 @@
+"""One question from the first word to an answer that is kept: attempts, a second chance, and the books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from dig.interests.asking.answers import AnswerError
+from dig.interests.asking.budget import Budget, cost_of, most_tokens, probable_tokens
+from dig.interests.asking.conversation import Completion, Message
+from dig.interests.asking.limits import Breaker, Pace, pause_before
+from dig.interests.asking.outcome import Outcome
+from dig.interests.asking.question import Asker, Question
+from dig.interests.asking.store import AnswerStore, Failure
+from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
+
+__all__ = ["Exchange", "GivenUpError", "Ledger", "judge_answer", "second_chance"]
+
+_QUOTED = 4000
+"""Characters of an unusable answer that the model is shown when it is asked again."""
+
+
+_PATIENCE = 10
+"""An endpoint that merely wants to be asked less is tried so many times as often as one that fails."""
+
+
+class GivenUpError(Exception):
+    """No answer came in as many attempts as are allowed.
+
+    Args:
+        reason: why the last failed.
+        final: whether another run would fare no better and might pay again.
+    """
+
+    def __init__(self, reason: str, final: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.final = reason, final
+
+
+class Ledger(NamedTuple):
+    """The books of one model in one campaign."""
+
+    store: AnswerStore
+    budget: Budget
+    campaign: str
+    asker: Asker
+    outcome: Outcome
+
+    async def begin(self, key: bytes, messages: list[Message]) -> tuple[int, float]:
+        """Enters a request; returns its number and the most that it may cost (US dollars)."""
+        config = self.asker.config
+        bound = cost_of(config, most_tokens(config, messages), config.max_output)
+        await self.budget.reserve(bound)
+        self.outcome.requests += 1
+        return self.store.begin(self.campaign, self.asker.identity, key, bound), bound
+
+    def paid(self, request: int, bound: float, completion: Completion) -> None:
+        """Enters what an answer has cost."""
+        cost = cost_of(self.asker.config, completion.prompt_tokens, completion.completion_tokens)
+        self.store.paid(request, completion.prompt_tokens, completion.completion_tokens, cost)
+        self._settle(bound, cost)
+
+    def refused(self, request: int, bound: float) -> None:
+        """Nothing was paid."""
+        self.store.unpaid(request)
+        self._settle(bound, 0.0)
+
+    def lost(self, request: int, bound: float) -> None:
+        """Nobody knows."""
+        self.store.unknown(request)
+        self._settle(bound, bound)
+
+    def _settle(self, bound: float, cost: float) -> None:
+        self.budget.settle(bound, cost)
+        self.outcome.cost += cost
+
+
+def judge_answer(ledger: Ledger, question: Question, completion: Completion) -> AnswerError | None:
+    """Keeps a usable answer; returns what is wrong with another."""
+    try:
+        if completion.note == "no UTF-8":
+            raise AnswerError("no UTF-8", "the answer is no UTF-8")
+        question.check(ledger.asker, completion.text)
+    except AnswerError as error:
+        if completion.note == "cut short":
+            return AnswerError("cut short", "the answer was cut at the limit of its length; be shorter")
+        return error
+    ledger.store.answered(ledger.asker.identity, question.key, question.evidence.item_id, completion.text)
+    ledger.outcome.answered += 1
+    return None
+
+
+def second_chance(asker: Asker, messages: list[Message], completion: Completion, error: AnswerError) -> list[Message]:
+    """The conversation in which a model is asked again."""
+    said = Message("assistant", completion.text[:_QUOTED] or "(nothing)")
+    return [*messages, said, Message("user", asker.prompt.ask_again(str(error)))]
+
+
+def give_up(ledger: Ledger, question: Question, completion: Completion, error: AnswerError) -> None:
+    """Keeps an answer that is unusable for good."""
+    failure = Failure(question.key, question.evidence.item_id, error.reason, str(error), completion.text[:100_000])
+    ledger.store.failed(ledger.asker.identity, failure)
+    ledger.outcome.failed[error.reason] += 1
+
+
+class Exchange:
+    """Asks one endpoint.
+
+    Args:
+        ledger: the books.
+        endpoint: the client.
+        sleep: waits; tests bring their own.
+    """
+
+    def __init__(
+        self, ledger: Ledger, endpoint: Endpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        config = ledger.asker.config
+        self.ledger, self.endpoint = ledger, endpoint
+        self.pace = Pace(config.requests_per_minute, config.tokens_per_minute)
+        self.breaker = Breaker(config.breaker, 16 * config.backoff)
+        self._sleep = sleep
+
+    async def answer(self, question: Question) -> None:
+        """Asks until there is an answer, a second time where the first cannot be used, and keeps what came.
+
+        Raises:
+            EndpointStoppedError: the endpoint is not to be asked any more.
+            BudgetSpentError: a limit is reached.
+            GivenUpError: no answer came.
+        """
+        messages = question.messages(self.ledger.asker)
+        for chance in range(2):
+            try:
+                completion = await self._complete(question.key, messages)
+            except GivenUpError as error:
+                if not error.final:
+                    raise
+                give_up(self.ledger, question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
+                return
+            problem = judge_answer(self.ledger, question, completion)
+            if problem is None:
+                return
+            if chance:
+                give_up(self.ledger, question, completion, problem)
+            messages = second_chance(self.ledger.asker, messages, completion, problem)
+
+    async def _complete(self, key: bytes, messages: list[Message]) -> Completion:
+        config = self.ledger.asker.config
+        tokens = probable_tokens(config, messages) + config.max_output
+        failures = refusals = 0
+        while True:
+            await self._turn(tokens)
+            outcome = await self._attempt(key, messages)
+            if isinstance(outcome, Completion):
+                self.breaker.succeeded()
+                return outcome
+            self._note(outcome)
+            busy = isinstance(outcome, RefusedError) and outcome.healthy
+            failures, refusals = failures + (not busy), refusals + busy
+            if not outcome.transient or failures > config.retries or refusals > _PATIENCE * config.retries:
+                raise GivenUpError(outcome.reason, isinstance(outcome, LostError) and not outcome.transient)
+            await self._sleep(pause_before(failures + refusals, config.backoff))
+
+    async def _turn(self, tokens: float) -> None:
+        """Waits until this endpoint may be asked."""
+        await self.breaker.admit()
+        while wait := self.pace.wait(tokens):
+            await self._sleep(wait)
+
+    async def _attempt(self, key: bytes, messages: list[Message]) -> Completion | RefusedError | LostError:
+        try:
+            number, bound = await self.ledger.begin(key, messages)
+        except BaseException:
+            self.breaker.untold()
+            raise
+        try:
+            completion = await self.endpoint.complete(messages, f"dig-{number}")
+        except RefusedError as error:
+            self.ledger.refused(number, bound)
+            return error
+        except LostError as error:
+            self.ledger.lost(number, bound)
+            return error
+        except BaseException:  # cancelled: nobody knows what becomes of it
+            self.ledger.lost(number, bound)
+            raise
+        self.ledger.paid(number, bound, completion)
+        return completion
+
+    def _note(self, error: RefusedError | LostError) -> None:
+        """What a failed attempt says of the endpoint."""
+        if isinstance(error, RefusedError):
+            if error.fatal:
+                self.breaker.stop(error.reason)
+            if error.retry_after is not None:
+                self.pace.pause(error.retry_after)
+            if error.healthy:
+                self.breaker.untold()
+                return
+        self.breaker.failed(error.reason)

@@ -1,0 +1,54 @@
+"""What became of a run of questions, model by model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+__all__ = ["Outcome"]
+
+
+@dataclass
+class Outcome:
+    """What became of the questions to one model.
+
+    Attributes:
+        name: the model's name in ``mining.models``.
+        total: questions there are.
+        known: answered or failed in an earlier run.
+        answered: usable answers that came now.
+        failed: unusable answers, also after the model was asked again, by reason.
+        left: not answered, for reasons that are not the answer's; the next run asks them.
+        stopped: why the model was not asked any more, None where it was asked to the end.
+        cost: US dollars of this run, unknown ends at their most.
+        requests: requests of this run.
+    """
+
+    name: str
+    total: int
+    known: int = 0
+    answered: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+    stopped: str | None = None
+    cost: float = 0.0
+    requests: int = 0
+
+    @property
+    def done(self) -> int:
+        """Questions that need no asking any more."""
+        return self.known + self.answered + self.failed.total()
+
+    def summary(self) -> str:
+        """One line for the screen."""
+        parts = [f"{self.name}: {self.total:,} items"]
+        if self.known:
+            parts.append(f"{self.known:,} known")
+        parts.append(f"{self.answered:,} answered")
+        parts += [f"{count:,} unusable ({reason})" for reason, count in self.failed.most_common()]
+        parts += [f"{count:,} left ({reason})" for reason, count in self.left.most_common()]
+        unseen = self.total - self.done - self.left.total()
+        if unseen > 0:
+            parts.append(f"{unseen:,} not asked")
+        line = ", ".join(parts) + f"; {self.requests:,} requests, ${self.cost:.4f}"
+        return f"{line}; stopped: {self.stopped}" if self.stopped else line

@@ -1,0 +1,206 @@
+"""Asks any number of models about any number of items at once, and stops where it must."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from dig.config.errors import UserError
+from dig.interests.asking.budget import Budget, BudgetSpentError
+from dig.interests.asking.conversation import LocalModel
+from dig.interests.asking.exchange import Exchange, GivenUpError, Ledger, give_up, judge_answer, second_chance
+from dig.interests.asking.limits import EndpointStoppedError
+from dig.interests.asking.outcome import Outcome
+from dig.interests.asking.progress import Board, board
+from dig.interests.asking.question import SHAPES, Asker, Question
+from dig.interests.asking.store import AnswerStore
+from dig.interests.asking.unanswered import unanswered
+from dig.interests.models import local_model
+from dig.interests.models.endpoint import Endpoint, secret_of
+
+__all__ = ["Job", "Limits", "ask"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model and what it is asked.
+
+    Attributes:
+        asker: the model with its prompt.
+        questions: makes all of its questions, from the first on.
+        total: how many there are.
+    """
+
+    asker: Asker
+    questions: Callable[[], Iterator[Question]]
+    total: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hard stops of a campaign: US dollars and requests, earlier runs of it included; None knows no limit."""
+
+    max_cost: float | None = None
+    max_requests: int | None = None
+
+
+def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, again: bool = False) -> list[Outcome]:
+    """Asks all models side by side until every question has an answer or a reason why not.
+
+    Every answer is kept the moment it arrives. An interrupt (Ctrl-C, SIGTERM) lets what is under way come home; a
+    second one does not.
+
+    Args:
+        jobs: models and their questions.
+        store: where answers are found and kept.
+        campaign: what limits and spending are counted by.
+        limits: hard stops.
+        again: ask again what failed for good.
+
+    Returns:
+        An outcome a job, in order.
+
+    Raises:
+        UserError: a key is missing, a local model cannot be loaded, or the disk is full.
+        KeyboardInterrupt: after an interrupt, when everything is kept.
+    """
+    for job in jobs:
+        if job.asker.config.kind == "openai":
+            secret_of(job.asker.name, job.asker.config)  # before anything is sent anywhere
+    with store.asking():
+        spent = store.spending(campaign)
+        budget = Budget(limits.max_cost, limits.max_requests, spent.cost + spent.unknown_cost, spent.requests)
+        ledgers = [Ledger(store, budget, campaign, job.asker, Outcome(job.asker.name, job.total)) for job in jobs]
+        try:
+            asyncio.run(_Run(jobs, ledgers, again).run())
+        except sqlite3.OperationalError as error:
+            raise UserError(f"answers can no longer be kept in {store.path} ({error}), so asking has stopped; free "
+                            "some space, then the same command goes on") from error  # fmt: skip
+    return [ledger.outcome for ledger in ledgers]
+
+
+class _Run:
+    """A run of several models, each with workers of its own."""
+
+    def __init__(self, jobs: Sequence[Job], ledgers: Sequence[Ledger], again: bool) -> None:
+        self.jobs, self.ledgers, self.again = jobs, ledgers, again
+        self.over: str | None = None
+        """Why nothing more is asked at all."""
+        self.interrupted = False
+
+    async def run(self) -> None:
+        with board([ledger.outcome for ledger in self.ledgers]) as shown, self._interrupts():
+            await _all_or_none(
+                (self._remote if job.asker.config.kind == "openai" else self._local)(job, ledger, shown)
+                for job, ledger in zip(self.jobs, self.ledgers, strict=True)
+            )
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    async def _remote(self, job: Job, ledger: Ledger, shown: Board) -> None:
+        endpoint = Endpoint(job.asker.name, job.asker.config, SHAPES[job.asker.purpose])
+        exchange = Exchange(ledger, endpoint)
+        under_way: set[bytes] = set()
+        questions = unanswered(job.questions(), ledger.store, under_way, ledger.outcome, self.again)
+        try:
+            await _all_or_none(
+                self._work(exchange, questions, under_way, shown) for _ in range(job.asker.config.concurrency)
+            )
+        finally:
+            await endpoint.close()
+        ledger.outcome.stopped = exchange.breaker.stopped or self.over
+
+    async def _work(
+        self, exchange: Exchange, questions: Iterator[Question], under_way: set[bytes], shown: Board
+    ) -> None:
+        outcome = exchange.ledger.outcome
+        for question in questions:
+            if self.over is not None or exchange.breaker.stopped:
+                return
+            under_way.add(question.key)
+            try:
+                await exchange.answer(question)
+            except GivenUpError as error:
+                outcome.left[error.reason] += 1
+            except EndpointStoppedError:
+                return
+            except BudgetSpentError as error:
+                self.over = self.over or str(error)
+                return
+            finally:
+                under_way.discard(question.key)
+            shown.show(outcome)
+
+    async def _local(self, job: Job, ledger: Ledger, shown: Board) -> None:
+        """A model of this process, in a thread of its own: batches, and second chances as batches, too."""
+        questions = unanswered(job.questions(), ledger.store, (), ledger.outcome, self.again)
+        model: LocalModel | None = None
+        while self.over is None and (some := list(islice(questions, 4 * job.asker.config.batch_size))):
+            if model is None:
+                model = await asyncio.to_thread(local_model, job.asker.name, job.asker.config)
+            try:
+                await self._local_batch(model, ledger, some)
+            except BudgetSpentError as error:
+                self.over = self.over or str(error)
+            shown.show(ledger.outcome)
+        ledger.outcome.stopped = self.over
+
+    async def _local_batch(self, model: LocalModel, ledger: Ledger, questions: list[Question]) -> None:
+        waiting = [(question, question.messages(ledger.asker)) for question in questions]
+        for chance in range(2):
+            entered = [await ledger.begin(question.key, messages) for question, messages in waiting]
+            found = await asyncio.to_thread(model.complete, [messages for _, messages in waiting])
+            unusable = []
+            for (question, messages), (number, bound), completion in zip(waiting, entered, found, strict=True):
+                ledger.paid(number, bound, completion)
+                error = judge_answer(ledger, question, completion)
+                if error is not None and chance:
+                    give_up(ledger, question, completion, error)
+                elif error is not None:
+                    unusable.append((question, second_chance(ledger.asker, messages, completion, error)))
+            if not (waiting := unusable):
+                return
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """The first interrupt ends the run gently, the second at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+
+        def stop() -> None:
+            if self.interrupted and task is not None:
+                task.cancel()
+            self.interrupted, self.over = True, self.over or "interrupted"
+
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, stop)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.interrupted:
+                raise
+        finally:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(name)
+
+
+async def _all_or_none(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs coroutines side by side; when one fails the others are cancelled and its error is raised as it is."""
+    running = [asyncio.ensure_future(task) for task in tasks]
+    try:
+        await asyncio.gather(*running)
+    except BaseException:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        raise

@@ -1,0 +1,250 @@
+"""Every answer, from the moment it arrives, and a book of every request that was ever sent (SQLite in WAL mode).
+
+Answers are keyed by who was asked, by the prompt's words and by the item's content: an unchanged item is never asked
+again, a changed one is. A request is entered before it is sent, at the most that it may cost, and corrected when its
+end is known; what a kill leaves open stays entered at the most.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from dig.config.errors import UserError
+from dig.console import say
+
+__all__ = ["Answered", "AnswerStore", "Failure", "Spending", "store_path"]
+
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS askers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS answers (key BLOB NOT NULL UNIQUE, asker INTEGER NOT NULL, item TEXT NOT NULL, text BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS failures (key BLOB NOT NULL UNIQUE, asker INTEGER NOT NULL, item TEXT NOT NULL,
+                                     reason TEXT NOT NULL, problem TEXT NOT NULL, text BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, campaign TEXT NOT NULL, asker INTEGER NOT NULL, key BLOB NOT NULL,
+                                     state INTEGER NOT NULL, sent REAL NOT NULL, tokens_in INTEGER, tokens_out INTEGER,
+                                     cost REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS requests_campaign ON requests (campaign, state, asker, cost, tokens_in, tokens_out);
+CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER NOT NULL);
+"""  # noqa: E501
+_UNDER_WAY, _PAID, _UNPAID, _UNKNOWN = range(4)
+_PARAMETERS = 500
+
+
+class Answered(NamedTuple):
+    """A usable answer as the model wrote it."""
+
+    key: bytes
+    text: str
+
+
+class Failure(NamedTuple):
+    """An item that a model was asked about in vain."""
+
+    key: bytes
+    item_id: str
+    reason: str
+    problem: str
+    text: str
+    """The last answer as the model wrote it."""
+
+
+class Spending(NamedTuple):
+    """What a campaign has cost.
+
+    Attributes:
+        requests: sent, whatever became of them.
+        paid: requests whose answer came with a count of tokens.
+        cost: US dollars of those.
+        unknown: requests whose end nobody knows: a kill, a cut line, a time-out.
+        unknown_cost: the most that they can have cost.
+        tokens_in: tokens read, of the paid ones.
+        tokens_out: tokens written, of the paid ones.
+    """
+
+    requests: int = 0
+    paid: int = 0
+    cost: float = 0.0
+    unknown: int = 0
+    unknown_cost: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+def store_path(home: Path) -> Path:
+    """The store that all experiments under one ``DIG_HOME`` share."""
+    return home / "interests" / "answers.sqlite"
+
+
+class AnswerStore:
+    """Answers and requests on disk.
+
+    Args:
+        path: the database; it is made when it is missing.
+
+    Raises:
+        UserError: the file is none of ours, or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._base = sqlite3.connect(path, isolation_level=None, timeout=60.0, check_same_thread=False)
+            self._base.execute("PRAGMA journal_mode=WAL")
+            self._base.execute("PRAGMA synchronous=NORMAL")
+            (found,) = self._base.execute("PRAGMA user_version").fetchone()
+            if found not in (0, _FORMAT):
+                raise UserError(f"{path} is of format {found}, this version of dig knows {_FORMAT}")
+            self._base.executescript(_SCHEMA)
+            self._base.execute(f"PRAGMA user_version={_FORMAT}")
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path} cannot be read as a store of answers ({error}); move it away") from error
+        self._askers: dict[str, int] = {}
+
+    def __enter__(self) -> AnswerStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._base.close()
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Holds the store for a run that asks; a second one waits, so that nothing is paid twice.
+
+        What an earlier run left under way is entered as unknown.
+        """
+        with self.path.with_suffix(".lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                say(f"another run ({stream.read().strip() or 'unnamed'}) is asking into {self.path}; waiting for it")
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()}")
+            stream.flush()
+            self._base.execute("UPDATE requests SET state=? WHERE state=?", (_UNKNOWN, _UNDER_WAY))
+            yield
+
+    # --- answers
+
+    def known(self, keys: Sequence[bytes], failures: bool = True) -> set[bytes]:
+        """Those of the keys that have an answer, or (``failures``) failed for good."""
+        statements = ("SELECT key FROM answers", "SELECT key FROM failures")[: 1 + failures]
+        return {key for statement in statements for (key,) in self._select(statement, keys)}
+
+    def answers(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The usable answers among the keys."""
+        return {key: _unpacked(text) for key, text in self._select("SELECT key, text FROM answers", keys)}
+
+    def failures(self, keys: Sequence[bytes]) -> list[Failure]:
+        """The failures among the keys."""
+        rows = self._select("SELECT key, item, reason, problem, text FROM failures", keys)
+        return [Failure(key, item, reason, problem, _unpacked(text)) for key, item, reason, problem, text in rows]
+
+    def add(self, asker: str, entries: Iterable[tuple[bytes, str, str]]) -> int:
+        """Keeps answers that came another way: (key, item id, text); returns how many are new."""
+        number = self._asker(asker)
+        rows = ((key, number, item, _packed(text)) for key, item, text in entries)
+        before = self._base.total_changes
+        with self._transaction():
+            self._base.executemany("INSERT OR IGNORE INTO answers VALUES (?,?,?,?)", rows)
+        return self._base.total_changes - before
+
+    def _select(self, statement: str, keys: Sequence[bytes]) -> Iterator[tuple]:
+        for start in range(0, len(keys), _PARAMETERS):
+            some = keys[start : start + _PARAMETERS]
+            marks = ",".join("?" * len(some))
+            yield from self._base.execute(f"{statement} WHERE key IN ({marks})", some)
+
+    # --- requests
+
+    def begin(self, campaign: str, asker: str, key: bytes, bound: float) -> int:
+        """Enters a request that is about to be sent, at the most that it may cost; returns its number."""
+        row = (campaign, self._asker(asker), key, _UNDER_WAY, time.time(), bound)
+        cursor = self._base.execute(
+            "INSERT INTO requests (campaign, asker, key, state, sent, cost) VALUES (?,?,?,?,?,?)", row
+        )
+        return int(cursor.lastrowid or 0)
+
+    def paid(self, request: int, tokens_in: int, tokens_out: int, cost: float) -> None:
+        """The request was answered, at a known cost."""
+        self._base.execute("UPDATE requests SET state=?, tokens_in=?, tokens_out=?, cost=? WHERE id=?",
+                           (_PAID, tokens_in, tokens_out, cost, request))  # fmt: skip
+
+    def unpaid(self, request: int) -> None:
+        """The request was refused, or never reached the endpoint."""
+        self._base.execute("UPDATE requests SET state=?, cost=0 WHERE id=?", (_UNPAID, request))
+
+    def unknown(self, request: int) -> None:
+        """Whether the request was paid for cannot be known; it stays at the most."""
+        self._base.execute("UPDATE requests SET state=? WHERE id=?", (_UNKNOWN, request))
+
+    def answered(self, asker: str, key: bytes, item_id: str, text: str) -> None:
+        """Keeps a usable answer; an earlier failure of the same key is gone."""
+        self._base.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?)",
+                           (key, self._asker(asker), item_id, _packed(text)))  # fmt: skip
+        self._base.execute("DELETE FROM failures WHERE key=?", (key,))
+
+    def failed(self, asker: str, failure: Failure) -> None:
+        """Keeps a failure with the raw answer."""
+        self._base.execute("INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?)",
+                           (failure.key, self._asker(asker), failure.item_id, failure.reason, failure.problem,
+                            _packed(failure.text)))  # fmt: skip
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._base.execute("ROLLBACK")
+            raise
+        self._base.execute("COMMIT")
+
+    def spending(self, campaign: str, asker: str | None = None) -> Spending:
+        """What a campaign has cost so far, of one model or of all."""
+        totals = """SELECT COUNT(*), SUM(state=?1), SUM(cost*(state=?1)), SUM(state IN (?2,?3)),
+                    SUM(cost*(state IN (?2,?3))), SUM(tokens_in), SUM(tokens_out) FROM requests WHERE campaign=?4"""
+        given: list[object] = [_PAID, _UNDER_WAY, _UNKNOWN, campaign]
+        if asker is not None:
+            totals += " AND asker=?5"
+            given.append(self._asker(asker))
+        found = self._base.execute(totals, given).fetchone()
+        return Spending(*(value or 0 for value in found))
+
+    def retried(self, campaign: str) -> int:
+        """Answers that a campaign got by asking again after it had been finished."""
+        found = self._base.execute("SELECT answered FROM retries WHERE campaign=?", (campaign,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def count_retried(self, campaign: str, answered: int) -> None:
+        """Adds to :meth:`retried`."""
+        self._base.execute("INSERT INTO retries VALUES (?,?) ON CONFLICT (campaign) DO UPDATE SET "
+                           "answered=answered+excluded.answered", (campaign, answered))  # fmt: skip
+
+    def _asker(self, name: str) -> int:
+        if name not in self._askers:
+            self._base.execute("INSERT OR IGNORE INTO askers (name) VALUES (?)", (name,))
+            self._askers[name] = self._base.execute("SELECT id FROM askers WHERE name=?", (name,)).fetchone()[0]
+        return self._askers[name]
+
+
+def _packed(text: str) -> bytes:
+    return zlib.compress(text.encode("utf-8", "replace"), 1)
+
+
+def _unpacked(packed: bytes) -> str:
+    return zlib.decompress(packed).decode("utf-8")

@@ -1,0 +1,215 @@
+"""A server of its own process that speaks chat completions, misbehaves on request, and keeps its own books.
+
+``python chat_server.py FOLDER`` writes its address to ``FOLDER/url`` and a JSON line a request to ``FOLDER/log.jsonl``.
+What it does is read from ``FOLDER/plan.json``: ``latency`` (seconds), ``faults`` (a list of names, dealt out by a hash
+of what is asked, once each: the next attempt of the same request succeeds), ``fault_share``, ``dead`` (models that
+answer nothing but 500), ``reply`` (what a good answer holds).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FAULTS = ("429", "500", "hang", "cut", "truncated", "shape", "prose", "empty", "another", "huge", "encoding")
+PAID = {"truncated", "shape", "prose", "empty", "another", "huge", "encoding"}
+"""Faults that come with usage: the provider bills them."""
+
+
+class Plan:
+    def __init__(self, folder: Path) -> None:
+        content = json.loads((folder / "plan.json").read_text()) if (folder / "plan.json").is_file() else {}
+        self.latency = float(content.get("latency", 0.0))
+        self.faults = list(content.get("faults", ()))
+        self.fault_share = float(content.get("fault_share", 0.0))
+        self.dead = set(content.get("dead", ()))
+        self.retry_after = str(content.get("retry_after", "0.05"))
+        self.hang = float(content.get("hang", 3600.0))
+        self.echo_key = bool(content.get("echo_key"))
+        self.key = content.get("key")
+        self.reply = content.get("reply")
+        self.lasting = bool(content.get("lasting"))  # a fault stays with what is asked, whatever the attempt
+
+    def fault(self, fingerprint: str, attempt: int) -> str | None:
+        draw = int(fingerprint[:8], 16) / 0xFFFFFFFF
+        if not self.faults or draw >= self.fault_share or (attempt > 0 and not self.lasting):
+            return None
+        return self.faults[int(fingerprint[8:16], 16) % len(self.faults)]
+
+
+class Books:
+    def __init__(self, folder: Path) -> None:
+        self.plan = Plan(folder)
+        self.file = (folder / "log.jsonl").open("a", buffering=1 << 16)
+        self.attempts: dict[str, int] = {}
+        self.busy = self.most_busy = 0
+
+    def write(self, **line: Any) -> None:
+        self.file.write(json.dumps(line) + "\n")
+
+
+class Chat(asyncio.Protocol):
+    """One connection, kept alive; requests come one after the other."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while True:
+            head, found, rest = self.buffer.partition(b"\r\n\r\n")
+            if not found:
+                return
+            length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+            size = int(length[1]) if length else 0
+            if len(rest) < size:
+                return
+            self.buffer = rest[size:]
+            asyncio.ensure_future(self.answer(head, rest[:size]))  # noqa: RUF006 - the connection keeps it alive
+
+    async def answer(self, head: bytes, body: bytes) -> None:
+        books, plan = self.books, self.books.plan
+        path = head.split(b" ", 2)[1].decode()
+        if path == "/quit":
+            books.file.flush()
+            self.send(200, b"{}")
+            asyncio.get_running_loop().call_later(0.05, sys.exit, 0)
+            return
+        if not path.endswith("/chat/completions"):
+            self.send(404, b'{"error": {"message": "no such page"}}')
+            return
+        secret = re.search(rb"authorization: *bearer *(\S+)", head, re.IGNORECASE)
+        key = secret[1].decode() if secret else ""
+        if plan.key is not None and key != plan.key:
+            self.send(401, json.dumps({"error": {"message": f"wrong key {key}"}}).encode())
+            return
+        asked = json.loads(body)
+        found = re.search(rb"x-client-request-id: *(\S+)", head, re.IGNORECASE)
+        name = found[1].decode() if found else ""
+        fingerprint = hashlib.sha256(json.dumps([asked["model"], asked["messages"]]).encode()).hexdigest()
+        attempt = books.attempts.get(fingerprint, 0)
+        books.attempts[fingerprint] = attempt + 1
+        books.busy += 1
+        books.most_busy = max(books.most_busy, books.busy)
+        try:
+            if plan.latency:
+                await asyncio.sleep(plan.latency)
+            fault = "500" if asked["model"] in plan.dead else plan.fault(fingerprint, attempt)
+            await self.serve(asked, fault, fingerprint, name, key)
+        finally:
+            books.busy -= 1
+
+    async def serve(self, asked: dict[str, Any], fault: str | None, fingerprint: str, name: str, key: str) -> None:
+        books, plan = self.books, self.books.plan
+        line = {"id": name, "model": asked["model"], "fault": fault, "print": fingerprint[:16], "time": time.time()}
+        if fault == "429":
+            books.write(**line, paid=False)
+            self.send(429, b'{"error": {"message": "slow down"}}', f"Retry-After: {plan.retry_after}\r\n")
+            return
+        if fault == "500":
+            books.write(**line, paid=False)
+            said = f"internal error while checking {key}" if plan.echo_key else "internal error"
+            self.send(500, json.dumps({"error": {"message": said}}).encode())
+            return
+        if fault == "hang":
+            books.write(**line, paid=False)
+            await asyncio.sleep(plan.hang)
+            self.transport.close()
+            return
+        content = content_of(asked, fault, plan.reply)
+        usage = {
+            "prompt_tokens": len(json.dumps(asked["messages"])) // 4,
+            "completion_tokens": min(len(content) // 4 + 1, asked.get("max_tokens", 1024)),
+        }
+        usage["total_tokens"] = sum(usage.values())
+        answer = {"id": "a", "object": "chat.completion", "created": 0, "model": asked["model"], "usage": usage,
+                  "choices": [{"index": 0, "finish_reason": "length" if fault == "truncated" else "stop",
+                               "message": {"role": "assistant", "content": content}}]}  # fmt: skip
+        body = json.dumps(answer).encode()
+        if fault == "encoding":
+            body = body.replace(b"@", b"\xff\xfe")
+        paid = fault is None or fault in PAID
+        if self.transport.is_closing():  # nobody is there to be answered
+            books.write(**line, paid=False, gone=True)
+            return
+        books.write(**line, paid=paid, **(usage if paid else {}))
+        if fault == "cut":
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            self.transport.write(head.encode() + body[: len(body) // 2])
+            self.transport.close()
+            return
+        self.send(200, body)
+
+    def send(self, status: int, body: bytes, extra: str = "") -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+        self.transport.write(head.encode() + body)
+
+
+def content_of(asked: dict[str, Any], fault: str | None, reply: str | None) -> str:
+    """What the model says: a good answer to whatever prompt it was, or a bad one."""
+    text = spoken(asked["messages"])
+    ref = (re.findall(r'ref="(\w+)"', text) or ["none"])[-1]
+    good = good_answer(text, ref, reply)
+    if fault == "another":
+        return json.dumps({**good, "ref": "f" * 8})
+    if fault == "truncated":
+        return json.dumps(good)[:-12]
+    if fault == "shape":
+        return json.dumps({"ref": ref, "answers": ["cosy"]})
+    if fault == "prose":
+        return "I think that people buy it for cosy evenings at home."
+    if fault == "empty":
+        return ""
+    if fault == "huge":
+        return json.dumps({**good, "reasoning": ["x" * 10_000_000]})
+    if fault == "encoding":
+        return json.dumps({**good, "reasoning": ["@"]})
+    return json.dumps(good)
+
+
+def spoken(messages: list[dict[str, Any]]) -> str:
+    parts = []
+    for message in messages:
+        content = message["content"]
+        parts += [content] if isinstance(content, str) else [part.get("text", "") for part in content]
+    return "\n".join(parts)
+
+
+def good_answer(text: str, ref: str, reply: str | None) -> dict[str, Any]:
+    if reply is not None:
+        return {"ref": ref, **json.loads(reply)}
+    if '"label"' in text:
+        return {"ref": ref, "label": int(hashlib.sha256(text.encode()).digest()[0] % 2)}
+    if '"caption": "..."' in text:
+        return {"ref": ref, "caption": "A red kettle on a white table."}
+    words = re.findall(r"[a-z]{4,}", text.rpartition("<item")[2].lower())[:40]
+    names = [" ".join(words[start : start + 2]) for start in range(4, len(words) - 2, 7)][:4] or ["quiet evenings"]
+    interests = [{"interest": name, "confidence": round(0.9 - 0.1 * rank, 2), "evidence": name, "source": "text"}
+                 for rank, name in enumerate(dict.fromkeys(names))]  # fmt: skip
+    return {"ref": ref, "reasoning": ["It says so."], "interests": interests}
+
+
+async def main(folder: Path) -> None:
+    books = Books(folder)
+    server = await asyncio.get_running_loop().create_server(lambda: Chat(books), "127.0.0.1", 0, backlog=1000)
+    temporary = folder / "url.tmp"
+    temporary.write_text(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+    temporary.rename(folder / "url")
+    async with server:
+        while True:
+            await asyncio.sleep(0.05)
+            books.file.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
