@@ -13,7 +13,7 @@ from datamodules.download.pictures import picture_paths
 from datamodules.fetching import PICTURES
 from dig.config import UserError
 
-__all__ = ["ItemPictures", "folder_fingerprint", "item_pictures"]
+__all__ = ["ItemPictures", "folder_fingerprint", "item_pictures", "named_pictures"]
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
@@ -36,11 +36,28 @@ class ItemPictures:
 
 
 def item_pictures(catalogue: pl.DataFrame, folder: Path) -> ItemPictures:
-    """Finds every item's picture: a path relative to the folder, or what was fetched from its address.
+    """The pictures of :func:`named_pictures`, of which there must be one at least.
 
     Raises:
         UserError: when pictures are named and not one of them is there, or none is named.
     """
+    found = named_pictures(catalogue, folder)
+    if not found.paths:
+        if not found.missing:
+            raise UserError("visual.model is set, but no item names a picture (column `image` of the items); "
+                            "unset visual.model or bring pictures")  # fmt: skip
+        example = next(name for name in catalogue["image"] if name is not None)
+        how = (
+            "fetch them with data.pictures.fetch=true" if "://" in example else "did the folder move? see visual.folder"
+        )
+        raise UserError(
+            f"not one of the {found.missing} pictures that items name is in {folder} (such as {example}); {how}"
+        )
+    return found
+
+
+def named_pictures(catalogue: pl.DataFrame, folder: Path) -> ItemPictures:
+    """Finds every item's picture: a path relative to the folder, or what was fetched from its address."""
     fetched = picture_paths(folder / PICTURES) if (folder / PICTURES).is_dir() else {}
     names = catalogue["image"].to_list() if "image" in catalogue.columns else [None] * len(catalogue)
     rows, paths, missing = [], [], 0
@@ -54,17 +71,7 @@ def item_pictures(catalogue: pl.DataFrame, folder: Path) -> ItemPictures:
             continue
         rows.append(row)
         paths.append(path)
-    unnamed = len(catalogue) - len(rows) - missing
-    if not rows:
-        if not missing:
-            raise UserError("visual.model is set, but no item names a picture (column `image` of the items); "
-                            "unset visual.model or bring pictures")  # fmt: skip
-        example = next(name for name in names if name is not None)
-        how = (
-            "fetch them with data.pictures.fetch=true" if "://" in example else "did the folder move? see visual.folder"
-        )
-        raise UserError(f"not one of the {missing} pictures that items name is in {folder} (such as {example}); {how}")
-    return ItemPictures(np.array(rows, dtype=np.int64), paths, unnamed, missing)
+    return ItemPictures(np.array(rows, dtype=np.int64), paths, len(catalogue) - len(rows) - missing, missing)
 
 
 def folder_fingerprint(folder: Path) -> str:

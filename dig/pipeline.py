@@ -18,7 +18,7 @@ from dig.report.table import metrics_table
 from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.report import build_report
 
-__all__ = ["Run", "describe", "run_experiment"]
+__all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,29 @@ def run_experiment(config: Config) -> Run:
     Raises:
         UserError: for whatever the user can mend.
     """
+    context, states = build_stages(config)
+    rank = global_rank()
+    metrics: dict[str, Any] = {}
+    if "report" in config.stages and rank == 0:
+        metrics = build_report(context, states)
+        for split in ("valid", "test"):
+            console.print(metrics_table(metrics, split))
+        _say_gain(metrics)
+    if rank == 0:
+        _point_latest(context.run)
+        say(f"run: {_shown(context.run)}")
+    return Run(context.run, metrics, {name: artifact.path for name, artifact in context.inputs.items()})
+
+
+def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
+    """Builds what ``config.stages`` asks for up to the report.
+
+    Returns:
+        The finished artifacts, and name, seconds and ``cached`` of each stage.
+
+    Raises:
+        UserError: for whatever the user can mend.
+    """
     _prepare_process(config)
     fetch_data(config.data)
     rank = global_rank()
@@ -70,16 +93,15 @@ def run_experiment(config: Config) -> Run:
         if rank == 0:
             how = "cached" if artifact.cached else f"{artifact.seconds:.1f} s"
             say(f"{step.stage.name:9} {how:>9}  {step.stage.says(artifact.path)}")
-    metrics: dict[str, Any] = {}
-    if "report" in config.stages and rank == 0:
-        metrics = build_report(StageContext(config, finished, store, run), states)
-        for split in ("valid", "test"):
-            console.print(metrics_table(metrics, split))
-        _say_gain(metrics)
-    if rank == 0:
-        _point_latest(run)
-        say(f"run: {_shown(run)}")
-    return Run(run, metrics, {name: artifact.path for name, artifact in finished.items()})
+    return StageContext(config, finished, store, run), states
+
+
+def find_stages(config: Config) -> StageContext:
+    """What is finished of ``config.stages`` and what they need, without building or verifying anything."""
+    store = ArtifactStore()
+    found = {step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
+             for step in _plan(config) if store.exists(step.stage.name, step.key)}  # fmt: skip
+    return StageContext(config, found, store, _run_folder(config))
 
 
 def describe(config: Config) -> Table:

@@ -96,7 +96,7 @@ class Chat(asyncio.Protocol):
         asked = json.loads(body)
         found = re.search(rb"x-client-request-id: *(\S+)", head, re.IGNORECASE)
         name = found[1].decode() if found else ""
-        fingerprint = hashlib.sha256(json.dumps([asked["model"], asked["messages"]]).encode()).hexdigest()
+        fingerprint = hashlib.sha256(json.dumps([asked["model"], asked["messages"][:2]]).encode()).hexdigest()
         attempt = books.attempts.get(fingerprint, 0)
         books.attempts[fingerprint] = attempt + 1
         books.busy += 1

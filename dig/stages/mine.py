@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from datamodules.leakage import guard
-from dig.artifacts import hash_file, read_json, write_json
+from dig.artifacts import SCRATCH, hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import MiningConfig, VisualConfig
 from dig.console import say, warn
@@ -19,15 +22,17 @@ from dig.interests import (
     read_captions,
     read_interests,
     read_user_interests,
-    to_frame,
     without_twins,
 )
+from dig.interests.interest import mined_frame
 from dig.interests.visual import frequent_phrases, read_vocabulary, visual_interests
+from dig.stages.asking import open_store
 from dig.stages.base import Stage, StageContext, select
+from dig.stages.mining import Mining, all_askers, reads_of_models
 from dig.stages.pictures import load_pictures, visual_model
 from dig.stages.prepare import load_catalogue, load_sequences
 
-__all__ = ["STAGE", "load_captions"]
+__all__ = ["STAGE", "load_captions", "named_captions"]
 
 
 def load_captions(context: StageContext) -> dict[str, str]:
@@ -76,28 +81,59 @@ def _reads(config: Config) -> dict[str, Any]:
         if file := _vocabulary(config.visual):
             seen["visual.vocabulary"] = hash_file(_existing("visual.vocabulary", file))
     guarded = select(config, "data.leaks") if config.mining.user_interests else {}
-    return select(config, *keys) | seen | {"miners": _miners(config.mining)} | guarded | _files(config.mining)
+    files = _files(config.mining)
+    return select(config, *keys) | seen | {"miners": _miners(config.mining)} | guarded | reads_of_models(config) | files
 
 
 def _build(context: StageContext, folder: Path) -> None:
     config = context.config.mining
     catalogue = load_catalogue(context)
-    item_ids = set(catalogue["item_id"])
-    captions = _captions(Path(config.captions).expanduser(), item_ids) if config.captions else {}
-    for path in sorted({Path(name).expanduser() for name in config.imports} - set(_imports(config))):
-        warn(f"mining.imports: there is no file {path}; the miner {config.fallback} stands in (mining.fallback)")
-    frames = [to_frame([])]
-    for miner in _miners(config):
-        if miner == "lexical":
-            frames.append(mine_lexical(catalogue, captions, config))
-        elif miner == "imported":
-            frames += [_imported(path, item_ids, config.max_interests) for path in _imports(config)]
-    if "openclip" in config.miners:  # the last, since it also looks for what the others found
-        frames.append(_seen(context, pl.concat(frames), folder))
+    captions = named_captions(config, set(catalogue["item_id"]))
+    parts = _Parts(folder)
+    with ExitStack() as stack:
+        if all_askers(context.config):  # first, since the captions of one model are evidence for all miners
+            mining = Mining(context, catalogue, captions, stack.enter_context(open_store()))
+            parts.add(mining.frames(mining.ask()))
+        parts.add([without_twins(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
+        if "openclip" in config.miners:  # the last, since it also looks for what the others found
+            parts.add([_seen(context, parts.whole(), folder)])
     if config.user_interests:
         _guarded(Path(config.user_interests).expanduser(), context).write_parquet(folder / "user_interests.parquet")
-    without_twins(pl.concat(frames)).write_parquet(folder / "interests.parquet")
-    write_json(folder / "captions.json", dict(captions))
+    parts.write(folder / "interests.parquet")
+    write_json(folder / "captions.json", captions)
+
+
+class _Parts:
+    """Frames of interests on disk, so that a catalogue of millions is never in memory at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / SCRATCH / "parts"
+        shutil.rmtree(self.folder, ignore_errors=True)  # of an interrupted build
+        self.folder.mkdir(parents=True)
+        self.count = 0
+
+    def add(self, frames: Iterable[pl.DataFrame]) -> None:
+        for frame in frames:
+            frame.write_parquet(self.folder / f"{self.count:06d}.parquet")
+            self.count += 1
+
+    def whole(self) -> pl.DataFrame:
+        return pl.read_parquet(self.folder / "*.parquet")
+
+    def write(self, path: Path) -> None:
+        pl.scan_parquet(self.folder / "*.parquet").sink_parquet(path)
+
+
+def _without_models(catalogue: pl.DataFrame, captions: dict[str, str], config: MiningConfig) -> Iterable[pl.DataFrame]:
+    """What the miners find that ask nobody."""
+    item_ids = set(catalogue["item_id"])
+    for path in sorted({Path(name).expanduser() for name in config.imports} - set(_imports(config))):
+        warn(f"mining.imports: there is no file {path}; the miner {config.fallback} stands in (mining.fallback)")
+    for miner in _miners(config):
+        if miner == "lexical":
+            yield mine_lexical(catalogue, captions, config)
+        elif miner == "imported":
+            yield from (_imported(path, item_ids, config.max_interests) for path in _imports(config))
 
 
 def _seen(context: StageContext, mined: pl.DataFrame, folder: Path) -> pl.DataFrame:
@@ -133,8 +169,11 @@ def _vocabulary(config: VisualConfig) -> str | None:
     return None if config.vocabulary == "none" else config.vocabulary
 
 
-def _captions(path: Path, item_ids: set[str]) -> dict[str, str]:
-    captions = read_captions(path, item_ids)
+def named_captions(config: MiningConfig, item_ids: set[str]) -> dict[str, str]:
+    """The captions of ``mining.captions`` by item id; {} where none are named."""
+    if config.captions is None:
+        return {}
+    captions = read_captions(Path(config.captions).expanduser(), item_ids)
     say(f"mine: {captions.log.summary()}")
     return dict(captions)
 
@@ -181,4 +220,4 @@ def _also(config: Config) -> tuple[str, ...]:
     return ("adapt", "pictures") if config.visual.adapt.epochs else ("pictures",)
 
 
-STAGE = Stage("mine", ("prepare",), _reads, _build, _says, version=2, also=_also)
+STAGE = Stage("mine", ("prepare",), _reads, _build, _says, version=3, also=_also)

@@ -83,7 +83,7 @@ class Caption(_Answer):
 class Verdict(_Answer):
     """A judge's 0 or 1."""
 
-    label: Literal[0, 1]
+    label: Annotated[int, Field(ge=0, le=1)]
 
 
 Answer = TypeVar("Answer", bound=_Answer)

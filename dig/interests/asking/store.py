@@ -225,6 +225,17 @@ class AnswerStore:
         found = self._base.execute(totals, given).fetchone()
         return Spending(*(value or 0 for value in found))
 
+    def count_failures(self, asker: str) -> int:
+        """Questions that a model with a prompt has failed for good, of all experiments."""
+        statement = "SELECT COUNT(*) FROM failures WHERE asker=?"
+        return int(self._base.execute(statement, (self._asker(asker),)).fetchone()[0])
+
+    def mean_tokens_out(self, asker: str) -> float | None:
+        """Tokens of a paid answer, over all experiments; None before the first."""
+        statement = "SELECT AVG(tokens_out) FROM (SELECT tokens_out FROM requests WHERE asker=? AND state=? LIMIT 5000)"
+        found: float | None = self._base.execute(statement, (self._asker(asker), _PAID)).fetchone()[0]
+        return found
+
     def retried(self, campaign: str) -> int:
         """Answers that a campaign got by asking again after it had been finished."""
         found = self._base.execute("SELECT answered FROM retries WHERE campaign=?", (campaign,)).fetchone()

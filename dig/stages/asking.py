@@ -1,0 +1,107 @@
+"""What the stages that ask models share: what is asked, what it will take, what came of it, when that is too little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from datamodules.pictures import named_pictures
+from dig.artifacts import ArtifactStore, fingerprint
+from dig.config import Config, UserError
+from dig.console import say, track, warn
+from dig.interests.asking.estimate import Estimate, estimate
+from dig.interests.asking.evidence import item_evidence, picture_digest
+from dig.interests.asking.outcome import Outcome
+from dig.interests.asking.question import Asker, questions_of
+from dig.interests.asking.run import Job, Limits, ask
+from dig.interests.asking.store import AnswerStore, store_path
+from dig.stages.base import StageContext
+from dig.stages.prepare import STAGE as PREPARE
+from dig.stages.prepare import picture_folder
+
+__all__ = ["Pictures", "ask_jobs", "campaign_of", "check_missing", "item_job", "open_store", "pictures_for",
+           "say_estimates"]  # fmt: skip
+
+Pictures = Mapping[str, tuple[Path, str]]
+"""Item id → file and hash of its picture."""
+
+
+def campaign_of(config: Config, askers: Sequence[Asker]) -> str:
+    """What spending and limits are counted by: the data and everybody that is asked about them."""
+    return fingerprint({"data": PREPARE.reads(config), "askers": [asker.origin for asker in askers]})
+
+
+def open_store() -> AnswerStore:
+    """The store of answers under ``DIG_HOME``.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    return AnswerStore(store_path(ArtifactStore().root.parent))
+
+
+def pictures_for(context: StageContext, catalogue: pl.DataFrame) -> Pictures:
+    """The pictures of all items that have one."""
+    found = named_pictures(catalogue, picture_folder(context))
+    item_ids = catalogue["item_id"].to_list()
+    paths = track(zip(found.rows.tolist(), found.paths, strict=True), "mine: reading pictures", len(found.paths))
+    return {item_ids[row]: (path, picture_digest(path)) for row, path in paths}
+
+
+def item_job(asker: Asker, catalogue: pl.DataFrame, captions: Mapping[str, str], pictures: Pictures) -> Job:
+    """A question an item of the catalogue; its picture goes along if the model sees."""
+    seen = pictures if asker.config.vision else {}
+    return Job(
+        asker,
+        lambda: questions_of(asker, ((evidence, "") for evidence in item_evidence(catalogue, captions, seen))),
+        len(catalogue),
+    )
+
+
+def say_estimates(jobs: Sequence[Job], store: AnswerStore, config: Config) -> list[Estimate]:
+    """Prints what asking will take, before the first request."""
+    found = [estimate(job.asker, job.questions(), job.total, store) for job in jobs]
+    for each in found:
+        say(f"asking {each.line()}")
+    limit = config.mining.max_cost_usd
+    total = sum(each.cost or 0.0 for each in found)
+    if limit is not None and total > limit:
+        warn(f"about ${total:,.2f} is more than mining.max_cost_usd={limit}; asking will stop there")
+    return found
+
+
+def ask_jobs(
+    jobs: Sequence[Job], store: AnswerStore, config: Config, campaign: str, again: bool = False
+) -> list[Outcome]:
+    """Asks within the limits of the configuration, and prints what came of it."""
+    if not any(each.requests or again for each in say_estimates(jobs, store, config)):
+        return []
+    limits = Limits(config.mining.max_cost_usd, config.mining.max_requests)
+    outcomes = ask(jobs, store, campaign, limits, again)
+    for outcome in outcomes:
+        say(outcome.summary())
+    spent = store.spending(campaign)
+    line = f"asked: ${spent.cost:.4f} for {spent.paid:,} answers in all"
+    if spent.unknown:
+        line += f", and at most ${spent.unknown_cost:.4f} for {spent.unknown:,} requests whose end is unknown"
+    say(line)
+    return outcomes
+
+
+def check_missing(stage: str, asker: Asker, missing: int, total: int, outcome: Outcome | None, config: Config) -> None:
+    """Stops the stage when a model has left too much unanswered, and says what was left in any case.
+
+    Raises:
+        UserError: more than ``mining.max_missing`` is missing.
+    """
+    if not missing:
+        return
+    why = f"; stopped: {outcome.stopped}" if outcome is not None and outcome.stopped else ""
+    retry = f"python -m dig.interests retry experiment={config.experiment} asks for what failed again"
+    line = f"{stage}: {asker.name} has no usable answer for {missing:,} of {total:,} items{why}"
+    if missing > config.mining.max_missing * total:
+        raise UserError(f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "
+                        f"goes on with what is left; {retry}")  # fmt: skip
+    warn(f"{line}; {retry}")

@@ -1,0 +1,110 @@
+import asyncio
+
+import pytest
+
+from dig.interests.asking.limits import LONGEST_PAUSE, PROBES, Breaker, EndpointStoppedError, Pace, pause_before
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_pauses_double_with_jitter_up_to_a_minute():
+    assert [pause_before(attempt, 1.0, lambda: 1.0) for attempt in (1, 2, 3, 10)] == [1.0, 2.0, 4.0, LONGEST_PAUSE]
+    assert [pause_before(attempt, 1.0, lambda: 0.0) for attempt in (1, 2, 3)] == [0.5, 1.0, 2.0]
+    drawn = {pause_before(3, 1.0) for _ in range(50)}
+    assert len(drawn) > 40 and 2.0 <= min(drawn) <= max(drawn) <= 4.0
+
+
+def test_requests_and_tokens_a_minute_are_kept():
+    clock = Clock()
+    pace = Pace(requests_per_minute=60.0, tokens_per_minute=6000.0, clock=clock)
+    assert pace.wait(50) == 0.0
+    assert pace.wait(50) == pytest.approx(1.0)  # a request a second
+    clock.now += 1.0
+    assert pace.wait(300) == 0.0
+    clock.now += 1.0
+    assert pace.wait(10) == pytest.approx(2.0)  # 300 tokens take three seconds
+    assert Pace(None, None, clock).wait(1e9) == 0.0
+
+
+def test_sent_in_a_minute_is_never_more_than_allowed():
+    clock = Clock()
+    pace = Pace(requests_per_minute=30.0, tokens_per_minute=None, clock=clock)
+    sent = 0
+    while clock.now < 160.0:
+        wait = pace.wait(1)
+        sent += wait == 0.0
+        clock.now += wait
+    assert sent == 30
+
+
+def test_the_endpoint_is_left_alone_as_long_as_it_asks():
+    clock = Clock()
+    pace = Pace(None, None, clock)
+    pace.pause(5.0)
+    pace.pause(2.0)  # the longest counts
+    assert pace.wait(1) == pytest.approx(5.0)
+    clock.now += 5.0
+    assert pace.wait(1) == 0.0
+
+
+def admitted(breaker: Breaker) -> bool:
+    async def ask() -> bool:
+        try:
+            await asyncio.wait_for(breaker.admit(), 0.05)
+        except TimeoutError:
+            return False
+        return True
+
+    return asyncio.run(ask())
+
+
+def test_a_row_of_failures_opens_the_breaker_and_a_probe_closes_it():
+    clock = Clock()
+    breaker = Breaker(failures=3, rest=10.0, clock=clock)
+    for _ in range(2):
+        breaker.failed("HTTP 500")
+    breaker.succeeded()  # a success between them: no row
+    for _ in range(2):
+        breaker.failed("HTTP 500")
+    assert admitted(breaker)
+    breaker.failed("HTTP 500")
+    assert not admitted(breaker)
+    clock.now += 10.0
+    assert admitted(breaker)
+    assert not admitted(breaker), "one probe at a time"
+    breaker.succeeded()
+    assert admitted(breaker) and admitted(breaker) and breaker.stopped is None
+
+
+def test_probes_that_fail_stop_the_endpoint_after_longer_and_longer_rests():
+    clock = Clock()
+    breaker = Breaker(failures=2, rest=10.0, clock=clock)
+    breaker.failed("a")
+    breaker.failed("b")
+    for probe in range(PROBES):
+        clock.now += 10.0 * 2**probe - 0.5
+        assert not admitted(breaker)
+        clock.now += 0.5
+        assert admitted(breaker)
+        breaker.failed("the last")
+    assert breaker.stopped == f"{2 + PROBES} failures in a row, the last: the last"
+    with pytest.raises(EndpointStoppedError, match="in a row"):
+        asyncio.run(breaker.admit())
+
+
+def test_an_untold_probe_makes_room_for_another():
+    clock = Clock()
+    breaker = Breaker(failures=1, rest=1.0, clock=clock)
+    breaker.failed("a")
+    clock.now += 1.0
+    assert admitted(breaker) and not admitted(breaker)
+    breaker.untold()
+    assert admitted(breaker)
+    breaker.stop("the key is not accepted")
+    with pytest.raises(EndpointStoppedError, match="the key"):
+        asyncio.run(breaker.admit())
