@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +18,7 @@ from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone, load_backbone
 from dig.generation.decoder import Decoder
 from dig.generation.spelling import spelled_ids
+from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
 from dig.quantization import SemanticIds
 
 __all__ = ["Recommender"]
@@ -34,6 +36,7 @@ class Recommender:
         num_beams: beams; a request for more items widens the search.
         batch_size: histories a batch.
         device: where to compute; None takes a GPU if there is one.
+        interests: labelled interests, which explain recommendations; None explains none.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class Recommender:
         num_beams: int = 20,
         batch_size: int = 256,
         device: torch.device | str | None = None,
+        interests: pl.DataFrame | None = None,
     ) -> None:
+        self.profiles = None if interests is None else InterestProfiles(interests)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.item_ids = ids.item_ids
         self.num_beams = num_beams
@@ -76,7 +81,9 @@ class Recommender:
         ids = SemanticIds.load(run / "semantic_ids.parquet")
         ids = spelled_ids(ids, config.prompt, from_scratch=config.backbone.pretrained is None)
         backbone = load_backbone(folder, ids.sizes)
-        return cls(backbone, ids, config.prompt, config.evaluation.num_beams, config.evaluation.batch_size, device)
+        interests = pl.read_parquet(run / "interests.parquet")
+        return cls(backbone, ids, config.prompt, config.evaluation.num_beams, config.evaluation.batch_size, device,
+                   interests)  # fmt: skip
 
     def recommend(self, histories: Sequence[Sequence[str]], k: int = 10) -> tuple[list[list[str]], Tensor]:
         """The next items after each history.
@@ -93,6 +100,37 @@ class Recommender:
         """
         items, scores = self.rank([self._known_rows(history) for history in histories], k)
         return [[self.item_ids[row] for row in ranked if row >= 0] for ranked in items.tolist()], scores
+
+    def interests(self, history: Sequence[str], limit: int = 8) -> list[WeightedInterest]:
+        """What a history says its customer is after: good interests with their shares, the strongest first.
+
+        Raises:
+            UserError: as :meth:`recommend`, or there are no interests to tell by.
+        """
+        self._known_rows(history)
+        return self._profiles().interests(history, limit)
+
+    def explain(self, history: Sequence[str], items: Sequence[str], limit: int = 3) -> list[list[Reason]]:
+        """Why each item may suit the customer: the good interests that it shares with what they bought.
+
+        It tells what history and item have in common, not what moved the model; an item that shares no interest has no
+        reason.
+
+        Args:
+            history: item ids, oldest first.
+            items: recommended items.
+            limit: reasons an item at most.
+
+        Raises:
+            UserError: as :meth:`interests`.
+        """
+        self._known_rows([*history, *items])
+        return [self._profiles().reasons(history, item, limit) for item in items]
+
+    def _profiles(self) -> InterestProfiles:
+        if self.profiles is None:
+            raise UserError("this recommender was made without interests; give it a run's interests.parquet")
+        return self.profiles
 
     def rank(self, histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
         """The same on catalogue rows: items (batch, k), -1 beyond the catalogue, and scores, on the CPU."""

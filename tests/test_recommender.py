@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import tiny
 import torch
@@ -10,21 +11,23 @@ import torch
 from datamodules.rollout_prompts import TrainingPrompts
 from datamodules.sequences import HeldOutPrompts
 from datamodules.splits import Sequences
+from dig.config import UserError
 from dig.config.schema import PromptConfig
 from dig.evaluation import evaluate
 from dig.generation import beam_search, score_catalogue
+from dig.interests import Interest, to_frame
 from dig.recommender import Recommender
 
 IDS = tiny.ragged_catalogue()
 HISTORIES = [np.array([3, 5]), np.array([0, 1, 2, 7, 9, 11, 14]), np.array([8]), np.array([4, 4, 6])]
 
 
-def recommender(batch_size: int = 8, num_beams: int = 24) -> Recommender:
+def recommender(batch_size: int = 8, num_beams: int = 24, interests: pl.DataFrame | None = None) -> Recommender:
     backbone = tiny.scratch_backbone(IDS)
     with torch.no_grad():
         for parameter in backbone.model.parameters():
             parameter += 0.15 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
-    return Recommender(backbone, IDS, PromptConfig(), num_beams, batch_size, "cpu")
+    return Recommender(backbone, IDS, PromptConfig(), num_beams, batch_size, "cpu", interests)
 
 
 def test_unseen_items_are_ranked_by_their_renormalised_probabilities():
@@ -81,3 +84,20 @@ def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeyp
     windows = [samples[[index]].input_ids[0].tolist() for index in range(len(samples))]
     for ids in served[len(held_out) :]:  # every rollout prompt is the beginning of a training window
         assert any(window[: len(ids)] == ids for window in windows)
+
+
+def test_a_recommendation_is_explained_by_what_it_shares_with_the_history():
+    names = IDS.item_ids
+    interests = to_frame([
+        Interest(names[3], "slow mornings", "text", 0.5, "m", 1, 0.9), Interest(names[5], "garden", "text", 0.9, "m", 1, 0.9),
+        Interest(names[8], "Slow Mornings", "text", 0.9, "m", 1, 0.9), Interest(names[8], "garden", "text", 0.9, "m", 0, 0.1),
+    ])  # fmt: skip
+    found = recommender(interests=interests)
+    assert [entry.text for entry in found.interests([names[3], names[5]])] == ["garden", "slow mornings"]
+    (reasons, nothing) = found.explain([names[3], names[5]], [names[8], names[0]])
+    assert [(reason.interest, reason.because) for reason in reasons] == [("Slow Mornings", (names[3],))]
+    assert nothing == [] and found.explain([names[3]], []) == []
+    with pytest.raises(UserError, match="no item 'nothing'"):
+        found.explain([names[3]], ["nothing"])
+    with pytest.raises(UserError, match="without interests"):
+        recommender().interests([names[3]])

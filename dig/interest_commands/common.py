@@ -44,7 +44,8 @@ def jobs_of(context: StageContext) -> list[Job]:
 
 
 def judge_job(context: StageContext) -> Job:
-    """What the judge would be asked about what is mined."""
+    """What the judge is asked: about the merged interests, or while they are not there about the mined ones."""
     config = context.config
-    mined = pl.read_parquet(context.file("mine", "interests.parquet"))
-    return judging_job(context, mined[judged_sample(mined, config.labels.judge_sample, config.seed)])
+    stage = "label" if "label" in context.inputs else "mine"
+    interests = pl.read_parquet(context.file(stage, "interests.parquet"))
+    return judging_job(context, interests[judged_sample(interests, config.labels.judge_sample, config.seed)])

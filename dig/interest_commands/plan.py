@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -32,6 +33,9 @@ def plan(config: Config) -> int:
         say(f"mining.miners={config.mining.miners} asks no model; there is nothing to pay")
         return 0
     console.print(_plan_table(found, jobs))
+    for each in found:
+        if each.failed:
+            say(f"{each.name} failed for good on {each.failed:,} more; python -m dig.interests retry asks them again")
     total = sum(each.cost or 0.0 for each in found)
     paid = spent.cost + spent.unknown_cost
     say(f"in all about ${total:,.2f}; spent so far ${paid:,.4f} in {spent.requests:,} requests")
@@ -41,17 +45,24 @@ def plan(config: Config) -> int:
 
 
 def _plan_table(found: list[Estimate], jobs: list[Job]) -> Table:
-    table = Table(title="to be asked", title_justify="left")
-    for heading in ("model", "for", "items", "known", "failed", "requests", "tokens in", "tokens out", "US $", "time"):
-        table.add_column(heading, justify="left" if heading in ("model", "for") else "right")
+    table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("model", "for", "items", "known", "requests", "read", "written", "US $", "time"):
+        table.add_column(heading, justify="left" if heading in ("model", "for") else "right", no_wrap=True)
     purposes = [job.asker.purpose for job in jobs] + ["judge"]
     for each, purpose in zip(found, purposes, strict=False):
         cost = "no price" if each.cost is None else f"{each.cost:,.2f}"
         time = "" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
-        table.add_row(escape(each.name), purpose, f"{each.total:,}", f"{each.known:,}", f"{each.failed:,}",
-                      f"{each.requests:,}", f"{each.tokens_in:,.0f}", f"{each.tokens_out:,.0f}", cost,
+        table.add_row(escape(each.name), purpose, f"{each.total:,}", f"{each.known:,}",
+                      f"{each.requests:,}", _short(each.tokens_in), _short(each.tokens_out), cost,
                       time)  # fmt: skip
     return table
+
+
+def _short(tokens: float) -> str:
+    """Tokens in the unit that people read."""
+    if tokens >= 1e6:
+        return f"{tokens / 1e6:,.1f} M"
+    return f"{tokens / 1e3:,.1f} k"
 
 
 def _judging(config: Config, store: AnswerStore) -> list[Estimate]:

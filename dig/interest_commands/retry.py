@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dig.config import Config, UserError
 from dig.console import say
-from dig.interest_commands.common import built, judge_job
-from dig.pipeline import find_stages
-from dig.stages.asking import ask_jobs, campaign_of, open_store
+from dig.interest_commands.common import built
+from dig.stages.asking import campaign_of, open_store
+from dig.stages.judging import judge_asker
 from dig.stages.mine import named_captions
 from dig.stages.mining import Mining, all_askers
 from dig.stages.prepare import load_catalogue
@@ -31,13 +29,11 @@ def retry(config: Config) -> int:
             if answered:
                 store.count_retried(mining.campaign, answered)
             say(f"mining: {answered:,} more answers")
-    finished = find_stages(replace(config, stages=["label"]))
-    if config.labels.enabled and config.labels.source == "judge" and "mine" in finished.inputs:
-        job = judge_job(finished)
-        campaign = campaign_of(config, [job.asker])
-        with open_store() as store:
-            answered = sum(outcome.answered for outcome in ask_jobs([job], store, config, campaign, again=True))
-            if answered:
-                store.count_retried(campaign, answered)
-            say(f"judging: {answered:,} more verdicts")
+    if config.labels.enabled and config.labels.source == "judge":
+        asker = judge_asker(config)
+        with open_store() as store, store.asking():
+            forgotten = store.forget_failures(asker.identity)
+            if forgotten:
+                store.count_retried(campaign_of(config, [asker]), forgotten)
+        say(f"judging: {forgotten:,} failures forgotten; the next run asks {asker.name} again")
     return 0

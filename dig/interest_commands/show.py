@@ -55,7 +55,9 @@ def show(config: Config, item: str) -> int:
 def _show_answers(context: StageContext, found: pl.DataFrame, captions: dict[str, str]) -> None:
     """Each model's answer about one item, as it is kept."""
     pictures = pictures_for(context, found) if sees(context.config) else {}
-    first, others = mining_jobs(context.config, found, captions, pictures)
+    named = named_captions(context.config.mining, set(found["item_id"]))
+    first, _ = mining_jobs(context.config, found, named, pictures)
+    _, others = mining_jobs(context.config, found, captions, pictures)
     with open_store() as store:
         for job in [*([first] if first and first.total else []), *others]:
             (question,) = job.questions()

@@ -21,6 +21,7 @@ from dig.config.explain import config_yaml
 from dig.evaluation import Ranker, evaluate, slice_metrics
 from dig.evaluation.paired import gains, paired_difference
 from dig.generation.backbone import load_backbone
+from dig.interests.profiles import InterestProfiles
 from dig.recommender import Recommender
 from dig.report.html import ReportData, ReportExample, render_report
 from dig.stages.base import StageContext, select
@@ -222,15 +223,14 @@ def _examples(context: StageContext, recommendations: pl.DataFrame) -> Iterator[
     tests = sequences.held_out("test")
     positions = {(sequences.user_ids[int(user)], names[target]): position
                  for position, (user, target) in enumerate(zip(tests.users, tests.targets, strict=True))}  # fmt: skip
-    interests = load_interests(context).filter(pl.col("label") == 1)
+    profiles = InterestProfiles(load_interests(context))
     for row in chosen.iter_rows(named=True):
         history = [names[item] for item in tests.histories[positions[row["user"], row["target"]]]][-10:]
-        explained = interests.filter(pl.col("item_id").is_in(history))["text"].value_counts(sort=True)["text"].head(8)
         yield ReportExample(
             user=row["user"],
             history=[(item, titles[item]) for item in history],
             target=(row["target"], titles[row["target"]]),
-            interests=explained.to_list(),
+            interests=[interest.text for interest in profiles.interests(history)],
             recommendations=[
                 (item, titles[item], sids[item], score, item == row["target"])
                 for item, score in zip(row["items"][:k], row["scores"][:k], strict=True)

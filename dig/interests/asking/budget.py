@@ -54,8 +54,12 @@ class Budget:
         self._under_way = 0
         self._settled = asyncio.Event()
 
-    async def reserve(self, bound: float) -> None:
-        """Makes room for a request, waiting for others to end if they may leave some.
+    async def reserve(self, bound: float, wait: bool = True) -> None:
+        """Makes room for a request.
+
+        Args:
+            bound: the most that it may cost, US dollars.
+            wait: whether to wait for others to end if they may leave some room.
 
         Raises:
             BudgetSpentError: no room is left.
@@ -65,7 +69,7 @@ class Budget:
                 raise BudgetSpentError(f"mining.max_requests={self.max_requests}")
             if self.max_cost is None or self.cost + self._reserved + bound <= self.max_cost:
                 break
-            if not self._under_way:
+            if not self._under_way or not wait:
                 raise BudgetSpentError(f"mining.max_cost_usd={self.max_cost}")
             self._settled.clear()
             await self._settled.wait()

@@ -47,11 +47,11 @@ class Ledger(NamedTuple):
     asker: Asker
     outcome: Outcome
 
-    async def begin(self, key: bytes, messages: list[Message]) -> tuple[int, float]:
-        """Enters a request; returns its number and the most that it may cost (US dollars)."""
+    async def begin(self, key: bytes, messages: list[Message], wait: bool = True) -> tuple[int, float]:
+        """Enters a request, as :meth:`Budget.reserve` allows; returns its number and the most that it may cost."""
         config = self.asker.config
         bound = cost_of(config, most_tokens(config, messages), config.max_output)
-        await self.budget.reserve(bound)
+        await self.budget.reserve(bound, wait)
         self.outcome.requests += 1
         return self.store.begin(self.campaign, self.asker.identity, key, bound), bound
 

@@ -27,6 +27,9 @@ from dig.interests.models.endpoint import Endpoint, secret_of
 
 __all__ = ["Job", "Limits", "ask"]
 
+_VLLM_QUESTIONS = 1000
+"""Answers of a local model are kept when so many have come; a kill loses no more."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -142,9 +145,11 @@ class _Run:
         """A model of this process, in a thread of its own: batches, and second chances as batches, too."""
         questions = unanswered(job.questions(), ledger.store, (), ledger.outcome, self.again)
         model: LocalModel | None = None
-        while self.over is None and (some := list(islice(questions, 4 * job.asker.config.batch_size))):
+        config = job.asker.config
+        size = _VLLM_QUESTIONS if config.kind == "vllm" else 4 * config.batch_size  # vLLM makes its own batches
+        while self.over is None and (some := list(islice(questions, size))):
             if model is None:
-                model = await asyncio.to_thread(local_model, job.asker.name, job.asker.config)
+                model = await asyncio.to_thread(local_model, job.asker.name, config)
             try:
                 await self._local_batch(model, ledger, some)
             except BudgetSpentError as error:
@@ -153,20 +158,32 @@ class _Run:
         ledger.outcome.stopped = self.over
 
     async def _local_batch(self, model: LocalModel, ledger: Ledger, questions: list[Question]) -> None:
+        """As much of a batch as the limits allow.
+
+        Raises:
+            BudgetSpentError: that was not all.
+        """
         waiting = [(question, question.messages(ledger.asker)) for question in questions]
+        over: BudgetSpentError | None = None
         for chance in range(2):
-            entered = [await ledger.begin(question.key, messages) for question, messages in waiting]
-            found = await asyncio.to_thread(model.complete, [messages for _, messages in waiting])
-            unusable = []
-            for (question, messages), (number, bound), completion in zip(waiting, entered, found, strict=True):
+            entered: list[tuple[int, float]] = []
+            try:
+                for question, messages in waiting:
+                    entered.append(await ledger.begin(question.key, messages, wait=False))
+            except BudgetSpentError as error:
+                over = error
+            asked = waiting[: len(entered)]
+            found = await asyncio.to_thread(model.complete, [messages for _, messages in asked])
+            waiting = []
+            for (question, messages), (number, bound), completion in zip(asked, entered, found, strict=True):
                 ledger.paid(number, bound, completion)
-                error = judge_answer(ledger, question, completion)
-                if error is not None and chance:
-                    give_up(ledger, question, completion, error)
-                elif error is not None:
-                    unusable.append((question, second_chance(ledger.asker, messages, completion, error)))
-            if not (waiting := unusable):
-                return
+                problem = judge_answer(ledger, question, completion)
+                if problem is not None and chance:
+                    give_up(ledger, question, completion, problem)
+                elif problem is not None:
+                    waiting.append((question, second_chance(ledger.asker, messages, completion, problem)))
+        if over is not None:
+            raise over
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:

@@ -230,6 +230,10 @@ class AnswerStore:
         statement = "SELECT COUNT(*) FROM failures WHERE asker=?"
         return int(self._base.execute(statement, (self._asker(asker),)).fetchone()[0])
 
+    def forget_failures(self, asker: str) -> int:
+        """Forgets what a model with a prompt has failed for good, of all experiments; returns how many."""
+        return self._base.execute("DELETE FROM failures WHERE asker=?", (self._asker(asker),)).rowcount
+
     def mean_tokens_out(self, asker: str) -> float | None:
         """Tokens of a paid answer, over all experiments; None before the first."""
         statement = "SELECT AVG(tokens_out) FROM (SELECT tokens_out FROM requests WHERE asker=? AND state=? LIMIT 5000)"

@@ -1,0 +1,139 @@
+"""A chat model, with or without eyes, run in this process by vLLM, which batches by itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from PIL import Image
+
+from dig.config.errors import UserError
+from dig.config.schema import ModelConfig
+from dig.console import printable, progress_enabled
+from dig.interests.asking.conversation import Completion, Message
+from dig.interests.models.local import check_folder, fold_system
+
+__all__ = ["VllmModel"]
+
+_REASON = 300
+"""Letters of vLLM's message that are shown."""
+_SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+
+
+class VllmModel:
+    """A model from a folder or from the hub; nothing but safetensors and vLLM's own code is loaded.
+
+    It was never run with a real vLLM here, only with a stand-in. The calls were compared with vLLM's source:
+    ``LLM.chat`` as of commit 10fdb8f, ``SamplingParams`` and ``StructuredOutputsParams`` as of commit 00388f6. The
+    latter came with 0.11.
+
+    Args:
+        config: the model and how it decodes; unless ``format`` is ``none`` an answer is held to be a JSON object.
+
+    Raises:
+        UserError: if vLLM is not installed or is too old, or the model cannot be loaded.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._name = config.name
+        self._vision = config.vision
+        self._folds = False
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        try:
+            vllm = import_module("vllm")
+        except (ImportError, OSError) as error:  # OSError where a library of CUDA is missing
+            raise UserError(f"mining model {config.name}: vLLM cannot be imported ({printable(str(error), _REASON)}); "
+                            "pip install 'dig[vllm]'") from None  # fmt: skip
+        held = {} if config.format == "none" else {"structured_outputs": _json_object(config)}
+        self._sampling = vllm.SamplingParams(
+            temperature=config.temperature or 0.0, max_tokens=config.max_output, **held
+        )
+        check_folder(config)
+        try:
+            self._llm: Any = vllm.LLM(
+                model=config.model, dtype=config.dtype, load_format="safetensors", trust_remote_code=False
+            )
+        except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+            raise UserError(f"mining model {config.name}: vLLM cannot load {config.model}: {_reason(error)}") from None
+
+    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
+        """An answer to each conversation, in order; a picture that cannot be decoded is not shown to the model.
+
+        Raises:
+            ValueError: if there is a picture and the model does not see.
+            UserError: if vLLM refuses a conversation, for its length or because of the chat template.
+        """
+        if not self._vision and any(turn.picture for conversation in conversations for turn in conversation):
+            raise ValueError(f"mining model {self._name} does not see, but was given a picture")
+        return [_completion(output) for output in self._chat(conversations)] if conversations else []
+
+    def _chat(self, conversations: Sequence[Sequence[Message]]) -> list[Any]:
+        """Asks; where that is refused and there are system turns, once more with these folded, and from then on."""
+        if not self._folds:
+            try:
+                return self._ask(conversations)
+            except (ValueError, TemplateError) as error:
+                if not any(turn.role == "system" for conversation in conversations for turn in conversation):
+                    raise UserError(f"mining model {self._name}: vLLM refuses: {_reason(error)}") from None
+        try:
+            found = self._ask([fold_system(conversation) for conversation in conversations])
+        except (ValueError, TemplateError) as error:
+            raise UserError(f"mining model {self._name}: vLLM refuses: {_reason(error)}") from None
+        self._folds = True
+        return found
+
+    def _ask(self, conversations: Sequence[Sequence[Message]]) -> list[Any]:
+        messages = [[_turn(turn) for turn in conversation] for conversation in conversations]
+        outputs = self._llm.chat(messages=messages, sampling_params=self._sampling, use_tqdm=progress_enabled())
+        return list(outputs)
+
+
+def _json_object(config: ModelConfig) -> Any:
+    """vLLM's request for a JSON object."""
+    params = getattr(import_module("vllm.sampling_params"), "StructuredOutputsParams", None)
+    if params is None:
+        raise UserError(f"mining model {config.name}: format={config.format} needs vLLM 0.11 or later; pip install -U "
+                        "'dig[vllm]', or set format: none")  # fmt: skip
+    return params(json_object=True)
+
+
+def _completion(output: Any) -> Completion:
+    answer = output.outputs[0]
+    note = "cut short" if answer.finish_reason == "length" else ""
+    return Completion(answer.text, len(output.prompt_token_ids or ()), len(answer.token_ids), note)
+
+
+def _turn(turn: Message) -> dict[str, Any]:
+    """A turn in the form of the chat completions API."""
+    url = _data_url(turn.picture) if turn.picture else None
+    if url is None:
+        return {"role": turn.role, "content": turn.text}
+    picture = {"type": "image_url", "image_url": {"url": url}}
+    return {"role": turn.role, "content": [picture, {"type": "text", "text": turn.text}]}
+
+
+def _data_url(path: Path) -> str | None:
+    """The file's bytes, or those of a PNG where its format is a rarer one; None where it cannot be decoded."""
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as picture:
+            kind = _SENT_AS_THEY_ARE.get(str(picture.format))
+            pixels = picture.convert("RGB")  # which also proves that the file is whole
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError):
+        return None
+    if kind is None:
+        stream = io.BytesIO()
+        pixels.save(stream, "PNG")
+        kind, data = "image/png", stream.getvalue()
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong."""
+    return printable((str(error).strip() or type(error).__name__).splitlines()[0], _REASON)
