@@ -40,7 +40,9 @@ class _Answer(BaseModel):
 
 
 def _visible(text: str, limit: int) -> str:
-    """One line of visible characters."""
+    """One line of visible characters; what comes here is not longer than the limit."""
+    if text.isascii() and text.isprintable() and not text.isspace() and text:
+        return " ".join(text.split())
     try:
         return clean_text(text, "text", limit, ReadingLog(path=_NOWHERE))
     except BadLineError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
+from json.encoder import encode_basestring as _quoted  # of json, what json.dumps(…, ensure_ascii=False) calls
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -17,23 +17,25 @@ LIMITS = {"title": 500, "brand": 100, "categories": 500, "description": 4000, "c
 _FIELDS = ("title", "brand", "categories", "description")
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """An item as a model is shown it.
 
     Attributes:
         item_id: the item; the model never sees it.
         text: JSON of its fields, in which no ``<`` or ``>`` stands, so that nothing in it can end the fence.
-        ref: eight letters, a hash of the text, that an answer repeats, so that it cannot be taken for another item's.
         picture: the picture's file, None where there is none.
         picture_hash: of its bytes, empty where there is none.
     """
 
     item_id: str
     text: str
-    ref: str
     picture: Path | None = None
     picture_hash: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Eight letters, a hash of the text, that an answer repeats, so that it cannot be taken for another item's."""
+        return blake2b(self.text.encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
 def item_evidence(
@@ -46,20 +48,22 @@ def item_evidence(
         captions: item id → caption.
         pictures: item id → file and hash of its picture; empty for a model that does not see.
     """
-    columns = [name if name in catalogue.columns else pl.lit(None).alias(name) for name in ("item_id", *_FIELDS)]
-    for item_id, *values in catalogue.lazy().select(columns).collect().iter_rows():
-        fields = {name: _cut(name, value) for name, value in zip(_FIELDS, values, strict=True) if value}
+    there = [name for name in _FIELDS if name in catalogue.columns]
+    columns = [catalogue["item_id"]]
+    for name in there:
+        column = catalogue[name]
+        if column.dtype == pl.List(pl.String):
+            column = column.list.drop_nulls().list.join(" > ")
+        columns.append(column.cast(pl.String).str.slice(0, LIMITS[name]))
+    heads = [f'"{name}": ' for name in there]
+    for item_id, *values in pl.DataFrame(columns).iter_rows():
+        fields = [head + _quoted(value) for head, value in zip(heads, values, strict=True) if value]
         if caption := captions.get(item_id):
-            fields["caption"] = _cut("caption", caption)
-        text = json.dumps(fields, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
-        picture, digest = pictures.get(item_id, (None, ""))
-        ref = blake2b(text.encode("utf-8", "replace"), digest_size=4).hexdigest()
-        yield Evidence(item_id, text, ref, picture, digest)
-
-
-def _cut(name: str, value: str | list[str]) -> str:
-    text = value if isinstance(value, str) else " > ".join(part for part in value if part)
-    return text[: LIMITS[name]]
+            fields.append('"caption": ' + _quoted(caption[: LIMITS["caption"]]))
+        text = "{" + ", ".join(fields) + "}"
+        if "<" in text or ">" in text:
+            text = text.replace("<", "\\u003c").replace(">", "\\u003e")
+        yield Evidence(item_id, text, *pictures.get(item_id, (None, "")))
 
 
 def picture_digest(path: Path) -> str:

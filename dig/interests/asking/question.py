@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from dig.config.schema import ModelConfig
 from dig.interests.asking.answers import Caption, MinedInterests, Verdict, parse_answer
@@ -52,8 +52,7 @@ class Asker:
                 "extra": self.config.extra}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One item, asked of one model.
 
     Attributes:
@@ -85,18 +84,10 @@ def asker_of(name: str, config: ModelConfig, prompt: Prompt, purpose: str, limit
 
 def questions_of(asker: Asker, items: Iterable[tuple[Evidence, str]]) -> Iterator[Question]:
     """A question an item, with the phrase to judge or "", one at a time."""
-    base = blake2b(json.dumps(asker.origin, sort_keys=True).encode(), digest_size=16)
+    origin = json.dumps(asker.origin, sort_keys=True).encode() + b"\0"
     for evidence, interest in items:
-        digest = base.copy()
-        for part in (evidence.text, evidence.picture_hash, interest):
-            digest.update(b"\0")
-            digest.update(part.encode("utf-8", "replace"))
-        yield Question(digest.digest(), evidence, interest)
-
-
-def ask_all(asker: Asker, items: Iterable[Evidence]) -> Callable[[], Iterator[Question]]:
-    """The questions of :func:`questions_of` about items alone, as often as they are wanted."""
-    return lambda: questions_of(asker, ((evidence, "") for evidence in items))
+        content = f"{evidence.text}\0{evidence.picture_hash}\0{interest}".encode("utf-8", "replace")
+        yield Question(blake2b(origin + content, digest_size=16).digest(), evidence, interest)
 
 
 def _fenced(phrase: str) -> str:

@@ -35,7 +35,7 @@ CREATE INDEX IF NOT EXISTS requests_campaign ON requests (campaign, state, asker
 CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER NOT NULL);
 """  # noqa: E501
 _UNDER_WAY, _PAID, _UNPAID, _UNKNOWN = range(4)
-_PARAMETERS = 500
+_PARAMETERS = 2000
 
 
 class Answered(NamedTuple):
@@ -100,6 +100,7 @@ class AnswerStore:
             self._base = sqlite3.connect(path, isolation_level=None, timeout=60.0, check_same_thread=False)
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=NORMAL")
+            self._base.execute("PRAGMA cache_size=-65536")  # 64 MB: the index of some million keys
             (found,) = self._base.execute("PRAGMA user_version").fetchone()
             if found not in (0, _FORMAT):
                 raise UserError(f"{path} is of format {found}, this version of dig knows {_FORMAT}")
@@ -142,8 +143,10 @@ class AnswerStore:
 
     def known(self, keys: Sequence[bytes], failures: bool = True) -> set[bytes]:
         """Those of the keys that have an answer, or (``failures``) failed for good."""
-        statements = ("SELECT key FROM answers", "SELECT key FROM failures")[: 1 + failures]
-        return {key for statement in statements for (key,) in self._select(statement, keys)}
+        found = {key for (key,) in self._select("SELECT key FROM answers", keys)}
+        if failures and self._base.execute("SELECT 1 FROM failures LIMIT 1").fetchone():
+            found |= {key for (key,) in self._select("SELECT key FROM failures", keys)}
+        return found
 
     def answers(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The usable answers among the keys."""

@@ -11,7 +11,7 @@ from dig.interests.asking.store import AnswerStore
 
 __all__ = ["unanswered"]
 
-_CHUNK = 500
+_CHUNK = 2000
 
 
 def unanswered(
