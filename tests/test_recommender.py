@@ -88,10 +88,11 @@ def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeyp
 
 def test_a_recommendation_is_explained_by_what_it_shares_with_the_history():
     names = IDS.item_ids
-    interests = to_frame([
-        Interest(names[3], "slow mornings", "text", 0.5, "m", 1, 0.9), Interest(names[5], "garden", "text", 0.9, "m", 1, 0.9),
-        Interest(names[8], "Slow Mornings", "text", 0.9, "m", 1, 0.9), Interest(names[8], "garden", "text", 0.9, "m", 0, 0.1),
-    ])  # fmt: skip
+    told = [(3, "slow mornings", 1), (5, "garden", 1), (8, "Slow Mornings", 1), (8, "garden", 0)]
+    confidence = {"slow mornings": 0.5}
+    interests = to_frame(
+        [Interest(names[row], text, "text", confidence.get(text, 0.9), "m", label, 0.9) for row, text, label in told]
+    )
     found = recommender(interests=interests)
     assert [entry.text for entry in found.interests([names[3], names[5]])] == ["garden", "slow mornings"]
     (reasons, nothing) = found.explain([names[3], names[5]], [names[8], names[0]])
