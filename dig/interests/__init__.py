@@ -1,28 +1,47 @@
-"""MLIM and RLDI: deep interests of items, mined or imported, labelled by what behaviour says of them."""
+"""MLIM and RLDI: deep interests of items, mined or imported, merged, labelled by behaviour, a judge or by hand."""
 
+from dig.interests.geometry import InterestVectors
+from dig.interests.hand_labels import HandLabels, read_labels
 from dig.interests.imported import ImportedCaptions, ImportedInterests, read_captions, read_interests
-from dig.interests.interest import INTEREST_SCHEMA, Interest, fold_column, from_frame, to_frame, without_twins
+from dig.interests.interest import (
+    INTEREST_SCHEMA,
+    Interest,
+    distinct_phrases,
+    fold_column,
+    from_frame,
+    mined_frame,
+    to_frame,
+    without_twins,
+)
 from dig.interests.lexical import mine_lexical
+from dig.interests.merging import Merged, merge_interests
 from dig.interests.quality import item_quality
 from dig.interests.reading import ReadingLog
 from dig.interests.rldi import label_interests
 from dig.interests.users import USER_INTEREST_SCHEMA, UserInterests, read_user_interests
 
 __all__ = [
+    "HandLabels",
     "INTEREST_SCHEMA",
     "ImportedCaptions",
     "ImportedInterests",
     "Interest",
+    "InterestVectors",
+    "Merged",
     "ReadingLog",
     "USER_INTEREST_SCHEMA",
     "UserInterests",
+    "distinct_phrases",
     "fold_column",
     "from_frame",
     "item_quality",
     "label_interests",
+    "merge_interests",
     "mine_lexical",
+    "mined_frame",
     "read_captions",
     "read_interests",
+    "read_labels",
     "read_user_interests",
     "to_frame",
     "without_twins",

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from dig.interests.interest import INTEREST_SCHEMA, KINDS, without_twins
+from dig.interests.interest import KINDS, MinedRow, mined_frame, without_twins
 from dig.interests.reading import BadLineError, ReadingLog, clean_text, read_records
 
 __all__ = ["MAX_CAPTION", "MAX_INTEREST", "ImportedCaptions", "ImportedInterests", "read_captions", "read_interests"]
@@ -55,7 +55,7 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
     Raises:
         UserError: if the file is missing or damaged, or more than ``max_bad_fraction`` of its lines are bad.
     """
-    rows: list[tuple[str, str, str, float | None, str, None, None]] = []
+    rows: list[MinedRow] = []
 
     def take(item_id: str, record: dict[str, Any], log: ReadingLog) -> None:
         miner = clean_text(record.get("miner"), "miner", MAX_INTEREST, log)
@@ -66,13 +66,13 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
         if not isinstance(entries, list):
             raise BadLineError(f"interests must be a list, it is {type(entries).__name__}")
         cut_before = log.cut
-        found: list[tuple[str, str, str, float | None, str, None, None]] = []
+        found: list[MinedRow] = []
         try:
             for rank, entry in enumerate(entries, start=1):
                 if not isinstance(entry, dict):
                     raise BadLineError(f"interest {rank} must be an object, it is {type(entry).__name__}")
                 text = clean_text(entry.get("text"), f"text of interest {rank}", MAX_INTEREST, log)
-                found.append((item_id, text, kind, _confidence(entry), miner, None, None))
+                found.append((item_id, text, kind, _confidence(entry), miner))
         except BadLineError:
             log.cut = cut_before
             raise
@@ -80,7 +80,7 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
         rows.extend(found)
 
     log = read_records(path, item_ids, max_bad_fraction, take)
-    read = pl.DataFrame(rows, schema=INTEREST_SCHEMA, orient="row")
+    read = mined_frame(rows)
     frame = without_twins(read)
     log.twins = read.height - frame.height
     return ImportedInterests(frame, log)

@@ -15,8 +15,11 @@ __all__ = [
     "KINDS",
     "Interest",
     "Kind",
+    "MinedRow",
+    "distinct_phrases",
     "fold_column",
     "from_frame",
+    "mined_frame",
     "to_frame",
     "without_twins",
 ]
@@ -33,11 +36,27 @@ INTEREST_SCHEMA = pl.Schema(
         "miner": pl.String,
         "label": pl.Int8,
         "score": pl.Float64,
+        "votes": pl.Int16,
+        "miners": pl.List(pl.String),
+        "wordings": pl.List(pl.String),
     }
 )
 """Columns of a frame of interests, one row an interest, in rank order within an item (and miner and kind).
 
-``confidence`` is null where the miner gives none; ``label`` and ``score`` are null until RLDI has filled them."""
+``confidence`` is null where the miner gives none; ``label`` and ``score`` are null until RLDI has filled them.
+``votes`` is the number of miners that found the interest. ``miners`` and ``wordings``, aligned, say which and in what
+words; both are null until :func:`~dig.interests.merging.merge_interests` has filled them."""
+
+MinedRow = tuple[str, str, str, float | None, str]
+"""What a miner gives of an interest: item_id, text, kind, confidence, miner."""
+
+
+def mined_frame(rows: Iterable[MinedRow]) -> pl.DataFrame:
+    """A frame (:data:`INTEREST_SCHEMA`) of what miners gave, in its order: one vote each, not merged, no labels."""
+    given = INTEREST_SCHEMA.names()[:5]
+    frame = pl.DataFrame(list(rows), schema={name: INTEREST_SCHEMA[name] for name in given}, orient="row")
+    rest = [pl.lit(1 if name == "votes" else None, dtype).alias(name) for name, dtype in INTEREST_SCHEMA.items()][5:]
+    return frame.with_columns(rest)
 
 
 def fold_column(texts: pl.Series) -> pl.Series:
@@ -45,6 +64,11 @@ def fold_column(texts: pl.Series) -> pl.Series:
     distinct = texts.unique().drop_nulls()
     folded = pl.Series([fold(text) for text in distinct], dtype=pl.String)
     return texts.replace_strict(distinct, folded, default=None, return_dtype=pl.String)
+
+
+def distinct_phrases(interests: pl.DataFrame) -> list[str]:
+    """The folded texts of interests, each once, sorted."""
+    return fold_column(interests["text"]).unique().sort().to_list()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,9 @@ class Interest:
         miner: the name of the model or method.
         label: RLDI's 1 (specific, actionable, grounded) or 0; None before labelling.
         score: the probability behind the label; None where no classifier was trained.
+        votes: the number of miners that found it.
+        miners: which they are, once merged; empty before.
+        wordings: the words of each of ``miners``.
 
     Raises:
         ValueError: if a value is outside its range.
@@ -71,6 +98,9 @@ class Interest:
     miner: str
     label: int | None = None
     score: float | None = None
+    votes: int = 1
+    miners: tuple[str, ...] = ()
+    wordings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.item_id:
@@ -87,6 +117,10 @@ class Interest:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, it is {value}")
+        if len(self.miners) != len(self.wordings):
+            raise ValueError(f"{len(self.miners)} miners have {len(self.wordings)} wordings")
+        if not 1 <= self.votes <= max(1, len(self.miners)):
+            raise ValueError(f"votes must lie between 1 and the number of miners, it is {self.votes}")
 
 
 def without_twins(frame: pl.DataFrame) -> pl.DataFrame:
@@ -100,7 +134,7 @@ def without_twins(frame: pl.DataFrame) -> pl.DataFrame:
 
 def to_frame(interests: Iterable[Interest]) -> pl.DataFrame:
     """The interests as a frame (:data:`INTEREST_SCHEMA`) in the given order, twins left out."""
-    rows = [astuple(interest) for interest in interests]
+    rows = [(*values[:-2], values[-2] or None, values[-1] or None) for values in map(astuple, interests)]
     return without_twins(pl.DataFrame(rows, schema=INTEREST_SCHEMA, orient="row"))
 
 
@@ -110,4 +144,5 @@ def from_frame(frame: pl.DataFrame) -> list[Interest]:
     Raises:
         ValueError: if a row is no valid interest.
     """
-    return [Interest(*row) for row in frame.select(INTEREST_SCHEMA.names()).iter_rows()]
+    rows = frame.select(INTEREST_SCHEMA.names()).iter_rows(named=True)
+    return [Interest(**row | {name: tuple(row[name] or ()) for name in ("miners", "wordings")}) for row in rows]

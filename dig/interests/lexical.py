@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import log
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from dig.config.schema import MiningConfig
 from dig.console import track
-from dig.interests.interest import INTEREST_SCHEMA
+from dig.interests.interest import mined_frame
 from dig.interests.phrases import ONLY_DIGITS, STOP_WORDS, Words, candidate_phrases, clean_factor, singular, word_runs
 
 __all__ = ["MINER", "CatalogueWords", "mine_lexical", "phrase_worth"]
@@ -178,17 +178,8 @@ def mine_lexical(catalogue: pl.DataFrame, captions: Mapping[str, str], config: M
         A frame of :data:`~dig.interests.interest.INTEREST_SCHEMA`, in the catalogue's order, the most confident first.
     """
     survey = _survey(catalogue, captions)
-    columns: dict[str, list[Any]] = {"item_id": [], "text": [], "kind": [], "confidence": []}
-    for item in track(_items(catalogue, captions), "mine: choose phrases", total=catalogue.height):
-        for score, text, _, visual in _mine_item(item, survey, config):
-            columns["item_id"].append(item.item_id)
-            columns["text"].append(text)
-            columns["kind"].append("visual" if visual else "text")
-            columns["confidence"].append(score)
-    columns["miner"] = [MINER] * len(columns["text"])
-    columns["label"] = columns["score"] = [None] * len(columns["text"])
-    return (
-        pl.DataFrame(columns, schema_overrides=INTEREST_SCHEMA)
-        .select(INTEREST_SCHEMA.names())
-        .cast(dict(INTEREST_SCHEMA))
+    return mined_frame(
+        (item.item_id, text, "visual" if visual else "text", score, MINER)
+        for item in track(_items(catalogue, captions), "mine: choose phrases", total=catalogue.height)
+        for score, text, _, visual in _mine_item(item, survey, config)
     )

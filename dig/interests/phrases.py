@@ -21,6 +21,7 @@ __all__ = [
     "plain_words",
     "singular",
     "word_runs",
+    "word_set",
 ]
 
 Words = tuple[str, ...]
@@ -32,12 +33,13 @@ MAX_WORD_CHARACTERS = 64
 """Longer words (a language without blanks, a mangled URL) are cut."""
 
 
-def _word_set(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """The words of a list that is written as a text."""
     return frozenset(text.split())
 
 
 # What every shop writes about every product; as part of a longer phrase they may stay ("made in japan").
-SHOP_WORDS = _word_set(
+SHOP_WORDS = word_set(
     """
     new product products item items brand size sizes pack packs set sets count color colour colors assorted
     amazon com www http https description model number quantity available great best good perfect high quality
@@ -47,7 +49,7 @@ SHOP_WORDS = _word_set(
     """
 )
 STOP_WORDS = frozenset(ENGLISH_STOP_WORDS) | SHOP_WORDS | frozenset("abcdefghijklmnopqrstuvwxyz")
-UNITS = _word_set(
+UNITS = word_set(
     """
     oz ounce ounces fl fluid floz ml milliliter l liter liters g gr gram grams mg kg lb lbs pound pounds in
     inch inches ft foot feet yd yds yard yards mm cm m meter meters mil pc pcs piece pieces ct dozen pair

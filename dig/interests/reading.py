@@ -47,6 +47,24 @@ class ReadingLog:
     empty: int = 0
     """Lines that name an id and give nothing for it."""
 
+    def bad(self, number: int, reason: object) -> None:
+        """Counts a line that is left out, and keeps it as an example while there are few."""
+        self.bad_lines += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(f"{self.path}:{number}: {reason}")
+
+    def refuse_above(self, max_bad_fraction: float) -> None:
+        """Ends the reading where too many lines are bad.
+
+        Raises:
+            UserError: more than this share of the lines is bad.
+        """
+        if self.bad_lines > max_bad_fraction * self.lines:
+            raise UserError(
+                f"{self.examples[0]} — {self.bad_lines:,} of {self.lines:,} lines are bad, "
+                f"more than the {max_bad_fraction:.1%} allowed"
+            )
+
     def summary(self) -> str:
         """One line for the screen."""
         parts = [f"{self.path.name}: {self.lines:,} lines"]
@@ -149,12 +167,6 @@ def read_records(
             else:
                 log.unknown[name] += 1
         except BadLineError as error:
-            log.bad_lines += 1
-            if len(log.examples) < EXAMPLES:
-                log.examples.append(f"{path}:{number}: {error}")
-    if log.bad_lines > max_bad_fraction * log.lines:
-        raise UserError(
-            f"{log.examples[0]} — {log.bad_lines:,} of {log.lines:,} lines are bad, "
-            f"more than the {max_bad_fraction:.1%} allowed"
-        )
+            log.bad(number, error)
+    log.refuse_above(max_bad_fraction)
     return log

@@ -1,9 +1,10 @@
-"""RLDI, reward-labelled deep interest: a light binary classifier, taught by behaviour, labels every mined interest.
+"""RLDI, reward-labelled deep interest: a light binary classifier labels every mined interest.
 
-The paper's classifier, features and threshold are not published. Here: behaviour says of the phrases
-with enough support whether sharing them raises co-purchase (:mod:`dig.interests.copurchase`), a logistic regression
-carries that over to all interests by features that are not behaviour (:mod:`dig.interests.features`), and its quality
-is measured on phrases it never saw.
+The paper's classifier, features and threshold are not published (DeepInterestGR, arXiv 2602.18907). Here three sources
+can teach it (:mod:`dig.interests.supervision`): behaviour says of the phrases with enough support whether sharing them
+raises co-purchase; or a judge, or a person, says of some interests whether they are good. A calibrated logistic
+regression (:mod:`dig.interests.classifier`) carries that over to all interests, and its quality is measured on phrases
+it never saw.
 """
 
 from __future__ import annotations
@@ -13,133 +14,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy import sparse  # type: ignore[import-untyped]
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dig.config.schema import LabelConfig
-from dig.interests.copurchase import count_copurchases, expected_pairs, lift_bar, observed_pairs, weak_labels
-from dig.interests.features import FEATURES, interest_features
+from dig.interests.calibration import calibration_error, reliability
+from dig.interests.classifier import Classifier, Examples, cross_validate, train
+from dig.interests.features import FEATURES, TextsOfItems, interest_features, read_items, word_rarity
+from dig.interests.geometry import VECTOR_FEATURES, InterestVectors, vector_features
 from dig.interests.interest import fold_column
+from dig.interests.supervision import PhraseEvidence, Supervision, by_behaviour, by_verdicts, weigh_phrases
 
-__all__ = ["MIN_PHRASES", "label_interests"]
+__all__ = ["label_interests"]
 
-MIN_PHRASES = 10
-"""The classifier needs this many labelled phrases of each class."""
 EXAMPLES = 10
+"""Phrases kept, and rejected, that the report shows; and features."""
+_ALSO = {"votes": "miners that found it", "specificity": "how rare its words are", "rarest_word": "its rarest word"}
+_LIFT = {"log_lift": "co-purchase of its items above chance"}
 
 
-class _Evidence(NamedTuple):
-    """What behaviour says of every distinct folded phrase."""
+class _Seen(NamedTuple):
+    values: np.ndarray  # (interests, features)
+    meanings: dict[str, str]  # name → meaning, a column each
 
-    phrases: np.ndarray  # (phrases,) str, sorted
-    of_interest: np.ndarray  # (interests,) row of phrases
-    items: np.ndarray  # (phrases,) items that hold it
-    observed: np.ndarray  # (phrases,)
-    expected: np.ndarray  # (phrases,)
-    labels: np.ndarray  # (phrases,) 1, 0, -1 unlabelled
-    bar: float
-
-
-def _weigh(interests: pl.DataFrame, item_ids: pl.Series, sequences: Sequence[np.ndarray], min_items: int) -> _Evidence:
-    folded = fold_column(interests["text"])
-    phrases = folded.unique().sort()
-    of_interest = folded.replace_strict(phrases, np.arange(len(phrases)), return_dtype=pl.Int64).to_numpy()
-    rows = interests["item_id"].replace_strict(item_ids, np.arange(len(item_ids)), return_dtype=pl.Int64).to_numpy()
-    shape = (len(phrases), len(item_ids))
-    membership = sparse.csr_matrix((np.ones(len(rows)), (of_interest, rows)), shape=shape)
-    membership.data[:] = 1.0  # several miners may give one item the same phrase
-    items = np.asarray(membership.sum(axis=1)).ravel().astype(np.int64)
-    copurchases = count_copurchases(sequences, len(item_ids))
-    observed = observed_pairs(membership, copurchases)
-    expected = expected_pairs(membership, copurchases.degrees())
-    eligible = items >= min_items
-    bar = lift_bar(observed[eligible], expected[eligible])
-    labels = np.where(eligible, weak_labels(observed, expected, bar), -1)
-    return _Evidence(phrases.to_numpy(), of_interest, items, observed, expected, labels, bar)
-
-
-def _classifier() -> Pipeline:
-    return Pipeline([("scale", StandardScaler()), ("regression", LogisticRegression(max_iter=1000))])
-
-
-def _fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Pipeline:
-    return _classifier().fit(features, labels, regression__sample_weight=weights)
-
-
-def _held_out(
-    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, weights: np.ndarray, config: LabelConfig, seed: int
-) -> dict[str, float | int]:
-    """Cross-validated quality; a phrase is never in training and test at once.
-
-    Every phrase has weight 1 in all figures, but for ``roc_auc_pairs`` (every interest has weight 1).
-    ``roc_auc_rarity`` is what the plain rule "the rarer the better" reaches: the classifier is worth what it adds to
-    that.
-    """
-    probability = np.full(len(labels), np.nan)
-    splitter = StratifiedGroupKFold(n_splits=config.folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(features, labels, groups):
-        probability[test] = _fit(features[train], labels[train], weights[train]).predict_proba(features[test])[:, 1]
-    predicted = probability >= config.threshold
-    quality = {"sample_weight": weights, "zero_division": 0.0}
-    return {
-        "roc_auc": float(roc_auc_score(labels, probability, sample_weight=weights)),
-        "roc_auc_pairs": float(roc_auc_score(labels, probability)),
-        "roc_auc_rarity": float(
-            roc_auc_score(labels, -features[:, FEATURES.index("log_items")], sample_weight=weights)
-        ),
-        "precision": float(precision_score(labels, predicted, **quality)),
-        "recall": float(recall_score(labels, predicted, **quality)),
-        "base_rate": float(np.average(labels, weights=weights)),
-        "threshold": config.threshold,
-        "folds": config.folds,
-        "phrases": len(np.unique(groups)),
-        "interests": len(labels),
-    }
-
-
-def _examples(evidence: _Evidence, score: np.ndarray, threshold: float) -> dict[str, list[dict[str, Any]]]:
-    """The labelled phrases that the classifier keeps and rejects most surely, with what behaviour says of them."""
-    counts = np.bincount(evidence.of_interest, minlength=len(evidence.phrases))
-    mean = np.bincount(evidence.of_interest, score, len(evidence.phrases)) / np.maximum(counts, 1)
-    order = [row for row in np.argsort(-mean, kind="stable") if evidence.labels[row] >= 0]
-
-    def show(rows: list[int]) -> list[dict[str, Any]]:
-        return [
-            {
-                "text": str(evidence.phrases[row]),
-                "items": int(evidence.items[row]),
-                "score": round(float(mean[row]), 4),
-                "lift": round(float(evidence.observed[row] / evidence.expected[row]), 2),
-                "weak_label": int(evidence.labels[row]),
-            }
-            for row in rows
-        ]
-
-    kept = [row for row in order if mean[row] >= threshold][:EXAMPLES]
-    rejected = [row for row in reversed(order) if mean[row] < threshold][:EXAMPLES]
-    return {"kept": show(kept), "rejected": show(rejected)}
-
-
-def _all_positive(interests: pl.DataFrame, report: dict[str, Any], why: str) -> tuple[pl.DataFrame, dict[str, Any]]:
-    labelled = interests.with_columns(label=pl.lit(1, dtype=pl.Int8), score=pl.lit(None, dtype=pl.Float64))
-    report |= {"classifier": why, "positive_interests": interests.height}
-    return labelled.select(interests.columns), report
-
-
-def _obstacle(labels: np.ndarray, config: LabelConfig) -> str | None:
-    """Why the labelled phrases cannot teach a classifier, or None."""
-    positive, negative = int((labels == 1).sum()), int((labels == 0).sum())
-    needed = max(MIN_PHRASES, config.folds)
-    if min(positive, negative) >= needed:
-        return None
-    return (
-        f"not trained: behaviour calls {positive} phrases good and {negative} not, "
-        f"at least {needed} of each are needed; all interests count as positive"
-    )
+    def also(self, values: np.ndarray, meanings: dict[str, str]) -> _Seen:
+        """With further columns."""
+        return _Seen(np.hstack([self.values, values]), self.meanings | meanings)
 
 
 def label_interests(
@@ -149,32 +48,40 @@ def label_interests(
     train_sequences: Sequence[np.ndarray],
     config: LabelConfig,
     seed: int,
+    vectors: InterestVectors | None = None,
+    verdicts: np.ndarray | None = None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Labels every interest 1 or 0 with a probability.
 
-    Where no classifier can be trained (``config.enabled`` is off, no interests, too few phrases of a class) all labels
-    are 1, all scores null, and ``report["classifier"]`` says why.
+    An interest with a verdict keeps it as its label; the classifier labels all others. Where none can be trained
+    (``config.enabled`` is off, no interests, too few phrases of a class) all other labels are 1, all scores null, and
+    ``report["classifier"]`` says why. How co-purchase rises is a feature only where verdicts teach: beside labels that
+    behaviour gave it would predict itself.
 
     Args:
         interests: :data:`~dig.interests.interest.INTEREST_SCHEMA`, all miners together.
         catalogue: the items; rows of ``train_sequences`` are its rows.
         captions: item id → caption.
         train_sequences: one int array of catalogue rows a user, in order, **without** both held-out items.
-        config: threshold, folds, min_items, enabled.
-        seed: of the folds.
+        config: source, threshold, folds, min_items, enabled.
+        seed: of folds and samples.
+        vectors: of phrases and items; without them the features that need any are left out.
+        verdicts: ``(interests,)`` 1, 0 or -1 (not judged); needed unless ``config.source`` is behaviour.
 
     Returns:
         The interests in the same order with ``label`` and ``score``, and a report of plain values:
-        ``classifier`` ("logistic regression" or "not trained: …"), ``interests``, ``phrases``, ``positive_interests``,
-        and where behaviour was asked ``weak_labels`` (positive, negative, unlabelled phrases; lift_bar), and where
-        trained ``held_out`` (roc_auc, roc_auc_pairs, roc_auc_rarity, precision, recall, base_rate, threshold, folds,
-        phrases, interests), ``coefficients`` (feature → weight on the standardised feature, the most telling first),
-        ``examples`` (kept, rejected).
+        ``classifier`` ("logistic regression" or "not trained: …"), ``source``, ``interests``, ``phrases``,
+        ``positive_interests``; where labels were asked for ``weak_labels`` (positive, negative, unlabelled phrases;
+        lift_bar) or ``verdicts`` (positive, negative, unlabelled interests); and where trained ``held_out`` (roc_auc,
+        roc_auc_pairs, roc_auc_rarity, precision, recall, base_rate, threshold, brier, calibration_error, folds,
+        phrases, interests), ``reliability`` (predicted, observed, weight a bin, on held-out phrases), ``features``
+        (name, meaning, weight on the standardised feature, the most telling first), ``examples`` (kept, rejected).
 
     Raises:
-        ValueError: if an interest or a sequence names an item outside the catalogue.
+        ValueError: if an interest or a sequence names an item outside the catalogue, or verdicts are missing.
     """
     report: dict[str, Any] = {
+        "source": config.source,
         "interests": interests.height,
         "phrases": fold_column(interests["text"]).n_unique(),
     }
@@ -182,31 +89,132 @@ def label_interests(
         return _all_positive(interests, report, "not trained: labels.enabled is false; all interests count as positive")
     if interests.is_empty():
         return _all_positive(interests, report, "not trained: there are no interests")
-    features = interest_features(interests, catalogue, captions)
-    evidence = _weigh(interests, catalogue["item_id"], train_sequences, config.min_items)
-    report["weak_labels"] = {
-        "positive": int((evidence.labels == 1).sum()),
-        "negative": int((evidence.labels == 0).sum()),
-        "unlabelled": int((evidence.labels == -1).sum()),
-        "lift_bar": round(evidence.bar, 3),
-    }
-    if obstacle := _obstacle(evidence.labels, config):
-        return _all_positive(interests, report, obstacle)
+    texts = read_items(catalogue, captions)
+    plain = interest_features(interests, texts)  # refuses items that the catalogue lacks
+    evidence = weigh_phrases(interests, catalogue["item_id"], train_sequences)
+    supervision = _supervise(evidence, config, verdicts, report)
+    if obstacle := supervision.obstacle(config.folds):
+        return _all_positive(interests, report, obstacle, supervision)
 
-    labels = evidence.labels[evidence.of_interest]
-    known = labels >= 0
-    groups = evidence.of_interest[known]
-    weights = 1.0 / np.bincount(groups)[groups]
-    report["held_out"] = _held_out(features[known], labels[known], groups, weights, config, seed)
-    model = _fit(features[known], labels[known], weights)
-    score = model.predict_proba(features)[:, 1]
-    coefficients = model.named_steps["regression"].coef_[0]
-    order = np.argsort(-np.abs(coefficients), kind="stable")
-    positive = score >= config.threshold
+    seen = _Seen(plain, FEATURES)
+    if vectors is not None:
+        seen = seen.also(_commonness(interests, texts, evidence), _ALSO)
+        seen = seen.also(vector_features(evidence, catalogue, vectors, seed), VECTOR_FEATURES)
+    if supervision.binding:
+        seen = seen.also(evidence.log_lift[evidence.of_interest][:, None], _LIFT)
+    known = supervision.labels >= 0
+    examples = Examples(seen.values, supervision.labels, supervision.groups, supervision.weights).take(known)
+    report |= _quality(examples, config, seed)
+    classifier = train(examples, seed)
+    score = classifier.probability(seen.values)
+    label = np.where(known & supervision.binding, supervision.labels, score >= config.threshold).astype(np.int8)
     report |= {
         "classifier": "logistic regression",
-        "positive_interests": int(positive.sum()),
-        "coefficients": {FEATURES[row]: round(float(coefficients[row]), 4) for row in order},
-        "examples": _examples(evidence, score, config.threshold),
+        "positive_interests": int(label.sum()),
+        "features": _telling(classifier, seen.meanings),
+        "examples": _examples(evidence, supervision, score, config.threshold, catalogue),
     }
-    return interests.with_columns(label=pl.Series(positive.astype(np.int8)), score=pl.Series(score)), report
+    return interests.with_columns(label=pl.Series(label), score=pl.Series(score)), report
+
+
+def _commonness(interests: pl.DataFrame, texts: TextsOfItems, evidence: PhraseEvidence) -> np.ndarray:
+    rarity = word_rarity(texts, evidence.phrases.tolist())[evidence.of_interest]
+    return np.column_stack([interests["votes"].to_numpy(), rarity])
+
+
+def _supervise(
+    evidence: PhraseEvidence, config: LabelConfig, verdicts: np.ndarray | None, report: dict[str, Any]
+) -> Supervision:
+    if config.source != "behaviour":
+        if verdicts is None:
+            raise ValueError(f"labels.source={config.source} needs verdicts")
+        supervision = by_verdicts(evidence, verdicts, config.source)
+        report["verdicts"] = _count(supervision.labels)
+        return supervision
+    supervision, bar = by_behaviour(evidence, config.min_items)
+    of_phrase = np.empty(len(evidence.phrases), dtype=np.int8)
+    of_phrase[evidence.of_interest] = supervision.labels
+    report["weak_labels"] = _count(of_phrase) | {"lift_bar": round(bar, 3)}
+    return supervision
+
+
+def _count(labels: np.ndarray) -> dict[str, float]:
+    return {name: int((labels == each).sum()) for name, each in (("positive", 1), ("negative", 0), ("unlabelled", -1))}
+
+
+def _all_positive(
+    interests: pl.DataFrame, report: dict[str, Any], why: str, supervision: Supervision | None = None
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    label = np.ones(interests.height, dtype=np.int8)
+    if supervision is not None and supervision.binding:
+        label[supervision.labels == 0] = 0
+    labelled = interests.with_columns(label=pl.Series(label), score=pl.lit(None, dtype=pl.Float64))
+    return labelled, report | {"classifier": why, "positive_interests": int(label.sum())}
+
+
+def _quality(examples: Examples, config: LabelConfig, seed: int) -> dict[str, Any]:
+    """Cross-validated quality; a phrase is never in training and test at once.
+
+    Labels of behaviour weigh 1 a phrase in all figures but ``roc_auc_pairs`` (1 an interest). ``roc_auc_rarity`` is
+    what the plain rule "the rarer the better" reaches: the classifier is worth what it adds to that.
+    """
+    labels, weights = examples.labels, examples.weights
+    probability = cross_validate(examples, config.folds, seed)
+    predicted = probability >= config.threshold
+    rarity = -examples.features[:, list(FEATURES).index("log_items")]
+    bins = reliability(probability, labels, weights)
+    quality = {"sample_weight": weights, "zero_division": 0.0}
+    held_out = {
+        "roc_auc": float(roc_auc_score(labels, probability, sample_weight=weights)),
+        "roc_auc_pairs": float(roc_auc_score(labels, probability)),
+        "roc_auc_rarity": float(roc_auc_score(labels, rarity, sample_weight=weights)),
+        "precision": float(precision_score(labels, predicted, **quality)),
+        "recall": float(recall_score(labels, predicted, **quality)),
+        "base_rate": float(np.average(labels, weights=weights)),
+        "threshold": config.threshold,
+        "brier": float(np.average((probability - labels) ** 2, weights=weights)),
+        "calibration_error": calibration_error(bins),
+        "folds": config.folds,
+        "phrases": len(np.unique(examples.groups)),
+        "interests": len(labels),
+    }
+    shown = [{name: round(value, 4) for name, value in each._asdict().items()} for each in bins]
+    return {"held_out": held_out, "reliability": shown}
+
+
+def _telling(classifier: Classifier, meanings: dict[str, str]) -> list[dict[str, Any]]:
+    names, weights = list(meanings), classifier.weights
+    order = np.argsort(-np.abs(weights), kind="stable")
+    return [{"name": names[at], "meaning": meanings[names[at]], "weight": round(float(weights[at]), 4)} for at in order]
+
+
+def _examples(
+    evidence: PhraseEvidence, supervision: Supervision, score: np.ndarray, threshold: float, catalogue: pl.DataFrame
+) -> dict[str, list[dict[str, Any]]]:
+    """The labelled phrases that the classifier keeps and rejects most surely, with an item and what behaviour says."""
+    of, known, phrases = evidence.of_interest, supervision.labels >= 0, len(evidence.phrases)
+    mean = np.bincount(of, score) / np.bincount(of)
+    given = np.bincount(of[known], minlength=phrases)
+    told = np.bincount(of[known], supervision.labels[known], phrases) / np.maximum(given, 1)
+    order = [row for row in np.argsort(-mean, kind="stable") if given[row]]
+    first = np.empty(phrases, dtype=np.int64)
+    first[of[::-1]] = evidence.item_rows[::-1]
+    titles = catalogue["title" if "title" in catalogue.columns else "item_id"]
+    lift = evidence.observed / np.where(evidence.expected > 0, evidence.expected, np.nan)
+
+    def show(rows: list[int]) -> list[dict[str, Any]]:
+        return [
+            {
+                "text": str(evidence.phrases[row]),
+                "item": titles[int(first[row])],
+                "items": int(evidence.items[row]),
+                "score": round(float(mean[row]), 4),
+                "lift": None if np.isnan(lift[row]) else round(float(lift[row]), 2),
+                "given_label": round(float(told[row]), 2),
+            }
+            for row in rows
+        ]
+
+    kept = [row for row in order if mean[row] >= threshold][:EXAMPLES]
+    rejected = [row for row in reversed(order) if mean[row] < threshold][:EXAMPLES]
+    return {"kept": show(kept), "rejected": show(rejected)}

@@ -15,7 +15,8 @@ from sklearn.model_selection import GroupKFold
 from dig.config.errors import UserError
 from dig.console import warn
 from dig.folding import fold
-from dig.interests.interest import INTEREST_SCHEMA, fold_column
+from dig.interests.calibration import calibration_error, reliability
+from dig.interests.interest import fold_column, mined_frame
 
 __all__ = ["MINER", "VisualInterests", "frequent_phrases", "read_vocabulary", "visual_interests"]
 
@@ -103,11 +104,12 @@ def visual_interests(
         scores, threshold = features[..., 0], 2.0
     best = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
     rows = [
-        (item_ids[row], phrases[column], "visual", float(scores[row, column]) if report["calibrated"] else None, MINER,
-         None, None)
-        for row in range(len(item_ids)) for column in best[row] if scores[row, column] >= threshold
-    ]  # fmt: skip
-    return VisualInterests(pl.DataFrame(rows, schema=INTEREST_SCHEMA, orient="row"), report)
+        (item_ids[row], phrases[column], "visual", float(scores[row, column]) if report["calibrated"] else None, MINER)
+        for row in range(len(item_ids))
+        for column in best[row]
+        if scores[row, column] >= threshold
+    ]
+    return VisualInterests(mined_frame(rows), report)
 
 
 def _features(similarity: np.ndarray) -> np.ndarray:
@@ -150,11 +152,12 @@ def _calibrate(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray | No
     held_out = np.zeros(len(labels))
     for train, test in GroupKFold(_FOLDS).split(given, labels, groups=pictures):
         held_out[test] = _fit(given[train], labels[train], weights[train])(given[test])
+    bins = reliability(held_out, labels, weights, split=np.ones(len(labels)))
     report |= {
         "calibrated": True,
         "base_rate": round(float(np.average(labels, weights=weights)), 5),
         "roc_auc": round(float(roc_auc_score(labels, held_out, sample_weight=weights)), 4),
-        "calibration_error": round(_calibration_error(held_out, labels, weights), 5),
+        "calibration_error": round(calibration_error(bins), 5),
     }
     probability = _fit(given, labels, weights)(features.reshape(-1, features.shape[-1]))
     return probability.reshape(truth.shape), report
@@ -163,16 +166,3 @@ def _calibrate(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray | No
 def _fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Any:
     model = LogisticRegression(max_iter=1000).fit(features, labels, sample_weight=weights)
     return lambda given: model.predict_proba(given)[:, 1]
-
-
-def _calibration_error(probability: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between what was promised and what came true, over bins of equally many pairs."""
-    order = np.argsort(probability)
-    total = 0.0
-    for part in np.array_split(order, bins):
-        if len(part):
-            gap = abs(
-                np.average(probability[part], weights=weights[part]) - np.average(labels[part], weights=weights[part])
-            )
-            total += gap * weights[part].sum()
-    return float(total / weights.sum())

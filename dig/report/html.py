@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dig.report.charts import HEIGHT, WIDTH, charts_of
 from dig.report.code_tree import code_tree_svg
+from dig.report.reliability import LARGEST, SIDE, reliability_points
 from dig.report.table import metrics_grid, slices_grid, split_names
 
 __all__ = ["ReportData", "ReportExample", "render_report"]
@@ -40,6 +41,8 @@ class ReportExample:
     """Item id, title, Semantic ID, score, and whether it is the target; the best first."""
 
 
+_TELLING = 12
+"""Features of the interest classifier that are shown."""
 _OF_LEVELS = ("sizes", "usage", "perplexity", "dead_codes", "purity", "neighbour_lift")
 
 
@@ -91,8 +94,9 @@ def render_report(data: ReportData) -> str:
         levels=_levels(data.health),
         code_tree=Markup(code_tree_svg(*data.codes)) if data.codes else "",  # noqa: S704 - numbers alone
         facts={key: value for key, value in data.health.items() if not _is_list(value)},
-        figures={key: value for key, value in data.labels.items() if not _is_list(value)},
-        label_lists={key: [_example(each) for each in value] for key, value in data.labels.items() if _is_list(value)},
+        labels=_labels(data.labels),
+        side=SIDE,
+        rim=LARGEST + 1,
         charts={stage: charts for stage, rows in data.curves.items() if (charts := charts_of(rows))},
         width=WIDTH,
         height=HEIGHT,
@@ -105,6 +109,31 @@ def _levels(health: Mapping[str, Any]) -> list[dict[str, Any]]:
     columns = {key: health[key] for key in _OF_LEVELS if _is_list(health.get(key))}
     count = max((len(column) for column in columns.values()), default=0)
     return [{key: column[level] for key, column in columns.items() if level < len(column)} for level in range(count)]
+
+
+def _labels(labels: Mapping[str, Any]) -> dict[str, Any]:
+    """RLDI's report in the parts that its section shows: figures, points of the plot, features, lists of examples."""
+    shown_apart = ("held_out", "examples", "reliability", "features")
+    rest = {key: value for key, value in labels.items() if key not in shown_apart}
+    lists = {**rest, **_mapping(labels.get("examples"))}
+    held_out = {
+        f"held_out_{key}" if key in rest else key: value for key, value in _mapping(labels.get("held_out")).items()
+    }
+    features = [_mapping(each) for each in _listed(labels.get("features"))]
+    return {
+        "figures": {key: value for key, value in (rest | held_out).items() if not _is_list(value)},
+        "points": reliability_points(_listed(labels.get("reliability"))),
+        "features": [each for each in features if each][:_TELLING],
+        "lists": {key: [_example(each) for each in value] for key, value in lists.items() if _is_list(value)},
+    }
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else []
 
 
 def _example(value: Any) -> tuple[str, str]:

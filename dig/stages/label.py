@@ -1,16 +1,32 @@
-"""label: a quality label for every interest (RLDI), and the quality q of every item."""
+"""label: miners' lists made one, a quality label for every interest (RLDI), and the quality q of every item."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from datamodules.leakage import write_items_seen
-from dig.artifacts import read_json, write_json
-from dig.interests import item_quality, label_interests
-from dig.stages.base import Stage, StageContext, select
+from dig.artifacts import hash_file, read_json, write_json
+from dig.config import Config, UserError
+from dig.config.schema import EmbeddingConfig
+from dig.console import say
+from dig.embeddings import compose_texts, encoder_fingerprint
+from dig.embeddings.cache import content_keys
+from dig.interests import (
+    INTEREST_SCHEMA,
+    InterestVectors,
+    distinct_phrases,
+    item_quality,
+    label_interests,
+    merge_interests,
+    read_labels,
+)
+from dig.stages.base import Stage, StageContext, global_rank, select
+from dig.stages.encoding import encode_texts
 from dig.stages.mine import load_captions
 from dig.stages.prepare import load_catalogue, load_sequences
 
@@ -27,18 +43,91 @@ def load_quality(context: StageContext) -> np.ndarray:
     return pl.read_parquet(context.file("label", "quality.parquet"))["quality"].to_numpy()
 
 
+def _reads(config: Config) -> dict[str, Any]:
+    encoding = ("embedding.max_tokens", "embedding.instruction")
+    seen = select(config, "labels", "seed", "mining.merge_similarity", "mining.max_per_item", *encoding)
+    seen["encoder"] = encoder_fingerprint(config.embedding.text_encoder)
+    if not config.labels.enabled:
+        return seen
+    if config.labels.source == "file":
+        seen["labels.file"] = hash_file(_file(config))
+    if config.labels.source == "judge":
+        from dig.stages.judging import reads_of_judge  # the others do without what asks models
+
+        seen |= reads_of_judge(config)
+    return seen
+
+
+def _file(config: Config) -> Path:
+    path = Path(config.labels.file or "").expanduser()
+    if not path.is_file():
+        raise UserError(f"labels.file: there is no file {path}")
+    return path
+
+
 def _build(context: StageContext, folder: Path) -> None:
-    catalogue = load_catalogue(context)
     mined = pl.read_parquet(context.file("mine", "interests.parquet"))
-    sequences = load_sequences(context)
+    vectors = _encode(context, folder, mined)
+    if global_rank():
+        return
+    config, catalogue, sequences = context.config, load_catalogue(context), load_sequences(context)
+    interests, merged = mined, None
+    if vectors is not None and mined["miner"].n_unique() > 1:
+        mining = config.mining
+        found = merge_interests(
+            mined, vectors.phrases, vectors.of_phrases, mining.merge_similarity, mining.max_per_item
+        )
+        interests, merged = found.interests, {"mined": mined.height, "joined": found.joined, "cut": found.cut}
     labelled, report = label_interests(
-        mined, catalogue, load_captions(context), sequences.train, context.config.labels, context.config.seed
-    )
+        interests, catalogue, load_captions(context), sequences.train, config.labels, config.seed, vectors,
+        _verdicts(context, folder, interests),
+    )  # fmt: skip
     write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     labelled.write_parquet(folder / "interests.parquet")
     quality = item_quality(labelled, catalogue["item_id"].to_list())
     pl.DataFrame({"item_id": catalogue["item_id"], "quality": quality}).write_parquet(folder / "quality.parquet")
-    write_json(folder / "report.json", report)
+    write_json(folder / "report.json", report | ({"merged": merged} if merged else {}))
+
+
+def _encode(context: StageContext, folder: Path, mined: pl.DataFrame) -> InterestVectors | None:
+    """Vectors of the phrases and of the items' own texts, on all ranks; None where nothing asks for any."""
+    several = mined["miner"].n_unique() > 1
+    if mined.is_empty() or not (several or context.config.labels.enabled):
+        return None
+    phrases, texts = distinct_phrases(mined), _own_texts(context)
+    cache = encode_texts(context, folder, "label", [*phrases, *texts])
+    if global_rank():
+        return None
+    vectors = cache.gather(content_keys([*phrases, *texts])).numpy()
+    return InterestVectors(phrases, vectors[: len(phrases)], vectors[len(phrases) :])
+
+
+def _own_texts(context: StageContext) -> list[str]:
+    """The items' own fields as texts, without interests; all blank where interests are all that is known of any.
+
+    All fields, whichever ``embedding.fields`` are: an ablation of what is embedded leaves the labels as they are.
+    """
+    catalogue, captions = load_catalogue(context), load_captions(context)
+    everything = replace(context.config.embedding, interests="none", fields=EmbeddingConfig().fields)
+    try:
+        return compose_texts(catalogue, captions, pl.DataFrame(schema=INTEREST_SCHEMA), everything)
+    except UserError:  # not one item has any text
+        return [""] * len(catalogue)
+
+
+def _verdicts(context: StageContext, folder: Path, interests: pl.DataFrame) -> np.ndarray | None:
+    """(interests,) int8 labels of the judge or of the file, -1 where there is none; None where behaviour teaches."""
+    config = context.config.labels
+    if not config.enabled or config.source == "behaviour" or interests.is_empty():
+        return None
+    if config.source == "file":
+        found = read_labels(_file(context.config), interests)
+        say(f"label: {found.log.summary()}")
+        return found.verdicts
+    from dig.stages.judging import judge_labels
+
+    verdicts: np.ndarray = judge_labels(context, folder, interests)
+    return verdicts
 
 
 def _says(path: Path) -> str:
@@ -46,16 +135,20 @@ def _says(path: Path) -> str:
     interests = pl.read_parquet(path / "interests.parquet")
     positive = (interests["label"] == 1).mean() if len(interests) else 0.0
     quality = pl.read_parquet(path / "quality.parquet")["quality"].mean()
-    return f"{positive:.0%} of the interests are positive, mean q {quality:.2f}; {_held_out(report)}"
+    merged = report.get("merged")
+    joined = f"{merged['joined']:,} of {merged['mined']:,} said the same as another; " if merged else ""
+    joined += f"{merged['cut']:,} beyond mining.max_per_item; " if merged and merged["cut"] else ""
+    return f"{joined}{positive:.0%} of the interests are positive, mean q {quality:.2f}; {_held_out(report)}"
 
 
-def _held_out(report: dict) -> str:
+def _held_out(report: dict[str, Any]) -> str:
     found = report.get("held_out")
     if not found:
         return f"classifier {report.get('classifier', 'off')}"
-    return (f"held-out ROC-AUC {found['roc_auc']:.3f}, precision {found['precision']:.3f} at base rate "
-            f"{found['base_rate']:.3f}")  # fmt: skip
+    return (
+        f"held-out ROC-AUC {found['roc_auc']:.3f} (rarity alone {found['roc_auc_rarity']:.3f}), calibration error "
+        f"{found['calibration_error']:.3f}, precision {found['precision']:.3f} at base rate {found['base_rate']:.3f}"
+    )
 
 
-STAGE = Stage("label", ("prepare", "mine"), lambda config: select(config, "labels", "seed"), _build, _says,
-              version=2)  # fmt: skip
+STAGE = Stage("label", ("prepare", "mine"), _reads, _build, _says, version=3, every_rank=True)

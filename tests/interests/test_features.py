@@ -1,10 +1,14 @@
 import math
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dig.interests import Interest, to_frame
-from dig.interests.features import FEATURES, interest_features
+from dig.interests.features import FEATURES, interest_features, read_items, word_rarity
+from dig.interests.phrases import plain_words
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def catalogue(make_catalogue):
 
 
 def rows(frame, catalogue, captions=None):
-    values = interest_features(frame, catalogue, captions or {})
+    values = interest_features(frame, read_items(catalogue, captions or {}))
     assert values.shape == (frame.height, len(FEATURES)) and np.isfinite(values).all()
     return [dict(zip(FEATURES, row, strict=True)) for row in values]
 
@@ -83,4 +87,51 @@ def test_a_phrase_is_found_as_whole_words_in_one_field(catalogue):
 
 def test_an_item_outside_the_catalogue_is_refused(catalogue):
     with pytest.raises(ValueError, match="'Z'"):
-        interest_features(to_frame([Interest("Z", "x", "text", None, "m")]), catalogue, {})
+        interest_features(to_frame([Interest("Z", "x", "text", None, "m")]), read_items(catalogue, {}))
+
+
+WORDS = st.sampled_from(["nail", "nails", "polish", "acme", "fast", "★", "red", "a|b", "24"])
+TEXT = st.lists(WORDS, max_size=4).map(" ".join)
+
+
+def slowly(phrase: str, fields: dict[str, list[str]]) -> dict[str, float]:
+    """Grounding, word by word."""
+    words, runs = plain_words(phrase), {name: [plain_words(text) for text in texts] for name, texts in fields.items()}
+    size = len(words)
+    held = {
+        name: any(run[at : at + size] == words for run in runs[name] for at in range(len(run) - size + 1)) and size > 0
+        for name in runs
+    }
+    everything = {word for name in ("title", "description", "categories") for run in runs[name] for word in run}
+    return {
+        **{f"in_{name}": float(held[name]) for name in ("title", "description", "categories")},
+        "grounded_share": sum(word in everything for word in words) / max(size, 1),
+        "brand_word": float(any(word in run for word in words for run in runs["brand"])),
+        "category_word": float(any(word in run for word in words for run in runs["categories"])),
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXT.filter(str.strip), TEXT, TEXT, TEXT, st.lists(TEXT, max_size=3))
+def test_grounding_is_that_of_a_search_word_by_word(phrase, title, description, brand, categories):
+    fields = {"title": [title], "description": [description], "brand": [brand], "categories": categories}
+    catalogue = pl.DataFrame(
+        {
+            "item_id": ["A"],
+            "title": [title],
+            "description": [description],
+            "brand": [brand],
+            "categories": [categories],
+        },
+        schema_overrides={"categories": pl.List(pl.String)},
+    )
+    (found,) = rows(to_frame([Interest("A", phrase, "text", None, "m")]), catalogue)
+    expected = slowly(phrase, fields)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_rarity_of_words_written_out(catalogue):
+    rarity = word_rarity(read_items(catalogue, {"B": "polish"}), ["nail polish", "unheard", "★"])
+    nail, polish, unheard = math.log(3 / 2), math.log(3 / 3), math.log(3 / 1)  # of two items 1, 2 and 0 hold them
+    np.testing.assert_allclose(rarity, [[(nail + polish) / 2, nail], [unheard, unheard], [0, 0]])
+    assert word_rarity(read_items(catalogue, {}), []).shape == (0, 2)

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from dig.interests import INTEREST_SCHEMA, Interest, fold_column, from_frame, to_frame, without_twins
+from dig.interests import INTEREST_SCHEMA, Interest, fold_column, from_frame, mined_frame, to_frame, without_twins
 
 GOOD = {"item_id": "A", "text": "gift-ready", "kind": "text", "confidence": 0.5, "miner": "m"}
 
@@ -24,6 +24,9 @@ def test_fold_column_is_fold_of_every_text():
         ({"confidence": float("nan")}, "confidence"),
         ({"label": 2}, "label"),
         ({"score": -0.1}, "score"),
+        ({"votes": 0}, "votes"),
+        ({"votes": 2}, "votes"),
+        ({"miners": ("m", "n"), "wordings": ("gift-ready",)}, "wordings"),
     ],
 )
 def test_an_interest_out_of_range_is_refused(change, word):
@@ -36,11 +39,21 @@ def test_round_trip_keeps_values_and_order():
         Interest("B", "soft", "text", None, "m"),
         Interest("A", "Vintage", "visual", 1 / 3, "m", 1, 0.875),
         Interest("A", "red", "text", 0.0, "n", 0, 0.1),
+        Interest(
+            "C", "ready to give", "text", 0.75, "m", votes=2, miners=("m", "n"), wordings=("ready to give", "Gift")
+        ),
     ]
     frame = to_frame(interests)
     assert frame.schema == INTEREST_SCHEMA
     assert from_frame(frame) == interests
     assert to_frame([]).schema == INTEREST_SCHEMA
+
+
+def test_what_miners_give_has_one_vote_and_no_provenance():
+    frame = mined_frame([("A", "gift-ready", "text", 0.5, "m")])
+    assert frame.schema == INTEREST_SCHEMA == mined_frame([]).schema
+    assert frame.row(0) == ("A", "gift-ready", "text", 0.5, "m", None, None, 1, None, None)
+    assert_frame_equal(frame, to_frame([Interest(**GOOD)]))
 
 
 def test_twins_go_within_item_miner_and_kind_only():

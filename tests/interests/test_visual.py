@@ -7,15 +7,15 @@ import polars as pl
 import pytest
 
 from dig.config import UserError
-from dig.interests import INTEREST_SCHEMA
+from dig.interests import INTEREST_SCHEMA, mined_frame
 from dig.interests.visual import frequent_phrases, read_vocabulary, visual_interests
 
 PHRASES = [f"phrase {number}" for number in range(8)]
 
 
 def mined(pairs: list[tuple[int, str]]) -> pl.DataFrame:
-    rows = [(f"item{row}", text, "text", None, "lexical", None, None) for row, text in pairs]
-    return pl.DataFrame(rows, schema=INTEREST_SCHEMA, orient="row")
+    rows = [(f"item{row}", text, "text", None, "lexical") for row, text in pairs]
+    return mined_frame(rows)
 
 
 def seen(items: int, noise: float) -> tuple[list[str], np.ndarray, pl.DataFrame]:

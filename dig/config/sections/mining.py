@@ -46,6 +46,8 @@ class MiningConfig:
     """File of image captions (`image_captions.jsonl.gz`), an evidence for mining and a part of the embedded text."""
     max_interests: int = 8
     """At most this many interests a miner and item are kept, the most confident first."""
+    max_per_item: int = 16
+    """At most this many interests of an item are left when those of several miners are merged, the most agreed first."""
     max_document_share: float = 0.2
     """The lexical miner ignores phrases found in more than this share of the catalogue."""
 
@@ -62,7 +64,9 @@ class MiningConfig:
         )
         if self.fallback is not None:
             check_choice("mining.fallback", self.fallback, ("lexical",))
-        check_positive("mining", self, "max_interests", "max_document_share", "max_cost_usd", "max_requests")
+        check_positive(
+            "mining", self, "max_interests", "max_per_item", "max_document_share", "max_cost_usd", "max_requests"
+        )
         check_fraction("mining", self, "max_missing", "merge_similarity")
         self._check_captioner()
         self._check_models()
