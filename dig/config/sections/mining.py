@@ -47,7 +47,7 @@ class MiningConfig:
     max_interests: int = 8
     """At most this many interests a miner and item are kept, the most confident first."""
     max_per_item: int = 16
-    """At most this many interests of an item are left when those of several miners are merged, the most agreed first."""
+    """At most this many interests of an item are left when miners are merged, those with the most votes first."""
     max_document_share: float = 0.2
     """The lexical miner ignores phrases found in more than this share of the catalogue."""
 
