@@ -226,7 +226,7 @@ def merge_and_label() -> dict[str, float]:
     interests = pl.concat(mined)
     config.embedding.interests = "none"
     phrases, texts = distinct_phrases(interests), compose_texts(items, {}, interests.clear(), config.embedding)
-    encoder = load_text_encoder(config.embedding)
+    encoder = load_text_encoder(config.embedding.text_encoder, max_tokens=config.embedding.max_tokens)
     started = time.perf_counter()
     vectors = InterestVectors(phrases, encoder.encode(phrases).numpy(), encoder.encode(texts).numpy())
     encoded = time.perf_counter()

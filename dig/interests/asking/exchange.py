@@ -15,8 +15,10 @@ from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, Failure
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
 
-__all__ = ["Exchange", "GivenUpError", "Ledger", "judge_answer", "second_chance"]
+__all__ = ["Entry", "Exchange", "GivenUpError", "Ledger", "second_chance"]
 
+_KEPT = 100_000
+"""Characters of an unusable answer that are kept."""
 _QUOTED = 4000
 """Characters of an unusable answer that the model is shown when it is asked again."""
 
@@ -38,6 +40,14 @@ class GivenUpError(Exception):
         self.reason, self.final = reason, final
 
 
+class Entry(NamedTuple):
+    """A request in the books."""
+
+    number: int
+    bound: float
+    """The most that it may cost, US dollars."""
+
+
 class Ledger(NamedTuple):
     """The books of one model in one campaign."""
 
@@ -47,47 +57,64 @@ class Ledger(NamedTuple):
     asker: Asker
     outcome: Outcome
 
-    async def begin(self, key: bytes, messages: list[Message], wait: bool = True) -> tuple[int, float]:
-        """Enters a request, as :meth:`Budget.reserve` allows; returns its number and the most that it may cost."""
+    async def begin(self, key: bytes, messages: list[Message], wait: bool = True) -> Entry:
+        """Enters a request, as :meth:`Budget.reserve` allows."""
         config = self.asker.config
         bound = cost_of(config, most_tokens(config, messages), config.max_output)
         await self.budget.reserve(bound, wait)
         self.outcome.requests += 1
-        return self.store.begin(self.campaign, self.asker.identity, key, bound), bound
+        return Entry(self.store.begin(self.campaign, self.asker.identity, key, bound), bound)
 
-    def paid(self, request: int, bound: float, completion: Completion) -> None:
-        """Enters what an answer has cost."""
+    def paid(self, entry: Entry, question: Question, completion: Completion) -> AnswerError | None:
+        """Enters what an answer has cost, and keeps it if it can be used; both or, on a kill, neither.
+
+        Returns:
+            What is wrong with an answer that cannot be used.
+        """
         cost = cost_of(self.asker.config, completion.prompt_tokens, completion.completion_tokens)
-        self.store.paid(request, completion.prompt_tokens, completion.completion_tokens, cost)
-        self._settle(bound, cost)
+        problem = _problem(self.asker, question, completion)
+        with self.store.transaction():
+            self.store.paid(entry.number, completion.prompt_tokens, completion.completion_tokens, cost)
+            if problem is None:
+                identity, item_id = self.asker.identity, question.evidence.item_id
+                self.store.answered(identity, question.key, item_id, completion.text)
+        self.outcome.answered += problem is None
+        self._settle(entry, cost)
+        return problem
 
-    def refused(self, request: int, bound: float) -> None:
+    def refused(self, entry: Entry) -> None:
         """Nothing was paid."""
-        self.store.unpaid(request)
-        self._settle(bound, 0.0)
+        self.store.unpaid(entry.number)
+        self._settle(entry, 0.0)
 
-    def lost(self, request: int, bound: float) -> None:
+    def lost(self, entry: Entry) -> None:
         """Nobody knows."""
-        self.store.unknown(request)
-        self._settle(bound, bound)
+        self.store.unknown(entry.number)
+        self._settle(entry, entry.bound)
 
-    def _settle(self, bound: float, cost: float) -> None:
-        self.budget.settle(bound, cost)
+    def give_up(self, question: Question, completion: Completion, problem: AnswerError) -> None:
+        """Keeps an answer that is unusable for good."""
+        failure = Failure(
+            question.key, question.evidence.item_id, problem.reason, str(problem), completion.text[:_KEPT]
+        )
+        self.store.failed(self.asker.identity, failure)
+        self.outcome.failed[problem.reason] += 1
+
+    def _settle(self, entry: Entry, cost: float) -> None:
+        self.budget.settle(entry.bound, cost)
         self.outcome.cost += cost
 
 
-def judge_answer(ledger: Ledger, question: Question, completion: Completion) -> AnswerError | None:
-    """Keeps a usable answer; returns what is wrong with another."""
+def _problem(asker: Asker, question: Question, completion: Completion) -> AnswerError | None:
+    """What is wrong with an answer, None with a usable one."""
     try:
         if completion.note == "no UTF-8":
             raise AnswerError("no UTF-8", "the answer is no UTF-8")
-        question.check(ledger.asker, completion.text)
+        question.check(asker, completion.text)
     except AnswerError as error:
         if completion.note == "cut short":
             return AnswerError("cut short", "the answer was cut at the limit of its length; be shorter")
         return error
-    ledger.store.answered(ledger.asker.identity, question.key, question.evidence.item_id, completion.text)
-    ledger.outcome.answered += 1
     return None
 
 
@@ -95,13 +122,6 @@ def second_chance(asker: Asker, messages: list[Message], completion: Completion,
     """The conversation in which a model is asked again."""
     said = Message("assistant", completion.text[:_QUOTED] or "(nothing)")
     return [*messages, said, Message("user", asker.prompt.ask_again(str(error)))]
-
-
-def give_up(ledger: Ledger, question: Question, completion: Completion, error: AnswerError) -> None:
-    """Keeps an answer that is unusable for good."""
-    failure = Failure(question.key, question.evidence.item_id, error.reason, str(error), completion.text[:100_000])
-    ledger.store.failed(ledger.asker.identity, failure)
-    ledger.outcome.failed[error.reason] += 1
 
 
 class Exchange:
@@ -133,29 +153,29 @@ class Exchange:
         messages = question.messages(self.ledger.asker)
         for chance in range(2):
             try:
-                completion = await self._complete(question.key, messages)
+                entry, completion = await self._complete(question.key, messages)
             except GivenUpError as error:
                 if not error.final:
                     raise
-                give_up(self.ledger, question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
+                self.ledger.give_up(question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
                 return
-            problem = judge_answer(self.ledger, question, completion)
+            problem = self.ledger.paid(entry, question, completion)
             if problem is None:
                 return
             if chance:
-                give_up(self.ledger, question, completion, problem)
+                self.ledger.give_up(question, completion, problem)
             messages = second_chance(self.ledger.asker, messages, completion, problem)
 
-    async def _complete(self, key: bytes, messages: list[Message]) -> Completion:
+    async def _complete(self, key: bytes, messages: list[Message]) -> tuple[Entry, Completion]:
         config = self.ledger.asker.config
         tokens = probable_tokens(config, messages) + config.max_output
         failures = refusals = 0
         while True:
             await self._turn(tokens)
-            outcome = await self._attempt(key, messages)
+            entry, outcome = await self._attempt(key, messages)
             if isinstance(outcome, Completion):
                 self.breaker.succeeded()
-                return outcome
+                return entry, outcome
             self._note(outcome)
             busy = isinstance(outcome, RefusedError) and outcome.healthy
             failures, refusals = failures + (not busy), refusals + busy
@@ -169,25 +189,25 @@ class Exchange:
         while wait := self.pace.wait(tokens):
             await self._sleep(wait)
 
-    async def _attempt(self, key: bytes, messages: list[Message]) -> Completion | RefusedError | LostError:
+    async def _attempt(
+        self, key: bytes, messages: list[Message]
+    ) -> tuple[Entry, Completion | RefusedError | LostError]:
         try:
-            number, bound = await self.ledger.begin(key, messages)
+            entry = await self.ledger.begin(key, messages)
         except BaseException:
             self.breaker.untold()
             raise
         try:
-            completion = await self.endpoint.complete(messages, f"dig-{number}")
+            return entry, await self.endpoint.complete(messages, f"dig-{entry.number}")
         except RefusedError as error:
-            self.ledger.refused(number, bound)
-            return error
+            self.ledger.refused(entry)
+            return entry, error
         except LostError as error:
-            self.ledger.lost(number, bound)
-            return error
+            self.ledger.lost(entry)
+            return entry, error
         except BaseException:  # cancelled: nobody knows what becomes of it
-            self.ledger.lost(number, bound)
+            self.ledger.lost(entry)
             raise
-        self.ledger.paid(number, bound, completion)
-        return completion
 
     def _note(self, error: RefusedError | LostError) -> None:
         """What a failed attempt says of the endpoint."""

@@ -15,7 +15,7 @@ from typing import Any
 from dig.config.errors import UserError
 from dig.interests.asking.budget import Budget, BudgetSpentError
 from dig.interests.asking.conversation import LocalModel
-from dig.interests.asking.exchange import Exchange, GivenUpError, Ledger, give_up, judge_answer, second_chance
+from dig.interests.asking.exchange import Entry, Exchange, GivenUpError, Ledger, second_chance
 from dig.interests.asking.limits import EndpointStoppedError
 from dig.interests.asking.outcome import Outcome
 from dig.interests.asking.progress import Board, board
@@ -166,7 +166,7 @@ class _Run:
         waiting = [(question, question.messages(ledger.asker)) for question in questions]
         over: BudgetSpentError | None = None
         for chance in range(2):
-            entered: list[tuple[int, float]] = []
+            entered: list[Entry] = []
             try:
                 for question, messages in waiting:
                     entered.append(await ledger.begin(question.key, messages, wait=False))
@@ -175,11 +175,10 @@ class _Run:
             asked = waiting[: len(entered)]
             found = await asyncio.to_thread(model.complete, [messages for _, messages in asked])
             waiting = []
-            for (question, messages), (number, bound), completion in zip(asked, entered, found, strict=True):
-                ledger.paid(number, bound, completion)
-                problem = judge_answer(ledger, question, completion)
+            for (question, messages), entry, completion in zip(asked, entered, found, strict=True):
+                problem = ledger.paid(entry, question, completion)
                 if problem is not None and chance:
-                    give_up(ledger, question, completion, problem)
+                    ledger.give_up(question, completion, problem)
                 elif problem is not None:
                     waiting.append((question, second_chance(ledger.asker, messages, completion, problem)))
         if over is not None:

@@ -162,7 +162,7 @@ class AnswerStore:
         number = self._asker(asker)
         rows = ((key, number, item, _packed(text)) for key, item, text in entries)
         before = self._base.total_changes
-        with self._transaction():
+        with self.transaction():
             self._base.executemany("INSERT OR IGNORE INTO answers VALUES (?,?,?,?)", rows)
         return self._base.total_changes - before
 
@@ -208,12 +208,14 @@ class AnswerStore:
                             _packed(failure.text)))  # fmt: skip
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """What is entered within is kept as a whole or not at all."""
         self._base.execute("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._base.execute("ROLLBACK")
+            if self._base.in_transaction:  # SQLite may have done it, as on a full disk
+                self._base.execute("ROLLBACK")
             raise
         self._base.execute("COMMIT")
 

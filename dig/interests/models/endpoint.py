@@ -99,12 +99,12 @@ class Endpoint:
     """
 
     def __init__(self, name: str, config: ModelConfig, shape: type[BaseModel]) -> None:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAioHttpClient
 
         self.name, self.config = name, config
         self.secret = secret_of(name, config)
         self._client = AsyncOpenAI(api_key=self.secret or "none", base_url=config.base_url, max_retries=0,
-                                   timeout=config.timeout)  # fmt: skip
+                                   timeout=config.timeout, http_client=DefaultAioHttpClient())  # fmt: skip
         self._options = self._fixed(shape)
 
     async def close(self) -> None:
@@ -136,17 +136,19 @@ class Endpoint:
         """
         import openai
 
-        turns: Any = [await _turn(message) for message in messages]
+        turns = [await _turn(message) for message in messages]
         headers = {"X-Client-Request-Id": request}
+        # In `messages` the client would look at every turn against its own types, which takes as long as sending them.
+        body_of_ours = {**self._options, "messages": turns}
         try:
             async with asyncio.timeout(self.config.timeout):
                 create = self._client.chat.completions.with_streaming_response.create
-                async with create(model=self.config.model, messages=turns, extra_headers=headers,
-                                  extra_body=self._options) as response:  # fmt: skip
+                async with create(model=self.config.model, messages=[], extra_headers=headers,
+                                  extra_body=body_of_ours) as response:  # fmt: skip
                     body = await _read(response)
         except openai.APIStatusError as error:
             raise self._refusal(error) from None
-        except (TimeoutError, openai.APITimeoutError):
+        except TimeoutError:
             raise LostError(f"no answer in {self.config.timeout:g} s") from None
         except openai.APIConnectionError as error:
             raise self._line(error) from None
@@ -157,9 +159,12 @@ class Endpoint:
         return self._completion(body)
 
     def _line(self, error: Exception) -> RefusedError | LostError:
-        cause = type(error.__cause__).__name__ if error.__cause__ else type(error).__name__
-        if cause in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol"):  # nothing was ever sent
-            return RefusedError(f"cannot be reached ({cause})")
+        """What a failure of the line means; a connection that never stood has carried no request."""
+        cause = type(error.__cause__ or error).__name__
+        if cause in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol"):
+            return RefusedError(f"{self.config.base_url or 'OpenAI'} cannot be reached ({_deepest(error)})")
+        if cause.endswith(("Timeout", "TimeoutError")):
+            return LostError(f"no answer in {self.config.timeout:g} s")
         return LostError(f"connection lost ({cause})")
 
     def _refusal(self, error: Any) -> RefusedError:
@@ -252,6 +257,13 @@ def _retry_after(headers: Any) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
+
+
+def _deepest(error: BaseException) -> str:
+    """What the operating system says at the bottom of a chain of errors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _one_line(getattr(error, "strerror", None) or type(error).__name__)
 
 
 def _one_line(text: str) -> str:

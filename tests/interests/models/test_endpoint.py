@@ -15,7 +15,7 @@ from dig.interests.models.endpoint import Endpoint, _data_url, _retry_after, red
 
 
 def body_of(config: ModelConfig, messages: list[Message]) -> dict:
-    """What is sent for a conversation, taken where the official client would send it."""
+    """What is sent for a conversation, taken where the official client gets it; the rest of the body is in the whole."""
     sent = {}
     endpoint = Endpoint("m", config, MinedInterests)
 
@@ -32,7 +32,8 @@ def body_of(config: ModelConfig, messages: list[Message]) -> dict:
     endpoint._client.chat.completions.with_streaming_response.create = Listening
     with pytest.raises(Exception, match="connection lost"):
         asyncio.run(endpoint.complete(messages, "dig-7"))
-    return sent
+    assert sent["messages"] == []  # they are in extra_body, which takes their place
+    return sent | {"messages": sent["extra_body"].pop("messages")}
 
 
 def test_the_body_says_what_is_configured():
