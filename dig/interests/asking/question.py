@@ -84,7 +84,7 @@ def asker_of(name: str, config: ModelConfig, prompt: Prompt, purpose: str, limit
 
 def questions_of(asker: Asker, items: Iterable[tuple[Evidence, str]]) -> Iterator[Question]:
     """A question an item, with the phrase to judge or "", one at a time."""
-    origin = json.dumps(asker.origin, sort_keys=True).encode() + b"\0"
+    origin = blake2b(json.dumps(asker.origin, sort_keys=True).encode(), digest_size=16).digest()
     for evidence, interest in items:
         content = f"{evidence.text}\0{evidence.picture_hash}\0{interest}".encode("utf-8", "replace")
         yield Question(blake2b(origin + content, digest_size=16).digest(), evidence, interest)

@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dig.config.errors import UserError
 from dig.console import say
 
-__all__ = ["Answered", "AnswerStore", "Failure", "Spending", "store_path"]
+__all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path"]
 
 _FORMAT = 1
 _SCHEMA = """
@@ -31,18 +33,11 @@ CREATE TABLE IF NOT EXISTS failures (key BLOB NOT NULL UNIQUE, asker INTEGER NOT
 CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, campaign TEXT NOT NULL, asker INTEGER NOT NULL, key BLOB NOT NULL,
                                      state INTEGER NOT NULL, sent REAL NOT NULL, tokens_in INTEGER, tokens_out INTEGER,
                                      cost REAL NOT NULL);
-CREATE INDEX IF NOT EXISTS requests_campaign ON requests (campaign, state, asker, cost, tokens_in, tokens_out);
 CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER NOT NULL);
 """  # noqa: E501
 _UNDER_WAY, _PAID, _UNPAID, _UNKNOWN = range(4)
 _PARAMETERS = 2000
-
-
-class Answered(NamedTuple):
-    """A usable answer as the model wrote it."""
-
-    key: bytes
-    text: str
+_SNAPSHOT = 20_000_000
 
 
 class Failure(NamedTuple):
@@ -100,6 +95,7 @@ class AnswerStore:
             self._base = sqlite3.connect(path, isolation_level=None, timeout=60.0, check_same_thread=False)
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=NORMAL")
+            self._base.execute("PRAGMA wal_autocheckpoint=16384")  # 64 MB: a checkpoint makes all requests wait
             self._base.execute("PRAGMA cache_size=-65536")  # 64 MB: the index of some million keys
             (found,) = self._base.execute("PRAGMA user_version").fetchone()
             if found not in (0, _FORMAT):
@@ -140,6 +136,14 @@ class AnswerStore:
             yield
 
     # --- answers
+
+    def snapshot(self) -> np.ndarray:
+        """The keys of all answers of this moment, sorted, as ``(answers, 2)`` uint64; none of a vast store."""
+        (most,) = self._base.execute("SELECT MAX(rowid) FROM answers").fetchone()
+        if not most or most > _SNAPSHOT:
+            return np.empty((0, 2), dtype=np.uint64)
+        keys = self._base.execute("SELECT key FROM answers ORDER BY key")  # read from its index alone
+        return key_numbers([key for (key,) in keys])
 
     def known(self, keys: Sequence[bytes], failures: bool = True) -> set[bytes]:
         """Those of the keys that have an answer, or (``failures``) failed for good."""
@@ -260,6 +264,11 @@ class AnswerStore:
             self._base.execute("INSERT OR IGNORE INTO askers (name) VALUES (?)", (name,))
             self._askers[name] = self._base.execute("SELECT id FROM askers WHERE name=?", (name,)).fetchone()[0]
         return self._askers[name]
+
+
+def key_numbers(keys: Sequence[bytes]) -> np.ndarray:
+    """Keys as ``(keys, 2)`` uint64 that sort as their bytes do."""
+    return np.frombuffer(b"".join(keys), dtype=">u8").reshape(-1, 2).astype(np.uint64)
 
 
 def _packed(text: str) -> bytes:

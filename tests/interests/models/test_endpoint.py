@@ -15,7 +15,7 @@ from dig.interests.models.endpoint import Endpoint, _data_url, _retry_after, red
 
 
 def body_of(config: ModelConfig, messages: list[Message]) -> dict:
-    """What is sent for a conversation, taken where the official client gets it; the rest of the body is in the whole."""
+    """What is sent for a conversation, taken where the official client gets it."""
     sent = {}
     endpoint = Endpoint("m", config, MinedInterests)
 
