@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -90,18 +91,21 @@ def ask_jobs(
     return outcomes
 
 
-def check_missing(stage: str, asker: Asker, missing: int, total: int, outcome: Outcome | None, config: Config) -> None:
+def check_missing(
+    stage: str, asker: Asker, missing: Counter[str], total: int, outcome: Outcome | None, config: Config
+) -> None:
     """Stops the stage when a model has left too much unanswered, and says what was left in any case.
 
     Raises:
         UserError: more than ``mining.max_missing`` is missing.
     """
-    if not missing:
+    if not missing.total():
         return
     why = f"; stopped: {outcome.stopped}" if outcome is not None and outcome.stopped else ""
     retry = f"python -m dig.interests retry experiment={config.experiment} asks for what failed again"
-    line = f"{stage}: {asker.name} has no usable answer for {missing:,} of {total:,} items{why}"
-    if missing > config.mining.max_missing * total:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in missing.most_common())
+    line = f"{stage}: {asker.name} has no usable answer for {missing.total():,} of {total:,} items ({reasons}){why}"
+    if missing.total() > config.mining.max_missing * total:
         raise UserError(f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "
                         f"goes on with what is left; {retry}")  # fmt: skip
     warn(f"{line}; {retry}")

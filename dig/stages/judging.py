@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from dig.folding import fold
 from dig.interests.asking.answers import Verdict
 from dig.interests.asking.evidence import Evidence, item_evidence
 from dig.interests.asking.prompt import load_prompt
-from dig.interests.asking.question import Asker, Question, asker_of, questions_of
+from dig.interests.asking.question import Asker, asker_of, questions_of
+from dig.interests.asking.reading import answers_to
 from dig.interests.asking.run import Job
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.asking import ask_jobs, campaign_of, check_missing, open_store
@@ -84,23 +86,25 @@ def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -
     job = judging_job(context, interests[rows])
     with open_store() as store:
         outcomes = ask_jobs([job], store, config, campaign_of(config, [job.asker]))
-        verdicts = read_verdicts(job, store)
-    missing = int((verdicts < 0).sum())
+        verdicts, missing = read_verdicts(job, store)
     check_missing("label", job.asker, missing, job.total, outcomes[0] if outcomes else None, config)
     labels = np.full(len(interests), -1, dtype=np.int8)
     labels[rows] = verdicts
-    write_json(folder / "judge.json", {"asked": len(rows), "missing": missing, "good": int((verdicts == 1).sum())})
+    write_json(
+        folder / "judge.json", {"asked": len(rows), "missing": missing.total(), "good": int((verdicts == 1).sum())}
+    )
     return labels
 
 
-def read_verdicts(job: Job, store: AnswerStore) -> np.ndarray:
-    """int8 ``(questions,)``: 1, 0, -1 where there is no verdict."""
-    questions: list[Question] = list(job.questions())
-    found = store.answers(list({question.key for question in questions}))
-    verdicts = np.full(len(questions), -1, dtype=np.int8)
+def read_verdicts(job: Job, store: AnswerStore) -> tuple[np.ndarray, Counter[str]]:
+    """int8 ``(questions,)``: 1, 0, -1 where there is no verdict; and why there is none."""
+    missing: Counter[str] = Counter()
+    questions = list(job.questions())
+    rows: dict[bytes, list[int]] = defaultdict(list)  # interests of one wording about one item share a question
     for row, question in enumerate(questions):
-        if question.key in found:
-            answer = question.check(job.asker, found[question.key])
-            assert isinstance(answer, Verdict)  # noqa: S101 - tells the type checker what was asked for
-            verdicts[row] = answer.label
-    return verdicts
+        rows[question.key].append(row)
+    verdicts = np.full(len(questions), -1, dtype=np.int8)
+    for question, answer in answers_to(job.asker, questions, store, missing):
+        assert isinstance(answer, Verdict)  # noqa: S101 - tells the type checker what was asked for
+        verdicts[rows[question.key]] = answer.label
+    return verdicts, missing

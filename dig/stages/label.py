@@ -32,6 +32,8 @@ from dig.stages.prepare import load_catalogue, load_sequences
 
 __all__ = ["STAGE", "load_interests", "load_quality"]
 
+_TOLD = 3  # features in the stage's line
+
 
 def load_interests(context: StageContext) -> pl.DataFrame:
     """Interests with their labels."""
@@ -138,7 +140,9 @@ def _says(path: Path) -> str:
     merged = report.get("merged")
     joined = f"{merged['joined']:,} of {merged['mined']:,} said the same as another; " if merged else ""
     joined += f"{merged['cut']:,} beyond mining.max_per_item; " if merged and merged["cut"] else ""
-    return f"{joined}{positive:.0%} of the interests are positive, mean q {quality:.2f}; {_held_out(report)}"
+    line = f"{joined}{positive:.0%} of the interests are positive, mean q {quality:.2f}; {_held_out(report)}"
+    told = ", ".join(f"{each['meaning']} ({each['weight']:+.2f})" for each in report.get("features", ())[:_TOLD])
+    return f"{line}; most telling: {told}" if told else line
 
 
 def _held_out(report: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ class Mining:
 
     def _check(self, job: Job, missing: Counter[str]) -> None:
         outcome = self.outcomes.get((job.asker.name, job.asker.purpose))
-        check_missing("mine", job.asker, missing["items"], job.total, outcome, self.context.config)
+        check_missing("mine", job.asker, missing, job.total, outcome, self.context.config)
 
     def _without_pictures(self) -> None:
         mining = self.context.config.mining

@@ -13,8 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from dig.config.schema import MiningConfig
 from dig.folding import fold
-from dig.interests import INTEREST_SCHEMA, distinct_phrases, from_frame, merge_interests, mined_frame
+from dig.interests import (
+    INTEREST_SCHEMA,
+    distinct_phrases,
+    fold_column,
+    from_frame,
+    merge_interests,
+    mine_lexical,
+    mined_frame,
+    read_interests,
+)
 from dig.interests.contradictions import contradict
 
 # Directions in degrees: two phrases are alike from a cosine of 0.9 on, up to 25.8 degrees apart.
@@ -202,3 +212,17 @@ def test_a_hundred_thousand_interests_of_three_miners():
     assert time.perf_counter() - start < 10
     assert frame.height == 100_000
     assert found.interests["votes"].value_counts().sort("votes").rows() == [(1, 10_000), (3, 30_000)]
+
+
+def test_what_real_models_wrote_is_joined_with_key_phrases(real_data, real_catalogue):
+    """Beauty's interests by a 4B model and the lexical miner's, joined where they are the same words."""
+    catalogue = real_catalogue("beauty").head(2000)
+    written = read_interests(real_data("beauty") / "interests.jsonl.gz", catalogue["item_id"]).interests
+    both = pl.concat([written, mine_lexical(catalogue, {}, MiningConfig())])
+    phrases = distinct_phrases(both)
+    merged = merge_interests(both, phrases, np.random.default_rng(0).normal(size=(len(phrases), 64)), 0.9).interests
+    folded = both.with_columns(folded=fold_column(both["text"]))
+    shared = folded.group_by("item_id", "folded").agg(pl.col("miner").n_unique()).filter(pl.col("miner") == 2)
+    assert len(shared) == (merged["votes"] == 2).sum() > 500
+    assert merged["votes"].sum() == len(both) and merged["votes"].max() == 2
+    assert merged.filter(pl.col("votes") == 2)["miners"].list.n_unique().eq(2).all()

@@ -13,7 +13,7 @@ from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.interest import MinedRow, mined_frame, without_twins
 
-__all__ = ["read_captions_of", "read_interests_of"]
+__all__ = ["answers_to", "read_captions_of", "read_interests_of"]
 
 _CHUNK = 5000
 
@@ -27,11 +27,11 @@ def read_interests_of(
         asker: who was asked.
         questions: one an item.
         store: the answers.
-        missing: counts ``items`` without an answer that can be used.
+        missing: counts items without an answer that can be used, by reason.
     """
     for chunk in _chunks(questions):
         rows: list[MinedRow] = []
-        for question, answer in _answers(asker, chunk, store, missing):
+        for question, answer in answers_to(asker, chunk, store, missing):
             assert isinstance(answer, MinedInterests)  # noqa: S101 - tells the type checker what was asked for
             for mined in answer.interests[: asker.limit]:
                 kind = "visual" if mined.source == "picture" else "text"
@@ -45,7 +45,7 @@ def read_captions_of(
     """Item id → caption."""
     captions = {}
     for chunk in _chunks(questions):
-        for question, answer in _answers(asker, chunk, store, missing):
+        for question, answer in answers_to(asker, chunk, store, missing):
             assert isinstance(answer, Caption)  # noqa: S101 - tells the type checker what was asked for
             captions[question.evidence.item_id] = answer.caption
     return captions
@@ -56,11 +56,13 @@ def _chunks(questions: Iterator[Question]) -> Iterator[list[Question]]:
         yield chunk
 
 
-def _answers(
+def answers_to(
     asker: Asker, chunk: Iterable[Question], store: AnswerStore, missing: Counter[str]
 ) -> Iterator[tuple[Question, object]]:
+    """The questions with a usable answer, and it; the others are counted by reason."""
     questions = list(chunk)
     found = store.answers([question.key for question in questions])
+    lost = []
     for question in questions:
         text = found.get(question.key)
         try:
@@ -68,5 +70,8 @@ def _answers(
                 yield question, question.check(asker, text)
                 continue
         except AnswerError:  # kept by a version of dig that asked less of an answer
-            pass
-        missing["items"] += 1
+            missing["an answer of an older form"] += 1
+            continue
+        lost.append(question.key)
+    reasons = {failure.key: failure.reason for failure in store.failures(lost)} if lost else {}
+    missing.update(reasons.get(key, "not asked") for key in lost)

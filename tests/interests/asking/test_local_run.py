@@ -31,7 +31,7 @@ def test_babble_is_a_failure(store, make, folder: Path):
     assert outcome.requests == 14  # each had a second chance
     missing = Counter()
     (frame,) = read_interests_of(who, job.questions(), store, missing)
-    assert frame.is_empty() and missing["items"] == 7
+    assert frame.is_empty() and missing.total() == 7
     failures = store.failures([question.key for question in job.questions()])
     assert {failure.item_id for failure in failures} == {f"I{row}" for row in range(7)}
     (again,) = ask([job], store, "c", Limits())
