@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.artifacts import disk_full
 from dig.config import UserError, load_config, nearest
 from dig.config.schema import DataConfig
+from dig.entry import exit_code
 
 __all__ = ["main"]
 
@@ -27,19 +27,7 @@ _FLAGS = ("--out", "--overwrite", "--help", "-h")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs and returns the exit code: 0 done, 1 failed or problems found, 2 wrong arguments, 130 interrupted."""
-    try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if not disk_full(error):
-            raise
-        print("error: no space left on the disk; free some, or name another --out", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    return exit_code(_run, arguments, "free some, or name another --out", "interrupted")
 
 
 def _run(arguments: list[str]) -> int:

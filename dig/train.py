@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from dig.artifacts import disk_full
 from dig.config import Config, UserError, load_config
 from dig.config.explain import config_yaml, help_text
+from dig.entry import exit_code
 
 __all__ = ["main"]
 
@@ -16,21 +16,8 @@ _FLAGS = ("--help", "-h", "--print-config", "--dry-run")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs and returns the exit code: 0 done, 1 failed, 2 wrong arguments or configuration, 130 interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if not disk_full(error):
-            raise
-        where = error.filename or "runs"
-        print(f"error: no space left on the disk ({where}); free some, then the same command goes on", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    return exit_code(_run, arguments, "free some, then the same command goes on",
+                     "interrupted; the same command goes on from here")  # fmt: skip
 
 
 def _run(arguments: list[str]) -> int:

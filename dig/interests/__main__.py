@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dig.artifacts import disk_full
 from dig.config import Config, UserError, load_config, nearest
+from dig.entry import exit_code
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,19 +38,8 @@ class _Call(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs and returns the exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
-    try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if not disk_full(error):
-            raise
-        print("error: no space left on the disk; free some, then the same command goes on", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; what came so far is kept, the same command goes on from here", file=sys.stderr)
-        return 130
+    return exit_code(_run, arguments, "free some, then the same command goes on",
+                     "interrupted; what came so far is kept, the same command goes on from here")  # fmt: skip
 
 
 def _run(arguments: list[str]) -> int:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import json
 import os
 import re
 import time
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from PIL import Image
 
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.interests.asking.conversation import Completion, Message
+from dig.interests.models.pictures import chat_turn
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -26,7 +22,6 @@ __all__ = ["Endpoint", "LostError", "RefusedError", "redacted", "secret_of"]
 
 MAX_BODY = 4_000_000
 """Bytes of a response; more are not read."""
-_MAX_SIDE = 768
 _SHOWN = 200
 _FATAL = {401: "the key is not accepted", 403: "the key may not do this", 404: "there is no such model or page"}
 _TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 529}
@@ -224,26 +219,7 @@ async def _read(response: Any) -> bytes:
 
 
 async def _turn(message: Message) -> dict[str, Any]:
-    if message.picture is None:
-        return {"role": message.role, "content": message.text}
-    url = await asyncio.to_thread(_data_url, message.picture)
-    if url is None:
-        return {"role": message.role, "content": message.text}
-    picture = {"type": "image_url", "image_url": {"url": url}}
-    return {"role": message.role, "content": [picture, {"type": "text", "text": message.text}]}
-
-
-def _data_url(path: Path) -> str | None:
-    """The picture as JPEG of at most 768 pixels a side, or None where it cannot be decoded."""
-    try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-            small.thumbnail((_MAX_SIDE, _MAX_SIDE))
-            stream = io.BytesIO()
-            small.save(stream, "JPEG", quality=90)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-        return None
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return chat_turn(message) if message.picture is None else await asyncio.to_thread(chat_turn, message)
 
 
 def _retry_after(headers: Any) -> float | None:

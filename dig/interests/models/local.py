@@ -27,8 +27,9 @@ from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.console import printable, warn
 from dig.interests.asking.conversation import Completion, Message
+from dig.interests.models.pictures import open_picture
 
-__all__ = ["TransformersModel", "check_folder", "fold_system", "open_picture"]
+__all__ = ["TransformersModel", "check_folder", "fold_system"]
 
 _REASON = 300
 """Letters of a library's message that are shown."""
@@ -219,15 +220,6 @@ def fold_system(conversation: Sequence[Message]) -> list[Message]:
         return [*([Message("user", "\n\n".join(said))] if said else []), *turns]
     turns[first] = turns[first]._replace(text="\n\n".join([*said, turns[first].text]))
     return turns
-
-
-def open_picture(path: Path) -> Image.Image | None:
-    """The picture in RGB, or None where it is none or is damaged."""
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError):
-        return None
 
 
 def _size(conversation: Sequence[Message]) -> tuple[bool, int]:

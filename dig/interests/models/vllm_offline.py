@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from PIL import Image
 
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.console import printable, progress_enabled
 from dig.interests.asking.conversation import Completion, Message
 from dig.interests.models.local import check_folder, fold_system
+from dig.interests.models.pictures import chat_turn
 
 __all__ = ["VllmModel"]
 
 _REASON = 300
 """Letters of vLLM's message that are shown."""
-_SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 
 
 class VllmModel:
@@ -89,7 +85,7 @@ class VllmModel:
         return found
 
     def _ask(self, conversations: Sequence[Sequence[Message]]) -> list[Any]:
-        messages = [[_turn(turn) for turn in conversation] for conversation in conversations]
+        messages = [[chat_turn(turn) for turn in conversation] for conversation in conversations]
         outputs = self._llm.chat(messages=messages, sampling_params=self._sampling, use_tqdm=progress_enabled())
         return list(outputs)
 
@@ -107,31 +103,6 @@ def _completion(output: Any) -> Completion:
     answer = output.outputs[0]
     note = "cut short" if answer.finish_reason == "length" else ""
     return Completion(answer.text, len(output.prompt_token_ids or ()), len(answer.token_ids), note)
-
-
-def _turn(turn: Message) -> dict[str, Any]:
-    """A turn in the form of the chat completions API."""
-    url = _data_url(turn.picture) if turn.picture else None
-    if url is None:
-        return {"role": turn.role, "content": turn.text}
-    picture = {"type": "image_url", "image_url": {"url": url}}
-    return {"role": turn.role, "content": [picture, {"type": "text", "text": turn.text}]}
-
-
-def _data_url(path: Path) -> str | None:
-    """The file's bytes, or those of a PNG where its format is a rarer one; None where it cannot be decoded."""
-    try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as picture:
-            kind = _SENT_AS_THEY_ARE.get(str(picture.format))
-            pixels = picture.convert("RGB")  # which also proves that the file is whole
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError):
-        return None
-    if kind is None:
-        stream = io.BytesIO()
-        pixels.save(stream, "PNG")
-        kind, data = "image/png", stream.getvalue()
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from dig.config import UserError
 from dig.config.schema import ModelConfig
 from dig.interests.asking.answers import MinedInterests
 from dig.interests.asking.conversation import Message
-from dig.interests.models.endpoint import Endpoint, _data_url, _retry_after, redacted, secret_of
+from dig.interests.models.endpoint import Endpoint, _retry_after, redacted, secret_of
 
 
 def body_of(config: ModelConfig, messages: list[Message]) -> dict:
@@ -66,7 +66,6 @@ def test_pictures_go_along_small_and_those_that_cannot_be_decoded_do_not(tmp_pat
         assert abs(sent.getpixel((5, 5))[0] - 200) < 5
     assert text == {"type": "text", "text": "what is it?"}
     assert body_of(config, [Message("user", "what?", bad)])["messages"] == [{"role": "user", "content": "what?"}]
-    assert _data_url(tmp_path / "none.png") is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from dig.config import UserError
 from dig.config.schema import ModelConfig
 from dig.interests.asking.conversation import Completion, Message
 from dig.interests.models import local
-from dig.interests.models.local import TransformersModel, fold_system, open_picture
+from dig.interests.models.local import TransformersModel, fold_system
 
 TURNS = "{% for turn in messages %} {{ turn['role'] }} {{ turn['content'] }}{% endfor %}"
 END = "{% if add_generation_prompt %} assistant{% endif %}"
@@ -392,7 +392,3 @@ def test_pixels_have_the_models_number_format(seeing, pictures, monkeypatch):
     monkeypatch.setattr(model._model, "generate", lambda **inputs: given.append(inputs) or generate(**inputs))
     model.complete([user("A", pictures[0])])
     assert given[0]["pixel_values"].dtype == torch.bfloat16 and given[0]["input_ids"].dtype == torch.int64
-
-
-def test_pictures_are_opened_in_colour(pictures):
-    assert [open_picture(path).mode for path in pictures] == ["RGB"] * 3

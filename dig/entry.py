@@ -1,0 +1,38 @@
+"""How every entry point ends: an exit code, and one line for what the user can mend."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from dig.artifacts import disk_full
+from dig.config.errors import UserError
+
+__all__ = ["exit_code"]
+
+
+def exit_code(
+    run: Callable[[list[str]], int], arguments: Sequence[str] | None, on_full_disk: str, on_interrupt: str
+) -> int:
+    """Runs a command: 0 done, 1 failed, 2 wrong arguments or configuration, 130 interrupted.
+
+    Args:
+        run: the command; gets the arguments and returns the code.
+        arguments: None takes those of the process.
+        on_full_disk: what to do then.
+        on_interrupt: what is kept then.
+    """
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: no space left on the disk{where}; {on_full_disk}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(on_interrupt, file=sys.stderr)
+        return 130

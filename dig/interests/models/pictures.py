@@ -1,0 +1,40 @@
+"""Pictures as models are shown them: RGB, at most 768 pixels a side, whatever they were."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dig.interests.asking.conversation import Message
+
+__all__ = ["MAX_SIDE", "chat_turn", "open_picture"]
+
+MAX_SIDE = 768
+"""Pixels; larger pictures cost tokens and tell no more of a product."""
+
+
+def open_picture(path: Path) -> Image.Image | None:
+    """The picture, or None where it is none or is damaged."""
+    try:
+        with Image.open(path) as picture:
+            small = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError):
+        return None
+    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    return small
+
+
+def chat_turn(message: Message) -> dict[str, Any]:
+    """A turn as the chat completions protocol has it, a picture as a JPEG within; one that is damaged is left out."""
+    picture = open_picture(message.picture) if message.picture else None
+    if picture is None:
+        return {"role": message.role, "content": message.text}
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    url = f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": message.text}]
+    return {"role": message.role, "content": parts}
