@@ -4,8 +4,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from workplace import Workplace
+from workplace import SMALL
 
+from dig import load_config, run_experiment
 from dig.quantization import SemanticIds
 
 NAMES = ("no_mining", "no_labels", "text_only", "visual_only")
@@ -14,13 +15,12 @@ NAMES = ("no_mining", "no_labels", "text_only", "visual_only")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("ablations")
-    workplace = Workplace(folder)
-    for name in NAMES:
-        said = workplace.run(
-            f"experiment=ablations/{name}", "sft.epochs=1", "grpo.max_steps=2", "grpo.validate_every=2"
-        )
-        assert "grpo over sft" in said
-    return {name: folder / "runs" / name / "latest" for name in NAMES}
+    few = ("sft.epochs=1", "grpo.max_steps=2", "grpo.validate_every=2", f"runs_dir={folder / 'runs'}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIG_HOME", str(folder / "home"))
+        found = {name: run_experiment(load_config(f"ablations/{name}", [*SMALL[1:], *few])) for name in NAMES}
+    assert all({"popularity", "sft", "grpo"} <= run.metrics.keys() for run in found.values())
+    return {name: run.path for name, run in found.items()}
 
 
 @pytest.mark.parametrize("name", ["no_mining", "visual_only"])

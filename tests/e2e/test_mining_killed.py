@@ -21,7 +21,7 @@ PRICE_IN, PRICE_OUT = 1.25, 10.0
 
 def experiment(folder: Path, url: str) -> Path:
     models = {
-        name: {"model": f"{name}-1", "base_url": url, "key": "TEST_PROVIDER_KEY", "price_in": PRICE_IN, "timeout": 3.0,
+        name: {"model": f"{name}-1", "base_url": url, "key": "TEST_PROVIDER_KEY", "price_in": PRICE_IN, "timeout": 1.5,
                "price_out": PRICE_OUT, "backoff": 0.05, "concurrency": 12}
         for name in MODELS
     }  # fmt: skip

@@ -54,15 +54,21 @@ def precision_and_recall(run: Run, interests: pl.DataFrame) -> tuple[float, floa
     return hits / interests.height, len(found) / sum(map(len, truth.values()))
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for all seeds: their wordings are the same, so most vectors are encoded once."""
+    return tmp_path_factory.mktemp("planted")
+
+
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_planted_interests_are_found_sorted_out_and_spelled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    home: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setenv("DIG_HOME", str(tmp_path))
-    titles = lift(tokenized(tmp_path, seed, *TITLES, *WITHOUT_PICTURES))
-    run = tokenized(tmp_path, seed, *DESCRIPTIONS, *WITHOUT_PICTURES)
+    monkeypatch.setenv("DIG_HOME", str(home))
+    titles = lift(tokenized(home, seed, *TITLES, *WITHOUT_PICTURES))
+    run = tokenized(home, seed, *DESCRIPTIONS, *WITHOUT_PICTURES)
     descriptions = lift(run)
-    pictures = lift(tokenized(tmp_path, seed, *DESCRIPTIONS))
+    pictures = lift(tokenized(home, seed, *DESCRIPTIONS))
     assert titles < 1.6, "titles say what an item is and nothing of why"
     assert descriptions > 5.0 * titles
     assert pictures > descriptions
