@@ -85,7 +85,7 @@ class Chat(asyncio.Protocol):
             self.send(200, b"{}")
             asyncio.get_running_loop().call_later(0.05, sys.exit, 0)
             return
-        if not path.endswith("/chat/completions"):
+        if path != "/v1/chat/completions":
             self.send(404, b'{"error": {"message": "no such page"}}')
             return
         secret = re.search(rb"authorization: *bearer *(\S+)", head, re.IGNORECASE)

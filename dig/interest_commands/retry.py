@@ -25,13 +25,10 @@ def retry(config: Config) -> int:
         with open_store() as store:
             mining = Mining(context, catalogue, captions, store, again=True)
             mining.ask()
-            answered = sum(outcome.answered for outcome in mining.outcomes.values())
-            if answered:
-                store.count_retried(mining.campaign, answered)
-            say(f"mining: {answered:,} more answers")
+        say(f"mining: {sum(outcome.answered for outcome in mining.outcomes.values()):,} more answers")
     if config.labels.enabled and config.labels.source == "judge":
         asker = judge_asker(config)
-        with open_store() as store, store.asking():
+        with open_store() as store, store.asking(), store.transaction():
             forgotten = store.forget_failures(asker.identity)
             if forgotten:
                 store.count_retried(campaign_of(config, [asker]), forgotten)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from dig.interests.asking.answers import AnswerError
@@ -49,13 +48,14 @@ class Entry(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """The books of one model in one campaign."""
+    """The books of one model in one campaign; ``again`` where failures of a finished one are asked again."""
 
     store: AnswerStore
     budget: Budget
     campaign: str
     asker: Asker
     outcome: Outcome
+    again: bool = False
 
     async def begin(self, key: bytes, messages: list[Message], wait: bool = True) -> Entry:
         """Enters a request, as :meth:`Budget.reserve` allows."""
@@ -78,6 +78,8 @@ class Ledger(NamedTuple):
             if problem is None:
                 identity, item_id = self.asker.identity, question.evidence.item_id
                 self.store.answered(identity, question.key, item_id, completion.text)
+                if self.again:  # here, so that no kill leaves an answer that no later run looks for
+                    self.store.count_retried(self.campaign, 1)
         self.outcome.answered += problem is None
         self._settle(entry, cost)
         return problem
@@ -130,17 +132,13 @@ class Exchange:
     Args:
         ledger: the books.
         endpoint: the client.
-        sleep: waits; tests bring their own.
     """
 
-    def __init__(
-        self, ledger: Ledger, endpoint: Endpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> None:
+    def __init__(self, ledger: Ledger, endpoint: Endpoint) -> None:
         config = ledger.asker.config
         self.ledger, self.endpoint = ledger, endpoint
         self.pace = Pace(config.requests_per_minute, config.tokens_per_minute)
         self.breaker = Breaker(config.breaker, 16 * config.backoff)
-        self._sleep = sleep
 
     async def answer(self, question: Question) -> None:
         """Asks until there is an answer, a second time where the first cannot be used, and keeps what came.
@@ -181,13 +179,13 @@ class Exchange:
             failures, refusals = failures + (not busy), refusals + busy
             if not outcome.transient or failures > config.retries or refusals > _PATIENCE * config.retries:
                 raise GivenUpError(outcome.reason, isinstance(outcome, LostError) and not outcome.transient)
-            await self._sleep(pause_before(failures + refusals, config.backoff))
+            await asyncio.sleep(pause_before(failures + refusals, config.backoff))
 
     async def _turn(self, tokens: float) -> None:
         """Waits until this endpoint may be asked."""
         await self.breaker.admit()
         while wait := self.pace.wait(tokens):
-            await self._sleep(wait)
+            await asyncio.sleep(wait)
 
     async def _attempt(
         self, key: bytes, messages: list[Message]

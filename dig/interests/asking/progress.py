@@ -32,7 +32,6 @@ class Board:
             outcome.name: progress.add_task(escape(outcome.name), total=outcome.total, cost="", rate="")
             for outcome in outcomes
         }
-        self._first = {outcome.name: outcome.done for outcome in outcomes}
 
     def show(self, outcome: Outcome) -> None:
         """One of the counts has changed."""

@@ -80,7 +80,8 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
     with store.asking():
         spent = store.spending(campaign)
         budget = Budget(limits.max_cost, limits.max_requests, spent.cost + spent.unknown_cost, spent.requests)
-        ledgers = [Ledger(store, budget, campaign, job.asker, Outcome(job.asker.name, job.total)) for job in jobs]
+        ledgers = [Ledger(store, budget, campaign, job.asker, Outcome(job.asker.name, job.total), again)
+                   for job in jobs]  # fmt: skip
         try:
             asyncio.run(_Run(jobs, ledgers, again).run())
         except sqlite3.OperationalError as error:

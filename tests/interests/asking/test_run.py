@@ -98,6 +98,20 @@ def test_what_stays_unusable_is_a_failure_with_its_answer_and_never_paid_again(s
     assert missing == {reason: 3}
 
 
+def test_answers_of_a_retry_are_counted_one_by_one_so_that_a_kill_loses_none(server, store, make):
+    items = make["catalogue"](6)
+    bad = make["job"](make["asker"](server(faults=["empty"], fault_share=1.0, lasting=True).url), items)
+    ask([bad], store, "c", NO_LIMITS)
+    good = make["job"](make["asker"](server().url), items)
+    before = store.spending("c").requests
+    (outcome,) = ask([good], store, "c", Limits(max_requests=before + 2), again=True)
+    assert outcome.answered == store.retried("c") == 2 and store.retried("other") == 0
+    ask([good], store, "c", NO_LIMITS, again=True)
+    assert store.retried("c") == 6
+    ask([make["job"](make["asker"](server().url, "n"), items)], store, "c", NO_LIMITS)
+    assert store.retried("c") == 6, "what is asked for the first time is no retry"
+
+
 def test_the_second_chance_tells_what_was_wrong(server, store, make, monkeypatch):
     said = []
     from dig.interests.models.endpoint import Endpoint
@@ -186,13 +200,11 @@ def test_a_wrong_address_is_told_and_costs_nothing(store, make):
 
 
 def test_a_page_that_is_no_api_stops_at_once(server, store, make):
-    process = server()
-    who = make["asker"](process.url + "/nowhere", concurrency=1)
+    who = make["asker"](server().url + "/nowhere", concurrency=1)
     (outcome,) = ask([make["job"](who, make["catalogue"](5))], store, "c", NO_LIMITS)
-    assert outcome.answered == 5  # any path that ends as the protocol wants is the protocol
-    who = make["asker"](process.url.removesuffix("v1"), concurrency=1, name="n", model="n", extra={})
-    (outcome,) = ask([make["job"](who, make["catalogue"](5))], store, "c", NO_LIMITS)
-    assert outcome.answered == 5
+    assert (outcome.answered, outcome.requests) == (0, 1)
+    assert outcome.stopped.startswith("HTTP 404: there is no such model or page")
+    assert store.spending("c").cost == store.spending("c").unknown_cost == 0
 
 
 def test_a_full_disk_stops_asking(server, store, make):
@@ -201,7 +213,9 @@ def test_a_full_disk_stops_asking(server, store, make):
     store._base.execute(f"PRAGMA max_page_count={pages + 3}")
     with pytest.raises(UserError, match=r"can no longer be kept .*disk is full.*so asking has stopped"):
         ask([make["job"](make["asker"](process.url, concurrency=2), make["catalogue"](400))], store, "c", NO_LIMITS)
-    assert len(process.log()) < 150
+    with sqlite3.connect(store.path) as books:
+        (entered,) = books.execute("SELECT COUNT(*) FROM requests").fetchone()
+    assert 0 < len(process.log()) <= entered < 400, "nothing is sent that is not in the books"
 
 
 def test_an_interrupt_lets_what_is_under_way_come_home(server, store, make):
