@@ -39,9 +39,9 @@ bench: install  ## every benchmark; each prints a table and, as its last line, J
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-bench-rollouts: install
+bench-rollouts bench-evaluation: bench-%: install
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python benchmarks/rollouts.py
+	$(BIN)/python benchmarks/$*.py
 
 bench-%: install
 	$(BIN)/python benchmarks/$*.py

@@ -14,8 +14,11 @@ from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
 from dig.artifacts import Artifact, ArtifactStore, fingerprint
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
+from dig.evaluation.harness import other_protocol
 from dig.report.table import metrics_table
 from dig.stages import BUILT, Stage, StageContext, global_rank
+from dig.stages.base import build_together
+from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
 
 __all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment"]
@@ -55,11 +58,13 @@ def run_experiment(config: Config) -> Run:
     context, states = build_stages(config)
     rank = global_rank()
     metrics: dict[str, Any] = {}
-    if "report" in config.stages and rank == 0:
-        metrics = build_report(context, states)
-        for split in ("valid", "test"):
-            console.print(metrics_table(metrics, split))
-        _say_gain(metrics)
+    if "report" in config.stages:
+        evaluations = evaluate_all(context)
+        if rank == 0:
+            metrics = build_report(context, states, evaluations)
+            for part in ("valid", "test", other_protocol("test", config.evaluation.mask_history).name):
+                console.print(metrics_table(metrics, part))
+            _say_gain(metrics)
     if rank == 0:
         _point_latest(context.run)
         say(f"run: {_shown(context.run)}")
@@ -131,7 +136,7 @@ def _plan(config: Config) -> list[_Step]:
     """The wanted stages and what they need, in order, with their fingerprints."""
     wanted = {name for name in config.stages if name in BUILT and BUILT[name].enabled(config)}
     if "report" in config.stages:
-        wanted |= {"prepare", "label"}
+        wanted |= {"prepare", *config.baselines}
     for name in reversed(BUILT):
         if name in wanted:
             wanted |= set(BUILT[name].inputs(config))
@@ -156,12 +161,10 @@ def _finish(step: _Step, context: StageContext, rank: int) -> Artifact:
     """Finds or builds a stage's artifact; rank 0 alone writes, others train along or wait."""
     stage, store = step.stage, context.store
     build: Callable[[Path], None] = lambda folder: stage.build(context, folder)  # noqa: E731 - it is passed on
+    if stage.every_rank:
+        return build_together(store, stage.name, step.key, build, step.origin)
     if rank == 0:
         return store.get(stage.name, step.key, build, step.origin)
-    if stage.every_rank and not store.exists(stage.name, step.key):
-        work = store.work_folder(stage.name, step.key)
-        work.mkdir(parents=True, exist_ok=True)
-        build(work)
     return store.wait(stage.name, step.key)
 
 

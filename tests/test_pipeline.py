@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from dig.config import load_config
+from dig.config import UserError, load_config
 from dig.pipeline import _plan, _run_folder
 
 STAGES = ["prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", "sft", "grpo"]
+SIMPLE = ["popularity", "item_knn"]  # baselines that every report measures
 
 
 def keys(*overrides: str) -> dict[str, str]:
@@ -34,6 +35,14 @@ def keys(*overrides: str) -> dict[str, str]:
 def test_a_key_changes_its_stage_and_what_follows(override: str, first: str) -> None:
     before, after = keys(), keys(override)
     assert [name for name in STAGES if before[name] != after[name]] == STAGES[STAGES.index(first) :]
+    assert all((before[name] != after[name]) == (first == "prepare") for name in SIMPLE)
+
+
+def test_baselines_depend_on_their_own_section() -> None:
+    before = keys("baselines=[popularity,item_knn,sasrec]")
+    after = keys("baselines=[popularity,item_knn,sasrec]", "sasrec.layers=1", "item_knn.decay=0.5")
+    assert [name for name in before if before[name] != after[name]] == ["item_knn", "sasrec"]
+    assert {name: before[name] for name in keys()} == keys()  # another baseline changes nothing else
 
 
 @pytest.mark.parametrize(
@@ -57,8 +66,9 @@ def test_the_seed_changes_what_is_random() -> None:
         ("[tokenize]", STAGES[:7]),
         ("[prepare]", ["prepare"]),
         ("[pictures]", ["prepare", "adapt", "pictures"]),
-        ("[sft,report]", STAGES[:8]),
-        ("[report]", STAGES[:5]),
+        ("[sft,report]", [*STAGES[:7], *SIMPLE, "sft"]),
+        ("[report]", ["prepare", *SIMPLE]),
+        ("[item_knn]", ["prepare", "item_knn"]),
     ],
 )
 def test_a_stage_brings_what_it_needs(stages: str, expected: list[str]) -> None:
@@ -85,6 +95,13 @@ def test_pictures_that_nobody_looks_at_are_not_read() -> None:
 def test_without_pictures_their_settings_change_nothing() -> None:
     off = ("visual.model=null", "mining.miners=[lexical]")
     assert keys(*off) == keys(*off, "visual.adapt.epochs=7", "visual.mined_phrases=3")
+
+
+def test_a_baseline_that_is_left_out_is_not_asked_for_in_vain() -> None:
+    with pytest.raises(UserError, match=r"stages names sasrec, which baselines=\[popularity, item_knn\] leaves out"):
+        load_config("quickstart", ["stages=[sasrec,report]"])
+    with pytest.raises(UserError, match=r"baselines names 'sasreq'; did you mean 'sasrec'\?"):
+        load_config("quickstart", ["baselines=[sasreq]"])
 
 
 def test_the_run_folder_follows_from_the_configuration() -> None:

@@ -1,4 +1,4 @@
-"""The recommender on catalogue rows: histories left out inside the search, the same in any batch."""
+"""Policies as rankers: histories left out inside the search, the same in any batch; answers in ids, with reasons."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from dig.config.schema import PromptConfig
 from dig.evaluation import evaluate
 from dig.generation import beam_search, score_catalogue
 from dig.interests import Interest, to_frame
-from dig.recommender import Recommender
+from dig.recommender import PolicyRanker, Recommender
 
 IDS = tiny.ragged_catalogue()
 HISTORIES = [np.array([3, 5]), np.array([0, 1, 2, 7, 9, 11, 14]), np.array([8]), np.array([4, 4, 6])]
 
 
-def recommender(batch_size: int = 8, num_beams: int = 24, interests: pl.DataFrame | None = None) -> Recommender:
+def ranker(batch_size: int = 8, num_beams: int = 24) -> PolicyRanker:
     backbone = tiny.scratch_backbone(IDS)
     with torch.no_grad():
         for parameter in backbone.model.parameters():
             parameter += 0.15 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
-    return Recommender(backbone, IDS, PromptConfig(), num_beams, batch_size, "cpu", interests)
+    return PolicyRanker(backbone, IDS, PromptConfig(), num_beams, batch_size, "cpu")
+
+
+def recommender(interests: pl.DataFrame | None = None) -> Recommender:
+    return Recommender(ranker(), IDS.item_ids, interests)
 
 
 def test_unseen_items_are_ranked_by_their_renormalised_probabilities():
-    found = recommender()
+    found = ranker()
     items, scores = found.rank_unseen(HISTORIES, 24)
     for row, history in enumerate(HISTORIES):
         prompts = found.builder.prompts([history])
@@ -44,19 +48,19 @@ def test_unseen_items_are_ranked_by_their_renormalised_probabilities():
 
 
 def test_a_ranking_does_not_depend_on_its_batch():
-    together, alone = recommender(num_beams=6), recommender(batch_size=1, num_beams=6)
+    together, alone = ranker(num_beams=6), ranker(batch_size=1, num_beams=6)
     for way in ("rank", "rank_unseen"):
         assert torch.equal(getattr(together, way)(HISTORIES, 5)[0], getattr(alone, way)(HISTORIES, 5)[0])
 
 
 def test_more_items_than_the_catalogue_has_end_in_minus_one():
-    items, scores = recommender().rank(HISTORIES, 30)
+    items, scores = ranker().rank(HISTORIES, 30)
     assert items.shape == scores.shape == (4, 30)
     assert (items[:, 24:] == -1).all() and torch.isneginf(scores[:, 24:]).all()
 
 
 def test_the_harness_asks_for_unseen_items():
-    found = evaluate(recommender(), HISTORIES, np.array([1, 3, 2, 9]), [5], 5, 2, mask_history=True, description="test")
+    found = evaluate(ranker(), HISTORIES, np.array([1, 3, 2, 9]), [5], 5, 2, mask_history=True)
     for row, history in enumerate(HISTORIES):
         assert not set(found.ranked[row].tolist()) & set(history.tolist())
 
@@ -69,8 +73,8 @@ def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeyp
         served.extend(ids[mask > 0].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True))
         return beam_search(model, input_ids, attention_mask, *rest, **named)
 
-    monkeypatch.setattr("dig.recommender.beam_search", note)
-    found = recommender()
+    monkeypatch.setattr("dig.evaluation.beams.beam_search", note)
+    found = ranker()
     sequences = Sequences.from_lists(["u", "v"], [[3, 5, 8, 1, 2], [9, 4, 7, 0]])
     held_out = HeldOutPrompts(sequences.held_out("valid"), found.builder)
     rollouts = TrainingPrompts(sequences, found.builder, per_user=99)

@@ -66,7 +66,8 @@ class Workplace:
 
 
 def without_seconds(metrics: dict) -> dict:
-    return {stage: {key: value for key, value in found.items() if key != "seconds"} for stage, found in metrics.items()}
+    return {stage: {key: value for key, value in found.items() if not key.endswith("seconds")}
+            for stage, found in metrics.items()}  # fmt: skip
 
 
 def wait_for_checkpoint(workplace: Workplace, stage: str, process: subprocess.Popen, newer_than: int) -> bool:

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from dig.evaluation.rankers import Scorer
 
 if TYPE_CHECKING:
     from datamodules.histories import Histories
 
 __all__ = ["Popularity"]
 
+_FILE = "counts.safetensors"
 
-class Popularity:
+
+class Popularity(Scorer):
     """Ranks items by their count in the training part, ties by catalogue order.
 
     Args:
-        train: (users,) catalogue rows, held-out items left out.
-        num_items: size of the catalogue.
+        counts: (items,) int64 occurrences in the training part.
     """
 
-    def __init__(self, train: Histories, num_items: int) -> None:
-        counts = np.bincount(train.flat(), minlength=num_items)
-        self.counts = torch.from_numpy(counts)
-        self.order = self.counts.argsort(descending=True, stable=True)
+    def __init__(self, counts: Tensor) -> None:
+        self.counts = counts
 
-    def rank(self, histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
-        """The k most popular items (batch, k) and their counts."""
-        top = self.order[:k]
-        ranked, scores = top.expand(len(histories), -1), self.counts[top].float().expand(len(histories), -1)
-        missing = k - ranked.shape[1]
-        if missing > 0:
-            ranked = torch.nn.functional.pad(ranked, (0, missing), value=-1)
-            scores = torch.nn.functional.pad(scores, (0, missing), value=float("-inf"))
-        return ranked, scores
+    @classmethod
+    def fit(cls, train: Histories, num_items: int) -> Popularity:
+        """Counts the training part.
+
+        Args:
+            train: (users,) catalogue rows, held-out items left out.
+            num_items: size of the catalogue.
+        """
+        return cls(torch.from_numpy(np.bincount(train.flat(), minlength=num_items)))
+
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """(batch, items) the counts, whatever the history."""
+        return self.counts.float().expand(len(histories), -1)
+
+    def save(self, folder: Path) -> None:
+        """Writes the counts."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"counts": self.counts}, folder / _FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Popularity:
+        """Reads what :meth:`save` wrote."""
+        return cls(load_file(folder / _FILE)["counts"])

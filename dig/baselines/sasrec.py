@@ -2,56 +2,139 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dig.config.schema import SequentialConfig
+from dig.artifacts import read_json, write_json
+from dig.config.schema import SASRecConfig
+from dig.evaluation.rankers import Scorer, padded_rows
 
 __all__ = ["SASRec"]
 
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 
-class SASRec(nn.Module):
+
+class SASRec(nn.Module, Scorer):
     """Predicts the next item from the latest ones; the output layer is the item table.
+
+    Everything but attention runs on the items that are there, one after the other without padding: histories are
+    short, and most of a padded batch would be nothing.
 
     Args:
         num_items: size of the catalogue.
         config: width, depth and longest history.
     """
 
-    def __init__(self, num_items: int, config: SequentialConfig) -> None:
+    def __init__(self, num_items: int, config: SASRecConfig) -> None:
         super().__init__()
-        self.max_history = config.max_history
+        self.config = config
         self.items = nn.Embedding(num_items, config.hidden_size)
         self.positions = nn.Embedding(config.max_history, config.hidden_size)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
-        layer = nn.TransformerEncoderLayer(
-            config.hidden_size, config.heads, 4 * config.hidden_size, config.dropout, "gelu", batch_first=True,
-            norm_first=True,
-        )  # fmt: skip
-        norm = nn.LayerNorm(config.hidden_size)
-        self.layers = nn.TransformerEncoder(layer, config.layers, norm, enable_nested_tensor=False)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
 
     def states(self, histories: Tensor) -> Tensor:
-        """States (batch, length, width) after each item of histories (batch, length), -1 before the first."""
-        histories = histories[:, -self.max_history :]
-        length = histories.shape[1]
+        """States after every item, histories one after the other.
+
+        Args:
+            histories: (batch, length) rows, -1 where there is none, before or behind the items; at most ``max_history``
+                items each.
+
+        Returns:
+            (items of all histories, width).
+        """
         there = histories >= 0
-        # positions count from the latest item, so that they do not depend on how far a batch is padded
-        places = torch.arange(length - 1, -1, -1, device=histories.device)
-        vectors = self.items(histories.clamp(min=0)) + self.positions(places)
-        causal = torch.ones(length, length, dtype=torch.bool, device=histories.device).tril()
-        itself = torch.eye(length, dtype=torch.bool, device=histories.device)
-        visible = causal & (there.unsqueeze(1) | itself)
-        heads = self.layers.layers[0].self_attn.num_heads
-        return self.layers(self.dropout(vectors), mask=~visible.repeat_interleave(heads, dim=0))
+        lengths = there.sum(dim=1)
+        slots = torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)
+        places = slots.nonzero()[:, 1]
+        states = self.dropout(self.items(histories[there]) + self.positions(places))
+        for layer in self.layers:
+            states = layer(states, slots)
+        return self.norm(states)
 
     def logits(self, states: Tensor) -> Tensor:
         """(…, items) of states (…, width)."""
         return F.linear(states, self.items.weight)
 
+    def next_logits(self, histories: Tensor) -> Tensor:
+        """(batch, items) after histories (batch, length); 0 after none."""
+        histories = _latest(histories, self.config.max_history)
+        lengths = (histories >= 0).sum(dim=1)
+        states = self.states(histories)
+        last = (lengths.cumsum(dim=0) - 1).clamp(min=0)
+        known = states[last] if len(states) else states.new_zeros(len(histories), states.shape[1])
+        return self.logits(known * (lengths > 0).unsqueeze(1))
+
     def forward(self, histories: Tensor) -> Tensor:
-        """Log-probabilities (batch, items) of the next item; uniform after an empty history would mean nothing."""
-        return self.logits(self.states(histories)[:, -1]).log_softmax(dim=-1)
+        """Log-probabilities (batch, items) of the next item after histories (batch, length); uniform after none."""
+        return self.next_logits(histories).log_softmax(dim=-1)
+
+    @torch.inference_mode()
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """(batch, items) logits, on the model's device."""
+        latest = [history[-self.config.max_history :] for history in histories]
+        return self.next_logits(padded_rows(latest).to(self.items.weight.device)).float()
+
+    def save(self, folder: Path) -> None:
+        """Writes weights and sizes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: tensor.to("cpu", torch.float32).contiguous() for name, tensor in self.state_dict().items()}
+        save_file(weights, folder / _WEIGHTS)
+        write_json(folder / _CONFIG, asdict(self.config))
+
+    @classmethod
+    def load(cls, folder: Path) -> SASRec:
+        """Reads what :meth:`save` wrote, for evaluation."""
+        weights = load_file(folder / _WEIGHTS)
+        model = cls(len(weights["items.weight"]), SASRecConfig(**read_json(folder / _CONFIG)))
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+class _Layer(nn.Module):
+    """Self-attention and a feed-forward network, each on normalised input and added to it."""
+
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.heads = config.heads
+        self.attention_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.queries_keys_values, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.inner, self.outer = (
+            nn.Linear(width, config.feed_forward * width),
+            nn.Linear(config.feed_forward * width, width),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, states: Tensor, slots: Tensor) -> Tensor:
+        """States (items, width) of histories that fill ``slots`` (batch, length) from the left."""
+        states = states + self.dropout(self.output(self._attend(self.attention_norm(states), slots)))
+        inner = self.dropout(F.gelu(self.inner(self.feed_norm(states))))
+        return states + self.dropout(self.outer(inner))
+
+    def _attend(self, states: Tensor, slots: Tensor) -> Tensor:
+        batch, length = slots.shape
+        found = self.queries_keys_values(states)
+        padded = found.new_zeros(batch, length, found.shape[1])
+        padded[slots] = found
+        # what follows a history is behind it, so that causal attention never sees padding
+        queries, keys, values = padded.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        return attended.transpose(1, 2).reshape(batch, length, -1)[slots]
+
+
+def _latest(histories: Tensor, longest: int) -> Tensor:
+    """The latest items of each row (batch, length), wherever its padding is."""
+    there = histories >= 0
+    later = there.flip(1).cumsum(dim=1).flip(1)  # items from here on
+    return histories.masked_fill(later > longest, -1)

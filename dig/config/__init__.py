@@ -1,10 +1,11 @@
 """Typed configuration: the schema, and how it is loaded, checked and explained."""
 
-from dig.config.errors import UserError, nearest
+from dig.config.errors import UserError, nearest, nearest_ids
 from dig.config.load import config_to_dict, list_experiments, load_config, schema_keys
-from dig.config.schema import STAGES, Config
+from dig.config.schema import BASELINES, STAGES, Config
 
 __all__ = [
+    "BASELINES",
     "STAGES",
     "Config",
     "UserError",
@@ -12,5 +13,6 @@ __all__ = [
     "list_experiments",
     "load_config",
     "nearest",
+    "nearest_ids",
     "schema_keys",
 ]

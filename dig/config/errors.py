@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
-__all__ = ["UserError", "nearest"]
+__all__ = ["UserError", "nearest", "nearest_ids"]
+
+_MOST_IDS = 100_000  # comparing letters takes a second
 
 
 class UserError(Exception):
@@ -19,6 +22,14 @@ class UserError(Exception):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def nearest_ids(word: str, ids: Iterable[str], count: int = 3) -> str:
+    """``; did you mean A, B or C?`` of the ids most like ``word``, or nothing; of very many the first are looked at."""
+    found = difflib.get_close_matches(word, list(islice(ids, _MOST_IDS)), n=count, cutoff=0.5)
+    if not found:
+        return ""
+    return f"; did you mean {', '.join(found[:-1])}{' or ' if len(found) > 1 else ''}{found[-1]}?"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

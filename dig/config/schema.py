@@ -16,19 +16,22 @@ from dig.config.sections.data import COLUMNS, SOURCES, SPLITS, DataConfig, Pictu
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
 from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
+from dig.config.sections.item_knn import ItemKNNConfig
 from dig.config.sections.labels import LabelConfig
 from dig.config.sections.mining import MiningConfig
 from dig.config.sections.models import ModelConfig
 from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
-from dig.config.sections.sequential import SequentialConfig
+from dig.config.sections.sasrec import SASRecConfig
 from dig.config.sections.sft import SFTConfig
 from dig.config.sections.tasks import COMPACT_TASKS, INTEREST_TASKS, TaskConfig, TasksConfig, active_shares
+from dig.config.sections.tiger import TigerConfig
 from dig.config.sections.visual import AdaptConfig, VisualConfig
 
 __all__ = [
     "AdaptConfig",
+    "BASELINES",
     "BackboneConfig",
     "COMPACT_TASKS",
     "COLUMNS",
@@ -38,6 +41,7 @@ __all__ = [
     "EvaluationConfig",
     "GRPOConfig",
     "INTEREST_TASKS",
+    "ItemKNNConfig",
     "LabelConfig",
     "LoggingConfig",
     "LoraConfig",
@@ -51,21 +55,24 @@ __all__ = [
     "RQVAEConfig",
     "RewardConfig",
     "RolloutTasksConfig",
+    "SASRecConfig",
     "SFTConfig",
-    "SequentialConfig",
     "SOURCES",
     "SPLITS",
     "STAGES",
     "ShopConfig",
     "TaskConfig",
     "TasksConfig",
+    "TigerConfig",
     "TrainerConfig",
     "VisualConfig",
     "WandbConfig",
     "active_shares",
 ]
 
-STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", "sft", "sequential", "grpo", "report")
+BASELINES = ("popularity", "item_knn", "sasrec", "tiger")
+"""What can be measured beside the policies."""
+STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", *BASELINES, "sft", "grpo", "report")
 
 
 @dataclass
@@ -78,6 +85,8 @@ class Config:
     """Seed of everything that is random in training."""
     stages: list[str] = field(default_factory=lambda: list(STAGES))
     """Stages to run; what they need runs too."""
+    baselines: list[str] = field(default_factory=lambda: ["popularity", "item_knn"])
+    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger."""
     runs_dir: str = "runs"
     """Folder of the runs."""
     run_id: str | None = None
@@ -88,10 +97,12 @@ class Config:
     labels: LabelConfig = field(default_factory=LabelConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     rqvae: RQVAEConfig = field(default_factory=RQVAEConfig)
+    item_knn: ItemKNNConfig = field(default_factory=ItemKNNConfig)
+    sasrec: SASRecConfig = field(default_factory=SASRecConfig)
+    tiger: TigerConfig = field(default_factory=TigerConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
-    sequential: SequentialConfig = field(default_factory=SequentialConfig)
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -104,6 +115,17 @@ class Config:
                 known = ", ".join(STAGES)
                 message = f"stages names {stage!r}, which is no stage; did you mean {hint!r}? (stages: {known})"
                 raise UserError(message, exit_code=2)
+        for name in self.baselines:
+            if name not in BASELINES:
+                hint = nearest(name, BASELINES) or BASELINES[0]
+                message = f"baselines names {name!r}; did you mean {hint!r}? (baselines: {', '.join(BASELINES)})"
+                raise UserError(message, exit_code=2)
+        left_out = [name for name in self.stages if name in BASELINES and name not in self.baselines]
+        check(
+            not left_out or self.stages == list(STAGES),
+            f"stages names {left_out[0] if left_out else ''}, which baselines=[{', '.join(self.baselines)}] leaves "
+            "out; add it there",
+        )
         check(bool(self.stages), f"stages=[] leaves nothing to do; stages: {', '.join(STAGES)}")
         check(
             self.data.source != "tables" or bool(self.data.path),

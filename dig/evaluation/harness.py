@@ -1,41 +1,45 @@
-"""The one evaluation that measures every recommender: same users, same order, full ranking."""
+"""The one evaluation that measures every recommender: same users, same order, full ranking, both protocols."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dig.console import track
-from dig.evaluation.ranking import ranking_metrics
+from dig.evaluation.catalogue_facts import CatalogueFacts
+from dig.evaluation.measures import accuracy_measures, all_measures
+from dig.evaluation.rankers import Ranker, Ranking, rank_kept, rank_unseen
 
-__all__ = ["Evaluation", "Ranker", "evaluate"]
+__all__ = ["Evaluation", "Harness", "Protocol", "evaluate", "other_protocol"]
+
+_TOGETHER = 4096  # examples that are measured at once
 
 
-class Ranker(Protocol):
-    """Ranks the catalogue after each history; the Recommender protocol on catalogue rows.
+@dataclass(frozen=True)
+class Protocol:
+    """What is ranked.
 
-    One that can leave the history out by itself has ``rank_unseen`` with the same arguments; of others, more items are
-    asked for and those of the history dropped.
+    Attributes:
+        name: of the metrics, such as ``test`` and ``test_masked``.
+        unseen: leave the items of the history out of the ranking.
     """
 
-    def rank(self, histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
-        """Items (batch, k), best first, -1 where there is none, and their scores (batch, k)."""
-        ...
+    name: str
+    unseen: bool
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """What an evaluation found under one protocol.
 
     Attributes:
         metrics: ``hr@5`` and so on.
-        ranked: (users, k) item rows, best first.
-        scores: (users, k).
+        ranked: (examples, depth) item rows, best first, -1 where a ranking ends early.
+        scores: (examples, depth), -inf there.
     """
 
     metrics: dict[str, float]
@@ -43,77 +47,141 @@ class Evaluation:
     scores: Tensor
 
 
+class _Ranked(NamedTuple):
+    """A batch that waits to be measured."""
+
+    ranked: dict[str, Tensor]
+    targets: np.ndarray
+    histories: list[np.ndarray]
+    candidates: np.ndarray | None
+
+
+class Harness(nn.Module):
+    """Ranks batches of examples under one protocol or both, and keeps the measures.
+
+    Args:
+        ranker: what is measured.
+        protocols: what to rank; a ranker that knows both at once is asked once.
+        ks: cut-offs.
+        depth: length of the rankings that are kept, at least the largest cut-off.
+        facts: of the catalogue, for what is measured beyond accuracy; None measures accuracy alone.
+
+    Raises:
+        ValueError: the rankings would be too short for a cut-off.
+    """
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        protocols: Sequence[Protocol],
+        ks: Sequence[int],
+        depth: int,
+        facts: CatalogueFacts | None = None,
+    ) -> None:
+        super().__init__()
+        if depth < max(ks):
+            raise ValueError(f"rankings of {depth} items cannot give a metric at {max(ks)}")
+        self.ranker, self.protocols, self.depth = ranker, tuple(protocols), depth
+        self.beyond = facts is not None
+        make = (lambda: all_measures(ks, facts)) if facts is not None else (lambda: accuracy_measures(ks))
+        self.measures = nn.ModuleDict({protocol.name: make() for protocol in self.protocols})
+        self._waiting: list[_Ranked] = []
+
+    def step(
+        self,
+        examples: np.ndarray,
+        histories: Sequence[np.ndarray],
+        targets: np.ndarray,
+        candidates: np.ndarray | None = None,
+    ) -> dict[str, Ranking]:
+        """Ranks a batch, measures it, and gives the rankings by protocol, on the CPU.
+
+        Args:
+            examples: (batch,) their numbers, for messages.
+            histories: (batch,) catalogue rows, oldest first.
+            targets: (batch,) int64 catalogue rows.
+            candidates: (batch, any) one-hop candidates, -1 where there are fewer; accuracy alone needs none.
+
+        Raises:
+            ValueError: a score is NaN, with the number of the example.
+        """
+        found = self._rank(histories)
+        for _, scores in found.values():
+            nan = torch.isnan(scores).any(dim=1)
+            if nan.any():
+                raise ValueError(f"example {int(examples[int(nan.nonzero()[0])])} has a NaN score")
+        ranked = {name: items for name, (items, _) in found.items()}
+        self._waiting.append(_Ranked(ranked, np.asarray(targets), list(histories), candidates))
+        if sum(len(each.targets) for each in self._waiting) >= _TOGETHER:
+            self._measure()
+        return found
+
+    def compute(self) -> dict[str, dict[str, float]]:
+        """The metrics by protocol, of all ranks where there are several."""
+        self._measure()
+        return {name: {key: float(value) for key, value in measures.compute().items()}  # type: ignore[operator]
+                for name, measures in self.measures.items()}  # fmt: skip
+
+    def _measure(self) -> None:
+        """Updates the measures with what is waiting; few large updates cost far less than many small ones."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        asked = {"targets": torch.from_numpy(np.concatenate([each.targets for each in waiting]))}
+        candidates = [each.candidates for each in waiting if each.candidates is not None]
+        if self.beyond and candidates:
+            bought = np.concatenate([history for each in waiting for history in each.histories])
+            asked |= {"bought": torch.from_numpy(bought), "candidates": torch.from_numpy(np.concatenate(candidates))}
+        for name, measures in self.measures.items():
+            ranked = torch.cat([each.ranked[name] for each in waiting])
+            device = next(iter(measures.values())).device  # type: ignore[operator]
+            arguments = {key: value.to(device) for key, value in ({"ranked": ranked} | asked).items()}
+            measures.update(**arguments)  # type: ignore[operator]
+
+    def _rank(self, histories: Sequence[np.ndarray]) -> dict[str, Ranking]:
+        if len(self.protocols) == 2 and hasattr(self.ranker, "rank_both"):
+            kept, unseen = self.ranker.rank_both(histories, self.depth)
+            found = {protocol.name: unseen if protocol.unseen else kept for protocol in self.protocols}
+        else:
+            found = {protocol.name: (rank_unseen if protocol.unseen else rank_kept)(self.ranker, histories, self.depth)
+                     for protocol in self.protocols}  # fmt: skip
+        return {name: (ranked.cpu(), scores.float().cpu()) for name, (ranked, scores) in found.items()}
+
+
+def other_protocol(name: str, mask_history: bool) -> Protocol:
+    """The protocol that the configuration did not ask for: with histories if they are masked, without if not."""
+    return Protocol(f"{name}_unmasked", unseen=False) if mask_history else Protocol(f"{name}_masked", unseen=True)
+
+
 def evaluate(
     ranker: Ranker,
     histories: Sequence[np.ndarray],
     targets: np.ndarray,
-    ks: list[int],
-    depth: int,
-    batch_size: int,
-    mask_history: bool,
-    description: str,
+    ks: Sequence[int],
+    depth: int | None = None,
+    batch_size: int = 256,
+    mask_history: bool = False,
 ) -> Evaluation:
-    """Ranks after every history and measures where the targets stand.
+    """Measures any ranker in this process, without a run: what a notebook needs.
 
     Args:
         ranker: what is measured.
-        histories: (users,) catalogue rows.
-        targets: (users,) catalogue rows.
+        histories: (examples,) catalogue rows.
+        targets: (examples,) catalogue rows.
         ks: cut-offs.
-        depth: length of the rankings that are kept, at least the largest cut-off.
-        batch_size: users a batch.
+        depth: length of the rankings that are kept; None takes the largest cut-off.
+        batch_size: examples a batch.
         mask_history: leave items of the history out.
-        description: text of the progress bar.
 
     Raises:
-        ValueError: without users, for a NaN score, or when a ranking names an item twice.
+        ValueError: there are no examples, a score is NaN, or the rankings are shorter than a cut-off.
     """
     if len(histories) == 0:
-        raise ValueError("there are no users to evaluate")
-    metrics = ranking_metrics(ks, sync_on_compute=False)  # one rank evaluates; others may have ended
-    ranked, scores = [], []
-    for start in track(range(0, len(histories), batch_size), description):
-        batch = histories[start : start + batch_size]
-        rank = _rank_unseen(ranker) if mask_history else ranker.rank
-        found, values = rank(batch, depth)
-        if torch.isnan(values).any():
-            raise ValueError(f"user {start + int(torch.isnan(values).any(dim=1).nonzero()[0])} has a NaN score")
-        _check_distinct(found, start)
-        metrics.update(found.cpu(), torch.from_numpy(np.asarray(targets[start : start + batch_size])))
-        ranked.append(found.cpu())
-        scores.append(values.float().cpu())
-    results = {name: float(value) for name, value in metrics.compute().items()}
-    return Evaluation(results, torch.cat(ranked), torch.cat(scores))
-
-
-def _rank_unseen(ranker: Ranker) -> Callable[[Sequence[np.ndarray], int], tuple[Tensor, Tensor]]:
-    if hasattr(ranker, "rank_unseen"):
-        return ranker.rank_unseen
-
-    def rank(histories: Sequence[np.ndarray], k: int) -> tuple[Tensor, Tensor]:
-        extra = max(len(np.unique(history)) for history in histories)
-        return _without_history(*ranker.rank(histories, k + extra), histories, k)
-
-    return rank
-
-
-def _without_history(
-    ranked: Tensor, scores: Tensor, histories: Sequence[np.ndarray], depth: int
-) -> tuple[Tensor, Tensor]:
-    """Drops items of the history, keeps the order, cuts at ``depth``."""
-    longest = max(len(history) for history in histories)
-    known = torch.full((len(histories), longest), -2)
-    for row, history in enumerate(histories):
-        known[row, : len(history)] = torch.from_numpy(history)
-    known = known.to(ranked.device)
-    drop = (ranked.unsqueeze(-1) == known.unsqueeze(1)).any(dim=-1)
-    order = drop.long().argsort(dim=1, stable=True)[:, :depth]
-    kept = ranked.masked_fill(drop, -1).gather(1, order)
-    return kept, scores.masked_fill(drop, float("-inf")).gather(1, order)
-
-
-def _check_distinct(ranked: Tensor, start: int) -> None:
-    ordered = ranked.sort(dim=1).values
-    twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(dim=1)
-    if twice.any():
-        raise ValueError(f"the ranking of user {start + int(twice.nonzero()[0])} names an item twice")
+        raise ValueError("there are no examples to evaluate")
+    harness = Harness(ranker, [Protocol("test", mask_history)], ks, max(ks) if depth is None else depth)
+    found = []
+    for start in range(0, len(histories), batch_size):
+        part = slice(start, start + batch_size)
+        found.append(harness.step(np.arange(len(histories))[part], histories[part], targets[part])["test"])
+    ranked, scores = (torch.cat(each) for each in zip(*found, strict=True))
+    return Evaluation(harness.compute()["test"], ranked, scores)

@@ -1,4 +1,4 @@
-"""HR@K and NDCG@K at the item level, as torchmetrics that add up exactly over batches and ranks."""
+"""HR@K, NDCG@K and MRR@K at the item level, as torchmetrics that add up exactly over batches and ranks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-__all__ = ["NDCG", "HitRate", "ranking_metrics"]
+__all__ = ["MRR", "NDCG", "HitRate", "ranking_metrics", "target_positions"]
 
 
 class _RankingMetric(Metric):
-    """Mean of a gain that depends on the target's position in the first k."""
+    """Mean of a gain that depends on the target's position in the first k.
+
+    The state is whole numbers, hits by position, so that neither batches nor ranks nor their order change a digit.
+    """
 
     full_state_update = False
     higher_is_better = True
-    total: Tensor
+    hits: Tensor
     count: Tensor
 
     def __init__(self, k: int, **settings: Any) -> None:
@@ -25,14 +28,15 @@ class _RankingMetric(Metric):
         if k < 1:
             raise ValueError(f"k must be at least 1, it is {k}")
         self.k = k
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("hits", torch.zeros(k, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, ranked: Tensor, targets: Tensor) -> None:
         """Counts a batch.
 
         Args:
-            ranked: (batch, at least k) item rows, best first, -1 where a ranking ends early; no item twice.
+            ranked: (batch, at least k) item rows, best first, -1 where a ranking ends early. Of an item that is named
+                twice the first place counts.
             targets: (batch,) item rows.
 
         Raises:
@@ -40,13 +44,14 @@ class _RankingMetric(Metric):
         """
         if ranked.shape[1] < self.k:
             raise ValueError(f"rankings of {ranked.shape[1]} items cannot give a metric at {self.k}")
-        hits = ranked[:, : self.k] == targets.unsqueeze(1)
-        self.total += (hits * self.gains(ranked.device)).sum()
+        positions = target_positions(ranked[:, : self.k], targets)
+        self.hits += torch.bincount(positions[positions >= 0], minlength=self.k)
         self.count += len(targets)
 
     def compute(self) -> Tensor:
         """The mean over all targets, a 0-d float tensor; 0 before any."""
-        return (self.total / self.count.clamp(min=1)).float()
+        total = (self.hits * self.gains(self.hits.device)).sum()
+        return (total / self.count.clamp(min=1)).float()
 
     @abstractmethod
     def gains(self, device: torch.device) -> Tensor:
@@ -67,6 +72,20 @@ class NDCG(_RankingMetric):
     def gains(self, device: torch.device) -> Tensor:
         """Discount at every position."""
         return 1.0 / torch.log2(torch.arange(2, self.k + 2, dtype=torch.float64, device=device))
+
+
+class MRR(_RankingMetric):
+    """MRR@K: 1 / position of the target, positions from 1; 0 beyond k."""
+
+    def gains(self, device: torch.device) -> Tensor:
+        """Reciprocal of every position."""
+        return 1.0 / torch.arange(1, self.k + 1, dtype=torch.float64, device=device)
+
+
+def target_positions(ranked: Tensor, targets: Tensor) -> Tensor:
+    """(batch,) place of each target in its ranking (batch, k), from 0 on; -1 where it is not ranked."""
+    hits = ranked == targets.unsqueeze(1)
+    return torch.where(hits.any(dim=1), hits.int().argmax(dim=1), -1)
 
 
 def ranking_metrics(ks: list[int], prefix: str = "", **settings: Any) -> MetricCollection:

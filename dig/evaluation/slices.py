@@ -1,40 +1,52 @@
-"""Metrics of parts of the examples: cold and warm targets, short and long histories."""
+"""Metrics of parts of the examples: cold and warm targets, short and long histories, what memory could find."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from torch import Tensor
 
-from dig.evaluation.ranking import ranking_metrics
+from dig.evaluation.paired import FAMILIES, metric_gains
 
-__all__ = ["slice_metrics"]
+__all__ = ["accuracy_gains", "slice_metrics"]
 
 
-def slice_metrics(ranked: Tensor, targets: np.ndarray, labels: pl.DataFrame, ks: list[int]) -> dict[str, Any]:
-    """HR@K and NDCG@K of every value of every label.
+def accuracy_gains(positions: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
+    """What every example adds to HR, NDCG and MRR at each cut-off.
 
     Args:
-        ranked: (examples, >= max(ks)) item rows, best first.
-        targets: (examples,) item rows.
-        labels: a column a way to slice, a row an example.
+        positions: (examples,) place of the target from 0 on, -1 where it was not ranked.
+        ks: cut-offs.
+
+    Returns:
+        ``hr@5`` and so on to (examples,) float64.
+    """
+    return {(name := f"{family}@{k}"): metric_gains(name, positions) for family in FAMILIES for k in ks}
+
+
+def slice_metrics(positions: np.ndarray, labels: pl.DataFrame, ks: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """HR, NDCG and MRR of every value of every label.
+
+    Args:
+        positions: (examples,) place of the target from 0 on, -1 where it was not ranked.
+        labels: a column a way to slice, named ``…_slice``, a row an example.
         ks: cut-offs.
 
     Returns:
         ``{"target: cold": {"examples": 138, "hr@5": …}, …}``, values in order.
     """
+    values = accuracy_gains(positions, ks)
     found = {}
     for column in labels.columns:
-        values = labels[column]
-        for value in _ordered(values.unique().to_list()):
-            mask = torch.from_numpy((values == value).to_numpy().copy())
-            metrics = ranking_metrics(ks, sync_on_compute=False)
-            metrics.update(ranked[mask], torch.from_numpy(np.asarray(targets))[mask])
-            results = {name: float(number) for name, number in metrics.compute().items()}
-            found[f"{column.removesuffix('_slice')}: {value}"] = {"examples": int(mask.sum()), **results}
+        of = labels[column]
+        for value in _ordered(of.unique().to_list()):
+            mask = (of == value).to_numpy()
+            name = column.removesuffix("_slice").replace("_", "-")
+            found[f"{name}: {value}"] = {"examples": int(mask.sum())} | {
+                key: float(each[mask].mean()) for key, each in values.items()
+            }
     return found
 
 

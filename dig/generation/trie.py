@@ -273,7 +273,9 @@ class CatalogueTrie(nn.Module):
 
     def _sorted_places(self, items: Tensor) -> Tensor:
         places = self._places(items.to(self.order.device))
-        return torch.where(places >= 0, places, self.num_items).to(torch.int32).sort(dim=1).values
+        places = torch.where(places >= 0, places, self.num_items).to(torch.int32).sort(dim=1).values
+        again = F.pad(places[:, 1:] == places[:, :-1], (1, 0))  # an item that is named twice counts once
+        return places.masked_fill(again, self.num_items).sort(dim=1).values
 
     def _last_child_up_to(self, nodes: Tensor, keys: Tensor, limit: Tensor) -> Tensor:
         """The last child (…) of nodes (…) whose key is at most the limit (…), else the first; keys rise over children.

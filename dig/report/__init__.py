@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dig.report.html import ReportData, ReportExample, render_report
+from dig.report.data import ReportData
+from dig.report.html import render_report
 from dig.report.table import metrics_markdown, metrics_table
 
-__all__ = ["ReportData", "ReportExample", "metrics_markdown", "metrics_table", "render_report"]
+__all__ = ["ReportData", "metrics_markdown", "metrics_table", "render_report"]

@@ -1,8 +1,7 @@
-"""The table of metrics: stages as rows, metrics as columns, the best of a column in bold."""
+"""The table of metrics: stages as rows, how well they rank as columns, the best of a column in bold."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +9,21 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from dig.report.formats import interval
+from dig.report.protocols import finite, interval_bounds
+
 __all__ = [
+    "ACCURACY",
     "Cell",
     "MetricsGrid",
     "metrics_grid",
     "metrics_markdown",
     "metrics_table",
-    "slices_grid",
     "split_names",
 ]
 
-_FAMILIES = ("hr", "ndcg", "mrr")
+ACCURACY = ("hr", "ndcg", "mrr")
+"""Families of metrics that say how well targets are ranked; of these, more is better."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Cell:
 
     text: str
     best: bool
+    interval: str = ""
+    """Its 95 % interval, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +45,24 @@ class MetricsGrid:
 
 
 def metrics_grid(metrics: Mapping[str, Mapping[str, Any]], split: str) -> MetricsGrid:
-    """Stages that have the split, in their order, against the metrics that any of them has; higher is better.
+    """Stages that have the split, in their order, against the metrics of accuracy that any of them has.
 
     Numbers have four decimals; one that is missing or not finite is a dash. The best is marked where at least two
     stages have a number, all of them at a tie of what is shown.
     """
     stages = {stage: values[split] for stage, values in metrics.items() if isinstance(values.get(split), Mapping)}
-    columns = sorted({name for values in stages.values() for name in values}, key=_column_order)
+    names = {name for values in stages.values() for name in values}
+    columns = sorted((name for name in names if _family(name) in ACCURACY), key=_column_order)
     best = {}
     for name in columns:
-        finite = [number for values in stages.values() if (number := _finite(values.get(name))) is not None]
-        if len(finite) > 1:
-            best[name] = _shown(max(finite))
+        numbers = [number for values in stages.values() if (number := finite(values.get(name))) is not None]
+        if len(numbers) > 1:
+            best[name] = _shown(max(numbers))
     rows = []
     for stage, values in stages.items():
-        texts = {name: _shown(_finite(values.get(name))) for name in columns}
-        rows.append((stage, [Cell(text, text == best.get(name)) for name, text in texts.items()]))
+        texts = {name: _shown(finite(values.get(name))) for name in columns}
+        rows.append((stage, [Cell(text, text == best.get(name), interval(interval_bounds(metrics[stage], split, name)))
+                             for name, text in texts.items()]))  # fmt: skip
     return MetricsGrid(columns, rows)
 
 
@@ -89,30 +96,15 @@ def split_names(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(str(values["split"]) for values in metrics.values() if values.get("split")))
 
 
-def slices_grid(metrics: Mapping[str, Mapping[str, Any]], part: str, metric: str) -> MetricsGrid:
-    """Slices with their number of examples against stages, for one metric; the best stage of a slice is marked."""
-    found = {stage: values["slices"][part] for stage, values in metrics.items() if part in values.get("slices", {})}
-    names = list(dict.fromkeys(name for slices in found.values() for name in slices))
-    rows = []
-    for name in names:
-        numbers = {stage: _finite(slices.get(name, {}).get(metric)) for stage, slices in found.items()}
-        finite = [number for number in numbers.values() if number is not None]
-        best = _shown(max(finite)) if len(finite) > 1 else None
-        cells = [Cell(text := _shown(number), text == best) for number in numbers.values()]
-        count = max(int(slices[name]["examples"]) for slices in found.values() if name in slices)
-        rows.append((name, [Cell(f"{count:,}", False), *cells]))
-    return MetricsGrid(["examples", *found], rows)
+def _family(name: str) -> str:
+    return name.lower().partition("@")[0]
 
 
 def _column_order(name: str) -> tuple[int, str, int, str]:
     """HR by K, then NDCG by K, then MRR, then whatever else there is by name."""
     family, _, cutoff = name.lower().partition("@")
-    rank = _FAMILIES.index(family) if family in _FAMILIES else len(_FAMILIES)
+    rank = ACCURACY.index(family) if family in ACCURACY else len(ACCURACY)
     return rank, family, int(cutoff) if cutoff.isdecimal() else 0, name
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _shown(number: float | None) -> str:

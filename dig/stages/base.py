@@ -11,7 +11,7 @@ from typing import Any
 from dig.artifacts import Artifact, ArtifactStore
 from dig.config import Config, config_to_dict
 
-__all__ = ["Stage", "StageContext", "global_rank", "select"]
+__all__ = ["Stage", "StageContext", "build_together", "global_rank", "select"]
 
 
 @dataclass(frozen=True)
@@ -85,3 +85,16 @@ def global_rank() -> int:
     if "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         return int(os.environ["SLURM_PROCID"])
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def build_together(
+    store: ArtifactStore, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any]
+) -> Artifact:
+    """Finds or builds an artifact on which all ranks work; rank 0 alone writes and seals it."""
+    if global_rank() == 0:
+        return store.get(kind, key, build, origin)
+    if not store.exists(kind, key):
+        work = store.work_folder(kind, key)
+        work.mkdir(parents=True, exist_ok=True)
+        build(work)
+    return store.wait(kind, key)

@@ -24,7 +24,7 @@ from dig.stages.policies import content_codes
 from dig.stages.prepare import load_catalogue
 from dig.stages.relations import interests_of_items
 from dig.stages.reward_needs import active_needs
-from dig.stages.sequential import load_sequential
+from dig.stages.sasrec import load_sasrec
 
 __all__ = ["item_knowledge"]
 
@@ -49,7 +49,7 @@ def item_knowledge(context: StageContext, folder: Path, sequences: Sequences, id
         "interests": lambda: _interest_vectors(context, folder, needs["interests"], item_ids),
         "vectors": lambda: F.normalize(load_embeddings(context), dim=1),
         "counts": lambda: torch.from_numpy(np.bincount(sequences.train.flat(), minlength=len(item_ids))),
-        "sequential": lambda: load_sequential(context),
+        "sequential": lambda: load_sasrec(context),
     }
     return ItemKnowledge(**{need: sources[need]() for need in sorted(needs)}, item_ids=item_ids)
 

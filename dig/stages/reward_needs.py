@@ -11,7 +11,7 @@ from dig.rollouts.rewards import REWARD_TERMS
 
 __all__ = ["active_needs", "own_terms", "stages_behind"]
 
-_ORIGIN = {"vectors": "embed", "sequential": "sequential"}
+_ORIGIN = {"vectors": "embed", "sequential": "sasrec"}
 """The stage that a fact comes from, where that is none which GRPO reads anyway."""
 
 

@@ -27,8 +27,8 @@ from dig.stages.policies import prompt_builder
 EVERYTHING = (
     "grpo.reward.similarity=0.3", "grpo.reward.rank=0.2", "grpo.reward.collaborative=0.4", "grpo.reward.diversity=0.1",
     "grpo.reward.novelty=0.1", "grpo.reward.valid=0.1", "grpo.reward.combine=apart", "grpo.objective=dapo",
-    "grpo.dynamic_sampling=2", "grpo.reference=ema", "grpo.rollouts=stochastic_beam", "sequential.epochs=2",
-    "sequential.hidden_size=32", "grpo.max_steps=4", "trainer.log_every=1",
+    "grpo.dynamic_sampling=2", "grpo.reference=ema", "grpo.rollouts=stochastic_beam", "sasrec.epochs=2",
+    "sasrec.hidden_size=32", "grpo.max_steps=4", "trainer.log_every=1",
 )  # fmt: skip
 
 
@@ -86,11 +86,11 @@ def test_the_report_tells_a_group(finished: Run):
 
 
 def test_the_sequential_model_is_frozen_guarded_and_loads(finished: Run):
-    artifact = finished.artifacts["sequential"]
+    artifact = finished.artifacts["sasrec"]
     sequences = Sequences.load(finished.artifacts["prepare"] / "sequences")
     items = pl.read_parquet(finished.artifacts["prepare"] / "items.parquet")["item_id"]
     guard_artifact("test", artifact, sequences, items)
-    assert load_file(artifact / "model.safetensors")["items.weight"].shape == (80, 32)
+    assert load_file(artifact / "model" / "model.safetensors")["items.weight"].shape == (80, 32)
 
 
 def test_a_group_larger_than_the_catalogue_is_refused(folder: Path):

@@ -15,6 +15,8 @@ from datamodules.splits import Sequences
 from dig import Recommender, load_config
 from dig.quantization import SemanticIds
 
+MEASURED = ["popularity", "item_knn", "sft", "grpo"]
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
@@ -26,13 +28,17 @@ def test_run_folder_is_complete(finished: tuple[Workplace, str]) -> None:
     workplace, output = finished
     run = workplace.latest
     metrics = json.loads((run / "metrics.json").read_text())
-    assert list(metrics) == ["popularity", "sft", "grpo"]
+    assert list(metrics) == MEASURED
     for found in metrics.values():
-        assert set(found["test"]) == set(found["valid"]) == {"hr@5", "hr@10", "ndcg@5", "ndcg@10"}
+        accuracy = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10)}
+        beyond = {f"{name}@10" for name in ("coverage", "gini", "novelty", "diversity", "popularity_lift", "invalid",
+                                            "duplicates")} | {"memorization@5"}  # fmt: skip
+        assert set(found["valid"]) == accuracy
+        assert set(found["test"]) == set(found["test_masked"]) == accuracy | beyond
         assert found["seconds"] >= 0
         assert found["split"] == "leave-one-out" and found["examples"] == found["users"] == 150
         slices = found["slices"]["test"]
-        for kind in ("target", "history"):
+        for kind in ("target", "history", "one-hop"):
             parts = [each for name, each in slices.items() if name.startswith(f"{kind}: ")]
             assert sum(each["examples"] for each in parts) == 150  # every example is in one slice of each kind
             total = sum(each["examples"] * each["hr@10"] for each in parts) / 150
@@ -47,19 +53,58 @@ def test_run_folder_is_complete(finished: tuple[Workplace, str]) -> None:
         assert next((workplace.folder / "home" / "artifacts" / stage).glob("*/items_seen.parquet")).is_file()
 
 
-def test_numbers_recompute_from_recommendations(finished: tuple[Workplace, str]) -> None:
-    workplace, _ = finished
-    frame = pl.read_parquet(workplace.latest / "recommendations.parquet")
-    assert frame.columns == ["user", "target", "items", "scores", "stage"]
-    for stage, rows in frame.group_by("stage"):
-        ranked = zip(rows["items"].to_list(), rows["target"].to_list(), strict=True)
-        ranks = [items.index(target) if target in items else 99 for items, target in ranked]
-        hit_rate = sum(rank < 10 for rank in ranks) / len(ranks)
-        assert workplace.metrics()[stage[0]]["test"]["hr@10"] == pytest.approx(hit_rate, abs=1e-6)
-    metrics = workplace.metrics()
+@pytest.mark.parametrize(("protocol", "file"), [("test", "recommendations"), ("test_masked", "recommendations_masked")])
+def test_numbers_recompute_from_the_run_folder(finished: tuple[Workplace, str], protocol: str, file: str) -> None:
+    """Ten lines of polars."""
+    run, metrics = finished[0].latest, finished[0].metrics()
+    frame = pl.read_parquet(run / f"{file}.parquet").join(pl.read_parquet(run / "examples.parquet"), on="example")
+    frame = frame.with_columns(place=pl.int_ranges(1, pl.col("items").list.len() + 1))
+    rows = (
+        frame.explode("items", "place").filter(pl.col("items") == pl.col("target")).select("example", "stage", "place")
+    )
+    frame = frame.drop("place").join(rows, on=["example", "stage"], how="left")
+    shown = frame.with_columns(items=pl.col("items").list.head(10)).explode("items").select("stage", item_id="items")
+    shown = shown.join(pl.read_parquet(run / "items.parquet"), on="item_id")
+    for (stage,), of in frame.group_by("stage"):
+        found, place = metrics[stage][protocol], pl.col("place")
+        for k in (5, 10):
+            hit = (place <= k).fill_null(value=False)
+            for name, gain in (("hr", 1.0), ("ndcg", 1 / (place + 1).log(2)), ("mrr", 1 / place)):
+                value = pl.when(hit).then(gain).otherwise(0.0).mean()
+                assert found[f"{name}@{k}"] == pytest.approx(of.select(value).item(), abs=1e-6)
+                for (part,), users in of.group_by("one_hop_slice"):
+                    slices = metrics[stage]["slices"][protocol]
+                    assert slices[f"one-hop: {part}"][f"{name}@{k}"] == pytest.approx(
+                        users.select(value).item(), abs=1e-6
+                    )
+        counts = shown.filter(pl.col("stage") == stage)
+        assert found["coverage@10"] == pytest.approx(counts["item_id"].n_unique() / 80)
+        novelty = -(counts["train_count"].clip(1) / 150).log(2).mean()
+        assert found["novelty@10"] == pytest.approx(novelty, rel=1e-6)
+        inside = pl.col("items").list.head(5).list.set_intersection("one_hop").list.len().mean() / 5
+        assert found["memorization@5"] == pytest.approx(of.select(inside).item(), abs=1e-6)
+
+
+def test_the_gain_over_sft_is_that_of_the_table(finished: tuple[Workplace, str]) -> None:
+    metrics = finished[0].metrics()
     for name, gain in metrics["grpo"]["over_sft"].items():
         difference = metrics["grpo"]["test"][name] - metrics["sft"]["test"][name]
         assert gain["difference"] == pytest.approx(difference, abs=1e-6) and gain["low"] <= difference <= gain["high"]
+    for found in metrics.values():
+        for protocol, intervals in found["intervals"].items():
+            assert all(low <= found[protocol][name] + 1e-9 and found[protocol][name] - 1e-9 <= high
+                       for name, (low, high) in intervals.items())  # fmt: skip
+
+
+def test_masked_rankings_hold_nothing_of_the_history(finished: tuple[Workplace, str]) -> None:
+    run = finished[0].latest
+    frame = pl.read_parquet(run / "recommendations_masked.parquet").join(
+        pl.read_parquet(run / "examples.parquet"), on="example"
+    )
+    shared = frame.select(pl.col("items").list.set_intersection("history").list.len()).to_series()
+    assert len(frame) == 150 * len(MEASURED) and shared.sum() == 0
+    kept = pl.read_parquet(run / "recommendations.parquet")
+    assert kept.columns == ["example", "user", "target", "items", "scores", "stage"]
 
 
 def test_run_loads_as_recommender(finished: tuple[Workplace, str]) -> None:
@@ -78,12 +123,12 @@ def test_second_run_is_cached_and_damage_is_rebuilt(finished: tuple[Workplace, s
     workplace, _ = finished
     before = workplace.metrics()
     output = workplace.run()
-    assert output.count(" cached ") == 9
+    assert output.count(" cached ") == 11
     assert workplace.metrics() == before
     damaged = next((workplace.folder / "home" / "artifacts" / "tokenize").glob("*/semantic_ids.parquet"))
     damaged.write_bytes(damaged.read_bytes()[:-7])
     output = workplace.run()
-    assert "damaged" in output and output.count(" cached ") == 8
+    assert "damaged" in output and output.count(" cached ") == 10
     assert workplace.metrics() == before
 
 
@@ -132,7 +177,7 @@ def test_two_processes_and_wandb_without_an_account(tmp_path: Path) -> None:
         "sft.epochs=1", "grpo.max_steps=2",
     )  # fmt: skip
     metrics = workplace.metrics()
-    assert list(metrics) == ["popularity", "sft", "grpo"]
+    assert list(metrics) == MEASURED
     assert {found["users"] for found in metrics.values()} == {150}
     records = [*workplace.latest.glob("wandb/offline-run-*/run-*.wandb")]
     assert len(records) == 4 and all(path.stat().st_size > 0 for path in records)
@@ -179,7 +224,7 @@ def test_items_with_tokens_of_their_own_from_end_to_end(tmp_path: Path, codes: i
         "backbone.gradient_checkpointing=true",
     )  # fmt: skip
     run = workplace.latest
-    assert list(workplace.metrics()) == ["popularity", "sft", "grpo"]
+    assert list(workplace.metrics()) == MEASURED
     spelled, made = (
         SemanticIds.load(run / "model" / "semantic_ids.parquet"),
         SemanticIds.load(run / "semantic_ids.parquet"),
@@ -191,5 +236,5 @@ def test_items_with_tokens_of_their_own_from_end_to_end(tmp_path: Path, codes: i
     recommender = Recommender.from_run(run)
     frame = pl.read_parquet(run / "recommendations.parquet").filter(pl.col("stage") == "grpo")
     sequences = Sequences.load(next((workplace.home / "artifacts" / "prepare").glob("*/sequences")))
-    items, _ = recommender.rank([sequences.rows[0][:-1]], 10)
+    items, _ = recommender.ranker.rank([sequences.rows[0][:-1]], 10)
     assert [made.item_ids[row] for row in items[0].tolist()] == frame["items"][0].to_list()[:10]

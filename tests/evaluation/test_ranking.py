@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchmetrics.retrieval import RetrievalHitRate, RetrievalNormalizedDCG
+from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG
 
-from dig.evaluation import NDCG, HitRate, ranking_metrics
+from dig.evaluation import MRR, NDCG, HitRate, ranking_metrics
 
 ITEMS = 40
 
@@ -31,15 +31,17 @@ def test_agrees_with_torchmetrics_retrieval_and_a_loop(k: int):
     # An unranked target may not be ahead of other unranked items by chance of the sort.
     scores[relevant & (scores == 0)] = -1.0
     users = torch.arange(len(ranked)).unsqueeze(1).expand_as(scores)
-    gains = []
+    gains, reciprocals = [], []
     for row, target in zip(ranked.tolist(), targets.tolist(), strict=True):
         first = row[:k]
         gains.append(1 / math.log2(first.index(target) + 2) if target in first else 0.0)
+        reciprocals.append(1 / (first.index(target) + 1) if target in first else 0.0)
     hits = [gain > 0 for gain in gains]
     assert 0 < sum(hits) < len(hits)
     for ours, theirs, slow in (
         (HitRate(k), RetrievalHitRate(top_k=k), sum(hits) / len(hits)),
         (NDCG(k), RetrievalNormalizedDCG(top_k=k), sum(gains) / len(gains)),
+        (MRR(k), RetrievalMRR(top_k=k), sum(reciprocals) / len(reciprocals)),
     ):
         ours.update(ranked, targets)
         found = ours.compute()
@@ -96,10 +98,10 @@ def test_two_ranks_give_the_numbers_of_one(tmp_path: Path):
 
 def test_many_users_lose_no_precision():
     metric, ranked = HitRate(1), torch.zeros(1000, 1, dtype=torch.int64)
-    metric.total += 2**26
+    metric.hits += 2**26
     metric.count += 2**26
     metric.update(ranked, torch.zeros(1000, dtype=torch.int64))
-    assert int(metric.total) == 2**26 + 1000
+    assert int(metric.hits) == int(metric.count) == 2**26 + 1000
 
 
 def test_what_cannot_be_measured_is_refused():
@@ -107,3 +109,9 @@ def test_what_cannot_be_measured_is_refused():
         NDCG(5).update(torch.zeros(2, 3), torch.zeros(2))
     with pytest.raises(ValueError, match="k must be at least 1"):
         HitRate(0)
+
+
+def test_of_an_item_named_twice_the_first_place_counts_once():
+    metric = HitRate(3)
+    metric.update(torch.tensor([[7, 7, 7], [1, 7, 7]]), torch.tensor([7, 7]))
+    assert metric.hits.tolist() == [1, 1, 0] and float(metric.compute()) == 1.0

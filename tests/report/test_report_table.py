@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from dig.report import metrics_markdown, metrics_table
-from dig.report.table import metrics_grid, slices_grid, split_names
+from dig.report.table import metrics_grid, split_names
 
 METRICS = {
     "popularity": {"test": {"ndcg@10": 0.01, "hr@10": 0.02, "hr@5": 0.0123449, "ndcg@5": 0.005}, "seconds": 1.0},
@@ -15,11 +15,11 @@ METRICS = {
 
 def test_markdown_orders_columns_rounds_and_marks_the_best():
     assert metrics_markdown(METRICS, "test") == (
-        "| stage | hr@5 | hr@10 | ndcg@5 | ndcg@10 | novelty |\n"
-        "|---|---:|---:|---:|---:|---:|\n"
-        "| popularity | 0.0123 | 0.0200 | 0.0050 | 0.0100 | — |\n"
-        "| sft | **0.0500** | **0.0900** | 0.0300 | — | — |\n"
-        "| grpo | **0.0500** | 0.0800 | **0.0400** | **0.0600** | 3.5000 |\n"
+        "| stage | hr@5 | hr@10 | ndcg@5 | ndcg@10 |\n"
+        "|---|---:|---:|---:|---:|\n"
+        "| popularity | 0.0123 | 0.0200 | 0.0050 | 0.0100 |\n"
+        "| sft | **0.0500** | **0.0900** | 0.0300 | — |\n"
+        "| grpo | **0.0500** | 0.0800 | **0.0400** | **0.0600** |\n"
     )
 
 
@@ -39,24 +39,16 @@ def test_the_split_is_named_on_every_table():
     assert metrics_table(both, "test").title == "test · global-time · leave-one-out"  # nobody compares them by accident
 
 
-def test_slices_stand_against_stages():
-    slices = {"cold": {"examples": 7, "hr@5": 0.1}, "warm": {"examples": 1_200, "hr@5": 0.2}}
-    better = {"cold": {"examples": 7, "hr@5": 0.3}, "warm": {"examples": 1_200, "hr@5": float("nan")}}
-    grid = slices_grid(
-        {"a": {"slices": {"test": slices}}, "b": {"slices": {"test": better}}, "mine": {}}, "test", "hr@5"
+def test_intervals_stand_beside_their_numbers():
+    grid = metrics_grid(
+        {"a": {"test": {"hr@5": 0.1, "hr@10": 0.2}, "intervals": {"test": {"hr@5": [0.05, 0.15]}}}}, "test"
     )
-    assert grid.columns == ["examples", "a", "b"]
-    shown = [(name, [(cell.text, cell.best) for cell in cells]) for name, cells in grid.rows]
-    assert shown == [
-        ("cold", [("7", False), ("0.1000", False), ("0.3000", True)]),
-        ("warm", [("1,200", False), ("0.2000", False), ("—", False)]),
-    ]
-    assert slices_grid({"mine": {}}, "test", "hr@5").rows == []
+    assert [cell.interval for cell in grid.rows[0][1]] == ["0.0500–0.1500", ""]
 
 
 def test_cutoffs_are_ordered_as_numbers():
     columns = metrics_grid({"a": {"test": {"mrr": 0, "hr@20": 0, "gini": 0, "hr@5": 0, "ndcg@5": 0}}}, "test").columns
-    assert columns == ["hr@5", "hr@20", "ndcg@5", "mrr", "gini"]
+    assert columns == ["hr@5", "hr@20", "ndcg@5", "mrr"]
 
 
 def test_the_screen_shows_the_same_and_brackets_in_a_stage_stay():

@@ -46,9 +46,9 @@ def test_the_default_needs_codes_and_qualities_alone():
 def test_stages_behind_what_terms_need():
     assert stages_behind(config("grpo.reward.diversity=0.1")) == ("embed",)
     asked = config("grpo.reward.collaborative=0.5")
-    assert stages_behind(asked) == ("sequential",)
-    assert BUILT["sequential"].enabled(asked) and not BUILT["sequential"].enabled(config())
-    assert "sequential" in BUILT["grpo"].inputs(asked)
+    assert stages_behind(asked) == ("sasrec",)
+    assert BUILT["sasrec"].enabled(asked) and not BUILT["sasrec"].enabled(config())
+    assert "sasrec" in BUILT["grpo"].inputs(asked)
 
 
 def test_a_term_of_ones_own_is_imported_and_its_source_decides_the_result(own_module: Path):

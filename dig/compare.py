@@ -1,0 +1,120 @@
+"""``python -m dig.compare RUN RUN … [--flag VALUE]``: one table of several runs, with intervals and significance."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dig.comparison.request import FORMATS, PROTOCOLS, SLICES, Request, checked_metrics
+from dig.config import UserError, nearest
+from dig.entry import exit_code
+
+__all__ = ["main"]
+
+_HELP = """python -m dig.compare RUN[:STAGE] RUN[:STAGE] … [--flag VALUE]
+
+RUN is a run's folder (runs/beauty/latest), or an experiment's name, which stands for its latest run. STAGE is one of
+its recommenders (popularity, sasrec, sft, …); without it all are compared. One that is the same in several runs is
+shown once. All must be tested on the same users.
+
+  --metrics hr,ndcg        metrics: hr, ndcg, mrr at all K that the runs have, or hr@10,ndcg@20 and so on
+  --slices one-hop         the main NDCG also by slices: one-hop, target, history or none (default one-hop if known)
+  --against ROW            compare with this row of the table (default: the best in the last NDCG)
+  --protocol both          histories: unmasked, masked (their items left out of rankings), or both where runs have both
+  --format text            text, markdown, latex (booktabs) or csv (every number)
+  --out FILE               write there; .txt, .md, .tex or .csv choose the format
+  --draws 10000 --seed 0   resamplings of users for intervals and p-values
+  --runs runs              folder of the experiments' runs
+
+Exit codes: 0 done, 1 the runs cannot be compared, 2 wrong arguments."""
+_FLAGS = ("--metrics", "--slices", "--against", "--protocol", "--format", "--out", "--draws", "--seed", "--runs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs and returns the exit code: 0 done, 1 not comparable, 2 wrong arguments, 130 interrupted."""
+    return exit_code(_run, arguments, "free some, or name another --out", "interrupted")
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or {"--help", "-h"} & set(arguments):
+        print(_HELP)
+        return 0
+    runs, flags = _parse(arguments)
+    request = _request(runs, flags)
+    out = Path(flags["--out"]).expanduser() if "--out" in flags else None
+    form = _format(flags.get("--format"), out)
+    from dig.comparison.contest import find_contests  # polars is imported here, after all cheap errors
+
+    contests = find_contests(request)
+    from dig.comparison.write import write_comparisons  # and here torch, after those of the runs
+
+    write_comparisons(contests, request, form, out)
+    return 0
+
+
+def _parse(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Runs, and values of flags."""
+    runs: list[str] = []
+    flags: dict[str, str] = {}
+    waiting = iter(arguments)
+    for argument in waiting:
+        name, equals, value = argument.partition("=")
+        if not argument.startswith("-"):
+            if equals and f"--{name}" in _FLAGS:
+                raise UserError(f"{argument}: did you mean --{argument}?", exit_code=2)
+            runs.append(argument)
+            continue
+        if name not in _FLAGS:
+            hint = nearest(name, (*_FLAGS, "--help"))
+            raise UserError(f"{name}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2)
+        flags[name] = value if equals else next(waiting, "")
+        if not flags[name]:
+            raise UserError(f"{name} needs a value", exit_code=2)
+    if not runs:
+        raise UserError("name at least one run: a folder such as runs/beauty/latest, or an experiment", exit_code=2)
+    return runs, flags
+
+
+def _request(runs: Sequence[str], flags: dict[str, str]) -> Request:
+    return Request(
+        runs=tuple(runs),
+        metrics=checked_metrics(flags["--metrics"]) if "--metrics" in flags else (),
+        slices=_choice(flags, "--slices", (*SLICES, "none")),
+        against=flags.get("--against"),
+        protocol=_choice(flags, "--protocol", PROTOCOLS) or "both",
+        draws=_number(flags, "--draws", 10_000, least=100),
+        seed=_number(flags, "--seed", 0, least=0),
+        root=Path(flags.get("--runs", "runs")).expanduser(),
+    )
+
+
+def _choice(flags: dict[str, str], name: str, choices: Sequence[str]) -> str | None:
+    value = flags.get(name)
+    if value is not None and value not in choices:
+        hint = nearest(value, choices)
+        known = f"did you mean {hint}?" if hint else f"there are {', '.join(choices)}"
+        raise UserError(f"{name} {value}: no such choice; {known}", exit_code=2)
+    return value
+
+
+def _number(flags: dict[str, str], name: str, default: int, least: int) -> int:
+    value = flags.get(name, str(default))
+    if not value.isdecimal() or int(value) < least:
+        raise UserError(f"{name} {value} must be a whole number of at least {least}", exit_code=2)
+    return int(value)
+
+
+def _format(asked: str | None, out: Path | None) -> str:
+    if asked is not None:
+        return _choice({"--format": asked}, "--format", tuple(FORMATS)) or "text"
+    if out is None:
+        return "text"
+    by_extension = {extension: name for name, extension in FORMATS.items()}
+    if out.suffix.lower() not in by_extension:
+        raise UserError(f"--out {out}: what format? name a file of {', '.join(by_extension)}, or use --format", 2)
+    return by_extension[out.suffix.lower()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""Who competes: the rows of a table, on the same examples, and what is to be measured of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dig.comparison.labels import row_labels
+from dig.comparison.rankings import Ranking, read_rankings, read_slices, require_same_examples
+from dig.comparison.request import SLICES, Request, wanted_metrics
+from dig.comparison.runs import Run, find_runs
+from dig.config import UserError, nearest
+
+__all__ = ["Contest", "Row", "find_contests"]
+
+_NAMED = {False: "with the history in them", True: "without items of the history"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recommender.
+
+    Attributes:
+        label: its name in the table.
+        stage: what it is.
+        run: the run, or the first of those in which it is the same.
+        ranks: (examples,) place of the target from 0 on, -1 where it was not ranked.
+    """
+
+    label: str
+    stage: str
+    run: Run
+    ranks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Recommenders that were measured alike.
+
+    Attributes:
+        masked: whether items of the history were left out of the rankings.
+        split: how the data were split; None if no run says it.
+        rows: at least two.
+        metrics: such as ``ndcg@10``.
+        users: (examples,) a number a user.
+        slices: (examples,) masks by name; empty without slices.
+        against: the row to compare with; None leaves it to the numbers.
+        notes: sentences on what a reader would otherwise take for granted.
+    """
+
+    masked: bool
+    split: str | None
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...]
+    users: np.ndarray
+    slices: dict[str, np.ndarray]
+    against: int | None
+    notes: tuple[str, ...]
+
+
+def find_contests(request: Request) -> list[Contest]:
+    """A contest a protocol: with the history in the rankings, and without, where all runs have it.
+
+    Raises:
+        UserError: a run or a recommender is not there, or they cannot be compared; one line says why.
+    """
+    runs = find_runs(request.runs, request.root)
+    _require_one_split(runs)
+    common = set.intersection(*(set(run.ks) for run in runs))
+    metrics = wanted_metrics(request.metrics, sorted(common))
+    protocols = _protocols(runs, request.protocol)
+    return [_contest(runs, masked, metrics, request, len(protocols) == 1) for masked in protocols]
+
+
+def _require_one_split(runs: Sequence[Run]) -> None:
+    said: dict[str, str] = {}
+    for run in runs:
+        if run.split:
+            said.setdefault(run.split, run.given)
+    if len(said) > 1:
+        (split, first), (other, second) = list(said.items())[:2]
+        raise UserError(
+            f"{first} was split by {split}, {second} by {other}: their tests are different questions; "
+            f"train one of them again with data.split={split}"
+        )
+
+
+def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
+    asked = {"both": (False, True), "unmasked": (False,), "masked": (True,)}[wanted]
+    found = [masked for masked in asked if all(masked in run.rankings for run in runs)]
+    if found:
+        return found
+    lacks = next(run for run in runs if asked[0] not in run.rankings)
+    has = next((run for run in runs if asked[0] in run.rankings), None)
+    beside = f", {has.given} has them" if has else ""
+    raise UserError(
+        f"{lacks.given} has no rankings {_NAMED[asked[0]]}{beside}; evaluate it again with this version, which keeps "
+        f"both (or with evaluation.mask_history={str(asked[0]).lower()}), or choose with --protocol"
+    )
+
+
+def _contest(runs: Sequence[Run], masked: bool, metrics: Sequence[str], request: Request, alone: bool) -> Contest:
+    groups: list[list[Ranking]] = []
+    for run in runs:
+        for ranking in read_rankings(run, masked):
+            if groups:
+                require_same_examples(groups[0][0], ranking)
+            _enter(ranking, groups)
+    if len(groups) < 2:
+        name = groups[0][0].name
+        raise UserError(f"there is nothing to compare {name} with; name a second run or stage", exit_code=2)
+    labels = row_labels([(group[0].run, group[0].stage) for group in groups])
+    first = groups[0][0]
+    slices, about_slices = _slices(runs, first, request.slices)
+    k = max(int(name.partition("@")[2]) for name in metrics)
+    return Contest(
+        masked=masked,
+        split=next((run.split for run in runs if run.split), None),
+        rows=tuple(Row(label, group[0].stage, group[0].run, group[0].ranks)
+                   for label, group in zip(labels, groups, strict=True)),
+        metrics=tuple(metrics),
+        users=first.users.rank("dense").to_numpy(),
+        slices=slices,
+        against=_reference(request.against, labels, groups),
+        notes=(
+            *_notes(labels, groups, k),
+            *about_slices,
+            *(_without(runs, not masked) if alone and request.protocol == "both" else ()),
+        ),
+    )  # fmt: skip
+
+
+def _enter(ranking: Ranking, groups: list[list[Ranking]]) -> None:
+    """A recommender that ranks as the same one of another run does is that one."""
+    for group in groups:
+        if group[0].stage == ranking.stage and group[0].items.equals(ranking.items):
+            group.append(ranking)
+            return
+    groups.append([ranking])
+
+
+def _reference(asked: str | None, labels: list[str], groups: list[list[Ranking]]) -> int | None:
+    """The row that a label, RUN:STAGE or a stage of one row names."""
+    if asked is None:
+        return None
+    names = [{label, *(one.name for one in group)} for label, group in zip(labels, groups, strict=True)]
+    found = [row for row, known in enumerate(names) if asked in known]
+    found = found or [row for row, group in enumerate(groups) if asked == group[0].stage]
+    if len(found) == 1:
+        return found[0]
+    hint = nearest(asked, labels)
+    told = f"did you mean {hint}?" if hint and not found else f"the rows are {', '.join(labels)}"
+    raise UserError(f"--against {asked}: {'several rows are' if found else 'no row is'} called so; {told}", exit_code=2)
+
+
+def _notes(labels: Sequence[str], groups: Sequence[Sequence[Ranking]], k: int) -> list[str]:
+    found = []
+    for label, group in zip(labels, groups, strict=True):
+        if len(group) > 1:
+            found.append(f"{label} ranks the same in {', '.join(one.run.given for one in group)}")
+        short = int(group[0].users.filter(group[0].lengths < k).n_unique())
+        if short:
+            found.append(f"{label} ranks fewer than {k} items for {short:,} users, whose missing places are misses")
+    return found
+
+
+def _without(runs: Sequence[Run], masked: bool) -> list[str]:
+    """Why there is no table of the other protocol, where a run has its part of it."""
+    lacking = [run.given for run in runs if masked not in run.rankings]
+    if len(lacking) == len(runs):
+        return []
+    return [
+        f"no table {_NAMED[masked]}: {', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no such rankings"
+    ]
+
+
+def _slices(runs: Sequence[Run], like: Ranking, wanted: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Masks by name, and what is to be said of them."""
+    if wanted == "none":
+        return {}, []
+    way = wanted or "one-hop"
+    told = [(run, labels) for run in runs if (labels := read_slices(run, SLICES[way], like)) is not None]
+    if not told:
+        if wanted is None:
+            return {}, []
+        raise UserError(f"no run tells slices by {way} (examples.parquet); evaluate one again, or use --slices none")
+    first, labels = told[0]
+    for run, others in told[1:]:
+        differing = int(np.count_nonzero(labels != others))
+        if differing:
+            problem = f"{first.given} and {run.given} slice {differing:,} examples differently by {way}"
+            if wanted is None:
+                return {}, [f"{problem}, so slices are left out"]
+            raise UserError(f"{problem}; use --slices none, or compare runs of the same relations")
+    return {name: labels == name for name in sorted(set(labels.tolist()) - {""}, key=_by_number)}, []
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    digits = name.split("-")[0].rstrip("+")
+    return (int(digits) if digits.isdecimal() else 0), name

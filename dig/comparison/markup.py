@@ -1,0 +1,117 @@
+"""The table for papers and notes: Markdown, LaTeX with booktabs, and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from io import StringIO
+
+from dig.comparison.measure import Comparison
+from dig.comparison.wording import caption, gain_heading, heading, p_text, shown, title
+
+__all__ = ["csv_text", "latex", "markdown"]
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "Δ": r"$\Delta$", "·": r"$\cdot$", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+}  # fmt: skip
+_FIELDS = (
+    "history", "split", "row", "experiment", "run", "training_seed", "stage", "metric", "slice", "n", "examples",
+    "value", "low", "high", "against", "difference", "difference_low", "difference_high", "p", "p_holm", "draws",
+    "seed",
+)  # fmt: skip
+
+
+def markdown(comparisons: Sequence[Comparison]) -> str:
+    """Tables with their titles and captions; the best value of a column is bold."""
+    return "\n".join(_markdown(comparison) for comparison in comparisons)
+
+
+def latex(comparisons: Sequence[Comparison]) -> str:
+    """``table`` environments for a document with ``booktabs``; the best value of a column is bold."""
+    return "\n".join(["% \\usepackage{booktabs}", *(_latex(comparison) for comparison in comparisons)])
+
+
+def csv_text(comparisons: Sequence[Comparison]) -> str:
+    """Every number in full precision: a line a row, metric and slice.
+
+    ``n`` is the number of users, ``p`` the p-value of the row alone, ``p_holm`` corrected for the rows of its metric;
+    what belongs to differences is empty for the reference.
+    """
+    stream = StringIO()
+    writer = csv.DictWriter(stream, _FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for comparison in comparisons:
+        writer.writerows(_records(comparison))
+    return stream.getvalue()
+
+
+def _markdown(comparison: Comparison) -> str:
+    headings = ["", *(" ".join(heading(column)) for column in comparison.columns), gain_heading(comparison), "p"]
+    lines = [
+        f"**{_for_markdown(title(comparison))}**",
+        "",
+        f"| {' | '.join(map(_for_markdown, headings))} |",
+        "|---" + "|---:" * (len(headings) - 1) + "|",
+    ]
+    for row, texts, cells in zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True):
+        values = [f"{f'**{text.value}**' if text.best else text.value} ± {text.half}" for text in texts]
+        gain, p = cells[comparison.main].gain, p_text(cells[comparison.main])
+        told = "reference" if gain is None else f"{gain.difference:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+        lines.append(f"| {' | '.join([_for_markdown(row.label), *values, told, _for_markdown(p)])} |")
+    return "\n".join([*lines, "", " ".join(map(_for_markdown, caption(comparison)))]) + "\n"
+
+
+def _latex(comparison: Comparison) -> str:
+    headings = ["", *(" ".join(heading(column)) for column in comparison.columns), gain_heading(comparison), "$p$"]
+    titles = [text if text == "$p$" else _for_latex(text) for text in headings]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_for_latex(title(comparison))}. {' '.join(map(_for_latex, caption(comparison)))}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}",
+        r"\toprule",
+        f"{' & '.join(titles)} \\\\",
+        r"\midrule",
+    ]
+    for row, texts, cells in zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True):
+        values = [(rf"\textbf{{{text.value}}}" if text.best else text.value) + rf" {{\scriptsize $\pm$ {text.half}}}"
+                  for text in texts]  # fmt: skip
+        gain, p = cells[comparison.main].gain, p_text(cells[comparison.main])
+        told = "reference" if gain is None else (
+            rf"${gain.difference:+.4f}$ {{\scriptsize $[{gain.low:+.4f}, {gain.high:+.4f}]$}}"
+        )  # fmt: skip
+        lines.append(f"{' & '.join([_for_latex(row.label), *values, told, f'${p}$' if p else ''])} \\\\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _records(comparison: Comparison) -> list[dict[str, object]]:
+    contest = comparison.contest
+    found: list[dict[str, object]] = []
+    for row, cells in zip(contest.rows, comparison.cells, strict=True):
+        for column, cell in zip(comparison.columns, cells, strict=True):
+            record: dict[str, object] = {
+                "history": "masked" if contest.masked else "unmasked", "split": contest.split, "row": row.label,
+                "experiment": row.run.experiment, "run": row.run.folder.name, "training_seed": row.run.seed,
+                "stage": row.stage, "metric": column.metric, "slice": column.slice, "n": column.users,
+                "examples": column.examples, "value": cell.value.mean, "low": cell.value.low, "high": cell.value.high,
+                "against": contest.rows[comparison.reference].label, "draws": comparison.draws, "seed": comparison.seed,
+            }  # fmt: skip
+            if cell.gain is not None:
+                record |= {
+                    "difference": cell.gain.difference, "difference_low": cell.gain.low,
+                    "difference_high": cell.gain.high, "p": cell.gain.p_value, "p_holm": cell.p_holm,
+                }  # fmt: skip
+            found.append(record)
+    return found
+
+
+def _for_markdown(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def _for_latex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text)

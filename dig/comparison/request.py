@@ -1,0 +1,81 @@
+"""What a comparison is asked for, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dig.config import UserError, nearest
+
+__all__ = ["FORMATS", "PROTOCOLS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
+
+FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
+"""Formats with their extensions."""
+PROTOCOLS = ("both", "unmasked", "masked")
+SLICES = {"one-hop": "one_hop_slice", "target": "target_slice", "history": "history_slice"}
+"""Ways to slice users, with their columns of ``examples.parquet``."""
+_FAMILIES = ("hr", "ndcg", "mrr")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A comparison to be made.
+
+    Attributes:
+        runs: run folders, names of experiments, either with ``:stage``.
+        metrics: families (``mrr``) and single metrics (``hr@20``); empty takes HR and NDCG.
+        slices: a key of ``SLICES``, ``none``, or None: one-hop where the runs have it.
+        against: label of the reference row; None takes the best.
+        protocol: one of ``PROTOCOLS``.
+        draws: resamplings.
+        seed: of the resamplings.
+        root: folder of the experiments' runs.
+    """
+
+    runs: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+    slices: str | None = None
+    against: str | None = None
+    protocol: str = "both"
+    draws: int = 10_000
+    seed: int = 0
+    root: Path = Path("runs")
+
+
+def checked_metrics(text: str) -> tuple[str, ...]:
+    """``hr,ndcg@10,MRR`` as names.
+
+    Raises:
+        UserError: one is unknown; exit code 2.
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    for name in names:
+        family, at, cutoff = name.partition("@")
+        if family not in _FAMILIES:
+            hint = nearest(family, _FAMILIES)
+            known = f"did you mean {hint}{at}{cutoff}?" if hint else f"there are {', '.join(_FAMILIES)}, also as hr@10"
+            raise UserError(f"--metrics: {name} is no metric to compare users by; {known}", exit_code=2)
+        if at and (not cutoff.isdecimal() or int(cutoff) < 1):
+            raise UserError(f"--metrics: {name} needs a whole number above 0 after the @", exit_code=2)
+    if not names:
+        raise UserError("--metrics needs names such as hr@10,ndcg@10,mrr@10", exit_code=2)
+    return tuple(dict.fromkeys(names))
+
+
+def wanted_metrics(asked: Sequence[str], ks: Sequence[int]) -> list[str]:
+    """Metrics with cut-offs: families take all that the runs have.
+
+    Args:
+        asked: as in :class:`Request`.
+        ks: cut-offs that all runs were measured at.
+
+    Raises:
+        UserError: a family is asked for, and the runs have no cut-off in common.
+    """
+    found = []
+    for name in asked or ("hr", "ndcg"):
+        if "@" not in name and not ks:
+            raise UserError("the runs were measured at no K in common; choose with --metrics, such as hr@10,ndcg@10")
+        found += [name] if "@" in name else [f"{name}@{k}" for k in ks]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,151 @@
+"""The runs that a comparison names: where they are, and what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dig.config import UserError, nearest
+
+__all__ = ["Run", "find_runs"]
+
+_RANKINGS = "recommendations.parquet"
+_OTHER = {True: "recommendations_masked.parquet", False: "recommendations_unmasked.parquet"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        given: how it was named.
+        folder: where it is.
+        stages: recommenders that were asked for; empty for all.
+        experiment: name of its experiment.
+        seed: of its training; None if it does not say.
+        split: how its data were split; None if it does not say.
+        ks: cut-offs that it was measured at.
+        rankings: files of rankings by whether items of the history were left out.
+    """
+
+    given: str
+    folder: Path
+    stages: tuple[str, ...]
+    experiment: str
+    seed: int | None
+    split: str | None
+    ks: tuple[int, ...]
+    rankings: Mapping[bool, Path]
+
+    @property
+    def again(self) -> str:
+        """How its rankings are made anew."""
+        return f"evaluate again: python -m dig.train experiment={self.folder / 'config.yaml'}"
+
+
+def find_runs(names: Sequence[str], root: Path) -> list[Run]:
+    """The runs in the order they were named, each once.
+
+    Args:
+        names: folders of runs, or names of experiments, which stand for their latest run; either with ``:stage``.
+        root: folder of the experiments' runs.
+
+    Raises:
+        UserError: there is none of a name, or it is not finished.
+    """
+    found: dict[Path, Run] = {}
+    for name in names:
+        run = _read(*_locate(name, root))
+        before = found.get(run.folder)
+        if before is not None:
+            everything = not before.stages or not run.stages
+            run = replace(before, stages=() if everything else tuple(dict.fromkeys((*before.stages, *run.stages))))
+        found[run.folder] = run
+    return list(found.values())
+
+
+def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
+    """The name of a run without its stage, its folder, and the stage."""
+    whole = _folder(name, root)
+    if whole is not None:
+        return name, whole, ()
+    head, colon, stage = name.rpartition(":")
+    folder = _folder(head, root) if colon and head and stage else None
+    if folder is not None:
+        return head, folder, (stage,)
+    unfinished = next((path for path in (Path(name).expanduser(), root / name) if path.is_dir()), None)
+    if unfinished is not None:
+        raise UserError(f"{name} is no finished run: it has no config.yaml{_finished_beside(unfinished)}")
+    hint = nearest(head if colon else name, _known(root))
+    there = f"did you mean {hint}?" if hint else f"there are none in {root}, --runs names another folder"
+    raise UserError(f"{name}: no such run or experiment; {there}", exit_code=2)
+
+
+def _folder(name: str, root: Path) -> Path | None:
+    path = Path(name).expanduser()
+    candidates = (path, path / "latest", root / name / "latest")
+    return next((found for found in candidates if (found / "config.yaml").is_file()), None)
+
+
+def _finished_beside(folder: Path) -> str:
+    """Names the newest finished run of the same experiment."""
+    for parent in (folder, folder.parent):
+        finished = [path.parent for path in parent.glob(f"*/{_RANKINGS}") if not path.parent.is_symlink()]
+        if finished:
+            newest = max(finished, key=lambda path: (path / _RANKINGS).stat().st_mtime)
+            return f"; the newest finished one is {newest}"
+    return ""
+
+
+def _known(root: Path) -> list[str]:
+    """Experiments, and paths of runs."""
+    runs = [path.parent for path in root.glob("*/*/config.yaml")]
+    return [*dict.fromkeys(run.parent.name for run in runs), *map(str, runs)]
+
+
+def _read(given: str, folder: Path, stages: tuple[str, ...]) -> Run:
+    folder = folder.resolve()
+    config = _mapping(folder / "config.yaml", yaml.safe_load)
+    metrics = _mapping(folder / "metrics.json", json.loads) if (folder / "metrics.json").is_file() else {}
+    measured = [found for name, found in metrics.items()
+                if isinstance(found, dict) and "test" in found and (not stages or name in stages)]  # fmt: skip
+    split = next((str(found["split"]) for found in measured if found.get("split")), config.get("data", {}).get("split"))
+    evaluation = config.get("evaluation", {})
+    masked = next((found["mask_history"] for found in measured if "mask_history" in found),
+                  evaluation.get("mask_history", False))  # fmt: skip
+    files = {bool(masked): folder / _RANKINGS, not masked: folder / _OTHER[not masked]}
+    run = Run(
+        given=given,
+        folder=folder,
+        stages=stages,
+        experiment=str(config.get("experiment") or folder.parent.name),
+        seed=config.get("seed"),
+        split=split,
+        ks=_cutoffs(measured) or tuple(evaluation.get("ks", (5, 10))),
+        rankings={protocol: path for protocol, path in files.items() if path.is_file()},
+    )
+    if not files[bool(masked)].is_file():
+        raise UserError(f"{given}: it has no {_RANKINGS}; {run.again}")
+    return run
+
+
+def _cutoffs(measured: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Those of HR that all measured recommenders have."""
+    found = [{int(name[3:]) for name in metrics["test"] if name.startswith("hr@") and name[3:].isdecimal()}
+             for metrics in measured]  # fmt: skip
+    return tuple(sorted(set.intersection(*found))) if found else ()
+
+
+def _mapping(path: Path, parse: Any) -> dict[str, Any]:
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold keys and values, not a {type(content).__name__}")
+    return content

@@ -1,0 +1,94 @@
+"""The table on the screen: an interval under each value, and columns that do not fit in a table below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from dig.comparison.measure import Comparison
+from dig.comparison.wording import caption, gain_heading, heading, p_text, shown, title
+
+__all__ = ["print_text", "text"]
+
+_WIDE = 10_000
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Lines of the heading, and of each row's cell."""
+
+    heading: list[str]
+    cells: list[Text]
+
+
+def print_text(comparisons: Sequence[Comparison], console: Console) -> None:
+    """Prints tables, none wider than a terminal; what is no terminal takes any width."""
+    width = console.width if console.is_terminal else _WIDE
+    for number, comparison in enumerate(comparisons):
+        if number:
+            console.print()
+        console.print(Text(title(comparison), style="bold"), soft_wrap=not console.is_terminal)
+        for table in _tables(comparison, width):
+            console.print(table)
+        for sentence in caption(comparison):
+            console.print(Text(sentence), soft_wrap=not console.is_terminal)
+
+
+def text(comparisons: Sequence[Comparison]) -> str:
+    """The same for a file, as wide as it needs to be."""
+    buffer = StringIO()
+    print_text(comparisons, Console(file=buffer, width=_WIDE, color_system=None, legacy_windows=False))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _tables(comparison: Comparison, width: int) -> list[Table]:
+    """Columns in order, as many a table as fit beside the labels, one at least."""
+    labels = [row.label for row in comparison.contest.rows]
+    groups: list[list[_Column]] = [[]]
+    for column in _columns(comparison):
+        if groups[-1] and _width(_table(labels, [*groups[-1], column])) > width:
+            groups.append([])
+        groups[-1].append(column)
+    return [_table(labels, group) for group in groups]
+
+
+def _columns(comparison: Comparison) -> list[_Column]:
+    grid = shown(comparison)
+    found = [_Column(heading(column), [_value(row[number].value, f"±{row[number].half}", row[number].best)
+                                       for row in grid])
+             for number, column in enumerate(comparison.columns)]  # fmt: skip
+    main = [cells[comparison.main] for cells in comparison.cells]
+    gains = [Text("reference") if cell.gain is None else
+             _value(f"{cell.gain.difference:+.4f}", f"[{cell.gain.low:+.4f}, {cell.gain.high:+.4f}]", False)
+             for cell in main]  # fmt: skip
+    return [*found, _Column([gain_heading(comparison)], gains), _Column(["p"], [Text(p_text(cell)) for cell in main])]
+
+
+def _value(value: str, below: str, best: bool) -> Text:
+    return Text.assemble((value, "bold" if best else ""), "\n", (below, "dim"))
+
+
+def _table(labels: Sequence[str], columns: Sequence[_Column]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("", no_wrap=True, min_width=max(map(cell_len, labels)))
+    for column in columns:
+        lines = [*column.heading, *(line for cell in column.cells for line in cell.plain.splitlines())]
+        table.add_column(Text("\n".join(column.heading)), justify="right", no_wrap=True,
+                         min_width=max(map(cell_len, lines)))  # fmt: skip
+    for number, label in enumerate(labels):
+        table.add_row(Text(label), *(column.cells[number] for column in columns))
+    table.width = _width(table)  # whole numbers, even where the terminal is narrower than one column
+    return table
+
+
+def _width(table: Table) -> int:
+    console = Console(width=_WIDE)
+    return Measurement.get(console, console.options, table).maximum

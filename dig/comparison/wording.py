@@ -1,0 +1,77 @@
+"""Numbers and sentences of a comparison as people read them, the same in every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dig.comparison.measure import Cell, Column, Comparison
+
+__all__ = ["Shown", "caption", "gain_heading", "heading", "p_text", "shown", "title"]
+
+_LEAST = 0.001
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell in text.
+
+    Attributes:
+        value: four decimals.
+        half: half of the interval's width, four decimals.
+        best: whether no row of the column shows a larger value.
+    """
+
+    value: str
+    half: str
+    best: bool
+
+
+def shown(comparison: Comparison) -> list[list[Shown]]:
+    """Cells by row and column; all rows of a tie are the best."""
+    texts = [[f"{cell.value.mean:.4f}" for cell in cells] for cells in comparison.cells]
+    best = [max(column, key=float) for column in zip(*texts, strict=True)]
+    return [[Shown(text, f"{(cell.value.high - cell.value.low) / 2:.4f}", text == top)
+             for text, cell, top in zip(row, cells, best, strict=True)]
+            for row, cells in zip(texts, comparison.cells, strict=True)]  # fmt: skip
+
+
+def heading(column: Column) -> list[str]:
+    """Lines above a column: the metric; in a slice also its name and the number of users."""
+    metric = column.metric.upper()
+    return [metric] if column.slice is None else [metric, column.slice, f"{column.users:,} users"]
+
+
+def gain_heading(comparison: Comparison) -> str:
+    """Above the differences."""
+    return f"Δ {comparison.columns[comparison.main].metric.upper()}"
+
+
+def p_text(cell: Cell) -> str:
+    """The corrected p-value, three decimals."""
+    if cell.p_holm is None:
+        return ""
+    return f"<{_LEAST}" if cell.p_holm < _LEAST else f"{cell.p_holm:.3f}"
+
+
+def title(comparison: Comparison) -> str:
+    """What was tested: the part, the split, the users, whether the history was masked."""
+    contest, everybody = comparison.contest, comparison.columns[0]
+    examples = f" with {everybody.examples:,} examples" if everybody.examples != everybody.users else ""
+    history = "items of the history left out of the rankings" if contest.masked else "history not masked"
+    return " · ".join(["test", *([contest.split] if contest.split else []), f"{everybody.users:,} users{examples}",
+                       history])  # fmt: skip
+
+
+def caption(comparison: Comparison) -> list[str]:
+    """Sentences below the table."""
+    rows = len(comparison.contest.rows)
+    metric = comparison.columns[comparison.main].metric.upper()
+    against = comparison.contest.rows[comparison.reference].label
+    why = f", the best in {metric}" if comparison.contest.against is None else ""
+    corrected = f", Holm-corrected for {rows - 1} rows" if rows > 2 else ""
+    return [
+        f"±: half a 95 % bootstrap interval; {comparison.draws:,} resamplings of users, seed {comparison.seed}.",
+        f"{gain_heading(comparison)}: against {against}{why}, with its 95 % interval; p: paired permutation test"
+        f"{corrected}.",
+        *(f"{note}." for note in comparison.notes),
+    ]

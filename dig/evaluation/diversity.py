@@ -1,0 +1,75 @@
+"""How different the items of one ranking are from each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from dig.evaluation.catalogue_facts import CatalogueFacts
+
+__all__ = ["IntraListDiversity"]
+
+_TABLE = 2**22  # cells of users by categories at a time
+
+
+class IntraListDiversity(Metric):
+    """Mean over users of 1 - the mean cosine of pairs of items of the first k (Ziegler et al., WWW 2005), items as sets
+    of categories: 0 where all are of the same, 1 where no two share one.
+
+    Items without a category are left out, and so is a ranking with fewer than two others.
+
+    Args:
+        k: cut-off.
+        facts: of the catalogue, with categories.
+
+    Raises:
+        ValueError: no item has a category.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    categories: Tensor
+    offsets: Tensor
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, k: int, facts: CatalogueFacts, **settings: Any) -> None:
+        super().__init__(**settings)
+        if facts.categories is None or facts.offsets is None:
+            raise ValueError("diversity needs the categories of items")
+        self.k = k
+        self.register_buffer("categories", facts.categories, persistent=False)
+        self.register_buffer("offsets", facts.offsets, persistent=False)
+        self.num_categories = int(facts.categories.max()) + 1
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, ranked: Tensor) -> None:
+        """Adds a batch of rankings (batch, at least k), -1 where there is no item."""
+        for rows in ranked[:, : self.k].split(max(_TABLE // self.num_categories, 1)):
+            self._add(rows)
+
+    def _add(self, ranked: Tensor) -> None:
+        users, places = (ranked >= 0).nonzero(as_tuple=True)
+        items = ranked[users, places]
+        sizes = self.offsets[items + 1] - self.offsets[items]
+        known = torch.bincount(users[sizes > 0], minlength=len(ranked))
+        # of unit vectors, the pairs' cosines are what the square of the sum holds beyond the squares
+        first = sizes.cumsum(dim=0) - sizes
+        entry = torch.repeat_interleave(sizes)
+        category = self.categories[(self.offsets[items] - first)[entry] + torch.arange(len(entry), device=entry.device)]
+        weights = sizes.clamp(min=1).float().rsqrt()[entry]
+        sums = torch.zeros(len(ranked) * self.num_categories, device=ranked.device)
+        sums.scatter_add_(0, users[entry] * self.num_categories + category, weights)
+        squares = sums.view(len(ranked), -1).square().sum(dim=1, dtype=torch.float64)
+        several = known > 1
+        pairs = (known * (known - 1))[several].double()
+        self.total += (1.0 - (squares[several] - known[several]) / pairs).sum()
+        self.count += several.sum()
+
+    def compute(self) -> Tensor:
+        """The mean, a 0-d float tensor; NaN where no ranking could be measured."""
+        return (self.total / self.count).float()

@@ -1,0 +1,60 @@
+"""All metrics of a test, in one collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torchmetrics import Metric, MetricCollection
+
+from dig.evaluation.catalogue_facts import CatalogueFacts
+from dig.evaluation.diversity import IntraListDiversity
+from dig.evaluation.exposure import Coverage, Gini, Novelty, PopularityLift
+from dig.evaluation.memorization import MemorizationRatio
+from dig.evaluation.ranking import MRR, NDCG, HitRate
+from dig.evaluation.validity import DuplicateShare, InvalidShare
+
+__all__ = ["MEMORIZED", "accuracy_measures", "all_measures"]
+
+MEMORIZED = 5
+"""Cut-off of the memorization ratio, as in its paper."""
+
+
+def accuracy_measures(ks: Sequence[int], **settings: Any) -> MetricCollection:
+    """HR, NDCG and MRR at each cut-off, named ``hr@5`` and so on; ``settings`` are torchmetrics' own."""
+    named: dict[str, Metric | MetricCollection] = {}
+    for name, kind in (("hr", HitRate), ("ndcg", NDCG), ("mrr", MRR)):
+        named |= {f"{name}@{k}": kind(k, **settings) for k in ks}
+    # of a cut-off all three count the same
+    return MetricCollection(named, compute_groups=[[f"{name}@{k}" for name in ("hr", "ndcg", "mrr")] for k in ks])
+
+
+def all_measures(ks: Sequence[int], facts: CatalogueFacts, **settings: Any) -> MetricCollection:
+    """Accuracy at each cut-off, and what else is known of the first K of the largest.
+
+    ``update`` takes ``ranked``, ``targets``, ``bought`` and ``candidates`` by name.
+
+    Args:
+        ks: cut-offs of the accuracy.
+        facts: of the catalogue; without categories there is no diversity.
+        settings: torchmetrics' own.
+    """
+    k, items = max(ks), len(facts.counts)
+    named: dict[str, Metric | MetricCollection] = dict(accuracy_measures(ks, **settings).items(keep_base=True))
+    named |= {
+        f"coverage@{k}": Coverage(k, facts, **settings),
+        f"gini@{k}": Gini(k, facts, **settings),
+        f"novelty@{k}": Novelty(k, facts, **settings),
+        f"popularity_lift@{k}": PopularityLift(k, facts, **settings),
+        f"invalid@{k}": InvalidShare(k, items, **settings),
+        f"duplicates@{k}": DuplicateShare(k, items, **settings),
+        f"memorization@{MEMORIZED}": MemorizationRatio(MEMORIZED, **settings),
+    }
+    groups = [[f"{name}@{each}" for name in ("hr", "ndcg", "mrr")] for each in ks]
+    groups += [[f"coverage@{k}", f"gini@{k}", f"novelty@{k}"]]
+    groups += [[name] for name in (f"popularity_lift@{k}", f"invalid@{k}", f"duplicates@{k}",
+                                   f"memorization@{MEMORIZED}")]  # fmt: skip
+    if facts.categories is not None:
+        named[f"diversity@{k}"] = IntraListDiversity(k, facts, **settings)
+        groups.append([f"diversity@{k}"])
+    return MetricCollection(named, compute_groups=groups)

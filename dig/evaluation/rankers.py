@@ -1,0 +1,112 @@
+"""What can be evaluated: rankers, and scorers, whose scores of the whole catalogue give both protocols at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Ranker", "Ranking", "Scorer", "padded_rows", "rank_kept", "rank_unseen", "top_items"]
+
+Ranking = tuple[Tensor, Tensor]
+"""Items (batch, k), best first, -1 where there is none, and their scores (batch, k), -inf there."""
+
+
+class Ranker(Protocol):
+    """Ranks the catalogue after each history; the Recommender protocol on catalogue rows.
+
+    One that can leave the history out by itself has ``rank_unseen`` with the same arguments; of others, more items are
+    asked for and those of the history dropped.
+    """
+
+    def rank(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
+        """Items (batch, k), best first, -1 where there is none, and their scores (batch, k)."""
+        ...
+
+
+class Scorer(ABC):
+    """A ranker that scores every item."""
+
+    @abstractmethod
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """(batch, items) float32 scores, the higher the better."""
+
+    @torch.inference_mode()
+    def rank(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
+        """Items (batch, k) and their scores (batch, k); items of the same score in catalogue order."""
+        return top_items(self.scores(histories), k)
+
+    @torch.inference_mode()
+    def rank_unseen(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
+        """The same without the items of each history."""
+        return top_items(_without(self.scores(histories), histories), k)
+
+    @torch.inference_mode()
+    def rank_both(self, histories: Sequence[np.ndarray], k: int) -> tuple[Ranking, Ranking]:
+        """Both rankings of one scoring."""
+        scores = self.scores(histories)
+        return top_items(scores, k), top_items(_without(scores, histories), k)
+
+
+def rank_kept(ranker: Ranker, histories: Sequence[np.ndarray], k: int) -> Ranking:
+    """The ranking in which items of the history compete."""
+    return ranker.rank(histories, k)
+
+
+def rank_unseen(ranker: Ranker, histories: Sequence[np.ndarray], k: int) -> Ranking:
+    """The ranking without the items of each history, whether or not the ranker can leave them out by itself."""
+    if hasattr(ranker, "rank_unseen"):
+        return ranker.rank_unseen(histories, k)
+    extra = max(len(np.unique(history)) for history in histories)
+    ranked, scores = ranker.rank(histories, k + extra)
+    known = padded_rows(histories).to(ranked.device)
+    drop = ((ranked.unsqueeze(-1) == known.unsqueeze(1)) & (known.unsqueeze(1) >= 0)).any(dim=-1)
+    order = drop.long().argsort(dim=1, stable=True)[:, :k]
+    kept = ranked.masked_fill(drop, -1).gather(1, order)
+    return kept, scores.masked_fill(drop, float("-inf")).gather(1, order)
+
+
+def padded_rows(histories: Sequence[np.ndarray]) -> Tensor:
+    """Catalogue rows (batch, longest) int64, -1 after the end of each."""
+    lengths = torch.tensor([len(history) for history in histories])
+    rows = torch.full((len(histories), max(int(lengths.max()), 1)), -1)
+    flat = np.concatenate([np.asarray(history, dtype=np.int64) for history in histories])
+    rows[torch.arange(rows.shape[1]) < lengths.unsqueeze(1)] = torch.from_numpy(flat)
+    return rows
+
+
+def top_items(scores: Tensor, k: int) -> Ranking:
+    """The k items of the highest scores (batch, items); equal scores in catalogue order, -inf is no item.
+
+    ``topk`` leaves open which of equal scores it takes and in which order. So the few that it finds are put in order,
+    and where the last place is contested the first of the catalogue are taken.
+    """
+    items = scores.shape[1]
+    wanted = min(k, items)
+    values, found = scores.topk(min(k + 1, items), dim=1)
+    last, found = values[:, wanted - 1 : wanted], found[:, :wanted]
+    contested = (last == values[:, wanted:]).any(dim=1)
+    if contested.any():
+        of, bar = scores[contested], last[contested]
+        above, level = of > bar, of == bar
+        room = wanted - above.sum(dim=1, keepdim=True)
+        taken = above | (level & (level.cumsum(dim=1) <= room))
+        found[contested] = taken.nonzero()[:, 1].view(-1, wanted)
+    found = found.sort(dim=1).values
+    values, places = scores.gather(1, found).sort(dim=1, descending=True, stable=True)
+    found, values = found.gather(1, places), values.float()
+    found = found.masked_fill(values == float("-inf"), -1)
+    return F.pad(found, (0, k - wanted), value=-1), F.pad(values, (0, k - wanted), value=float("-inf"))
+
+
+def _without(scores: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
+    rows = padded_rows(histories).to(scores.device)
+    user, place = (rows >= 0).nonzero(as_tuple=True)
+    kept = scores.clone()
+    kept[user, rows[user, place]] = float("-inf")
+    return kept

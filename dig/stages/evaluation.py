@@ -1,0 +1,202 @@
+"""Measures every recommender of a run on the held-out items; each test is cached like a stage."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import polars as pl
+import torch
+
+from datamodules.examples import ExampleDataModule, Examples
+from datamodules.leakage import guard_artifact
+from datamodules.splits import HeldOut, Sequences
+from dig.artifacts import Artifact, fingerprint, write_json
+from dig.config import BASELINES
+from dig.console import say
+from dig.evaluation.catalogue_facts import CatalogueFacts
+from dig.evaluation.harness import Evaluation, Harness, Protocol, other_protocol
+from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
+from dig.evaluation.paired import bootstrap_interval
+from dig.evaluation.ranking import target_positions
+from dig.evaluation.slices import accuracy_gains, slice_metrics
+from dig.modules.evaluation import EvaluationModule
+from dig.recommender import load_ranker
+from dig.stages.base import StageContext, build_together, global_rank, select
+from dig.stages.prepare import load_catalogue, load_sequences, load_slices
+from dig.stages.training import EncodingBar, quiet
+
+__all__ = ["MEASURED", "evaluate_all", "load_examples", "measured", "recommendations_file"]
+
+_VERSION = 4
+MEASURED = (*BASELINES, "sft", "grpo")
+"""Stages that leave a recommender, in the order of every table."""
+_POLICIES = ("sft", "grpo")
+
+
+def measured(context: StageContext) -> list[str]:
+    """The recommenders of a run: its baselines and the policies that were trained."""
+    return [name for name in MEASURED
+            if name in context.inputs and (name in _POLICIES or name in context.config.baselines)]  # fmt: skip
+
+
+def recommendations_file(protocol: str) -> str:
+    """Name of the rankings of a protocol: `test` is the main one."""
+    return f"{protocol.replace('test', 'recommendations', 1)}.parquet"
+
+
+def evaluate_all(context: StageContext) -> dict[str, Artifact]:
+    """Measures what is not measured yet, on all ranks together; called by every rank."""
+    examples = _protocol(context)
+    return {name: _evaluation(context, name, examples) for name in measured(context)}
+
+
+def load_examples(context: StageContext) -> pl.DataFrame:
+    """The test examples: ``example, user, target, history, one_hop`` and a column a way to slice."""
+    return pl.read_parquet(_protocol(context).path / "examples.parquet")
+
+
+def _protocol(context: StageContext) -> Artifact:
+    """What all recommenders are asked, worked out once: one-hop candidates and slices of the test examples."""
+    limit = context.config.evaluation.max_users
+    origin = {"version": 1, "max_users": limit, "prepare": context.inputs["prepare"].fingerprint}
+    key = fingerprint(origin)
+    if global_rank():
+        return context.store.wait("examples", key)
+    return context.store.get("examples", key, partial(_write_examples, context), origin)
+
+
+def _write_examples(context: StageContext, folder: Path) -> None:
+    sequences, catalogue = load_sequences(context), load_catalogue(context)
+    examples, chosen = _chosen(sequences, "test", context.config.evaluation.max_users)
+    candidates = one_hop_candidates(successor_counts(sequences.train, len(catalogue)), examples.histories)
+    np.save(folder / "candidates.npy", candidates.astype(np.int32), allow_pickle=False)
+    ids = catalogue["item_id"]
+    labels = load_slices(context).filter(pl.col("part") == "test")[chosen].drop("part")
+    benefits = beneficiaries(candidates, examples.targets)
+    pl.DataFrame({
+        "example": np.arange(len(examples)),
+        "user": sequences.user_ids.gather(examples.users),
+        "target": ids.gather(examples.targets),
+        "history": _lists(ids, examples.histories.flat(), examples.histories.lengths),
+        "one_hop": _lists(ids, candidates[candidates >= 0], (candidates >= 0).sum(axis=1)),
+        **labels.to_dict(),
+        "one_hop_slice": np.where(benefits, "beneficiary", "non-beneficiary"),
+    }).write_parquet(folder / "examples.parquet")  # fmt: skip
+
+
+def _chosen(sequences: Sequences, part: str, limit: int | None) -> tuple[HeldOut, np.ndarray]:
+    everything = sequences.held_out(part)
+    chosen = everything.sample(limit, seed=0)
+    return everything.take(chosen), chosen
+
+
+def _evaluation(context: StageContext, name: str, examples: Artifact) -> Artifact:
+    origin = {
+        "version": _VERSION,
+        "evaluation": select(context.config, "evaluation"),
+        "inputs": {stage: context.inputs[stage].fingerprint for stage in ("prepare", name)} | {
+            "examples": examples.fingerprint},
+        "prompt": select(context.config, "prompt") if name in _POLICIES else None,
+        "name": name,
+    }  # fmt: skip
+    key = fingerprint(origin)
+    build = partial(_measure, context, name, examples)
+    return build_together(context.store, "evaluation", key, build, origin)
+
+
+def _measure(context: StageContext, name: str, examples: Artifact, folder: Path) -> None:
+    config, sequences, catalogue = context.config.evaluation, load_sequences(context), load_catalogue(context)
+    guard_artifact(f"report: {name}", context.inputs[name].path, sequences, catalogue["item_id"])
+    ranker = load_ranker(name, context.file(name, "model"), context.config, "cpu")
+    main = Protocol("test", config.mask_history)
+    facts = _facts(sequences, catalogue)
+    valid, _ = _chosen(sequences, "valid", config.valid_users)
+    unknown = np.empty((len(valid), 0), np.int64)
+    parts = [
+        (Harness(ranker, [Protocol("valid", config.mask_history)], config.ks, config.num_beams), valid, unknown),
+        (Harness(ranker, [main, other_protocol("test", config.mask_history)], config.ks, config.num_beams, facts),
+         _chosen(sequences, "test", config.max_users)[0], np.load(examples.path / "candidates.npy")),
+    ]  # fmt: skip
+    found: dict[str, Evaluation] = {}
+    for harness, held_out, candidates in parts:
+        module = EvaluationModule(harness, len(held_out))
+        data = ExampleDataModule(Examples(held_out, candidates), config.batch_size)
+        _test(context, module, data, f"{name}: {len(held_out):,} examples of {harness.protocols[0].name}")
+        found |= module.collect()
+    if global_rank() == 0:
+        _write(folder, name, sequences.split, config.ks, catalogue["item_id"], examples, found)
+
+
+def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModule, title: str) -> None:
+    config = context.config.trainer
+    if EncodingBar.wanted() and global_rank() == 0:
+        say(title)
+    with quiet():
+        trainer = lightning.Trainer(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            logger=False,
+            callbacks=EncodingBar.wanted(),
+            use_distributed_sampler=False,
+            enable_progress_bar=bool(EncodingBar.wanted()),
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            default_root_dir=context.run,
+        )
+        trainer.test(module, datamodule=data, verbose=False)
+
+
+def _facts(sequences: Sequences, catalogue: pl.DataFrame) -> CatalogueFacts:
+    counts = np.bincount(sequences.train.flat(), minlength=len(catalogue))
+    categories = catalogue["categories"].to_list() if "categories" in catalogue.columns else None
+    return CatalogueFacts.of(counts, int((sequences.train.lengths > 0).sum()), categories)
+
+
+def _write(
+    folder: Path,
+    name: str,
+    split: str,
+    ks: list[int],
+    ids: pl.Series,
+    examples: Artifact,
+    found: dict[str, Evaluation],
+) -> None:
+    asked = pl.read_parquet(examples.path / "examples.parquet")
+    labels, users = asked.select(pl.col("^.*_slice$")), asked["user"].to_numpy()
+    rows = {item: row for row, item in enumerate(ids.to_list())}
+    targets = torch.tensor([rows[item] for item in asked["target"].to_list()])
+    metrics: dict[str, Any] = {"split": split, "users": asked["user"].n_unique(), "examples": len(asked)}
+    metrics |= {part: each.metrics for part, each in found.items()} | {"intervals": {}, "slices": {}}
+    for protocol, each in found.items():
+        if protocol == "valid":
+            continue
+        positions = target_positions(each.ranked, targets).numpy()
+        metrics["slices"][protocol] = slice_metrics(positions, labels, ks)
+        metrics["intervals"][protocol] = {
+            key: astuple(bootstrap_interval(values, users=users))[1:]
+            for key, values in accuracy_gains(positions, ks).items()
+        }
+        there = each.ranked >= 0
+        lengths = there.sum(dim=1).numpy()
+        asked.select("example", "user", "target").with_columns(
+            items=_lists(ids, each.ranked[there].numpy(), lengths),
+            scores=_lists(None, each.scores[there].numpy(), lengths),
+            stage=pl.lit(name),
+        ).write_parquet(folder / recommendations_file(protocol))
+    write_json(folder / "metrics.json", metrics)
+
+
+def _lists(ids: pl.Series | None, values: np.ndarray, lengths: np.ndarray) -> pl.Series:
+    """Values, or the ids that they are rows of, cut into lists of the given lengths."""
+    flat = pl.Series(values) if ids is None else ids.gather(values)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    lists = pl.DataFrame({"owner": owners, "value": flat}).group_by("owner", maintain_order=True).agg("value")
+    every = pl.DataFrame({"owner": np.arange(len(lengths))}).join(lists, on="owner", how="left", maintain_order="left")
+    return every["value"].fill_null(pl.Series([[]], dtype=pl.List(flat.dtype)))

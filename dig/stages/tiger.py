@@ -1,0 +1,58 @@
+"""tiger: the generative baseline, an encoder-decoder trained from scratch on the Semantic IDs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from datamodules.item_answers import HistoryTokens, ItemAnswers
+from datamodules.leakage import guard_artifact, write_items_seen
+from datamodules.splits import leading_items
+from dig.baselines.tiger import PAD, build_t5, sid_vocabulary
+from dig.config import Config
+from dig.modules.tiger import TigerModule
+from dig.stages.base import Stage, StageContext
+from dig.stages.policies import says_policy
+from dig.stages.prepare import load_catalogue, load_sequences
+from dig.stages.tokenize import follows_behaviour, load_semantic_ids
+from dig.stages.training import Plan, fit, reads_training
+
+__all__ = ["STAGE"]
+
+
+def _reads(config: Config) -> dict[str, Any]:
+    return reads_training(config, "tiger", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
+
+
+def _build(context: StageContext, folder: Path) -> None:
+    config, sequences, ids = context.config, load_sequences(context), load_semantic_ids(context)
+    lightning.seed_everything(config.seed, verbose=False)
+    item_ids = load_catalogue(context)["item_id"]
+    if follows_behaviour(config):
+        guard_artifact("tiger: its Semantic IDs", context.inputs["tokenize"].path, sequences, item_ids)
+    tokens = HistoryTokens(sid_vocabulary(ids.sizes).encode(ids.codes), config.tiger.max_history, PAD)
+    data = ItemAnswers(
+        sequences,
+        tokens,
+        config.tiger.batch_size,
+        config.evaluation.valid_users,
+        config.evaluation.batch_size,
+        config.seed,
+        config.trainer.workers,
+    )
+    plan = Plan("tiger", _reads(config), config.tiger.epochs, clip_norm=1.0, ranked=True,
+                patience=config.tiger.patience)  # fmt: skip
+    model = build_t5(ids.sizes, config.tiger)
+    module = TigerModule(model, tokens.item_tokens, config.tiger, config.evaluation)
+    fit(plan, module, data, context, folder)
+    if module.trainer.is_global_zero:
+        model.to("cpu", torch.float32).save_pretrained(folder / "model")
+        ids.save(folder / "model" / "semantic_ids.parquet")
+        write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
+
+
+STAGE = Stage("tiger", ("prepare", "tokenize"), _reads, _build, says_policy, every_rank=True,
+              enabled=lambda config: "tiger" in config.baselines)  # fmt: skip

@@ -1,0 +1,86 @@
+"""Figures of benchmarks: which room they are of, aims, and what the repository says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dig.config import UserError
+from dig.records import BenchmarkStore
+
+PROJECT = Path(__file__).resolve().parents[2]
+DESCRIBED = """
+one: {speed_ratio: {at_least: 3, meaning: "theirs | ours"}, waste_fraction: {at_most: 0.02, meaning: waste}}
+two: {other_ratio: {meaning: something}}
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BenchmarkStore:
+    (tmp_path / "benchmarks.yaml").write_text(DESCRIBED)
+    return BenchmarkStore(tmp_path / "benchmarks", tmp_path / "benchmarks.yaml")
+
+
+def reached(store: BenchmarkStore, **figures: float | None) -> list[list[str]]:
+    store.save(json.dumps(figures))
+    return [[cell.strip() for cell in line.split("|")[2:5]] for line in store.benchmark("one").splitlines()[4:]]
+
+
+def test_the_last_json_line_is_kept_under_its_room(store: BenchmarkStore):
+    output = (
+        'a table\n{"other_ratio": 1}\n== next\n{"waste_fraction": 0.5, "speed_ratio": 4}\n[1]\nbye {"other_ratio"}\n'
+    )
+    path = store.save(output)
+    assert path.name == "one.json"
+    record = json.loads(path.read_text())
+    assert record["figures"] == {"waste_fraction": 0.5, "speed_ratio": 4}
+    assert set(record) == {"date", "cores", "versions", "figures"}
+
+
+def test_aims_are_reached_up_to_their_edge(store: BenchmarkStore):
+    assert reached(store, speed_ratio=3, waste_fraction=0.02) == [["3", "≥ 3", "yes"], ["0.02", "≤ 0.02", "yes"]]
+    assert reached(store, speed_ratio=2.99, waste_fraction=0.021) == [["2.99", "≥ 3", "no"], ["0.021", "≤ 0.02", "no"]]
+    assert reached(store, speed_ratio=None) == [["–", "≥ 3", ""], ["–", "≤ 0.02", ""]]
+    assert "theirs \\| ours" in store.benchmark("one")
+
+
+def test_a_room_that_was_not_measured_says_so(store: BenchmarkStore):
+    assert store.benchmark("two") == "*Not measured yet: `make bench-two`.*"
+
+
+def test_figures_from_the_lab_notes_say_so(store: BenchmarkStore):
+    store.folder.mkdir()
+    (store.folder / "two.json").write_text('{"from_lab_notes": true, "figures": {"other_ratio": 1234.5}}')
+    found = store.benchmark("two")
+    assert found.startswith("From the [lab notes]") and "| 1,234 |" in found
+
+
+@pytest.mark.parametrize("output", ["", "no JSON\n", "{}\n", "[1]\n"])
+def test_output_without_figures(store: BenchmarkStore, output: str):
+    with pytest.raises(UserError, match="no line of the output is a JSON object"):
+        store.save(output)
+
+
+def test_unknown_figures_and_rooms_are_told_with_the_nearest(store: BenchmarkStore):
+    with pytest.raises(UserError, match="no room has the figure sped_ratio; the nearest is speed_ratio"):
+        store.save('{"sped_ratio": 1}')
+    with pytest.raises(UserError, match=r"no room tow; did you mean two\?"):
+        store.benchmark("tow")
+    store.folder.mkdir(exist_ok=True)
+    (store.folder / "two.json").write_text("[]")
+    with pytest.raises(UserError, match=r"two\.json: is no record of a benchmark"):
+        store.benchmark("two")
+
+
+def test_each_described_figure_is_one_that_its_benchmark_prints():
+    rooms = yaml.safe_load((PROJECT / "docs/results/benchmarks.yaml").read_text())
+    figures = [figure for described in rooms.values() for figure in described]
+    assert len(figures) == len(set(figures))  # a room is found by its figures
+    for room, described in rooms.items():
+        source = (PROJECT / "benchmarks" / f"{room}.py").read_text()
+        assert [figure for figure in described if f'"{figure}"' not in source] == []
+        for entry in described.values():
+            assert set(entry) <= {"meaning", "at_least", "at_most"} and entry["meaning"]
