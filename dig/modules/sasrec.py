@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
 from torch import Tensor
+from transformers import get_cosine_schedule_with_warmup
 
 from dig.evaluation import ranking_metrics
 from dig.modules.catalogue_loss import catalogue_cross_entropy
+from dig.modules.schedule import scheduled_steps
 
 if TYPE_CHECKING:
     from datamodules.item_sequences import ItemBatch
@@ -55,7 +58,10 @@ class SASRecModule(lightning.LightningModule):
         """Notes the step."""
         self.validated_at = self.trainer.global_step
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW."""
+    def configure_optimizers(self) -> Any:
+        """AdamW, a short warm-up, then a cosine down to 0."""
         config = self.config
-        return torch.optim.AdamW(self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        total = scheduled_steps(self.trainer)
+        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_fraction * total), total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

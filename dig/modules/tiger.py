@@ -15,6 +15,7 @@ from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.modules.answer_loss import answer_loss
 from dig.modules.byte_dropout import replace_dropout
+from dig.modules.schedule import scheduled_steps
 
 if TYPE_CHECKING:
     from datamodules.item_answers import AnswerBatch
@@ -76,11 +77,6 @@ class TigerModule(lightning.LightningModule):
         optimizer = torch.optim.AdamW(
             groups, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
-        total = self.scheduled_steps()
+        total = scheduled_steps(self.trainer)
         scheduler = get_cosine_schedule_with_warmup(optimizer, min(config.warmup_steps, total), total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def scheduled_steps(self) -> int:
-        """Steps of the learning-rate schedule, counted from the data: to ask the trainer would set its loaders up."""
-        batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
-        return -(-batches // self.trainer.accumulate_grad_batches) * int(self.trainer.max_epochs or 1)

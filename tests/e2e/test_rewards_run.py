@@ -77,7 +77,7 @@ def test_every_term_is_paid_and_told(finished: Run):
 def test_the_report_tells_a_group(finished: Run):
     stories = [json.loads(line) for line in (finished.artifacts["grpo"] / "groups.jsonl").read_text().splitlines()]
     page = (finished.path / "report.html").read_text()
-    assert "<h2>Rollouts</h2>" in page and "advantage" in page
+    assert "Groups of rollouts" in page and "advantage" in page
     story = stories[0]
     assert story["target"]["item"] and len(story["rollouts"]) == 4
     assert set(story["rollouts"][0]["terms"]) >= {"hit", "similarity", "collaborative"}

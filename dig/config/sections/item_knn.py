@@ -17,7 +17,7 @@ class ItemKNNConfig:
     """Nearest items that are kept of each."""
     shrinkage: float = 5.0
     """Purchases in common that a similarity needs to be believed half."""
-    decay: float = 0.8
+    decay: float = 0.6
     """Weight of an item, times this for every later item of the history; 1 weighs all the same."""
 
     def __post_init__(self) -> None:

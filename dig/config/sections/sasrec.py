@@ -28,10 +28,12 @@ class SASRecConfig:
     batch_size: int = 128
     """Histories a step and device."""
     learning_rate: float = 1e-3
-    """Learning rate."""
+    """Highest learning rate."""
+    warmup_fraction: float = 0.02
+    """Share of the steps in which the learning rate rises; a cosine down to 0 follows."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
-    epochs: int = 100
+    epochs: int = 45
     """Passes over the histories, at most."""
     patience: int = 10
     """Stop after so many validations without improvement."""
@@ -39,7 +41,7 @@ class SASRecConfig:
     def __post_init__(self) -> None:
         check_positive("sasrec", self, "hidden_size", "layers", "heads", "feed_forward", "max_history", "batch_size",
                        "learning_rate", "epochs", "patience")  # fmt: skip
-        check_fraction("sasrec", self, "dropout")
+        check_fraction("sasrec", self, "dropout", "warmup_fraction")
         check(
             self.hidden_size % self.heads == 0,
             f"sasrec.hidden_size={self.hidden_size} cannot be cut into sasrec.heads={self.heads}",

@@ -30,6 +30,7 @@ CONFIG: dict[str, Any] = {
         "labelOverlap": "greedy",
         "labelSeparation": 4,
     },
+    "axisX": {"labelFlush": False},
     "axisBand": {"grid": False},
     "axisPoint": {"grid": False},
     "legend": {"disable": True},
