@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dig.report.formats import interval
-from dig.report.protocols import finite, interval_bounds
+from dig.report.protocols import finite, interval_bounds, protocols
 
 __all__ = [
     "ACCURACY",
@@ -69,13 +69,19 @@ def metrics_grid(metrics: Mapping[str, Mapping[str, Any]], split: str) -> Metric
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]], split: str = "test") -> Table:
     """The table for the screen, of the content of ``metrics.json``."""
     grid = metrics_grid(metrics, split)
-    table = Table(title=" · ".join([split, *split_names(metrics)]))
+    table = Table(title=" · ".join(_titles(metrics, split)))
     table.add_column("stage")
     for name in grid.columns:
         table.add_column(escape(name), justify="right")
     for stage, cells in grid.rows:
         table.add_row(escape(stage), *(f"[bold]{cell.text}[/bold]" if cell.best else cell.text for cell in cells))
     return table
+
+
+def _titles(metrics: Mapping[str, Mapping[str, Any]], split: str) -> list[str]:
+    """The part, how it was split, and whether histories compete."""
+    protocol = next((each for each in protocols(metrics) if each.key == split), None)
+    return [split.partition("_")[0], *split_names(metrics), *([protocol.name] if protocol and protocol.says else [])]
 
 
 def metrics_markdown(metrics: Mapping[str, Mapping[str, Any]], split: str = "test") -> str:

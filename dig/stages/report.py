@@ -108,6 +108,8 @@ def _share_artifacts(context: StageContext) -> None:
                 _share_folder(context.inputs[stage].path / kind, run / folder / stage)
             else:
                 shutil.rmtree(run / folder / stage, ignore_errors=True)
+        if stage in context.inputs and (chosen := context.file(stage, "training.json")).is_file():
+            _share(chosen, run / "logs" / stage / chosen.name)
     policies = [stage for stage in ("sft", "grpo") if stage in context.inputs]
     if policies:
         _share_folder(context.inputs[policies[-1]].path / "model", run / "model")

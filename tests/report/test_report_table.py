@@ -35,6 +35,11 @@ def test_the_split_is_named_on_every_table():
     assert split_names(named) == ["global-time"] and split_names(METRICS) == []
     assert metrics_markdown(named, "valid").startswith("| stage (valid · global-time) | ndcg@10 |")
     assert metrics_table(named, "test").title == "test · global-time"
+    tested = {
+        "sft": {"split": "leave-one-out", "mask_history": False, "test": {"hr@5": 0.1}, "test_masked": {"hr@5": 0.2}}
+    }
+    assert metrics_table(tested, "test").title == "test · leave-one-out · history kept"
+    assert metrics_table(tested, "test_masked").title == "test · leave-one-out · history masked"
     both = {**named, "other": {"test": {"hr@5": 0.1}, "split": "leave-one-out"}}
     assert metrics_table(both, "test").title == "test · global-time · leave-one-out"  # nobody compares them by accident
 
