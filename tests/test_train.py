@@ -46,7 +46,7 @@ def test_help_and_print_config(capsys: pytest.CaptureFixture[str]) -> None:
 def test_dry_run_builds_nothing(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment=quickstart", "--dry-run"]) == 0
     output = capsys.readouterr().out
-    assert output.count("to do") == 9
+    assert output.count("to do") == 11
     assert not list(workplace.iterdir())
 
 

@@ -37,7 +37,7 @@ class Opened:
         raise AssertionError("plots were not drawn within a minute")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop runs as long as it lives, and other tests start their own
 def browser() -> Iterator[Any]:
     """Chromium; without one the tests are skipped, or fail where DIG_REQUIRE_BROWSER is set."""
     try:
