@@ -36,7 +36,12 @@ def render_report(data: ReportData) -> str:
         number=number, duration=duration, words=words, metric=metric_name, recommender=recommender_name,
         shorten=shorten, slug=slug, json_block=json_block,
     )  # fmt: skip
-    contents = {section.id: section.content(data) for section in SECTIONS}
+    from altair.utils.schemapi import debug_mode
+
+    with debug_mode(
+        False
+    ):  # tests hold the plots to Vega-Lite's schema; to do it again in every run takes longer than to draw
+        contents = {section.id: section.content(data) for section in SECTIONS}
     style, scripts = _text("style.css"), [vega_bundle(), _text("page.js")]
     page = environment.get_template("page.html.j2").render(
         data=data,
