@@ -64,7 +64,8 @@ class IntraListDiversity(Metric):
         weights = sizes.clamp(min=1).float().rsqrt()[entry]
         sums = torch.zeros(len(ranked) * self.num_categories, device=ranked.device)
         sums.scatter_add_(0, users[entry] * self.num_categories + category, weights)
-        squares = sums.view(len(ranked), -1).square().sum(dim=1, dtype=torch.float64)
+        table = sums.view(len(ranked), -1)
+        squares = torch.linalg.vecdot(table, table).double()
         several = known > 1
         pairs = (known * (known - 1))[several].double()
         self.total += (1.0 - (squares[several] - known[several]) / pairs).sum()
