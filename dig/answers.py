@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from dig.config import UserError, nearest_ids
 from dig.console import console, printable, say
+from dig.quantization import SemanticIds
 from dig.recommender import Recommender
 
 __all__ = ["answer", "show_answer"]
@@ -122,8 +123,6 @@ def _semantic_ids(run: Path) -> dict[str, list[int]]:
     path = run / "semantic_ids.parquet"
     if not path.is_file():
         return {}
-    from dig.quantization import SemanticIds
-
     ids = SemanticIds.load(path)
     return {item: [code for code in codes if code >= 0]
             for item, codes in zip(ids.item_ids, ids.codes.tolist(), strict=True)}  # fmt: skip

@@ -14,7 +14,7 @@ from dig.evaluation.catalogue_facts import CatalogueFacts
 from dig.evaluation.measures import accuracy_measures, all_measures
 from dig.evaluation.rankers import Ranker, Ranking, rank_kept, rank_unseen
 
-__all__ = ["Evaluation", "Harness", "Protocol", "evaluate", "other_protocol"]
+__all__ = ["Evaluation", "Harness", "NotANumberError", "Protocol", "evaluate", "other_protocol"]
 
 _TOGETHER = 4096  # examples that are measured at once
 
@@ -45,6 +45,10 @@ class Evaluation:
     metrics: dict[str, float]
     ranked: Tensor
     scores: Tensor
+
+
+class NotANumberError(ValueError):
+    """A recommender gave a score that is NaN."""
 
 
 class _Ranked(NamedTuple):
@@ -103,13 +107,13 @@ class Harness(nn.Module):
             candidates: (batch, any) one-hop candidates, -1 where there are fewer; accuracy alone needs none.
 
         Raises:
-            ValueError: a score is NaN, with the number of the example.
+            NotANumberError: a score is NaN, with the number of the example.
         """
         found = self._rank(histories)
         for _, scores in found.values():
             nan = torch.isnan(scores).any(dim=1)
             if nan.any():
-                raise ValueError(f"example {int(examples[int(nan.nonzero()[0])])} has a NaN score")
+                raise NotANumberError(f"example {int(examples[int(nan.nonzero()[0])])} has a NaN score")
         ranked = {name: items for name, (items, _) in found.items()}
         self._waiting.append(_Ranked(ranked, np.asarray(targets), list(histories), candidates))
         if sum(len(each.targets) for each in self._waiting) >= _TOGETHER:

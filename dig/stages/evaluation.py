@@ -16,10 +16,10 @@ from datamodules.examples import ExampleDataModule, Examples
 from datamodules.leakage import guard_artifact
 from datamodules.splits import HeldOut, Sequences
 from dig.artifacts import Artifact, fingerprint, write_json
-from dig.config import BASELINES
+from dig.config import BASELINES, UserError
 from dig.console import say
 from dig.evaluation.catalogue_facts import CatalogueFacts
-from dig.evaluation.harness import Evaluation, Harness, Protocol, other_protocol
+from dig.evaluation.harness import Evaluation, Harness, NotANumberError, Protocol, other_protocol
 from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
 from dig.evaluation.paired import bootstrap_interval
 from dig.evaluation.ranking import target_positions
@@ -150,7 +150,10 @@ def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModu
             enable_checkpointing=False,
             default_root_dir=context.run,
         )
-        trainer.test(module, datamodule=data, verbose=False)
+        try:
+            trainer.test(module, datamodule=data, verbose=False)
+        except NotANumberError as error:
+            raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
 
 
 def _facts(sequences: Sequences, catalogue: pl.DataFrame) -> CatalogueFacts:

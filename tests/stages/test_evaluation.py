@@ -1,0 +1,28 @@
+"""A recommender that cannot be measured is said in a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dig import load_config
+from dig.config import UserError
+from dig.evaluation import Scorer
+from dig.pipeline import run_experiment
+
+
+class Broken(Scorer):
+    def scores(self, histories):
+        return torch.full((len(histories), 80), float("nan"))
+
+
+def test_a_nan_score_names_recommender_and_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("dig.stages.evaluation.load_ranker", lambda *_: Broken())
+    config = load_config("quickstart", ["data.shop.users=60", "data.shop.items=80", "stages=[report]",
+                                        "baselines=[popularity]", f"runs_dir={tmp_path / 'runs'}"])  # fmt: skip
+    with pytest.raises(UserError, match=r"report: popularity: 60 examples of valid: example 0 has a NaN score"):
+        run_experiment(config)
+    assert not list((tmp_path / "home" / "artifacts" / "evaluation").glob("*/manifest.json"))
