@@ -95,5 +95,4 @@ class PopularityLift(_ExposureMetric):
 
 
 def _counted(rows: Tensor, items: int) -> Tensor:
-    flat = rows.flatten()
-    return torch.bincount(flat[flat >= 0], minlength=items)
+    return torch.bincount(rows.flatten() + 1, minlength=items + 1)[1:]  # what is no item is counted in front

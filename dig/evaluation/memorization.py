@@ -95,10 +95,11 @@ class MemorizationRatio(Metric):
         self.add_state("places", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, ranked: Tensor, candidates: Tensor) -> None:
-        """Counts rankings (batch, at least k) and candidates (batch, any), -1 where there is no item."""
+        """Counts rankings (batch, at least k) and candidates (batch, any), -1 where there is no item; no candidate
+        twice."""
         ranked = ranked[:, : self.k]
-        held = (ranked.unsqueeze(2) == candidates.unsqueeze(1)).any(dim=2) & (ranked >= 0)
-        self.inside += held.sum()
+        named = ranked.masked_fill(ranked < 0, -2).unsqueeze(2)  # equal to no candidate, the missing ones included
+        self.inside += torch.count_nonzero(named == candidates.unsqueeze(1))
         self.places += len(ranked) * self.k
 
     def compute(self) -> Tensor:
