@@ -16,6 +16,7 @@ from dig.artifacts import read_json
 from dig.config import UserError, nearest
 from dig.console import warn
 from dig.records.command import repeat_command
+from dig.records.curve import validation_curve
 
 __all__ = ["ONE_HOP", "PROTOCOLS", "RunRecord", "package_versions", "read_run"]
 
@@ -34,8 +35,9 @@ class RunRecord:
     Attributes:
         name: of its file.
         content: ``experiment``, ``command``, ``seed``, ``split``, ``users``, ``examples``, ``date``, ``versions`` and
-            ``recommenders``: for each ``seconds``, ``evaluation_seconds``, ``training``, ``valid``, ``over_sft`` and, a
-            protocol each, ``metrics``, ``intervals`` and ``one_hop``. Any of the latter may be missing.
+            ``recommenders``: for each ``seconds``, ``evaluation_seconds``, ``training``, ``curve``, ``valid``,
+            ``over_sft`` and, a protocol each, ``metrics``, ``intervals`` and ``one_hop``. Any of the latter may be
+            missing.
     """
 
     name: str
@@ -153,6 +155,9 @@ def _recommender(folder: Path, name: str, found: Mapping[str, Any], masks: bool)
     training = _training(folder, name)
     if training:
         record["training"] = training
+    curve = validation_curve(folder / "logs" / name)
+    if curve:
+        record["curve"] = curve
     if isinstance(found.get("valid"), dict):
         record["valid"] = _numbers(found["valid"])
     for protocol, part in ((main, "test"), (other, f"test_{other}")):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from dig.config import UserError, nearest
+from dig.records.curve import thinned_curve
 from dig.records.grid import Row, metrics_grid
 from dig.records.markdown import MISSING, heading, markdown_table, number, seconds
 from dig.records.record import PROTOCOLS, RunRecord
@@ -97,6 +98,26 @@ class RunTables:
             rows.append([stage, *(seconds(time) for time in times), MISSING if steps is None else f"{steps:,.0f}",
                          ", ".join(kept) or MISSING])  # fmt: skip
         return markdown_table(["recommender", "training, s", "evaluation, s", "steps", "kept"], rows, (0, 4))
+
+    def curve(self, name: str, stage: str, metrics: Sequence[str] = ("hr@10", "ndcg@10"), points: int = 14) -> str:
+        """A trained recommender's validation, epochs as columns: whether it had more to learn when it ended.
+
+        Args:
+            name: records; of several seeds the first is shown.
+            stage: the recommender.
+            metrics: rows.
+            points: columns, at most.
+
+        Raises:
+            UserError: there is no such recommender.
+        """
+        record = self.store.family(name)[0]
+        _stages([record], [stage])
+        shown = thinned_curve(record.recommenders[stage].get("curve", []), points)
+        if not shown:
+            return f"*No validation of {stage} over its epochs is on record in {name}.*"
+        rows = [[heading(metric), *(number(each.get(metric)) for each in shown)] for metric in metrics]
+        return markdown_table(["epoch", *(f"{each['epoch']:.0f}" for each in shown)], rows)
 
     def runs(self, *names: str) -> str:
         """The commands that repeat the runs, with what they were run with."""

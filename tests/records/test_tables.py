@@ -89,6 +89,15 @@ def test_gains_effort_and_commands(tables: RunTables):
     assert len(lines) == 4 and lines[2].endswith("`python -m dig.train experiment=quickstart seed=2`")
 
 
+def test_a_curve_has_epochs_as_columns(tables: RunTables):
+    assert cells(tables.curve("many", "sft")) == {
+        "epoch": ["1", "2"],
+        "HR@10": [".0500", ".0600"],
+        "NDCG@10": [".0250", ".0300"],
+    }
+    assert tables.curve("one", "popularity") == "*No validation of popularity over its epochs is on record in one.*"
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -97,6 +106,7 @@ def test_gains_effort_and_commands(tables: RunTables):
         (lambda tables: tables.table("one", stages=["tiger9"]), "one has no recommender tiger9"),
         (lambda tables: tables.table("one", protocol="maskd"), r"protocol=maskd: did you mean masked\?"),
         (lambda tables: tables.value("one", "nothing", "hr@5"), "no recommender nothing"),
+        (lambda tables: tables.curve("one", "sfd"), r"one has no recommender sfd; did you mean sft\?"),
     ],
 )
 def test_what_is_not_there_is_an_error(tables: RunTables, call, says: str):

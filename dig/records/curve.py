@@ -1,0 +1,44 @@
+"""The validation of a training stage over its epochs, as its logs have it."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+__all__ = ["thinned_curve", "validation_curve"]
+
+_PREFIX = "valid/"
+_DIGITS = 6
+
+
+def validation_curve(logs: Path) -> list[dict[str, float]]:
+    """Metrics of every validation: ``{"epoch": 1, "hr@10": …}``, in order, ``epoch`` the epochs that are done.
+
+    Where an epoch was validated twice, as by an attempt that was killed and the one that went on, the later counts.
+
+    Args:
+        logs: a stage's folder of logs, with a folder an attempt.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for path in sorted(logs.glob("*/metrics.csv")):
+        for epoch, values in _validations(path):
+            found[epoch] = {"epoch": epoch, **values}
+    return [found[epoch] for epoch in sorted(found)]
+
+
+def thinned_curve(curve: Sequence[dict[str, float]], most: int) -> list[dict[str, float]]:
+    """At most ``most`` points, evenly spread, the first and the last among them."""
+    if len(curve) <= most:
+        return list(curve)
+    return [curve[round(at * (len(curve) - 1) / (most - 1))] for at in range(most)]
+
+
+def _validations(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            values = {name.removeprefix(_PREFIX): round(float(value), _DIGITS) for name, value in row.items()
+                      if name and name.startswith(_PREFIX) and value and math.isfinite(float(value))}  # fmt: skip
+            if values and row.get("epoch"):
+                yield int(float(row["epoch"])) + 1, values
