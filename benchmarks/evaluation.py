@@ -56,7 +56,8 @@ from dig.modules.sasrec import SASRecModule
 from dig.quantization import SemanticIds
 from dig.stages.training import quiet
 
-SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, dropout=0.5, max_history=50)
+SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, scale=None, dropout=0.5,
+                     max_history=50)  # fmt: skip
 BATCH, WARM, ROUNDS, PEER_STEPS = 2048, 2, 3, 6
 RECOMMENDERS = ("popularity", "item_knn", "sasrec", "tiger", "sft", "grpo")
 EVALUATION = EvaluationConfig()

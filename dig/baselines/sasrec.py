@@ -51,7 +51,7 @@ class SASRec(nn.Module, Scorer):
                 items each.
 
         Returns:
-            (items of all histories, width).
+            (items of all histories, width), of length 1 under ``config.scale``.
         """
         there = histories >= 0
         lengths = there.sum(dim=1)
@@ -60,11 +60,17 @@ class SASRec(nn.Module, Scorer):
         states = self.dropout(self.items(histories[there]) + self.positions(places))
         for layer in self.layers:
             states = layer(states, slots)
-        return self.norm(states)
+        states = self.norm(states)
+        return states if self.config.scale is None else F.normalize(states.float(), dim=-1)
+
+    def output_table(self) -> Tensor:
+        """(items, width) what states are multiplied with: the item table, its rows that long under ``config.scale``."""
+        table = self.items.weight
+        return table if self.config.scale is None else self.config.scale * F.normalize(table, dim=-1)
 
     def logits(self, states: Tensor) -> Tensor:
         """(…, items) of states (…, width)."""
-        return F.linear(states, self.items.weight)
+        return F.linear(states, self.output_table())
 
     def next_logits(self, histories: Tensor) -> Tensor:
         """(batch, items) after histories (batch, length); 0 after none."""

@@ -44,7 +44,7 @@ class SASRecModule(lightning.LightningModule):
         targets = batch.targets[batch.histories >= 0]
         learned = targets >= 0
         states = self.model.states(batch.histories)[learned]
-        loss = catalogue_cross_entropy(states, self.model.items.weight, targets[learned])
+        loss = catalogue_cross_entropy(states, self.model.output_table(), targets[learned])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.samples))
         return loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from dig.config.schema import EvaluationConfig, SASRecConfig
 from dig.evaluation import evaluate
 from dig.modules.sasrec import SASRecModule
 
-CONFIG = SASRecConfig(hidden_size=32, max_history=8, dropout=0.1, learning_rate=5e-3, batch_size=32)
+CONFIG = SASRecConfig(hidden_size=32, scale=10.0, max_history=8, dropout=0.1, learning_rate=5e-3, batch_size=32)
+INNER = replace(CONFIG, scale=None)
 
 
-def model(noise: float = 0.3) -> SASRec:
+def model(noise: float = 0.3, config: SASRecConfig = CONFIG) -> SASRec:
     torch.manual_seed(0)
-    found = SASRec(24, CONFIG).eval()
+    found = SASRec(24, config).eval()
     with torch.no_grad():
         for parameter in found.parameters():
             parameter += noise * torch.randn_like(parameter)
@@ -52,7 +54,7 @@ def test_a_state_sees_what_came_before_alone():
 
 def test_states_are_those_of_a_plain_transformer():
     """The same layers written with a padded batch and an explicit mask."""
-    sasrec, rows = model(), torch.tensor([[1, 2, 3, 4], [5, 6, -1, -1], [7, 8, 9, -1]])
+    sasrec, rows = model(config=INNER), torch.tensor([[1, 2, 3, 4], [5, 6, -1, -1], [7, 8, 9, -1]])
     there = rows >= 0
     x = sasrec.items(rows.clamp(min=0)) + sasrec.positions(torch.arange(4))
     for layer in sasrec.layers:
@@ -64,6 +66,16 @@ def test_states_are_those_of_a_plain_transformer():
         x = x + layer.output(torch.cat(parts, dim=-1))
         x = x + layer.outer(F.gelu(layer.inner(layer.feed_norm(x))))
     torch.testing.assert_close(sasrec.states(rows), sasrec.norm(x)[there], atol=1e-5, rtol=1e-4)
+
+
+def test_scores_are_scaled_cosines_unless_the_scale_is_unset():
+    scaled, inner, history = model(), model(config=INNER), torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        state = inner.states(history)[-1]
+        cosines = F.cosine_similarity(state, inner.items.weight, dim=-1)
+        torch.testing.assert_close(scaled.next_logits(history)[0], CONFIG.scale * cosines, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(inner.next_logits(history)[0], inner.items.weight @ state, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(scaled.output_table().norm(dim=-1), torch.full((24,), CONFIG.scale))
 
 
 def test_a_longer_history_loses_its_old_end():
@@ -85,11 +97,12 @@ def test_saved_and_loaded_it_scores_the_same(tmp_path: Path):
     assert torch.equal(SASRec.load(tmp_path).scores(histories), model().scores(histories))
 
 
-def test_learns_a_certain_next_item():
+@pytest.mark.parametrize("config", [CONFIG, INNER])
+def test_learns_a_certain_next_item(config: SASRecConfig):
     sequences = tiny.cyclic_sequences(120, 24)
-    data = ItemSequences(sequences, CONFIG.max_history, CONFIG.batch_size, None, 0)
-    module = SASRecModule(model(noise=0.0), CONFIG, EvaluationConfig(ks=[1, 5]))
-    trainer = tiny.quiet_trainer(max_epochs=15)
+    data = ItemSequences(sequences, config.max_history, config.batch_size, None, 0)
+    module = SASRecModule(model(noise=0.0, config=config).train(), config, EvaluationConfig(ks=[1, 5]))
+    trainer = tiny.quiet_trainer(max_epochs=25)
     trainer.fit(module, datamodule=data)
     assert trainer.callback_metrics["valid/hr@1"] > 0.9
     examples = sequences.held_out("valid")
@@ -112,3 +125,5 @@ def test_the_loss_is_the_mean_over_targets():
 def test_what_cannot_be_is_refused():
     with pytest.raises(UserError, match=r"sasrec\.hidden_size=10 cannot be cut into sasrec\.heads=4"):
         SASRecConfig(hidden_size=10, heads=4)
+    with pytest.raises(UserError, match=r"sasrec\.scale must be above 0, it is 0"):
+        SASRecConfig(scale=0.0)

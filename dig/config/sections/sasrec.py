@@ -21,6 +21,9 @@ class SASRecConfig:
     """Attention heads."""
     feed_forward: int = 1
     """Width of the feed-forward layers, times `hidden_size` (1 in the paper)."""
+    scale: float | None = 18.0
+    """An item's score is so many times the cosine of its vector and the state, so that popular items' long vectors
+    do not win by their length (NISER, arXiv 1909.04276); unset takes the inner product, as SASRec's paper does."""
     dropout: float = 0.5
     """Dropout."""
     max_history: int = 50
@@ -39,8 +42,8 @@ class SASRecConfig:
     """Stop after so many validations without improvement."""
 
     def __post_init__(self) -> None:
-        check_positive("sasrec", self, "hidden_size", "layers", "heads", "feed_forward", "max_history", "batch_size",
-                       "learning_rate", "epochs", "patience")  # fmt: skip
+        check_positive("sasrec", self, "hidden_size", "layers", "heads", "feed_forward", "scale", "max_history",
+                       "batch_size", "learning_rate", "epochs", "patience")  # fmt: skip
         check_fraction("sasrec", self, "dropout", "warmup_fraction")
         check(
             self.hidden_size % self.heads == 0,
