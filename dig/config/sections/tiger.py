@@ -31,11 +31,11 @@ class TigerConfig:
     """Dropout on embeddings and on what attention and feed-forward layers compute."""
     max_history: int = 20
     """Latest items that it reads."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Next items a step and device."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     """Peak learning rate."""
-    embedding_learning_rate: float = 1e-2
+    embedding_learning_rate: float = 7.5e-3
     """Peak learning rate of the token table, whose values start ten times as large as those of the other weights; T5's
     own optimiser makes its steps in proportion to a tensor's values, too (arXiv 1804.04235)."""
     warmup_steps: int = 500
@@ -44,7 +44,7 @@ class TigerConfig:
     """AdamW's weight decay."""
     label_smoothing: float = 0.0
     """Label smoothing of the token cross-entropy."""
-    epochs: int = 20
+    epochs: int = 26
     """Passes over the training part, at most."""
     patience: int = 10
     """Stop after so many validations without improvement."""
