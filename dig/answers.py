@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from dig.config import UserError, nearest_ids
 from dig.console import console, printable, say
 from dig.quantization import SemanticIds
-from dig.recommender import Recommender
+from dig.recommender import Recommender, read_run_table
 
 __all__ = ["answer", "show_answer"]
 
@@ -49,7 +49,7 @@ def answer(
         raise UserError(f"{run} is no run: it has no config.yaml", exit_code=2)
     history, target = _history(run, user, held_out) if user is not None else (list(items or ()), None)
     recommender = Recommender.from_run(run, stage)
-    titles = dict(pl.read_parquet(run / "items.parquet", columns=["item_id", "title"]).iter_rows())
+    titles = dict(read_run_table(run / "items.parquet", ["item_id", "title"]).iter_rows())
     found, scores = recommender.recommend([history], k, unseen)
     explained = recommender.profiles is not None
     reasons = recommender.explain(history, found[0]) if explained else [[] for _ in found[0]]
@@ -107,7 +107,7 @@ def _history(run: Path, user: str, held_out: bool) -> tuple[list[str], str | Non
     path = run / "users.parquet"
     if not path.is_file():
         raise UserError(f"{run} has no users.parquet; the same dig.train command writes it again from what is kept")
-    users = pl.read_parquet(path)
+    users = read_run_table(path)
     rows = users.filter(pl.col("user") == user)
     if not len(rows):
         raise UserError(f"the data have no user {user!r}{nearest_ids(user, users['user'])}", exit_code=2)

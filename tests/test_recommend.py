@@ -113,3 +113,15 @@ def test_help_costs_no_torch():
     code = "import sys; from dig.recommend import main; main(['--help']); sys.exit('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "held_out" in shown.stdout
+
+
+@pytest.mark.parametrize("name", ["users", "items", "interests"])
+def test_a_damaged_table_is_said_in_a_line(name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    path = copy / f"{name}.parquet"
+    content = path.read_bytes()
+    path.unlink()  # a hard link to an artifact's file, perhaps
+    path.write_bytes(content[: len(content) // 2])
+    assert main([f"run={copy}", f"user={user_of(run)[0]}"]) == 1
+    assert f"{name}.parquet cannot be read" in capsys.readouterr().err

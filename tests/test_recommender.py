@@ -13,8 +13,9 @@ from datamodules.sequences import HeldOutPrompts
 from datamodules.splits import Sequences
 from dig.config import UserError
 from dig.config.schema import PromptConfig
-from dig.evaluation import evaluate
-from dig.generation import beam_search, score_catalogue
+from dig.evaluation import beams, evaluate
+from dig.evaluation.harness import Harness, NotANumberError, Protocol
+from dig.generation import NotFiniteError, beam_search, score_catalogue
 from dig.interests import Interest, to_frame
 from dig.recommender import PolicyRanker, Recommender
 
@@ -32,6 +33,32 @@ def ranker(batch_size: int = 8, num_beams: int = 24) -> PolicyRanker:
 
 def recommender(interests: pl.DataFrame | None = None) -> Recommender:
     return Recommender(ranker(), IDS.item_ids, interests)
+
+
+def test_logits_that_are_no_numbers_are_said(monkeypatch: pytest.MonkeyPatch):
+    broken = ranker(batch_size=2)
+    with torch.no_grad():
+        next(broken.model.parameters()).fill_(float("nan"))
+    harness = Harness(broken, [Protocol("test", unseen=False)], [1], 4)
+    with pytest.raises(NotANumberError, match="example 31 has a NaN score"):
+        harness.step(np.array([31, 32, 33, 34]), HISTORIES, np.zeros(4, np.int64))
+    with pytest.raises(UserError, match="sft gives scores that are no numbers; its stage has to be trained again"):
+        Recommender(broken, IDS.item_ids, stage="sft").recommend([[IDS.item_ids[0]]], 3)
+
+    batches = iter([None, [1]])  # the second of the second batch of two
+    search = beams.beam_search
+
+    def fails(*arguments, **named):
+        rows = next(batches)
+        if rows:
+            raise NotFiniteError(rows)
+        return search(*arguments, **named)
+
+    monkeypatch.setattr(beams, "beam_search", fails)
+    with pytest.raises(NotANumberError, match="example 34 has"):
+        Harness(ranker(batch_size=2), [Protocol("test", unseen=False)], [1], 4).step(
+            np.array([31, 32, 33, 34]), HISTORIES, np.zeros(4, np.int64)
+        )
 
 
 def test_unseen_items_are_ranked_by_their_renormalised_probabilities():

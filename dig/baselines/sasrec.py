@@ -61,7 +61,7 @@ class SASRec(nn.Module, Scorer):
         for layer in self.layers:
             states = layer(states, slots)
         states = self.norm(states)
-        return states if self.config.scale is None else F.normalize(states.float(), dim=-1)
+        return states if self.config.scale is None else F.normalize(states.to(self.items.weight.dtype), dim=-1)
 
     def output_table(self) -> Tensor:
         """(items, width) what states are multiplied with: the item table, its rows that long under ``config.scale``."""
@@ -102,7 +102,8 @@ class SASRec(nn.Module, Scorer):
     def load(cls, folder: Path) -> SASRec:
         """Reads what :meth:`save` wrote, for evaluation."""
         weights = load_file(folder / _WEIGHTS)
-        model = cls(len(weights["items.weight"]), SASRecConfig(**read_json(folder / _CONFIG)))
+        config = SASRecConfig(**{"scale": None, **read_json(folder / _CONFIG)})  # saved before there were scales
+        model = cls(len(weights["items.weight"]), config)
         model.load_state_dict(weights)
         return model.eval()
 

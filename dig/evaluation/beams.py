@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dig.evaluation.rankers import Ranking, padded_rows
-from dig.generation import CatalogueTrie, beam_search
+from dig.generation import CatalogueTrie, NotFiniteError, beam_search
 
 __all__ = ["BeamRanker"]
 
@@ -55,7 +55,11 @@ class BeamRanker(ABC):
         return self
 
     def rank(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
-        """Items (batch, k), -1 beyond the catalogue, and their log-probabilities (batch, k), on the CPU."""
+        """Items (batch, k), -1 beyond the catalogue, and their log-probabilities (batch, k), on the CPU.
+
+        Raises:
+            NotFiniteError: the model's logits are no numbers, with the histories.
+        """
         return self._rank(histories, k, unseen=False)
 
     def rank_unseen(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
@@ -70,14 +74,17 @@ class BeamRanker(ABC):
         for start in range(0, len(histories), self.batch_size):
             batch = histories[start : start + self.batch_size]
             prompts = self.prompts(batch)
-            found = beam_search(
-                self.model,
-                prompts.input_ids.to(self.device),
-                prompts.attention_mask.to(self.device),
-                self.trie,
-                beams,
-                restriction=self.trie.without(padded_rows(batch).to(self.device)) if unseen else None,
-            )
+            try:
+                found = beam_search(
+                    self.model,
+                    prompts.input_ids.to(self.device),
+                    prompts.attention_mask.to(self.device),
+                    self.trie,
+                    beams,
+                    restriction=self.trie.without(padded_rows(batch).to(self.device)) if unseen else None,
+                )
+            except NotFiniteError as error:
+                raise NotFiniteError([start + row for row in error.rows]) from None
             items.append(F.pad(found.items, missing, value=-1)[:, :k].cpu())
             scores.append(F.pad(found.log_probs, missing, value=float("-inf"))[:, :k].cpu())
         return torch.cat(items), torch.cat(scores)

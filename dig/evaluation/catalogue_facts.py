@@ -18,24 +18,31 @@ class CatalogueFacts:
 
     Attributes:
         counts: (items,) int64 occurrences.
+        buyers: (items,) int64 different users who have it.
         users: users with a history.
         categories: numbers of the categories of all items, one after the other, int64; None where none is known.
         offsets: (items + 1,) item i has ``categories[offsets[i]:offsets[i + 1]]``; None as above.
     """
 
     counts: Tensor
+    buyers: Tensor
     users: int
     categories: Tensor | None = None
     offsets: Tensor | None = None
 
     @classmethod
     def of(
-        cls, counts: np.ndarray, users: int, categories: Sequence[Sequence[str] | None] | None = None
+        cls,
+        counts: np.ndarray,
+        users: int,
+        categories: Sequence[Sequence[str] | None] | None = None,
+        buyers: np.ndarray | None = None,
     ) -> CatalogueFacts:
         """Numbers the categories.
 
         Args:
             counts: (items,) occurrences.
+            buyers: (items,) different users who have each; None where nobody has an item twice.
             users: users with a history.
             categories: (items,) names of each item's categories, None or empty where it has none. One that all items
                 with a category are of tells nothing and is left out.
@@ -43,9 +50,11 @@ class CatalogueFacts:
         given = [set(names or ()) for names in categories or ()]
         of_all = set.intersection(*(names for names in given if names)) if any(given) else set()
         known = [sorted(names - of_all) for names in given]
+        occurrences, people = (torch.from_numpy(each.astype(np.int64))
+                               for each in (counts, counts if buyers is None else buyers))  # fmt: skip
         if not any(known):
-            return cls(torch.from_numpy(counts.astype(np.int64)), users)
+            return cls(occurrences, people, users)
         numbers = {name: number for number, name in enumerate(sorted({name for names in known for name in names}))}
         flat = torch.tensor([numbers[name] for names in known for name in names])
         offsets = torch.tensor([0, *np.cumsum([len(names) for names in known])])
-        return cls(torch.from_numpy(counts.astype(np.int64)), users, flat, offsets)
+        return cls(occurrences, people, users, flat, offsets)

@@ -65,9 +65,15 @@ class Novelty(_ExposureMetric):
     """Mean self-information of what is shown, in bits (Zhou et al., PNAS 2010): -log2 of the share of users who bought
     it, with nobody counted as one."""
 
+    buyers: Tensor
+
+    def __init__(self, k: int, facts: CatalogueFacts, **settings: Any) -> None:
+        super().__init__(k, facts, **settings)
+        self.register_buffer("buyers", facts.buyers, persistent=False)
+
     def compute(self) -> Tensor:
         """0 for what all have; NaN before any."""
-        bits = -(self.counts.clamp(min=1).double() / max(self.users, 1)).log2()
+        bits = -(self.buyers.clamp(min=1).double() / max(self.users, 1)).log2()
         return ((bits * self.exposure).sum() / self.exposure.sum()).float()
 
 

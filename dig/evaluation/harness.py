@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dig.evaluation.catalogue_facts import CatalogueFacts
 from dig.evaluation.measures import accuracy_measures, all_measures
 from dig.evaluation.rankers import Ranker, Ranking, rank_kept, rank_unseen
+from dig.generation import NotFiniteError
 
 __all__ = ["Evaluation", "Harness", "NotANumberError", "Protocol", "evaluate", "other_protocol"]
 
@@ -48,7 +49,15 @@ class Evaluation:
 
 
 class NotANumberError(ValueError):
-    """A recommender gave a score that is NaN."""
+    """A recommender gave a score that is NaN.
+
+    Args:
+        example: the number of the first example.
+    """
+
+    def __init__(self, example: int) -> None:
+        super().__init__(f"example {example} has a NaN score")
+        self.example = example
 
 
 class _Ranked(NamedTuple):
@@ -109,16 +118,23 @@ class Harness(nn.Module):
         Raises:
             NotANumberError: a score is NaN, with the number of the example.
         """
-        found = self._rank(histories)
+        try:
+            found = self._rank(histories)
+        except NotFiniteError as error:
+            raise NotANumberError(int(examples[error.rows[0]])) from error
         for _, scores in found.values():
             nan = torch.isnan(scores).any(dim=1)
             if nan.any():
-                raise NotANumberError(f"example {int(examples[int(nan.nonzero()[0])])} has a NaN score")
+                raise NotANumberError(int(examples[int(nan.nonzero()[0])]))
         ranked = {name: items for name, (items, _) in found.items()}
         self._waiting.append(_Ranked(ranked, np.asarray(targets), list(histories), candidates))
         if sum(len(each.targets) for each in self._waiting) >= _TOGETHER:
             self._measure()
         return found
+
+    def to_device(self, device: torch.device) -> None:
+        """Moves what was counted, where ranks add up on a device; the ranker stays."""
+        self.measures.to(device)
 
     def compute(self) -> dict[str, dict[str, float]]:
         """The metrics by protocol, of all ranks where there are several."""

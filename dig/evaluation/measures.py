@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from dig.evaluation.catalogue_facts import CatalogueFacts
@@ -14,7 +17,12 @@ from dig.evaluation.memorization import MemorizationRatio
 from dig.evaluation.ranking import MRR, NDCG, HitRate
 from dig.evaluation.validity import DuplicateShare, InvalidShare
 
-__all__ = ["MEMORIZED", "accuracy_measures", "all_measures"]
+if TYPE_CHECKING:
+    from datamodules.histories import Histories
+
+__all__ = ["MEMORIZED", "accuracy_measures", "all_measures", "beyond_accuracy"]
+
+_TOGETHER = 4096  # examples at a time
 
 MEMORIZED = 5
 """Cut-off of the memorization ratio, as in its paper."""
@@ -58,3 +66,26 @@ def all_measures(ks: Sequence[int], facts: CatalogueFacts, **settings: Any) -> M
         named[f"diversity@{k}"] = IntraListDiversity(k, facts, **settings)
         groups.append([f"diversity@{k}"])
     return MetricCollection(named, compute_groups=groups)
+
+
+def beyond_accuracy(
+    ranked: Tensor, histories: Histories, candidates: np.ndarray, ks: Sequence[int], facts: CatalogueFacts
+) -> dict[str, float]:
+    """What is measured of some examples besides accuracy.
+
+    Args:
+        ranked: (examples, depth) item rows, -1 where a ranking ends early.
+        histories: (examples,) catalogue rows.
+        candidates: (examples, any) one-hop candidates, -1 where there are fewer.
+        ks: cut-offs; the largest counts.
+        facts: of the catalogue.
+    """
+    measures = all_measures(ks, facts)
+    nothing = torch.full((len(ranked),), -1)  # of accuracy the targets are not asked
+    for start in range(0, len(ranked), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        measures.update(ranked=ranked[part], targets=nothing[part],
+                        bought=torch.from_numpy(histories.take(part).flat().astype(np.int64)),
+                        candidates=torch.from_numpy(candidates[part].astype(np.int64)))  # fmt: skip
+    accuracy = accuracy_measures(ks).keys()
+    return {name: float(value) for name, value in measures.compute().items() if name not in accuracy}

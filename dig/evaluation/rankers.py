@@ -81,7 +81,8 @@ def padded_rows(histories: Sequence[np.ndarray]) -> Tensor:
 
 
 def top_items(scores: Tensor, k: int) -> Ranking:
-    """The k items of the highest scores (batch, items); equal scores in catalogue order, -inf is no item.
+    """The k items of the highest scores (batch, items); equal scores in catalogue order, -inf is no item, NaN stands
+    first, where it is seen.
 
     ``topk`` leaves open which of equal scores it takes and in which order. So the few that it finds are put in order,
     and where the last place is contested the first of the catalogue are taken.
@@ -90,7 +91,7 @@ def top_items(scores: Tensor, k: int) -> Ranking:
     wanted = min(k, items)
     values, found = scores.topk(min(k + 1, items), dim=1)
     last, found = values[:, wanted - 1 : wanted], found[:, :wanted]
-    contested = (last == values[:, wanted:]).any(dim=1)
+    contested = (last == values[:, wanted:]).any(dim=1) & ~values[:, 0].isnan()  # topk puts NaN first
     if contested.any():
         of, bar = scores[contested], last[contested]
         above, level = of > bar, of == bar

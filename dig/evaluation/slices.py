@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,19 @@ def accuracy_gains(positions: np.ndarray, ks: Sequence[int]) -> dict[str, np.nda
     return {(name := f"{family}@{k}"): metric_gains(name, positions) for family in FAMILIES for k in ks}
 
 
-def slice_metrics(positions: np.ndarray, labels: pl.DataFrame, ks: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """HR, NDCG and MRR of every value of every label.
+def slice_metrics(
+    positions: np.ndarray,
+    labels: pl.DataFrame,
+    ks: Sequence[int],
+    beyond: Callable[[np.ndarray], dict[str, float]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The metrics of every value of every label.
 
     Args:
         positions: (examples,) place of the target from 0 on, -1 where it was not ranked.
         labels: a column a way to slice, named ``…_slice``, a row an example.
         ks: cut-offs.
+        beyond: gives what is measured beyond HR, NDCG and MRR of the examples of these numbers.
 
     Returns:
         ``{"target: cold": {"examples": 138, "hr@5": …}, …}``, values in order.
@@ -47,6 +53,8 @@ def slice_metrics(positions: np.ndarray, labels: pl.DataFrame, ks: Sequence[int]
             found[f"{name}: {value}"] = {"examples": int(mask.sum())} | {
                 key: float(each[mask].mean()) for key, each in values.items()
             }
+            if beyond is not None:
+                found[f"{name}: {value}"] |= beyond(np.flatnonzero(mask))
     return found
 
 

@@ -5,6 +5,7 @@ transformers model and with T5.
 """
 
 from dig.generation.beam_search import BeamResult, beam_search
+from dig.generation.finite import NotFiniteError
 from dig.generation.ranking import score_catalogue
 from dig.generation.restriction import Restriction
 from dig.generation.sampling import GroupSample, beam_groups, sample_groups
@@ -16,6 +17,7 @@ __all__ = [
     "BeamResult",
     "CatalogueTrie",
     "GroupSample",
+    "NotFiniteError",
     "Restriction",
     "SidVocabulary",
     "beam_groups",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dig.generation.decoder import Decoder
+from dig.generation.finite import NotFiniteError
 from dig.generation.restriction import Restriction
 from dig.generation.trie import CatalogueTrie
 from dig.generation.walk import Normalise, TrieWalk
@@ -54,7 +55,8 @@ def beam_search(
             with -1 and -inf throughout.
 
     Raises:
-        ValueError: the model's logits are not finite (names the rows), a prompt is longer than the model allows, or the
+        NotFiniteError: the model's logits are not finite, with the rows.
+        ValueError: a prompt is longer than the model allows, or the
             trie has a token that the model lacks.
     """
     if num_beams > trie.num_items:
@@ -68,7 +70,7 @@ def beam_search(
         walk.step(children.flatten(1).gather(1, chosen), chosen // children.shape[2])
     broken = scores.isnan().any(dim=1)
     if broken.any():
-        raise ValueError(f"the model's logits are not finite for prompts {broken.nonzero()[:, 0].tolist()[:8]}")
+        raise NotFiniteError(broken.nonzero()[:, 0].tolist())
     items, log_probs = trie.items_at(walk.nodes, scores, beams, restriction)
     return _ordered(items, log_probs, num_beams)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dig.generation.decoder import Decoder
+from dig.generation.finite import NotFiniteError
 from dig.generation.restriction import Restriction
 from dig.generation.trie import CatalogueTrie
 from dig.generation.walk import TrieWalk
@@ -104,7 +105,7 @@ def prompt_seeds(samples: Tensor, *salt: int) -> Tensor:
 def _sample(trie: CatalogueTrie, walk: TrieWalk, scores: Tensor, levels: Tensor) -> GroupSample:
     broken = scores.isnan().any(dim=1)
     if broken.any():
-        raise ValueError(f"the model's logits are not finite for prompts {broken.nonzero()[:, 0].tolist()[:8]}")
+        raise NotFiniteError(broken.nonzero()[:, 0].tolist())
     missing = scores == float("-inf")
     items = trie.first_items(walk.nodes).masked_fill(missing, -1)
     return GroupSample(items, levels.masked_fill(missing.unsqueeze(-1), 0.0))

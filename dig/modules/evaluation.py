@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dig.evaluation.harness import Evaluation, Harness
+from dig.evaluation.harness import Evaluation, Harness, NotANumberError
 
 if TYPE_CHECKING:
     from datamodules.examples import ExampleBatch
 
 __all__ = ["EvaluationModule"]
+
+_FINE = torch.iinfo(torch.int64).max
 
 
 class EvaluationModule(lightning.LightningModule):
@@ -43,9 +45,15 @@ class EvaluationModule(lightning.LightningModule):
             move(self.device)
 
     def test_step(self, batch: ExampleBatch) -> None:
-        """Ranks and measures."""
+        """Ranks and measures; nothing any more after a score that is no number, which :meth:`collect` tells."""
+        if self._broken != _FINE:
+            return
+        try:
+            found = self.harness.step(batch.examples, batch.histories, batch.targets, batch.candidates)
+        except NotANumberError as error:  # the other ranks go on, and all meet in collect
+            self._broken = error.example
+            return
         self._rows.append(batch.examples)
-        found = self.harness.step(batch.examples, batch.histories, batch.targets, batch.candidates)
         for name, ranking in found.items():
             self._rankings[name].append(ranking)
 
@@ -54,7 +62,15 @@ class EvaluationModule(lightning.LightningModule):
 
         To be called on all ranks after ``Trainer.test``, and not by one of its hooks: on a rank that got no example
         Lightning calls none.
+
+        Raises:
+            NotANumberError: on all ranks, a score of any of them is NaN.
         """
+        device = self.trainer.strategy.root_device  # the strategy has moved this module away from it by now
+        broken = self._everywhere(torch.tensor(self._broken, device=device)).min().item()
+        if broken != _FINE:
+            raise NotANumberError(int(broken))
+        self.harness.to_device(device)
         rows = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *self._rows]))
         metrics, found, depth = self.harness.compute(), {}, self.harness.depth
         for name, parts in self._rankings.items():
@@ -64,10 +80,15 @@ class EvaluationModule(lightning.LightningModule):
         return found
 
     def _forget(self) -> None:
+        self._broken: int = _FINE
         self._rows: list[np.ndarray] = []
         self._rankings: dict[str, list[tuple[Tensor, Tensor]]] = {
             protocol.name: [] for protocol in self.harness.protocols
         }
+
+    def _everywhere(self, values: Tensor) -> Tensor:
+        """(ranks, …) the values of all ranks; of one alone as they are."""
+        return torch.as_tensor(self.all_gather(values)) if self.trainer.world_size > 1 else values
 
     def _gather(self, rows: Tensor, values: Tensor) -> Tensor:
         """All ranks' rows at their places."""
@@ -78,7 +99,8 @@ class EvaluationModule(lightning.LightningModule):
             padded[: len(values)] = values
             numbers = rows.new_full((most,), -1)
             numbers[: len(rows)] = rows
-            gathered = [torch.as_tensor(self.all_gather(each.to(self.device))).cpu() for each in (numbers, padded)]
+            device = self.trainer.strategy.root_device
+            gathered = [self._everywhere(each.to(device)).cpu() for each in (numbers, padded)]
             parts = list(zip(*gathered, strict=True))
         placed = values.new_zeros(self.examples, *values.shape[1:])
         for numbers, each in parts:

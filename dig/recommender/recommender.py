@@ -12,8 +12,10 @@ from torch import Tensor
 
 from dig.config import BASELINES, UserError, load_config, nearest_ids
 from dig.evaluation.rankers import Ranker, rank_unseen
+from dig.generation import NotFiniteError
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
 from dig.recommender.loading import load_ranker
+from dig.recommender.tables import read_run_table
 
 __all__ = ["Recommender"]
 
@@ -68,8 +70,8 @@ class Recommender:
         config = load_config(run / "config.yaml")
         ranker = load_ranker(chosen, run / "checkpoints" / chosen, config, device)
         interests = run / "interests.parquet"
-        items = pl.read_parquet(run / "items.parquet", columns=["item_id"])["item_id"]
-        return cls(ranker, items.to_list(), pl.read_parquet(interests) if interests.is_file() else None, chosen)
+        items = read_run_table(run / "items.parquet", ["item_id"])["item_id"]
+        return cls(ranker, items.to_list(), read_run_table(interests) if interests.is_file() else None, chosen)
 
     def recommend(
         self, histories: Sequence[Sequence[str]], k: int = 10, unseen: bool = False
@@ -86,10 +88,16 @@ class Recommender:
             policies log-probabilities.
 
         Raises:
-            UserError: for an item that the catalogue lacks, with the nearest id, or an empty history.
+            UserError: for an item that the catalogue lacks, with the nearest id, an empty history, or a score that is
+                no number.
         """
         rows = [self._known_rows(history) for history in histories]
-        items, scores = rank_unseen(self.ranker, rows, k) if unseen else self.ranker.rank(rows, k)
+        try:
+            items, scores = rank_unseen(self.ranker, rows, k) if unseen else self.ranker.rank(rows, k)
+        except NotFiniteError:
+            raise self._broken() from None
+        if scores.isnan().any():
+            raise self._broken()
         items = items.cpu()
         return [[self.item_ids[row] for row in ranked if row >= 0] for ranked in items.tolist()], scores.cpu()
 
@@ -118,6 +126,10 @@ class Recommender:
         """
         self._known_rows([*history, *items])
         return [self._profiles().reasons(history, item, limit) for item in items]
+
+    def _broken(self) -> UserError:
+        return UserError(f"{self.stage or 'the recommender'} gives scores that are no numbers; its stage has to be "
+                         "trained again")  # fmt: skip
 
     def _profiles(self) -> InterestProfiles:
         if self.profiles is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dig.records.benchmarks import BenchmarkStore
 from dig.records.page import check_page, render_page
-from dig.records.record import RunRecord, read_run
+from dig.records.record import RunRecord, package_versions, read_run
 from dig.records.store import RunStore
 
-__all__ = ["BenchmarkStore", "RunRecord", "RunStore", "check_page", "read_run", "render_page"]
+__all__ = ["BenchmarkStore", "RunRecord", "RunStore", "check_page", "package_versions", "read_run", "render_page"]

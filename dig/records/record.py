@@ -59,7 +59,7 @@ class RunRecord:
         return (found.get("one_hop", {}).get(part, {}) if part else found.get("metrics", {})).get(metric)
 
     def interval(self, recommender: str, protocol: str, metric: str) -> tuple[float, float] | None:
-        """The 95 % interval of a metric of all users, over examples."""
+        """The 95 % interval of a metric of all users, over users."""
         found = self._test(recommender, protocol).get("intervals", {}).get(metric)
         return (found[0], found[1]) if found else None
 
@@ -88,7 +88,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         "users": _same(folder, metrics, "users"),
         "examples": _same(folder, metrics, "examples"),
         "date": datetime.fromtimestamp((folder / "metrics.json").stat().st_mtime, UTC).date().isoformat(),
-        "versions": package_versions(),
+        "versions": _versions(folder),
         "recommenders": {each: _recommender(folder, each, found, masks) for each, found in metrics.items()},
     }
     return RunRecord(name or f"{experiment}-{seed}", content)
@@ -97,6 +97,12 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
 def package_versions() -> dict[str, str]:
     """Versions of dig and torch that are installed here."""
     return {package: metadata.version(package) for package in ("dig", "torch")}
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    """Those that the run was made with; a run of before says nothing, so those that are installed."""
+    path = folder / "versions.json"
+    return read_json(path) if path.is_file() else package_versions()
 
 
 def _config(folder: Path) -> dict[str, Any]:

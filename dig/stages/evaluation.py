@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from datamodules.examples import ExampleDataModule, Examples
 from datamodules.leakage import guard_artifact
@@ -20,6 +21,7 @@ from dig.config import BASELINES, UserError
 from dig.console import say
 from dig.evaluation.catalogue_facts import CatalogueFacts
 from dig.evaluation.harness import Evaluation, Harness, NotANumberError, Protocol, other_protocol
+from dig.evaluation.measures import beyond_accuracy
 from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
 from dig.evaluation.paired import bootstrap_interval
 from dig.evaluation.ranking import target_positions
@@ -30,9 +32,19 @@ from dig.stages.base import StageContext, build_together, global_rank, select
 from dig.stages.prepare import load_catalogue, load_sequences, load_slices
 from dig.stages.training import EncodingBar, quiet
 
-__all__ = ["MEASURED", "evaluate_all", "load_examples", "measured", "recommendations_file"]
+__all__ = [
+    "MEASURED",
+    "Asked",
+    "catalogue_facts",
+    "evaluate_all",
+    "load_examples",
+    "measured",
+    "recommendations_file",
+    "training_counts",
+    "write_evaluation",
+]
 
-_VERSION = 4
+_VERSION = 5
 MEASURED = (*BASELINES, "sft", "grpo")
 """Stages that leave a recommender, in the order of every table."""
 _POLICIES = ("sft", "grpo")
@@ -114,7 +126,7 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
     guard_artifact(f"report: {name}", context.inputs[name].path, sequences, catalogue["item_id"])
     ranker = load_ranker(name, context.file(name, "model"), context.config, "cpu")
     main = Protocol("test", config.mask_history)
-    facts = _facts(sequences, catalogue)
+    facts = catalogue_facts(sequences, catalogue)
     valid, _ = _chosen(sequences, "valid", config.valid_users)
     unknown = np.empty((len(valid), 0), np.int64)
     parts = [
@@ -126,10 +138,15 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
     for harness, held_out, candidates in parts:
         module = EvaluationModule(harness, len(held_out))
         data = ExampleDataModule(Examples(held_out, candidates), config.batch_size)
-        _test(context, module, data, f"{name}: {len(held_out):,} examples of {harness.protocols[0].name}")
-        found |= module.collect()
+        title = f"{name}: {len(held_out):,} examples of {harness.protocols[0].name}"
+        _test(context, module, data, title)
+        try:
+            found |= module.collect()
+        except NotANumberError as error:
+            raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
     if global_rank() == 0:
-        _write(folder, name, sequences.split, config.ks, catalogue["item_id"], examples, found)
+        asked = Asked(pl.read_parquet(examples.path / "examples.parquet"), parts[-1][1], parts[-1][2], facts)
+        write_evaluation(folder, name, sequences.split, config.ks, catalogue["item_id"], asked, found)
 
 
 def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModule, title: str) -> None:
@@ -150,50 +167,81 @@ def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModu
             enable_checkpointing=False,
             default_root_dir=context.run,
         )
-        try:
-            trainer.test(module, datamodule=data, verbose=False)
-        except NotANumberError as error:
-            raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
+        trainer.test(module, datamodule=data, verbose=False)
 
 
-def _facts(sequences: Sequences, catalogue: pl.DataFrame) -> CatalogueFacts:
-    counts = np.bincount(sequences.train.flat(), minlength=len(catalogue))
+def training_counts(sequences: Sequences, items: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often the training part holds each item, and how many users have it: (items,) each."""
+    flat = sequences.train.flat().astype(np.int64)
+    pairs = np.unique(sequences.train.owners() * items + flat)
+    return np.bincount(flat, minlength=items), np.bincount(pairs % items, minlength=items)
+
+
+def catalogue_facts(sequences: Sequences, catalogue: pl.DataFrame) -> CatalogueFacts:
+    """What metrics beyond accuracy know of items."""
+    counts, buyers = training_counts(sequences, len(catalogue))
     categories = catalogue["categories"].to_list() if "categories" in catalogue.columns else None
-    return CatalogueFacts.of(counts, int((sequences.train.lengths > 0).sum()), categories)
+    return CatalogueFacts.of(counts, int((sequences.train.lengths > 0).sum()), categories, buyers)
 
 
-def _write(
-    folder: Path,
-    name: str,
-    split: str,
-    ks: list[int],
-    ids: pl.Series,
-    examples: Artifact,
-    found: dict[str, Evaluation],
+class Asked(NamedTuple):
+    """The tests of a run.
+
+    Attributes:
+        table: ``example``, ``user``, ``target`` and a column a way to slice.
+        held_out: the same as catalogue rows.
+        candidates: (examples, any) one-hop candidates, -1 where there are fewer.
+        facts: of the catalogue.
+    """
+
+    table: pl.DataFrame
+    held_out: HeldOut
+    candidates: np.ndarray
+    facts: CatalogueFacts
+
+
+def write_evaluation(
+    folder: Path, name: str, split: str, ks: list[int], ids: pl.Series, asked: Asked, found: dict[str, Evaluation]
 ) -> None:
-    asked = pl.read_parquet(examples.path / "examples.parquet")
-    labels, users = asked.select(pl.col("^.*_slice$")), asked["user"].to_numpy()
-    rows = {item: row for row, item in enumerate(ids.to_list())}
-    targets = torch.tensor([rows[item] for item in asked["target"].to_list()])
-    metrics: dict[str, Any] = {"split": split, "users": asked["user"].n_unique(), "examples": len(asked)}
+    """Writes ``metrics.json``, with slices and intervals, and the rankings of each protocol.
+
+    Args:
+        folder: where.
+        name: of the recommender.
+        split: name of the split.
+        ks: cut-offs.
+        ids: (items,) the catalogue's ids.
+        asked: the tests.
+        found: what was found by protocol; of ``valid`` the metrics alone are kept.
+    """
+    labels, users = asked.table.select(pl.col("^.*_slice$")), asked.table["user"].to_numpy()
+    targets = torch.from_numpy(asked.held_out.targets.astype(np.int64))
+    metrics: dict[str, Any] = {"split": split, "users": asked.table["user"].n_unique(), "examples": len(asked.table)}
     metrics |= {part: each.metrics for part, each in found.items()} | {"intervals": {}, "slices": {}}
     for protocol, each in found.items():
         if protocol == "valid":
             continue
         positions = target_positions(each.ranked, targets).numpy()
-        metrics["slices"][protocol] = slice_metrics(positions, labels, ks)
+        beyond = partial(_beyond, each.ranked, asked, ks)
+        metrics["slices"][protocol] = slice_metrics(positions, labels, ks, beyond)
         metrics["intervals"][protocol] = {
             key: astuple(bootstrap_interval(values, users=users))[1:]
             for key, values in accuracy_gains(positions, ks).items()
         }
         there = each.ranked >= 0
         lengths = there.sum(dim=1).numpy()
-        asked.select("example", "user", "target").with_columns(
+        asked.table.select("example", "user", "target").with_columns(
             items=_lists(ids, each.ranked[there].numpy(), lengths),
             scores=_lists(None, each.scores[there].numpy(), lengths),
             stage=pl.lit(name),
         ).write_parquet(folder / recommendations_file(protocol))
     write_json(folder / "metrics.json", metrics)
+
+
+def _beyond(ranked: Tensor, asked: Asked, ks: list[int], rows: np.ndarray) -> dict[str, float]:
+    """What is measured beyond accuracy of some of the tests."""
+    histories, candidates = asked.held_out.histories.take(rows), asked.candidates[rows]
+    return beyond_accuracy(ranked[torch.from_numpy(rows)], histories, candidates, ks, asked.facts)
 
 
 def _lists(ids: pl.Series | None, values: np.ndarray, lengths: np.ndarray) -> pl.Series:

@@ -18,15 +18,21 @@ from dig.artifacts import Artifact, atomic_path, read_json, write_json
 from dig.config.explain import config_yaml
 from dig.evaluation.harness import other_protocol
 from dig.evaluation.paired import metric_gains, paired_difference
+from dig.records import package_versions
 from dig.report.html import render_report
 from dig.stages.base import StageContext
-from dig.stages.evaluation import MEASURED, load_examples, recommendations_file
+from dig.stages.evaluation import MEASURED, load_examples, recommendations_file, training_counts
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.report_data import report_data
 
 __all__ = ["build_report"]
 
 _LOGGED = ("tokenize", *MEASURED)
+_NOTHING = pl.DataFrame(schema={
+    "example": pl.Int64, "user": pl.String, "target": pl.String, "items": pl.List(pl.String),
+    "scores": pl.List(pl.Float32), "stage": pl.String,
+})  # fmt: skip
+"""Rankings of a run without a recommender."""
 
 
 def build_report(
@@ -46,7 +52,9 @@ def build_report(
     tables = {}
     for protocol in ("test", other_protocol("test", config.evaluation.mask_history).name):
         name = recommendations_file(protocol)
-        tables[protocol] = pl.concat([pl.read_parquet(found.path / name) for found in evaluations.values()])
+        tables[protocol] = pl.concat(
+            [_NOTHING, *(pl.read_parquet(found.path / name) for found in evaluations.values())]
+        )
         _write_table(tables[protocol], run / name)
     for stale in {recommendations_file(name) for name in ("test_masked", "test_unmasked")} - {
         recommendations_file(protocol) for protocol in tables
@@ -55,11 +63,13 @@ def build_report(
     if {"sft", "grpo"} <= metrics.keys():
         metrics["grpo"]["over_sft"] = _over(tables["test"], "sft", "grpo", config.evaluation.ks)
     _write_table(load_examples(context), run / "examples.parquet")
-    counts = np.bincount(load_sequences(context).train.flat(), minlength=len(load_catalogue(context)))
-    _write_table(load_catalogue(context).with_columns(train_count=pl.Series(counts)), run / "items.parquet")
+    counts, buyers = training_counts(load_sequences(context), len(load_catalogue(context)))
+    items = load_catalogue(context).with_columns(train_count=pl.Series(counts), train_users=pl.Series(buyers))
+    _write_table(items, run / "items.parquet")
     _write_table(_users(context), run / "users.parquet")
     _share_artifacts(context)
     write_json(run / "metrics.json", metrics)
+    write_json(run / "versions.json", package_versions())
     _write_text(run / "report.html", render_report(report_data(context, metrics, states, tables)))
     return metrics
 
@@ -72,15 +82,16 @@ def _metrics(context: StageContext, name: str, found: Artifact) -> dict[str, Any
 
 
 def _over(recommendations: pl.DataFrame, first: str, second: str, ks: list[int]) -> dict[str, dict[str, float]]:
-    """How much the second is above the first on the test, a metric each, with 95 % intervals over examples."""
+    """How much the second is above the first on the test, a metric each, with 95 % intervals over users."""
     found = {}
     positions = {}
+    users = recommendations.filter(pl.col("stage") == first)["user"].to_numpy()
     for stage in (first, second):
         rows = recommendations.filter(pl.col("stage") == stage).select("items", "target").iter_rows()
         positions[stage] = np.array([items.index(target) if target in items else -1 for items, target in rows])
     for name in (f"{family}@{k}" for k in ks for family in ("hr", "ndcg")):
         one, other = (metric_gains(name, positions[stage]) for stage in (first, second))
-        found[name] = asdict(paired_difference(one, other))
+        found[name] = asdict(paired_difference(one, other, users=users))
     return found
 
 

@@ -79,7 +79,7 @@ def test_numbers_recompute_from_the_run_folder(finished: tuple[Workplace, str], 
                     )
         counts = shown.filter(pl.col("stage") == stage)
         assert found["coverage@10"] == pytest.approx(counts["item_id"].n_unique() / 80)
-        novelty = -(counts["train_count"].clip(1) / 150).log(2).mean()
+        novelty = -(counts["train_users"].clip(1) / 150).log(2).mean()
         assert found["novelty@10"] == pytest.approx(novelty, rel=1e-6)
         inside = pl.col("items").list.head(5).list.set_intersection("one_hop").list.len().mean() / 5
         assert found["memorization@5"] == pytest.approx(of.select(inside).item(), abs=1e-6)

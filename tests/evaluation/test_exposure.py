@@ -41,6 +41,11 @@ def test_novelty_is_the_mean_self_information_in_bits():
     assert value(Novelty(3, FACTS), RANKED) == pytest.approx(sum(bits) / len(bits))
 
 
+def test_novelty_counts_people_and_not_purchases():
+    facts = CatalogueFacts.of(np.array([6, 1]), users=4, buyers=np.array([2, 1]))
+    assert value(Novelty(2, facts), torch.tensor([[0, 1]])) == pytest.approx((1 + 2) / 2)
+
+
 def test_popularity_lift_compares_with_what_the_same_users_bought():
     histories = torch.tensor([[0, 1], [3, -1], [2, 0]])
     shown = np.mean([COUNTS[item] for item in (0, 1, 5, 0, 2, 4, 0, 3)])

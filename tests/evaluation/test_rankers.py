@@ -75,6 +75,14 @@ def test_padded_rows(histories: list[list[int]]):
     assert padded_rows([np.array(history, dtype=np.int32) for history in histories]).tolist() == expected
 
 
-def test_nan_reaches_the_ranking_so_that_the_harness_can_refuse_it():
-    _, scores = top_items(torch.tensor([[1.0, float("nan"), 0.0]]), 2)
-    assert scores.isnan().any()
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("row", "k"), [([1.0, NAN, 0.0], 2), ([NAN, 1.0, 1.0], 2), ([NAN, NAN, 1.0, 1.0], 3), ([1.0, 1.0, NAN], 1)]
+)
+def test_nan_reaches_the_ranking_so_that_the_harness_can_refuse_it(row: list[float], k: int):
+    tied = [1.0] * len(row)  # of another user, who is ranked as ever
+    items, scores = top_items(torch.tensor([row, tied]), k)
+    assert scores[0].isnan().any()
+    assert items[1].tolist() == list(range(k)) and scores[1].tolist() == tied[:k]

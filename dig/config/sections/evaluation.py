@@ -20,11 +20,12 @@ class EvaluationConfig:
     batch_size: int = 256
     """Users a batch."""
     valid_users: int | None = 1000
-    """Validate on a fixed random subset of this many users, also to choose checkpoints; unset takes all."""
+    """Validate on a fixed random subset of this many held-out items (leave-one-out has one a user), also to choose
+    checkpoints; unset takes all."""
     valid_beams: int = 20
     """Beams of the validation that chooses checkpoints."""
     max_users: int | None = None
-    """Evaluate a fixed random subset of this many users; unset takes all."""
+    """Evaluate a fixed random subset of this many tests (leave-one-out has one a user); unset takes all."""
     mask_history: bool = False
     """Leave items of the history out of the ranking; beam search bans them, so that beams are not spent on them."""
 
