@@ -16,6 +16,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import statistics
 import subprocess
 import sys
@@ -39,21 +40,22 @@ from torchmetrics import MetricCollection
 from datamodules.examples import ExampleDataModule, Examples
 from datamodules.item_sequences import ItemSequences
 from datamodules.preparation import Prepared, prepare
+from datamodules.slices import label_slices
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
-from dig.artifacts import write_json
+from dig.artifacts import read_json, write_json
 from dig.baselines.sasrec import SASRec
 from dig.config import load_config
 from dig.config.explain import config_yaml
 from dig.config.schema import EvaluationConfig, SASRecConfig
 from dig.console import console
-from dig.evaluation.catalogue_facts import CatalogueFacts
 from dig.evaluation.harness import Evaluation, Harness, Protocol
 from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
 from dig.interests.interest import mined_frame
 from dig.modules.evaluation import EvaluationModule
 from dig.modules.sasrec import SASRecModule
 from dig.quantization import SemanticIds
+from dig.stages.evaluation import Asked, catalogue_facts, recommendations_file, write_evaluation
 from dig.stages.training import quiet
 
 SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, scale=None, dropout=0.5,
@@ -61,7 +63,7 @@ SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, scale=No
 BATCH, WARM, ROUNDS, PEER_STEPS = 2048, 2, 3, 6
 RECOMMENDERS = ("popularity", "item_knn", "sasrec", "tiger", "sft", "grpo")
 EVALUATION = EvaluationConfig()
-CODES, INTERESTS = 256, 5
+CODES, INTERESTS, STEPS = 256, 5, 5000
 PROTOCOLS = (Protocol("test", unseen=False), Protocol("test_masked", unseen=True))
 
 
@@ -86,6 +88,7 @@ def main() -> None:
     for what, figure in (
         ("SASRec's evaluation, both protocols, all metrics, seconds", f"{measured['evaluation_seconds']:.1f}"),
         ("of it metrics", f"{measured['metric_fraction']:.2%}"),
+        ("slices, intervals and tables of a recommender, seconds", f"{measured['writing_seconds']:.1f}"),
         (f"report of {len(RECOMMENDERS)} recommenders, seconds", f"{reported['report_seconds']:.1f}"),
         ("its size, MB", f"{reported['report_mb']:.2f}"),
         (f"comparison of {len(RECOMMENDERS)} recommenders, both protocols, seconds", f"{compared:.1f}"),
@@ -249,9 +252,7 @@ def _evaluation(model: SASRec, prepared: Prepared, run: Path) -> dict[str, float
     sequences, catalogue = prepared.sequences, prepared.catalogue
     held_out = sequences.held_out("test")
     candidates = one_hop_candidates(successor_counts(sequences.train, len(catalogue)), held_out.histories)
-    counts = np.bincount(sequences.train.flat(), minlength=len(catalogue))
-    categories = catalogue["categories"].to_list() if "categories" in catalogue.columns else None
-    facts = CatalogueFacts.of(counts, int((sequences.train.lengths > 0).sum()), categories)
+    facts = catalogue_facts(sequences, catalogue)
     data = ExampleDataModule(Examples(held_out, candidates), EVALUATION.batch_size)
 
     def test(ranker: SASRec) -> dict[str, Evaluation]:
@@ -273,32 +274,35 @@ def _evaluation(model: SASRec, prepared: Prepared, run: Path) -> dict[str, float
         torch.manual_seed(seed)
         found[name] = test(SASRec(len(catalogue), SIZES))
     ids = catalogue["item_id"]
+    labels = label_slices(sequences, len(catalogue)).filter(pl.col("part") == "test").drop("part")
     examples = pl.DataFrame({
         "example": np.arange(len(held_out)),
         "user": sequences.user_ids.gather(held_out.users),
         "target": ids.gather(held_out.targets),
         "history": [ids.gather(history) for history in held_out.histories],
         "one_hop": [ids.gather(row[row >= 0]) for row in candidates],
+        **labels.to_dict(),
         "one_hop_slice": np.where(beneficiaries(candidates, held_out.targets), "beneficiary", "non-beneficiary"),
     })  # fmt: skip
     run.mkdir(parents=True)
     examples.write_parquet(run / "examples.parquet")
-    catalogue.with_columns(train_count=pl.Series(counts)).write_parquet(run / "items.parquet")
-    for protocol, name in zip(PROTOCOLS, ("recommendations", "recommendations_masked"), strict=True):
-        tables = [_rankings(examples, ids, found[stage][protocol.name], stage) for stage in RECOMMENDERS]
-        pl.concat(tables).write_parquet(run / f"{name}.parquet")
-    told = {"split": sequences.split, "users": len(sequences), "examples": len(held_out), "mask_history": False}
-    write_json(run / "metrics.json", {
-        stage: told | {protocol.name: found[stage][protocol.name].metrics for protocol in PROTOCOLS}
-        for stage in RECOMMENDERS})  # fmt: skip
-    return {"evaluation_seconds": seconds, "metric_fraction": spent[0] / seconds}
-
-
-def _rankings(examples: pl.DataFrame, ids: pl.Series, found: Evaluation, stage: str) -> pl.DataFrame:
-    items = ids.gather(found.ranked.flatten().numpy()).reshape((len(found.ranked), -1)).arr.to_list()
-    return examples.select("example", "user", "target").with_columns(
-        items=items, scores=pl.Series(found.scores.double().tolist()), stage=pl.lit(stage)
-    )
+    catalogue.with_columns(train_count=pl.Series(facts.counts.numpy())).write_parquet(run / "items.parquet")
+    asked, writing, metrics = Asked(examples, held_out, candidates, facts), 0.0, {}
+    for stage in RECOMMENDERS:
+        folder = run / stage
+        folder.mkdir()
+        arguments = (folder, stage, sequences.split, EVALUATION.ks, ids, asked, found[stage])
+        writing += _seconds(lambda arguments=arguments: write_evaluation(*arguments))  # type: ignore[misc]
+        metrics[stage] = read_json(folder / "metrics.json") | {"mask_history": False}
+    for protocol in PROTOCOLS:
+        name = recommendations_file(protocol.name)
+        pl.concat([pl.read_parquet(run / stage / name) for stage in RECOMMENDERS]).write_parquet(run / name)
+    write_json(run / "metrics.json", metrics)
+    return {
+        "evaluation_seconds": seconds,
+        "metric_fraction": spent[0] / seconds,
+        "writing_seconds": writing / len(RECOMMENDERS),
+    }
 
 
 @contextlib.contextmanager
@@ -334,7 +338,8 @@ def _compare(run: Path, out: Path) -> None:
 
 
 def _report(prepared: Prepared, run: Path) -> dict[str, float]:
-    """Times the page of the run, with made-up interests and Semantic IDs, from tables in memory to the file."""
+    """Times the page of the run, from tables in memory to the file; interests, their labels, Semantic IDs and logs are
+    made up, of the sizes that Beauty's have."""
     from dig.report import ReportData, render_report
 
     ids = prepared.catalogue["item_id"]
@@ -348,6 +353,16 @@ def _report(prepared: Prepared, run: Path) -> dict[str, float]:
         metrics=json.loads((run / "metrics.json").read_text(encoding="utf-8")),
         ids=SemanticIds.from_codes(ids.to_list(), codes, [CODES] * 3),
         interests=_interests(ids),
+        health={
+            "usage": [1.0] * 3,
+            "perplexity": [240.0] * 3,
+            "sizes": [CODES] * 3,
+            "dead_codes": [0] * 3,
+            "collision_rate": 0.05,
+            "largest_collision": 8,
+            "collisions": "reassign",
+        },
+        curves={stage: [_logged(step) for step in range(10, STEPS, 10)] for stage in RECOMMENDERS[2:]},
         catalogue=pl.read_parquet(run / "items.parquet"),
         recommendations=pl.read_parquet(run / "recommendations.parquet"),
         examples=pl.read_parquet(run / "examples.parquet"),
@@ -355,6 +370,12 @@ def _report(prepared: Prepared, run: Path) -> dict[str, float]:
     path = run / "report.html"
     seconds = _seconds(lambda: path.write_text(render_report(data), encoding="utf-8"))
     return {"report_seconds": seconds, "report_mb": path.stat().st_size / 1e6}
+
+
+def _logged(step: int) -> dict[str, float]:
+    """A row of a stage's log."""
+    return {"step": float(step), "train/loss": 9.0 - math.log10(step), "valid/ndcg@10": 0.05 * (1 - 1 / step),
+            "train/gradient_norm": 1.0 + 1 / step, "lr-AdamW": 1e-3 * (1 - step / STEPS)}  # fmt: skip
 
 
 def _interests(ids: pl.Series) -> pl.DataFrame:

@@ -31,6 +31,7 @@ class EvaluationModule(lightning.LightningModule):
         super().__init__()
         self.harness = harness
         self.examples = examples
+        self._broken = _FINE
         self._forget()
 
     def transfer_batch_to_device(self, batch: ExampleBatch, device: torch.device, dataloader_idx: int) -> ExampleBatch:
@@ -80,7 +81,7 @@ class EvaluationModule(lightning.LightningModule):
         return found
 
     def _forget(self) -> None:
-        self._broken: int = _FINE
+        self._broken = _FINE
         self._rows: list[np.ndarray] = []
         self._rankings: dict[str, list[tuple[Tensor, Tensor]]] = {
             protocol.name: [] for protocol in self.harness.protocols

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 from browser.conftest import Opened
+from PIL import Image
 
 from dig.report import ReportData
 from dig.report.formats import recommender_name
@@ -173,3 +177,23 @@ def test_the_bar_marks_the_part_that_is_read(opened: Look):
     assert 0 <= page.locator("#slices").bounding_box()["y"] < 400
     box = page.locator(".links a.here").bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pictures_of_the_page_at_two_widths_in_light_and_dark(opened: Look, tmp_path: Path, width: int):
+    """Left in the folder ``DIG_SCREENSHOTS`` where it is set, to be looked at."""
+    folder = Path(os.environ.get("DIG_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    levels = {}
+    for scheme in ("light", "dark"):
+        look = opened(width, scheme=scheme)
+        look.draw_all()
+        path = folder / f"report-{width}-{scheme}.png"
+        look.page.screenshot(path=path, full_page=True)
+        with Image.open(path) as picture:
+            assert picture.width == width and picture.height > 5 * width
+            pixels = np.asarray(picture.convert("L"))
+        bands = np.array_split(pixels, 12)  # something is drawn from top to bottom
+        assert min(band.std() for band in bands) > 3.0
+        levels[scheme] = pixels.mean()
+    assert levels["dark"] < 80 < 200 < levels["light"]

@@ -24,7 +24,7 @@ class SASRecConfig:
     scale: float | None = 18.0
     """An item's score is so many times the cosine of its vector and the state, so that popular items' long vectors
     do not win by their length (NISER, arXiv 1909.04276); unset takes the inner product, as SASRec's paper does."""
-    dropout: float = 0.4
+    dropout: float = 0.5
     """Dropout."""
     max_history: int = 50
     """Latest items that it reads."""
@@ -36,7 +36,7 @@ class SASRecConfig:
     """Share of the steps in which the learning rate rises; a cosine down to 0 follows."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
-    epochs: int = 16
+    epochs: int = 26
     """Passes over the histories, at most."""
     patience: int = 10
     """Stop after so many validations without improvement."""
