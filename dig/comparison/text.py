@@ -19,6 +19,7 @@ from dig.comparison.wording import caption, gain_heading, heading, p_text, shown
 __all__ = ["print_text", "text"]
 
 _WIDE = 10_000
+_STARRED = "*: the best of its column."
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,14 @@ class _Column:
 
 def print_text(comparisons: Sequence[Comparison], console: Console) -> None:
     """Prints tables, none wider than a terminal; what is no terminal takes any width."""
-    width = console.width if console.is_terminal else _WIDE
+    width, plain = console.width if console.is_terminal else _WIDE, not console.is_terminal
     for number, comparison in enumerate(comparisons):
         if number:
             console.print()
         console.print(Text(title(comparison), style="bold"), soft_wrap=not console.is_terminal)
-        for table in _tables(comparison, width):
+        for table in _tables(comparison, width, plain):
             console.print(table)
-        for sentence in caption(comparison):
+        for sentence in [*([_STARRED] if plain else []), *caption(comparison)]:
             console.print(Text(sentence), soft_wrap=not console.is_terminal)
 
 
@@ -49,21 +50,23 @@ def text(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _tables(comparison: Comparison, width: int) -> list[Table]:
+def _tables(comparison: Comparison, width: int, plain: bool) -> list[Table]:
     """Columns in order, as many a table as fit beside the labels, one at least."""
     labels = [row.label for row in comparison.contest.rows]
     groups: list[list[_Column]] = [[]]
-    for column in _columns(comparison):
+    for column in _columns(comparison, plain):
         if groups[-1] and _width(_table(labels, [*groups[-1], column])) > width:
             groups.append([])
         groups[-1].append(column)
     return [_table(labels, group) for group in groups]
 
 
-def _columns(comparison: Comparison) -> list[_Column]:
+def _columns(comparison: Comparison, plain: bool) -> list[_Column]:
+    """Columns with their values; the best are bold, or starred where text is plain."""
     grid = shown(comparison)
-    found = [_Column(heading(column), [_value(row[number].value, f"±{row[number].half}", row[number].best)
-                                       for row in grid])
+    star = "*" if plain else ""
+    found = [_Column(heading(column), [_value(row[number].value + star * row[number].best, f"±{row[number].half}",
+                                              row[number].best) for row in grid])
              for number, column in enumerate(comparison.columns)]  # fmt: skip
     main = [cells[comparison.main] for cells in comparison.cells]
     gains = [Text("reference") if cell.gain is None else

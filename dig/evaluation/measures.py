@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def all_measures(ks: Sequence[int], facts: CatalogueFacts, **settings: Any) -> M
 def beyond_accuracy(
     ranked: Tensor, histories: Histories, candidates: np.ndarray, ks: Sequence[int], facts: CatalogueFacts
 ) -> dict[str, float]:
-    """What is measured of some examples besides accuracy.
+    """What is measured of some examples besides accuracy; what cannot be measured of so few is not there.
 
     Args:
         ranked: (examples, depth) item rows, -1 where a ranking ends early.
@@ -88,4 +89,5 @@ def beyond_accuracy(
                         bought=torch.from_numpy(histories.take(part).flat().astype(np.int64)),
                         candidates=torch.from_numpy(candidates[part].astype(np.int64)))  # fmt: skip
     accuracy = accuracy_measures(ks).keys()
-    return {name: float(value) for name, value in measures.compute().items() if name not in accuracy}
+    found = {name: float(value) for name, value in measures.compute().items() if name not in accuracy}
+    return {name: value for name, value in found.items() if math.isfinite(value)}

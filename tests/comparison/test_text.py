@@ -59,6 +59,13 @@ def test_the_best_is_bold_and_the_rest_is_not(table: Comparison):
         assert (f"\x1b[1m{mean:.4f}\x1b[0m" in printed) == (row == table.reference)
 
 
+def test_the_best_is_starred_where_nothing_can_be_bold(table: Comparison):
+    written = text([table])
+    for row, cells in enumerate(table.cells):
+        assert (f"{cells[table.main].value.mean:.4f}* " in written) == (row == table.reference)
+    assert "*: the best of its column." in written.splitlines()
+
+
 def test_what_is_no_terminal_gets_one_table_of_any_width(table: Comparison):
     console = Console(file=io.StringIO(), width=40, soft_wrap=True)
     print_text([table], console)

@@ -40,6 +40,8 @@ def test_run_folder_is_complete(finished: tuple[Workplace, str]) -> None:
         slices = found["slices"]["test"]
         for kind in ("target", "history", "one-hop"):
             parts = [each for name, each in slices.items() if name.startswith(f"{kind}: ")]
+            assert all(accuracy <= set(each) <= accuracy | beyond | {"examples"} for each in parts)
+            assert {"memorization@5", "coverage@10", "gini@10"} <= set.intersection(*map(set, parts))
             assert sum(each["examples"] for each in parts) == 150  # every example is in one slice of each kind
             total = sum(each["examples"] * each["hr@10"] for each in parts) / 150
             assert total == pytest.approx(found["test"]["hr@10"])
@@ -81,6 +83,16 @@ def test_numbers_recompute_from_the_run_folder(finished: tuple[Workplace, str], 
         assert found["coverage@10"] == pytest.approx(counts["item_id"].n_unique() / 80)
         novelty = -(counts["train_users"].clip(1) / 150).log(2).mean()
         assert found["novelty@10"] == pytest.approx(novelty, rel=1e-6)
+        every = pl.read_parquet(run / "items.parquet")
+        exposure = every.join(counts["item_id"].value_counts(), on="item_id", how="left")["count"].fill_null(0).sort()
+        places = 2 * pl.Series(range(1, len(every) + 1)) - len(every) - 1
+        assert found["gini@10"] == pytest.approx((places * exposure).sum() / (len(every) * exposure.sum()), abs=1e-6)
+        bought = of.select(item_id="history").explode("item_id").join(every, on="item_id")["train_count"].mean()
+        assert found["popularity_lift@10"] == pytest.approx(counts["train_count"].mean() / bought - 1, abs=1e-6)
+        first = of["items"].list.head(10)
+        assert found["invalid@10"] == pytest.approx(1 - first.list.len().sum() / (10 * len(of)), abs=1e-6)
+        again = (first.list.len() - first.list.n_unique()).sum() / (10 * len(of))
+        assert found["duplicates@10"] == pytest.approx(again, abs=1e-6)
         inside = pl.col("items").list.head(5).list.set_intersection("one_hop").list.len().mean() / 5
         assert found["memorization@5"] == pytest.approx(of.select(inside).item(), abs=1e-6)
 

@@ -15,6 +15,7 @@ _RECOMMENDERS = {"popularity": 0, "item_knn": 1, "sasrec": 2, "tiger": 3, "sft":
 _QUIET = {"labelColor": "var(--soft)", "titleColor": "var(--soft)"}
 CONFIG: dict[str, Any] = {
     "background": None,
+    "padding": {"left": 5, "top": 5, "right": 16, "bottom": 5},  # half of the last label of an axis lies beyond it
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
     "view": {"stroke": None},
     "axis": {
