@@ -30,7 +30,7 @@ types: install
 
 unit: install  ## unit and end-to-end tests with line coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=25 --ignore tests/readme --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --ignore tests/readme --cov --cov-report=term --cov-fail-under=85
 
 readme: install  ## the README's commands, as written there
 	$(BIN)/python -m pytest -q --no-header tests/readme

@@ -74,6 +74,8 @@ def beyond_accuracy(
 ) -> dict[str, float]:
     """What is measured of some examples besides accuracy; what cannot be measured of so few is not there.
 
+    One process measures what it is given, whether or not there are others.
+
     Args:
         ranked: (examples, depth) item rows, -1 where a ranking ends early.
         histories: (examples,) catalogue rows.
@@ -81,7 +83,7 @@ def beyond_accuracy(
         ks: cut-offs; the largest counts.
         facts: of the catalogue.
     """
-    measures = all_measures(ks, facts)
+    measures = all_measures(ks, facts, sync_on_compute=False)  # of what this process has at hand
     nothing = torch.full((len(ranked),), -1)  # of accuracy the targets are not asked
     for start in range(0, len(ranked), _TOGETHER):
         part = slice(start, start + _TOGETHER)
