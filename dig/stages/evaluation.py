@@ -141,7 +141,8 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
         title = f"{name}: {len(held_out):,} examples of {harness.protocols[0].name}"
         _test(context, module, data, title)
         try:
-            found |= module.collect()
+            with quiet():
+                found |= module.collect()
         except NotANumberError as error:
             raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
     if global_rank() == 0:

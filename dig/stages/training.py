@@ -38,6 +38,7 @@ _KNOWN_HINTS = (
     ".*can_use_flash_attention.*",
     ".*overridden `transfer_batch_to_device`.*",
     ".*infer the batch indices.*",
+    ".*all_gather is deprecated.*",
 )
 _MONITOR = "valid/ndcg@{k}"
 

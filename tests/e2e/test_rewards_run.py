@@ -28,7 +28,7 @@ EVERYTHING = (
     "grpo.reward.similarity=0.3", "grpo.reward.rank=0.2", "grpo.reward.collaborative=0.4", "grpo.reward.diversity=0.1",
     "grpo.reward.novelty=0.1", "grpo.reward.valid=0.1", "grpo.reward.combine=apart", "grpo.objective=dapo",
     "grpo.dynamic_sampling=2", "grpo.reference=ema", "grpo.rollouts=stochastic_beam", "sasrec.epochs=2",
-    "sasrec.hidden_size=32", "grpo.max_steps=4", "trainer.log_every=1",
+    "sasrec.scale=null", "sasrec.hidden_size=32", "grpo.max_steps=4", "trainer.log_every=1",
 )  # fmt: skip
 
 
