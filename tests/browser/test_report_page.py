@@ -119,7 +119,9 @@ def test_the_code_tree_opens_by_a_click_down_to_the_items(opened: Look):
     page = opened().page
     assert page.locator("#tree .leaf").count() == 0
     page.locator("#tree > details > summary").first.click()
-    assert page.locator("#tree > details").first.locator(":scope > details, :scope > .leaf").count() > 0
+    below = page.locator("#tree > details").first.locator(":scope > details, :scope > .leaf")
+    below.first.wait_for()  # a browser tells of the click a moment later
+    assert below.count() > 0
     page.locator("#tree > details").first.locator(":scope > details > summary").first.click()
     leaf = page.locator("#tree .leaf bdi").first
     leaf.wait_for()
