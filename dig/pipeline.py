@@ -192,7 +192,7 @@ def _say_gain(metrics: dict[str, Any]) -> None:
     if found:
         name, gain = list(found.items())[-1]
         interval = f"{gain['low']:+.4f} to {gain['high']:+.4f}"
-        say(f"grpo over sft, test, {name}: {gain['difference']:+.4f} (95 % of resampled examples: {interval})")
+        say(f"grpo over sft, test, {name}: {gain['difference']:+.4f} (95 % of resampled users: {interval})")
 
 
 def _point_latest(run: Path) -> None:

@@ -1,7 +1,7 @@
 """The table of metrics over recommenders.
 
 With several seeds a number is a mean and its standard deviation over seeds; with one, or where seeds do not differ, it
-has the 95 % interval of resampled examples behind it.
+has the 95 % interval of resampled users behind it.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class RunTables:
         return MISSING if users is None else f"{users:,}"
 
     def gains(self, name: str, metrics: Sequence[str] = ("hr@10", "ndcg@5", "ndcg@10")) -> str:
-        """What GRPO adds to SFT on the test, a row a seed, with 95 % of the paired resamplings of the examples."""
+        """What GRPO adds to SFT on the test, a row a seed, with 95 % of the paired resamplings of the users."""
         rows = []
         for record in self.store.family(name):
             over = record.recommenders.get("grpo", {}).get("over_sft", {})
