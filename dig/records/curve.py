@@ -38,7 +38,17 @@ def thinned_curve(curve: Sequence[dict[str, float]], most: int) -> list[dict[str
 def _validations(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            values = {name.removeprefix(_PREFIX): round(float(value), _DIGITS) for name, value in row.items()
-                      if name and name.startswith(_PREFIX) and value and math.isfinite(float(value))}  # fmt: skip
-            if values and row.get("epoch"):
-                yield int(float(row["epoch"])) + 1, values
+            values = {name.removeprefix(_PREFIX): round(number, _DIGITS) for name, value in row.items()
+                      if name and name.startswith(_PREFIX) and (number := _number(value)) is not None}  # fmt: skip
+            epoch = _number(row.get("epoch"))
+            if values and epoch is not None:
+                yield int(epoch) + 1, values
+
+
+def _number(text: str | None) -> float | None:
+    """None for nothing, for what is not finite, and for the end of a line that a kill cut."""
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

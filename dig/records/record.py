@@ -102,7 +102,10 @@ def package_versions() -> dict[str, str]:
 def _versions(folder: Path) -> dict[str, str]:
     """Those that the run was made with; a run of before says nothing, so those that are installed."""
     path = folder / "versions.json"
-    return read_json(path) if path.is_file() else package_versions()
+    try:
+        return read_json(path) if path.is_file() else package_versions()
+    except ValueError:
+        raise UserError(f"{path}: is damaged; the same dig.train command writes it again") from None
 
 
 def _config(folder: Path) -> dict[str, Any]:

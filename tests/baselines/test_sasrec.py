@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def test_saved_and_loaded_it_scores_the_same(tmp_path: Path):
     histories = [np.array([1, 2, 3]), np.array([9])]
     model().save(tmp_path)
     assert torch.equal(SASRec.load(tmp_path).scores(histories), model().scores(histories))
+
+
+def test_one_saved_before_there_were_scales_scores_by_inner_products(tmp_path: Path):
+    model(config=INNER).save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["scale"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    histories = [np.array([1, 2, 3])]
+    assert torch.equal(SASRec.load(tmp_path).scores(histories), model(config=INNER).scores(histories))
 
 
 @pytest.mark.parametrize("config", [CONFIG, INNER])

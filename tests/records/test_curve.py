@@ -17,7 +17,7 @@ SECOND = """epoch,lr,step,valid/ndcg@10,valid/hr@10
 1,,20,0.0111111111,0.025
 ,0.1,25,,
 2,,30,nan,0.03
-"""
+3,,40,1e-"""
 
 
 def test_later_attempts_count_and_training_rows_do_not(tmp_path: Path):

@@ -30,6 +30,15 @@ def test_a_run_becomes_a_record(tmp_path: Path):
     assert str(tmp_path) not in text and "cold" not in text
 
 
+def test_versions_are_those_of_the_run(tmp_path: Path):
+    folder = write_run(tmp_path / "run")
+    (folder / "versions.json").write_text('{"dig": "0.0.9", "torch": "2.6.0"}')
+    assert read_run(folder).content["versions"] == {"dig": "0.0.9", "torch": "2.6.0"}
+    (folder / "versions.json").write_text('{"dig"')
+    with pytest.raises(UserError, match=r"versions\.json: is damaged"):
+        read_run(folder)
+
+
 @pytest.mark.parametrize("masks", [False, True])
 def test_protocols_have_their_names_whichever_is_the_main_one(tmp_path: Path, masks: bool):
     overrides = [f"evaluation.mask_history={str(masks).lower()}"]
