@@ -1,4 +1,4 @@
-"""Stops training at the first loss or gradient that is no number, before it reaches the weights."""
+"""Stops training at the first loss or gradient that is no number, before it reaches the weights, on all ranks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from dig.config import UserError
 
@@ -31,6 +32,7 @@ class FiniteGuard(Callback):
         self.stage = stage
         self.checkpoint = checkpoint
         self._batch: Any = None
+        self._loss: float | None = None
         self._number = 0
 
     def on_train_batch_start(
@@ -38,33 +40,60 @@ class FiniteGuard(Callback):
     ) -> None:
         """Remembers the batch."""
         self._batch, self._number = batch, batch_idx
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._loss = None
 
     def on_before_backward(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, loss: Tensor
     ) -> None:
-        """Looks at the loss."""
-        if not torch.isfinite(loss):
-            self._stop(trainer, f"the loss is {loss.item()}")
+        """Looks at the loss; of several ranks none stops alone, since the others would wait for it in vain."""
+        if torch.isfinite(loss):
+            return
+        self._loss = loss.item()
+        if trainer.world_size == 1:
+            self._stop(trainer, [self._story()])
 
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Looks at the gradients."""
+        """Looks at the gradients, which all ranks share by now."""
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            if trainer.world_size > 1:
+                self._compare_losses(trainer, pl_module)
             return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if not gradients:
             return
         norm = torch.nn.utils.get_total_norm(gradients)
+        if isinstance(norm, DTensor):  # each rank holds a part of the weights
+            norm = norm.full_tensor()
         if not torch.isfinite(norm):
-            self._stop(trainer, f"the gradient's norm is {norm.item()}")
+            self._stop(trainer, self._stories(trainer) or [f"the gradient's norm is {norm.item()}{self._samples()}"])
         pl_module.log("train/gradient_norm", norm)
 
-    def _stop(self, trainer: lightning.Trainer, what: str) -> None:
+    def _compare_losses(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Under a scaled loss gradients tell nothing, so the ranks ask each other."""
+        broken = torch.tensor(float(self._loss is not None), device=pl_module.device)
+        if trainer.strategy.reduce(broken, reduce_op="sum") > 0:
+            self._stop(trainer, self._stories(trainer))
+
+    def _stories(self, trainer: lightning.Trainer) -> list[str]:
+        """What the ranks with a broken loss tell; to be called on all of them."""
+        own = self._story() if self._loss is not None else ""
+        if trainer.world_size == 1:
+            return [own] if own else []
+        found: list[str] = [""] * trainer.world_size
+        torch.distributed.all_gather_object(found, own)
+        return [f"on rank {rank} {story}" for rank, story in enumerate(found) if story]
+
+    def _story(self) -> str:
+        return f"the loss is {self._loss}{self._samples()}"
+
+    def _stop(self, trainer: lightning.Trainer, stories: list[str]) -> None:
         saved = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.is_file() else "no checkpoint yet"
         raise UserError(
-            f"{self.stage}: {what} at step {trainer.global_step} (epoch {trainer.current_epoch + 1}, batch "
-            f"{self._number + 1}{self._samples()}); {saved}. A smaller {self.stage}.learning_rate or "
+            f"{self.stage}: {'; '.join(stories)} at step {trainer.global_step} (epoch {trainer.current_epoch + 1}, "
+            f"batch {self._number + 1}); {saved}. A smaller {self.stage}.learning_rate or "
             f"{self.stage}.clip_norm, or trainer.precision=32-true, is the usual cure"
         )
 
@@ -74,4 +103,4 @@ class FiniteGuard(Callback):
             return ""
         shown = ", ".join(str(number) for number in numbers[:_SHOWN].tolist())
         more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-        return f" with the samples {shown}{more}"
+        return f" for the samples {shown}{more}"

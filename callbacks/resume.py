@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,26 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-__all__ = ["AtomicCheckpointIO", "ResumeCheckpoint", "StepSeed", "configuration_in", "differing_key"]
+__all__ = ["AtomicCheckpointIO", "ResumeCheckpoint", "StepSeed", "checkpoints_of", "configuration_in", "damage",
+           "differing_key"]  # fmt: skip
 
 _CONFIGURATION = "dig_configuration"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its final name, flushes and renames it: a kill leaves the old one or the new one."""
+    """Writes a checkpoint beside its final name, flushes and renames it: a kill leaves the old one or the new one.
+
+    Args:
+        keep: how many of the latest contents stay on disk, for the names of files that have a past; a file's former
+            contents are ``name.1.ckpt``, then ``name.2.ckpt`` and so on.
+    """
+
+    def __init__(self, keep: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        self.keep = dict(keep or {})
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Saves atomically."""
+        """Saves atomically; a failure leaves everything as it was."""
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
@@ -29,9 +42,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
+            for place in range(self.keep.get(final.name, 1) - 1, 0, -1):
+                with suppress(FileNotFoundError):
+                    _former(final, place - 1).replace(_former(final, place))
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def checkpoints_of(path: Path) -> list[Path]:
+    """The contents that a checkpoint file has and had, the latest first, as far as they are there."""
+    places = [path, *sorted(path.parent.glob(f"{path.stem}.*{path.suffix}"), key=_place)]
+    return [place for place in places if place.is_file()]
+
+
+def _former(path: Path, place: int) -> Path:
+    return path if place == 0 else path.with_name(f"{path.stem}.{place}{path.suffix}")
+
+
+def _place(path: Path) -> int:
+    number = path.stem.rpartition(".")[2]
+    return int(number) if number.isdigit() else 0
 
 
 class ResumeCheckpoint(Callback):
@@ -61,8 +92,12 @@ class ResumeCheckpoint(Callback):
     ) -> None:
         """Saves when it is time."""
         if trainer.global_step - self._saved_at >= self.every and _restores_whole(trainer, batch_idx):
-            self._saved_at = trainer.global_step
-            trainer.save_checkpoint(self.path)
+            self.save(trainer)
+
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Saves now; to be called on all ranks, after a batch that ``restores_whole``."""
+        self._saved_at = trainer.global_step
+        trainer.save_checkpoint(self.path)
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -100,6 +135,16 @@ class StepSeed(Callback):
         """Seeds."""
         part = batch_idx % trainer.accumulate_grad_batches
         torch.manual_seed(((self.seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank) * 1009 + part)
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint file, or None; every byte is read and held against its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()  # torch writes a zip archive with a checksum a tensor
+        return None if broken is None else f"{broken} has another content"
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        return str(error) or type(error).__name__
 
 
 def configuration_in(path: Path) -> dict[str, Any] | None:

@@ -105,6 +105,11 @@ class ResumableLoader(DataLoader):
         self._position = 0
         self._resume_at = 0
 
+    @property
+    def samples_per_batch(self) -> int:
+        """Samples a batch of this rank."""
+        return self._batches.batches.batch_size
+
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch whose order comes next."""
         self._batches.set_epoch(epoch)

@@ -166,18 +166,13 @@ class ArtifactStore:
             shutil.rmtree(self.root / kind / key / SCRATCH, ignore_errors=True)
         return Artifact(self.root / kind / key, key, seconds, cached=False)
 
-    def wait(self, kind: str, key: str, seconds: float = 7200.0) -> Artifact:
-        """Waits until another process (global rank 0) has built the artifact.
+    def built(self, kind: str, key: str) -> Artifact:
+        """An artifact that another rank has just found or built."""
+        return Artifact(self.root / kind / key, key, 0.0)
 
-        Raises:
-            UserError: when it does not appear in time.
-        """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if self.exists(kind, key):
-                return Artifact(self.root / kind / key, key, 0.0)
-            time.sleep(0.2)
-        raise UserError(f"{kind}: waited {seconds:.0f} s for rank 0 to build {_shown(self.root / kind / key)} in vain")
+    def word_file(self, kind: str, key: str) -> Path:
+        """Where rank 0 tells the other ranks of its launch what it found, see :mod:`dig.ranks`."""
+        return self.root / kind / f"{key}.ranks"
 
 
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:

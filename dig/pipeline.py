@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from dig.console import console, enable_progress, say
 from dig.evaluation.harness import other_protocol
 from dig.report.table import metrics_table
 from dig.stages import BUILT, Stage, StageContext, global_rank
-from dig.stages.base import build_together
+from dig.stages.base import build_alone, build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
 
@@ -92,7 +91,7 @@ def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
     states: list[dict[str, Any]] = []
     for step in _plan(config):
         context = StageContext(config, {name: finished[name] for name in step.needs}, store, run)
-        artifact = _finish(step, context, rank)
+        artifact = _finish(step, context)
         finished[step.stage.name] = artifact
         states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
         if rank == 0:
@@ -157,15 +156,11 @@ def _plan(config: Config) -> list[_Step]:
     return steps
 
 
-def _finish(step: _Step, context: StageContext, rank: int) -> Artifact:
+def _finish(step: _Step, context: StageContext) -> Artifact:
     """Finds or builds a stage's artifact; rank 0 alone writes, others train along or wait."""
-    stage, store = step.stage, context.store
-    build: Callable[[Path], None] = lambda folder: stage.build(context, folder)  # noqa: E731 - it is passed on
-    if stage.every_rank:
-        return build_together(store, stage.name, step.key, build, step.origin)
-    if rank == 0:
-        return store.get(stage.name, step.key, build, step.origin)
-    return store.wait(stage.name, step.key)
+    stage = step.stage
+    together = build_together if stage.every_rank else build_alone
+    return together(context, stage.name, step.key, lambda folder: stage.build(context, folder), step.origin)
 
 
 def _prepare_process(config: Config) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dig.config import Config, UserError, load_config
 from dig.config.explain import config_yaml, help_text
 from dig.entry import exit_code
+from dig.launch import needs_ranks, run_ranks
 
 __all__ = ["main"]
 
@@ -39,6 +40,9 @@ def _run(arguments: list[str]) -> int:
 
         console.print(describe(config))
         return 0
+    ranks = needs_ranks(config)
+    if ranks:
+        return run_ranks("dig.train", arguments, ranks)
     run_experiment(config)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,12 @@ from typing import Any
 
 from dig.artifacts import Artifact, ArtifactStore
 from dig.config import Config, config_to_dict
+from dig.ranks import follow, global_rank, leading, world_size
 
-__all__ = ["Stage", "StageContext", "build_together", "global_rank", "select"]
+__all__ = ["Stage", "StageContext", "build_alone", "build_together", "global_rank", "select"]
+
+_SILENCE = 300.0
+"""Seconds without a sign of life from rank 0 after which the others give up, unless ``trainer.timeout`` is shorter."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +81,38 @@ def select(config: Any, *keys: str) -> dict[str, Any]:
     return selected
 
 
-def global_rank() -> int:
-    """This process's rank, read from the launcher's environment before any process group exists."""
-    if "RANK" in os.environ:
-        return int(os.environ["RANK"])
-    if "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        return int(os.environ["SLURM_PROCID"])
-    return int(os.environ.get("LOCAL_RANK", "0"))
+def build_alone(
+    context: StageContext, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any]
+) -> Artifact:
+    """Finds or builds an artifact on rank 0, before any process group exists; the other ranks wait for it."""
+    return _shared(context, kind, key, build, origin, together=False)
 
 
 def build_together(
-    store: ArtifactStore, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any]
+    context: StageContext, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any]
 ) -> Artifact:
-    """Finds or builds an artifact on which all ranks work; rank 0 alone writes and seals it."""
-    if global_rank() == 0:
+    """Finds or builds an artifact on which all ranks work; rank 0 alone judges, writes and seals it."""
+    return _shared(context, kind, key, build, origin, together=True)
+
+
+def _shared(
+    context: StageContext, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any], together: bool
+) -> Artifact:
+    store, trainer = context.store, context.config.trainer
+    if world_size() == 1 and trainer.num_nodes == 1 and trainer.devices == 1:
         return store.get(kind, key, build, origin)
-    if not store.exists(kind, key):
-        work = store.work_folder(kind, key)
+    if global_rank() == 0:
+        with leading(store.word_file(kind, key)) as word:
+
+            def announced(folder: Path) -> None:
+                word.building()
+                build(folder)
+
+            return store.get(kind, key, announced, origin)
+    patience = min(_SILENCE, trainer.timeout)
+    work = store.work_folder(kind, key)
+    if follow(store.word_file(kind, key), kind, patience, joins=together):
         work.mkdir(parents=True, exist_ok=True)
         build(work)
-    return store.wait(kind, key)
+        follow(store.word_file(kind, key), kind, patience)
+    return store.built(kind, key)

@@ -19,6 +19,7 @@ from dig.embeddings import encoder_fingerprint, load_text_encoder
 from dig.embeddings.cache import VectorCache, content_keys
 from dig.modules.encoders import TextEncoding
 from dig.stages.base import StageContext, global_rank
+from dig.stages.strategy import meeting, strategy_for
 from dig.stages.training import EncodingBar, quiet
 
 __all__ = ["encode", "encode_texts", "encoding_precision", "vector_cache"]
@@ -64,12 +65,12 @@ def encode(
     if not len(data.batches):
         return
     config = context.config.trainer
-    with quiet():
+    with quiet(), meeting("encoding"):
         trainer = lightning.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
-            strategy=config.strategy,
+            strategy=strategy_for(config),
             precision=encoding_precision(config),  # type: ignore[arg-type]
             logger=False,
             callbacks=[VectorWriter(cache), *EncodingBar.wanted()],

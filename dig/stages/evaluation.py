@@ -28,8 +28,9 @@ from dig.evaluation.ranking import target_positions
 from dig.evaluation.slices import accuracy_gains, slice_metrics
 from dig.modules.evaluation import EvaluationModule
 from dig.recommender import load_ranker
-from dig.stages.base import StageContext, build_together, global_rank, select
+from dig.stages.base import StageContext, build_alone, build_together, global_rank, select
 from dig.stages.prepare import load_catalogue, load_sequences, load_slices
+from dig.stages.strategy import meeting, strategy_for
 from dig.stages.training import EncodingBar, quiet
 
 __all__ = [
@@ -77,9 +78,7 @@ def _protocol(context: StageContext) -> Artifact:
     limit = context.config.evaluation.max_users
     origin = {"version": 1, "max_users": limit, "prepare": context.inputs["prepare"].fingerprint}
     key = fingerprint(origin)
-    if global_rank():
-        return context.store.wait("examples", key)
-    return context.store.get("examples", key, partial(_write_examples, context), origin)
+    return build_alone(context, "examples", key, partial(_write_examples, context), origin)
 
 
 def _write_examples(context: StageContext, folder: Path) -> None:
@@ -118,7 +117,7 @@ def _evaluation(context: StageContext, name: str, examples: Artifact) -> Artifac
     }  # fmt: skip
     key = fingerprint(origin)
     build = partial(_measure, context, name, examples)
-    return build_together(context.store, "evaluation", key, build, origin)
+    return build_together(context, "evaluation", key, build, origin)
 
 
 def _measure(context: StageContext, name: str, examples: Artifact, folder: Path) -> None:
@@ -141,7 +140,7 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
         title = f"{name}: {len(held_out):,} examples of {harness.protocols[0].name}"
         _test(context, module, data, title)
         try:
-            with quiet():
+            with quiet(), meeting(title):
                 found |= module.collect()
         except NotANumberError as error:
             raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
@@ -154,12 +153,12 @@ def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModu
     config = context.config.trainer
     if EncodingBar.wanted() and global_rank() == 0:
         say(title)
-    with quiet():
+    with quiet(), meeting(title):
         trainer = lightning.Trainer(
             accelerator=config.accelerator,
             devices=config.devices,
             num_nodes=config.num_nodes,
-            strategy=config.strategy,
+            strategy=strategy_for(config),
             logger=False,
             callbacks=EncodingBar.wanted(),
             use_distributed_sampler=False,

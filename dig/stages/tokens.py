@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from datamodules.leakage import guard_artifact, write_items_seen
@@ -15,7 +15,7 @@ from datamodules.tasks import TASKS, ItemTexts, TaskSource
 from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.artifacts import fingerprint
 from dig.console import warn
-from dig.stages.base import StageContext, global_rank
+from dig.stages.base import StageContext, build_alone
 from dig.stages.prepare import load_catalogue
 from dig.stages.relations import known_of_items
 
@@ -50,10 +50,7 @@ class _Writer:
             "seed": context.config.seed if len(self.builder.frames(name)) > 1 else None,
         }
         key = fingerprint(origin)
-        if global_rank() == 0:
-            write = lambda folder: self._write(name, folder)  # noqa: E731
-            return TokenArrays(context.store.get(_KIND, key, write, origin).path)
-        return TokenArrays(context.store.wait(_KIND, key).path)
+        return TokenArrays(build_alone(context, _KIND, key, partial(self._write, name), origin).path)
 
     def _write(self, name: str, folder: Path) -> None:
         windows = training_windows(self.sequences, self.builder, name)

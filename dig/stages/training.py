@@ -16,14 +16,18 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMon
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from callbacks.finite import FiniteGuard
-from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed, configuration_in, differing_key
+from callbacks.other_ranks import OtherRanks
+from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
 from dig.config import Config, UserError, config_to_dict
 from dig.config.schema import TrainerConfig
-from dig.console import progress_enabled, say, warn
+from dig.console import progress_enabled, warn
+from dig.modules.policy import PolicyModule
 from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
+from dig.stages.resuming import RESUME, find_checkpoint
+from dig.stages.strategy import meeting, strategy_for
 
 __all__ = ["EncodingBar", "Plan", "fit", "quiet", "reads_training"]
 
@@ -39,6 +43,7 @@ _KNOWN_HINTS = (
     ".*overridden `transfer_batch_to_device`.*",
     ".*infer the batch indices.*",
     ".*all_gather is deprecated.*",
+    ".*`srun` command is available.*",
 )
 _MONITOR = "valid/ndcg@{k}"
 
@@ -106,7 +111,7 @@ def fit(
     """
     config = context.config
     checkpoints = folder / SCRATCH
-    resume = _resume_path(plan, checkpoints / "resume.ckpt")
+    resume = find_checkpoint(plan.stage, plan.reads, checkpoints / RESUME, plan.resume_from)
     best = ModelCheckpoint(
         checkpoints,
         "best",
@@ -117,8 +122,9 @@ def fit(
         enable_version_counter=False,
     )
     throughput = Throughput()
-    with quiet():
-        trainer = _trainer(plan, context, folder, [best] if plan.ranked else [], throughput)
+    shards = isinstance(module, PolicyModule)
+    with quiet(), meeting(plan.stage):
+        trainer = _trainer(plan, context, folder, [best] if plan.ranked else [], throughput, shards)
         if plan.group_rollouts:
             install_group_rollouts(trainer)
         try:
@@ -141,14 +147,15 @@ def fit(
 
 
 def _trainer(
-    plan: Plan, context: StageContext, folder: Path, best: list[Callback], throughput: Throughput
+    plan: Plan, context: StageContext, folder: Path, best: list[Callback], throughput: Throughput, shards: bool
 ) -> lightning.Trainer:
     config = context.config.trainer
     _check_precision(config)
-    resume = ResumeCheckpoint(folder / SCRATCH / "resume.ckpt", config.checkpoint_every, plan.reads)
+    resume = ResumeCheckpoint(folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads)
     seed = StepSeed(context.config.seed)
     guard = FiniteGuard(plan.stage, resume.path)
-    callbacks: list[Callback] = [seed, throughput, guard, LearningRateMonitor("step"), *plan.callbacks]
+    callbacks: list[Callback] = [seed, throughput, guard, OtherRanks(plan.stage), LearningRateMonitor("step"),
+                                 *plan.callbacks]  # fmt: skip
     if progress_enabled():
         callbacks.append(_Bar())
     if plan.patience is not None:
@@ -158,7 +165,7 @@ def _trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         num_nodes=config.num_nodes,
-        strategy=config.strategy,
+        strategy=strategy_for(config, shards),
         precision=config.precision,  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,
         max_epochs=plan.epochs,
@@ -171,7 +178,7 @@ def _trainer(
         log_every_n_steps=config.log_every,
         logger=_loggers(plan.stage, context, folder),
         callbacks=[*callbacks, *best, resume],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO({RESUME: config.keep_checkpoints})],
         use_distributed_sampler=False,  # our samplers deal every sample to one rank
         enable_progress_bar=progress_enabled(),
         enable_model_summary=False,
@@ -207,30 +214,6 @@ def _loggers(stage: str, context: StageContext, folder: Path) -> list[Logger]:
             )
         )
     return loggers
-
-
-def _resume_path(plan: Plan, own: Path) -> Path | None:
-    """The checkpoint to go on from, after a look at whose it is."""
-    path = Path(plan.resume_from).expanduser() if plan.resume_from else own
-    if not path.is_file():
-        if plan.resume_from:
-            raise UserError(f"{plan.stage}.resume_from={path}: there is no such file")
-        return None
-    try:
-        theirs = configuration_in(path)
-    except Exception as error:
-        # torch.load fails in many ways on a damaged file
-        if plan.resume_from:
-            reason = type(error).__name__
-            raise UserError(f"{plan.stage}.resume_from={path} is no readable checkpoint: {reason}") from None
-        warn(f"{plan.stage}: the checkpoint {path.name} of the interrupted run is damaged; training starts anew")
-        path.unlink()
-        return None
-    difference = differing_key(plan.reads, theirs or {})
-    if difference:
-        raise UserError(f"{path} is a checkpoint of another configuration: {difference}")
-    say(f"{plan.stage}: goes on from the checkpoint {path.name}")
-    return path
 
 
 def _choose(

@@ -56,8 +56,12 @@ def test_the_batch_and_the_last_good_checkpoint_are_named(tmp_path: Path, how: s
     with pytest.raises(UserError) as caught:
         fit(how, tmp_path)
     message = str(caught.value)
-    assert words in message and "at step 2 (epoch 1, batch 3 with the samples 200, 201, 202" in message
-    assert "and 2 more" in message and f"the last good checkpoint is {tmp_path / 'resume.ckpt'}" in message
+    assert (
+        words in message
+        and "for the samples 200, 201, 202" in message
+        and "and 2 more at step 2 (epoch 1, batch 3)" in message
+    )
+    assert f"the last good checkpoint is {tmp_path / 'resume.ckpt'}" in message
     saved = torch.load(tmp_path / "resume.ckpt", weights_only=True)
     assert torch.isfinite(saved["state_dict"]["weight"]).all() and saved["global_step"] == 2
 

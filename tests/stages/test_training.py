@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from callbacks.resume import AtomicCheckpointIO, checkpoints_of
 from dig.artifacts import ArtifactStore
 from dig.config import UserError, load_config
 from dig.console import console
 from dig.stages.base import StageContext
+from dig.stages.resuming import find_checkpoint
 from dig.stages.training import Plan, fit
 
 METRIC = "valid/ndcg@10"
@@ -82,13 +85,40 @@ def test_a_missing_and_a_damaged_checkpoint_to_resume_from(tmp_path: Path) -> No
         run(tmp_path, {}, resume_from=str(tmp_path / "broken.ckpt"))
 
 
-def test_a_damaged_checkpoint_of_its_own_is_said_and_training_starts_anew(tmp_path: Path) -> None:
+def test_damaged_checkpoints_of_its_own_are_said_and_training_starts_anew(tmp_path: Path) -> None:
     damaged = tmp_path / "work" / "scratch" / "resume.ckpt"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"no checkpoint")
     weight, _, said = run(tmp_path, {2: 0.1, 4: 0.5, 6: 0.3})
     assert weight == 4.0
-    assert "damaged; training starts anew" in said
+    assert "resume.ckpt of the interrupted run is damaged" in said and "training starts anew" in said
+
+
+def half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path) -> None:
+    """A bit in the middle: the archive opens, and a tensor in it is another."""
+    content = bytearray(file.read_bytes())
+    content[content.index(b"dig-marker") + 12] ^= 1
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [half, flip])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    file = tmp_path / "work" / "scratch" / "resume.ckpt"
+    io = AtomicCheckpointIO({"resume.ckpt": 2})
+    for step in (1, 2, 3):
+        io.save_checkpoint({"step": step, "dig_configuration": {"a": 1}, "text": "dig-marker" + "x" * 50}, file)
+    assert [torch.load(path, weights_only=True)["step"] for path in checkpoints_of(file)] == [3, 2]
+    damage(file)
+    with console.capture() as captured:
+        assert find_checkpoint("sft", {"a": 1}, file, None) == file.with_name("resume.1.ckpt")
+    said = captured.get()
+    assert (
+        "resume.ckpt of the interrupted run is damaged" in said and "goes on from the checkpoint resume.1.ckpt" in said
+    )
 
 
 def test_ctrl_c_reaches_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

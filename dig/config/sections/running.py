@@ -21,20 +21,27 @@ class TrainerConfig:
     num_nodes: int = 1
     """Nodes."""
     strategy: str = "auto"
-    """Lightning's strategy: auto, ddp, fsdp and so on."""
+    """How ranks share training: auto (one device, or ddp), ddp (a whole model each), fsdp (each holds a part of the
+    weights; FSDP2), or any other of Lightning's names."""
+    timeout: float = 1800.0
+    """Seconds that ranks wait for each other, at a start and in a collective call, before they give up."""
     precision: str = "32-true"
     """Lightning's precision: 32-true, bf16-mixed, 16-mixed and so on."""
     accumulate: int = 1
     """Batches whose gradients are summed before an optimiser step."""
     checkpoint_every: int = 50
     """Optimiser steps between two checkpoints to resume from."""
+    keep_checkpoints: int = 2
+    """How many of the latest checkpoints to resume from are kept, beside the best weights; an unreadable one falls back
+    to the one before."""
     log_every: int = 10
     """Optimiser steps between two log lines."""
     workers: int = 0
     """Worker processes of a data loader."""
 
     def __post_init__(self) -> None:
-        check_positive("trainer", self, "num_nodes", "accumulate", "checkpoint_every", "log_every")
+        check_positive("trainer", self, "num_nodes", "accumulate", "checkpoint_every", "keep_checkpoints", "log_every",
+                       "timeout")  # fmt: skip
         check(
             not (self.precision.startswith("16") and self.accelerator == "cpu"),
             f"trainer.precision={self.precision} needs a GPU; use bf16-mixed or 32-true with trainer.accelerator=cpu",

@@ -1,0 +1,69 @@
+"""Starts the ranks of one machine, watches over them, and tells which of them ended it and why.
+
+The work is torchrun's (``torch.distributed.elastic``); what is ours is when to launch and the line at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+
+from dig.config import Config, UserError
+from dig.ranks import launched
+
+__all__ = ["needs_ranks", "run_ranks"]
+
+_KILLED = "; the other ranks were stopped; the same command goes on from the last checkpoint"
+
+
+def needs_ranks(config: Config) -> int:
+    """How many ranks have to be started here: 0 where one process is enough, or a launcher has started them.
+
+    Raises:
+        UserError: several nodes without a launcher.
+    """
+    trainer = config.trainer
+    if launched():
+        return 0
+    if trainer.num_nodes > 1:
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs a launcher that starts a process a device on "
+                        "every node: sbatch with srun (docs/slurm.md), or torchrun", exit_code=2)  # fmt: skip
+    if trainer.devices == 1:
+        return 0
+    from dig.stages.strategy import devices_here  # torch is needed to count what `auto` finds
+
+    found = devices_here(trainer)
+    return found if found > 1 else 0
+
+
+def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
+    """Runs ``python -m module arguments`` as so many ranks and returns the exit code: 0 when all have ended well, the
+    code of the first to fail, 1 when one was killed.
+
+    A SIGTERM is passed on, and ranks have half a minute to leave a checkpoint.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // ranks, 1)))
+    config = LaunchConfig(1, 1, ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+                          max_restarts=0, monitor_interval=0.5, start_method="spawn")  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-m", module, *arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode >= 0:  # it has told its reason itself
+            return int(failure.exitcode)
+        name = signal.Signals(-failure.exitcode).name
+        print(f"error: rank {rank} was killed by {name} (signal {-failure.exitcode}){_KILLED}", file=sys.stderr)
+        return 1
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
