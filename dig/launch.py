@@ -9,14 +9,17 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Sequence
 
 from dig.config import Config, UserError
 from dig.ranks import launched
 
-__all__ = ["needs_ranks", "run_ranks"]
+__all__ = ["end_with_launcher", "needs_ranks", "run_ranks"]
 
+_PARENT = "DIG_LAUNCHER"
 _KILLED = "; the other ranks were stopped; the same command goes on from the last checkpoint"
 
 
@@ -53,6 +56,7 @@ def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // ranks, 1)))
+    os.environ[_PARENT] = str(os.getpid())
     config = LaunchConfig(1, 1, ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
                           max_restarts=0, monitor_interval=0.5, start_method="spawn")  # fmt: skip
     try:
@@ -67,3 +71,17 @@ def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
     except SignalException as error:
         return 128 + error.sigval
     return 0
+
+
+def end_with_launcher() -> None:
+    """Ends this rank when the process that launched it is gone: killed, it could not take its ranks along."""
+    parent = os.environ.get(_PARENT)
+    if parent is None or not launched():
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="launcher-watch").start()

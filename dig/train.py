@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dig.config import Config, UserError, load_config
 from dig.config.explain import config_yaml, help_text
 from dig.entry import exit_code
-from dig.launch import needs_ranks, run_ranks
+from dig.launch import end_with_launcher, needs_ranks, run_ranks
 
 __all__ = ["main"]
 
@@ -43,6 +43,7 @@ def _run(arguments: list[str]) -> int:
     ranks = needs_ranks(config)
     if ranks:
         return run_ranks("dig.train", arguments, ranks)
+    end_with_launcher()
     run_experiment(config)
     return 0
 

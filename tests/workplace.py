@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["SMALL", "Workplace", "wait_for_checkpoint", "without_seconds"]
+__all__ = ["SMALL", "Workplace", "built_artifacts", "wait_for_checkpoint", "without_seconds"]
 
 SMALL = (
     "experiment=quickstart",
@@ -80,3 +80,9 @@ def wait_for_checkpoint(workplace: Workplace, stage: str, process: subprocess.Po
             return True
         time.sleep(0.01)
     return False
+
+
+def built_artifacts(workplace: Workplace) -> dict[str, int]:
+    """Manifest → time of writing of everything that is finished."""
+    manifests = (workplace.home / "artifacts").glob("*/*/manifest.json")
+    return {str(path): path.stat().st_mtime_ns for path in manifests if ".work" not in str(path)}

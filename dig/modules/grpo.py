@@ -13,11 +13,11 @@ from dig.config.schema import EvaluationConfig, GRPOConfig
 from dig.generation import GroupSample, score
 from dig.generation.backbone import Backbone
 from dig.generation.sampling import prompt_seeds
-from dig.generation.scoring import score_with_entropy
+from dig.generation.scoring import Scores, score_with_entropy
 from dig.modules.policy import PolicyModule
 from dig.rollouts.advantages import group_advantages, has_variance, term_advantages
 from dig.rollouts.loop import RolloutBatch
-from dig.rollouts.objectives import policy_objective
+from dig.rollouts.objectives import PolicyLoss, policy_objective
 from dig.rollouts.reference import HeldWeights, reference_policy
 from dig.rollouts.rewards import Groups, ItemKnowledge, Reward, total_reward
 from dig.rollouts.strategies import draw_groups
@@ -85,6 +85,10 @@ class GRPOModule(PolicyModule):
         until enough groups teach something on every process, and the rest is left alone. Where too few do, groups that
         teach nothing fill up, so that all processes take equally many steps.
         """
+        with self.gathered():
+            return self._rollout(batch)
+
+    def _rollout(self, batch: RolloutPrompts) -> RolloutBatch:
         wanted = self.config.prompts_per_step
         parts: list[RolloutBatch] = []
         judged: list[JudgedGroups] = []
@@ -135,10 +139,20 @@ class GRPOModule(PolicyModule):
 
     def training_step(self, batch: RolloutBatch) -> Tensor:
         """The clipped objective of one minibatch of rollouts."""
+        present = self.trie.paths(batch.items) >= 0
+        loss, result, scores = self.computed(self._objective, batch, present)
+        values = {"loss": loss.detach(), "clip_share": result.clip_share, "ratio": result.ratio,
+                  "entropy": scores.entropy.sum(dim=-1).mean()}  # fmt: skip
+        if batch.reference_log_probs is not None:
+            values["kl"] = result.kl
+        named = {f"train/{name}": value for name, value in values.items()} | self._rollout_values
+        self.log_dict(named, batch_size=len(batch.items))
+        return loss * self._weight_of_rank(present)
+
+    def _objective(self, batch: RolloutBatch, present: Tensor) -> tuple[Tensor, PolicyLoss, Scores]:
         config = self.config
         prompts = (batch.input_ids, batch.attention_mask)
         scores = score_with_entropy(self.model, *prompts, self.trie, batch.items, config.temperature)
-        present = self.trie.paths(batch.items) >= 0
         result = policy_objective(
             scores.log_probs,
             batch.old_log_probs,
@@ -150,18 +164,14 @@ class GRPOModule(PolicyModule):
             config.clip_range_high,
             present,
         )
-        values = {"loss": result.loss.detach(), "clip_share": result.clip_share, "ratio": result.ratio,
-                  "entropy": scores.entropy.sum(dim=-1).mean()}  # fmt: skip
-        if batch.reference_log_probs is not None:
-            values["kl"] = result.kl
-        named = {f"train/{name}": value for name, value in values.items()} | self._rollout_values
-        self.log_dict(named, batch_size=len(batch.items))
-        return result.loss * self._weight_of_rank(present)
+        return result.loss, result, scores
 
     def optimizer_step(self, *args: Any, **named: Any) -> None:
         """A reference that moves follows."""
         super().optimizer_step(*args, **named)
-        self.reference.follow(self.model)
+        if self.config.reference == "ema":
+            with self.gathered():
+                self.reference.follow(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A reference that moves is part of where training stands."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -14,6 +16,7 @@ from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone
+from dig.modules.sharding import ShardedModel
 
 if TYPE_CHECKING:
     from datamodules.sequences import HeldOutBatch
@@ -42,6 +45,33 @@ class PolicyModule(lightning.LightningModule):
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
         self.validated_at: int | None = None  # the step whose weights the last validation saw
+        self.sharded: ShardedModel | None = None
+
+    def configure_model(self) -> None:
+        """Shares the weights out over the ranks, where the strategy wants that (``trainer.strategy=fsdp``)."""
+        if self.device_mesh is not None and self.sharded is None:
+            mesh = self.device_mesh["data_parallel"]
+            self.sharded = ShardedModel(self.model, mesh, keep_plain=self.trainer.is_global_zero)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """A time in which this rank holds all weights; nothing may be trained within."""
+        return nullcontext() if self.sharded is None else self.sharded.gathered()
+
+    def computed(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of a differentiable function that asks parts of the model."""
+        return function(*arguments) if self.sharded is None else self.sharded.run(function, *arguments)
+
+    def restore_whole(self, state: dict[str, Tensor]) -> None:
+        """Takes over full weights as they stand in a checkpoint; of ranks that share them out the first alone does."""
+        if self.sharded is None:
+            self.load_state_dict(state)
+        elif self.trainer.is_global_zero:
+            self.model = self.backbone.model = self.sharded.whole(state, "model.")
+
+    def on_validation_start(self) -> None:
+        """Ranks may have different numbers of batches, so each needs all weights."""
+        if self.sharded is not None:
+            self.sharded.gather()
 
     def validation_step(self, batch: HeldOutBatch) -> None:
         """Ranks the catalogue after each history and counts hits."""
@@ -52,6 +82,8 @@ class PolicyModule(lightning.LightningModule):
     def on_validation_end(self) -> None:
         """Notes the step."""
         self.validated_at = self.trainer.global_step
+        if self.sharded is not None:
+            self.sharded.scatter()
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay on vectors (norms, biases), warm-up, then a cosine down to 0.
@@ -70,7 +102,7 @@ class PolicyModule(lightning.LightningModule):
             {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
         ]
         # Lightning clips no gradients for a fused optimiser under mixed precision.
-        fused = not str(self.trainer.precision).endswith("mixed")
+        fused = self.sharded is None and not str(self.trainer.precision).endswith("mixed")
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=fused)
         total = self.scheduled_steps()
         scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_fraction * total), total)

@@ -42,7 +42,7 @@ class SFTModule(PolicyModule):
 
     def training_step(self, batch: TrainingTokens) -> Tensor:
         """Weighted cross-entropy of the supervised tokens."""
-        loss = next_token_loss(Decoder(self.model), batch, self.label_smoothing, self.levels)
+        loss = self.computed(next_token_loss, Decoder(self.model), batch, self.label_smoothing, self.levels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.samples))
         return loss * self._weight_of_rank(batch)
 

@@ -238,6 +238,8 @@ def _choose(
         _load_state(module, Path(str(best.dirpath)) / "start.ckpt")
     elif winner == "best":
         _load_state(module, Path(best.best_model_path))
+    elif isinstance(module, PolicyModule) and module.sharded is not None:
+        module.restore_whole(trainer.strategy.lightning_module_state_dict())
     return {"chosen": winner, monitor: scores[winner], "start": start}
 
 
@@ -247,7 +249,11 @@ def _save_state(module: lightning.LightningModule, path: Path) -> None:
 
 
 def _load_state(module: lightning.LightningModule, path: Path) -> None:
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    if isinstance(module, PolicyModule):
+        module.restore_whole(state)
+    else:
+        module.load_state_dict(state)
 
 
 def _validate(

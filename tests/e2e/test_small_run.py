@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from safetensors.torch import load_file
-from workplace import Workplace, wait_for_checkpoint
+from workplace import Workplace, built_artifacts, wait_for_checkpoint
 
 from datamodules.splits import Sequences
 from dig import Recommender, load_config
@@ -161,11 +161,6 @@ def test_kill_in_training_resumes_to_the_same_metrics(
     assert f"{stage}: goes on from the checkpoint" in output
     assert built_artifacts(workplace).items() >= earlier.items()
     assert workplace.metrics() == undisturbed.metrics()
-
-
-def built_artifacts(workplace: Workplace) -> dict[str, int]:
-    manifests = (workplace.folder / "home" / "artifacts").glob("*/*/manifest.json")
-    return {str(path): path.stat().st_mtime_ns for path in manifests if ".work" not in str(path)}
 
 
 def test_checkpoint_of_another_configuration_is_refused(finished: tuple[Workplace, str], tmp_path: Path) -> None:

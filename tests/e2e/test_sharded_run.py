@@ -1,0 +1,52 @@
+"""SFT and GRPO with the weights shared out over two processes (FSDP2) end where copies on both (DDP) do."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from workplace import Workplace, wait_for_checkpoint
+
+RANKS = ("trainer.accelerator=cpu", "trainer.devices=2", "stages=[grpo]", "sft.epochs=2", "grpo.max_steps=6")
+
+
+@pytest.fixture(scope="module")
+def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workplace = Workplace(tmp_path_factory.mktemp("tokenized"))
+    workplace.run("stages=[tokenize]", *RANKS[:2])
+    return workplace.home
+
+
+def place(tokenized: Path, folder: Path) -> Workplace:
+    folder.mkdir()
+    shutil.copytree(tokenized, folder / "home")
+    return Workplace(folder)
+
+
+def weights(workplace: Workplace, stage: str) -> dict[str, torch.Tensor]:
+    return load_file(next((workplace.home / "artifacts" / stage).glob("*/model/model.safetensors")))
+
+
+def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=2e-3, atol=2e-4)
+
+
+def test_shared_weights_end_where_copies_do(tokenized: Path, tmp_path: Path):
+    copies, shared, killed = (place(tokenized, tmp_path / name) for name in ("copies", "shared", "killed"))
+    copies.run(*RANKS, "trainer.strategy=ddp")
+    shared.run(*RANKS, "trainer.strategy=fsdp")
+    for stage in ("sft", "grpo"):
+        assert_close(weights(copies, stage), weights(shared, stage))
+    process = killed.start(*RANKS, "trainer.strategy=fsdp")
+    assert wait_for_checkpoint(killed, "sft", process, newer_than=1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert "sft: goes on from the checkpoint" in killed.run(*RANKS, "trainer.strategy=fsdp")
+    for stage in ("sft", "grpo"):
+        assert_close(weights(shared, stage), weights(killed, stage))
