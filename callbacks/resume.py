@@ -38,16 +38,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
         try:
-            with temporary.open("wb") as stream:
-                torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write(checkpoint, temporary)
             for place in range(self.keep.get(final.name, 1) - 1, 0, -1):
                 with suppress(FileNotFoundError):
                     _former(final, place - 1).replace(_former(final, place))
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as stream:
+        try:
+            torch.save(checkpoint, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch tells of its archive's state instead of a full disk
+                raise error.__context__ from None
+            raise
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def checkpoints_of(path: Path) -> list[Path]:

@@ -31,6 +31,7 @@ __all__ = [
     "disk_full",
     "fingerprint",
     "hash_file",
+    "lock",
     "read_json",
     "write_json",
 ]
@@ -147,7 +148,7 @@ class ArtifactStore:
             return found
         work = self.work_folder(kind, key)
         work.mkdir(parents=True, exist_ok=True)
-        with _lock(work.with_suffix(".lock"), kind):
+        with lock(work.with_suffix(".lock"), f"{kind}: another process is building the same artifact"):
             found = self.find(kind, key)  # another process may have built it while this one waited
             if found is not None:
                 return found
@@ -203,13 +204,18 @@ def _damage(path: Path) -> str | None:
 
 
 @contextmanager
-def _lock(path: Path, kind: str) -> Iterator[None]:
-    """Holds a file lock, so that of two processes with the same work one works and one waits."""
+def lock(path: Path, held: str) -> Iterator[None]:
+    """Holds a file lock, so that of two processes with the same work one works and one waits.
+
+    Args:
+        path: the lock's file, which stays.
+        held: what is said before waiting.
+    """
     with path.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{kind}: another process is building the same artifact; waiting for it")
+            say(f"{held}; waiting for it")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield  # the lock file stays: to remove it would let a third process lock another file of the same name
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
-from dig.artifacts import Artifact, ArtifactStore, fingerprint
+from dig.artifacts import Artifact, ArtifactStore, fingerprint, lock
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
 from dig.evaluation.harness import other_protocol
@@ -60,7 +60,8 @@ def run_experiment(config: Config) -> Run:
     if "report" in config.stages:
         evaluations = evaluate_all(context)
         if rank == 0:
-            metrics = build_report(context, states, evaluations)
+            with lock(context.run / ".lock", f"report: another process is writing {_shown(context.run)}"):
+                metrics = build_report(context, states, evaluations)
             for part in ("valid", "test", other_protocol("test", config.evaluation.mask_history).name):
                 console.print(metrics_table(metrics, part))
             _say_gain(metrics)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lightning
@@ -12,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks.resume import AtomicCheckpointIO, checkpoints_of
-from dig.artifacts import ArtifactStore
+from dig.artifacts import ArtifactStore, disk_full
 from dig.config import UserError, load_config
 from dig.console import console
 from dig.stages.base import StageContext
@@ -47,8 +48,10 @@ class Nothing(lightning.LightningDataModule):
     val_dataloader = train_dataloader
 
 
-def run(tmp_path: Path, scores: dict[int, float], **plan: object) -> tuple[float, dict, str]:
-    config = load_config("quickstart", ["logging.progress=false", "trainer.accelerator=cpu"])
+def run(
+    tmp_path: Path, scores: dict[int, float], settings: Sequence[str] = (), **plan: object
+) -> tuple[float, dict, str]:
+    config = load_config("quickstart", ["logging.progress=false", "trainer.accelerator=cpu", *settings])
     context = StageContext(config, {}, ArtifactStore(tmp_path), tmp_path / "run")
     module = Scripted(scores)
     with console.capture() as captured:
@@ -119,6 +122,20 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damag
     assert (
         "resume.ckpt of the interrupted run is damaged" in said and "goes on from the checkpoint resume.1.ckpt" in said
     )
+
+
+def test_a_full_disk_during_a_checkpoint_is_a_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
+    """/dev/full takes no byte: the checkpoint's temporary file fails as on a full disk."""
+    scratch = tmp_path / "work" / "scratch"
+    scratch.mkdir(parents=True)
+    (scratch / f".resume.ckpt.{os.getpid()}.tmp").symlink_to("/dev/full")
+    settings = ["trainer.checkpoint_every=1"]
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run(tmp_path, {2: 0.1, 4: 0.5, 6: 0.3}, settings=settings)
+    assert disk_full(caught.value)  # which the store and the command line turn into a line
+    assert not list(scratch.glob("*.tmp"))
+    weight, _, _ = run(tmp_path, {2: 0.1, 4: 0.5, 6: 0.3}, settings=settings)
+    assert weight == 4.0
 
 
 def test_ctrl_c_reaches_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
