@@ -21,7 +21,7 @@ from dig.stages.base import build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
 
-__all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment"]
+__all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment", "shared_folders"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
             how = "cached" if artifact.cached else f"{artifact.seconds:.1f} s"
             say(f"{step.stage.name:9} {how:>9}  {step.stage.says(artifact.path)}")
     return StageContext(config, finished, store, run), states
+
+
+def shared_folders(config: Config) -> list[Path]:
+    """What every rank has to see: the run's folder and the store of artifacts."""
+    return [_run_folder(config), ArtifactStore().root]
 
 
 def find_stages(config: Config) -> StageContext:
@@ -180,7 +185,7 @@ def _prepare_process(config: Config) -> None:
 def _run_folder(config: Config) -> Path:
     """``runs/<experiment>/<run-id>``; the same configuration finds the same folder again."""
     content = config_to_dict(config)
-    for key in ("run_id", "runs_dir", "logging", "stages"):
+    for key in ("run_id", "runs_dir", "logging", "slurm", "stages"):
         content.pop(key)
     run_id = config.run_id or fingerprint(content)[:12]
     return Path(config.runs_dir).absolute() / config.experiment / run_id
