@@ -88,4 +88,4 @@ def _any_rank(trainer: lightning.Trainer, told: bool) -> bool:
     if trainer.world_size == 1:
         return told
     found = torch.tensor(float(told), device=trainer.strategy.root_device)
-    return bool(trainer.strategy.reduce(found, reduce_op="max") > 0)  # type: ignore[operator]
+    return bool(trainer.strategy.reduce(found, reduce_op="max") > 0)

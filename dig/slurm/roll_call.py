@@ -60,6 +60,8 @@ class RollCall:
     def __init__(self, job: Job, config: SlurmConfig, folders: Sequence[Path], host: str, port: int) -> None:
         self.job, self.config, self.folders = job, config, folders
         self.host, self.port = host, port
+        self._others = set(range(1, job.tasks))
+        """Ranks that rank 0 waits for."""
 
     def hold(self) -> None:
         """Rank 0 calls the roll, the others answer; all hear the same verdict.
@@ -122,7 +124,8 @@ class RollCall:
     def _absent(self, store: Store) -> str:
         """Who is not here, or has no GPU."""
         found = self._gather(store, "here", self.config.start_timeout)
-        missing = [rank for rank in range(1, self.job.tasks) if rank not in found]
+        missing = sorted(self._others - set(found))
+        self._others = set(found)
         if missing:
             named = ", ".join(f"{rank}{self._on_node(rank)}" for rank in missing)
             which = f"rank {named} has" if len(missing) == 1 else f"ranks {named} have"
@@ -139,7 +142,7 @@ class RollCall:
         """Which node does not see what rank 0 wrote."""
         found = self._gather(store, "seen", self.config.shared_timeout + _FAREWELL)
         problem = next(filter(None, found.values()), "")
-        if not problem and len(found) == self.job.tasks - 1:
+        if not problem and set(found) == self._others:
             return ""
         if not problem:
             return "a rank ended while all ranks were met; its log says why"
@@ -151,7 +154,7 @@ class RollCall:
     def _gather(self, store: Store, kind: str, seconds: float) -> dict[int, str]:
         """What the other ranks say, by rank, of those that say it in time."""
         deadline = time.monotonic() + seconds
-        waiting, found = set(range(1, self.job.tasks)), {}
+        waiting, found = set(self._others), {}
         while waiting:
             for rank in sorted(waiting):
                 if store.check([f"{kind}/{rank}"]):

@@ -33,6 +33,9 @@ _LEAVING = 20.0
 _BEHIND = 40.0
 """Seconds that other ranks give rank 0 to requeue the job, and then do it themselves."""
 
+_FAREWELL = 2.0
+"""Seconds that rank 0 has left once everybody is ended."""
+
 
 class Preempted(BaseException):
     """Leaves everything, as Ctrl-C does.
@@ -65,8 +68,7 @@ class Watch:
         self.name: str | None = None
         """The signal that this process was sent."""
         self._pid, self._parent = os.getpid(), os.getppid()
-        self._holding = False
-        self._saving = False
+        self._holding = self._saving = self._again = False
         self._deadline: float | None = None
         self._ending = threading.Lock()
         self._reader, self._writer = os.pipe()
@@ -153,6 +155,7 @@ class Watch:
         if os.getpid() != self._pid:  # a worker process that was forked off; it is ended by its parent
             return
         first, self.name = self.name is None, self.name or signal.Signals(number).name
+        self._again = not first
         if first and not self._holding:
             raise Preempted(f"stopped by {self.name}")
 
@@ -183,9 +186,14 @@ class Watch:
         os._exit(PREEMPTED)
 
     def _wait_for_the_first(self) -> None:
-        """Leaves rank 0 the time to requeue the job and to end: who starts the ranks ends all when one ends early."""
+        """Leaves rank 0 the time to requeue the job and to end: who starts the ranks ends all when one ends early.
+
+        A second signal tells that it has come to this.
+        """
         deadline = time.monotonic() + _BEHIND
         while time.monotonic() < deadline and os.getppid() == self._parent:
+            if self._again:
+                deadline = min(deadline, time.monotonic() + _FAREWELL)
             time.sleep(0.1)
 
 
