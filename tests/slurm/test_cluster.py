@@ -71,7 +71,7 @@ def test_killed_preempted_and_requeued_a_job_ends_as_if_nothing_had_happened(
         line = command.replace("JOB", job)
         if line.startswith("scancel --signal=USR1"):
             site.until_checkpoint("sft", job)
-            urgent = site.submit("sbatch --partition=urgent --nodes=2 --output=/dev/null --wrap='sleep 1'")
+            urgent = site.submit("sbatch --partition=urgent --nodes=2 --exclusive --output=/dev/null --wrap='sleep 1'")
             cluster.wait(urgent, "COMPLETED", seconds=120)
             _restarted(cluster, job, 1)
             assert "sft: goes on from the checkpoint" in site.log(job)

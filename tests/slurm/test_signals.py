@@ -23,6 +23,7 @@ from dig.slurm.signals import watched
 
 def run(arguments):
     with watched(float(arguments[0]), True) as watch:
+        {before}
         print("ready", flush=True)
         {body}
     return 0
@@ -30,14 +31,14 @@ def run(arguments):
 sys.exit(exit_code(run, sys.argv[1:], "", "interrupted"))
 """
 SLEEP = "time.sleep(60)"
-DEAF = "import signal; watch.hold(); time.sleep(60)"
+HOLD = "watch.hold()"
 NATIVE = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'a', b'b', 200_000_000)"
 
 
 class Process:
-    def __init__(self, body: str, grace: float = 60, **variables: str) -> None:
+    def __init__(self, body: str, before: str = "pass", grace: float = 60, **variables: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-        command = [sys.executable, "-c", PROGRAM.format(body=body), str(grace)]
+        command = [sys.executable, "-c", PROGRAM.format(body=body, before=before), str(grace)]
         self.process = subprocess.Popen(command, env={**environment, **variables}, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT, text=True)  # fmt: skip
         assert self.process.stdout is not None
@@ -103,12 +104,12 @@ def test_a_job_that_slurm_ends_itself_is_left_alone(scontrol, facts: dict, asks:
     assert ("requeue 7" in calls.read_text()) == asks
 
 
-@pytest.mark.parametrize("body", [DEAF, NATIVE])
-def test_what_does_not_come_back_in_time_is_ended(scontrol, body: str) -> None:
+@pytest.mark.parametrize(("body", "before"), [(SLEEP, HOLD), (NATIVE, "pass")])
+def test_what_does_not_come_back_in_time_is_ended(scontrol, body: str, before: str) -> None:
     """In training no batch ends; and in native code Python's handler does not run."""
     calls = scontrol()
     started = time.monotonic()
-    code, output = Process(body, grace=1, **JOB).end(signal.SIGUSR1)
+    code, output = Process(body, before, grace=1, **JOB).end(signal.SIGUSR1)
     assert code == 75 and "nothing could be saved within 1 s of a signal; the last checkpoint stays; job 7" in output
     assert calls.read_text().count("requeue 7") == 1
     assert time.monotonic() - started < 25
@@ -125,10 +126,8 @@ def test_another_rank_leaves_the_requeue_to_rank_0_and_ends_when_all_end(scontro
 
 
 def test_an_error_that_others_cause_by_ending_is_no_error() -> None:
-    body = ("watch.hold()\n"
-            "        while watch.name is None: time.sleep(0.05)\n"
-            "        raise RuntimeError('Connection closed by peer')")  # fmt: skip
-    code, output = Process(body).end(signal.SIGTERM)
+    body = "while watch.name is None: time.sleep(0.05)\n        raise RuntimeError('Connection closed by peer')"
+    code, output = Process(body, HOLD).end(signal.SIGTERM)
     assert code == 75 and output.startswith("stopped by SIGTERM (RuntimeError: Connection closed by peer)")
 
 
