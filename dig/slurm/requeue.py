@@ -1,4 +1,4 @@
-"""Puts a job back into the queue, unless SLURM is ending it by itself."""
+"""Puts a job back into the queue, unless it is SLURM or a lost rank that ends it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from dig.slurm.job import Job, command_answer
 
 __all__ = ["requeue"]
 
+_BACK = "job {id} goes back into the queue and goes on from there"
 
-def requeue(job: Job) -> str:
+
+def requeue(job: Job, ended: bool) -> str:
     """Asks for the requeue once, and tells in words what becomes of the job.
 
     A job that SLURM is ending is left alone: after a preemption SLURM requeues it itself, and one that a person
     cancelled must not come back. Its time limit is the exception, since SLURM ends such a job for good.
+
+    Args:
+        job: seen by this rank.
+        ended: it was told to end and could not save on all ranks. ``srun`` does that when a rank has died; a job that
+            came back by itself after that would die again and again.
     """
     facts = dict(re.findall(r"(\w+)=(\S*)", command_answer("scontrol", "show", "job", "--oneliner", job.id)))
     if int(facts.get("Restarts", job.restarts)) > job.restarts:
-        return f"job {job.id} goes back into the queue and goes on from there"
+        return _BACK.format(id=job.id)
     if facts.get("JobState") == "COMPLETING" and facts.get("Reason") != "TimeLimit":
         return f"SLURM ends job {job.id}; it goes on from there when it starts again"
+    preempted = facts.get("PreemptTime", "None") not in ("None", "")
+    if ended and job.tasks > 1 and facts.get("JobState") == "RUNNING" and not preempted:
+        return f"job {job.id} ends, as a rank was lost or somebody ended it; the same command goes on from there"
     problem = _scontrol(job.id)
     if problem is None:
-        return f"job {job.id} goes back into the queue and goes on from there"
+        return _BACK.format(id=job.id)
     return f"job {job.id} could not be requeued ({problem}); the same command goes on from there"
 
 

@@ -44,11 +44,12 @@ def job_script(config: Config, arguments: Sequence[str], folder: Path) -> str:
         *slurm.setup,
         "export PYTHONUNBUFFERED=1  # lines reach the log as they are written",
         'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"  # srun does not take it from sbatch by itself',
+        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SRUN_CPUS_PER_TASK}"  # tasks do not fight for cores',
         f"mkdir -p {shlex.quote(slurm.logs)}",
         "",
         "# One rank lost ends all; each rank has a log of its own.",
         " ".join([
-            "srun", "--kill-on-bad-exit=1", "--open-mode=append", f"--output={_quoted(log_files(config, '%j')[1])}",
+            "srun", "--kill-on-bad-exit=1", "--export=ALL", "--open-mode=append", f"--output={_quoted(log_files(config, '%j')[1])}",
             *map(_quoted, slurm.srun_options), "\\\n ", shlex.join(command),
         ]),
         "",

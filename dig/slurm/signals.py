@@ -32,6 +32,8 @@ _LEAVING = 20.0
 """Seconds in which a process that has saved closes its logs and ends, before it is ended."""
 _BEHIND = 40.0
 """Seconds that other ranks give rank 0 to requeue the job, and then do it themselves."""
+_BEHIND_SLURM = 5.0
+"""The same after SIGTERM within a job, where SLURM ends all ranks in any case and leaves rank 0 half a minute."""
 
 _FAREWELL = 2.0
 """Seconds that rank 0 has left once everybody is ended."""
@@ -68,7 +70,7 @@ class Watch:
         self.name: str | None = None
         """The signal that this process was sent."""
         self._pid, self._parent = os.getpid(), os.getppid()
-        self._holding = self._saving = self._again = False
+        self._holding = self._saving = self._saved = self._again = False
         self._deadline: float | None = None
         self._ending = threading.Lock()
         self._reader, self._writer = os.pipe()
@@ -129,10 +131,10 @@ class Watch:
         """
         self._saving = True
         try:
-            done = action()
-            if done:
+            self._saved = action()
+            if self._saved:
                 self._deadline = time.monotonic() + _LEAVING
-            return done
+            return self._saved
         finally:
             self._saving = False
 
@@ -144,7 +146,7 @@ class Watch:
             if self.job is None:
                 then = "the same command goes on from here"
             elif self.may_requeue:
-                then = requeue(self.job)
+                then = requeue(self.job, ended=not self._saved and self.name == "SIGTERM")
             else:
                 then = "the same command goes on from here (slurm.requeue=false)"
             if not self.rank:
@@ -190,7 +192,8 @@ class Watch:
 
         A second signal tells that it has come to this.
         """
-        deadline = time.monotonic() + _BEHIND
+        soon = self.job is not None and self.name == "SIGTERM"
+        deadline = time.monotonic() + (_BEHIND_SLURM if soon else _BEHIND)
         while time.monotonic() < deadline and os.getppid() == self._parent:
             if self._again:
                 deadline = min(deadline, time.monotonic() + _FAREWELL)

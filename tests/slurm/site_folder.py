@@ -33,11 +33,11 @@ class Site:
         self.environment = {**cluster.environment, "DIG_HOME": str(self.home), "PATH": path, "OMP_NUM_THREADS": "1",
                             "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
 
-    def shell(self, command: str, code: int = 0) -> str:
+    def shell(self, command: str, fails: bool = False) -> str:
         """Runs a line of shell and returns what it prints."""
         done = subprocess.run(command, shell=True, cwd=self.folder, env=self.environment, capture_output=True,  # noqa: S602
                               text=True, timeout=300)  # fmt: skip
-        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert bool(done.returncode) == fails, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
     def submit(self, command: str) -> str:

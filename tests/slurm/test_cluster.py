@@ -140,11 +140,11 @@ def test_a_cancelled_job_saves_and_does_not_come_back(undisturbed: Site, tmp_pat
     assert site.cluster.job(job)["Restarts"] == "0"
 
 
-def _in_step(site: Site, before: str, *arguments: str, code: int = 1) -> str:
+def _in_step(site: Site, before: str, *arguments: str) -> str:
     """Two tasks by ``srun``; what ``before`` says runs in each task first."""
     train = f"exec {sys.executable} -m dig.train experiment=quickstart {TWO} {' '.join(arguments)}"
     return site.shell(f"srun --job-name=dig --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 "
-                      f"bash -c '{before} {train}'", code)  # fmt: skip
+                      f"bash -c '{before} {train}'", fails=True)  # fmt: skip
 
 
 def test_a_rank_that_never_starts_is_named(cluster: Cluster, tmp_path: Path) -> None:
@@ -164,12 +164,12 @@ def test_a_folder_that_nodes_do_not_share_is_named(cluster: Cluster, tmp_path: P
         f"exec {sys.executable} -m dig.train experiment=quickstart {TWO} slurm.nodes=2 slurm.shared_timeout=3\n"
     )
     script.chmod(0o755)
-    told = site.shell(f"srun --job-name=dig --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 {script}", 1)
+    told = site.shell(f"srun --job-name=dig --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 {script}", fails=True)
     assert f"error: {site.home / 'artifacts'} is not shared: node2 does not see what node1 writes there" in told
 
 
 def test_another_number_of_tasks_than_configured_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
-    told = _in_step(Site(cluster, tmp_path), "", "trainer.devices=4", code=2)
+    told = _in_step(Site(cluster, tmp_path), "", "trainer.devices=4")
     assert "error: SLURM started 2 tasks on 2 nodes, and trainer.num_nodes=1 × trainer.devices=4 make 4" in told
     assert "give trainer.num_nodes=2 trainer.devices=1" in told
 
@@ -177,7 +177,7 @@ def test_another_number_of_tasks_than_configured_is_one_line(cluster: Cluster, t
 def test_a_job_called_like_a_shell_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
     site = Site(cluster, tmp_path)
     told = site.shell(f"srun --nodes=2 --ntasks-per-node=1 --job-name=bash {sys.executable} -m dig.train "
-                      f"experiment=quickstart {TWO} slurm.nodes=2", 2)  # fmt: skip
+                      f"experiment=quickstart {TWO} slurm.nodes=2", fails=True)  # fmt: skip
     assert "srun --job-name=dig" in told
 
 

@@ -72,10 +72,10 @@ def test_ctrl_c_stays_ctrl_c() -> None:
     assert Process(SLEEP).end(signal.SIGINT) == (130, "interrupted")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_rank_0_requeues_the_job_once(scontrol, number: int) -> None:
+@pytest.mark.parametrize(("number", "tasks"), [(signal.SIGTERM, "1"), (signal.SIGUSR1, "1"), (signal.SIGUSR1, "2")])
+def test_rank_0_requeues_the_job_once(scontrol, number: int, tasks: str) -> None:
     calls = scontrol()
-    code, output = Process(SLEEP, **JOB).end(number, number, number)
+    code, output = Process(SLEEP, **{**JOB, "SLURM_NTASKS": tasks}).end(number, number, number)
     assert code == 75
     assert output.endswith("; job 7 goes back into the queue and goes on from there") and "\n" not in output
     assert calls.read_text().splitlines() == ["show job --oneliner 7", "requeue 7"]
@@ -93,7 +93,11 @@ def test_jobs_of_an_array_are_requeued_one_by_one(scontrol) -> None:
         ({"state": "COMPLETING"}, False, "SLURM ends job 7; it goes on from there when it starts again"),
         ({"state": "COMPLETING", "restarts": 1}, False, "goes back into the queue"),
         ({"state": "COMPLETING", "reason": "TimeLimit"}, True, "goes back into the queue"),
-        ({"then": "echo 'Requested operation is presently disabled' >&2; exit 1"}, True,
+        ({}, False, "job 7 ends, as a rank was lost or somebody ended it; the same command goes on from there"),
+        ({"reason": "None PreemptTime=2026-01-01T00:00:00"}, True, "goes back into the queue"),  # a grace time
+        ({"reason": "None PreemptTime=None"}, False, "job 7 ends"),
+        ({"reason": "TimeLimit", "state": "COMPLETING",
+          "then": "echo 'Requested operation is presently disabled' >&2; exit 1"}, True,
          "could not be requeued (Requested operation is presently disabled); the same command goes on"),
     ],
 )  # fmt: skip

@@ -64,7 +64,7 @@ class SlurmConfig:
     srun_options: list[str] = field(default_factory=list)
     """Further options of srun, such as --container-image=IMAGE."""
     export: str = "ALL"
-    """Which environment variables the job is given by name: ALL, NIL or a list; values never enter the script."""
+    """Which environment variables the job is given by name: ALL, NONE or a list; values never enter the script."""
     python: str | None = None
     """Python of the nodes; unset takes the one that submits."""
     logs: str = "runs/slurm"
