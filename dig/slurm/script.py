@@ -39,7 +39,7 @@ def job_script(config: Config, arguments: Sequence[str], folder: Path) -> str:
         "# written by python -m dig.train; the same command writes it again",
         *(f"#SBATCH {option}" for option in _options(config, folder)),
         "",
-        "set -euo pipefail",
+        "set -eo pipefail",
         *(f"module load {shlex.quote(module)}" for module in slurm.modules),
         *slurm.setup,
         "export PYTHONUNBUFFERED=1  # lines reach the log as they are written",
@@ -48,10 +48,9 @@ def job_script(config: Config, arguments: Sequence[str], folder: Path) -> str:
         f"mkdir -p {shlex.quote(slurm.logs)}",
         "",
         "# One rank lost ends all; each rank has a log of its own.",
-        " ".join([
-            "srun", "--kill-on-bad-exit=1", "--export=ALL", "--open-mode=append", f"--output={_quoted(log_files(config, '%j')[1])}",
-            *map(_quoted, slurm.srun_options), "\\\n ", shlex.join(command),
-        ]),
+        "srun --kill-on-bad-exit=1 --export=ALL --open-mode=append "
+        + " ".join([f"--output={_quoted(log_files(config, '%j')[1])}", *map(_quoted, slurm.srun_options)])
+        + f" \\\n  {shlex.join(command)}",
         "",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -108,9 +107,3 @@ def _small_quickstart() -> str:
     content.mining = {"miners": ["lexical"]}
     content.sft.epochs = 8
     return "\n".join([*lines, OmegaConf.to_yaml(content)])
-
-
-def unset_job_variables() -> None:
-    """Tests may themselves run in a job."""
-    for name in [name for name in os.environ if name.startswith("SLURM_")]:
-        del os.environ[name]
