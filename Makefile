@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test install lint types unit readme bench clean
+.PHONY: quickstart test install lint types unit readme test-slurm bench clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
 
-test: lint types unit quickstart readme  ## everything that CI runs
+test: lint types unit quickstart readme test-slurm  ## everything that CI runs
 
 install: $(INSTALLED)
 
@@ -30,10 +30,13 @@ types: install
 
 unit: install  ## unit and end-to-end tests with line coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --ignore tests/readme --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --ignore tests/readme --ignore tests/slurm/test_cluster.py --cov --cov-report=term --cov-fail-under=85
 
 readme: install  ## the README's commands, as written there
 	$(BIN)/python -m pytest -q --no-header tests/readme
+
+test-slurm: install  ## jobs on a SLURM of two nodes that it starts here; needs root, and slurm-wlm and munge
+	$(BIN)/python -m pytest -q --no-header --durations=10 tests/slurm/test_cluster.py
 
 bench: install  ## every benchmark; each prints a table and, as its last line, JSON
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

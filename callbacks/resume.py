@@ -100,13 +100,17 @@ class ResumeCheckpoint(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves when it is time."""
-        if trainer.global_step - self._saved_at >= self.every and _restores_whole(trainer, batch_idx):
-            self.save(trainer)
+        if trainer.global_step - self._saved_at >= self.every:
+            self.save_now(trainer, batch_idx)
 
-    def save(self, trainer: lightning.Trainer) -> None:
-        """Saves now; to be called on all ranks, after a batch that ``restores_whole``."""
-        self._saved_at = trainer.global_step
-        trainer.save_checkpoint(self.path)
+    def save_now(self, trainer: lightning.Trainer, batch_idx: int) -> bool:
+        """Saves at the end of a batch, unless that was done or would lose something; whether it is saved."""
+        if not _restores_whole(trainer, batch_idx):
+            return False
+        if self._saved_at != trainer.global_step:
+            self._saved_at = trainer.global_step
+            trainer.save_checkpoint(self.path)
+        return True
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from dig.artifacts import disk_full
 from dig.config.errors import UserError
+from dig.slurm.signals import PREEMPTED, Preempted
 
 __all__ = ["exit_code"]
 
@@ -14,7 +15,7 @@ __all__ = ["exit_code"]
 def exit_code(
     run: Callable[[list[str]], int], arguments: Sequence[str] | None, on_full_disk: str, on_interrupt: str
 ) -> int:
-    """Runs a command: 0 done, 1 failed, 2 wrong arguments or configuration, 130 interrupted.
+    """Runs a command: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end, 130 interrupted.
 
     Args:
         run: the command; gets the arguments and returns the code.
@@ -33,6 +34,8 @@ def exit_code(
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: no space left on the disk{where}; {on_full_disk}", file=sys.stderr)
         return 1
+    except Preempted:  # what was saved is said before the job is requeued
+        return PREEMPTED
     except KeyboardInterrupt:
         print(on_interrupt, file=sys.stderr)
         return 130

@@ -14,8 +14,9 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from dig.config import Config, UserError
+from dig.config import Config
 from dig.ranks import launched
+from dig.slurm.signals import PREEMPTED
 
 __all__ = ["end_with_launcher", "needs_ranks", "run_ranks"]
 
@@ -24,17 +25,10 @@ _KILLED = "; the other ranks were stopped; the same command goes on from the las
 
 
 def needs_ranks(config: Config) -> int:
-    """How many ranks have to be started here: 0 where one process is enough, or a launcher has started them.
-
-    Raises:
-        UserError: several nodes without a launcher.
-    """
+    """How many ranks have to be started here: 0 where one process is enough, or a launcher has started them."""
     trainer = config.trainer
-    if launched():
+    if launched() or trainer.num_nodes > 1:
         return 0
-    if trainer.num_nodes > 1:
-        raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs a launcher that starts a process a device on "
-                        "every node: sbatch with srun (docs/slurm.md), or torchrun", exit_code=2)  # fmt: skip
     if trainer.devices == 1:
         return 0
     from dig.stages.strategy import devices_here  # torch is needed to count what `auto` finds
@@ -47,7 +41,7 @@ def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
     """Runs ``python -m module arguments`` as so many ranks and returns the exit code: 0 when all have ended well, the
     code of the first to fail, 1 when one was killed.
 
-    A SIGTERM is passed on, and ranks have half a minute to leave a checkpoint.
+    A SIGTERM or SIGUSR1 reaches all ranks as SIGTERM, and they have half a minute to leave a checkpoint.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -56,6 +50,7 @@ def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // ranks, 1)))
+    signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     os.environ[_PARENT] = str(os.getpid())
     config = LaunchConfig(1, 1, ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
                           max_restarts=0, monitor_interval=0.5, start_method="spawn")  # fmt: skip
@@ -69,7 +64,7 @@ def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
         print(f"error: rank {rank} was killed by {name} (signal {-failure.exitcode}){_KILLED}", file=sys.stderr)
         return 1
     except SignalException as error:
-        return 128 + error.sigval
+        return PREEMPTED if error.sigval == signal.SIGTERM else 128 + error.sigval
     return 0
 
 

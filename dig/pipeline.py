@@ -20,7 +20,7 @@ from dig.stages.base import build_alone, build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
 
-__all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment"]
+__all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment", "shared_folders"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,11 @@ def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
     return StageContext(config, finished, store, run), states
 
 
+def shared_folders(config: Config) -> list[Path]:
+    """What every rank has to see: the run's folder and the store of artifacts."""
+    return [_run_folder(config), ArtifactStore().root]
+
+
 def find_stages(config: Config) -> StageContext:
     """What is finished of ``config.stages`` and what they need, without building or verifying anything."""
     store = ArtifactStore()
@@ -176,7 +181,7 @@ def _prepare_process(config: Config) -> None:
 def _run_folder(config: Config) -> Path:
     """``runs/<experiment>/<run-id>``; the same configuration finds the same folder again."""
     content = config_to_dict(config)
-    for key in ("run_id", "runs_dir", "logging", "stages"):
+    for key in ("run_id", "runs_dir", "logging", "slurm", "stages"):
         content.pop(key)
     run_id = config.run_id or fingerprint(content)[:12]
     return Path(config.runs_dir).absolute() / config.experiment / run_id

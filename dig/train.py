@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dig.config import Config, UserError, load_config
 from dig.config.explain import config_yaml, help_text
 from dig.entry import exit_code
 from dig.launch import end_with_launcher, needs_ranks, run_ranks
+from dig.slurm.job import current_job
+from dig.slurm.placing import place, to_submit
+from dig.slurm.script import job_script
+from dig.slurm.signals import watched
+from dig.slurm.submit import submit
 
 __all__ = ["main"]
 
@@ -16,7 +22,7 @@ _FLAGS = ("--help", "-h", "--print-config", "--dry-run")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs and returns the exit code: 0 done, 1 failed, 2 wrong arguments or configuration, 130 interrupted."""
+    """Runs or submits. Codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end, 130 Ctrl-C."""
     return exit_code(_run, arguments, "free some, then the same command goes on",
                      "interrupted; the same command goes on from here")  # fmt: skip
 
@@ -29,22 +35,40 @@ def _run(arguments: list[str]) -> int:
     if not arguments or {"--help", "-h"} & set(flags):
         print(help_text())
         return 0
-    config = _config([argument for argument in arguments if argument not in flags])
+    settings = [argument for argument in arguments if argument not in flags]
+    config = _config(settings)
+    submits = to_submit(config)
+    place(config)
     if "--print-config" in flags:
         print(config_yaml(config), end="")
         return 0
-    from dig.pipeline import describe, run_experiment  # torch is imported here, after all cheap errors
-
-    if "--dry-run" in flags:
-        from dig.console import console
-
-        console.print(describe(config))
+    if submits:
+        if "--dry-run" in flags:
+            print(job_script(config, settings, Path.cwd()), end="")
+        else:
+            submit(config, settings)
         return 0
-    ranks = needs_ranks(config)
-    if ranks:
-        return run_ranks("dig.train", arguments, ranks)
+    if "--dry-run" not in flags:
+        ranks = needs_ranks(config)
+        return run_ranks("dig.train", arguments, ranks) if ranks else _train(config)
+    from dig.console import console
+    from dig.pipeline import describe  # torch is imported here, after all cheap errors
+
+    console.print(describe(config))
+    return 0
+
+
+def _train(config: Config) -> int:
     end_with_launcher()
-    run_experiment(config)
+    with watched(config.slurm.grace, config.slurm.requeue):  # from the first moment: imports take a while
+        from dig.pipeline import run_experiment, shared_folders
+
+        job = current_job()
+        if job is not None:
+            from dig.slurm.roll_call import call_roll
+
+            call_roll(job, config.slurm, shared_folders(config))
+        run_experiment(config)
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from workplace import Workplace, built_artifacts, wait_for_checkpoint
 
-from dig.config import UserError, load_config
+from dig.config import load_config
 from dig.launch import needs_ranks
 
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "stages=[sft]")
@@ -35,12 +35,6 @@ def test_when_ranks_are_started(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert needs_ranks(load_config("quickstart", overrides)) == expected
-
-
-def test_several_nodes_need_a_launcher():
-    with pytest.raises(UserError, match=r"trainer\.num_nodes=2 needs a launcher") as caught:
-        needs_ranks(load_config("quickstart", ["trainer.num_nodes=2"]))
-    assert caught.value.exit_code == 2
 
 
 def ranks_of(process: subprocess.Popen[str]) -> dict[int, int]:

@@ -23,11 +23,13 @@ are cached.
 
   experiment=NAME   an experiment or the path of a YAML file; there are: {experiments}
   key=value         changes a key, for example rqvae.codebook_size=512 or stages=[tokenize]
-  --dry-run         prints the stages, which are cached and what each reads, and does nothing
+  --dry-run         prints the stages, which are cached and what each reads, and does nothing; with slurm.nodes=N it
+                    prints the job script
   --print-config    prints the configuration as it is resolved, and does nothing
   --help            prints this text
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.
+Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end by a signal (what was done is kept,
+and the same command goes on), 130 interrupted.
 
 Keys and their defaults:
 """

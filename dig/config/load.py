@@ -144,6 +144,8 @@ def _override_layer(override: str) -> _Layer:
     if not separator or not key:
         hint = nearest(override, schema_keys())
         raise UserError(f"{override}: arguments look like key=value{f', for example {hint}=…' if hint else ''}", 2)
+    if key == "slurm.time" and ":" in override:  # YAML takes 10:00:00 for a number to the base of 60
+        return _Layer(override, OmegaConf.create({"slurm": {"time": override.partition("=")[2].strip("'\"")}}))
     try:
         return _Layer(override, OmegaConf.from_dotlist([override]))
     except (OmegaConfBaseException, yaml.YAMLError) as error:

@@ -25,6 +25,7 @@ from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
 from dig.config.sections.sasrec import SASRecConfig
 from dig.config.sections.sft import SFTConfig
+from dig.config.sections.slurm import SlurmConfig
 from dig.config.sections.tasks import COMPACT_TASKS, INTEREST_TASKS, TaskConfig, TasksConfig, active_shares
 from dig.config.sections.tiger import TigerConfig
 from dig.config.sections.visual import AdaptConfig, VisualConfig
@@ -61,6 +62,7 @@ __all__ = [
     "SPLITS",
     "STAGES",
     "ShopConfig",
+    "SlurmConfig",
     "TaskConfig",
     "TasksConfig",
     "TigerConfig",
@@ -107,6 +109,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
     def __post_init__(self) -> None:
         for stage in self.stages:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from callbacks.preemption import Preemption
 from callbacks.vectors import VectorWriter
 from datamodules.contents import ContentDataModule, TextFiles
 from dig.artifacts import fingerprint
@@ -73,7 +74,7 @@ def encode(
             strategy=strategy_for(config),
             precision=encoding_precision(config),  # type: ignore[arg-type]
             logger=False,
-            callbacks=[VectorWriter(cache), *EncodingBar.wanted()],
+            callbacks=[VectorWriter(cache), Preemption(), *EncodingBar.wanted()],
             use_distributed_sampler=False,
             enable_progress_bar=bool(EncodingBar.wanted()),
             enable_model_summary=False,

@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from callbacks.preemption import Preemption
 from datamodules.examples import ExampleDataModule, Examples
 from datamodules.leakage import guard_artifact
 from datamodules.splits import HeldOut, Sequences
@@ -160,7 +161,7 @@ def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModu
             num_nodes=config.num_nodes,
             strategy=strategy_for(config),
             logger=False,
-            callbacks=EncodingBar.wanted(),
+            callbacks=[Preemption(), *EncodingBar.wanted()],
             use_distributed_sampler=False,
             enable_progress_bar=bool(EncodingBar.wanted()),
             enable_model_summary=False,

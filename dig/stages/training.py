@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from callbacks.finite import FiniteGuard
 from callbacks.other_ranks import OtherRanks
+from callbacks.preemption import Preemption
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
@@ -177,7 +178,7 @@ def _trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=config.log_every,
         logger=_loggers(plan.stage, context, folder),
-        callbacks=[*callbacks, *best, resume],
+        callbacks=[*callbacks, *best, resume, Preemption(plan.stage, resume)],
         plugins=[AtomicCheckpointIO({RESUME: config.keep_checkpoints})],
         use_distributed_sampler=False,  # our samplers deal every sample to one rank
         enable_progress_bar=progress_enabled(),

@@ -24,6 +24,7 @@ from dig.interests.asking.store import AnswerStore
 from dig.interests.asking.unanswered import unanswered
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, secret_of
+from dig.slurm.signals import SIGNALS, Preempted, current_watch
 
 __all__ = ["Job", "Limits", "ask"]
 
@@ -73,6 +74,7 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
     Raises:
         UserError: a key is missing, a local model cannot be loaded, or the disk is full.
         KeyboardInterrupt: after an interrupt, when everything is kept.
+        Preempted: the same, after a signal that somebody watches for.
     """
     for job in jobs:
         if job.asker.config.kind == "openai":
@@ -105,6 +107,9 @@ class _Run:
                 (self._remote if job.asker.config.kind == "openai" else self._local)(job, ledger, shown)
                 for job, ledger in zip(self.jobs, self.ledgers, strict=True)
             )
+        watch = current_watch()
+        if watch is not None and watch.name is not None:
+            raise Preempted(f"asking stopped by {watch.name}")
         if self.interrupted:
             raise KeyboardInterrupt
 
@@ -194,21 +199,28 @@ class _Run:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
 
-        def stop() -> None:
+        watch = current_watch()
+
+        def stop(number: int) -> None:
+            if watch is not None and number in SIGNALS:
+                watch.note(number)
             if self.interrupted and task is not None:
                 task.cancel()
             self.interrupted, self.over = True, self.over or "interrupted"
 
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, stop)
+        numbers = {signal.SIGINT, signal.SIGTERM, *(SIGNALS if watch is not None else ())}
+        for number in numbers:
+            loop.add_signal_handler(number, stop, number)
         try:
             yield
         except asyncio.CancelledError:
             if not self.interrupted:
                 raise
         finally:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(name)
+            for number in numbers:
+                loop.remove_signal_handler(number)
+            if watch is not None:
+                watch.take_over()
 
 
 async def _all_or_none(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:

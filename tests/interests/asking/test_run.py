@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ from dig.config import UserError
 from dig.interests.asking.reading import read_interests_of
 from dig.interests.asking.run import Limits, ask
 from dig.interests.asking.store import AnswerStore
+from dig.slurm.signals import Preempted, watched
 
 NO_LIMITS = Limits()
 
@@ -233,6 +235,22 @@ def test_an_interrupt_lets_what_is_under_way_come_home(server, store, make):
     keys = [question.key for question in job.questions()]
     paid = len(process.paid())
     assert 8 <= paid < 200 and len(store.known(keys)) == paid and store.spending("c").unknown == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_end_is_told_as_one_and_given_back_to_who_watches(server, store, make, number, capsys):
+    process = server(latency=0.3)
+    job = make["job"](make["asker"](process.url, concurrency=8), make["catalogue"](200))
+    with pytest.raises(Preempted), watched(60, may_requeue=True) as watch:
+        threading.Timer(0.45, os.kill, (os.getpid(), number)).start()
+        try:
+            ask([job], store, "c", NO_LIMITS)
+        finally:
+            handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
+    assert handlers == [watch._handle] * 2
+    assert f"asking stopped by {signal.Signals(number).name}; the same command goes on" in capsys.readouterr().out
+    paid = len(process.paid())
+    assert 8 <= paid < 200 and len(store.known([question.key for question in job.questions()])) == paid
 
 
 def test_text_that_gives_orders_is_an_item_like_any_other(server, store, make):

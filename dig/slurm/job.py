@@ -1,0 +1,83 @@
+"""What a process knows of the SLURM job that it is a task of, read from the environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["INTERACTIVE", "Job", "command_answer", "current_job"]
+
+INTERACTIVE = ("bash", "interactive")
+"""Names of jobs that are shells of people: Lightning and dig train in them as if there was no SLURM."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job, seen by one of its tasks.
+
+    Attributes:
+        id: as ``scontrol`` and ``scancel`` take it; a task of an array is ``ARRAY_TASK``.
+        number: the plain number that ports and file names are made of.
+        name: the job's name.
+        rank: of this task among all.
+        tasks: in all.
+        nodes: in all.
+        node: name of this task's node.
+        node_list: names of all nodes, as SLURM abbreviates them.
+        step: whether ``srun`` started this process.
+        restarts: how often the job was requeued.
+    """
+
+    id: str
+    number: int
+    name: str
+    rank: int
+    tasks: int
+    nodes: int
+    node: str
+    node_list: str
+    step: bool
+    restarts: int
+
+    def node_of(self, rank: int) -> str:
+        """Name of the node that a rank belongs to, where tasks are dealt to nodes in blocks; empty if unknown."""
+        hosts = command_answer("scontrol", "show", "hostnames", self.node_list).split()
+        place = rank * self.nodes // self.tasks
+        return hosts[place] if place < len(hosts) else ""
+
+
+def current_job(environment: Mapping[str, str] = os.environ) -> Job | None:
+    """The job of this process; None outside of one, and in the interactive shells of people."""
+    if "SLURM_JOB_ID" not in environment or "SLURM_PROCID" not in environment:
+        return None
+    if environment.get("SLURM_JOB_NAME") in INTERACTIVE:
+        return None
+    array = environment.get("SLURM_ARRAY_JOB_ID")
+    number = environment["SLURM_JOB_ID"]
+    return Job(
+        id=f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else number,
+        number=int(number),
+        name=environment.get("SLURM_JOB_NAME", ""),
+        rank=int(environment["SLURM_PROCID"]),
+        tasks=int(environment.get("SLURM_NTASKS", "1")),
+        nodes=int(environment.get("SLURM_NNODES", environment.get("SLURM_JOB_NUM_NODES", "1"))),
+        node=environment.get("SLURM_TOPOLOGY_ADDR") or environment.get("SLURMD_NODENAME") or socket.gethostname(),
+        node_list=environment.get("SLURM_JOB_NODELIST", environment.get("SLURM_NODELIST", "")),
+        step="SLURM_STEP_ID" in environment,
+        restarts=int(environment.get("SLURM_RESTART_COUNT", "0")),
+    )
+
+
+def command_answer(*command: str, seconds: float = 20) -> str:
+    """What a command of SLURM prints; empty when it is not there or fails."""
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

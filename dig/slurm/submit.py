@@ -1,0 +1,59 @@
+"""Hands a job script to ``sbatch`` and tells what became of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from dig.config import Config, UserError
+from dig.console import say
+from dig.slurm.script import job_name, job_script, log_files
+
+__all__ = ["submit"]
+
+_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+
+
+def submit(config: Config, arguments: Sequence[str]) -> str:
+    """Writes the script, submits it, says where to look, and returns the job's id.
+
+    Raises:
+        UserError: there is no ``sbatch``, or it refuses the job.
+    """
+    script = job_script(config, arguments, Path.cwd())
+    folder = Path(config.slurm.logs)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{job_name(config)}-{hashlib.sha256(script.encode()).hexdigest()[:8]}.sbatch"
+    path.write_text(script, encoding="utf-8")
+    job = _sbatch(path)
+    whole, each = log_files(config, job)
+    slurm = config.slurm
+    say(f"job {job}: {slurm.nodes} × {slurm.gpus or slurm.tasks} {'GPUs' if slurm.gpus else 'tasks'}, script {path}")
+    say(f"logs: {whole} and, a rank each, {each.replace('%t', '0')} …")
+    say(f"state: squeue --job={job} · save and requeue: scancel --signal=USR1 {job} · cancel: scancel {job}")
+    return job
+
+
+def _sbatch(path: Path) -> str:
+    try:
+        done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True,  # noqa: S603, S607
+                              env=_environment())  # fmt: skip
+    except FileNotFoundError:
+        raise UserError("there is no sbatch here: submit on a login node of the cluster, leave slurm.nodes out to "
+                        "train on this machine, or add --dry-run to see the script") from None  # fmt: skip
+    found = re.match(r"\d+", done.stdout.strip())
+    if done.returncode or not found:
+        lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+        raise UserError(f"sbatch refused {path}: {'; '.join(line.removeprefix('sbatch: error: ') for line in lines)}")
+    return found.group()
+
+
+def _environment() -> dict[str, str]:
+    """The environment without an outer job's own variables, which a job submitted within it would take for its own."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name in _KEPT}

@@ -1,0 +1,76 @@
+"""Ranks meet before anything is computed: who is missing, which node does not see a folder, which has no GPU."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dig.config import UserError
+from dig.config.schema import SlurmConfig
+from dig.slurm import roll_call
+from dig.slurm.job import Job
+from dig.slurm.roll_call import RollCall, call_roll
+
+JOB = Job("7", 7, "dig", 0, 3, 3, "node1", "node[1-3]", step=True, restarts=0)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def meet(ranks: list[int], folders: list[Path], config: SlurmConfig) -> list[str]:
+    """What each rank of three is told; threads stand for the processes."""
+    port = free_port()
+
+    def attend(rank: int) -> str:
+        job = replace(JOB, rank=rank, node=f"node{rank + 1}")
+        try:
+            RollCall(job, config, folders, "127.0.0.1", port).hold()
+        except UserError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(len(ranks)) as pool:
+        return list(pool.map(attend, ranks))
+
+
+def test_all_are_there_and_nothing_is_left(tmp_path: Path) -> None:
+    folders = [tmp_path / "run", tmp_path / "home"]
+    assert meet([0, 1, 2], folders, SlurmConfig(start_timeout=30)) == ["", "", ""]
+    assert [list(folder.iterdir()) for folder in folders] == [[], []]
+
+
+def test_who_is_missing_is_named_to_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "node_of", lambda self, rank: f"node{rank + 1}")
+    told = meet([0, 1], [tmp_path], SlurmConfig(start_timeout=2))
+    wanted = "rank 2 (node3) has not started within 2 s (slurm.start_timeout), of 3 ranks; look at their logs and nodes"
+    assert told == [wanted, wanted]
+
+
+def test_a_rank_0_that_does_not_start_is_named() -> None:
+    (told,) = meet([1], [], SlurmConfig(start_timeout=2))
+    assert told.startswith("rank 0 did not answer at 127.0.0.1:") and "says rank 1 on node2" in told
+
+
+def test_a_folder_that_one_does_not_see_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = roll_call._listed
+    monkeypatch.setattr(roll_call, "_listed", lambda token: token.parent.name != "apart" and seen(token))
+    told = meet([0, 1, 2], [tmp_path / "shared", tmp_path / "apart"], SlurmConfig(shared_timeout=1))
+    assert len(set(told)) == 1
+    assert f"{tmp_path / 'apart'} is not shared: node2 does not see what node1 writes there, after 1 s" in told[0]
+    assert not list((tmp_path / "apart").iterdir())
+
+
+def test_a_node_without_its_gpus_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    told = meet([0, 1, 2], [tmp_path], SlurmConfig(nodes=3, gpus=4))
+    assert len(set(told)) == 1 and "sees 3 GPUs of slurm.gpus=4 on node1" in told[0]
+    with pytest.raises(UserError, match=r"sees 3 GPUs of slurm\.gpus=4 on node1"):
+        call_roll(replace(JOB, tasks=1), SlurmConfig(gpus=4), [tmp_path])
+    call_roll(replace(JOB, tasks=1), SlurmConfig(gpus=2), [tmp_path])
