@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test install lint types unit readme test-slurm bench clean
+.PHONY: quickstart test install lint types unit readme test-slurm test-kills bench clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
@@ -37,6 +37,9 @@ readme: install  ## the README's commands, as written there
 
 test-slurm: install  ## jobs on a SLURM of two nodes that it starts here; needs root, and slurm-wlm and munge
 	$(BIN)/python -m pytest -q --no-header --durations=10 tests/slurm/test_cluster.py
+
+test-kills: install  ## twenty kills of the quickstart at random moments; a table of how it went on (about an hour)
+	$(BIN)/python tests/kills.py
 
 bench: install  ## every benchmark; each prints a table and, as its last line, JSON
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

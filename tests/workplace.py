@@ -40,16 +40,18 @@ SMALL = (
 class Workplace:
     """A folder with its own cache and runs, and the command that works in it."""
 
-    def __init__(self, folder: Path, home: Path | None = None) -> None:
+    def __init__(self, folder: Path, home: Path | None = None, settings: tuple[str, ...] = SMALL) -> None:
         self.folder = folder
         self.home = home or folder / "home"
+        self.settings = settings
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
         environment = {**os.environ, "DIG_HOME": str(self.home), "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", "dig.train", *SMALL, f"runs_dir={self.folder / 'runs'}", *arguments]
+        command = [sys.executable, "-m", "dig.train", *self.settings, f"runs_dir={self.folder / 'runs'}", *arguments]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=environment
-        )
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=environment,
+            start_new_session=start_new_session,
+        )  # fmt: skip
 
     def run(self, *arguments: str) -> str:
         process = self.start(*arguments)
