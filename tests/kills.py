@@ -22,7 +22,6 @@ from tempfile import mkdtemp
 
 from rich.console import Console
 from rich.table import Table
-
 from workplace import SMALL, Workplace, built_artifacts
 
 
