@@ -13,6 +13,7 @@ from dig.config.schema import WandbConfig
 from dig.console import printable, warn
 from dig.tracking.availability import without_secrets
 from dig.tracking.identity import Identity
+from dig.tracking.mend import mend_records
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
@@ -123,6 +124,7 @@ def _init(config: WandbConfig, identity: Identity | None, folder: Path, content:
     )
     named: dict[str, Any] = {}
     if identity is not None:
+        mend_records(folder / "wandb", identity.id)
         named = {"id": identity.id, "name": identity.name, "group": identity.group, "job_type": identity.job_type,
                  "project": config.project, "entity": config.entity}  # fmt: skip
     return wandb.init(

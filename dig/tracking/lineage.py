@@ -48,7 +48,7 @@ def result_of_stage(experiment: str, stage: str, folder: Path, log_model: bool) 
         kind, name = _STAGES[stage]
         return Result(kind, safe_name(f"{experiment}-{kind}"), {name: folder / name}, metadata)
     model = folder / "model"
-    if not (log_model and model.is_dir()):
+    if not (log_model and model.is_dir() and (folder / "training.json").is_file()):
         return None
     files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
     return Result("model", safe_name(f"{experiment}-{stage}"), files, metadata) if files else None

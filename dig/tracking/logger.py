@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -10,6 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from dig.tracking.agent import PLAIN
 from dig.tracking.connection import Connection
+from dig.tracking.mend import last_step, rows_since
 
 __all__ = ["STEP", "StageLogger"]
 
@@ -43,6 +45,21 @@ class StageLogger(WandbLogger):
         if step is not None:
             values[self.before + STEP] = step
         self.connection.log(values)
+
+    def catch_up(self, folder: Path, logs: Path) -> None:
+        """Logs what an attempt that was killed had measured and W&B has not seen.
+
+        Args:
+            folder: that holds the folders of W&B runs.
+            logs: of the stage, of earlier attempts alone.
+        """
+        if not logs.is_dir():
+            return
+        run = self.connection.run
+        known = run.summary.get(self.before + STEP)  # online, the server's
+        last = max(last_step(folder, str(run.id), self.before + STEP), int(known) if known is not None else -1)
+        for step, row in rows_since(logs, last):
+            self.log_metrics(row, step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

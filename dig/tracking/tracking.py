@@ -183,6 +183,11 @@ class StageTracking:
         from dig.tracking.logger import StageLogger
 
         logger = StageLogger(connection, self._name if self._tracking.trial else "")
+        if not self._tracking.trial:
+            connection.attempt(
+                "what a killed attempt had not sent",
+                lambda run: logger.catch_up(self._tracking.run / "wandb", folder / "logs"),
+            )
         return [logger], [EffectiveValues(connection, self._tracking.config, self._name)]
 
     def built(self, folder: Path, cached: bool) -> None:
