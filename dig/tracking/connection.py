@@ -95,6 +95,7 @@ def connect(
             warn(f"W&B: no run could be opened ({_told(error)}); the experiment goes on without")
             return None
         warn(f"W&B: no run could be opened online ({_told(error)}); it goes on offline")
+        _start_over()
     return connect(config, identity, folder, content, "offline")
 
 
@@ -117,7 +118,7 @@ def _init(config: WandbConfig, identity: Identity | None, folder: Path, content:
         x_disable_meta=not config.machine,
         x_save_requirements=config.machine,
         silent=True,  # dig says in a line of its own where a run is
-        init_timeout=_INIT_SECONDS,
+        init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", _INIT_SECONDS)),
         finish_timeout=float(config.finish_seconds),
         reinit="create_new",  # a W&B run of the calling program stays its own
         symlink=False,
@@ -137,6 +138,20 @@ def _init(config: WandbConfig, identity: Identity | None, folder: Path, content:
         resume="allow",
         settings=settings,
     )
+
+
+def _start_over() -> None:
+    """Ends W&B's own process, which goes on trying to open a run and lets nobody else open it.
+
+    Not where the calling program has W&B runs of its own, which would end with it.
+    """
+    import wandb
+    from wandb.sdk import wandb_setup
+
+    if wandb_setup.singleton().most_recent_active_run is None:
+        ending = threading.Thread(target=wandb.teardown, args=(1,), daemon=True)
+        ending.start()
+        ending.join(_GRACE)
 
 
 def _stage_files_in(folder: Path) -> None:

@@ -60,9 +60,9 @@ def log_report(
     }
     for name, make in tables.items():
         connection.attempt(f"the table {name}", _table(name, make))
-    if (run / "report.html").is_file():
-        connection.attempt("the report", _page("results/report", run / "report.html"))
     if wandb_config.artifacts:
+        if (run / "report.html").is_file():
+            connection.attempt("the report", _page("results/report", run / "report.html"))
         for result in used:
             connection.attempt(f"the artifact {result.name}", _declaration(result, run, True))
         connection.attempt("the results", _declaration(results_of_run(config.experiment, run), run, False))

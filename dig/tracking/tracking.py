@@ -116,10 +116,11 @@ class Tracking:
             job_type=job_type,
         )  # fmt: skip
         connection = connect(config, identity, self.run, config_to_dict(self.config), self._chosen())
+        if connection is None or connection.mode == "offline":
+            self._mode = "offline"  # what failed once is not waited for again
         if connection is None:
             return None
         if connection.mode == "offline":
-            self._mode = "offline"  # what failed once is not waited for again
             if not self._told:
                 self._told = True
                 say(f"W&B: recorded offline; `wandb sync {_shown(self.run / 'wandb')}` sends it")
@@ -184,10 +185,8 @@ class StageTracking:
 
         logger = StageLogger(connection, self._name if self._tracking.trial else "")
         if not self._tracking.trial:
-            connection.attempt(
-                "what a killed attempt had not sent",
-                lambda run: logger.catch_up(self._tracking.run / "wandb", folder / "logs"),
-            )
+            records, logs = self._tracking.run / "wandb", folder / "logs"
+            connection.attempt("what a killed attempt had not sent", lambda run: logger.catch_up(records, logs))
         return [logger], [EffectiveValues(connection, self._tracking.config, self._name)]
 
     def built(self, folder: Path, cached: bool) -> None:

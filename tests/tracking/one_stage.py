@@ -72,4 +72,4 @@ def main(folder: Path, end: str, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(Path(sys.argv[1]).absolute(), sys.argv[2], sys.argv[3:])

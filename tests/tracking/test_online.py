@@ -1,4 +1,4 @@
-"""Online against a server of our own: resumed runs, exit codes, and servers that fail in every way; the key stays home."""
+"""Online against a server of our own: resumed runs, exit codes, servers that fail in every way; no key leaks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def train(
     """Runs the program; nothing that it writes may hold the key."""
     home = folder / "person"
     home.mkdir(exist_ok=True)
-    variables = {**os.environ, "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY, "HOME": str(home), **environment}
+    ours = {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY, "HOME": str(home), "WANDB_INIT_TIMEOUT": "5"}
+    variables = {**os.environ, **ours, **environment}
     command = [sys.executable, str(PROGRAM), str(folder), end, "logging.wandb.mode=online", *overrides]
     done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=folder, timeout=300)
     assert KEY not in done.stdout + done.stderr
@@ -120,8 +121,8 @@ def complete_offline(done: subprocess.CompletedProcess, folder: Path, words: str
     assert words in line and "offline" in line
     assert done.stdout.count("W&B: recorded offline; `wandb sync ") == 1
     assert "Traceback" not in done.stdout + done.stderr
-    for stage, [run] in recorded(folder / "run").items():
-        assert "offline-run-" in str(run.path), stage
+    for runs in recorded(folder / "run").values():
+        [run] = [run for run in runs if "offline-run-" in str(run.path)]
         assert losses(run) == LOSSES and run.exit_code == 0
 
 

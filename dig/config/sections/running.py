@@ -59,7 +59,7 @@ class WandbConfig:
     notes: str | None = None
     """A sentence about the experiment, shown with its W&B runs."""
     artifacts: bool = True
-    """Send Semantic IDs, interests, metrics and recommendations as W&B artifacts, each with what it was made from."""
+    """Send Semantic IDs, interests, results and the page as files, with what each was made from."""
     log_model: bool = False
     """Send the trained models as W&B artifacts, too."""
     samples: int = 50
