@@ -123,6 +123,8 @@ def _init(config: WandbConfig, identity: Identity | None, folder: Path, content:
         reinit="create_new",  # a W&B run of the calling program stays its own
         symlink=False,
     )
+    if not config.machine:
+        settings.host = "unnamed"  # the name that W&B would find out itself
     named: dict[str, Any] = {}
     if identity is not None:
         mend_records(folder / "wandb", identity.id)

@@ -230,7 +230,7 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_an_interrupted_stage_goes_on_in_its_wandb_run_and_sync_sends_all_attempts(tmp_path: Path) -> None:
     workplace = Workplace(tmp_path)
-    settings = (*OFFLINE, "stages=[sft]", "sft.epochs=16")
+    settings = (*OFFLINE, "stages=[sft]", "sft.epochs=16", "sft.patience=50")
     for newer_than in (45, 0):  # enough for W&B to have written, and not
         process = workplace.start(*settings)
         assert wait_for_checkpoint(workplace, "sft", process, newer_than=newer_than)
