@@ -60,13 +60,15 @@ def last_step(folder: Path, run_id: str, name: str) -> int:
 
 
 def rows_since(logs: Path, step: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """Steps and metrics of the last attempt's own log, from a step on; a line that was cut is left out.
+    """Steps and metrics of a stage's own logs, from a step on, attempt after attempt; a line that was cut is left out.
+
+    All attempts, since one that was killed soon may have lost again what it had caught up with.
 
     Args:
         logs: a stage's folder of logs, with a folder an attempt.
         step: the first that is wanted.
     """
-    for path in sorted(logs.glob("*/metrics.csv"))[-1:]:
+    for path in sorted(logs.glob("*/metrics.csv")):
         with path.open(newline="", encoding="utf-8", errors="replace") as stream:
             lines = csv.reader(stream)
             names = next(lines, [])

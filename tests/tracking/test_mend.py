@@ -114,11 +114,11 @@ def test_what_records_do_not_know_comes_from_our_own_log(tmp_path: Path, written
     path.write_bytes(written[: len(written) // 2])
     known = last_step(tmp_path, "one", "loss")
     assert 100 < known < 200
-    for attempt, losses in (("000", range(5)), ("001", range(300))):
+    for attempt, losses in (("000", range(known + 3)), ("001", range(known + 2, 300))):
         log = tmp_path / "logs" / attempt / "metrics.csv"
         log.parent.mkdir(parents=True)
         lines = [f"0,{loss}.5,{loss}," for loss in losses]
         log.write_text("\n".join(["epoch,loss,step,valid/ndcg@10", *lines, "1,3"]))
     rows = list(rows_since(tmp_path / "logs", known))
-    assert [step for step, _ in rows] == list(range(known, 300))
+    assert [step for step, _ in rows] == [*range(known, known + 3), *range(known + 2, 300)]
     assert rows[0][1] == {"epoch": 0.0, "loss": known + 0.5}
