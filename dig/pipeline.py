@@ -19,6 +19,7 @@ from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.base import build_alone, build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
+from dig.tracking import NOT_TRACKED, Tracking
 
 __all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment", "shared_folders"]
 
@@ -54,7 +55,12 @@ def run_experiment(config: Config) -> Run:
     Raises:
         UserError: for whatever the user can mend.
     """
-    context, states = build_stages(config)
+    with Tracking(config, _run_folder(config), global_rank()) as tracking:
+        return _run(config, tracking)
+
+
+def _run(config: Config, tracking: Tracking) -> Run:
+    context, states = build_stages(config, tracking)
     rank = global_rank()
     metrics: dict[str, Any] = {}
     if "report" in config.stages:
@@ -65,14 +71,19 @@ def run_experiment(config: Config) -> Run:
             for part in ("valid", "test", other_protocol("test", config.evaluation.mask_history).name):
                 console.print(metrics_table(metrics, part))
             _say_gain(metrics)
+            tracking.report(metrics)
     if rank == 0:
         _point_latest(context.run)
         say(f"run: {_shown(context.run)}")
     return Run(context.run, metrics, {name: artifact.path for name, artifact in context.inputs.items()})
 
 
-def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
+def build_stages(config: Config, tracking: Tracking | None = None) -> tuple[StageContext, list[dict[str, Any]]]:
     """Builds what ``config.stages`` asks for up to the report.
+
+    Args:
+        config: the experiment.
+        tracking: what is sent to W&B; None sends nothing.
 
     Returns:
         The finished artifacts, and name, seconds and ``cached`` of each stage.
@@ -91,8 +102,10 @@ def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
     finished: dict[str, Artifact] = {}
     states: list[dict[str, Any]] = []
     for step in _plan(config):
-        context = StageContext(config, {name: finished[name] for name in step.needs}, store, run)
-        artifact = _finish(step, context)
+        with tracking.stage(step.stage.name, step.needs) if tracking else NOT_TRACKED as tracked:
+            context = StageContext(config, {name: finished[name] for name in step.needs}, store, run, tracked)
+            artifact = _finish(step, context)
+            tracked.built(artifact.path, artifact.cached)
         finished[step.stage.name] = artifact
         states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
         if rank == 0:

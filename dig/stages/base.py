@@ -10,6 +10,7 @@ from typing import Any
 from dig.artifacts import Artifact, ArtifactStore
 from dig.config import Config, config_to_dict
 from dig.ranks import follow, global_rank, leading, world_size
+from dig.tracking import NOT_TRACKED, StageTracking
 
 __all__ = ["Stage", "StageContext", "build_alone", "build_together", "global_rank", "select"]
 
@@ -26,12 +27,14 @@ class StageContext:
         inputs: finished artifacts by the name of their stage.
         store: for artifacts of a stage's own making.
         run: the run's folder, for logs.
+        tracking: what it sends to W&B.
     """
 
     config: Config
     inputs: Mapping[str, Artifact]
     store: ArtifactStore
     run: Path
+    tracking: StageTracking = NOT_TRACKED
 
     def file(self, stage: str, name: str) -> Path:
         """A file in an input artifact."""

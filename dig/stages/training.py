@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger
 
 from callbacks.finite import FiniteGuard
 from callbacks.other_ranks import OtherRanks
@@ -21,7 +21,7 @@ from callbacks.preemption import Preemption
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
-from dig.config import Config, UserError, config_to_dict
+from dig.config import Config, UserError
 from dig.config.schema import TrainerConfig
 from dig.console import progress_enabled, warn
 from dig.modules.policy import PolicyModule
@@ -155,6 +155,7 @@ def _trainer(
     resume = ResumeCheckpoint(folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads)
     seed = StepSeed(context.config.seed)
     guard = FiniteGuard(plan.stage, resume.path)
+    loggers, watchers = context.tracking.loggers(folder)
     callbacks: list[Callback] = [seed, throughput, guard, OtherRanks(plan.stage), LearningRateMonitor("step"),
                                  *plan.callbacks]  # fmt: skip
     if progress_enabled():
@@ -177,8 +178,8 @@ def _trainer(
         limit_val_batches=1.0 if plan.ranked else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=config.log_every,
-        logger=_loggers(plan.stage, context, folder),
-        callbacks=[*callbacks, *best, resume, Preemption(plan.stage, resume)],
+        logger=[_csv_logger(folder), *loggers],
+        callbacks=[*callbacks, *watchers, *best, resume, Preemption(plan.stage, resume)],
         plugins=[AtomicCheckpointIO({RESUME: config.keep_checkpoints})],
         use_distributed_sampler=False,  # our samplers deal every sample to one rank
         enable_progress_bar=progress_enabled(),
@@ -197,24 +198,9 @@ def _check_precision(config: TrainerConfig) -> None:
                         "32-true", exit_code=2)  # fmt: skip
 
 
-def _loggers(stage: str, context: StageContext, folder: Path) -> list[Logger]:
+def _csv_logger(folder: Path) -> CSVLogger:
     attempt = sum(1 for _ in (folder / "logs").glob("*")) if (folder / "logs").is_dir() else 0
-    loggers: list[Logger] = [CSVLogger(folder, name="logs", version=f"{attempt:03d}")]
-    wandb = context.config.logging.wandb
-    if wandb.mode != "disabled":
-        loggers.append(
-            WandbLogger(
-                name=f"{context.config.experiment}-{stage}",
-                save_dir=context.run,
-                project=wandb.project,
-                entity=wandb.entity,
-                group=wandb.group or f"{context.config.experiment}-{context.run.name}",
-                job_type=stage,
-                offline=wandb.mode == "offline",
-                config=config_to_dict(context.config),
-            )
-        )
-    return loggers
+    return CSVLogger(folder, name="logs", version=f"{attempt:03d}")
 
 
 def _choose(
@@ -270,8 +256,6 @@ def _monitor(config: Config) -> str:
 def _close(trainer: lightning.Trainer) -> None:
     for logger in trainer.loggers:
         logger.finalize("success")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
 
 
 @contextmanager

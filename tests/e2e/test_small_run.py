@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from safetensors.torch import load_file
+from tracking.wandb_records import recorded
 from workplace import Workplace, built_artifacts, wait_for_checkpoint
 
 from datamodules.splits import Sequences
@@ -187,7 +188,11 @@ def test_two_processes_and_wandb_without_an_account(tmp_path: Path) -> None:
     assert list(metrics) == MEASURED
     assert {found["users"] for found in metrics.values()} == {150}
     records = [*workplace.latest.glob("wandb/offline-run-*/run-*.wandb")]
-    assert len(records) == 4 and all(path.stat().st_size > 0 for path in records)
+    stages = sorted(path.stem.split("-")[1] for path in records)
+    assert stages == ["adapt", "grpo", "label", "report", "sft", "tokenize"], "a W&B run each, of rank 0 alone"
+    assert all(path.stat().st_size > 0 for path in records)
+    effective = recorded(workplace.latest)["sft"][0].config["effective.sft"]
+    assert (effective["world_size"], effective["batch_size"]) == (2, 2 * 16)
 
 
 def test_a_split_by_time_from_end_to_end(tmp_path: Path) -> None:

@@ -61,9 +61,27 @@ class WandbConfig:
     """W&B team or user."""
     group: str | None = None
     """W&B group; unset groups the stages of a run together."""
+    tags: list[str] = field(default_factory=list)
+    """Tags of the W&B runs."""
+    notes: str | None = None
+    """A sentence about the experiment, shown with its W&B runs."""
+    artifacts: bool = True
+    """Send Semantic IDs, interests, results and the page as files, with what each was made from."""
+    log_model: bool = False
+    """Send the trained models as W&B artifacts, too."""
+    samples: int = 50
+    """Tests whose recommendations are told in words in a table; 0 for none."""
+    machine: bool = True
+    """Send what W&B finds out about the machine and the process: host, program, packages, git commit, load."""
+    finish_seconds: int = 300
+    """Seconds that the end of a W&B run waits for uploads; what is not sent by then stays on disk for `wandb sync`."""
 
     def __post_init__(self) -> None:
         check_choice("logging.wandb.mode", self.mode, ("disabled", "offline", "online"))
+        check(self.samples >= 0, f"logging.wandb.samples must not be negative, it is {self.samples}")
+        check_positive("logging.wandb", self, "finish_seconds")
+        for tag in self.tags:
+            check(1 <= len(tag) <= 64, f"logging.wandb.tags: W&B takes tags of 1 to 64 characters, not {tag!r}")
 
 
 @dataclass
