@@ -23,12 +23,14 @@ from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
 from dig.config import Config, UserError
 from dig.config.schema import TrainerConfig
-from dig.console import progress_enabled, warn
+from dig.console import progress_enabled, say, warn
 from dig.modules.policy import PolicyModule
+from dig.ranks import global_rank, world_size
 from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
 from dig.stages.resuming import RESUME, find_checkpoint
 from dig.stages.strategy import meeting, strategy_for
+from dig.tracking.effective import samples_a_rank
 
 __all__ = ["EncodingBar", "Plan", "fit", "quiet", "reads_training"]
 
@@ -122,6 +124,7 @@ def fit(
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
+    _say_effective(plan.stage, config)
     throughput = Throughput()
     shards = isinstance(module, PolicyModule)
     with quiet(), meeting(plan.stage):
@@ -188,6 +191,14 @@ def _trainer(
         enable_checkpointing=plan.ranked,
         default_root_dir=folder,
     )
+
+
+def _say_effective(stage: str, config: Config) -> None:
+    """Several ranks make a step larger; nothing else follows from that in secret."""
+    ranks, samples, summed = world_size(), samples_a_rank(config, stage), config.trainer.accumulate
+    if ranks > 1 and global_rank() == 0 and samples is not None:
+        say(f"{stage}: {ranks} ranks with {samples} samples a batch{f', {summed} batches summed' if summed > 1 else ''}: "
+            f"{ranks * samples * summed} samples a step; learning rates are taken as configured")  # fmt: skip
 
 
 def _check_precision(config: TrainerConfig) -> None:
