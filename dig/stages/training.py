@@ -197,8 +197,9 @@ def _say_effective(stage: str, config: Config) -> None:
     """Several ranks make a step larger; nothing else follows from that in secret."""
     ranks, samples, summed = world_size(), samples_a_rank(config, stage), config.trainer.accumulate
     if ranks > 1 and global_rank() == 0 and samples is not None:
-        say(f"{stage}: {ranks} ranks with {samples} samples a batch{f', {summed} batches summed' if summed > 1 else ''}: "
-            f"{ranks * samples * summed} samples a step; learning rates are taken as configured")  # fmt: skip
+        batches = f", {summed} batches summed" if summed > 1 else ""
+        say(f"{stage}: {ranks} ranks with {samples} samples a batch{batches}: {ranks * samples * summed} samples a "
+            "step; learning rates are taken as configured")  # fmt: skip
 
 
 def _check_precision(config: TrainerConfig) -> None:
