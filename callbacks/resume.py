@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -80,27 +81,34 @@ class ResumeCheckpoint(Callback):
     Not on the last batch before a validation or the end of an epoch, nor between batches whose gradients are summed:
     Lightning restores such states only in part, so the save waits for a later batch.
 
+    Nor more often than a share of the training's time allows: where a save takes long and steps are quick, the next one
+    waits.
+
     Args:
         path: the file, replaced by each save.
         every: optimiser steps.
         configuration: stored with the checkpoint, so that another configuration's is recognised.
+        share: of training time that saves may take; None for any.
     """
 
-    def __init__(self, path: Path, every: int, configuration: dict[str, Any]) -> None:
+    def __init__(self, path: Path, every: int, configuration: dict[str, Any], share: float | None = None) -> None:
         self.path = path
         self.every = every
         self.configuration = configuration
+        self.share = share
         self._saved_at = 0
+        self._took = self._ended = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Counts from where training starts."""
         self._saved_at = trainer.global_step
+        self._took, self._ended = 0.0, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves when it is time."""
-        if trainer.global_step - self._saved_at >= self.every:
+        if trainer.global_step - self._saved_at >= self.every and self._affordable(trainer):
             self.save_now(trainer, batch_idx)
 
     def save_now(self, trainer: lightning.Trainer, batch_idx: int) -> bool:
@@ -108,9 +116,20 @@ class ResumeCheckpoint(Callback):
         if not _restores_whole(trainer, batch_idx):
             return False
         if self._saved_at != trainer.global_step:
-            self._saved_at = trainer.global_step
+            self._saved_at, started = trainer.global_step, time.monotonic()
             trainer.save_checkpoint(self.path)
+            self._ended = time.monotonic()
+            self._took = self._ended - started
         return True
+
+    def _affordable(self, trainer: lightning.Trainer) -> bool:
+        """Whether the last save is paid off; all ranks hear the same, as they have to save together."""
+        paid = self.share is None or (time.monotonic() - self._ended) * self.share >= self._took
+        if trainer.world_size == 1 or self.share is None:
+            return paid
+        return bool(
+            trainer.strategy.reduce(torch.tensor(float(paid), device=trainer.strategy.root_device), reduce_op="min")
+        )
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]

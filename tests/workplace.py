@@ -33,6 +33,7 @@ SMALL = (
     "backbone.config.intermediate_size=64",
     "backbone.config.num_hidden_layers=2",
     "trainer.checkpoint_every=1",
+    "trainer.checkpoint_share=1.0",
     "logging.progress=false",
 )
 

@@ -155,7 +155,8 @@ def _trainer(
 ) -> lightning.Trainer:
     config = context.config.trainer
     _check_precision(config)
-    resume = ResumeCheckpoint(folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads)
+    resume = ResumeCheckpoint(folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads,
+                              config.checkpoint_share)  # fmt: skip
     seed = StepSeed(context.config.seed)
     guard = FiniteGuard(plan.stage, resume.path)
     loggers, watchers = context.tracking.loggers(folder)

@@ -114,6 +114,27 @@ def test_saves_come_every_so_many_steps(tmp_path: Path, monkeypatch: pytest.Monk
     assert steps == [6, 11]  # not at the end of an epoch, but right after it
 
 
+def test_saves_take_no_more_than_their_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A clock of its own: a batch takes a second, a save ten."""
+    clock, steps = [0.0], []
+
+    class Clock(L.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            clock[0] += 1.0
+
+    def save(self: L.Trainer, path: Path) -> None:
+        steps.append(self.global_step)
+        clock[0] += 10.0
+
+    monkeypatch.setattr(resume_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", save)
+    callbacks = [Clock(), ResumeCheckpoint(tmp_path / "never.ckpt", 2, {}, share=0.5)]
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=callbacks,
+                        enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    trainer.fit(Noisy(), ResumableLoader(Points(), EpochBatchSampler(60, 1, seed=1)))
+    assert steps == [2, 22, 42]  # twice the ten seconds, at a second a step
+
+
 def test_the_checkpoint_knows_its_configuration(tmp_path: Path):
     fit(tmp_path / "a.ckpt", **PER_EPOCH)
     assert configuration_in(tmp_path / "a.ckpt") == {"key": 1}

@@ -31,6 +31,8 @@ class TrainerConfig:
     """Batches whose gradients are summed before an optimiser step."""
     checkpoint_every: int = 50
     """Optimiser steps between two checkpoints to resume from."""
+    checkpoint_share: float = 0.03
+    """Share of a training's time that such checkpoints may take; where they would take more, they come less often."""
     keep_checkpoints: int = 2
     """How many of the latest checkpoints to resume from are kept, beside the best weights; an unreadable one falls back
     to the one before."""
@@ -46,6 +48,8 @@ class TrainerConfig:
             not (self.precision.startswith("16") and self.accelerator == "cpu"),
             f"trainer.precision={self.precision} needs a GPU; use bf16-mixed or 32-true with trainer.accelerator=cpu",
         )
+        check(0 < self.checkpoint_share <= 1, f"trainer.checkpoint_share must lie above 0 and at most at 1, it is "
+              f"{self.checkpoint_share}")  # fmt: skip
         check(self.workers >= 0, f"trainer.workers must not be negative, it is {self.workers}")
 
 
