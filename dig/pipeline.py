@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -21,7 +21,13 @@ from dig.stages.base import build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
 
-__all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment"]
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
+__all__ = ["Run", "Watchers", "build_stages", "describe", "find_stages", "run_experiment", "stage_keys"]
+
+Watchers = Callable[[str], "Sequence[Callback]"]
+"""Callbacks by the name of the training stage that they watch."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,17 @@ class _Step:
     origin: dict[str, Any]
 
 
-def run_experiment(config: Config) -> Run:
+def run_experiment(config: Config, callbacks: Watchers = lambda stage: ()) -> Run:
     """Runs the stages that ``config.stages`` asks for, and what they need.
+
+    Args:
+        config: the experiment.
+        callbacks: Lightning callbacks that watch a training stage, by its name; a stage that is cached trains nothing.
 
     Raises:
         UserError: for whatever the user can mend.
     """
-    context, states = build_stages(config)
+    context, states = build_stages(config, callbacks)
     rank = global_rank()
     metrics: dict[str, Any] = {}
     if "report" in config.stages:
@@ -71,8 +81,12 @@ def run_experiment(config: Config) -> Run:
     return Run(context.run, metrics, {name: artifact.path for name, artifact in context.inputs.items()})
 
 
-def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
+def build_stages(config: Config, callbacks: Watchers = lambda stage: ()) -> tuple[StageContext, list[dict[str, Any]]]:
     """Builds what ``config.stages`` asks for up to the report.
+
+    Args:
+        config: the experiment.
+        callbacks: as of :func:`run_experiment`.
 
     Returns:
         The finished artifacts, and name, seconds and ``cached`` of each stage.
@@ -91,7 +105,7 @@ def build_stages(config: Config) -> tuple[StageContext, list[dict[str, Any]]]:
     finished: dict[str, Artifact] = {}
     states: list[dict[str, Any]] = []
     for step in _plan(config):
-        context = StageContext(config, {name: finished[name] for name in step.needs}, store, run)
+        context = StageContext(config, {name: finished[name] for name in step.needs}, store, run, callbacks)
         artifact = _finish(step, context, rank)
         finished[step.stage.name] = artifact
         states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
@@ -107,6 +121,11 @@ def find_stages(config: Config) -> StageContext:
     found = {step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
              for step in _plan(config) if store.exists(step.stage.name, step.key)}  # fmt: skip
     return StageContext(config, found, store, _run_folder(config))
+
+
+def stage_keys(config: Config) -> dict[str, str]:
+    """The fingerprint of each stage that a configuration runs, in order; equal ones are computed once."""
+    return {step.stage.name: step.key for step in _plan(config)}
 
 
 def describe(config: Config) -> Table:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dig.artifacts import Artifact, ArtifactStore
 from dig.config import Config, config_to_dict
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
 
 __all__ = ["Stage", "StageContext", "build_together", "global_rank", "select"]
 
@@ -23,12 +26,14 @@ class StageContext:
         inputs: finished artifacts by the name of their stage.
         store: for artifacts of a stage's own making.
         run: the run's folder, for logs.
+        callbacks: what watches a training stage from outside, by the stage's name.
     """
 
     config: Config
     inputs: Mapping[str, Artifact]
     store: ArtifactStore
     run: Path
+    callbacks: Callable[[str], Sequence[Callback]] = field(default=lambda stage: ())
 
     def file(self, stage: str, name: str) -> Path:
         """A file in an input artifact."""

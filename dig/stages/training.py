@@ -148,7 +148,8 @@ def _trainer(
     resume = ResumeCheckpoint(folder / SCRATCH / "resume.ckpt", config.checkpoint_every, plan.reads)
     seed = StepSeed(context.config.seed)
     guard = FiniteGuard(plan.stage, resume.path)
-    callbacks: list[Callback] = [seed, throughput, guard, LearningRateMonitor("step"), *plan.callbacks]
+    callbacks: list[Callback] = [seed, throughput, guard, LearningRateMonitor("step"), *plan.callbacks,
+                                 *context.callbacks(plan.stage)]  # fmt: skip
     if progress_enabled():
         callbacks.append(_Bar())
     if plan.patience is not None:
