@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dig.config import Config, UserError
 from dig.console import say
 from dig.sweeps.metric import reported
-from dig.sweeps.settings import Settings, shown_point
+from dig.sweeps.settings import Settings, told_of
 from dig.sweeps.space import Point
 
 __all__ = ["check_trials"]
@@ -67,10 +67,7 @@ def _check(settings: Settings, point: Point) -> None:
         _check_process(config)
         _check_metric(settings, config)
     except UserError as error:
-        text = str(error)
-        own = any(text.startswith((f"{name}=", f"{name}:")) for name in point)
-        where = "parameters: " if own else f"the trial {shown_point(point)}: "
-        raise UserError(f"{settings.file.path}: {where}{text}", exit_code=2) from None
+        raise told_of(settings.file.path, point, error) from None
 
 
 def _check_metric(settings: Settings, config: Config) -> None:

@@ -104,8 +104,10 @@ def _contents(settings: Settings, rows: Sequence[TrialRow], shares: Mapping[str,
         "best": best,
         "states": states,
         "seconds": sum(row.seconds or 0.0 for row in rows),
-        "parallel": parallel_plot(metric.name, axes, scored, number_of_best) if scored and axes else None,
-        "heat": [heat_map(metric.name, one, other, done, metric.maximize) for one, other in pairs] if done else [],
+        "parallel": parallel_plot(metric.name, axes, scored, number_of_best, metric.maximize)
+        if scored and axes
+        else None,
+        "heat": [heat_map(metric.name, one, other, scored, metric.maximize) for one, other in pairs] if done else [],
         "pairs": len(axes) * (len(axes) - 1) // 2,
         "importance": importance_plot(shares) if shares else None,
         "history": history_plot(metric.name, histories, number_of_best) if histories else None,

@@ -17,7 +17,9 @@ _BEST, _OTHER, _STOPPED = 5, 4, 0  # colours of the style sheet
 _ROW = 30  # pixels of a row
 
 
-def parallel_plot(metric: str, axes: Sequence[Axis], rows: Sequence[TrialRow], best: int) -> Plot:
+def parallel_plot(
+    metric: str, axes: Sequence[Axis], rows: Sequence[TrialRow], best: int, maximize: bool = True
+) -> Plot:
     """A line a trial through its parameters to its metric; the best stands out, the good are stronger than the bad."""
     import altair as alt
 
@@ -28,19 +30,21 @@ def parallel_plot(metric: str, axes: Sequence[Axis], rows: Sequence[TrialRow], b
     names = [*(axis.name for axis in axes), metric]
     lines = []
     for row in scored:
-        goodness = 1.0 if high == low else (row.value - low) / (high - low)  # type: ignore[operator]
+        share = 1.0 if high == low else (row.value - low) / (high - low)  # type: ignore[operator]
+        goodness = share if maximize else 1 - share
         kind = "best" if row.number == best else "stopped early" if row.state == "stopped early" else "trial"
         last = across.place(row.value) if high > low else 0.5
         places = [*(axis.place(row.point[axis.name]) for axis in axes), last]
         told = {"trial": f"trial {row.number}", "value": rounded(row.value), "kind": kind}  # type: ignore[arg-type]
-        lines += [{**told, "axis": name, "place": rounded(place), "strength": rounded(0.15 + 0.6 * goodness)}
+        lines += [{**told, "axis": name, "place": rounded(place), "strength": rounded(0.3 + 0.6 * goodness)}
                   for name, place in zip(names, places, strict=True)]  # fmt: skip
     ticks = [{"axis": axis.name, "place": rounded(place), "text": text}
              for axis in (*axes, across) for place, text in axis.ticks]  # fmt: skip
     kinds = ["trial", "stopped early", "best"]
     colours = alt.Scale(domain=kinds, range=[colour_variable(each) for each in (_OTHER, _STOPPED, _BEST)])
-    x = alt.X("axis:N", sort=names, title=None, scale=alt.Scale(type="point", padding=0.35),
-              axis=alt.Axis(orient="top", grid=True, domain=False, ticks=False, labelColor="var(--ink)"))  # fmt: skip
+    axis = alt.Axis(orient="top", grid=True, domain=False, ticks=False, labelColor="var(--ink)", labelAngle=0,
+                    labelLimit=180)  # fmt: skip
+    x = alt.X("axis:N", sort=names, title=None, scale=alt.Scale(type="point", padding=0.35), axis=axis)
     y = alt.Y("place:Q", title=None, axis=None, scale=alt.Scale(domain=[0, 1], nice=False))
     tips = [alt.Tooltip("trial:N"), alt.Tooltip("value:Q", title=metric, format=".4f"), alt.Tooltip("kind:N")]
     base = alt.Chart().encode(x=x, y=y, detail="trial:N", tooltip=tips)
@@ -58,20 +62,27 @@ def parallel_plot(metric: str, axes: Sequence[Axis], rows: Sequence[TrialRow], b
 
 
 def heat_map(metric: str, one: Axis, other: Axis, rows: Sequence[TrialRow], maximize: bool) -> Plot:
-    """The mean metric of the trials of each pair of values; the better, the darker."""
+    """The mean metric of the trials of each pair of values; the better, the darker.
+
+    A trial that was stopped early counts with the best that it had; a cell of such trials alone has a star.
+    """
     import altair as alt
 
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
+    finished = set()
     for row in rows:
-        if row.value is not None and row.state == "done":
-            cells[one.cell(row.point[one.name]), other.cell(row.point[other.name])].append(row.value)
+        if row.value is not None:
+            pair = one.cell(row.point[one.name]), other.cell(row.point[other.name])
+            cells[pair].append(row.value)
+            finished |= {pair} if row.state == "done" else set()
     means = {pair: fmean(values) for pair, values in cells.items()}
     low, high = min(means.values(), default=0.0), max(means.values(), default=0.0)
     data = []
     for (x, y), mean in means.items():
         share = 0.5 if high == low else (mean - low) / (high - low)
         strength = 0.05 + 0.45 * (share if maximize else 1 - share)
-        data.append({"x": x, "y": y, "mean": rounded(mean), "text": f"{mean:.4f}", "trials": len(cells[x, y]),
+        text = f"{mean:.4f}" if (x, y) in finished else f"{mean:.4f}*"
+        data.append({"x": x, "y": y, "mean": rounded(mean), "text": text, "trials": len(cells[x, y]),
                      "strength": rounded(strength)})  # fmt: skip
     plain: dict[str, Any] = {"ticks": False, "domain": False, "labelColor": "var(--ink)", "labelOverlap": False}
     base = alt.Chart().encode(
@@ -83,10 +94,9 @@ def heat_map(metric: str, one: Axis, other: Axis, rows: Sequence[TrialRow], maxi
     rects = base.mark_rect(color=colour_variable(_OTHER), cornerRadius=2, stroke="var(--card)", strokeWidth=2).encode(
         opacity=alt.Opacity("strength:Q", scale=None))  # fmt: skip
     words = base.mark_text(fontSize=11, color="var(--ink)").encode(text="text:N")
-    title = f"{one.name} × {other.name}"
-    return Plot(
-        title, plotted(alt.layer(rects, words), data, _ROW * max(2, len(other.cells)), f"mean {metric} by {title}")
-    )
+    title = f"mean by {one.name} × {other.name}"
+    spec = plotted(alt.layer(rects, words), data, _ROW * max(2, len(other.cells)), f"{metric}: {title}")
+    return Plot(title, spec, note="* stopped early" if len(finished) < len(cells) else "")
 
 
 def importance_plot(found: Mapping[str, float]) -> Plot:
@@ -122,5 +132,5 @@ def history_plot(metric: str, rows: Sequence[TrialRow], best: int) -> Plot:
                  alt.Tooltip("value:Q", title=metric, format=".4f")],
     )  # fmt: skip
     legend = [Legend("best", _BEST, "line"), Legend("done", _OTHER, "line"), Legend("stopped early", _STOPPED, "line")]
-    return Plot(f"{metric} by validation", plotted(chart, data, 240, f"{metric} of each trial by validation"),
-                legend=legend)  # fmt: skip
+    title = f"each trial's {metric} by validation"
+    return Plot(title, plotted(chart, data, 240, title), legend=legend)

@@ -15,7 +15,7 @@ from dig.sweeps.metric import Metric, find_metric
 from dig.sweeps.parameters import override, read_parameters
 from dig.sweeps.space import Point, Space, check_grid
 
-__all__ = ["Settings", "load_settings", "shown_point"]
+__all__ = ["Settings", "load_settings", "shown_point", "told_of"]
 
 _RESERVED = ("stages", "runs_dir", "run_id")
 _WANDB = ("logging.wandb.mode=", "logging.wandb=", "logging=")
@@ -111,6 +111,14 @@ def shown_point(point: Point) -> str:
     return ", ".join(override(name, value) for name, value in point.items()) or "no parameter varies"
 
 
+def told_of(path: Path, point: Point, error: UserError) -> UserError:
+    """The error of a point, with the file: and with the point itself, unless one parameter alone is wrong."""
+    text = str(error)
+    alone = any(text.startswith(f"{override(name, value)}:") for name, value in point.items())
+    where = "parameters" if alone else f"the trial {shown_point(point)}" if point else "command"
+    return UserError(f"{path}: {where}: {text}", exit_code=2)
+
+
 def _joined(file: SweepFile, arguments: Sequence[str], names: Sequence[str]) -> tuple[Arguments, tuple[str, ...]]:
     """The file's arguments and then those of the command line; W&B stays off unless the latter ask for it."""
     written, typed = command_arguments(file), split_arguments(list(arguments))
@@ -145,16 +153,8 @@ def _fitting(file: SweepFile, given: Arguments, space: Space) -> Config:
         try:
             return _load(_arguments(given, space, point))
         except UserError as error:
-            first = first or UserError(f"{file.path}: {_named(error, point)}", exit_code=2)
+            first = first or told_of(file.path, point, error)
     raise first or AssertionError("there are points")
-
-
-def _named(error: UserError, point: Point) -> str:
-    """Says which point an error is about, unless it names the argument itself."""
-    text = str(error)
-    if any(text.startswith(f"{name}=") or text.startswith(f"{name}:") for name in point):
-        return f"parameters: {text}"
-    return f"{text} (at {shown_point(point)})" if point else text
 
 
 def _stages(config: Config, metric: Metric) -> tuple[str, ...]:
