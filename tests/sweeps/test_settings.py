@@ -140,9 +140,12 @@ def test_nested_parameters_are_dotted_keys_and_constants_do_not_vary(tmp_path: P
 
 
 def test_an_experiment_may_be_a_parameter(tmp_path: Path):
-    found = settings(tmp_path, "data.path=/x", parameters={"experiment": {"values": ["quickstart", "ablations/codes"]}},
-                     command=[word for word in COMMAND if not word.startswith("experiment")])  # fmt: skip
-    assert [found.config(point).experiment for point in found.space.grid()] == ["quickstart", "codes"]
+    names = [str(tmp_path / f"{name}.yaml") for name in ("one", "two")]
+    for name in names:
+        Path(name).write_text("extends: quickstart\n")
+    command = [word for word in COMMAND if not word.startswith("experiment")]
+    found = settings(tmp_path, parameters={"experiment": {"values": names}}, command=command)
+    assert [found.config(point).experiment for point in found.space.grid()] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
