@@ -73,7 +73,7 @@ def test_help_and_wrong_files_import_neither_torch_nor_optuna(tmp_path: Path):
     [
         (["sweeps/codebok.yaml"], "did you mean sweeps/codebook.yaml?"),
         (["sweeps/codebook.yaml", "sweeps/reward.yaml"], "one sweep file at a time"),
-        (["experiment=quickstart"], "which sweep file?"),
+        (["experiment=quickstart"], "name a sweep file, for example"),
         (["sweeps/codebook.yaml", "--workers", "none"], "--workers none must be a whole number"),
         (["sweeps/codebook.yaml", "experiment=quikstart"], "did you mean quickstart?"),
     ],
@@ -106,8 +106,14 @@ def test_without_optuna_one_line_names_the_extra(tmp_path: Path):
     ],
 )
 def test_a_dry_run_counts_what_the_sweeps_of_the_project_compute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trials: int, stage: str, different: int | None, shared: str
-):  # fmt: skip
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    trials: int,
+    stage: str,
+    different: int | None,
+    shared: str,
+):
     monkeypatch.setenv("DIG_HOME", str(tmp_path))
     done = cheap(f"sweeps/{name}.yaml", "experiment=quickstart", "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -172,7 +178,7 @@ def test_a_bad_trial_is_stopped_early_and_leaves_no_artifact(tmp_path: Path, hom
     mine = tmp_path / "home"
     shutil.copytree(home, mine)
     parameters = {"sft.learning_rate": {"values": [0.004, 1e-9]}}
-    path = write(tmp_path, parameters=parameters, early_terminate={"type": "hyperband", "min_iter": 1, "eta": 2})
+    path = write(tmp_path, parameters=parameters, early_terminate={"type": "hyperband", "min_iter": 1, "eta": 3})
     output = run(tmp_path, mine, path, "rqvae.codebook_size=8", "sft.epochs=3")
     found = table(tmp_path)
     assert found["state"].to_list() == ["done", "stopped early"], output

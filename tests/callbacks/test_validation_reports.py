@@ -60,7 +60,7 @@ def test_counting_goes_on_after_an_interruption(tmp_path):
 def test_training_stops_where_it_is_asked_to():
     told = []
     report = ValidationReports("valid/x", lambda count, value: told.append(count) or count == 2)
-    with pytest.raises(StoppedEarly, match="valid/x 2.0000 at validation 2"):
+    with pytest.raises(StoppedEarly, match=r"valid/x 2\.0000 at validation 2"):
         train(Falling([1.0, 2.0, 3.0]), report, 3)
     assert told == [1, 2]
 
