@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -21,7 +22,14 @@ from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
 from dig.tracking import NOT_TRACKED, Tracking
 
-__all__ = ["Run", "build_stages", "describe", "find_stages", "run_experiment", "shared_folders"]
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
+__all__ = ["Run", "Watchers", "build_stages", "describe", "find_stages", "run_experiment",
+           "shared_folders", "stage_keys"]  # fmt: skip
+
+Watchers = Callable[[str], "Sequence[Callback]"]
+"""Callbacks by the name of the training stage that they watch."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +57,22 @@ class _Step:
     origin: dict[str, Any]
 
 
-def run_experiment(config: Config) -> Run:
+def run_experiment(config: Config, callbacks: Watchers = lambda stage: ()) -> Run:
     """Runs the stages that ``config.stages`` asks for, and what they need.
+
+    Args:
+        config: the experiment.
+        callbacks: Lightning callbacks that watch a training stage, by its name; a stage that is cached trains nothing.
 
     Raises:
         UserError: for whatever the user can mend.
     """
     with Tracking(config, _run_folder(config), global_rank()) as tracking:
-        return _run(config, tracking)
+        return _run(config, tracking, callbacks)
 
 
-def _run(config: Config, tracking: Tracking) -> Run:
-    context, states = build_stages(config, tracking)
+def _run(config: Config, tracking: Tracking, callbacks: Watchers) -> Run:
+    context, states = build_stages(config, callbacks, tracking)
     rank = global_rank()
     metrics: dict[str, Any] = {}
     if "report" in config.stages:
@@ -78,11 +90,14 @@ def _run(config: Config, tracking: Tracking) -> Run:
     return Run(context.run, metrics, {name: artifact.path for name, artifact in context.inputs.items()})
 
 
-def build_stages(config: Config, tracking: Tracking | None = None) -> tuple[StageContext, list[dict[str, Any]]]:
+def build_stages(
+    config: Config, callbacks: Watchers = lambda stage: (), tracking: Tracking | None = None
+) -> tuple[StageContext, list[dict[str, Any]]]:
     """Builds what ``config.stages`` asks for up to the report.
 
     Args:
         config: the experiment.
+        callbacks: as of :func:`run_experiment`.
         tracking: what is sent to W&B; None sends nothing.
 
     Returns:
@@ -103,7 +118,9 @@ def build_stages(config: Config, tracking: Tracking | None = None) -> tuple[Stag
     states: list[dict[str, Any]] = []
     for step in _plan(config):
         with tracking.stage(step.stage.name, step.needs) if tracking else NOT_TRACKED as tracked:
-            context = StageContext(config, {name: finished[name] for name in step.needs}, store, run, tracked)
+            context = StageContext(
+                config, {name: finished[name] for name in step.needs}, store, run, tracked, callbacks
+            )
             artifact = _finish(step, context)
             tracked.built(artifact.path, artifact.cached)
         finished[step.stage.name] = artifact
@@ -125,6 +142,11 @@ def find_stages(config: Config) -> StageContext:
     found = {step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
              for step in _plan(config) if store.exists(step.stage.name, step.key)}  # fmt: skip
     return StageContext(config, found, store, _run_folder(config))
+
+
+def stage_keys(config: Config) -> dict[str, str]:
+    """The fingerprint of each stage that a configuration runs, in order; equal ones are computed once."""
+    return {step.stage.name: step.key for step in _plan(config)}
 
 
 def describe(config: Config) -> Table:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dig.artifacts import Artifact, ArtifactStore
 from dig.config import Config, config_to_dict
 from dig.ranks import follow, global_rank, leading, world_size
 from dig.tracking import NOT_TRACKED, StageTracking
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
 
 __all__ = ["Stage", "StageContext", "build_alone", "build_together", "global_rank", "select"]
 
@@ -28,6 +31,7 @@ class StageContext:
         store: for artifacts of a stage's own making.
         run: the run's folder, for logs.
         tracking: what it sends to W&B.
+        callbacks: what watches a training stage from outside, by the stage's name.
     """
 
     config: Config
@@ -35,6 +39,7 @@ class StageContext:
     store: ArtifactStore
     run: Path
     tracking: StageTracking = NOT_TRACKED
+    callbacks: Callable[[str], Sequence[Callback]] = field(default=lambda stage: ())
 
     def file(self, stage: str, name: str) -> Path:
         """A file in an input artifact."""

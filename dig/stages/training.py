@@ -161,7 +161,7 @@ def _trainer(
     guard = FiniteGuard(plan.stage, resume.path)
     loggers, watchers = context.tracking.loggers(folder)
     callbacks: list[Callback] = [seed, throughput, guard, OtherRanks(plan.stage), LearningRateMonitor("step"),
-                                 *plan.callbacks]  # fmt: skip
+                                 *plan.callbacks, *context.callbacks(plan.stage)]  # fmt: skip
     if progress_enabled():
         callbacks.append(_Bar())
     if plan.patience is not None:

@@ -1,0 +1,37 @@
+"""``python -m dig.sweep FILE [experiment=NAME] [key=value …]``: a sweep in W&B's format, without an account."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from dig.entry import exit_code
+from dig.sweeps.request import HELP, read_request
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs and returns the exit code: 0 done, 1 a trial failed, 2 wrong arguments or configuration, 130 interrupted."""
+    return exit_code(_run, arguments, "free some, then the same command goes on",
+                     "interrupted; the same command goes on from here")  # fmt: skip
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or {"--help", "-h"} & set(arguments):
+        print(HELP)
+        return 0
+    request = read_request(arguments)
+    from dig.sweeps.check import check_trials
+    from dig.sweeps.settings import load_settings
+
+    settings = load_settings(request.file, request.arguments, request.trials)
+    if not request.worker:  # who started it has looked
+        check_trials(settings)
+    from dig.sweeps.run import run_sweep  # torch and Optuna are imported here, after all cheap errors
+
+    return run_sweep(settings, request)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

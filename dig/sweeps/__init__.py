@@ -1,0 +1,1 @@
+"""Sweeps: a file in W&B's format, run without an account, by as many workers as share a folder."""

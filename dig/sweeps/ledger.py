@@ -1,0 +1,176 @@
+"""What was tried, by whom, and what came of it: Optuna's journal in the sweep's folder, shared by all workers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, TrialState
+
+from dig.artifacts import fingerprint
+from dig.sweeps.bands import BandPruner
+from dig.sweeps.leases import Holder, Leases
+from dig.sweeps.settings import Settings
+from dig.sweeps.space import Point
+
+__all__ = ["Claim", "Ledger", "sampler_for"]
+
+_RETRY = "retry_of"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that is this worker's to run.
+
+    Attributes:
+        trial: Optuna's.
+        point: what varies.
+        taken_up: whether another worker had begun it.
+    """
+
+    trial: optuna.Trial
+    point: Point
+    taken_up: bool
+
+
+class Ledger:
+    """The trials of a sweep.
+
+    Of two workers that ask at once, one waits: a lock file that also holds on network file systems guards the few
+    milliseconds in which a trial is handed out. So no point of a grid is ever run by two.
+
+    Args:
+        settings: the sweep.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self.settings = settings
+        self._grid = settings.space.grid() if settings.file.method == "grid" else None
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        self.leases = Leases(settings.folder / "leases")
+        journal = settings.folder / "journal.log"
+        lock = JournalFileSymlinkLock(str(journal))
+        _mend(journal, lock)
+        bands = settings.file.bands
+        self.study = optuna.create_study(
+            study_name=settings.folder.name,
+            storage=JournalStorage(JournalFileBackend(str(journal), lock)),
+            direction="maximize" if settings.metric.maximize else "minimize",
+            pruner=BandPruner(bands) if bands else optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
+
+    @property
+    def size(self) -> int:
+        """Trials that the sweep will have."""
+        limit = self.settings.limit
+        points = len(self._grid) if self._grid is not None else limit or 0
+        return min(points, limit) if limit else points
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, without failures that were tried again."""
+        found = self.study.get_trials(deepcopy=False)
+        again = {each.user_attrs[_RETRY] for each in found if _RETRY in each.user_attrs}
+        return [each for each in found if each.number not in again]
+
+    def claim(self) -> Claim | None:
+        """The next trial: one whose worker died, one to be tried again, or a new one; None if there is none."""
+        with self._lock():
+            found = self.study.get_trials(deepcopy=False)
+            if self._target_reached(found):
+                return None
+            left = next((each for each in found if each.state == TrialState.RUNNING and not self.holder(each)), None)
+            if left is not None:
+                trial = optuna.Trial(self.study, left._trial_id)
+            elif any(each.state == TrialState.WAITING for each in found):
+                trial = self.study.ask()
+            else:
+                index = sum(_RETRY not in each.user_attrs for each in found)
+                if index >= self.size:
+                    return None
+                if self._grid is not None:
+                    self.study.enqueue_trial(self.settings.space.coordinates(self._grid[index]))
+                trial = self.study.ask()
+            self.study.sampler = sampler_for(self.settings, trial.number)
+            point = self.settings.space.draw(trial)
+            trial.set_user_attr("point", point)
+            self.leases.hold(trial.number)
+            return Claim(trial, point, left is not None)
+
+    def holder(self, trial: FrozenTrial) -> Holder | None:
+        """Who runs a trial."""
+        return self.leases.holder(trial.number)
+
+    def held(self) -> list[tuple[FrozenTrial, Holder]]:
+        """Trials that run now."""
+        running = [each for each in self.study.get_trials(deepcopy=False) if each.state == TrialState.RUNNING]
+        return [(each, holder) for each in running if (holder := self.holder(each)) is not None]
+
+    def finish(self, claim: Claim, state: TrialState, value: float | None, **notes: Any) -> None:
+        """Writes down what came of a trial."""
+        for name, note in notes.items():
+            claim.trial.set_user_attr(name, note)
+        self.study.tell(claim.trial, value, state, skip_if_finished=True)
+
+    def retry_failed(self) -> int:
+        """Asks for every failed trial once more; says how many."""
+        with self._lock():
+            failed = [each for each in self.trials() if each.state == TrialState.FAIL]
+            for each in failed:
+                self.study.enqueue_trial(each.params, user_attrs={_RETRY: each.number})
+        return len(failed)
+
+    def _target_reached(self, found: Sequence[FrozenTrial]) -> bool:
+        done = (each for each in found if each.state == TrialState.COMPLETE)
+        return any(each.value is not None and self.settings.metric.reaches_target(each.value) for each in done)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        path = self.settings.folder / "claims"
+        path.touch()
+        with _locked(JournalFileSymlinkLock(str(path))):
+            yield
+
+
+def sampler_for(settings: Settings, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler of one trial: its draws follow from the seed and the trial's number, whoever makes them."""
+    seed = int(fingerprint([settings.base.seed, number])[:8], 16)
+    if settings.file.method == "bayes":
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return optuna.samplers.RandomSampler(seed=seed)  # a grid's points are fixed before they are drawn
+
+
+@contextmanager
+def _locked(lock: JournalFileSymlinkLock) -> Iterator[None]:
+    lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # a stall of half a minute, and another took it away
+            lock.release()
+
+
+def _mend(journal: Path, lock: JournalFileSymlinkLock) -> None:
+    """Drops a last line that a full disk cut off: Optuna would stumble over it for ever."""
+    if not journal.is_file():
+        return
+    with _locked(lock), journal.open("r+b") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        if not size:
+            return
+        stream.seek(max(0, size - 1))
+        if stream.read(1) == b"\n":
+            return
+        stream.seek(0)
+        whole = stream.read()
+        stream.truncate(whole.rfind(b"\n") + 1)

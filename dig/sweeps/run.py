@@ -1,0 +1,115 @@
+"""Runs a sweep from its start, or from where it stands, to its tables and plots."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dig.artifacts import atomic_path
+from dig.config import UserError
+from dig.console import console, say
+from dig.sweeps.request import Request
+from dig.sweeps.settings import Settings
+from dig.sweeps.workers import start_workers, train_alone, wait_for
+
+if TYPE_CHECKING:
+    from dig.sweeps.ledger import Ledger
+
+__all__ = ["run_sweep"]
+
+
+def run_sweep(settings: Settings, request: Request) -> int:
+    """Does what is asked; returns the exit code: 1 if any trial failed.
+
+    Raises:
+        UserError: Optuna is missing, or too many trials failed in a row.
+    """
+    _require_optuna()
+    train_alone()
+    from dig.sweeps.ledger import Ledger
+    from dig.sweeps.preview import preview
+
+    if request.dry_run:
+        preview(settings)
+        return 0
+    ledger = Ledger(settings)
+    _prepare_folder(settings)
+    if request.status:
+        return _finish(settings, ledger, request)
+    if request.retry_failed and not request.worker:
+        say(f"{ledger.retry_failed()} failed trials are run again")
+    for name in settings.pinned:
+        say(f"{name} does not vary: it was given here")
+    workers = [] if request.worker else start_workers(request.workers, _again(request), settings.folder)
+    from dig.sweeps.worker import work
+
+    try:
+        work(settings, ledger)
+        if wait_for(workers):
+            work(settings, ledger)  # what a worker that died left behind
+    except UserError:
+        _finish(settings, ledger, request)
+        raise
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.terminate()
+    return _finish(settings, ledger, request)
+
+
+def _require_optuna() -> None:
+    try:
+        import optuna  # noqa: F401 - whether it is there
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise UserError("sweeps are run by Optuna, which is not installed: pip install 'dig[sweep]'") from None
+
+
+def _again(request: Request) -> list[str]:
+    """The arguments of another worker of the same sweep."""
+    trials = [] if request.trials is None else [f"--trials={request.trials}"]
+    return [str(request.file), *request.arguments, *trials]
+
+
+def _prepare_folder(settings: Settings) -> None:
+    with atomic_path(settings.folder / "sweep.yaml") as temporary:
+        shutil.copyfile(settings.file.path, temporary)
+    latest = settings.folder.parent / "latest"
+    temporary = latest.with_name(f".latest.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(settings.folder.name)
+    temporary.replace(latest)
+
+
+def _finish(settings: Settings, ledger: Ledger, request: Request) -> int:
+    """Tables and plots; what others are still at is said."""
+    from dig.sweeps.page import write_page
+    from dig.sweeps.results import table_of_trials, trial_rows, write_tables
+
+    trials = ledger.trials()
+    rows = trial_rows(settings, trials)
+    write_tables(settings, trials)
+    failed = any(row.state == "failed" for row in rows)
+    if request.worker:
+        return int(failed)
+    write_page(settings, ledger.study, rows)
+    console.print(table_of_trials(settings, rows))
+    for row in rows:
+        if row.reason:
+            say(f"trial {row.number} failed: {row.reason}")
+    for trial, holder in ledger.held():
+        say(f"trial {trial.number + 1} runs on {holder.host}; whoever ends last writes the plots")
+    best = next((row for row in rows if row.state == "done"), None)
+    if best is not None:
+        command = shlex.join(["python", "-m", "dig.train", *settings.command(best.point)])
+        say(f"the best trial as a run, with its test: {command}")
+    say(f"sweep: {_shown(settings.folder)}")
+    return int(failed)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

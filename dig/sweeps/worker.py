@@ -1,0 +1,115 @@
+"""One worker: takes trials as long as there are any, runs each in this process, and writes down what came of it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from optuna.trial import TrialState
+
+from callbacks.validation_reports import StoppedEarly, ValidationReports
+from dig.artifacts import atomic_path, disk_full
+from dig.config import UserError
+from dig.console import say, warn
+from dig.pipeline import run_experiment
+from dig.sweeps.leases import BEAT
+from dig.sweeps.ledger import Claim, Ledger
+from dig.sweeps.results import write_tables
+from dig.sweeps.settings import Settings, shown_point
+
+__all__ = ["MOST_FAILURES", "work"]
+
+MOST_FAILURES = 3
+"""Failures in a row after which a worker gives up: the next would fail, too."""
+_WAIT = 2.0
+
+
+def work(settings: Settings, ledger: Ledger) -> None:
+    """Runs trials until none is left.
+
+    Raises:
+        UserError: several in a row failed, or the disk is full.
+    """
+    failures = 0
+    while (claim := _next(ledger)) is not None:
+        how = "goes on" if claim.taken_up else "starts"
+        number = claim.trial.number + 1
+        of = f" of {ledger.size}" if number <= ledger.size else ""  # more where failed ones were run again
+        say(f"trial {number}{of} {how}: {shown_point(claim.point)}")
+        try:
+            failed = _run(settings, ledger, claim)
+        finally:
+            ledger.leases.release()
+        write_tables(settings, ledger.trials())
+        failures = failures + 1 if failed else 0
+        if failures == MOST_FAILURES:
+            raise UserError(f"{failures} trials in a row failed, so the sweep stops; once that is mended the same "
+                            "command goes on, and with --retry-failed also runs those again")  # fmt: skip
+
+
+def _next(ledger: Ledger) -> Claim | None:
+    """The next trial; waits where a worker elsewhere has shown no sign of life for a while."""
+    while True:
+        claim = ledger.claim()
+        if claim is not None:
+            return claim
+        if not any(holder.age is not None and holder.age > 2 * BEAT for _, holder in ledger.held()):
+            return None
+        time.sleep(_WAIT)
+
+
+def _run(settings: Settings, ledger: Ledger, claim: Claim) -> bool:
+    """Runs a trial; says whether it failed."""
+    metric, started = settings.metric, time.perf_counter()
+
+    def report(validation: int, value: float) -> bool:
+        _report(claim, validation, value)
+        return claim.trial.should_prune()
+
+    def watchers(stage: str) -> Sequence[Callback]:
+        return [ValidationReports(metric.name, report)] if stage == metric.stage and metric.validated else []
+
+    seconds = lambda: round(time.perf_counter() - started, 1)  # noqa: E731
+    try:
+        run = run_experiment(settings.config(claim.point, claim.trial.number), watchers)
+        artifact = run.artifacts[metric.stage]
+        value = metric.read(artifact)
+        for validation, each in enumerate(metric.history(artifact), start=1):  # of a stage that was there already
+            _report(claim, validation, each)
+    except StoppedEarly as stop:
+        say(f"trial {claim.trial.number + 1}: stopped early, {stop}")
+        ledger.finish(claim, TrialState.PRUNED, None, seconds=seconds())
+        return False
+    except Exception as error:
+        if disk_full(error) or (error.__cause__ is not None and disk_full(error.__cause__)):
+            raise
+        _fail(settings, ledger, claim, error, seconds())
+        return True
+    say(f"trial {claim.trial.number + 1}: {metric.name} {value:.4f}")
+    ledger.finish(claim, TrialState.COMPLETE, value, seconds=seconds())
+    return False
+
+
+def _report(claim: Claim, validation: int, value: float) -> None:
+    """Tells Optuna; what a trial reported before it was interrupted stays."""
+    known = claim.trial.study.get_trials(deepcopy=False)[claim.trial.number].intermediate_values
+    if validation not in known:
+        claim.trial.report(value, validation)
+
+
+def _fail(settings: Settings, ledger: Ledger, claim: Claim, error: Exception, seconds: float) -> None:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, UserError):
+        reason = f"{type(error).__name__}: {reason}"
+        log = settings.folder / "failures" / f"trial-{claim.trial.number + 1:04d}.txt"
+        with atomic_path(log) as temporary:
+            temporary.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        warn(f"trial {claim.trial.number + 1} failed: {reason[:300]} (traceback: {log})")
+    else:
+        warn(f"trial {claim.trial.number + 1} failed: {reason}")
+    ledger.finish(claim, TrialState.FAIL, None, seconds=seconds, reason=reason[:1000])
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
