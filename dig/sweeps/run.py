@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dig.artifacts import atomic_path
 from dig.config import UserError
-from dig.console import console, say
+from dig.console import console, say, warn
 from dig.sweeps.request import Request
 from dig.sweeps.settings import Settings
 from dig.sweeps.workers import start_workers, train_alone, wait_for
@@ -106,6 +106,11 @@ def _finish(settings: Settings, ledger: Ledger, request: Request) -> int:
     best = next((row for row in rows if row.state == "done"), None)
     if best is not None:
         command = shlex.join(["python", "-m", "dig.train", *settings.command(best.point)])
+        passed = [row for row in rows if row.state == "stopped early" and row.value is not None
+                  and best.value is not None and settings.metric.better(row.value, best.value)]  # fmt: skip
+        for row in passed:
+            warn(f"trial {row.number} was stopped early though a validation before had found {row.value:.4f}; "
+                 "early_terminate.strict: false compares the best so far")  # fmt: skip
         say(f"the best trial as a run, with its test: {command}")
     say(f"sweep: {_shown(settings.folder)}")
     return int(failed)
