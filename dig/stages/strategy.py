@@ -16,7 +16,7 @@ from dig.ranks import global_rank, world_size
 
 __all__ = ["devices_here", "meeting", "strategy_for"]
 
-_LOST = re.compile(r"connection (closed|reset|refused)|timed? ?out|broken pipe|socket|store|nccl|gloo", re.IGNORECASE)
+_LOST = re.compile(r"connection (closed|reset|refused)|timed out|broken pipe|\bnccl\b|\bgloo\b", re.IGNORECASE)
 
 
 def devices_here(config: TrainerConfig) -> int:

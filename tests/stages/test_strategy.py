@@ -1,0 +1,56 @@
+"""Which strategy a configuration means, and what a rank says when another one is gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import torch
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+
+from dig.config import UserError
+from dig.config.schema import TrainerConfig
+from dig.stages.strategy import devices_here, meeting, strategy_for
+
+
+@pytest.mark.parametrize(("devices", "expected"), [(1, 1), (3, 3), ("2", 2), ([0, 1, 2], 3), ("auto", 1), (-1, 1)])
+def test_devices_of_this_machine(devices: object, expected: int):
+    assert devices_here(TrainerConfig(accelerator="cpu", devices=devices)) == expected
+
+
+@pytest.mark.parametrize("name", ["auto", "ddp", "fsdp"])
+def test_one_rank_shares_with_nobody(name: str):
+    assert strategy_for(TrainerConfig(accelerator="cpu", strategy=name), shards=True) == "auto"
+
+
+@pytest.mark.parametrize(("name", "shards", "kind"), [("auto", True, DDPStrategy), ("ddp", True, DDPStrategy),
+                                                      ("fsdp", True, ModelParallelStrategy),
+                                                      ("fsdp", False, DDPStrategy)])  # fmt: skip
+def test_two_ranks_wait_as_long_as_they_are_told(name: str, shards: bool, kind: type):
+    found = strategy_for(TrainerConfig(accelerator="cpu", devices=2, strategy=name, timeout=90.0), shards)
+    assert type(found) is kind
+    assert found._timeout == timedelta(seconds=90)
+
+
+def test_an_unknown_strategy_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'ddp_spawn'") as caught:
+        strategy_for(TrainerConfig(accelerator="cpu", devices=2, strategy="ddp_spwan"))
+    assert caught.value.exit_code == 2
+
+
+LOST = "[pair.cc:534] Connection closed by peer [127.0.0.1]:4711\nException raised from there"
+
+
+def test_a_lost_rank_is_a_line_where_there_are_others(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(RuntimeError, match="Connection closed"), meeting("sft"):
+        raise RuntimeError(LOST)  # one process has nobody to lose
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = r"^sft: rank 1 has lost another rank.*Connection closed by peer"
+    with pytest.raises(UserError, match=told) as caught, meeting("sft"):
+        raise RuntimeError(LOST)
+    assert "there" not in str(caught.value)
+    with pytest.raises(UserError, match="lost another rank"), meeting("sft"):
+        raise torch.distributed.DistNetworkError("1/2 clients joined")
+    with pytest.raises(RuntimeError, match="shapes"), meeting("sft"):
+        raise RuntimeError("shapes do not fit")
