@@ -174,10 +174,3 @@ def test_other_errors_are_not_called_a_full_disk(store: ArtifactStore) -> None:
 
     with pytest.raises(FileNotFoundError):
         store.get("kind", "key", fail, {})
-
-
-def test_waiting_ends(store: ArtifactStore) -> None:
-    with pytest.raises(UserError, match="waited 0 s"):
-        store.wait("kind", "key", seconds=0.3)
-    store.get("kind", "key", build, {})
-    assert store.wait("kind", "key", seconds=0.3).cached

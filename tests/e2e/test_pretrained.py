@@ -170,7 +170,11 @@ def test_what_cannot_be_trained_is_said_in_a_line(tmp_path: Path, home: Path):
     for arguments, words, code in (
         ((model, "backbone.lora.targets=[nothing]"), ("backbone.lora.targets=['nothing']", "The model has: "), 1),
         ((model, "trainer.precision=16-mixed"), ("trainer.precision=16-mixed needs a GPU",), 2),
-        ((f"backbone.pretrained={nan}",), ("sft: the loss is nan at step 0 (epoch 1, batch 1 with the samples",), 1),
+        (
+            (f"backbone.pretrained={nan}",),
+            ("sft: the loss is nan for the samples ", " at step 0 (epoch 1, batch 1)"),
+            1,
+        ),
         ((f"backbone.pretrained={encoder}",), ("a bert looks at later tokens",), 1),
     ):
         process = workplace.start(*SETTINGS, "stages=[sft]", *arguments)
