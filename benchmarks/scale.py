@@ -95,8 +95,11 @@ def ranks() -> tuple[list[Row], dict[str, float]]:
     for stage, ratio in ratios.items():
         rows.append((f"{stage}, samples/s of one process", f"{rates[1][stage]:.0f}"))
         rows.append((f"{stage}, samples/s of two", f"{rates[2][stage]:.0f}, {ratio:.2f} times"))
-    return rows, {f"two_process_ratio_{stage}": round(ratio, 2) for stage, ratio in ratios.items()} | {
-        "two_process_ratio": round(min(ratios.values()), 2)}  # fmt: skip
+    return rows, {
+        "two_process_ratio": round(min(ratios.values()), 2),
+        "two_process_ratio_sft": round(ratios["sft"], 2),
+        "two_process_ratio_grpo": round(ratios["grpo"], 2),
+    }
 
 
 def _rates(folder: Path, count: int, arguments: list[str]) -> dict[str, float]:
