@@ -31,8 +31,10 @@ __all__ = [
     "disk_full",
     "fingerprint",
     "hash_file",
+    "link_or_copy",
     "lock",
     "read_json",
+    "shown_path",
     "write_json",
 ]
 
@@ -70,6 +72,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Puts a file that never changes under another name: a hard link where the file system allows it, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -117,7 +129,7 @@ class ArtifactStore:
             return None
         problem = _damage(path)
         if problem is not None:
-            warn(f"{kind}: artifact {_shown(path)} is damaged ({problem}); it is rebuilt")
+            warn(f"{kind}: artifact {shown_path(path)} is damaged ({problem}); it is rebuilt")
             shutil.rmtree(path)
             return None
         manifest = read_json(path / _MANIFEST)
@@ -160,8 +172,8 @@ class ArtifactStore:
                 _seal(work, key, seconds, origin)
             except Exception as error:
                 if disk_full(error):
-                    raise UserError(f"{kind}: no space left on the disk of {_shown(work)}; free some, then the same "
-                                    "command goes on from here") from error  # fmt: skip
+                    raise UserError(f"{kind}: no space left on the disk of {shown_path(work)}; free some, then the "
+                                    "same command goes on from here") from error  # fmt: skip
                 raise
             work.rename(self.root / kind / key)
             shutil.rmtree(self.root / kind / key / SCRATCH, ignore_errors=True)
@@ -225,5 +237,6 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
+    """A path as people read it: from here, where it lies below."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

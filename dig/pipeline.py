@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
-from dig.artifacts import Artifact, ArtifactStore, fingerprint, lock
+from dig.artifacts import Artifact, ArtifactStore, fingerprint, lock, shown_path
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
 from dig.evaluation.harness import other_protocol
@@ -78,7 +78,7 @@ def _run(config: Config, tracking: Tracking, callbacks: Watchers) -> Run:
     if "report" in config.stages:
         evaluations = evaluate_all(context)
         if rank == 0:
-            with lock(context.run / ".lock", f"report: another process is writing {_shown(context.run)}"):
+            with lock(context.run / ".lock", f"report: another process is writing {shown_path(context.run)}"):
                 metrics = build_report(context, states, evaluations)
             for part in ("valid", "test", other_protocol("test", config.evaluation.mask_history).name):
                 console.print(metrics_table(metrics, part))
@@ -86,7 +86,7 @@ def _run(config: Config, tracking: Tracking, callbacks: Watchers) -> Run:
             tracking.report(metrics)
     if rank == 0:
         _point_latest(context.run)
-        say(f"run: {_shown(context.run)}")
+        say(f"run: {shown_path(context.run)}")
     return Run(context.run, metrics, {name: artifact.path for name, artifact in context.inputs.items()})
 
 
@@ -168,7 +168,7 @@ def describe(config: Config) -> Table:
         table.add_row(kind, state, ", ".join(step.needs) or "the source", key, reads)
     if "report" in config.stages:
         table.add_row("report", "always", "what is above", "", "evaluation")
-    table.caption = f"run folder: {_shown(_run_folder(config))}"
+    table.caption = f"run folder: {shown_path(_run_folder(config))}"
     return table
 
 
@@ -237,7 +237,3 @@ def _point_latest(run: Path) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(run.name)
     temporary.replace(latest)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

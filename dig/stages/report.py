@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from datamodules.splits import TEST
-from dig.artifacts import Artifact, atomic_path, read_json, write_json
+from dig.artifacts import Artifact, atomic_path, link_or_copy, read_json, write_json
 from dig.config.explain import config_yaml
 from dig.evaluation.harness import other_protocol
 from dig.evaluation.paired import metric_gains, paired_difference
@@ -112,7 +110,7 @@ def _share_artifacts(context: StageContext) -> None:
         for name in names:
             (run / name).unlink(missing_ok=True)
             if stage in context.inputs:
-                _share(context.file(stage, name), run / name)
+                link_or_copy(context.file(stage, name), run / name)
     for stage in _LOGGED:
         for kind, folder in (("logs", "logs"), ("model", "checkpoints"), ("adapter", "adapters")):
             if stage in context.inputs:
@@ -120,7 +118,7 @@ def _share_artifacts(context: StageContext) -> None:
             else:
                 shutil.rmtree(run / folder / stage, ignore_errors=True)
         if stage in context.inputs and (chosen := context.file(stage, "training.json")).is_file():
-            _share(chosen, run / "logs" / stage / chosen.name)
+            link_or_copy(chosen, run / "logs" / stage / chosen.name)
     policies = [stage for stage in ("sft", "grpo") if stage in context.inputs]
     if policies:
         _share_folder(context.inputs[policies[-1]].path / "model", run / "model")
@@ -133,18 +131,7 @@ def _share_folder(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     for path in source.rglob("*"):
         if path.is_file():
-            _share(path, target / path.relative_to(source))
-
-
-def _share(source: Path, target: Path) -> None:
-    """A hard link to an artifact's file where the file system allows it, else a copy; artifacts never change."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileNotFoundError):
-        target.unlink()
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+            link_or_copy(path, target / path.relative_to(source))
 
 
 def _write_table(table: pl.DataFrame, path: Path) -> None:

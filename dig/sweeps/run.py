@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dig.artifacts import atomic_path
+from dig.artifacts import atomic_path, shown_path
 from dig.config import UserError
 from dig.console import console, say, warn
 from dig.sweeps.request import Request
@@ -112,9 +111,5 @@ def _finish(settings: Settings, ledger: Ledger, request: Request) -> int:
             warn(f"trial {row.number} was stopped early though a validation before had found {row.value:.4f}; "
                  "early_terminate.strict: false compares the best so far")  # fmt: skip
         say(f"the best trial as a run, with its test: {command}")
-    say(f"sweep: {_shown(settings.folder)}")
+    say(f"sweep: {shown_path(settings.folder)}")
     return int(failed)
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

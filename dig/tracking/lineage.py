@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dig.artifacts import hash_file
+from dig.artifacts import hash_file, link_or_copy
 from dig.tracking.identity import safe_name
 
 if TYPE_CHECKING:
@@ -97,13 +95,7 @@ def _kept(path: Path, folder: Path) -> Path:
     """The file under a name made of its content, linked where the file system allows it, else copied."""
     kept = folder / "wandb" / "data" / "files" / f"{hash_file(path)[:32]}{path.suffix}"
     if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        try:
-            os.link(path, temporary)
-        except OSError:
-            shutil.copy2(path, temporary)
+        link_or_copy(path, temporary)
         temporary.replace(kept)
     return kept

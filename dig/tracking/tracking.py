@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dig.artifacts import SCRATCH
+from dig.artifacts import SCRATCH, shown_path
 from dig.config import Config, config_to_dict
 from dig.console import say, warn
 from dig.tracking.agent import trial, trial_metrics
@@ -123,7 +122,7 @@ class Tracking:
         if connection.mode == "offline":
             if not self._told:
                 self._told = True
-                say(f"W&B: recorded offline; `wandb sync {_shown(self.run / 'wandb')}` sends it")
+                say(f"W&B: recorded offline; `wandb sync {shown_path(self.run / 'wandb')}` sends it")
         elif url := connection.run.url:
             say(f"W&B: {job_type}: {url}")
         if self.trial:
@@ -235,7 +234,3 @@ def _base_url() -> str:
     from wandb.sdk import wandb_setup
 
     return str(wandb_setup.singleton().settings.base_url)
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
