@@ -33,11 +33,14 @@ def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | N
         UserError: the file that the user names is not there or damaged, or a checkpoint is of another configuration.
     """
     for path in checkpoints_of(own):
-        problem = damage(path)
+        try:
+            problem, theirs = damage(path), _configuration(path)
+        except UserError as error:  # a sound archive of something else
+            problem, theirs = damage(path) or str(error), {}
         if problem:
             warn(f"{stage}: the checkpoint {path.name} of the interrupted run is damaged ({problem})")
             continue
-        _check_owner(reads, _configuration(path), path)
+        _check_owner(reads, theirs, path)
         say(f"{stage}: goes on from the checkpoint {path.name}")
         return path
     if given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -108,7 +109,12 @@ def flip(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("damage", [half, flip])
+def another_archive(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("letter.txt", "no checkpoint")
+
+
+@pytest.mark.parametrize("damage", [half, flip, another_archive])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     file = tmp_path / "work" / "scratch" / "resume.ckpt"
     io = AtomicCheckpointIO({"resume.ckpt": 2})
