@@ -25,6 +25,9 @@ from rich.table import Table
 from workplace import SMALL, Workplace, built_artifacts
 
 
+_PATIENCE = 3600.0  # seconds; the machine may be busy
+
+
 @dataclass(frozen=True)
 class Trial:
     """What became of a killed run.
@@ -48,7 +51,7 @@ def undisturbed(folder: Path, arguments: tuple[str, ...], settings: tuple[str, .
     """Metrics and seconds of a run that nobody disturbs."""
     workplace = place(folder, settings)
     started = time.monotonic()
-    workplace.run(*arguments)
+    workplace.run(*arguments, timeout=_PATIENCE)
     return workplace.metrics(), time.monotonic() - started
 
 
@@ -64,7 +67,7 @@ def kill_and_go_on(
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     before = built_artifacts(workplace)
-    output = workplace.run(*arguments)
+    output = workplace.run(*arguments, timeout=_PATIENCE)
     resumed = [line.partition(":")[0] for line in output.splitlines() if "goes on from the checkpoint" in line]
     kept = built_artifacts(workplace).items() >= before.items()
     found = Trial(moment, len(before), ", ".join(resumed), kept, workplace.metrics() == metrics)
@@ -74,7 +77,7 @@ def kill_and_go_on(
 
 def place(folder: Path, settings: tuple[str, ...]) -> Workplace:
     folder.mkdir(parents=True)
-    return Workplace(folder, settings=settings)
+    return Workplace(folder, settings=settings, preloaded=settings == SMALL)
 
 
 def moments(kills: int, seconds: float, seed: int) -> list[float]:

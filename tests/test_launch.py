@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from workplace import Workplace, built_artifacts, wait_for_checkpoint
+from workplace import built_artifacts, tokenized_workplace, wait_for_checkpoint
 
 from dig.config import load_config
 from dig.launch import needs_ranks
@@ -59,7 +59,7 @@ def gone(pid: int) -> bool:
 
 
 def test_a_killed_rank_and_a_killed_launcher_end_the_job_and_the_next_start_goes_on(tmp_path: Path):
-    workplace = Workplace(tmp_path)
+    workplace = tokenized_workplace(tmp_path)
     process = workplace.start(*TWO)
     assert wait_for_checkpoint(workplace, "sft", process, newer_than=0)
     ranks = ranks_of(process)
@@ -85,7 +85,7 @@ def test_a_killed_rank_and_a_killed_launcher_end_the_job_and_the_next_start_goes
 
 
 def test_a_mistake_in_the_data_is_a_line_and_its_own_exit_code(tmp_path: Path):
-    process = Workplace(tmp_path).start(*TWO, "sft.resume_from=nowhere.ckpt")
+    process = tokenized_workplace(tmp_path).start(*TWO, "sft.resume_from=nowhere.ckpt")
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "sft.resume_from=nowhere.ckpt: there is no such file" in output and "Traceback" not in output

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from preloaded import Preloaded
 
 from dig.config import UserError
 from dig.ranks import follow, global_rank, launch_id, launched, leading, world_size
@@ -77,7 +78,7 @@ except UserError as error:
 
 def rank(number: int, root: Path, how: str = "alone", seconds: float = 0.0) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", RANK, str(number), str(seconds), how, str(root)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return Preloaded(command, stdout=subprocess.PIPE, text=True)
 
 
 def said(process: subprocess.Popen[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from preloaded import Preloaded
 from sweep_files import write
 from workplace import SMALL
 
@@ -23,8 +24,7 @@ RATES = {"rqvae.codebook_size": {"values": [4, 8]}, "sft.learning_rate": {"value
 def start(folder: Path, home: Path, path: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "DIG_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "dig.sweep", str(path), *SETTINGS, f"runs_dir={folder / 'runs'}", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder,
-                            env=environment)  # fmt: skip
+    return Preloaded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment)
 
 
 def run(folder: Path, home: Path, path: Path, *arguments: str, code: int = 0) -> str:

@@ -15,7 +15,7 @@ from dig.tracking import NOT_TRACKED, StageTracking
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
-__all__ = ["Stage", "StageContext", "build_alone", "build_together", "global_rank", "select"]
+__all__ = ["Stage", "StageContext", "build_alone", "build_together", "global_rank", "rank_patience", "select"]
 
 _SILENCE = 300.0
 """Seconds without a sign of life from rank 0 after which the others give up, unless ``trainer.timeout`` is shorter."""
@@ -103,6 +103,11 @@ def build_together(
     return _shared(context, kind, key, build, origin, together=True)
 
 
+def rank_patience(config: Config) -> float:
+    """Seconds for which a rank waits without a sign of life from rank 0."""
+    return min(_SILENCE, config.trainer.timeout)
+
+
 def _shared(
     context: StageContext, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any], together: bool
 ) -> Artifact:
@@ -117,7 +122,7 @@ def _shared(
                 build(folder)
 
             return store.get(kind, key, announced, origin)
-    patience = min(_SILENCE, trainer.timeout)
+    patience = rank_patience(context.config)
     work = store.work_folder(kind, key)
     if follow(store.word_file(kind, key), kind, patience, joins=together):
         work.mkdir(parents=True, exist_ok=True)

@@ -13,17 +13,18 @@ import torch.distributed as dist
 from callbacks.preemption import Preemption
 from callbacks.vectors import VectorWriter
 from datamodules.contents import ContentDataModule, TextFiles
-from dig.artifacts import fingerprint
+from dig.artifacts import SCRATCH, atomic_path, fingerprint
 from dig.config.schema import TrainerConfig
 from dig.console import say
 from dig.embeddings import encoder_fingerprint, load_text_encoder
 from dig.embeddings.cache import VectorCache, content_keys
 from dig.modules.encoders import TextEncoding
-from dig.stages.base import StageContext, global_rank
+from dig.ranks import follow, global_rank, leading, world_size
+from dig.stages.base import StageContext, rank_patience
 from dig.stages.strategy import meeting, strategy_for
 from dig.stages.training import EncodingBar, quiet
 
-__all__ = ["encode", "encode_texts", "encoding_precision", "vector_cache"]
+__all__ = ["absent", "encode", "encode_texts", "encoding_precision", "vector_cache"]
 
 
 def vector_cache(context: StageContext, recipe: dict[str, object]) -> VectorCache:
@@ -45,11 +46,8 @@ def encode_texts(context: StageContext, folder: Path, kind: str, texts: Sequence
     recipe = {"kind": "text", "encoder": encoder_fingerprint(config.text_encoder), "max_tokens": config.max_tokens,
               "instruction": config.instruction, "precision": encoding_precision(context.config.trainer)}  # fmt: skip
     cache = vector_cache(context, recipe)
-    known = cache.find(keys)
-    new = np.flatnonzero(~known)
+    new = absent(context, folder, kind, cache, keys)
     if len(new):
-        if not global_rank():
-            say_reuse(kind, known)
         encoder = load_text_encoder(config.text_encoder, "cpu", config.max_tokens, config.instruction)
         files = TextFiles([distinct[row] for row in new], keys[new], config.batch_size)
         encode(context, folder, TextEncoding(encoder), ContentDataModule(files), cache)
@@ -86,7 +84,36 @@ def encode(
         dist.barrier()  # rank 0 gathers what all have written
 
 
-def say_reuse(kind: str, known: np.ndarray) -> None:
-    """Tells how much of the work was done before."""
-    if known.any():
+def absent(context: StageContext, folder: Path, kind: str, cache: VectorCache, keys: np.ndarray) -> np.ndarray:
+    """Which of the keys ``(n, 2)`` have no vector, as rank 0 sees it; tells how much of the work was done before.
+
+    Another job may fill the same cache meanwhile, and ranks that saw different work would wait for each other forever.
+
+    Args:
+        context: the stage's.
+        folder: where the stage builds.
+        kind: what is encoded, for messages; each only once in a build.
+        cache: the vectors known so far.
+        keys: of the contents, the same on all ranks.
+    """
+    if world_size() == 1:
+        return _absent(kind, cache, keys)
+    word = folder.with_name(f"{folder.stem}.{kind}.ranks")  # outlives the folder: without work rank 0 is soon done
+    decided = folder / SCRATCH / f"{kind}-absent.npy"
+    if global_rank():
+        follow(word, kind, rank_patience(context.config))
+        return np.load(decided) if decided.exists() else np.empty(0, dtype=np.int64)
+    with leading(word):
+        found = _absent(kind, cache, keys)
+        decided.unlink(missing_ok=True)
+        if len(found):
+            with atomic_path(decided) as temporary, temporary.open("wb") as stream:
+                np.save(stream, found)
+    return found
+
+
+def _absent(kind: str, cache: VectorCache, keys: np.ndarray) -> np.ndarray:
+    known = cache.find(keys)
+    if known.any() and not known.all():
         say(f"{kind}: {int(known.sum()):,} of {len(known):,} vectors come from the cache")
+    return np.flatnonzero(~known)

@@ -22,7 +22,7 @@ from dig.embeddings.clip import ClipModel, load_clip
 from dig.embeddings.locate import clip_fingerprint
 from dig.modules.encoders import PictureEncoding
 from dig.stages.base import Stage, StageContext, global_rank
-from dig.stages.encoding import encode, encoding_precision, say_reuse, vector_cache
+from dig.stages.encoding import absent, encode, encoding_precision, vector_cache
 from dig.stages.prepare import load_catalogue, picture_fingerprint, picture_folder
 
 __all__ = ["STAGE", "load_pictures", "visual_model"]
@@ -55,11 +55,8 @@ def _build(context: StageContext, folder: Path) -> None:
     clip = load_clip(config)
     keys = content_keys(path.read_bytes() for path in track(pictures.paths, "reading pictures"))
     cache = vector_cache(context, _recipe(context, clip))
-    known = cache.find(keys)
-    new = np.flatnonzero(~known)
+    new = absent(context, folder, "pictures", cache, keys)
     if len(new):
-        if not global_rank():
-            say_reuse("pictures", known)
         files = PictureFiles([pictures.paths[row] for row in new], keys[new], clip.preprocess, config.batch_size)
         encode(context, folder, PictureEncoding(clip), ContentDataModule(files, config.workers), cache)
     if global_rank():

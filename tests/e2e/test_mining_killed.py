@@ -14,6 +14,7 @@ import pytest
 import yaml
 from chat_process import ChatProcess
 from chat_server import FAULTS
+from preloaded import Preloaded
 
 ITEMS, MODELS, SECRET = 1000, ("gpt", "gemini", "kimi"), "sk-never-to-be-seen-4711"
 PRICE_IN, PRICE_OUT = 1.25, 10.0
@@ -36,7 +37,7 @@ def experiment(folder: Path, url: str) -> Path:
 def start(folder: Path, path: Path) -> subprocess.Popen:
     environment = {**os.environ, "DIG_HOME": str(folder / "home"), "TEST_PROVIDER_KEY": SECRET, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "dig.train", f"experiment={path}"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return Preloaded(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def answered(folder: Path) -> int:

@@ -20,7 +20,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
-from workplace import Workplace, wait_for_checkpoint
+from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 
 from datamodules.histories import Histories
 from datamodules.splits import Sequences
@@ -70,9 +70,7 @@ def checkpoint(folder: Path, family: str, chat: bool = False) -> Path:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which everything before SFT is done."""
-    workplace = Workplace(tmp_path_factory.mktemp("before"))
-    workplace.run("stages=[tokenize]")
-    return workplace.home
+    return tokenized_workplace(tmp_path_factory.mktemp("before")).home
 
 
 def histories(home: Path, users: int = 12) -> list[np.ndarray]:

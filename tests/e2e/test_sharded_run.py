@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
-from workplace import Workplace, wait_for_checkpoint
+from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 
 RANKS = ("trainer.accelerator=cpu", "trainer.devices=2", "stages=[grpo]", "sft.epochs=2", "grpo.max_steps=6")
-
-
-@pytest.fixture(scope="module")
-def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workplace = Workplace(tmp_path_factory.mktemp("tokenized"))
-    workplace.run("stages=[tokenize]", *RANKS[:2])
-    return workplace.home
-
-
-def place(tokenized: Path, folder: Path) -> Workplace:
-    folder.mkdir()
-    shutil.copytree(tokenized, folder / "home")
-    return Workplace(folder)
 
 
 def weights(workplace: Workplace, stage: str) -> dict[str, torch.Tensor]:
@@ -37,8 +22,8 @@ def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
         torch.testing.assert_close(other[name], value, rtol=2e-3, atol=2e-4)
 
 
-def test_shared_weights_end_where_copies_do(tokenized: Path, tmp_path: Path):
-    copies, shared, killed = (place(tokenized, tmp_path / name) for name in ("copies", "shared", "killed"))
+def test_shared_weights_end_where_copies_do(tmp_path: Path):
+    copies, shared, killed = (tokenized_workplace(tmp_path / name) for name in ("copies", "shared", "killed"))
     copies.run(*RANKS, "trainer.strategy=ddp")
     shared.run(*RANKS, "trainer.strategy=fsdp")
     for stage in ("sft", "grpo"):

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 from tracking.wandb_records import recorded
-from workplace import Workplace, built_artifacts, wait_for_checkpoint
+from workplace import Workplace, built_artifacts, tokenized_workplace, wait_for_checkpoint
 
 from datamodules.splits import Sequences
 from dig import Recommender, load_config
@@ -150,7 +150,7 @@ def test_kill_in_training_resumes_to_the_same_metrics(
     stage: str, finished: tuple[Workplace, str], tmp_path: Path
 ) -> None:
     undisturbed, _ = finished
-    workplace = Workplace(tmp_path)
+    workplace = tokenized_workplace(tmp_path)
     for kill in range(2):
         process = workplace.start()
         seen = wait_for_checkpoint(workplace, stage, process, newer_than=kill)
@@ -165,7 +165,7 @@ def test_kill_in_training_resumes_to_the_same_metrics(
 
 
 def test_checkpoint_of_another_configuration_is_refused(finished: tuple[Workplace, str], tmp_path: Path) -> None:
-    workplace = Workplace(tmp_path)
+    workplace = tokenized_workplace(tmp_path)
     process = workplace.start()
     assert wait_for_checkpoint(workplace, "sft", process, newer_than=0)
     process.kill()
@@ -208,7 +208,7 @@ def test_a_split_by_time_from_end_to_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("collisions", ["keep", "reassign"])
 def test_collisions_are_handled_as_asked(tmp_path: Path, collisions: str) -> None:
-    workplace = Workplace(tmp_path)
+    workplace = tokenized_workplace(tmp_path)
     output = workplace.run(f"rqvae.collisions={collisions}", "rqvae.codebook_size=[12,6]", "grpo.max_steps=2")
     assert ("keep them" if collisions == "keep" else "were moved") in output
     ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet")
@@ -228,7 +228,7 @@ def test_items_with_tokens_of_their_own_from_end_to_end(tmp_path: Path, codes: i
     """Composed rows in SFT, plain ones in the export and in GRPO, the relation tasks, codes that others made."""
     ids = {f"I{item:04d}": [item % 8, item // 8 % 8, item % 3] for item in range(1, 81)}
     (tmp_path / "ids.json").write_text(json.dumps(ids))
-    workplace = Workplace(tmp_path)
+    workplace = tokenized_workplace(tmp_path)
     workplace.run(
         f"prompt.codes={codes}", "prompt.item_token=true", "backbone.sid_rows=composed", "sft.softmax=level",
         "sft.dropout=0.1", "sft.tasks.collaborative.share=0.5", "sft.tasks.semantic.share=1", "grpo.max_steps=2",

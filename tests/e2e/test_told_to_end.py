@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import psutil
-from workplace import Workplace, wait_for_checkpoint
+from workplace import tokenized_workplace, wait_for_checkpoint
 
 
 def end(process: subprocess.Popen[str]) -> str:
@@ -18,9 +18,7 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_run_told_to_end_in_each_training_goes_on_to_the_same_metrics(tmp_path: Path) -> None:
-    undisturbed, told = Workplace(tmp_path / "one"), Workplace(tmp_path / "two")
-    for workplace in (undisturbed, told):
-        workplace.folder.mkdir()
+    undisturbed, told = tokenized_workplace(tmp_path / "one"), tokenized_workplace(tmp_path / "two")
     undisturbed.run("trainer.checkpoint_every=1000")
     for stage, number in (("sft", signal.SIGTERM), ("grpo", signal.SIGUSR1)):
         process = told.start()
@@ -36,9 +34,7 @@ def test_a_run_told_to_end_in_each_training_goes_on_to_the_same_metrics(tmp_path
 
 def test_a_signal_that_reaches_one_of_two_ranks_saves_both(tmp_path: Path) -> None:
     asked = ("stages=[sft]", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp")
-    undisturbed, told = Workplace(tmp_path / "one"), Workplace(tmp_path / "two")
-    for workplace in (undisturbed, told):
-        workplace.folder.mkdir()
+    undisturbed, told = tokenized_workplace(tmp_path / "one"), tokenized_workplace(tmp_path / "two")
     undisturbed.run(*asked, "trainer.checkpoint_every=1000")
     process = told.start(*asked)
     assert wait_for_checkpoint(told, "sft", process, newer_than=0)

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
+from sweep_files import write
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cluster import Cluster, missing_for_cluster, running_cluster
@@ -138,6 +140,21 @@ def test_a_cancelled_job_saves_and_does_not_come_back(undisturbed: Site, tmp_pat
     assert site.cluster.wait(job, "CANCELLED", seconds=60) == "CANCELLED"
     assert re.search(rf"sft: saved at step \d+ \(SIGTERM\); SLURM ends job {job}", site.log(job)), site.log(job)
     assert site.cluster.job(job)["Restarts"] == "0"
+
+
+def test_the_tasks_of_an_array_share_a_sweep(undisturbed: Site, tmp_path: Path) -> None:
+    site = Site(undisturbed.cluster, tmp_path)
+    site.take_over(undisturbed)
+    write(tmp_path, parameters={"sft.learning_rate": {"values": [0.001, 0.002, 0.003, 0.004]}})
+    job = site.submit("sbatch --array=1-2 --nodes=1 --ntasks=1 --job-name=sweep --output=sweep-%a-%A.log --wrap="
+                      "'srun python -m dig.sweep some.yaml sft.epochs=2 trainer.accelerator=cpu'")  # fmt: skip
+    for task in (1, 2):
+        assert site.cluster.wait(f"{job}_{task}", "COMPLETED", "FAILED", seconds=300) == "COMPLETED", site.log(job)
+    logs = [path.read_text() for path in sorted(tmp_path.glob(f"sweep-*-{job}.log"))]
+    taken = [set(re.findall(r"trial (\d) of 4 starts", log)) for log in logs]
+    assert len(taken) == 2 and taken[0] | taken[1] == {"1", "2", "3", "4"} and not taken[0] & taken[1], logs
+    trials = pl.read_parquet(tmp_path / "runs/sweeps/some/latest/trials.parquet")
+    assert trials["state"].to_list() == ["done"] * 4 and (tmp_path / "runs/sweeps/some/latest/sweep.html").is_file()
 
 
 def _in_step(site: Site, before: str, *arguments: str) -> str:

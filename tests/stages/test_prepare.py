@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from preloaded import Preloaded
 
 from dig.config import load_config
 from dig.stages.prepare import STAGE
@@ -35,7 +36,7 @@ def start(shop: Path) -> subprocess.Popen[str]:
         "stages=[prepare]",
         f"runs_dir={shop.parent}/runs",
     ]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return Preloaded(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_of_two_processes_one_works_and_one_waits(shop: Path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import preloaded
 import pytest
 from tracking.wandb_records import Recorded
 
@@ -24,7 +25,7 @@ def agent(folder: Path, mode: str, end: str = "well") -> subprocess.CompletedPro
     variables = {**os.environ, "WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "trial1", "WANDB_PROJECT": "theirs",
                  "WANDB_SWEEP_PARAM_PATH": str(parameters), "HOME": str(folder / "person")}  # fmt: skip
     command = [sys.executable, str(PROGRAM), str(folder), end, f"logging.wandb.mode={mode}", "rqvae.levels=2", "seed=7"]
-    return subprocess.run(command, capture_output=True, text=True, env=variables, cwd=folder, timeout=300)
+    return preloaded.run(command, env=variables, cwd=folder)
 
 
 def test_all_stages_of_a_trial_are_its_run(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tracking.wandb_records import Recorded, recorded
 from tracking.wandb_server import KEY, WandbServer, wandb_server
-from workplace import Workplace, wait_for_checkpoint
+from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 
 OFFLINE = (
     "logging.wandb.mode=offline",
@@ -229,7 +229,7 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_an_interrupted_stage_goes_on_in_its_wandb_run_and_sync_sends_all_attempts(tmp_path: Path) -> None:
-    workplace = Workplace(tmp_path)
+    workplace = tokenized_workplace(tmp_path)
     settings = (*OFFLINE, "stages=[sft]", "sft.epochs=16", "sft.patience=50")
     for newer_than in (45, 0):  # enough for W&B to have written, and not
         process = workplace.start(*settings)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import preloaded
 import pytest
 from tracking.wandb_records import Recorded, recorded
 from tracking.wandb_server import KEY, WandbServer, wandb_server
@@ -34,7 +35,7 @@ def train(
     ours = {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY, "HOME": str(home), "WANDB_INIT_TIMEOUT": "5"}
     variables = {**os.environ, **ours, **environment}
     command = [sys.executable, str(PROGRAM), str(folder), end, "logging.wandb.mode=online", *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=folder, timeout=300)
+    done = preloaded.run(command, env=variables, cwd=folder)
     assert KEY not in done.stdout + done.stderr
     assert not [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     return done

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
+import preloaded
 import pytest
 from finished_run import write_run
 from tracking.wandb_records import Recorded, recorded
@@ -43,8 +43,8 @@ def report(folder: Path, *overrides: str) -> dict[str, list[Recorded]]:
     home = folder / "person"
     home.mkdir()
     environment = {**os.environ, "HOME": str(home), "WANDB_ERROR_REPORTING": "false"}
-    done = subprocess.run([sys.executable, "-c", _PROGRAM, str(folder), *overrides], capture_output=True, text=True,
-                          env=environment, cwd=folder, timeout=300)  # fmt: skip
+    command = [sys.executable, "-c", _PROGRAM, str(folder), *overrides]
+    done = preloaded.run(command, env=environment, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stdout
     [mine] = folder.glob("wandb/offline-run-*/run-mine.wandb")
