@@ -10,16 +10,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import tiny
 import torch
+from hub_folders import checkpoint
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 
 from datamodules.histories import Histories
@@ -29,10 +24,6 @@ from dig.generation import CatalogueTrie, SidVocabulary, beam_search
 from dig.quantization import SemanticIds
 
 FAMILIES = ("qwen2", "qwen3", "llama", "gpt2")
-CHAT = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
 SETTINGS = (
     "stages=[sft,report]",
     "sft.max_steps=30",
@@ -48,23 +39,6 @@ SETTINGS = (
     "prompt.codes=0",
     "backbone.sid_rows=composed",
 )
-
-
-def checkpoint(folder: Path, family: str, chat: bool = False) -> Path:
-    """A small model of random weights with a byte-level BPE tokenizer trained on a few words, as on a hub."""
-    words = Tokenizer(BPE())
-    words.pre_tokenizer, words.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
-    corpus = ["A customer bought these items, oldest first", "Title of the item that customers like most"] * 9
-    specials = ["<pad>", "<s>", "</s>"]
-    words.train_from_iterator(corpus, BpeTrainer(vocab_size=320, special_tokens=specials, show_progress=False,
-                                                 initial_alphabet=ByteLevel.alphabet()))  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>")  # noqa: S106
-    tokenizer.chat_template = CHAT if chat else None
-    tokenizer.save_pretrained(folder)
-    positions = {"n_positions": 512} if family == "gpt2" else {"max_position_embeddings": 512}
-    # more rows than tokens, as hubs have them: some architectures' tokenizers add a token of their own when loaded
-    tiny.tiny_model(family, len(tokenizer) + 8, noise=0.02, **positions).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

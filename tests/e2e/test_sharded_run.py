@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import torch
+from hub_folders import checkpoint
 from safetensors.torch import load_file
 from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 
@@ -35,3 +36,16 @@ def test_shared_weights_end_where_copies_do(tmp_path: Path):
     assert "sft: goes on from the checkpoint" in killed.run(*RANKS, "trainer.strategy=fsdp")
     for stage in ("sft", "grpo"):
         assert_close(weights(shared, stage), weights(killed, stage))
+
+
+def test_shared_adapters_end_where_copies_do(tmp_path: Path):
+    model = checkpoint(tmp_path / "pretrained", "qwen2")
+    arguments = ("trainer.accelerator=cpu", "trainer.devices=2", "stages=[sft]", f"backbone.pretrained={model}",
+                 "backbone.config={}", "backbone.lora.rank=4", "sft.max_steps=12", "prompt.max_history=6")  # fmt: skip
+    copies, shared = (tokenized_workplace(tmp_path / name) for name in ("copies", "shared"))
+    copies.run(*arguments, "trainer.strategy=ddp")
+    shared.run(*arguments, "trainer.strategy=fsdp")
+    before = load_file(model / "model.safetensors")
+    found = weights(copies, "sft")
+    assert_close(found, weights(shared, "sft"))
+    assert any(not torch.equal(found[name], before[name]) for name in before if name.endswith("q_proj.weight"))
