@@ -9,6 +9,7 @@ from datamodules.relations.similarity import (
     search_recall,
     semantic_neighbours,
 )
+from datamodules.relations.tables import relation_tables
 
 __all__ = [
     "EXACT_ITEMS",
@@ -19,6 +20,7 @@ __all__ = [
     "nearest_in_cells",
     "other_items_rows",
     "random_neighbours",
+    "relation_tables",
     "search_recall",
     "semantic_neighbours",
 ]
