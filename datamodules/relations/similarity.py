@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules.relations.cooccurrence import KEPT
 from dig.console import track
-from dig.quantization import assign, kmeans
+from dig.quantization import kmeans
 
 __all__ = ["EXACT_ITEMS", "nearest_in_cells", "search_recall", "semantic_neighbours"]
 
@@ -58,7 +58,7 @@ def nearest_in_cells(
     unit = F.normalize(vectors.float(), dim=1)
     centres = _centres(unit, cells or max(round(math.sqrt(len(unit))), 1), seed)
     probed = _nearest_centres(unit, centres, min(probes, len(centres)))
-    members = _grouped(assign(unit, centres), len(centres))
+    members = _grouped(probed[:, 0], len(centres))
     askers = _grouped(probed.flatten(), len(centres))
     found = torch.full((len(unit), keep), -1, dtype=torch.int32)
     scores = torch.full((len(unit), keep), float("-inf"))
