@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from io import StringIO
 
 from dig.comparison.measure import Comparison
-from dig.comparison.wording import caption, gain_heading, heading, p_text, shown, title
+from dig.comparison.wording import caption, gain_heading, gain_text, heading, p_text, shown, title
 
 __all__ = ["csv_text", "latex", "markdown"]
 
@@ -50,23 +50,27 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def _markdown(comparison: Comparison) -> str:
-    headings = ["", *(" ".join(heading(column)) for column in comparison.columns), gain_heading(comparison), "p"]
+    headings = ["", *(" ".join(heading(column)) for column in comparison.columns), *_gain_headings(comparison, "p")]
     lines = [
         f"**{_for_markdown(title(comparison))}**",
         "",
         f"| {' | '.join(map(_for_markdown, headings))} |",
         "|---" + "|---:" * (len(headings) - 1) + "|",
     ]
-    for row, texts, cells in zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True):
+    for number, (row, texts, cells) in enumerate(
+        zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True)
+    ):
         values = [f"{f'**{text.value}**' if text.best else text.value} ± {text.half}" for text in texts]
-        gain, p = cells[comparison.main].gain, p_text(cells[comparison.main])
-        told = "reference" if gain is None else f"{gain.difference:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
-        lines.append(f"| {' | '.join([_for_markdown(row.label), *values, told, _for_markdown(p)])} |")
+        for column in comparison.gains:
+            gain, told = cells[column].gain, gain_text(comparison, number, column)
+            between = "" if gain is None else f" ({gain.low:+.4f} to {gain.high:+.4f})"
+            values += [told + between, _for_markdown(p_text(cells[column]))]
+        lines.append(f"| {' | '.join([_for_markdown(row.label), *values])} |")
     return "\n".join([*lines, "", " ".join(map(_for_markdown, caption(comparison)))]) + "\n"
 
 
 def _latex(comparison: Comparison) -> str:
-    headings = ["", *(" ".join(heading(column)) for column in comparison.columns), gain_heading(comparison), "$p$"]
+    headings = ["", *(" ".join(heading(column)) for column in comparison.columns), *_gain_headings(comparison, "$p$")]
     titles = [text if text == "$p$" else _for_latex(text) for text in headings]
     lines = [
         r"\begin{table}",
@@ -77,15 +81,25 @@ def _latex(comparison: Comparison) -> str:
         f"{' & '.join(titles)} \\\\",
         r"\midrule",
     ]
-    for row, texts, cells in zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True):
+    for number, (row, texts, cells) in enumerate(
+        zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True)
+    ):
         values = [(rf"\textbf{{{text.value}}}" if text.best else text.value) + rf" {{\scriptsize $\pm$ {text.half}}}"
                   for text in texts]  # fmt: skip
-        gain, p = cells[comparison.main].gain, p_text(cells[comparison.main])
-        told = "reference" if gain is None else (
-            rf"${gain.difference:+.4f}$ {{\scriptsize $[{gain.low:+.4f}, {gain.high:+.4f}]$}}"
-        )  # fmt: skip
-        lines.append(f"{' & '.join([_for_latex(row.label), *values, told, f'${p}$' if p else ''])} \\\\")
+        for column in comparison.gains:
+            gain, p = cells[column].gain, p_text(cells[column])
+            size, _, share = gain_text(comparison, number, column).partition(" ")
+            told = size if gain is None else (
+                rf"${size}${f' {_for_latex(share)}' if share else ''} "
+                rf"{{\scriptsize $[{gain.low:+.4f}, {gain.high:+.4f}]$}}"
+            )  # fmt: skip
+            values += [told, f"${p}$" if p else ""]
+        lines.append(f"{' & '.join([_for_latex(row.label), *values])} \\\\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _gain_headings(comparison: Comparison, p: str) -> list[str]:
+    return [text for column in comparison.gains for text in (" ".join(gain_heading(comparison.columns[column])), p)]
 
 
 def _records(comparison: Comparison) -> list[dict[str, object]]:

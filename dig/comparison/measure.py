@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dig.comparison.contest import Contest
+from dig.config import UserError
 from dig.evaluation.paired import Interval, PairedDifference, bootstrap_interval, holm, metric_gains, paired_difference
 
 __all__ = ["Cell", "Column", "Comparison", "measure"]
@@ -54,7 +55,8 @@ class Comparison:
         columns: metrics over all users, then the main one in each slice.
         cells: a list a row of the contest, a cell a column.
         reference: the row that the others are compared with.
-        main: the column whose differences are shown.
+        main: the column that the reference is chosen by.
+        gains: columns whose differences are shown; more than one shows them also as a share of the reference.
         draws: resamplings.
         seed: of the resamplings.
         notes: of the contest, and what the numbers call for.
@@ -65,12 +67,13 @@ class Comparison:
     cells: tuple[tuple[Cell, ...], ...]
     reference: int
     main: int
+    gains: tuple[int, ...]
     draws: int
     seed: int
     notes: tuple[str, ...]
 
 
-def measure(contest: Contest, draws: int, seed: int) -> Comparison:
+def measure(contest: Contest, draws: int, seed: int, every_slice: bool = False) -> Comparison:
     """All numbers of a contest.
 
     The reference is the contest's, else the best row in the last NDCG (in the last metric if there is no NDCG).
@@ -79,6 +82,10 @@ def measure(contest: Contest, draws: int, seed: int) -> Comparison:
         contest: rows on the same examples.
         draws: resamplings.
         seed: of each resampling.
+        every_slice: show the differences of each slice besides those of all users.
+
+    Raises:
+        UserError: there are no slices to show differences of.
     """
     discounted = [number for number, name in enumerate(contest.metrics) if name.startswith("ndcg@")]
     main = discounted[-1] if discounted else len(contest.metrics) - 1
@@ -86,6 +93,9 @@ def measure(contest: Contest, draws: int, seed: int) -> Comparison:
     parts: list[tuple[str, str | None, np.ndarray]] = [(name, None, everybody) for name in contest.metrics]
     parts += [(contest.metrics[main], name, mask) for name, mask in contest.slices.items()]
     several = len(np.unique(contest.users)) < len(contest.users)
+    if every_slice and not contest.slices:
+        raise UserError("--gains slices: there are no slices; name some by --slices, of runs that tell them")
+    gains_of = (main, *range(len(contest.metrics), len(parts))) if every_slice else (main,)
     reference, columns, made = contest.against, [], []
     if reference is None:
         reference = int(np.argmax([metric_gains(contest.metrics[main], row.ranks).mean() for row in contest.rows]))
@@ -95,7 +105,7 @@ def measure(contest: Contest, draws: int, seed: int) -> Comparison:
         gains = [metric_gains(metric, row.ranks[mask]) for row in contest.rows]
         made.append(_column(gains, reference, draws, seed, users if several else None))
     cells = tuple(zip(*made, strict=True))
-    return Comparison(contest, tuple(columns), cells, reference, main, draws, seed,
+    return Comparison(contest, tuple(columns), cells, reference, main, gains_of, draws, seed,
                       (*contest.notes, *_notes(contest, cells, reference, main)))  # fmt: skip
 
 

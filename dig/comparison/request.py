@@ -8,11 +8,13 @@ from pathlib import Path
 
 from dig.config import UserError, nearest
 
-__all__ = ["FORMATS", "PROTOCOLS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
+__all__ = ["FORMATS", "GAINS", "PROTOCOLS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
 
 FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
 """Formats with their extensions."""
 PROTOCOLS = ("both", "unmasked", "masked")
+GAINS = ("main", "slices")
+"""Which differences are shown: those of all users, or also those of each slice and as a share of the reference."""
 SLICES = {"one-hop": "one_hop_slice", "target": "target_slice", "history": "history_slice"}
 """Ways to slice users, with their columns of ``examples.parquet``."""
 _FAMILIES = ("hr", "ndcg", "mrr")
@@ -31,6 +33,7 @@ class Request:
         draws: resamplings.
         seed: of the resamplings.
         root: folder of the experiments' runs.
+        gains: one of ``GAINS``.
     """
 
     runs: tuple[str, ...]
@@ -41,6 +44,7 @@ class Request:
     draws: int = 10_000
     seed: int = 0
     root: Path = Path("runs")
+    gains: str = "main"
 
 
 def checked_metrics(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dig.comparison.measure import Comparison
-from dig.comparison.wording import caption, gain_heading, heading, p_text, shown, title
+from dig.comparison.wording import caption, gain_heading, gain_text, heading, p_text, shown, title
 
 __all__ = ["print_text", "text"]
 
@@ -68,11 +68,15 @@ def _columns(comparison: Comparison, plain: bool) -> list[_Column]:
     found = [_Column(heading(column), [_value(row[number].value + star * row[number].best, f"±{row[number].half}",
                                               row[number].best) for row in grid])
              for number, column in enumerate(comparison.columns)]  # fmt: skip
-    main = [cells[comparison.main] for cells in comparison.cells]
-    gains = [Text("reference") if cell.gain is None else
-             _value(f"{cell.gain.difference:+.4f}", f"[{cell.gain.low:+.4f}, {cell.gain.high:+.4f}]", False)
-             for cell in main]  # fmt: skip
-    return [*found, _Column([gain_heading(comparison)], gains), _Column(["p"], [Text(p_text(cell)) for cell in main])]
+    for column in comparison.gains:
+        cells = [row[column] for row in comparison.cells]
+        told = [gain_text(comparison, row, column) for row in range(len(cells))]
+        gains = [Text(text) if cell.gain is None else
+                 _value(text, f"[{cell.gain.low:+.4f}, {cell.gain.high:+.4f}]", False)
+                 for text, cell in zip(told, cells, strict=True)]  # fmt: skip
+        found += [_Column(gain_heading(comparison.columns[column]), gains),
+                  _Column(["p"], [Text(p_text(cell)) for cell in cells])]  # fmt: skip
+    return found
 
 
 def _value(value: str, below: str, best: bool) -> Text:

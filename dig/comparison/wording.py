@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dig.comparison.measure import Cell, Column, Comparison
 
-__all__ = ["Shown", "caption", "gain_heading", "heading", "p_text", "shown", "title"]
+__all__ = ["Shown", "caption", "gain_heading", "gain_text", "heading", "p_text", "shown", "title"]
 
 _LEAST = 0.001
 
@@ -41,9 +41,20 @@ def heading(column: Column) -> list[str]:
     return [metric] if column.slice is None else [metric, column.slice, f"{column.users:,} users"]
 
 
-def gain_heading(comparison: Comparison) -> str:
-    """Above the differences."""
-    return f"Δ {comparison.columns[comparison.main].metric.upper()}"
+def gain_heading(column: Column) -> list[str]:
+    """Lines above a column's differences."""
+    metric = f"Δ {column.metric.upper()}"
+    return [metric] if column.slice is None else [metric, column.slice]
+
+
+def gain_text(comparison: Comparison, row: int, column: int) -> str:
+    """A difference with its sign; beside others also as a share of the reference. "reference" for the row itself."""
+    gain = comparison.cells[row][column].gain
+    if gain is None:
+        return "reference"
+    base = comparison.cells[comparison.reference][column].value.mean
+    share = f" ({gain.difference / base:+.1%})" if len(comparison.gains) > 1 and base else ""
+    return f"{gain.difference:+.4f}{share}"
 
 
 def p_text(cell: Cell) -> str:
@@ -69,9 +80,9 @@ def caption(comparison: Comparison) -> list[str]:
     against = comparison.contest.rows[comparison.reference].label
     why = f", the best in {metric}" if comparison.contest.against is None else ""
     corrected = f", Holm-corrected for {rows - 1} rows" if rows > 2 else ""
+    share = ", in brackets as a share of what it has" if len(comparison.gains) > 1 else ""
     return [
         f"±: half a 95 % bootstrap interval; {comparison.draws:,} resamplings of users, seed {comparison.seed}.",
-        f"{gain_heading(comparison)}: against {against}{why}, with its 95 % interval; p: paired permutation test"
-        f"{corrected}.",
+        f"Δ {metric}: against {against}{why}, with its 95 % interval{share}; p: paired permutation test{corrected}.",
         *(f"{note}." for note in comparison.notes),
     ]

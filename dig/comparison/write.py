@@ -31,7 +31,7 @@ def write_comparisons(contests: Sequence[Contest], request: Request, form: str, 
     Raises:
         UserError: the file cannot be written.
     """
-    comparisons = [measure(contest, request.draws, request.seed) for contest in contests]
+    comparisons = [measure(contest, request.draws, request.seed, request.gains == "slices") for contest in contests]
     if out is None and form == "text":
         print_text(comparisons, console)
         return

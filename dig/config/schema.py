@@ -20,6 +20,7 @@ from dig.config.sections.item_knn import ItemKNNConfig
 from dig.config.sections.labels import LabelConfig
 from dig.config.sections.mining import MiningConfig
 from dig.config.sections.models import ModelConfig
+from dig.config.sections.relations import RELATION_TASKS, RelationsConfig
 from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
@@ -52,8 +53,10 @@ __all__ = [
     "PictureConfig",
     "PromptConfig",
     "REFERENCES",
+    "RELATION_TASKS",
     "ROLLOUTS",
     "RQVAEConfig",
+    "RelationsConfig",
     "RewardConfig",
     "RolloutTasksConfig",
     "SASRecConfig",
@@ -74,7 +77,8 @@ __all__ = [
 
 BASELINES = ("popularity", "item_knn", "sasrec", "tiger")
 """What can be measured beside the policies."""
-STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", *BASELINES, "sft", "grpo", "report")
+STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "relations", "tokenize", *BASELINES, "sft", "grpo",
+          "report")  # fmt: skip
 
 
 @dataclass
@@ -98,6 +102,7 @@ class Config:
     visual: VisualConfig = field(default_factory=VisualConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    relations: RelationsConfig = field(default_factory=RelationsConfig)
     rqvae: RQVAEConfig = field(default_factory=RQVAEConfig)
     item_knn: ItemKNNConfig = field(default_factory=ItemKNNConfig)
     sasrec: SASRecConfig = field(default_factory=SASRecConfig)
@@ -145,7 +150,11 @@ class Config:
             self.labels.judge is None or self.labels.judge in self.mining.models,
             f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'none'})",
         )
-        active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
+        check(
+            bool(self.relation_tasks) or "relations" not in self.stages or self.stages == list(STAGES),
+            "stages names relations, and no task reads any; set sft.tasks.collaborative.share=1 or "
+            "sft.tasks.semantic.share=1",
+        )
         text = [name for name in self.grpo.tasks.shares if name != "next_item"]
         check(
             not text or self.backbone.pretrained is not None,
@@ -169,6 +178,12 @@ class Config:
         if self.rqvae.inputs != "auto":
             return self.rqvae.inputs
         return "text" if self.visual.model is None else "fused"
+
+    @property
+    def relation_tasks(self) -> set[str]:
+        """Tasks of supervised fine-tuning that read relations between items."""
+        shares = active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
+        return set(shares) & set(RELATION_TASKS)
 
     @property
     def looks_at_pictures(self) -> bool:

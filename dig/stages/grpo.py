@@ -24,9 +24,9 @@ from dig.modules.grpo import GRPOModule
 from dig.quantization import SemanticIds
 from dig.stages.base import Stage, StageContext
 from dig.stages.knowledge import item_knowledge
+from dig.stages.known import interests_of_items, known_of_items
 from dig.stages.policies import item_tokens, load_spelled_ids, prompt_builder, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.relations import interests_of_items, known_of_items
 from dig.stages.reward_needs import own_terms, stages_behind
 from dig.stages.tokenize import load_semantic_ids
 from dig.stages.training import Plan, fit, reads_training
@@ -102,7 +102,7 @@ def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder
     config = context.config.grpo
     shares = config.tasks.shares
     kinds = {kind for name in shares for kind in TASKS[name].reads}
-    known = known_of_items(context, sequences, kinds)
+    known = known_of_items(context, kinds)
     prompts = TrainingPrompts(sequences, builder, config.prompts_per_user, shares, known, context.config.seed)
     for name, count in zip(shares, prompts.drawn, strict=True):
         if not count:

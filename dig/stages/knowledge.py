@@ -19,10 +19,10 @@ from dig.rollouts.rewards import ItemKnowledge
 from dig.stages.base import StageContext
 from dig.stages.embed import load_embeddings
 from dig.stages.encoding import encode_texts
+from dig.stages.known import interests_of_items
 from dig.stages.label import load_quality
 from dig.stages.policies import content_codes
 from dig.stages.prepare import load_catalogue
-from dig.stages.relations import interests_of_items
 from dig.stages.reward_needs import active_needs
 from dig.stages.sasrec import load_sasrec
 

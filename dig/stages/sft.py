@@ -12,7 +12,7 @@ from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule
 from datamodules.splits import Sequences, leading_items
 from dig.config import Config
-from dig.config.schema import INTEREST_TASKS, active_shares
+from dig.config.schema import INTEREST_TASKS, RELATION_TASKS, active_shares
 from dig.console import say
 from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext
@@ -38,10 +38,10 @@ def _build(context: StageContext, folder: Path) -> None:
     backbone = fresh_backbone(context, ids)
     builder = prompt_builder(config, backbone, ids)
     sequences = load_sequences(context)
-    training = task_mixture(context, sequences, builder, _shares(config))
     item_ids = load_catalogue(context)["item_id"]
-    if follows_behaviour(config):
-        guard_artifact("sft: its Semantic IDs", context.inputs["tokenize"].path, sequences, item_ids)
+    for stage, what in _learned_from(config).items():
+        guard_artifact(f"sft: {what}", context.inputs[stage].path, sequences, item_ids)
+    training = task_mixture(context, sequences, builder, _shares(config))
     data = SequenceDataModule(
         training,
         sequences,
@@ -70,6 +70,12 @@ def _build(context: StageContext, folder: Path) -> None:
         write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 
+def _learned_from(config: Config) -> dict[str, str]:
+    """Stages that it reads and that learn from histories, with what they give."""
+    found = {"tokenize": "its Semantic IDs"} if follows_behaviour(config) else {}
+    return found | ({"relations": "the relations between items"} if config.relation_tasks else {})
+
+
 def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
     """Tells whose histories the backbone cannot read to their old end."""
     lengths = sequences.rows.lengths - 1
@@ -87,7 +93,7 @@ def _shares(config: Config) -> dict[str, float]:
 def _also(config: Config) -> tuple[str, ...]:
     """The stages behind what its tasks read."""
     names = set(_shares(config))
-    needs = {"label": names & set(INTEREST_TASKS), "embed": names & {"collaborative", "semantic"}}
+    needs = {"label": names & set(INTEREST_TASKS), "relations": names & set(RELATION_TASKS)}
     return tuple(stage for stage, tasks in needs.items() if tasks)
 
 

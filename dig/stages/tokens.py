@@ -16,14 +16,14 @@ from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.artifacts import fingerprint
 from dig.console import warn
 from dig.stages.base import StageContext, build_alone
+from dig.stages.known import known_of_items
 from dig.stages.prepare import load_catalogue
-from dig.stages.relations import known_of_items
 
 __all__ = ["task_mixture"]
 
 _KIND = "tokens"
 _VERSION = 2
-_ORIGIN = {"interests": "label", "semantic": "embed", "collaborative": "embed"}
+_ORIGIN = {"interests": "label", "semantic": "relations", "collaborative": "relations"}
 """The stage that what a task reads comes from, where that is not `prepare`."""
 
 
@@ -37,7 +37,7 @@ class _Writer:
     @cached_property
     def known(self) -> ItemTexts:
         """What the tasks read of items; looked up when the first array has to be written."""
-        return known_of_items(self.context, self.sequences, self.kinds)
+        return known_of_items(self.context, self.kinds)
 
     def arrays(self, name: str) -> TokenArrays:
         """A task's token arrays, written by rank 0 on first use, and the record of the items in them."""
