@@ -2,6 +2,7 @@
 
 from dig.stages import (
     adapt,
+    eimf,
     embed,
     grpo,
     item_knn,
@@ -33,6 +34,7 @@ BUILT: dict[str, Stage] = {
         item_knn,
         sasrec,
         tiger,
+        eimf,
         sft,
         grpo,
     )
