@@ -115,7 +115,7 @@ class EIMF(nn.Module, Scorer):
         return F.normalize(interests.to(self.encoder.items.weight.dtype), dim=-1)
 
 
-def best_interests(interests: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+def best_interests(interests: Tensor, table: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The interest that fits each target best: the hard read-out of ComiRec (arXiv 2005.09347, equation 8).
 
     Args:
@@ -124,12 +124,15 @@ def best_interests(interests: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         targets: (targets,) item rows.
 
     Returns:
-        (targets, width), the first of interests that fit alike; which one is chosen has no gradient.
+        (targets, width), the first of interests that fit alike, and (targets, K - 1, width) the others in their order;
+        which one is chosen has no gradient.
     """
     with torch.no_grad():
-        fit = (interests * table[targets].unsqueeze(1)).sum(dim=-1)
-        chosen = fit.argmax(dim=1)
-    return interests[torch.arange(len(targets), device=targets.device), chosen]
+        chosen = (interests * table[targets].unsqueeze(1)).sum(dim=-1).argmax(dim=1)
+    number, count, width = interests.shape
+    best = interests[torch.arange(number, device=chosen.device), chosen]
+    left = torch.arange(count, device=chosen.device) != chosen.unsqueeze(1)
+    return best, interests[left].view(number, count - 1, width)
 
 
 def _of_like_length(lengths: Tensor) -> Iterator[tuple[Tensor, int]]:

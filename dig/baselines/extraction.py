@@ -30,7 +30,9 @@ class SelfAttentive(nn.Module):
     """ComiRec-SA (arXiv 2005.09347, equation 7): each interest is a mean of states under weights of its own.
 
     Weights are a softmax over the states seen of ``w_k · tanh(W h)``, plus a learned value of the interest for the age
-    of the item, which ComiRec lacks: its positions count from the start, so that it cannot tell what is recent.
+    of the item, which ComiRec lacks: its positions count from the start, so that it cannot tell what is recent. These
+    values start as slopes of -1, -1/2, -1/4, … (ALiBi's, arXiv 2108.12409), so that interests begin with memories of
+    different length.
 
     Args:
         width: of states and interests.
@@ -43,7 +45,8 @@ class SelfAttentive(nn.Module):
         super().__init__()
         self.inner = nn.Linear(width, hidden, bias=False)
         self.outer = nn.Linear(hidden, interests, bias=False)
-        self.recency = nn.Parameter(torch.zeros(interests, longest))
+        slopes = 0.5 ** torch.arange(interests).unsqueeze(1)
+        self.recency = nn.Parameter(-slopes * torch.arange(longest))
 
     def forward(self, states: Tensor, ages: Tensor) -> Tensor:
         """Interests (batch, readings, K, width) of states (batch, length, width); ages (batch or 1, readings, length).

@@ -13,7 +13,7 @@ from dig.config.errors import UserError, nearest
 from dig.config.sections.backbone import BackboneConfig, LoraConfig, PromptConfig
 from dig.config.sections.checks import check
 from dig.config.sections.data import COLUMNS, SOURCES, SPLITS, DataConfig, PictureConfig, ShopConfig
-from dig.config.sections.eimf import EXTRACTIONS, EIMFConfig
+from dig.config.sections.eimf import EIMFConfig
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
 from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
@@ -40,7 +40,6 @@ __all__ = [
     "Config",
     "DataConfig",
     "EIMFConfig",
-    "EXTRACTIONS",
     "EmbeddingConfig",
     "EvaluationConfig",
     "GRPOConfig",

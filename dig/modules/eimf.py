@@ -16,8 +16,8 @@ from dig.baselines.eimf import best_interests
 from dig.evaluation import ranking_metrics
 from dig.evaluation.rankers import padded_rows
 from dig.interests.typical import typical_users
-from dig.modules.catalogue_loss import catalogue_cross_entropy
 from dig.modules.explicit import ExplicitHeads, KnownUsers
+from dig.modules.interest_softmax import interest_cross_entropy
 from dig.modules.schedule import scheduled_steps
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class EIMFModule(lightning.LightningModule):
         targets = batch.targets[batch.histories >= 0]
         learned = targets >= 0
         targets, table = targets[learned], self.model.output_table()
-        states = best_interests(self.model.interests(batch.histories)[learned], table, targets)
-        loss = catalogue_cross_entropy(states, table, targets)
+        best, others = best_interests(self.model.interests(batch.histories)[learned], table, targets)
+        loss = interest_cross_entropy(best, others, table, targets, self.config.readout)
         if self.heads is not None:
             loss = loss + self._taught(self.heads, len(batch.samples))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.samples))

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from dig.config.errors import nearest
 from dig.config.sections.checks import check, check_fraction, check_positive
 
-__all__ = ["EXTRACTIONS", "EIMFConfig"]
+__all__ = ["EXTRACTIONS", "READOUTS", "EIMFConfig"]
 
 EXTRACTIONS = ("self_attentive", "dynamic_routing")
 """How interests are drawn from a history."""
+READOUTS = ("hard", "shared")
+"""How the interest that fits a target best is trained."""
 
 
 @dataclass
@@ -29,6 +31,9 @@ class EIMFConfig:
     """Rounds of dynamic routing."""
     attention_size: int = 256
     """Hidden width of the self-attentive extraction."""
+    readout: str = "shared"
+    """What trains the interest that fits the target best: `hard`, a softmax of its own, as in ComiRec, or `shared`, in
+    which the other interests are rivals, so that they learn not to outdo it when the target is not known."""
     hidden_size: int = 128
     """Width of items and interests."""
     layers: int = 2
@@ -82,10 +87,8 @@ class EIMFConfig:
         return {name: weight for name, weight in weights.items() if weight > 0}
 
     def __post_init__(self) -> None:
-        if self.extraction not in EXTRACTIONS:
-            hint = nearest(self.extraction, EXTRACTIONS) or EXTRACTIONS[0]
-            check(False, f"eimf.extraction={self.extraction!r} is unknown; did you mean {hint!r}? (extractions: "
-                         f"{', '.join(EXTRACTIONS)})")  # fmt: skip
+        _check_name("extraction", self.extraction, EXTRACTIONS)
+        _check_name("readout", self.readout, READOUTS)
         check_positive("eimf", self, "interests", "routing_iterations", "attention_size", "hidden_size", "heads",
                        "feed_forward", "scale", "max_history", "batch_size", "learning_rate", "epochs", "patience",
                        "temperature", "clusters", "typical_users", "typical_batch", "explicit_interests")  # fmt: skip
@@ -106,3 +109,9 @@ class EIMFConfig:
             f"eimf.warmup_epochs={self.warmup_epochs} leaves none of eimf.epochs={self.epochs} for the explicit "
             "interests; lower it, or set eimf.semantic_weight=0 and eimf.alignment_weight=0",
         )
+
+
+def _check_name(key: str, value: str, choices: tuple[str, ...]) -> None:
+    hint = nearest(value, choices) or choices[0]
+    known = ", ".join(choices)
+    check(value in choices, f"eimf.{key}={value!r} is unknown; did you mean {hint!r}? ({key}: {known})")
