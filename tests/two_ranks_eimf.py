@@ -60,7 +60,7 @@ class PlainEIMF(EIMFModule):
 def train(devices: int, file: Path) -> None:
     """Saves the weights of rank 0, and whether all ranks ended with the same."""
     torch.set_num_threads(1)
-    config = replace(CONFIG, batch_size=8 // devices)
+    config = replace(CONFIG, batch_size=8 // devices, readout="hard")  # shared, each rank draws rivals of its own
     found = module(config, PlainEIMF)
     data = ItemSequences(sequences(), config.max_history, config.batch_size, None, 0)
     trainer = tiny.quiet_trainer(devices=devices, strategy="ddp_fork" if devices > 1 else "auto", max_epochs=2,

@@ -49,7 +49,7 @@ def test_over_the_whole_catalogue_it_is_one_softmax_over_interests_and_items():
 
 def test_a_sample_stands_for_all():
     """The mean of the sampled mass over all samples of one item is the whole mass."""
-    best, others, items, targets = given(4)
+    best, others, items, targets = (each.detach() for each in given(4))
     masses = []
     for item in range(ITEMS):
         loss = shared_cross_entropy(best[:1], others[:1], items, targets[:1], torch.tensor([item]))
