@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dig.artifacts import read_json, write_json
-from dig.config.schema import SASRecConfig
+from dig.config.schema import EIMFConfig, SASRecConfig
 from dig.evaluation.rankers import Scorer, padded_rows
 
-__all__ = ["SASRec"]
+__all__ = ["SASRec", "latest_items"]
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 
@@ -29,10 +29,10 @@ class SASRec(nn.Module, Scorer):
 
     Args:
         num_items: size of the catalogue.
-        config: width, depth and longest history.
+        config: width, depth and longest history; EIMF's, where it reads the states of these layers.
     """
 
-    def __init__(self, num_items: int, config: SASRecConfig) -> None:
+    def __init__(self, num_items: int, config: SASRecConfig | EIMFConfig) -> None:
         super().__init__()
         self.config = config
         self.items = nn.Embedding(num_items, config.hidden_size)
@@ -53,6 +53,11 @@ class SASRec(nn.Module, Scorer):
         Returns:
             (items of all histories, width), of length 1 under ``config.scale``.
         """
+        states = self.encode(histories)
+        return states if self.config.scale is None else F.normalize(states.to(self.items.weight.dtype), dim=-1)
+
+    def encode(self, histories: Tensor) -> Tensor:
+        """The same at the length that the last normalisation gives them."""
         there = histories >= 0
         lengths = there.sum(dim=1)
         slots = torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)
@@ -60,8 +65,8 @@ class SASRec(nn.Module, Scorer):
         states = self.dropout(self.items(histories[there]) + self.positions(places))
         for layer in self.layers:
             states = layer(states, slots)
-        states = self.norm(states)
-        return states if self.config.scale is None else F.normalize(states.to(self.items.weight.dtype), dim=-1)
+        encoded: Tensor = self.norm(states)
+        return encoded
 
     def output_table(self) -> Tensor:
         """(items, width) what states are multiplied with: the item table, its rows that long under ``config.scale``."""
@@ -74,7 +79,7 @@ class SASRec(nn.Module, Scorer):
 
     def next_logits(self, histories: Tensor) -> Tensor:
         """(batch, items) after histories (batch, length); 0 after none."""
-        histories = _latest(histories, self.config.max_history)
+        histories = latest_items(histories, self.config.max_history)
         lengths = (histories >= 0).sum(dim=1)
         states = self.states(histories)
         last = (lengths.cumsum(dim=0) - 1).clamp(min=0)
@@ -111,7 +116,7 @@ class SASRec(nn.Module, Scorer):
 class _Layer(nn.Module):
     """Self-attention and a feed-forward network, each on normalised input and added to it."""
 
-    def __init__(self, config: SASRecConfig) -> None:
+    def __init__(self, config: SASRecConfig | EIMFConfig) -> None:
         super().__init__()
         width = config.hidden_size
         self.heads = config.heads
@@ -140,7 +145,7 @@ class _Layer(nn.Module):
         return attended.transpose(1, 2).reshape(batch, length, -1)[slots]
 
 
-def _latest(histories: Tensor, longest: int) -> Tensor:
+def latest_items(histories: Tensor, longest: int) -> Tensor:
     """The latest items of each row (batch, length), wherever its padding is."""
     there = histories >= 0
     later = there.flip(1).cumsum(dim=1).flip(1)  # items from here on

@@ -13,6 +13,7 @@ from dig.config.errors import UserError, nearest
 from dig.config.sections.backbone import BackboneConfig, LoraConfig, PromptConfig
 from dig.config.sections.checks import check
 from dig.config.sections.data import COLUMNS, SOURCES, SPLITS, DataConfig, PictureConfig, ShopConfig
+from dig.config.sections.eimf import EIMFConfig
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
 from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
@@ -39,6 +40,7 @@ __all__ = [
     "COLUMNS",
     "Config",
     "DataConfig",
+    "EIMFConfig",
     "EmbeddingConfig",
     "EvaluationConfig",
     "GRPOConfig",
@@ -75,7 +77,7 @@ __all__ = [
     "active_shares",
 ]
 
-BASELINES = ("popularity", "item_knn", "sasrec", "tiger")
+BASELINES = ("popularity", "item_knn", "sasrec", "tiger", "eimf")
 """What can be measured beside the policies."""
 STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "relations", "tokenize", *BASELINES, "sft", "grpo",
           "report")  # fmt: skip
@@ -92,7 +94,7 @@ class Config:
     stages: list[str] = field(default_factory=lambda: list(STAGES))
     """Stages to run; what they need runs too."""
     baselines: list[str] = field(default_factory=lambda: ["popularity", "item_knn"])
-    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger."""
+    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger, eimf."""
     runs_dir: str = "runs"
     """Folder of the runs."""
     run_id: str | None = None
@@ -107,6 +109,7 @@ class Config:
     item_knn: ItemKNNConfig = field(default_factory=ItemKNNConfig)
     sasrec: SASRecConfig = field(default_factory=SASRecConfig)
     tiger: TigerConfig = field(default_factory=TigerConfig)
+    eimf: EIMFConfig = field(default_factory=EIMFConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)

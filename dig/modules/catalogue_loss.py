@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["catalogue_cross_entropy"]
+__all__ = ["catalogue_cross_entropy", "states_at_once"]
 
 _CHUNK = {"cpu": 128}  # logits of so many states fit a processor's cache; a GPU wants large products
 _CHUNK_ELSEWHERE = 4096
@@ -30,6 +30,11 @@ def catalogue_cross_entropy(states: Tensor, items: Tensor, targets: Tensor) -> T
     return _CatalogueLoss.apply(states, items, targets)
 
 
+def states_at_once(device: str) -> int:
+    """How many states' logits a kind of device keeps at a time."""
+    return _CHUNK.get(device, _CHUNK_ELSEWHERE)
+
+
 class _CatalogueLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
@@ -39,7 +44,7 @@ class _CatalogueLoss(torch.autograd.Function):
         total = states.new_zeros((), dtype=torch.float32)
         of_states = torch.empty_like(states, dtype=torch.float32)
         of_items = torch.zeros_like(items, dtype=torch.float32)
-        size = _CHUNK.get(device, _CHUNK_ELSEWHERE)
+        size = states_at_once(device)
         for start in range(0, len(states), size):
             chunk, wanted = states[start : start + size].to(kind), targets[start : start + size, None]
             logits = (chunk @ table.T).float()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from datamodules.item_answers import HistoryTokens
+from dig.baselines.eimf import EIMF
 from dig.baselines.item_knn import ItemKNN
 from dig.baselines.popularity import Popularity
 from dig.baselines.sasrec import SASRec
@@ -33,6 +34,7 @@ _LOADERS: dict[str, Loader] = {
     "item_knn": lambda folder, config, device: ItemKNN.load(folder),
     "sasrec": lambda folder, config, device: SASRec.load(folder).to(device or "cpu"),
     "tiger": _tiger,
+    "eimf": lambda folder, config, device: EIMF.load(folder).to(device or "cpu"),
     "sft": PolicyRanker.load,
     "grpo": PolicyRanker.load,
 }

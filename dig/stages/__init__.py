@@ -2,6 +2,7 @@
 
 from dig.stages import (
     adapt,
+    eimf,
     embed,
     grpo,
     item_knn,
@@ -35,6 +36,7 @@ BUILT: dict[str, Stage] = {
         item_knn,
         sasrec,
         tiger,
+        eimf,
         sft,
         grpo,
     )

@@ -16,7 +16,7 @@ __all__ = ["FAMILIES", "Metric", "find_metric", "reported"]
 
 FAMILIES = ("hr", "ndcg")
 """What a validation logs at each cut-off."""
-_VALIDATED = ("sasrec", "tiger", "sft", "grpo")
+_VALIDATED = ("sasrec", "tiger", "eimf", "sft", "grpo")
 _ROLLOUTS = ("reward", "hits", "groups_with_hit", "dead_groups", "distinct_items", "surprise")
 _LESS_IS_BETTER = ("loss", "collision_rate", "largest_collision", "dead_codes", "reconstruction", "kl")
 
@@ -103,6 +103,7 @@ def reported(config: Config) -> dict[str, list[str]]:
         "tokenize": ["train/loss", "train/reconstruction", "train/quantizer", *codebook],
         "sasrec": ["train/loss", *valid],
         "tiger": ["train/loss", *valid],
+        "eimf": ["train/loss", *(f"train/{name}" for name in config.eimf.explicit_losses), *valid],
         "sft": ["train/loss", *valid],
         "grpo": ["train/loss", "train/kl", "train/entropy", *(f"rollout/{each}" for each in (*_ROLLOUTS, *rewards)),
                  *valid],

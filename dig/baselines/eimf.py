@@ -1,0 +1,143 @@
+"""EIMF's behaviour side (arXiv 2411.09410): several interests a customer; an item counts by the nearest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dig.artifacts import read_json, write_json
+from dig.baselines.extraction import ages_after_every_item, ages_at_the_end, build_extraction
+from dig.baselines.sasrec import SASRec, latest_items
+from dig.config.schema import EIMFConfig
+from dig.evaluation.rankers import Scorer, padded_rows
+
+__all__ = ["EIMF", "best_interests"]
+
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+
+
+class EIMF(nn.Module, Scorer):
+    """Draws interests from the states of a causal transformer, or from items alone; needs behaviour and no text.
+
+    Histories of like length are read together, so that little of a batch is padding.
+
+    Args:
+        num_items: size of the catalogue.
+        config: sizes, the kind of extraction, the number of interests.
+    """
+
+    def __init__(self, num_items: int, config: EIMFConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = SASRec(num_items, config)
+        self.extraction = build_extraction(config)
+
+    def interests(self, histories: Tensor) -> Tensor:
+        """Interests after every item, histories one after the other.
+
+        Args:
+            histories: (batch, length) rows, -1 where there is none, before or behind the items; at most ``max_history``
+                items each.
+
+        Returns:
+            (items of all histories, K, width), of length 1 under ``config.scale``.
+        """
+        states, slots = self._states(histories)
+        numbers = torch.zeros_like(slots, dtype=torch.int64)
+        numbers[slots] = torch.arange(int(slots.sum()), device=slots.device)
+        found, order = [states.new_zeros(0, self.config.interests, states.shape[-1])], [numbers.new_zeros(0)]
+        for rows, longest in _of_like_length(slots.sum(dim=1)):
+            filled = slots[rows, :longest]
+            ages = ages_after_every_item(longest, slots.device)
+            found.append(self.extraction(states[rows, :longest], ages)[filled])
+            order.append(numbers[rows, :longest][filled])
+        return self._directed(torch.cat(found)[torch.cat(order).argsort()])
+
+    def latest_interests(self, histories: Tensor) -> Tensor:
+        """Interests (batch, K, width) at the end of histories (batch, length), 0 where there is no item."""
+        states, slots = self._states(latest_items(histories, self.config.max_history))
+        lengths = slots.sum(dim=1)
+        found = self.extraction(states, ages_at_the_end(lengths, slots.shape[1])).squeeze(1)
+        return self._directed(found) * (lengths > 0).view(-1, 1, 1)
+
+    def output_table(self) -> Tensor:
+        """(items, width) what interests are multiplied with."""
+        return self.encoder.output_table()
+
+    def next_logits(self, histories: Tensor) -> Tensor:
+        """(batch, items) after histories (batch, length): the best of the interests' logits; 0 after none."""
+        table, interests = self.output_table(), self.latest_interests(histories)
+        best = F.linear(interests[:, 0], table)
+        for each in range(1, interests.shape[1]):  # one after the other, so that no more than two are in memory
+            best = torch.maximum(best, F.linear(interests[:, each], table))
+        return best
+
+    @torch.inference_mode()
+    def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
+        """(batch, items) logits, on the model's device."""
+        latest = [history[-self.config.max_history :] for history in histories]
+        return self.next_logits(padded_rows(latest).to(self.encoder.items.weight.device)).float()
+
+    def save(self, folder: Path) -> None:
+        """Writes weights and sizes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: tensor.to("cpu", torch.float32).contiguous() for name, tensor in self.state_dict().items()}
+        save_file(weights, folder / _WEIGHTS)
+        write_json(folder / _CONFIG, asdict(self.config))
+
+    @classmethod
+    def load(cls, folder: Path) -> EIMF:
+        """Reads what :meth:`save` wrote, for evaluation."""
+        weights = load_file(folder / _WEIGHTS)
+        model = cls(len(weights["encoder.items.weight"]), EIMFConfig(**read_json(folder / _CONFIG)))
+        model.load_state_dict(weights)
+        return model.eval()
+
+    def _states(self, histories: Tensor) -> tuple[Tensor, Tensor]:
+        """States (batch, length, width) of histories from the left, 0 behind them, and where they are."""
+        lengths = (histories >= 0).sum(dim=1)
+        slots = torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)
+        found = self.encoder.encode(histories)
+        states = found.new_zeros(*histories.shape, found.shape[-1])
+        states[slots] = found
+        return states, slots
+
+    def _directed(self, interests: Tensor) -> Tensor:
+        if self.config.scale is None:
+            return interests
+        return F.normalize(interests.to(self.encoder.items.weight.dtype), dim=-1)
+
+
+def best_interests(interests: Tensor, table: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The interest that fits each target best: the hard read-out of ComiRec (arXiv 2005.09347, equation 8).
+
+    Args:
+        interests: (targets, K, width).
+        table: (items, width) the output layer.
+        targets: (targets,) item rows.
+
+    Returns:
+        (targets, width), the first of interests that fit alike, and (targets, K - 1, width) the others in their order;
+        which one is chosen has no gradient.
+    """
+    with torch.no_grad():
+        chosen = (interests * table[targets].unsqueeze(1)).sum(dim=-1).argmax(dim=1)
+    number, count, width = interests.shape
+    best = interests[torch.arange(number, device=chosen.device), chosen]
+    left = torch.arange(count, device=chosen.device) != chosen.unsqueeze(1)
+    return best, interests[left].view(number, count - 1, width)
+
+
+def _of_like_length(lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Rows whose lengths lie within a factor of two, and the longest of each; empty ones are left out."""
+    classes = torch.frexp(lengths.clamp(min=4) - 0.5).exponent  # up to 4; 5 to 8; 9 to 16; …
+    for each in classes[lengths > 0].unique():
+        rows = ((classes == each) & (lengths > 0)).nonzero()[:, 0]
+        yield rows, int(lengths[rows].max())

@@ -1,0 +1,71 @@
+"""Explicit interests of customers: what their items' good interests say, in words (EIMF, arXiv 2411.09410).
+
+The paper asks a language model about every typical customer. Here the miners have said what items are wanted for, and
+a customer's interests are those of their items, merged (:class:`~dig.interests.profiles.InterestProfiles`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from dig.folding import fold
+from dig.interests.interest import distinct_phrases
+from dig.interests.profiles import InterestProfiles
+
+__all__ = ["ExplicitInterests", "UserTexts"]
+
+
+@dataclass(frozen=True)
+class UserTexts:
+    """What customers are after, the strongest first.
+
+    Attributes:
+        phrases: (users, most) int64 rows of :attr:`ExplicitInterests.phrases`, -1 behind the last.
+        shares: (users, most) float32, how much of what they are after each one is; 0 behind the last.
+    """
+
+    phrases: np.ndarray
+    shares: np.ndarray
+
+
+class ExplicitInterests:
+    """Interests in words of the customers of a training part.
+
+    Args:
+        interests: labelled interests (:data:`~dig.interests.interest.INTEREST_SCHEMA`).
+        item_ids: the catalogue's ids in order.
+        histories: (users,) catalogue rows of the training part, oldest first.
+        limit: interests a customer at most.
+    """
+
+    def __init__(
+        self, interests: pl.DataFrame, item_ids: Sequence[str], histories: Sequence[np.ndarray], limit: int
+    ) -> None:
+        surely = pl.col("confidence").fill_null(1.0) * pl.col("score").fill_null(1.0) > 0
+        good = interests.filter((pl.col("label") == 1) & surely)
+        self.phrases = distinct_phrases(good)
+        self.histories = histories
+        self._rows = {phrase: row for row, phrase in enumerate(self.phrases)}
+        self._ids = item_ids
+        self._limit = limit
+        self._profiles = InterestProfiles(good)
+        self._good = np.isin(np.asarray(item_ids, dtype=str), good["item_id"].unique().to_numpy().astype(str))
+
+    def users(self) -> np.ndarray:
+        """Rows of the customers who have an item with a good interest."""
+        return np.array([row for row, history in enumerate(self.histories) if self._good[history].any()], np.int64)
+
+    def texts(self, users: np.ndarray) -> UserTexts:
+        """Interests of customers, given by their rows."""
+        phrases = np.full((len(users), self._limit), -1, dtype=np.int64)
+        shares = np.zeros((len(users), self._limit), dtype=np.float32)
+        for place, user in enumerate(users):
+            history = [self._ids[item] for item in self.histories[user]]
+            for column, found in enumerate(self._profiles.interests(history, self._limit)):
+                phrases[place, column] = self._rows[fold(found.text)]
+                shares[place, column] = found.share
+        return UserTexts(phrases, shares)

@@ -1,0 +1,104 @@
+"""eimf: several interests a customer from behaviour, taught by the interests that miners found, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import polars as pl
+
+from datamodules.item_sequences import ItemSequences
+from datamodules.leakage import guard_artifact, write_items_seen
+from datamodules.splits import Sequences, leading_items
+from dig.baselines.eimf import EIMF
+from dig.config import Config, UserError
+from dig.embeddings import encoder_fingerprint
+from dig.embeddings.cache import content_keys
+from dig.interests.explicit import ExplicitInterests
+from dig.modules.eimf import EIMFModule
+from dig.modules.explicit import KnownUsers
+from dig.stages.base import Stage, StageContext, select
+from dig.stages.encoding import encode_texts
+from dig.stages.label import load_interests
+from dig.stages.policies import says_policy
+from dig.stages.prepare import load_catalogue, load_sequences
+from dig.stages.training import Plan, fit, reads_training
+
+__all__ = ["STAGE"]
+
+_EXPLICIT_KEYS = ("temperature", "warmup_epochs", "clusters", "typical_users", "typical_batch", "explicit_interests")
+_ENCODING_KEYS = ("embedding.max_tokens", "embedding.instruction")
+
+
+def _reads(config: Config) -> dict[str, Any]:
+    """Without the explicit module nothing of it counts."""
+    seen = reads_training(config, "eimf", "evaluation.ks", "evaluation.valid_users")
+    if config.eimf.explicit_losses:
+        return seen | select(config, *_ENCODING_KEYS) | {"encoder": encoder_fingerprint(config.embedding.text_encoder)}
+    seen["eimf"] = {key: value for key, value in seen["eimf"].items() if key not in _EXPLICIT_KEYS}
+    return seen
+
+
+def _build(context: StageContext, folder: Path) -> None:
+    config, sequences = context.config, load_sequences(context)
+    item_ids = load_catalogue(context)["item_id"]
+    known = _known_users(context, folder, sequences, item_ids) if config.eimf.explicit_losses else None
+    lightning.seed_everything(config.seed, verbose=False)
+    model = EIMF(len(item_ids), config.eimf)
+    data = ItemSequences(
+        sequences,
+        config.eimf.max_history,
+        config.eimf.batch_size,
+        config.evaluation.valid_users,
+        config.seed,
+        config.trainer.workers,
+    )
+    plan = Plan("eimf", _reads(config), config.eimf.epochs, clip_norm=1.0, ranked=True,
+                patience=config.eimf.patience)  # fmt: skip
+    module = EIMFModule(model, config.eimf, config.evaluation, known, config.seed)
+    fit(plan, module, data, context, folder)
+    if module.trainer.is_global_zero:
+        model.save(folder / "model")
+        write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
+        if known is not None:
+            _write_typical(folder / "typical_users.parquet", module, known.explicit, sequences)
+
+
+def _known_users(context: StageContext, folder: Path, sequences: Sequences, item_ids: pl.Series) -> KnownUsers:
+    """Users with interests in words, which saw the training part alone; refused where nobody could be typical."""
+    config = context.config.eimf
+    guard_artifact("eimf: its explicit interests", context.inputs["label"].path, sequences, item_ids)
+    histories = sequences.train.latest(config.max_history)
+    explicit = ExplicitInterests(load_interests(context), item_ids.to_list(), histories, config.explicit_interests)
+    users = explicit.users()
+    if not len(users):
+        raise UserError(
+            "eimf: there are no typical users, since no user has an item with a positive interest in the training part "
+            "(stages mine and label); eimf.semantic_weight=0 and eimf.alignment_weight=0 train without interests"
+        )
+    if config.clusters > len(users):
+        raise UserError(
+            f"eimf.clusters={config.clusters} is more than the {len(users):,} users with a positive interest, so that "
+            "there would be clusters without typical users; lower it",
+            exit_code=2,
+        )
+    vectors = encode_texts(context, folder, "eimf", explicit.phrases).gather(content_keys(explicit.phrases))
+    return KnownUsers(explicit, vectors, users)
+
+
+def _write_typical(path: Path, module: EIMFModule, explicit: ExplicitInterests, sequences: Sequences) -> None:
+    """Who taught, and what they are after; with early stopping in the warm-up nobody."""
+    users = module.typical[module.typical >= 0].cpu().numpy()
+    texts = explicit.texts(users)
+    words = [[explicit.phrases[row] for row in rows if row >= 0] for rows in texts.phrases]
+    shares = [row[: len(found)].tolist() for row, found in zip(texts.shares, words, strict=True)]
+    schema = {"user_id": pl.String, "interests": pl.List(pl.String), "shares": pl.List(pl.Float32)}
+    ids = sequences.user_ids.gather(users.astype(np.uint32))
+    pl.DataFrame({"user_id": ids, "interests": words, "shares": shares}, schema=schema).write_parquet(path)
+
+
+STAGE = Stage("eimf", ("prepare",), _reads, _build, says_policy, every_rank=True,
+              also=lambda config: ("label",) if config.eimf.explicit_losses else (),
+              enabled=lambda config: "eimf" in config.baselines)  # fmt: skip
