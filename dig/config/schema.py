@@ -16,10 +16,12 @@ from dig.config.sections.data import COLUMNS, SOURCES, SPLITS, DataConfig, Pictu
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
 from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
+from dig.config.sections.intrr import AssignmentConfig, IntRRConfig
 from dig.config.sections.item_knn import ItemKNNConfig
 from dig.config.sections.labels import LabelConfig
 from dig.config.sections.mining import MiningConfig
 from dig.config.sections.models import ModelConfig
+from dig.config.sections.one_token import check_one_token
 from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
@@ -32,6 +34,7 @@ from dig.config.sections.visual import AdaptConfig, VisualConfig
 
 __all__ = [
     "AdaptConfig",
+    "AssignmentConfig",
     "BASELINES",
     "BackboneConfig",
     "COMPACT_TASKS",
@@ -42,6 +45,7 @@ __all__ = [
     "EvaluationConfig",
     "GRPOConfig",
     "INTEREST_TASKS",
+    "IntRRConfig",
     "ItemKNNConfig",
     "LabelConfig",
     "LoggingConfig",
@@ -72,7 +76,7 @@ __all__ = [
     "active_shares",
 ]
 
-BASELINES = ("popularity", "item_knn", "sasrec", "tiger")
+BASELINES = ("popularity", "item_knn", "sasrec", "tiger", "intrr")
 """What can be measured beside the policies."""
 STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "tokenize", *BASELINES, "sft", "grpo", "report")
 
@@ -88,7 +92,7 @@ class Config:
     stages: list[str] = field(default_factory=lambda: list(STAGES))
     """Stages to run; what they need runs too."""
     baselines: list[str] = field(default_factory=lambda: ["popularity", "item_knn"])
-    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger."""
+    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger, intrr."""
     runs_dir: str = "runs"
     """Folder of the runs."""
     run_id: str | None = None
@@ -102,6 +106,7 @@ class Config:
     item_knn: ItemKNNConfig = field(default_factory=ItemKNNConfig)
     sasrec: SASRecConfig = field(default_factory=SASRecConfig)
     tiger: TigerConfig = field(default_factory=TigerConfig)
+    intrr: IntRRConfig = field(default_factory=IntRRConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -145,7 +150,9 @@ class Config:
             self.labels.judge is None or self.labels.judge in self.mining.models,
             f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'none'})",
         )
-        active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
+        shares = active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
+        if self.sft.item_tokens == "one":
+            check_one_token(self.backbone, self.prompt, self.sft, shares)
         text = [name for name in self.grpo.tasks.shares if name != "next_item"]
         check(
             not text or self.backbone.pretrained is not None,

@@ -11,7 +11,14 @@ __all__ = ["DASH", "duration", "interval", "metric_name", "number", "recommender
 DASH = "—"
 """What stands for a number that is missing or is none."""
 _METRICS = ("hr", "ndcg", "mrr")
-_RECOMMENDERS = {"item_knn": "item-kNN", "sasrec": "SASRec", "tiger": "TIGER", "sft": "SFT", "grpo": "GRPO"}
+_RECOMMENDERS = {
+    "item_knn": "item-kNN",
+    "sasrec": "SASRec",
+    "tiger": "TIGER",
+    "intrr": "IntRR",
+    "sft": "SFT",
+    "grpo": "GRPO",
+}
 
 
 def number(value: Any) -> str:

@@ -4,6 +4,7 @@ from dig.stages import (
     adapt,
     embed,
     grpo,
+    intrr,
     item_knn,
     label,
     mine,
@@ -33,6 +34,7 @@ BUILT: dict[str, Stage] = {
         item_knn,
         sasrec,
         tiger,
+        intrr,
         sft,
         grpo,
     )

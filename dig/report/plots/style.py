@@ -10,7 +10,7 @@ __all__ = ["CONFIG", "Legend", "Plot", "colour_index", "colour_variable", "plott
 
 COLOURS = 8
 """Variables ``--s0`` … of the style sheet; colours that people with any colour vision tell apart."""
-_RECOMMENDERS = {"popularity": 0, "item_knn": 1, "sasrec": 2, "tiger": 3, "sft": 4, "grpo": 5}
+_RECOMMENDERS = {"popularity": 0, "item_knn": 1, "sasrec": 2, "tiger": 3, "sft": 4, "grpo": 5, "intrr": 6}
 
 _QUIET = {"labelColor": "var(--soft)", "titleColor": "var(--soft)"}
 CONFIG: dict[str, Any] = {
@@ -63,7 +63,7 @@ def colour_index(name: str, others: Sequence[str] = ()) -> int:
         return _RECOMMENDERS[name]
     unknown = [each for each in others if each not in _RECOMMENDERS]
     place = unknown.index(name) if name in unknown else 0
-    return len(_RECOMMENDERS) + place % (COLOURS - len(_RECOMMENDERS))
+    return (len(_RECOMMENDERS) + place % max(COLOURS - len(_RECOMMENDERS), 1)) % COLOURS
 
 
 def colour_variable(index: int) -> str:
