@@ -83,7 +83,7 @@ class RecursiveAssignment(nn.Module):
 
     def directed(self, states: Tensor) -> Tensor:
         """States of length 1, where there is a scale."""
-        return states if self.scale is None else F.normalize(states.float(), dim=-1)
+        return states if self.scale is None else F.normalize(states.to(self.codebooks[0].dtype), dim=-1)
 
     def logits(self, level: int, states: Tensor) -> Tensor:
         """(…, codes) of states (…, width)."""

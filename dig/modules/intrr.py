@@ -47,7 +47,7 @@ class IntRRModule(lightning.LightningModule):
         losses, alignment = intrr_losses(self.model, self.trie, batch.histories, batch.targets)
         loss = losses.mean()
         self.log_dict({"train/loss": loss, "train/alignment": alignment}, prog_bar=True, batch_size=len(batch.samples))
-        return loss + self.config.assignment.alignment * alignment
+        return loss * self._weight_of_rank(losses) + self.config.assignment.alignment * alignment
 
     def on_validation_start(self) -> None:
         """All items' vectors are computed once."""
@@ -64,6 +64,13 @@ class IntRRModule(lightning.LightningModule):
         """Notes the step; weights will change."""
         self.validated_at = self.trainer.global_step
         self.model.forget()
+
+    def _weight_of_rank(self, losses: Tensor) -> Tensor | float:
+        """Makes the mean over ranks, which is what DDP takes of gradients, one over all ranks' targets."""
+        if self.trainer.world_size == 1:
+            return 1.0
+        count = losses.new_tensor(float(len(losses)))
+        return count / self.trainer.strategy.reduce(count.clone(), reduce_op="mean")
 
     def configure_optimizers(self) -> Any:
         """AdamW, a short warm-up, then a cosine down to 0."""
