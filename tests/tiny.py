@@ -28,6 +28,7 @@ from datamodules.tokens import TokenArrays, write_token_arrays
 from datamodules.windows import Windows
 from dig.config.schema import BackboneConfig
 from dig.generation.backbone import Backbone, build_backbone
+from dig.generation.intrr import IntRR, IntRRSizes
 from dig.generation.vocabulary import SidVocabulary
 from dig.quantization import SemanticIds
 
@@ -165,6 +166,18 @@ def scratch_backbone(ids: SemanticIds, **keys: Any) -> Backbone:
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     torch.manual_seed(0)
     return build_backbone(BackboneConfig(config={**shape, **keys}), ids.sizes, max_tokens=64)
+
+
+def tiny_intrr(ids: SemanticIds, noise: float = 0.3, seed: int = 0, **sizes: Any) -> IntRR:
+    """An IntRR in evaluation mode with histories of eight items; noise on its weights keeps scores far apart."""
+    shape = {"hidden_size": 16, "layers": 2, "heads": 2, "inner_size": 24, "max_history": 8, "uid_size": 12,
+             "assignment_size": 20}  # fmt: skip
+    torch.manual_seed(seed)
+    model = IntRR(ids.codes, IntRRSizes(codes=ids.sizes, **{**shape, **sizes}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += noise * torch.randn_like(parameter)
+    return model.eval()
 
 
 def cyclic_sequences(users: int, items: int, seed: int = 0) -> Sequences:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dig.artifacts import read_json, write_json
 from dig.config.schema import EIMFConfig, SASRecConfig
 from dig.evaluation.rankers import Scorer, padded_rows
+from dig.generation.causal_layer import CausalLayer
 
 __all__ = ["SASRec", "latest_items"]
 
@@ -39,7 +40,10 @@ class SASRec(nn.Module, Scorer):
         self.positions = nn.Embedding(config.max_history, config.hidden_size)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        inner = config.feed_forward * config.hidden_size
+        self.layers = nn.ModuleList(
+            CausalLayer(config.hidden_size, config.heads, inner, config.dropout) for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -111,38 +115,6 @@ class SASRec(nn.Module, Scorer):
         model = cls(len(weights["items.weight"]), config)
         model.load_state_dict(weights)
         return model.eval()
-
-
-class _Layer(nn.Module):
-    """Self-attention and a feed-forward network, each on normalised input and added to it."""
-
-    def __init__(self, config: SASRecConfig | EIMFConfig) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.heads = config.heads
-        self.attention_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.queries_keys_values, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.inner, self.outer = (
-            nn.Linear(width, config.feed_forward * width),
-            nn.Linear(config.feed_forward * width, width),
-        )
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, states: Tensor, slots: Tensor) -> Tensor:
-        """States (items, width) of histories that fill ``slots`` (batch, length) from the left."""
-        states = states + self.dropout(self.output(self._attend(self.attention_norm(states), slots)))
-        inner = self.dropout(F.gelu(self.inner(self.feed_norm(states))))
-        return states + self.dropout(self.outer(inner))
-
-    def _attend(self, states: Tensor, slots: Tensor) -> Tensor:
-        batch, length = slots.shape
-        found = self.queries_keys_values(states)
-        padded = found.new_zeros(batch, length, found.shape[1])
-        padded[slots] = found
-        # what follows a history is behind it, so that causal attention never sees padding
-        queries, keys, values = padded.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        return attended.transpose(1, 2).reshape(batch, length, -1)[slots]
 
 
 def latest_items(histories: Tensor, longest: int) -> Tensor:

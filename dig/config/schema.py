@@ -17,10 +17,12 @@ from dig.config.sections.eimf import EIMFConfig
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
 from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
+from dig.config.sections.intrr import AssignmentConfig, IntRRConfig
 from dig.config.sections.item_knn import ItemKNNConfig
 from dig.config.sections.labels import LabelConfig
 from dig.config.sections.mining import MiningConfig
 from dig.config.sections.models import ModelConfig
+from dig.config.sections.one_token import check_one_token
 from dig.config.sections.relations import RELATION_TASKS, RelationsConfig
 from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
@@ -34,6 +36,7 @@ from dig.config.sections.visual import AdaptConfig, VisualConfig
 
 __all__ = [
     "AdaptConfig",
+    "AssignmentConfig",
     "BASELINES",
     "BackboneConfig",
     "COMPACT_TASKS",
@@ -45,6 +48,7 @@ __all__ = [
     "EvaluationConfig",
     "GRPOConfig",
     "INTEREST_TASKS",
+    "IntRRConfig",
     "ItemKNNConfig",
     "LabelConfig",
     "LoggingConfig",
@@ -77,7 +81,7 @@ __all__ = [
     "active_shares",
 ]
 
-BASELINES = ("popularity", "item_knn", "sasrec", "tiger", "eimf")
+BASELINES = ("popularity", "item_knn", "sasrec", "tiger", "eimf", "intrr")
 """What can be measured beside the policies."""
 STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "relations", "tokenize", *BASELINES, "sft", "grpo",
           "report")  # fmt: skip
@@ -94,7 +98,7 @@ class Config:
     stages: list[str] = field(default_factory=lambda: list(STAGES))
     """Stages to run; what they need runs too."""
     baselines: list[str] = field(default_factory=lambda: ["popularity", "item_knn"])
-    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger, eimf."""
+    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger, eimf, intrr."""
     runs_dir: str = "runs"
     """Folder of the runs."""
     run_id: str | None = None
@@ -110,6 +114,7 @@ class Config:
     sasrec: SASRecConfig = field(default_factory=SASRecConfig)
     tiger: TigerConfig = field(default_factory=TigerConfig)
     eimf: EIMFConfig = field(default_factory=EIMFConfig)
+    intrr: IntRRConfig = field(default_factory=IntRRConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -153,6 +158,8 @@ class Config:
             self.labels.judge is None or self.labels.judge in self.mining.models,
             f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'none'})",
         )
+        if self.sft.item_tokens == "one":
+            check_one_token(self.backbone, self.prompt, self.sft, self.sft_shares)
         check(
             bool(self.relation_tasks) or "relations" not in self.stages or self.stages == list(STAGES),
             "stages names relations, and no task reads any; set sft.tasks.collaborative.share=1 or "
@@ -183,10 +190,14 @@ class Config:
         return "text" if self.visual.model is None else "fused"
 
     @property
+    def sft_shares(self) -> dict[str, float]:
+        """Share of each task that supervised fine-tuning learns."""
+        return active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
+
+    @property
     def relation_tasks(self) -> set[str]:
         """Tasks of supervised fine-tuning that read relations between items."""
-        shares = active_shares(self.sft.tasks, knows_text=self.backbone.pretrained is not None)
-        return set(shares) & set(RELATION_TASKS)
+        return set(self.sft_shares) & set(RELATION_TASKS)
 
     @property
     def looks_at_pictures(self) -> bool:

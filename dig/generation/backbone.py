@@ -19,11 +19,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig
 from dig.generation.composed_rows import fold_rows
+from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
 from dig.generation.lora import add_lora, merge_lora
 from dig.generation.sid_rows import start_among_words, start_from_scratch
 from dig.generation.vocabulary import TASK_TOKENS, SidVocabulary
 
-__all__ = ["Backbone", "build_backbone", "load_backbone", "save_backbone"]
+__all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone"]
 
 _SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 _WORDS = (*_SPECIALS, *TASK_TOKENS.values())
@@ -45,7 +46,7 @@ class Backbone:
 
     Attributes:
         model: a causal language model, possibly with adapters.
-        tokenizer: its tokenizer, SID tokens included.
+        tokenizer: its tokenizer, SID tokens included; None where items are one vector each.
         vocabulary: where the SID tokens are.
         from_scratch: whether the tokenizer knows SID tokens only.
     """
@@ -54,6 +55,16 @@ class Backbone:
     tokenizer: Any
     vocabulary: SidVocabulary
     from_scratch: bool
+
+    @property
+    def one_token(self) -> bool:
+        """Whether an item is one vector and its codes are chosen behind the model (``sft.item_tokens=one``)."""
+        return isinstance(self.model, IntRR)
+
+
+def one_token_backbone(model: IntRR) -> Backbone:
+    """An IntRR as a policy: it has no tokenizer, and its vocabulary is that of the codes alone."""
+    return Backbone(model, None, intrr_vocabulary(model.sizes.codes), from_scratch=True)
 
 
 def build_backbone(
@@ -87,7 +98,17 @@ def build_backbone(
 
 
 def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
-    """Loads what :func:`save_backbone` wrote."""
+    """Loads what :func:`save_backbone` wrote.
+
+    Raises:
+        UserError: the model belongs to other Semantic IDs.
+    """
+    if is_intrr(folder):
+        model = IntRR.load(folder)
+        if model.sizes.codes != list(sizes):
+            raise UserError(f"{folder} holds an IntRR for {model.sizes.codes} codes a level; it belongs to other "
+                            "Semantic IDs")  # fmt: skip
+        return one_token_backbone(model)
     model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     vocabulary = SidVocabulary.of(tokenizer, sizes)
@@ -97,7 +118,10 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Writes model (safetensors) and tokenizer, which plain transformers loads; adapters and composed rows are folded
-    into the weights first."""
+    into the weights first. An IntRR is written in a format of its own."""
+    if isinstance(backbone.model, IntRR):
+        backbone.model.save(folder)
+        return
     model = merge_lora(backbone.model)
     fold_rows(model)
     model.save_pretrained(folder)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from dig.generation.cache import PromptCache
+from dig.generation.trie import CatalogueTrie
 
 __all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions"]
 
@@ -104,6 +105,20 @@ class Decoder:
             bias = None if head.bias is None else head.bias[vocabulary]
             return self._finish(F.linear(hidden, head.weight[vocabulary], bias).float())
         return self._finish(self.head(hidden)[..., vocabulary].float())
+
+    def child_logits(self, hidden: Tensor, trie: CatalogueTrie, nodes: Tensor, children: Tensor, depth: int) -> Tensor:
+        """Logits (…, children) of the next nodes.
+
+        Args:
+            hidden: (…, width) states after the tokens that led to ``nodes``.
+            trie: the catalogue.
+            nodes: (…) nodes at one depth.
+            children: (…, children) as `CatalogueTrie.allowed` gives them; what stands where there is no child is of no
+                meaning.
+            depth: that depth.
+        """
+        tokens = trie.tokens_of_level(depth)
+        return self.logits(hidden, tokens).gather(-1, trie.slots_of(children).clamp_(max=len(tokens) - 1))
 
     def _finish(self, logits: Tensor) -> Tensor:
         """What some architectures do to logits after the output layer: Granite, Cohere, Gemma 2."""
@@ -236,7 +251,11 @@ class Decoder:
         if isinstance(model, Decoder):
             return model
         from dig.generation.encoder_decoder import EncoderDecoder
+        from dig.generation.intrr import IntRR
+        from dig.generation.intrr_view import IntRRDecoder
 
+        if isinstance(model, IntRR):
+            return IntRRDecoder(model)
         causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         return EncoderDecoder(model) if causal.config.is_encoder_decoder else Decoder(model)
 

@@ -43,18 +43,16 @@ def child_log_probs(
         itself with log-probability 0.
     """
     children, mask = trie.allowed(nodes, depth, restriction)
-    tokens = trie.tokens_of_level(depth)
     if normalise == "trie":
-        logits = decoder.logits(hidden, tokens) / temperature
-        total = None
+        chosen = decoder.child_logits(hidden, trie, nodes, children, depth) / temperature
+        chosen = chosen.masked_fill(~mask, float("-inf"))
+        total = chosen.logsumexp(dim=-1, keepdim=True)
+        total = total.masked_fill(total == float("-inf"), 0.0)  # nothing is allowed: -inf, and not what -inf + inf is
     else:
         every = decoder.logits(hidden) / temperature
         total = every.logsumexp(dim=-1, keepdim=True)
-        logits = every[..., tokens]
-    chosen = logits.gather(-1, trie.slots_of(children).clamp_(max=len(tokens) - 1)).masked_fill(~mask, float("-inf"))
-    if total is None:
-        total = chosen.logsumexp(dim=-1, keepdim=True)
-        total = total.masked_fill(total == float("-inf"), 0.0)  # nothing is allowed: -inf, and not what -inf + inf is
+        slots = trie.slots_of(children).clamp_(max=trie.level_sizes[depth] - 1)
+        chosen = every[..., trie.tokens_of_level(depth)].gather(-1, slots).masked_fill(~mask, float("-inf"))
     finished = torch.where(mask, 0.0, float("-inf"))
     return children, torch.where(trie.is_leaf(nodes).unsqueeze(-1), finished, chosen - total)
 

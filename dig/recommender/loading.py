@@ -9,13 +9,17 @@ from typing import Any
 import torch
 
 from datamodules.item_answers import HistoryTokens
+from datamodules.item_prompts import ItemPrompts
 from dig.baselines.eimf import EIMF
+from dig.baselines.intrr import IntRRRanker
 from dig.baselines.item_knn import ItemKNN
 from dig.baselines.popularity import Popularity
 from dig.baselines.sasrec import SASRec
 from dig.baselines.tiger import PAD, Tiger, load_t5, sid_vocabulary
 from dig.config import Config
+from dig.config.schema import PromptConfig
 from dig.evaluation.rankers import Ranker
+from dig.generation.intrr import IntRR
 from dig.quantization import SemanticIds
 from dig.recommender.policy import PolicyRanker
 
@@ -28,6 +32,12 @@ def _tiger(folder: Path, config: Config, device: Any) -> Ranker:
     return Tiger(load_t5(folder), tokens, config.evaluation.num_beams, config.evaluation.batch_size, device)
 
 
+def _intrr(folder: Path, config: Config, device: Any) -> Ranker:
+    model = IntRR.load(folder)
+    builder = ItemPrompts(len(model.codes), PromptConfig(max_history=model.sizes.max_history))
+    return IntRRRanker(model, builder, config.evaluation.num_beams, config.evaluation.batch_size, device)
+
+
 Loader = Callable[[Path, Config, Any], Ranker]
 _LOADERS: dict[str, Loader] = {
     "popularity": lambda folder, config, device: Popularity.load(folder),
@@ -35,6 +45,7 @@ _LOADERS: dict[str, Loader] = {
     "sasrec": lambda folder, config, device: SASRec.load(folder).to(device or "cpu"),
     "tiger": _tiger,
     "eimf": lambda folder, config, device: EIMF.load(folder).to(device or "cpu"),
+    "intrr": _intrr,
     "sft": PolicyRanker.load,
     "grpo": PolicyRanker.load,
 }

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datamodules.item_prompts import ItemPrompts
 from datamodules.prompts import PromptBuilder, Prompts
 from dig.config import Config
 from dig.config.schema import PromptConfig
 from dig.evaluation.beams import BeamRanker
 from dig.generation.backbone import Backbone, load_backbone
 from dig.generation.decoder import Decoder
+from dig.generation.intrr import IntRR
 from dig.quantization import SemanticIds
 
 __all__ = ["PolicyRanker"]
@@ -41,9 +43,10 @@ class PolicyRanker(BeamRanker):
         device: torch.device | str | None = None,
     ) -> None:
         tokens = backbone.vocabulary.encode(ids.codes)
-        context = Decoder(backbone.model).context
-        self.builder = PromptBuilder(tokens, backbone.tokenizer, prompt, backbone.from_scratch, context)
+        self.builder = self._builder(backbone, ids, prompt)
         super().__init__(backbone.model, tokens, num_beams, batch_size, device)
+        if isinstance(backbone.model, IntRR):
+            backbone.model.remember()
 
     @classmethod
     def load(cls, folder: Path, config: Config, device: torch.device | str | None = None) -> PolicyRanker:
@@ -52,6 +55,13 @@ class PolicyRanker(BeamRanker):
         evaluation = config.evaluation
         return cls(load_backbone(folder, ids.sizes), ids, config.prompt, evaluation.num_beams, evaluation.batch_size,
                    device)  # fmt: skip
+
+    @staticmethod
+    def _builder(backbone: Backbone, ids: SemanticIds, prompt: PromptConfig) -> PromptBuilder:
+        if backbone.one_token:
+            return ItemPrompts(len(ids), prompt)
+        tokens, context = backbone.vocabulary.encode(ids.codes), Decoder(backbone.model).context
+        return PromptBuilder(tokens, backbone.tokenizer, prompt, backbone.from_scratch, context)
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
         """What the model is told of each history."""

@@ -5,6 +5,7 @@ from dig.stages import (
     eimf,
     embed,
     grpo,
+    intrr,
     item_knn,
     label,
     mine,
@@ -37,6 +38,7 @@ BUILT: dict[str, Stage] = {
         sasrec,
         tiger,
         eimf,
+        intrr,
         sft,
         grpo,
     )

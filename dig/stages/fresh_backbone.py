@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from dig.config import UserError
-from dig.generation.backbone import Backbone, build_backbone
+from dig.config.sections.one_token import one_token_sizes
+from dig.generation.backbone import Backbone, build_backbone, one_token_backbone
 from dig.generation.composed_rows import ComposedRows, compose_rows, started_rows
 from dig.generation.sid_rows import level_vectors
 from dig.quantization import SemanticIds
 from dig.stages.base import StageContext
+from dig.stages.fresh_intrr import fresh_intrr
 from dig.stages.policies import max_tokens
 from dig.stages.tokenize import load_codebooks, load_semantic_ids
 
@@ -26,6 +28,17 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
         UserError: if rows are to start at codebooks and the tokenizer has none.
     """
     config = context.config
+    if config.sft.item_tokens == "one":
+        shape = one_token_sizes(config.backbone)
+        return one_token_backbone(fresh_intrr(
+            context,
+            hidden_size=shape["hidden_size"],
+            layers=shape["num_hidden_layers"],
+            heads=shape["num_attention_heads"],
+            inner_size=shape["intermediate_size"],
+            max_history=config.prompt.max_history,
+            dropout=config.sft.dropout,
+        ))  # fmt: skip
     from_scratch, rows = config.backbone.pretrained is None, config.backbone.sid_rows
     start_at_codebooks = rows == "codebook" or (rows == "composed" and not from_scratch)
     vectors = _vectors(context, from_scratch) if start_at_codebooks else None

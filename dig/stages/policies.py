@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from datamodules.item_prompts import ItemPrompts
 from datamodules.prompts import PromptBuilder
 from dig.artifacts import read_json
 from dig.config import Config
@@ -35,6 +36,8 @@ _INSTRUCTION_TOKENS = 64  # room for the words of a text prompt
 def load_spelled_ids(context: StageContext) -> SemanticIds:
     """The Semantic ID table as the backbone spells it."""
     config = context.config
+    if config.sft.item_tokens == "one":
+        return load_semantic_ids(context)
     return spelled_ids(load_semantic_ids(context), config.prompt, from_scratch=config.backbone.pretrained is None)
 
 
@@ -55,12 +58,15 @@ def max_tokens(config: Config, ids: SemanticIds) -> int:
 
 def prompt_builder(config: Config, backbone: Backbone, ids: SemanticIds) -> PromptBuilder:
     """The prompt builder of an experiment."""
+    if backbone.one_token:
+        return ItemPrompts(len(ids), config.prompt)
     tokens, context = item_tokens(backbone, ids), Decoder(backbone.model).context
     return PromptBuilder(tokens, backbone.tokenizer, config.prompt, backbone.from_scratch, context)
 
 
 def save_policy(module: PolicyModule, folder: Path, ids: SemanticIds, adapters: bool = False) -> None:
-    """Writes the chosen weights as a plain transformers folder, with the Semantic ID table beside the tokenizer.
+    """Writes the chosen weights as a plain transformers folder, with the Semantic ID table beside the tokenizer; an
+    IntRR in its own format.
 
     Args:
         module: what was trained.

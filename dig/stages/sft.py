@@ -15,7 +15,7 @@ from dig.config import Config
 from dig.config.schema import INTEREST_TASKS, RELATION_TASKS, active_shares
 from dig.console import say
 from dig.modules.sft import SFTModule
-from dig.stages.base import Stage, StageContext
+from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.fresh_backbone import fresh_backbone
 from dig.stages.policies import item_tokens, load_spelled_ids, prompt_builder, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
@@ -28,7 +28,11 @@ __all__ = ["STAGE"]
 
 def _reads(config: Config) -> dict[str, Any]:
     keys = ("backbone", "prompt", "sft", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
-    return reads_training(config, *keys)
+    if config.sft.item_tokens == "one":
+        return reads_training(config, *keys, "intrr.assignment")
+    found = reads_training(config, *keys)
+    del found["sft"]["item_tokens"]  # so that what was trained before there was a choice is found
+    return found
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -41,7 +45,10 @@ def _build(context: StageContext, folder: Path) -> None:
     item_ids = load_catalogue(context)["item_id"]
     for stage, what in _learned_from(config).items():
         guard_artifact(f"sft: {what}", context.inputs[stage].path, sequences, item_ids)
-    training = task_mixture(context, sequences, builder, _shares(config))
+    pack = config.sft.pack and not backbone.one_token  # which computes no padding anyway
+    training = task_mixture(context, sequences, builder, _shares(config), pack)
+    if backbone.one_token:
+        _say_unheard(config)
     data = SequenceDataModule(
         training,
         sequences,
@@ -52,7 +59,8 @@ def _build(context: StageContext, folder: Path) -> None:
         config.seed,
         config.trainer.workers,
     )
-    module = SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
+    alignment = config.intrr.assignment.alignment
+    module = SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation, alignment)
     plan = Plan(
         "sft",
         _reads(config),
@@ -74,6 +82,20 @@ def _learned_from(config: Config) -> dict[str, str]:
     """Stages that it reads and that learn from histories, with what they give."""
     found = {"tokenize": "its Semantic IDs"} if follows_behaviour(config) else {}
     return found | ({"relations": "the relations between items"} if config.relation_tasks else {})
+
+
+def _say_unheard(config: Config) -> None:
+    """Tells which settings say nothing where items are one vector each."""
+    asked = {
+        "prompt.item_token": config.prompt.item_token,
+        "prompt.codes": config.prompt.codes is not None,
+        f"backbone.sid_rows={config.backbone.sid_rows}": config.backbone.sid_rows != "random",
+        f"sft.softmax={config.sft.softmax}": config.sft.softmax != "vocabulary",
+    }
+    unheard = [key for key, is_set in asked.items() if is_set]
+    if unheard and global_rank() == 0:
+        say(f"sft: items are one vector each (sft.item_tokens=one), so {', '.join(unheard)} have no say; see "
+            "intrr.assignment")  # fmt: skip
 
 
 def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:

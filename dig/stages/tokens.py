@@ -61,7 +61,7 @@ class _Writer:
 
 
 def task_mixture(
-    context: StageContext, sequences: Sequences, builder: PromptBuilder, shares: dict[str, float]
+    context: StageContext, sequences: Sequences, builder: PromptBuilder, shares: dict[str, float], pack: bool
 ) -> TaskMixture:
     """All tasks of an experiment, guarded against held-out items.
 
@@ -70,6 +70,7 @@ def task_mixture(
         sequences: the split.
         builder: the prompt builder.
         shares: how much of each task an epoch holds.
+        pack: lay several samples side by side in a row.
     """
     writer = _Writer(context, sequences, builder, {kind for name in shares for kind in TASKS[name].reads})
     item_ids = load_catalogue(context)["item_id"]
@@ -81,4 +82,4 @@ def task_mixture(
             warn(f"sft: the task {name} has no samples here: the items tell nothing that it needs")
             continue
         parts.append(TaskPart(arrays, getattr(context.config.sft.tasks, name).weight, share))
-    return TaskMixture(parts, context.config.sft.pack)
+    return TaskMixture(parts, pack)

@@ -16,7 +16,7 @@ __all__ = ["FAMILIES", "Metric", "find_metric", "reported"]
 
 FAMILIES = ("hr", "ndcg")
 """What a validation logs at each cut-off."""
-_VALIDATED = ("sasrec", "tiger", "eimf", "sft", "grpo")
+_VALIDATED = ("sasrec", "tiger", "eimf", "intrr", "sft", "grpo")
 _ROLLOUTS = ("reward", "hits", "groups_with_hit", "dead_groups", "distinct_items", "surprise")
 _LESS_IS_BETTER = ("loss", "collision_rate", "largest_collision", "dead_codes", "reconstruction", "kl")
 
@@ -104,6 +104,7 @@ def reported(config: Config) -> dict[str, list[str]]:
         "sasrec": ["train/loss", *valid],
         "tiger": ["train/loss", *valid],
         "eimf": ["train/loss", *(f"train/{name}" for name in config.eimf.explicit_losses), *valid],
+        "intrr": ["train/loss", "train/alignment", *valid],
         "sft": ["train/loss", *valid],
         "grpo": ["train/loss", "train/kl", "train/entropy", *(f"rollout/{each}" for each in (*_ROLLOUTS, *rewards)),
                  *valid],
@@ -116,7 +117,7 @@ def reported(config: Config) -> dict[str, list[str]]:
 def _running(config: Config) -> set[str]:
     """The training stages of a configuration, with those that they need."""
     wanted = set(config.stages) - (set(BASELINES) - set(config.baselines))
-    needs = {"grpo": ("sft",), "sft": ("tokenize",), "tiger": ("tokenize",)}
+    needs = {"grpo": ("sft",), "sft": ("tokenize",), "tiger": ("tokenize",), "intrr": ("tokenize",)}
     for stage in reversed(STAGES):
         wanted |= set(needs.get(stage, ())) if stage in wanted else set()
     return wanted

@@ -53,6 +53,7 @@ def samples_a_rank(config: Config, stage: str) -> int | None:
         "sasrec": config.sasrec.batch_size,
         "tiger": config.tiger.batch_size,
         "eimf": config.eimf.batch_size,
+        "intrr": config.intrr.batch_size,
         "sft": config.sft.batch_size,
         "grpo": config.grpo.prompts_per_step // config.grpo.minibatches,
     }

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from datamodules.item_sequences import ItemSequences
-from dig.baselines.eimf import EIMF, best_interests
+from dig.baselines.eimf import EIMF
 from dig.config import UserError, load_config
 from dig.config.schema import EIMFConfig, EvaluationConfig
 from dig.evaluation import evaluate
+from dig.modules.best_interest import best_interests
 from dig.modules.eimf import EIMFModule
 
 CONFIG = EIMFConfig(hidden_size=32, attention_size=16, interests=3, layers=1, scale=10.0, max_history=8, dropout=0.1,

@@ -15,15 +15,18 @@ import torch
 
 from datamodules.examples import ExampleDataModule, Examples
 from datamodules.item_answers import HistoryTokens
+from datamodules.item_prompts import ItemPrompts
 from datamodules.splits import Sequences
+from dig.baselines.intrr import IntRRRanker
 from dig.baselines.item_knn import ItemKNN
 from dig.baselines.sasrec import SASRec
 from dig.baselines.tiger import PAD, Tiger, build_t5, sid_vocabulary
-from dig.config.schema import ItemKNNConfig, SASRecConfig, TigerConfig
+from dig.config.schema import ItemKNNConfig, PromptConfig, SASRecConfig, TigerConfig
 from dig.evaluation.catalogue_facts import CatalogueFacts
 from dig.evaluation.harness import Harness, NotANumberError, Protocol, other_protocol
 from dig.evaluation.memorization import one_hop_candidates, successor_counts
 from dig.modules.evaluation import EvaluationModule
+from dig.quantization import SemanticIds
 
 EXAMPLES, ITEMS = 50, 23
 
@@ -45,6 +48,11 @@ def ranker_of(kind: str, data: Sequences) -> Any:
         codes = torch.tensor([[item // 5, item % 5] for item in range(ITEMS)])
         model = build_t5([5, 5], TigerConfig(layers=1, d_model=16, d_ff=16, heads=2, d_kv=8)).double()
         return Tiger(model, HistoryTokens(sid_vocabulary([5, 5]).encode(codes), 6, PAD), 8, device="cpu")
+    if kind == "intrr":
+        codes = torch.tensor([[item // 5, item % 5] for item in range(ITEMS)])
+        ids = SemanticIds.from_codes([f"i{item}" for item in range(ITEMS)], codes, [5, 5])
+        model = tiny.tiny_intrr(ids, max_history=6, softmax="trie").double()
+        return IntRRRanker(model, ItemPrompts(ITEMS, PromptConfig(max_history=6)), 8, device="cpu")
     fit = Broken.fit if kind == "broken" else ItemKNN.fit
     return fit(data.train, ITEMS, ItemKNNConfig(neighbours=5, shrinkage=1.0))
 
@@ -86,7 +94,7 @@ def in_a_process(devices: int, folder: Path, examples: int = EXAMPLES, kind: str
 @pytest.mark.parametrize(
     ("devices", "examples", "kind"),
     [(2, EXAMPLES, "item_knn"), (3, EXAMPLES, "item_knn"), (3, 2, "item_knn"), (3, EXAMPLES, "sasrec"),
-     (2, EXAMPLES, "tiger")],
+     (2, EXAMPLES, "tiger"), (2, EXAMPLES, "intrr")],
 )  # fmt: skip
 def test_several_processes_find_what_one_finds(devices: int, examples: int, kind: str, tmp_path: Path):
     one, several = found_by(1, examples, kind), in_a_process(devices, tmp_path, examples, kind)

@@ -37,6 +37,11 @@ class SFTConfig:
     dropout: float = 0.0
     """For a backbone from scratch: dropout on embeddings and on what attention and feed-forward blocks add, besides the
     architecture's own."""
+    item_tokens: str = "codes"
+    """How a backbone from scratch reads and spells items: `codes` (or own tokens) of its vocabulary, or `one` vector an
+    item, with a small network behind it that chooses the next one's codes (IntRR, `intrr.assignment`). With `one`,
+    `backbone.config` gives sizes alone, and `prompt.item_token`, `prompt.codes`, `backbone.sid_rows`, `sft.softmax` and
+    `sft.pack` have no say."""
     softmax: str = "vocabulary"
     """What a SID token competes with in the loss: the whole `vocabulary`, or the codes of its `level`."""
     new_rows_steps: int = 0
@@ -59,4 +64,5 @@ class SFTConfig:
         check_fraction("sft", self, "warmup_fraction", "label_smoothing")
         check(0.0 <= self.dropout < 1.0, f"sft.dropout must lie between 0 and 1, it is {self.dropout}")
         check(self.new_rows_steps >= 0, f"sft.new_rows_steps must be 0 or above, it is {self.new_rows_steps}")
+        check_choice("sft.item_tokens", self.item_tokens, ("codes", "one"))
         check_choice("sft.softmax", self.softmax, ("vocabulary", "level"))

@@ -10,7 +10,7 @@ __all__ = ["CONFIG", "Legend", "Plot", "colour_index", "colour_variable", "plott
 
 COLOURS = 8
 """Variables ``--s0`` … of the style sheet; colours that people with any colour vision tell apart."""
-_RECOMMENDERS = {"popularity": 0, "item_knn": 1, "sasrec": 2, "tiger": 3, "sft": 4, "grpo": 5, "eimf": 6}
+_RECOMMENDERS = {"popularity": 0, "item_knn": 1, "sasrec": 2, "tiger": 3, "sft": 4, "grpo": 5, "eimf": 6, "intrr": 7}
 
 _QUIET = {"labelColor": "var(--soft)", "titleColor": "var(--soft)"}
 CONFIG: dict[str, Any] = {

@@ -1,0 +1,192 @@
+"""IntRR (arXiv 2602.20704): a causal transformer over one vector an item, codes spelled inside one small network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dig.artifacts import read_json, write_json
+from dig.generation.assignment import Assigned, RecursiveAssignment
+from dig.generation.causal_layer import CausalLayer
+from dig.generation.trie import CatalogueTrie
+from dig.generation.vocabulary import SidVocabulary
+
+__all__ = ["IntRR", "IntRRSizes", "intrr_vocabulary", "is_intrr"]
+
+_WEIGHTS, _CONFIG, _KIND = "model.safetensors", "config.json", "intrr"
+
+
+@dataclass(frozen=True)
+class IntRRSizes:
+    """What decides the shape of an IntRR and how it scores.
+
+    Attributes:
+        codes: codes a level, the suffix level included if there is one.
+        hidden_size: width.
+        layers: of the transformer.
+        heads: of its attention.
+        inner_size: width of its feed-forward layers.
+        max_history: latest items that it reads.
+        dropout: of the transformer.
+        uid_size: width of the items' own embeddings.
+        assignment_size: width of the hidden layers of the Recursive-Assignment Network.
+        condition: what a level is told of the codes before it: the ``previous`` or the ``sum``.
+        residual: whether the network's steps are added to the guidance.
+        scale: of cosines; None takes inner products.
+        uid_input: whether an item's vector is its codes' and its own embedding's.
+        uid_output: whether a code's score has a term for the items that it leads to.
+        softmax: what a code competes with: its siblings in the ``trie``, or all codes of its ``level``.
+    """
+
+    codes: list[int]
+    hidden_size: int
+    layers: int
+    heads: int
+    inner_size: int
+    max_history: int
+    dropout: float = 0.0
+    uid_size: int = 512
+    assignment_size: int = 512
+    condition: str = "previous"
+    residual: bool = False
+    scale: float | None = None
+    uid_input: bool = False
+    uid_output: bool = False
+    softmax: str = "level"
+
+
+class IntRR(nn.Module):
+    """Predicts the next item's codes from histories of items.
+
+    Args:
+        codes: (items, levels) the Semantic IDs that items begin with, -1 for a missing suffix.
+        sizes: the shape.
+
+    Attributes:
+        remembered: (items, width) their vectors, between :meth:`remember` and the next training; else None.
+        tables: what is computed of a trie meanwhile, by trie, depth and device.
+    """
+
+    codes: Tensor
+    remembered: Tensor | None
+
+    def __init__(self, codes: Tensor, sizes: IntRRSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        width = sizes.hidden_size
+        self.register_buffer("codes", codes.clone())
+        self.uids = nn.Embedding(len(codes), sizes.uid_size)
+        self.project = nn.Linear(sizes.uid_size, width)
+        self.assign = RecursiveAssignment(
+            sizes.codes, width, sizes.assignment_size, sizes.condition, sizes.residual, sizes.scale
+        )
+        self.positions = nn.Embedding(sizes.max_history, width)
+        nn.init.normal_(self.uids.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.layers = nn.ModuleList(
+            CausalLayer(width, sizes.heads, sizes.inner_size, sizes.dropout) for _ in range(sizes.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(sizes.dropout)
+        self.register_buffer("remembered", None, persistent=False)
+        self.tables: dict[tuple[CatalogueTrie, int, torch.device], Tensor] = {}
+
+    def guidance(self, items: Tensor) -> Tensor:
+        """(…, width) what is known of items (…) by their own embeddings."""
+        found: Tensor = self.project(self.uids(items))
+        return found
+
+    def assigned(self, items: Tensor) -> Assigned:
+        """The codes that the input side gives items (n,), and their vectors."""
+        guidance = self.guidance(items)
+        found = self.assign(guidance, self.codes[items] >= 0)
+        if self.sizes.uid_input:
+            found.vectors = found.vectors + guidance
+        return found
+
+    def states(self, histories: Tensor) -> tuple[Tensor, Assigned | None]:
+        """States after every item, histories one after the other, and how the items in them were assigned.
+
+        Args:
+            histories: (batch, length) rows, -1 where there is none, before or behind the items; at most
+                ``max_history`` items each.
+
+        Returns:
+            (items of all histories, width), and the assignment of the distinct items, in their order, None where
+            vectors are remembered.
+        """
+        there = histories >= 0
+        rows = histories[there]
+        if self.remembered is not None:
+            return self._run(self.remembered[rows], there), None
+        distinct, inverse = rows.unique(return_inverse=True)
+        found = self.assigned(distinct)
+        return self._run(found.vectors[inverse], there), found
+
+    def _run(self, vectors: Tensor, there: Tensor) -> Tensor:
+        slots = torch.arange(there.shape[1], device=there.device) < there.sum(dim=1, keepdim=True)
+        states = self.dropout(vectors + self.positions(slots.nonzero()[:, 1]))
+        for layer in self.layers:
+            states = layer(states, slots)
+        found: Tensor = self.norm(states)
+        return found
+
+    def last_states(self, histories: Tensor) -> Tensor:
+        """(batch, width) after histories (batch, length); 0 after none."""
+        states, _ = self.states(histories)
+        lengths = (histories >= 0).sum(dim=1)
+        last = (lengths.cumsum(dim=0) - 1).clamp(min=0)
+        known = states[last] if len(states) else states.new_zeros(len(histories), self.sizes.hidden_size)
+        return known * (lengths > 0).unsqueeze(1)
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Computes all items' vectors once, for as long as nothing is trained; puts the model in evaluation mode."""
+        self.eval()
+        self.forget()
+        self.remembered = self.assigned(torch.arange(len(self.codes), device=self.codes.device)).vectors
+
+    def forget(self) -> None:
+        """Ends such a time."""
+        self.remembered = None
+        self.tables.clear()
+
+    def train(self, mode: bool = True) -> IntRR:
+        """As of any module; weights are going to change, so nothing is remembered any more."""
+        self.forget()
+        super().train(mode)
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Writes weights and sizes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {
+            name: tensor.to("cpu", torch.float32 if tensor.is_floating_point() else None).contiguous()
+            for name, tensor in self.state_dict().items()
+        }
+        save_file(weights, folder / _WEIGHTS)
+        write_json(folder / _CONFIG, {"model_type": _KIND, **asdict(self.sizes)})
+
+    @classmethod
+    def load(cls, folder: Path) -> IntRR:
+        """Reads what :meth:`save` wrote, for evaluation."""
+        weights, settings = load_file(folder / _WEIGHTS), read_json(folder / _CONFIG)
+        del settings["model_type"]
+        model = cls(weights["codes"], IntRRSizes(**settings))
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+def is_intrr(folder: Path) -> bool:
+    """Whether a model's folder holds an IntRR."""
+    return (folder / _CONFIG).is_file() and read_json(folder / _CONFIG).get("model_type") == _KIND
+
+
+def intrr_vocabulary(sizes: Sequence[int]) -> SidVocabulary:
+    """The tokens of the codes: those of all levels are one vocabulary, level after level."""
+    return SidVocabulary(tuple(sizes), tuple(sum(sizes[:level]) for level in range(len(sizes))))

@@ -1,0 +1,65 @@
+"""Products of states with some rows of a table each: what children of a node are scored by, without all others."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["range_products"]
+
+warnings.filterwarnings("ignore", ".*Sparse CSR tensor support is in beta.*")
+
+
+def range_products(states: Tensor, table: Tensor, first: Tensor, count: Tensor, width: int) -> Tensor:
+    """Inner products of each state with the neighbouring rows of a table that belong to it.
+
+    Products and gradients are sparse, so that neither the states times the table nor the rows of every state are ever
+    held. They are computed in float32.
+
+    Args:
+        states: (n, width of states).
+        table: (rows, width of states).
+        first: (n,) the first row of each state.
+        count: (n,) its rows.
+        width: the most of ``count``, or more.
+
+    Returns:
+        (n, width) float32, 0 behind the rows of a state.
+    """
+    found: Tensor = _RangeProducts.apply(states, table, first.long(), count.long(), width)
+    return found
+
+
+class _RangeProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, first: Tensor, count: Tensor, width: int) -> Tensor:
+        rows = torch.cat([count.new_zeros(1), count.cumsum(dim=0)])
+        owners = torch.repeat_interleave(count)
+        places = torch.arange(len(owners), device=owners.device) - rows[owners]
+        columns = first[owners] + places
+        ctx.save_for_backward(states, table, rows, owners, columns, places)
+        padded = torch.zeros(len(states), width, device=states.device)
+        if len(owners):
+            pattern = _csr(rows, columns, torch.zeros(len(owners), device=states.device), table)
+            found = torch.sparse.sampled_addmm(pattern, states.float(), table.float().T, beta=0.0)
+            padded[owners, places] = found.values()
+        return padded
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        states, table, rows, owners, columns, places = ctx.saved_tensors
+        if not len(owners):
+            return torch.zeros_like(states), torch.zeros_like(table), None, None, None
+        values = grads[0][owners, places].float()
+        of_states = _csr(rows, columns, values, table) @ table.float()
+        turned = torch.sparse_coo_tensor(torch.stack([columns, owners]), values, (len(table), len(states)),
+                                         check_invariants=False)  # fmt: skip
+        of_table = turned @ states.float()
+        return of_states.to(states.dtype), of_table.to(table.dtype), None, None, None
+
+
+def _csr(rows: Tensor, columns: Tensor, values: Tensor, table: Tensor) -> Tensor:
+    return torch.sparse_csr_tensor(rows, columns, values, (len(rows) - 1, len(table)), check_invariants=False)
