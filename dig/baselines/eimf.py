@@ -18,7 +18,7 @@ from dig.baselines.sasrec import SASRec, latest_items
 from dig.config.schema import EIMFConfig
 from dig.evaluation.rankers import Scorer, padded_rows
 
-__all__ = ["EIMF", "best_interests"]
+__all__ = ["EIMF"]
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 
@@ -113,26 +113,6 @@ class EIMF(nn.Module, Scorer):
         if self.config.scale is None:
             return interests
         return F.normalize(interests.to(self.encoder.items.weight.dtype), dim=-1)
-
-
-def best_interests(interests: Tensor, table: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The interest that fits each target best: the hard read-out of ComiRec (arXiv 2005.09347, equation 8).
-
-    Args:
-        interests: (targets, K, width).
-        table: (items, width) the output layer.
-        targets: (targets,) item rows.
-
-    Returns:
-        (targets, width), the first of interests that fit alike, and (targets, K - 1, width) the others in their order;
-        which one is chosen has no gradient.
-    """
-    with torch.no_grad():
-        chosen = (interests * table[targets].unsqueeze(1)).sum(dim=-1).argmax(dim=1)
-    number, count, width = interests.shape
-    best = interests[torch.arange(number, device=chosen.device), chosen]
-    left = torch.arange(count, device=chosen.device) != chosen.unsqueeze(1)
-    return best, interests[left].view(number, count - 1, width)
 
 
 def _of_like_length(lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
