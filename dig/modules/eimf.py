@@ -15,9 +15,8 @@ from transformers import get_cosine_schedule_with_warmup
 from dig.evaluation import ranking_metrics
 from dig.evaluation.rankers import padded_rows
 from dig.interests.typical import typical_users
-from dig.modules.best_interest import best_interests
 from dig.modules.explicit import ExplicitHeads, KnownUsers
-from dig.modules.interest_softmax import interest_cross_entropy
+from dig.modules.interest_softmax import best_interests, interest_cross_entropy
 from dig.modules.schedule import scheduled_steps
 
 if TYPE_CHECKING:
@@ -98,7 +97,8 @@ class EIMFModule(lightning.LightningModule):
         if self.explicit is None or met:
             return
         if (self.typical < 0).all():
-            found = self._find_typical(self.explicit) if self.trainer.is_global_zero else self.typical
+            leads = self.trainer.is_global_zero
+            found = self._find_typical(self.explicit) if leads else torch.empty(0, dtype=torch.int64)
             found = self.trainer.strategy.broadcast(found)
             self.typical[: len(found)] = found.to(self.typical.device)
         self.teachers = self.explicit.only(self.typical[self.typical >= 0].cpu().numpy())

@@ -16,8 +16,8 @@ from dig.baselines.eimf import EIMF
 from dig.config import UserError, load_config
 from dig.config.schema import EIMFConfig, EvaluationConfig
 from dig.evaluation import evaluate
-from dig.modules.best_interest import best_interests
 from dig.modules.eimf import EIMFModule
+from dig.modules.interest_softmax import best_interests
 
 CONFIG = EIMFConfig(hidden_size=32, attention_size=16, interests=3, layers=1, scale=10.0, max_history=8, dropout=0.1,
                     learning_rate=5e-3, batch_size=32, semantic_weight=0.0, alignment_weight=0.0)  # fmt: skip
