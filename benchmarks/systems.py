@@ -14,12 +14,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from system_parts.eimf import eimf
+from system_parts.intrr import intrr
 from system_parts.relations import relations
 
 Part = tuple[list[tuple[str, str, str]], dict[str, Any]]
 """Rows of the table (what was measured, the number with its unit, its limit), and figures of the last line."""
 
-PARTS: dict[str, Callable[[], Part]] = {"relations": relations, "eimf": eimf}
+PARTS: dict[str, Callable[[], Part]] = {"relations": relations, "intrr": intrr, "eimf": eimf}
 _NUMBERS = ("--items", "--users")
 
 

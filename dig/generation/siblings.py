@@ -10,8 +10,6 @@ from torch import Tensor
 
 __all__ = ["range_products"]
 
-warnings.filterwarnings("ignore", ".*Sparse CSR tensor support is in beta.*")
-
 
 def range_products(states: Tensor, table: Tensor, first: Tensor, count: Tensor, width: int) -> Tensor:
     """Inner products of each state with the neighbouring rows of a table that belong to it.
@@ -61,5 +59,15 @@ class _RangeProducts(torch.autograd.Function):
         return of_states.to(states.dtype), of_table.to(table.dtype), None, None, None
 
 
+def _consume_warning() -> None:
+    """torch says once a process that sparse rows are young; what is used of them here is held to dense products."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _csr(torch.tensor([0, 1]), torch.tensor([0]), torch.zeros(1), torch.zeros(1, 1))
+
+
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, table: Tensor) -> Tensor:
     return torch.sparse_csr_tensor(rows, columns, values, (len(rows) - 1, len(table)), check_invariants=False)
+
+
+_consume_warning()
