@@ -71,7 +71,9 @@ def intrr() -> Part:
     for beams, limit in zip(BEAMS, LIMITS, strict=True):
         ours, theirs = speeds["one"][beams], speeds["codes"][beams]
         told.append((f"{beams} beams: {ours:,.0f} users/s against {theirs:,.0f}", f"{ours / theirs:.2f} times", limit))
-    ratios = {f"intrr_beam{beams}_ratio": round(speeds["one"][beams] / speeds["codes"][beams], 2) for beams in BEAMS}
+    keys = ("intrr_beam10_ratio", "intrr_beam20_ratio", "intrr_beam50_ratio")
+    ratios = {key: round(speeds["one"][beams] / speeds["codes"][beams], 2)
+              for key, beams in zip(keys, BEAMS, strict=True)}  # fmt: skip
     return told, {
         "intrr_training_ratio": round(rows["one"]["targets"] / rows["codes"]["targets"], 2),
         "intrr_memory_fraction": round(rows["one"]["peak_mb"] / rows["codes"]["peak_mb"], 3),

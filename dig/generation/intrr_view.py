@@ -75,7 +75,8 @@ class IntRRDecoder(Decoder):
         flat = nodes.reshape(-1)
         first = trie.first_child[flat].long()
         count = trie.first_child[flat + 1].long() - first
-        states = self.model.assign.directed(hidden).expand(*nodes.shape, -1).reshape(len(flat), -1)
+        states = self.model.assign.directed(hidden)
+        states = states.expand(*nodes.shape, -1).reshape(len(flat), states.shape[-1])
         first = (first - begin).clamp(min=0)  # a leaf's is anywhere, and it has none
         return range_products(states, table, first, count, children.shape[-1]).view(children.shape)
 

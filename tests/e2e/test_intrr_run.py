@@ -32,7 +32,7 @@ def test_every_stage_is_measured_and_says_what_it_saw(finished: tuple[Workplace,
     workplace, output = finished
     assert list(workplace.metrics()) == ["popularity", "intrr", "sft", "grpo"]
     assert ("items are one vector each (sft.item_tokens=one), so prompt.item_token, prompt.codes, "
-            "backbone.sid_rows=composed have no say") in " ".join(output.split())  # fmt: skip
+            "backbone.sid_rows=composed, sft.softmax=level have no say") in " ".join(output.split())  # fmt: skip
     artifacts = workplace.home / "artifacts"
     for stage in ("intrr", "sft", "grpo"):
         seen = pl.read_parquet(next((artifacts / stage).glob("*/items_seen.parquet")))
