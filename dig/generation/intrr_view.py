@@ -73,11 +73,13 @@ class IntRRDecoder(Decoder):
             return super().child_logits(hidden, trie, nodes, children, depth)
         begin, table = self._table(trie, depth)
         flat = nodes.reshape(-1)
-        first = trie.first_child[flat].long()
-        count = trie.first_child[flat + 1].long() - first
+        first = trie.first_child[flat].long() - begin
+        count = trie.first_child[flat + 1].long() - begin - first
+        # a leaf has no children, and a path that a search has given up may stand at any node, of another depth, too
+        here = (first >= 0) & (first + count <= len(table))
+        first, count = first * here, count * here
         states = self.model.assign.directed(hidden)
-        states = states.expand(*nodes.shape, -1).reshape(len(flat), states.shape[-1])
-        first = (first - begin).clamp(min=0)  # a leaf's is anywhere, and it has none
+        states = states.expand(*nodes.shape, states.shape[-1]).reshape(len(flat), states.shape[-1])
         return range_products(states, table, first, count, children.shape[-1]).view(children.shape)
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -26,7 +26,12 @@ def range_products(states: Tensor, table: Tensor, first: Tensor, count: Tensor, 
 
     Returns:
         (n, width) float32, 0 behind the rows of a state.
+
+    Raises:
+        IndexError: a state has a row that the table lacks.
     """
+    if bool(((first < 0) | (first + count > len(table))).any()):
+        raise IndexError("a state has rows that the table lacks")
     found: Tensor = _RangeProducts.apply(states, table, first.long(), count.long(), width)
     return found
 

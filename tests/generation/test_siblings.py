@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from dig.generation.siblings import range_products
@@ -30,6 +31,13 @@ def test_nothing_at_all():
     assert torch.equal(found, torch.zeros(2, 3))
     found.sum().backward()
     assert not states.grad.any() and not table.grad.any()
+
+
+def test_rows_that_are_not_there_are_refused():
+    """Sparse products would read behind the table."""
+    for first, count in ((8, 2), (-1, 1)):
+        with pytest.raises(IndexError, match="rows that the table lacks"):
+            range_products(torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([first]), torch.tensor([count]), 2)
 
 
 def test_half_precision_is_computed_in_float32():

@@ -29,7 +29,7 @@ IDS = SemanticIds.from_codes(
     [f"i{row}" for row in range(24)], torch.tensor([[row // 5, row % 5] for row in range(24)]), [5, 5]
 )
 SEQUENCES = tiny.cyclic_sequences(120, 24)
-CONFIG = IntRRConfig(max_history=8, batch_size=16, learning_rate=5e-3, epochs=30)
+CONFIG = IntRRConfig(max_history=8, batch_size=16, learning_rate=1e-2)
 EVALUATION = EvaluationConfig(ks=[1, 5], valid_beams=8)
 HISTORIES = torch.tensor([[-1, 3, 1, 4], [-1, -1, 7, 2], [5, 5, 11, 23]])
 TARGETS = torch.tensor([[-1, 1, 4, 9], [-1, -1, -1, 0], [5, 11, 23, 8]])
@@ -107,7 +107,7 @@ PAPER = {"residual": False, "scale": None, "uid_input": False, "uid_output": Fal
 @pytest.mark.parametrize("form", [{}, PAPER], ids=["ours", "paper"])
 def test_learns_a_certain_next_item(form: dict):
     found = module(**form)
-    epochs = 60 if form else CONFIG.epochs
+    epochs = 60 if form else 25
     trainer = trained(found, max_epochs=epochs, check_val_every_n_epoch=epochs)
     assert trainer.callback_metrics["valid/hr@1"] > 0.9
     assert found.validated_at == trainer.global_step
@@ -123,7 +123,7 @@ def test_alignment_leads_items_to_their_semantic_ids_and_none_leaves_them_free()
     for weight in (1.0, 0.0):
         config = replace(CONFIG, assignment=AssignmentConfig(alignment=weight))
         found = module(config)
-        trained(found, max_epochs=25, limit_val_batches=0)
+        trained(found, max_epochs=20, limit_val_batches=0)
         codes = found.model.assigned(torch.arange(24)).codes
         shares.append(float((codes == IDS.codes).all(dim=1).float().mean()))
     assert shares[0] > 0.95 and shares[1] < 0.5
