@@ -54,9 +54,9 @@ class EIMF(nn.Module, Scorer):
         numbers[slots] = torch.arange(int(slots.sum()), device=slots.device)
         found, order = [states.new_zeros(0, self.config.interests, states.shape[-1])], [numbers.new_zeros(0)]
         for rows, longest in _of_like_length(slots.sum(dim=1)):
-            filled = slots[rows, :longest]
-            ages = ages_after_every_item(longest, slots.device)
-            found.append(self.extraction(states[rows, :longest], ages)[filled])
+            filled, read = slots[rows, :longest], states[rows, :longest]
+            drawn = self.extraction(read, ages_after_every_item(longest, slots.device))
+            found.append((drawn + read.unsqueeze(2) if self.config.residual else drawn)[filled])
             order.append(numbers[rows, :longest][filled])
         return self._directed(torch.cat(found)[torch.cat(order).argsort()])
 
@@ -65,6 +65,9 @@ class EIMF(nn.Module, Scorer):
         states, slots = self._states(latest_items(histories, self.config.max_history))
         lengths = slots.sum(dim=1)
         found = self.extraction(states, ages_at_the_end(lengths, slots.shape[1])).squeeze(1)
+        if self.config.residual:
+            places = torch.arange(len(states), device=states.device)
+            found = found + states[places, (lengths - 1).clamp(min=0)].unsqueeze(1)
         return self._directed(found) * (lengths > 0).view(-1, 1, 1)
 
     def output_table(self) -> Tensor:

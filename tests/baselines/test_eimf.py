@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from datamodules.item_sequences import ItemSequences
 from dig.baselines.eimf import EIMF
+from dig.baselines.extraction import squash
 from dig.config import UserError, load_config
 from dig.config.schema import EIMFConfig, EvaluationConfig
 from dig.evaluation import evaluate
@@ -22,8 +23,8 @@ from dig.modules.interest_softmax import best_interests
 CONFIG = EIMFConfig(hidden_size=32, attention_size=16, interests=3, layers=1, scale=10.0, max_history=8, dropout=0.1,
                     learning_rate=5e-3, batch_size=32, semantic_weight=0.0, alignment_weight=0.0)  # fmt: skip
 ROUTING = replace(CONFIG, extraction="dynamic_routing")
-BARE = replace(CONFIG, layers=0, scale=None)
-EVERY = [CONFIG, ROUTING, BARE, replace(ROUTING, layers=0)]
+BARE = replace(CONFIG, layers=0, scale=None, residual=False)
+EVERY = [CONFIG, ROUTING, BARE, replace(ROUTING, residual=False)]
 
 
 def model(config: EIMFConfig = CONFIG, noise: float = 0.3) -> EIMF:
@@ -60,7 +61,7 @@ def test_after_every_item_it_has_the_interests_of_a_history_that_ends_there(conf
         expected = [eimf.latest_interests(row[None, : place + 1])[0] for row in rows for place in range(8)
                     if row[place] >= 0]  # fmt: skip
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-5)
-    if config.scale is not None and config.extraction == "self_attentive":  # routing may leave an interest no vote
+    if config is CONFIG:  # routing may leave an interest no vote
         torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:2]))
 
 
@@ -85,10 +86,11 @@ def test_the_best_of_the_interests_ranks_as_brute_force(config: EIMFConfig):
         assert [item for item in unseen[row].tolist() if item >= 0] == [i for i in order if i not in history]
 
 
+@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("extraction", ["self_attentive", "dynamic_routing"])
-def test_one_interest_is_the_single_interest_model(extraction: str):
+def test_one_interest_is_the_single_interest_model(extraction: str, residual: bool):
     """Written without any maximum or choice: one pooled vector a place, plain cross-entropy over all items."""
-    config = replace(CONFIG, extraction=extraction, interests=1)
+    config = replace(CONFIG, extraction=extraction, interests=1, residual=residual)
     eimf = model(config)
     rows = torch.tensor([[1, 2, 3, 4], [5, 6, -1, -1]])
     targets = torch.tensor([2, 3, 4, 7, 6, 9])
@@ -102,8 +104,10 @@ def test_one_interest_is_the_single_interest_model(extraction: str):
                 scores = torch.tanh(seen @ eimf.extraction.inner.weight.T) @ eimf.extraction.outer.weight[0]
                 weights = (scores + eimf.extraction.recency[0, :end].flip(0)).softmax(dim=0)
                 vectors.append(weights @ seen)
-            else:  # the only interest takes every vote whole, whatever the rounds; the direction is that of the sum
-                vectors.append((seen @ eimf.extraction.votes.weight.T).sum(dim=0))
+            else:  # the only interest takes every vote whole, whatever the rounds
+                vectors.append(squash((seen @ eimf.extraction.votes.weight.T).sum(dim=0)))
+            if residual:
+                vectors[-1] = vectors[-1] + seen[-1]
     single = F.normalize(torch.stack(vectors), dim=-1)
     logits = single @ eimf.output_table().T
     torch.testing.assert_close(eimf.next_logits(rows), logits[[3, 5]], atol=1e-4, rtol=1e-4)

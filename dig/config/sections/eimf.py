@@ -36,6 +36,9 @@ class EIMFConfig:
     which the other interests are rivals, so that they learn not to outdo it when the target is not known."""
     hidden_size: int = 128
     """Width of items and interests."""
+    residual: bool = True
+    """Interests are added to the state after the last item, as transformer layers add to what they read; false leaves
+    what is drawn alone, as ComiRec and MIND do."""
     layers: int = 2
     """Causal transformer layers before the extraction, as SASRec's; 0 draws interests from the items alone, as MIND and
     ComiRec do."""
