@@ -32,7 +32,7 @@ def test_every_stage_is_measured_and_says_what_it_saw(finished: tuple[Workplace,
     workplace, output = finished
     assert list(workplace.metrics()) == ["popularity", "intrr", "sft", "grpo"]
     assert ("items are one vector each (sft.item_tokens=one), so prompt.item_token, prompt.codes, "
-            "backbone.sid_rows=composed have no say") in " ".join(output.split())  # fmt: skip
+            "backbone.sid_rows=composed, sft.softmax=level have no say") in " ".join(output.split())  # fmt: skip
     artifacts = workplace.home / "artifacts"
     for stage in ("intrr", "sft", "grpo"):
         seen = pl.read_parquet(next((artifacts / stage).glob("*/items_seen.parquet")))
@@ -79,7 +79,7 @@ def test_killed_in_training_it_resumes_to_the_same_metrics(stage: str, finished:
     output = workplace.run()
     assert f"{stage}: goes on from the checkpoint" in output
     assert built_artifacts(workplace).items() >= earlier.items()
-    assert workplace.metrics() == finished[0].metrics()
+    assert workplace.metrics() == finished[0].metrics(), "and the other one's spelling has no say"
 
 
 def test_two_processes_and_twins(tmp_path: Path):
