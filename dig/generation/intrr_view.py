@@ -80,6 +80,8 @@ class IntRRDecoder(Decoder):
             here = (first >= 0) & (first + count <= len(table))
             first, count = first * here, count * here
         states = self.model.assign.directed(hidden)
+        if depth == 0:  # all stand at the root, below which is the whole table
+            return F.linear(states, table).float()
         states = states.expand(*nodes.shape, states.shape[-1]).reshape(len(flat), states.shape[-1])
         return range_products(states, table, first, count, children.shape[-1]).view(children.shape)
 

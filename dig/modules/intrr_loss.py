@@ -66,7 +66,8 @@ def next_code_losses(model: IntRR, trie: CatalogueTrie, guidance: Tensor, items:
             logits = model.assign.logits(depth, hidden)
             wanted = trie.tokens_at(nodes[rows], depth) - view.firsts[depth]
         else:
-            children, mask = trie.allowed(parents[rows], depth)
+            children, mask = trie.allowed(parents[rows[:1]] if depth == 0 else parents[rows], depth)
+            children, mask = (found.expand(len(rows), -1) for found in (children, mask))  # the root's are everybody's
             logits = view.child_logits(hidden, trie, parents[rows], children, depth).masked_fill(~mask, float("-inf"))
             wanted = (nodes - first)[rows]  # children follow each other
         total = total.index_add(0, rows, F.cross_entropy(logits.float(), wanted, reduction="none"))
@@ -82,7 +83,7 @@ def alignment_loss(assigned: Assigned, codes: Tensor) -> Tensor:
         codes: (items, levels) their Semantic IDs, -1 for a missing suffix.
     """
     losses = [
-        F.cross_entropy(logits.float(), wanted, ignore_index=-1, reduction="sum")
-        for logits, wanted in zip(assigned.logits, codes.unbind(dim=1), strict=True)
+        F.nll_loss(log_probs.float(), wanted, ignore_index=-1, reduction="sum")
+        for log_probs, wanted in zip(assigned.log_probs, codes.unbind(dim=1), strict=True)
     ]
     return torch.stack(losses).sum() / max(len(codes), 1)
