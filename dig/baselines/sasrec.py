@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dig.artifacts import read_json, write_json
 from dig.config.schema import EIMFConfig, SASRecConfig
 from dig.evaluation.rankers import Scorer, padded_rows
-from dig.generation.causal_layer import CausalLayer
+from dig.generation.causal_layer import CausalLayer, Slots
 
 __all__ = ["SASRec", "latest_items"]
 
@@ -64,9 +64,10 @@ class SASRec(nn.Module, Scorer):
         """The same at the length that the last normalisation gives them."""
         there = histories >= 0
         lengths = there.sum(dim=1)
-        slots = torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)
-        places = slots.nonzero()[:, 1]
+        filled = torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)
+        places = filled.nonzero()[:, 1]
         states = self.dropout(self.items(histories[there]) + self.positions(places))
+        slots = [Slots(filled, len(states))] if len(states) else []
         for layer in self.layers:
             states = layer(states, slots)
         encoded: Tensor = self.norm(states)

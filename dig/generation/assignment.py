@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["Assigned", "RecursiveAssignment"]
 
@@ -19,12 +20,12 @@ class Assigned:
 
     Attributes:
         vectors: (rows, width) sums of the chosen codes' vectors.
-        logits: (rows, codes) of each level.
+        log_probs: (rows, codes) of each level.
         codes: (rows, levels) int64, the chosen ones.
     """
 
-    def __init__(self, vectors: Tensor, logits: list[Tensor], codes: Tensor) -> None:
-        self.vectors, self.logits, self.codes = vectors, logits, codes
+    def __init__(self, vectors: Tensor, log_probs: list[Tensor], codes: Tensor) -> None:
+        self.vectors, self.log_probs, self.codes = vectors, log_probs, codes
 
 
 class RecursiveAssignment(nn.Module):
@@ -69,8 +70,20 @@ class RecursiveAssignment(nn.Module):
         return codes if before is None or self.condition == "previous" else before + codes
 
     def step(self, level: int, condition: Tensor, guidance: Tensor) -> Tensor:
-        """States (…, width) from which a level from 1 on is chosen (level 0 is chosen from the guidance itself)."""
-        found: Tensor = self.steps[level - 1](torch.cat([condition, guidance], dim=-1))
+        """States (…, width) from which a level from 1 on is chosen (level 0 is chosen from the guidance itself).
+
+        The hidden layer, several times as wide as a state, is computed again in the backward pass and not kept.
+        """
+        step = self.steps[level - 1]
+
+        def run(condition: Tensor, guidance: Tensor) -> Tensor:
+            found: Tensor = step(torch.cat([condition, guidance], dim=-1))
+            return found
+
+        if torch.is_grad_enabled():
+            found: Tensor = checkpoint(run, condition, guidance, use_reentrant=False, preserve_rng_state=False)
+        else:
+            found = run(condition, guidance)
         return found + guidance if self.residual else found
 
     def codebook(self, level: int) -> Tensor:
@@ -98,18 +111,24 @@ class RecursiveAssignment(nn.Module):
                 its codes with none; None has all.
         """
         total, condition = torch.zeros_like(guidance), None
-        logits, codes = [], []
+        log_probs, codes = [], []
         for level, codebook in enumerate(self.codebooks):
             states = guidance if condition is None else self.step(level, condition, guidance)
-            logits.append(self.logits(level, states))
-            codes.append(logits[-1].argmax(dim=-1))
-            chosen = straight_through(logits[-1], codebook, codes[-1])
+            log_probs.append(self.logits(level, states).log_softmax(dim=-1))
+            codes.append(log_probs[-1].argmax(dim=-1))
+            chosen = straight_through(log_probs[-1], codebook, codes[-1])
             condition = self.conditioned(condition, chosen)
             total = total + (chosen if there is None else chosen * there[:, level : level + 1])
-        return Assigned(total, logits, torch.stack(codes, dim=-1))
+        return Assigned(total, log_probs, torch.stack(codes, dim=-1))
 
 
-def straight_through(logits: Tensor, codebook: Tensor, codes: Tensor) -> Tensor:
-    """Vectors (rows, width) of codes (rows,), with the gradient of the mixture ``softmax(logits) · codebook``."""
-    soft = logits.softmax(dim=-1).to(codebook.dtype) @ codebook
+def straight_through(log_probs: Tensor, codebook: Tensor, codes: Tensor) -> Tensor:
+    """Vectors (rows, width) of codes (rows,), with the gradient of the mixture of the codebook by their probabilities.
+
+    Args:
+        log_probs: (rows, codes).
+        codebook: (codes, width).
+        codes: (rows,) what is chosen.
+    """
+    soft = log_probs.exp().to(codebook.dtype) @ codebook
     return codebook[codes].detach() + (soft - soft.detach())

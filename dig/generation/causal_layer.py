@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["CausalLayer"]
+__all__ = ["CausalLayer", "Slots", "by_length"]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where histories of similar length stand while they attend to themselves.
+
+    Attributes:
+        filled: (histories, longest) True at items, which fill rows from the left.
+        items: how many there are.
+    """
+
+    filled: Tensor
+    items: int
+
+
+def by_length(lengths: Tensor) -> tuple[Tensor, list[Slots]]:
+    """An order of items in which histories of similar length are neighbours, and a place to attend for each such group.
+
+    Attention is the one part that pads; among histories of 5 to 8 items, or 9 to 16, there is little to pad.
+
+    Args:
+        lengths: (histories,) items of each, one history after the other.
+
+    Returns:
+        (items,) the item at each place, and the groups in the order of the places.
+    """
+    group = (lengths - 1).clamp(min=0).float().log2().floor().long().masked_fill(lengths < 2, -1)
+    order = group.argsort(stable=True)
+    sorted_lengths = lengths[order]
+    starts = (lengths.cumsum(dim=0) - lengths)[order]
+    ends = sorted_lengths.cumsum(dim=0)
+    owners = torch.repeat_interleave(sorted_lengths)
+    places = torch.arange(len(owners), device=lengths.device) - (ends - sorted_lengths)[owners]
+    slots = []
+    for part in sorted_lengths.split(torch.unique_consecutive(group[order], return_counts=True)[1].tolist()):
+        longest, items = int(part.max()), int(part.sum())
+        if items:
+            slots.append(Slots(torch.arange(longest, device=lengths.device) < part.unsqueeze(1), items))
+    return starts[owners] + places, slots
 
 
 class CausalLayer(nn.Module):
@@ -29,18 +72,24 @@ class CausalLayer(nn.Module):
         self.inner, self.outer = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, slots: Tensor) -> Tensor:
-        """States (items, width) of histories that fill ``slots`` (batch, length) from the left."""
+    def forward(self, states: Tensor, slots: Sequence[Slots]) -> Tensor:
+        """States (items, width) of the histories in ``slots``, one group after the other."""
         states = states + self.dropout(self.output(self._attend(self.attention_norm(states), slots)))
         inner = self.dropout(F.gelu(self.inner(self.feed_norm(states))))
         return states + self.dropout(self.outer(inner))
 
-    def _attend(self, states: Tensor, slots: Tensor) -> Tensor:
-        batch, length = slots.shape
+    def _attend(self, states: Tensor, slots: Sequence[Slots]) -> Tensor:
         found = self.queries_keys_values(states)
+        if not slots:
+            return states
+        parts = found.split([group.items for group in slots])
+        return torch.cat([self._among(part, group.filled) for part, group in zip(parts, slots, strict=True)])
+
+    def _among(self, found: Tensor, filled: Tensor) -> Tensor:
+        batch, length = filled.shape
         padded = found.new_zeros(batch, length, found.shape[1])
-        padded[slots] = found
+        padded[filled] = found
         # what follows a history is behind it, so that causal attention never sees padding
         queries, keys, values = padded.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        return attended.transpose(1, 2).reshape(batch, length, -1)[slots]
+        return attended.transpose(1, 2).reshape(batch, length, -1)[filled]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dig.artifacts import read_json, write_json
 from dig.generation.assignment import Assigned, RecursiveAssignment
-from dig.generation.causal_layer import CausalLayer
+from dig.generation.causal_layer import CausalLayer, by_length
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
 
@@ -129,11 +129,13 @@ class IntRR(nn.Module):
         return self._run(found.vectors[inverse], there), found
 
     def _run(self, vectors: Tensor, there: Tensor) -> Tensor:
-        slots = torch.arange(there.shape[1], device=there.device) < there.sum(dim=1, keepdim=True)
-        states = self.dropout(vectors + self.positions(slots.nonzero()[:, 1]))
+        lengths = there.sum(dim=1)
+        filled = torch.arange(there.shape[1], device=there.device) < lengths.unsqueeze(1)
+        order, slots = by_length(lengths)
+        states = self.dropout((vectors + self.positions(filled.nonzero()[:, 1]))[order])
         for layer in self.layers:
             states = layer(states, slots)
-        found: Tensor = self.norm(states)
+        found: Tensor = self.norm(states)[order.argsort()]
         return found
 
     def last_states(self, histories: Tensor) -> Tensor:

@@ -37,8 +37,6 @@ class IntRRDecoder(Decoder):
     def __init__(self, model: IntRR) -> None:
         self.model = model
         self.firsts = intrr_vocabulary(model.sizes.codes).first_ids
-        # as long as weights stand still, the model keeps what follows from them; else only this view, so for one pass
-        self._tables = model.tables if model.remembered is not None else {}
 
     @property
     def context(self) -> int | None:
@@ -71,14 +69,19 @@ class IntRRDecoder(Decoder):
         """Logits (…, children) of the next nodes, each with the term of the items below it, where the model has one."""
         if not self.model.sizes.uid_output:
             return super().child_logits(hidden, trie, nodes, children, depth)
-        begin, table = self._table(trie, depth)
         flat = nodes.reshape(-1)
-        first = trie.first_child[flat].long() - begin
-        count = trie.first_child[flat + 1].long() - begin - first
-        # a leaf has no children, and a path that a search has given up may stand at any node, of another depth, too
-        here = (first >= 0) & (first + count <= len(table))
-        first, count = first * here, count * here
+        if self.model.remembered is None:
+            table, first, count = self._part_of_table(trie, depth, flat)
+        else:
+            begin, table = self._table(trie, depth)
+            first = trie.first_child[flat].long() - begin
+            count = trie.first_child[flat + 1].long() - begin - first
+            # a leaf has no children, and a path that a search has given up may stand at any node, of another depth, too
+            here = (first >= 0) & (first + count <= len(table))
+            first, count = first * here, count * here
         states = self.model.assign.directed(hidden)
+        if depth == 0:  # all stand at the root, below which is the whole table
+            return F.linear(states, table).float()
         states = states.expand(*nodes.shape, states.shape[-1]).reshape(len(flat), states.shape[-1])
         return range_products(states, table, first, count, children.shape[-1]).view(children.shape)
 
@@ -99,8 +102,8 @@ class IntRRDecoder(Decoder):
         before = state.conditions
         if before is not None and parents is not None:
             before = before.gather(1, parents.unsqueeze(-1).expand(-1, -1, before.shape[-1]))
-        state.conditions = self._conditioned(before if depth else None, tokens, depth)
-        return self._step(state.hidden.unsqueeze(1), state.conditions, depth)
+        state.conditions = self.conditioned(before if depth else None, tokens, depth)
+        return self.after_codes(state.conditions, state.hidden.unsqueeze(1), depth + 1)
 
     def run_tree(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """One differentiable pass over prompts and the paths behind them; see `Decoder.run_tree`."""
@@ -111,30 +114,43 @@ class IntRRDecoder(Decoder):
         """States (…, steps, width) after each token of paths (…, steps) behind guidance (…, width)."""
         found, condition = [], None
         for depth, column in enumerate(tokens.unbind(dim=-1)):
-            condition = self._conditioned(condition, column, depth)
-            found.append(self._step(guidance, condition, depth))
+            condition = self.conditioned(condition, column, depth)
+            found.append(self.after_codes(condition, guidance, depth + 1))
         return torch.stack(found, dim=-2)
 
-    def _conditioned(self, before: Tensor | None, tokens: Tensor, depth: int) -> Tensor:
+    def conditioned(self, before: Tensor | None, tokens: Tensor, depth: int) -> Tensor:
+        """What the step behind tokens (…) of a depth reads of the codes so far (…, width), they included."""
         assign = self.model.assign
         return assign.conditioned(before, assign.codebooks[depth][tokens - self.firsts[depth]])
 
-    def _step(self, guidance: Tensor, condition: Tensor, depth: int) -> Tensor:
+    def after_codes(self, condition: Tensor, guidance: Tensor, depth: int) -> Tensor:
+        """States (…, width) from which the code of a depth from 1 on is chosen."""
         guidance = guidance.expand(*condition.shape[:-1], guidance.shape[-1])
-        return self.model.assign.step(depth + 1, condition, guidance)
+        return self.model.assign.step(depth, condition, guidance)
 
     def _table(self, trie: CatalogueTrie, depth: int) -> tuple[int, Tensor]:
-        """The first node below a depth, and the vectors (nodes, width) of all there."""
+        """The first node below a depth, and the vectors (nodes, width) of all there, which the model keeps."""
         begin, end = 0, 1
         for _ in range(depth + 1):
             begin, end = int(trie.first_child[begin]), int(trie.first_child[end])
         device = trie.slots.device
-        if (trie, depth, device) not in self._tables:
-            self._tables[trie, depth, device] = self._node_vectors(trie, depth, torch.arange(begin, end, device=device))
-        return begin, self._tables[trie, depth, device]
+        tables = self.model.tables
+        if (trie, depth, device) not in tables:
+            tables[trie, depth, device] = self._node_vectors(trie, depth, torch.arange(begin, end, device=device))
+        return begin, tables[trie, depth, device]
+
+    def _part_of_table(self, trie: CatalogueTrie, depth: int, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors of the children of nodes (n,) alone, the first row in them of each node, and its rows."""
+        parents, inverse = nodes.unique(return_inverse=True)
+        first = trie.first_child[parents].long()
+        count = trie.first_child[parents + 1].long() - first
+        offsets = count.cumsum(dim=0) - count
+        owners = torch.repeat_interleave(count)
+        children = first[owners] + torch.arange(len(owners), device=owners.device) - offsets[owners]
+        return self._node_vectors(trie, depth, children), offsets[inverse], count[inverse]
 
     def _node_vectors(self, trie: CatalogueTrie, depth: int, nodes: Tensor) -> Tensor:
-        """(nodes, width) of nodes that lie side by side: their code's vector, and the mean of their items' own."""
+        """(nodes, width) of nodes below a depth: their code's vector, and the mean of their items' own."""
         model = self.model
         codes = trie.tokens_at(nodes, depth) - self.firsts[depth]
         begins, counts = trie.begins[nodes].long(), (trie.ends[nodes] - trie.begins[nodes]).long()

@@ -39,29 +39,34 @@ def range_products(states: Tensor, table: Tensor, first: Tensor, count: Tensor, 
 class _RangeProducts(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, table: Tensor, first: Tensor, count: Tensor, width: int) -> Tensor:
-        rows = torch.cat([count.new_zeros(1), count.cumsum(dim=0)])
-        owners = torch.repeat_interleave(count)
-        places = torch.arange(len(owners), device=owners.device) - rows[owners]
-        columns = first[owners] + places
-        ctx.save_for_backward(states, table, rows, owners, columns, places)
+        ctx.save_for_backward(states, table, first, count)  # all else is a matter of counting, and larger than these
+        rows, owners, places = _places(count)
         padded = torch.zeros(len(states), width, device=states.device)
         if len(owners):
-            pattern = _csr(rows, columns, torch.zeros(len(owners), device=states.device), table)
+            pattern = _csr(rows, first[owners] + places, torch.zeros(len(owners), device=states.device), table)
             found = torch.sparse.sampled_addmm(pattern, states.float(), table.float().T, beta=0.0)
             padded[owners, places] = found.values()
         return padded
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        states, table, rows, owners, columns, places = ctx.saved_tensors
+        states, table, first, count = ctx.saved_tensors
+        rows, owners, places = _places(count)
         if not len(owners):
             return torch.zeros_like(states), torch.zeros_like(table), None, None, None
-        values = grads[0][owners, places].float()
+        values, columns = grads[0][owners, places].float(), first[owners] + places
         of_states = _csr(rows, columns, values, table) @ table.float()
         turned = torch.sparse_coo_tensor(torch.stack([columns, owners]), values, (len(table), len(states)),
                                          check_invariants=False)  # fmt: skip
         of_table = turned @ states.float()
         return of_states.to(states.dtype), of_table.to(table.dtype), None, None, None
+
+
+def _places(count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the products of each state begin, and each product's state and place among that state's."""
+    rows = torch.cat([count.new_zeros(1), count.cumsum(dim=0)])
+    owners = torch.repeat_interleave(count)
+    return rows, owners, torch.arange(len(owners), device=owners.device) - rows[owners]
 
 
 def _consume_warning() -> None:

@@ -10,7 +10,6 @@ from dig.generation.assignment import Assigned
 from dig.generation.intrr import IntRR
 from dig.generation.intrr_view import IntRRDecoder
 from dig.generation.trie import CatalogueTrie
-from dig.generation.walk import child_log_probs
 
 __all__ = ["alignment_loss", "intrr_losses", "next_code_losses"]
 
@@ -53,22 +52,26 @@ def next_code_losses(model: IntRR, trie: CatalogueTrie, guidance: Tensor, items:
     """
     view = IntRRDecoder(model)
     paths = trie.paths(items)
-    tokens = torch.stack([trie.tokens_at(nodes.clamp(min=0), depth)
-                          for depth, nodes in enumerate(paths.unbind(dim=1))], dim=1)  # fmt: skip
-    steps = view.after(guidance, tokens[:, :-1]) if trie.levels > 1 else guidance.new_zeros(len(items), 0, 0)
     total = torch.zeros(len(items), device=guidance.device)
-    for depth in range(trie.levels):
-        there = (paths[:, depth] >= 0).nonzero()[:, 0]
-        hidden = (guidance if depth == 0 else steps[:, depth - 1])[there]
-        if model.sizes.softmax == "level":
-            codes = tokens[there, depth] - view.firsts[depth]
-            found = F.cross_entropy(model.assign.logits(depth, hidden).float(), codes, reduction="none")
+    condition = None
+    for depth, nodes in enumerate(paths.unbind(dim=1)):
+        parents = torch.zeros_like(nodes) if depth == 0 else paths[:, depth - 1].clamp(min=0)
+        first = trie.first_child[parents].long()
+        siblings = trie.first_child[parents + 1].long() - first
+        all_codes = model.sizes.softmax == "level"
+        # an only child is certain, so nothing of it has to be computed
+        rows = ((nodes >= 0) & (all_codes | (siblings > 1))).nonzero()[:, 0]
+        hidden = guidance[rows] if condition is None else view.after_codes(condition[rows], guidance[rows], depth)
+        if all_codes:
+            logits = model.assign.logits(depth, hidden)
+            wanted = trie.tokens_at(nodes[rows], depth) - view.firsts[depth]
         else:
-            parents = paths.new_zeros(len(there)) if depth == 0 else paths[there, depth - 1]
-            children, log_probs = child_log_probs(view, hidden, trie, parents, depth)
-            place = (paths[there, depth] - children[:, 0]).unsqueeze(1)  # children follow each other
-            found = -log_probs.gather(1, place).squeeze(1)
-        total = total.index_add(0, there, found)
+            children, mask = trie.allowed(parents[rows[:1]] if depth == 0 else parents[rows], depth)
+            children, mask = (found.expand(len(rows), -1) for found in (children, mask))  # the root's are everybody's
+            logits = view.child_logits(hidden, trie, parents[rows], children, depth).masked_fill(~mask, float("-inf"))
+            wanted = (nodes - first)[rows]  # children follow each other
+        total = total.index_add(0, rows, F.cross_entropy(logits.float(), wanted, reduction="none"))
+        condition = view.conditioned(condition, trie.tokens_at(nodes.clamp(min=0), depth), depth)
     return total
 
 
@@ -80,7 +83,7 @@ def alignment_loss(assigned: Assigned, codes: Tensor) -> Tensor:
         codes: (items, levels) their Semantic IDs, -1 for a missing suffix.
     """
     losses = [
-        F.cross_entropy(logits.float(), wanted, ignore_index=-1, reduction="sum")
-        for logits, wanted in zip(assigned.logits, codes.unbind(dim=1), strict=True)
+        F.nll_loss(log_probs.float(), wanted, ignore_index=-1, reduction="sum")
+        for log_probs, wanted in zip(assigned.log_probs, codes.unbind(dim=1), strict=True)
     ]
     return torch.stack(losses).sum() / max(len(codes), 1)

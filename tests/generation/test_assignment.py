@@ -57,8 +57,8 @@ def by_hand(assign: RecursiveAssignment, guidance: torch.Tensor, condition: str 
 def test_it_is_the_recursion_of_the_paper(condition: str, residual: bool, scale: float | None):
     assign, guidance = network(condition=condition, residual=residual, scale=scale), torch.randn(9, WIDTH).double()
     found, expected = assign(guidance), by_hand(assign, guidance, condition)
-    for logits, wanted in zip(found.logits, expected, strict=True):
-        torch.testing.assert_close(logits, wanted)
+    for log_probs, wanted in zip(found.log_probs, expected, strict=True):
+        torch.testing.assert_close(log_probs, wanted.log_softmax(dim=-1))
     assert torch.equal(found.codes, torch.stack([logits.argmax(dim=-1) for logits in expected], dim=1))
 
 
@@ -78,32 +78,34 @@ def test_without_guidance_and_recursion_every_level_is_a_lookup_of_its_own():
     assign = network()
     silence(assign, condition=True, guidance=False)
     found = assign(torch.zeros(4, WIDTH).double())
-    assert torch.equal(found.logits[0], torch.zeros(4, 5).double())
+    torch.testing.assert_close(found.log_probs[0].exp(), torch.full((4, 5), 0.2).double())
     for level in (1, 2):
         constant = assign.steps[level - 1][2](F.gelu(assign.steps[level - 1][0].bias))
-        torch.testing.assert_close(found.logits[level], (assign.codebooks[level] @ constant).expand(4, -1))
-    before = [logits.clone() for logits in found.logits]
+        expected = (assign.codebooks[level] @ constant).log_softmax(dim=0)
+        torch.testing.assert_close(found.log_probs[level], expected.expand(4, -1))
+    before = [each.clone() for each in found.log_probs]
     with torch.no_grad():
         assign.codebooks[0].neg_()
         assign.codebooks[1].mul_(2.0)
     again = assign(torch.zeros(4, WIDTH).double())
-    torch.testing.assert_close(again.logits[1], 2.0 * before[1])
-    assert torch.equal(again.logits[2], before[2]), "no level knows of another"
+    torch.testing.assert_close(again.log_probs[1], (2.0 * before[1]).log_softmax(dim=-1))
+    assert torch.equal(again.log_probs[2], before[2]), "no level knows of another"
     assert torch.equal(again.vectors, sum(book[codes] for book, codes in zip(assign.codebooks, again.codes.T,
                                                                              strict=True)))  # fmt: skip
 
 
 def test_without_recursion_levels_see_the_guidance_alone():
     assign, guidance = network(), torch.randn(9, WIDTH).double()
-    whole = assign(guidance).logits
+    whole = assign(guidance).log_probs
     silence(assign, condition=True, guidance=False)
     found = assign(guidance)
-    before = [logits.clone() for logits in found.logits]
+    before = [each.clone() for each in found.log_probs]
     assert (whole[1] - before[1]).abs().max() > 0.1, "with recursion they see more"
     with torch.no_grad():
         assign.codebooks[0].neg_()
-    again = assign(guidance).logits
-    assert torch.equal(again[0], -before[0]) and torch.equal(again[1], before[1]) and torch.equal(again[2], before[2])
+    again = assign(guidance).log_probs
+    torch.testing.assert_close(again[0], (-before[0]).log_softmax(dim=-1))
+    assert torch.equal(again[1], before[1]) and torch.equal(again[2], before[2])
 
 
 def test_straight_through_is_hard_forward_and_the_soft_mixture_backward():
@@ -112,7 +114,7 @@ def test_straight_through_is_hard_forward_and_the_soft_mixture_backward():
     codes = logits.argmax(dim=-1)
     logits.requires_grad_()
     book.requires_grad_()
-    found = straight_through(logits, book, codes)
+    found = straight_through(logits.log_softmax(dim=-1), book, codes)
     assert torch.equal(found, book[codes])
     of_logits, of_book = torch.autograd.grad((weights * found).sum(), [logits, book])
 
@@ -131,7 +133,7 @@ def test_gradients_of_the_whole_network_are_those_of_the_relaxation(settings: di
     with torch.no_grad():
         base = assign(guidance)
         hard = [book[codes].clone() for book, codes in zip(assign.codebooks, base.codes.T, strict=True)]
-        mixtures = [logits.softmax(-1) @ book for logits, book in zip(base.logits, assign.codebooks, strict=True)]
+        mixtures = [each.exp() @ book for each, book in zip(base.log_probs, assign.codebooks, strict=True)]
 
     def relaxed() -> float:
         total, before = torch.zeros_like(guidance), None

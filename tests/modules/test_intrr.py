@@ -78,7 +78,7 @@ def test_alignment_is_the_cross_entropy_of_the_input_side():
     for row, item in enumerate(items.tolist()):
         for level, code in enumerate(SUFFIXED.codes[item].tolist()):
             if code >= 0:
-                total = total - assigned.logits[level][row].log_softmax(dim=0)[code]
+                total = total - assigned.log_probs[level][row, code]
     torch.testing.assert_close(alignment_loss(assigned, SUFFIXED.codes[items]), total / 3)
     _, found = intrr_losses(model, trie_of(SUFFIXED), HISTORIES, TARGETS)
     there = HISTORIES[HISTORIES >= 0].unique()
