@@ -87,7 +87,7 @@ def eimf_parts(prepared: Prepared) -> dict[str, float]:
         "SASRec": lambda: SASRecModule(SASRec(items, theirs), theirs, EVALUATION),
         "EIMF": eimf(ours, made_up_interests(prepared, ours)),
         "EIMF, behaviour alone": eimf(behaviour),
-        "EIMF, behaviour alone, read out hard": eimf(replace(behaviour, readout="hard")),
+        "EIMF, behaviour alone, shared read-out": eimf(replace(behaviour, readout="shared")),
         "EIMF, behaviour alone, dynamic routing": eimf(replace(behaviour, extraction="dynamic_routing")),
     }
     rates: dict[str, list[float]] = {name: [] for name in modules}
@@ -103,7 +103,7 @@ def eimf_parts(prepared: Prepared) -> dict[str, float]:
         table.add_row(name, f"{rate:,.0f}", turns, f"{targets / rate:.1f}", f"{median['SASRec'] / rate:.2f}")
     Console().print(table)
     keys = {"EIMF": "eimf_epoch_fraction", "EIMF, behaviour alone": "eimf_behaviour_fraction",
-            "EIMF, behaviour alone, read out hard": "eimf_hard_fraction",
+            "EIMF, behaviour alone, shared read-out": "eimf_shared_fraction",
             "EIMF, behaviour alone, dynamic routing": "eimf_routing_fraction"}  # fmt: skip
     return {key: median["SASRec"] / median[name] for name, key in keys.items()}
 
