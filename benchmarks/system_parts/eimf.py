@@ -80,7 +80,7 @@ def measured(prepared: Prepared) -> Part:
         "SASRec": lambda: SASRecModule(SASRec(items, theirs), theirs, EVALUATION),
         "EIMF": module(ours, made_up_interests(prepared, ours)),
         "EIMF, behaviour alone": module(behaviour),
-        "EIMF, behaviour alone, read out hard": module(replace(behaviour, readout="hard")),
+        "EIMF, behaviour alone, shared read-out": module(replace(behaviour, readout="shared")),
         "EIMF, behaviour alone, dynamic routing": module(replace(behaviour, extraction="dynamic_routing")),
     }
     rates: dict[str, list[float]] = {name: [] for name in modules}
@@ -94,7 +94,7 @@ def measured(prepared: Prepared) -> Part:
         times = f"{rate:,.0f} targets/s ({turns}), {targets / rate:.1f} s an epoch"
         rows.append((f"{name}: {times}", f"{median['SASRec'] / rate:.2f} times", "2.00" if name == "EIMF" else ""))
     keys = {"EIMF": "eimf_epoch_fraction", "EIMF, behaviour alone": "eimf_behaviour_fraction",
-            "EIMF, behaviour alone, read out hard": "eimf_hard_fraction",
+            "EIMF, behaviour alone, shared read-out": "eimf_shared_fraction",
             "EIMF, behaviour alone, dynamic routing": "eimf_routing_fraction"}  # fmt: skip
     return rows, {key: round(median["SASRec"] / median[name], 4) for name, key in keys.items()}
 

@@ -31,7 +31,7 @@ class EIMFConfig:
     """Rounds of dynamic routing."""
     attention_size: int = 256
     """Hidden width of the self-attentive extraction."""
-    readout: str = "shared"
+    readout: str = "hard"
     """What trains the interest that fits the target best: `hard`, a softmax of its own, as in ComiRec, or `shared`, in
     which the other interests are rivals, so that they learn not to outdo it when the target is not known."""
     hidden_size: int = 128
