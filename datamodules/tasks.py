@@ -14,11 +14,10 @@ from datamodules.packing import Samples
 from datamodules.prompts import PromptBuilder
 from datamodules.ragged import Ragged
 from datamodules.windows import Windows
+from dig.config.schema import NAMED
 
 __all__ = ["TASKS", "ItemTexts", "Task", "TaskSource"]
 
-NEIGHBOURS = 5
-"""Neighbours that a relation task names (IIRG)."""
 _BETWEEN = "; "
 
 Content = Literal["sid", "title", "description", "interests"]
@@ -160,7 +159,7 @@ class TaskSource:
         return (1 << 30 if self.builder.context is None else self.builder.context) - longest
 
     def _neighbours(self, kind: str) -> np.ndarray:
-        return np.asarray(_given(self.known, kind))[:, :NEIGHBOURS]
+        return np.asarray(_given(self.known, kind))[:, :NAMED]
 
     def _tellable(self, histories: Histories, kind: str) -> np.ndarray:
         """(samples,) whether anything can be told."""

@@ -107,22 +107,14 @@ def _policy(way: str, codes: torch.Tensor) -> tuple[Backbone, PromptBuilder]:
         backbone = build_backbone(BackboneConfig(config=SHAPE), CODES, (HISTORY + 1) * LEVELS + 1)
         tokens = backbone.vocabulary.encode(codes)
         return backbone, PromptBuilder(tokens, backbone.tokenizer, prompt, from_scratch=True)
-    settings = AssignmentConfig()
-    sizes = IntRRSizes(
-        codes=CODES,
+    sizes = IntRRSizes.of(
+        CODES,
+        AssignmentConfig(),
         hidden_size=SHAPE["hidden_size"],
         layers=SHAPE["num_hidden_layers"],
         heads=SHAPE["num_attention_heads"],
         inner_size=SHAPE["intermediate_size"],
         max_history=HISTORY,
-        uid_size=settings.uid_size,
-        assignment_size=settings.inner_size,
-        condition=settings.condition,
-        residual=settings.residual,
-        scale=settings.scale,
-        uid_input=settings.uid_input,
-        uid_output=settings.uid_output,
-        softmax=settings.softmax,
     )
     return one_token_backbone(IntRR(codes, sizes)), ItemPrompts(len(codes), prompt)
 

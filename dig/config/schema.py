@@ -23,7 +23,7 @@ from dig.config.sections.labels import LabelConfig
 from dig.config.sections.mining import MiningConfig
 from dig.config.sections.models import ModelConfig
 from dig.config.sections.one_token import check_one_token
-from dig.config.sections.relations import RELATION_TASKS, RelationsConfig
+from dig.config.sections.relations import NAMED, RELATION_TASKS, RelationsConfig
 from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
@@ -55,6 +55,7 @@ __all__ = [
     "LoraConfig",
     "MiningConfig",
     "ModelConfig",
+    "NAMED",
     "OBJECTIVES",
     "PictureConfig",
     "PromptConfig",

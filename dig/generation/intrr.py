@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dig.artifacts import read_json, write_json
+from dig.config.schema import AssignmentConfig
 from dig.generation.assignment import Assigned, RecursiveAssignment
 from dig.generation.causal_layer import CausalLayer, by_length
 from dig.generation.trie import CatalogueTrie
@@ -58,6 +60,22 @@ class IntRRSizes:
     uid_input: bool = False
     uid_output: bool = False
     softmax: str = "level"
+
+    @classmethod
+    def of(cls, codes: Sequence[int], settings: AssignmentConfig, **shape: Any) -> IntRRSizes:
+        """Sizes for codes a level: the network's from the configuration, the transformer's from ``shape``."""
+        return cls(
+            codes=list(codes),
+            uid_size=settings.uid_size,
+            assignment_size=settings.inner_size,
+            condition=settings.condition,
+            residual=settings.residual,
+            scale=settings.scale,
+            uid_input=settings.uid_input,
+            uid_output=settings.uid_output,
+            softmax=settings.softmax,
+            **shape,
+        )
 
 
 class IntRR(nn.Module):

@@ -30,19 +30,7 @@ def fresh_intrr(context: StageContext, **shape: Any) -> IntRR:
         UserError: codebooks are to start at the tokenizer's, and it has none.
     """
     ids, settings = load_semantic_ids(context), context.config.intrr.assignment
-    sizes = IntRRSizes(
-        codes=ids.sizes,
-        uid_size=settings.uid_size,
-        assignment_size=settings.inner_size,
-        condition=settings.condition,
-        residual=settings.residual,
-        scale=settings.scale,
-        uid_input=settings.uid_input,
-        uid_output=settings.uid_output,
-        softmax=settings.softmax,
-        **shape,
-    )
-    model = IntRR(ids.codes, sizes)
+    model = IntRR(ids.codes, IntRRSizes.of(ids.sizes, settings, **shape))
     if settings.start == "codebook":
         _start_at_codebooks(context, model)
     return model

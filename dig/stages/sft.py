@@ -12,7 +12,7 @@ from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule
 from datamodules.splits import Sequences, leading_items
 from dig.config import Config
-from dig.config.schema import INTEREST_TASKS, RELATION_TASKS, active_shares
+from dig.config.schema import INTEREST_TASKS, RELATION_TASKS
 from dig.console import say
 from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext, global_rank
@@ -46,7 +46,7 @@ def _build(context: StageContext, folder: Path) -> None:
     for stage, what in _learned_from(config).items():
         guard_artifact(f"sft: {what}", context.inputs[stage].path, sequences, item_ids)
     pack = config.sft.pack and not backbone.one_token  # which computes no padding anyway
-    training = task_mixture(context, sequences, builder, _shares(config), pack)
+    training = task_mixture(context, sequences, builder, config.sft_shares, pack)
     if backbone.one_token:
         _say_unheard(config)
     data = SequenceDataModule(
@@ -108,13 +108,9 @@ def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
             f"old end ({why})")  # fmt: skip
 
 
-def _shares(config: Config) -> dict[str, float]:
-    return active_shares(config.sft.tasks, knows_text=config.backbone.pretrained is not None)
-
-
 def _also(config: Config) -> tuple[str, ...]:
     """The stages behind what its tasks read."""
-    names = set(_shares(config))
+    names = set(config.sft_shares)
     needs = {"label": names & set(INTEREST_TASKS), "relations": names & set(RELATION_TASKS)}
     return tuple(stage for stage, tasks in needs.items() if tasks)
 

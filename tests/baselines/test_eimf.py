@@ -180,8 +180,12 @@ def test_the_hard_loss_is_the_mean_over_targets_of_the_best_interest():
         ("eimf.interests=0", "eimf.interests must be above 0, it is 0"),
         ("eimf.semantic_weight=-0.1", "eimf.semantic_weight must not be below 0, it is -0.1"),
         ("eimf.alignment_weight=-1", "eimf.alignment_weight must not be below 0, it is -1.0"),
-        ("eimf.extraction=self_atentive", "eimf.extraction='self_atentive' is unknown; did you mean 'self_attentive'?"),
-        ("eimf.readout=soft", "eimf.readout='soft' is unknown; did you mean 'hard'? (readout: hard, shared)"),
+        (
+            "eimf.extraction=self_atentive",
+            "eimf.extraction='self_atentive' is not one of self_attentive, dynamic_routing; "
+            "did you mean 'self_attentive'?",
+        ),
+        ("eimf.readout=soft", "eimf.readout='soft' is not one of hard, shared"),
         ("eimf.extraction=routing", "did you mean 'dynamic_routing'?"),
         ("eimf.warmup_epochs=26", "eimf.warmup_epochs=26 leaves none of eimf.epochs=26 for the explicit interests"),
         ("eimf.hidden_size=33", "eimf.hidden_size=33 cannot be cut into eimf.heads=2"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dig.config.errors import UserError
+from dig.config.errors import UserError, nearest
 
 __all__ = ["check", "check_choice", "check_fraction", "check_positive"]
 
@@ -14,8 +14,10 @@ def check(condition: bool, message: str) -> None:
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """The value is one of the choices."""
-    check(value in choices, f"{key}={value!r} is not one of {', '.join(choices)}")
+    """The value is one of the choices; the nearest is named where there is one."""
+    hint = nearest(value, choices)
+    meant = f"; did you mean {hint!r}?" if hint else ""
+    check(value in choices, f"{key}={value!r} is not one of {', '.join(choices)}{meant}")
 
 
 def check_positive(section: str, config: object, *names: str) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dig.config.errors import nearest
-from dig.config.sections.checks import check, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
 
 __all__ = ["EXTRACTIONS", "READOUTS", "EIMFConfig"]
 
@@ -90,8 +89,8 @@ class EIMFConfig:
         return {name: weight for name, weight in weights.items() if weight > 0}
 
     def __post_init__(self) -> None:
-        _check_name("extraction", self.extraction, EXTRACTIONS)
-        _check_name("readout", self.readout, READOUTS)
+        check_choice("eimf.extraction", self.extraction, EXTRACTIONS)
+        check_choice("eimf.readout", self.readout, READOUTS)
         check_positive("eimf", self, "interests", "routing_iterations", "attention_size", "hidden_size", "heads",
                        "feed_forward", "scale", "max_history", "batch_size", "learning_rate", "epochs", "patience",
                        "temperature", "clusters", "typical_users", "typical_batch", "explicit_interests")  # fmt: skip
@@ -112,9 +111,3 @@ class EIMFConfig:
             f"eimf.warmup_epochs={self.warmup_epochs} leaves none of eimf.epochs={self.epochs} for the explicit "
             "interests; lower it, or set eimf.semantic_weight=0 and eimf.alignment_weight=0",
         )
-
-
-def _check_name(key: str, value: str, choices: tuple[str, ...]) -> None:
-    hint = nearest(value, choices) or choices[0]
-    known = ", ".join(choices)
-    check(value in choices, f"eimf.{key}={value!r} is unknown; did you mean {hint!r}? ({key}: {known})")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dig.config.sections.checks import check, check_choice, check_positive
 
-__all__ = ["RELATION_TASKS", "RelationsConfig"]
+__all__ = ["NAMED", "RELATION_TASKS", "RelationsConfig"]
 
 RELATION_TASKS = ("collaborative", "semantic")
 """Tasks that read relations between items."""
