@@ -26,7 +26,8 @@ __all__ = ["Preloaded", "run"]
 
 _SUBREAPER = 36  # prctl: processes whose parent ends become this one's children
 _LAZY = ("sentence_transformers", "sklearn.linear_model", "transformers.models.auto.modeling_auto",
-         "transformers.models.qwen2.modeling_qwen2", "transformers.models.t5.modeling_t5")  # fmt: skip
+         "transformers.models.qwen2.modeling_qwen2", "transformers.models.t5.modeling_t5",
+         "wandb.sdk.lib.gitlib")  # fmt: skip
 
 
 class Preloaded(subprocess.Popen):
