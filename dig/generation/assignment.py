@@ -130,5 +130,12 @@ def straight_through(log_probs: Tensor, codebook: Tensor, codes: Tensor) -> Tens
         codebook: (codes, width).
         codes: (rows,) what is chosen.
     """
-    soft = log_probs.exp().to(codebook.dtype) @ codebook
+
+    def mixed(log_probs: Tensor, codebook: Tensor) -> Tensor:
+        return log_probs.exp().to(codebook.dtype) @ codebook
+
+    if not torch.is_grad_enabled():
+        return codebook[codes]
+    # probabilities follow from what is kept anyway
+    soft = checkpoint(mixed, log_probs, codebook, use_reentrant=False, preserve_rng_state=False)
     return codebook[codes].detach() + (soft - soft.detach())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["CausalLayer", "Slots", "by_length"]
 
@@ -62,10 +64,13 @@ class CausalLayer(nn.Module):
         heads: attention heads.
         inner: width of the feed-forward network.
         dropout: on what attention and feed-forward network add, and within the latter.
+        frugal: compute what is wider than a state again in the backward pass instead of keeping it: queries, keys and
+            values, padded, and the feed-forward network's activations.
     """
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, frugal: bool = False) -> None:
         super().__init__()
+        self.frugal = frugal
         self.heads = heads
         self.attention_norm, self.feed_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.queries_keys_values, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
@@ -74,9 +79,20 @@ class CausalLayer(nn.Module):
 
     def forward(self, states: Tensor, slots: Sequence[Slots]) -> Tensor:
         """States (items, width) of the histories in ``slots``, one group after the other."""
-        states = states + self.dropout(self.output(self._attend(self.attention_norm(states), slots)))
-        inner = self.dropout(F.gelu(self.inner(self.feed_norm(states))))
-        return states + self.dropout(self.outer(inner))
+        attended = self._again(self._attend, self.attention_norm(states), slots, preserve_rng_state=False)
+        states = states + self.dropout(self.output(attended))
+        activated = self._again(self._activated, self.inner(self.feed_norm(states)))
+        return states + self.dropout(activated)
+
+    def _again(self, part: Callable[..., Tensor], *inputs: Any, **settings: Any) -> Tensor:
+        if self.frugal and torch.is_grad_enabled():
+            found: Tensor = checkpoint(part, *inputs, use_reentrant=False, **settings)
+            return found
+        return part(*inputs)
+
+    def _activated(self, inner: Tensor) -> Tensor:
+        found: Tensor = self.outer(self.dropout(F.gelu(inner)))
+        return found
 
     def _attend(self, states: Tensor, slots: Sequence[Slots]) -> Tensor:
         found = self.queries_keys_values(states)

@@ -107,7 +107,7 @@ class IntRR(nn.Module):
         nn.init.normal_(self.uids.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
         self.layers = nn.ModuleList(
-            CausalLayer(width, sizes.heads, sizes.inner_size, sizes.dropout) for _ in range(sizes.layers)
+            CausalLayer(width, sizes.heads, sizes.inner_size, sizes.dropout, frugal=True) for _ in range(sizes.layers)
         )
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(sizes.dropout)

@@ -29,6 +29,18 @@ def test_states_are_those_of_one_padded_batch():
     torch.testing.assert_close(layer(states[order], slots)[order.argsort()], one, atol=1e-5, rtol=1e-5)
 
 
+def test_what_is_computed_again_is_the_same_dropout_included():
+    found = []
+    for frugal in (False, True):
+        torch.manual_seed(0)
+        layer, states = CausalLayer(8, 2, 12, 0.4, frugal), torch.randn(int(LENGTHS.sum()), 8).requires_grad_()
+        order, slots = by_length(LENGTHS)
+        (layer(states[order], slots) ** 2).sum().backward()
+        found.append([states.grad, *(weight.grad for weight in layer.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_no_items_at_all():
     order, slots = by_length(torch.tensor([0, 0]))
     assert len(order) == 0 and slots == []
