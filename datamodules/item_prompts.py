@@ -8,6 +8,7 @@ import torch
 
 from datamodules.prompts import Frame, PromptBuilder
 from dig.config.schema import PromptConfig
+from dig.generation.vocabulary import TASK_TOKENS
 
 __all__ = ["ItemPrompts"]
 
@@ -23,6 +24,8 @@ class _Padding:
 class ItemPrompts(PromptBuilder):
     """A history is its items, and every item's token is its row in the catalogue.
 
+    A task of ``TASK_TOKENS`` begins with a token of its own, behind those of the catalogue.
+
     Args:
         items: size of the catalogue.
         config: longest history.
@@ -32,5 +35,6 @@ class ItemPrompts(PromptBuilder):
         super().__init__(torch.arange(items).unsqueeze(1), _Padding(), config, from_scratch=True)
 
     def frames(self, task: str) -> list[Frame]:
-        """Nothing before and after."""
-        return [Frame([], [])]
+        """The task, where it is not the next item."""
+        tasks = list(TASK_TOKENS)
+        return [Frame([len(self.item_tokens) + tasks.index(task)] if task in tasks else [], [])]

@@ -43,6 +43,7 @@ class IntRRSizes:
         uid_input: whether an item's vector is its codes' and its own embedding's.
         uid_output: whether a code's score has a term for the items that it leads to.
         softmax: what a code competes with: its siblings in the ``trie``, or all codes of its ``level``.
+        tasks: tasks beside the next item, each with a vector that stands before what it asks about.
     """
 
     codes: list[int]
@@ -60,6 +61,7 @@ class IntRRSizes:
     uid_input: bool = False
     uid_output: bool = False
     softmax: str = "level"
+    tasks: int = 0
 
     @classmethod
     def of(cls, codes: Sequence[int], settings: AssignmentConfig, **shape: Any) -> IntRRSizes:
@@ -106,6 +108,9 @@ class IntRR(nn.Module):
         self.positions = nn.Embedding(sizes.max_history, width)
         nn.init.normal_(self.uids.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
+        if sizes.tasks:
+            self.tasks = nn.Embedding(sizes.tasks, width)
+            nn.init.normal_(self.tasks.weight, std=0.02)
         self.layers = nn.ModuleList(
             CausalLayer(width, sizes.heads, sizes.inner_size, sizes.dropout, frugal=True) for _ in range(sizes.layers)
         )
@@ -132,7 +137,7 @@ class IntRR(nn.Module):
 
         Args:
             histories: (batch, length) rows, -1 where there is none, before or behind the items; at most
-                ``max_history`` items each.
+                ``max_history`` items each. A row behind the catalogue's is a task.
 
         Returns:
             (items of all histories, width), and the assignment of the distinct items, in their order, None where
@@ -143,8 +148,12 @@ class IntRR(nn.Module):
         if self.remembered is not None:
             return self._run(self.remembered[rows], there), None
         distinct, inverse = rows.unique(return_inverse=True)
-        found = self.assigned(distinct)
-        return self._run(found.vectors[inverse], there), found
+        is_item = distinct < len(self.codes)
+        found = self.assigned(distinct[is_item])
+        vectors = found.vectors
+        if self.sizes.tasks:
+            vectors = torch.cat([vectors, self.tasks(distinct[~is_item] - len(self.codes)).to(vectors.dtype)])
+        return self._run(vectors[inverse], there), found
 
     def _run(self, vectors: Tensor, there: Tensor) -> Tensor:
         lengths = there.sum(dim=1)

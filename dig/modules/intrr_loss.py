@@ -20,7 +20,8 @@ def intrr_losses(model: IntRR, trie: CatalogueTrie, histories: Tensor, targets: 
     Args:
         model: the model.
         trie: the catalogue.
-        histories: (batch, length) catalogue rows, -1 where there is none, before or behind the items.
+        histories: (batch, length) catalogue rows, -1 where there is none, before or behind the items; rows behind the
+            catalogue's are tasks.
         targets: (batch, length) the row after each item, -1 where nothing is learned.
 
     Returns:
@@ -31,7 +32,7 @@ def intrr_losses(model: IntRR, trie: CatalogueTrie, histories: Tensor, targets: 
         raise ValueError("vectors are remembered; call train() first")
     wanted = targets[histories >= 0]
     learned = wanted >= 0
-    items = histories[histories >= 0].unique()
+    items = histories[(histories >= 0) & (histories < len(model.codes))].unique()
     return next_code_losses(model, trie, states[learned], wanted[learned]), alignment_loss(assigned, model.codes[items])
 
 

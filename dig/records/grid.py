@@ -23,12 +23,14 @@ class Row:
     """A row before it is drawn.
 
     Attributes:
-        recommender: its first cell.
+        recommender: as its records name it.
         records: those that have it, a seed each.
+        name: the first cell; None takes the recommender's.
     """
 
     recommender: str
     records: Sequence[RunRecord]
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def metrics_grid(rows: Sequence[Row], protocol: str, metrics: Sequence[str], one
         cells = [column.text(row, protocol) for column in columns]
         bold = [f"**{text}**" if highest and text.split(" ")[0] == highest else text
                 for text, highest in zip(cells, best, strict=True)]  # fmt: skip
-        lines.append([row.recommender, *([str(len(row.records))] if several else []), *bold])
+        lines.append([row.name or row.recommender, *([str(len(row.records))] if several else []), *bold])
     return markdown_table(
         ["recommender", *(["seeds"] if several else []), *(column.title for column in columns)], lines
     )

@@ -34,7 +34,7 @@ def render_page(folder: Path) -> str:
     benchmarks = BenchmarkStore(folder / "benchmarks", folder / "benchmarks.yaml")
     published = PublishedNumbers(folder / "published.yaml")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown, of our own files
-    for function in (runs.table, runs.value, runs.users, runs.gains, runs.effort, runs.curve, runs.runs,
+    for function in (runs.table, runs.systems, runs.value, runs.users, runs.gains, runs.effort, runs.curve, runs.runs,
                      benchmarks.benchmark, published.published):  # fmt: skip
         environment.globals[function.__name__] = function
     parts = [_rendered(environment, template) for template in templates]

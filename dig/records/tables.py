@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from dig.config import UserError, nearest
@@ -10,7 +10,7 @@ from dig.records.curve import thinned_curve
 from dig.records.grid import Row, metrics_grid
 from dig.records.markdown import MISSING, heading, markdown_table, number, seconds
 from dig.records.record import PROTOCOLS, RunRecord
-from dig.records.store import RunStore
+from dig.records.store import RunStore, check_comparable
 
 __all__ = ["RunTables"]
 
@@ -53,6 +53,35 @@ class RunTables:
                 for stage in _stages(records, stages)]  # fmt: skip
         found = metrics_grid([row for row in rows if row.records], protocol, metrics, one_hop)
         return found or f"*With the history {_told(protocol)}, this was not measured on {name}.*"
+
+    def systems(
+        self,
+        rows: Mapping[str, str],
+        protocol: str = "unmasked",
+        metrics: Sequence[str] = _METRICS,
+        one_hop: Sequence[str] = (),
+    ) -> str:
+        """Recommenders of several records as rows of one table.
+
+        Args:
+            rows: what is wanted, ``record/recommender``, by what the row is called.
+            protocol, metrics, one_hop: as of :meth:`table`.
+
+        Raises:
+            UserError: as of :meth:`table`; also where the records have other test users.
+        """
+        _check_protocol(protocol)
+        found = []
+        for called, wanted in rows.items():
+            name, slash, stage = wanted.partition("/")
+            if not slash:
+                raise UserError(f"{wanted}: a row is RECORD/RECOMMENDER")
+            records = self.store.family(name)
+            _stages(records, [stage])
+            found.append(Row(stage, [each for each in records if protocol in each.recommenders.get(stage, {})], called))
+        check_comparable([record for row in found for record in row.records])
+        grid = metrics_grid([row for row in found if row.records], protocol, metrics, one_hop)
+        return grid or f"*With the history {_told(protocol)}, none of this was measured.*"
 
     def value(self, name: str, stage: str, metric: str, protocol: str = "unmasked") -> str:
         """One number for a sentence: the mean over seeds.

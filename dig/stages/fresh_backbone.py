@@ -12,6 +12,7 @@ from dig.config.sections.one_token import one_token_sizes
 from dig.generation.backbone import Backbone, build_backbone, one_token_backbone
 from dig.generation.composed_rows import ComposedRows, compose_rows, started_rows
 from dig.generation.sid_rows import level_vectors
+from dig.generation.vocabulary import TASK_TOKENS
 from dig.quantization import SemanticIds
 from dig.stages.base import StageContext
 from dig.stages.fresh_intrr import fresh_intrr
@@ -38,6 +39,7 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
             inner_size=shape["intermediate_size"],
             max_history=config.prompt.max_history,
             dropout=config.sft.dropout,
+            tasks=len(TASK_TOKENS) if config.relation_tasks else 0,
         ))  # fmt: skip
     from_scratch, rows = config.backbone.pretrained is None, config.backbone.sid_rows
     start_at_codebooks = rows == "codebook" or (rows == "composed" and not from_scratch)

@@ -26,8 +26,9 @@ ONE = "sft.item_tokens=one"
         ([ONE, "backbone.config.hiden_size=64"], r"not hiden_size; did you mean hidden_size\?"),
         ([ONE, "backbone.config.hidden_size=0"], r"backbone\.config\.hidden_size must be a number above 0"),
         ([ONE, "backbone.config.hidden_size=30"], r"hidden_size=30 cannot be cut into backbone\.config\.num_attention"),
-        ([ONE, "sft.tasks.collaborative.share=1"],
-         r"learns the next item alone; switch sft\.tasks\.collaborative off, or take sft\.item_tokens=codes"),
+        ([ONE, "sft.tasks.title_to_sid.share=1"], r"title_to_sid\.share=1\.0 needs a backbone that knows text"),
+        ([ONE, "sft.tasks.semantic.share=1", "prompt.max_history=5"],
+         r"sft\.tasks\.semantic under sft\.item_tokens=one needs room for 6 items, prompt\.max_history=5 is too short"),
         ([ONE, "prompt.style=text"], r"reads no text; take prompt\.style=auto"),
         ([ONE, "backbone.gradient_checkpointing=true"], r"has no backbone\.gradient_checkpointing"),
         ([ONE, "sft.label_smoothing=0.1"], r"has no sft\.label_smoothing"),
@@ -40,12 +41,14 @@ def test_what_cannot_be_is_refused_in_a_line(settings: list[str], line: str):
     assert raised.value.exit_code == 2 and "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("experiment", ["intrr", "baselines/intrr", "ablations/intrr_paper", "one_token"])
+@pytest.mark.parametrize(
+    "experiment", ["intrr", "baselines/intrr", "ablations/intrr_paper", "one_token", "one_token_iirg"]
+)
 def test_the_experiments_load(experiment: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DIG_DATA_ROOT", "data")
     config = load_config(experiment)
-    assert (config.baselines == ["intrr"]) == (experiment != "one_token")
-    assert (config.sft.item_tokens == "one") == (experiment == "one_token")
+    assert (config.baselines == ["intrr"]) == (config.sft.item_tokens == "codes") == ("one_token" not in experiment)
+    assert (len(config.relation_tasks) == 2) == (experiment == "one_token_iirg")
 
 
 def test_one_vector_an_item_goes_with_the_quickstart_as_it_is():

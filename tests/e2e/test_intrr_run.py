@@ -18,7 +18,7 @@ SETTINGS = (
     *SMALL, "visual.model=null", "mining.miners=[lexical]", "rqvae.codebook_size=[12,6]", "rqvae.collisions=suffix",
     "sft.item_tokens=one", "sft.dropout=0.1", "intrr.hidden_size=32", "intrr.epochs=3", "intrr.batch_size=16",
     "intrr.assignment.uid_size=16", "intrr.assignment.inner_size=24", "baselines=[popularity,intrr]",
-    "grpo.max_steps=4",
+    "grpo.max_steps=4", "sft.tasks.collaborative.share=1", "sft.tasks.semantic.share=0.5",
 )  # fmt: skip
 
 
@@ -51,6 +51,7 @@ def test_policies_and_baseline_share_a_model_and_a_suffix_is_a_level(finished: t
     models = {stage: IntRR.load(run / "checkpoints" / stage) for stage in ("intrr", "sft", "grpo")}
     for model in models.values():
         assert len(model.assign.codebooks) == 3 and model.codes.equal(ids.codes)
+    assert [models[stage].sizes.tasks for stage in ("intrr", "sft", "grpo")] == [0, 2, 2]
     sizes = models["sft"].sizes
     assert (sizes.hidden_size, sizes.layers, sizes.inner_size, sizes.max_history) == (32, 2, 64, 20)
     frame = pl.read_parquet(run / "recommendations.parquet").filter(pl.col("stage") != "popularity")

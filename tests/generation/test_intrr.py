@@ -148,3 +148,16 @@ def test_saved_and_loaded_it_scores_the_same(tmp_path: Path):
     assert torch.equal(found[0], found[1])
     with pytest.raises(UserError, match="it belongs to other Semantic IDs"):
         load_backbone(tmp_path, [9, 9, 9])
+
+
+@torch.no_grad()
+def test_a_task_is_a_vector_before_what_it_asks_about():
+    model = tiny.tiny_intrr(SUFFIXED, tasks=2, **OURS)
+    items = len(SUFFIXED)
+    model.tasks.weight[1] = model.assigned(torch.tensor([9])).vectors[0]
+    found, assigned = model.states(torch.tensor([[items + 1, 3, 1], [-1, 7, 2]]))
+    expected, _ = model.states(torch.tensor([[9, 3, 1], [-1, 7, 2]]))
+    torch.testing.assert_close(found, expected)
+    assert assigned is not None and len(assigned.codes) == 4, "a task has no codes"
+    other, _ = model.states(torch.tensor([[items, 3, 1], [-1, 7, 2]]))
+    assert not torch.allclose(other[1:3], expected[1:3]) and torch.allclose(other[3:], expected[3:])

@@ -68,6 +68,17 @@ def test_only_what_is_better_when_higher_has_a_best(tables: RunTables):
     assert found["sft"] == [".2500", "12.35", "0", "–"]
 
 
+def test_recommenders_of_several_records_stand_in_one_table(tables: RunTables):
+    found = cells(tables.systems({"ours": "many/sft", "theirs": "one/popularity"}, metrics=["hr@5"]))
+    assert found["recommender"] == ["seeds", "HR@5"]
+    assert found["ours"] == ["3", "**.2100 ± .0794**"]
+    assert found["theirs"] == ["1", ".0500 (.0450 to .0550)"]
+    with pytest.raises(UserError, match="many: a row is RECORD/RECOMMENDER"):
+        tables.systems({"ours": "many"})
+    with pytest.raises(UserError, match="one has no recommender sfd; did you mean sft"):
+        tables.systems({"ours": "one/sfd"})
+
+
 def test_nothing_measured_is_said(tables: RunTables):
     assert tables.table("one", metrics=["diversity@10"]) == (
         "*With the history in the ranking, this was not measured on one.*")  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dig.config.errors import nearest
 from dig.config.sections.backbone import BackboneConfig, PromptConfig
 from dig.config.sections.checks import check
+from dig.config.sections.relations import NAMED, RELATION_TASKS
 from dig.config.sections.sft import SFTConfig
 
 __all__ = ["ONE_TOKEN_SIZES", "check_one_token", "one_token_sizes"]
@@ -48,11 +49,11 @@ def check_one_token(
         f"backbone.config.hidden_size={sizes['hidden_size']} cannot be cut into "
         f"backbone.config.num_attention_heads={sizes['num_attention_heads']}",
     )
-    others = [name for name in shares if name != "next_item"]
+    relations = [name for name in shares if name in RELATION_TASKS]
     check(
-        not others,
-        f"{one} learns the next item alone; switch sft.tasks.{others[0] if others else ''} off, or take "
-        "sft.item_tokens=codes",
+        not relations or prompt.max_history > NAMED,
+        f"sft.tasks.{relations[0] if relations else ''} under {one} needs room for {NAMED + 1} items, "
+        f"prompt.max_history={prompt.max_history} is too short",
     )
     check(prompt.style != "text", f"{one} reads no text; take prompt.style=auto")
     check(not backbone.gradient_checkpointing, f"{one} has no backbone.gradient_checkpointing; leave it out")
