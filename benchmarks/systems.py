@@ -38,7 +38,8 @@ def main() -> None:
     for heading, justify in (("part", "left"), ("what", "left"), ("found", "right"), ("limit", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     figures: dict[str, Any] = {}
-    for part in arguments or PARTS:
+    for number, part in enumerate(arguments or PARTS, 1):
+        print(f"{part} ({number} of {len(arguments or PARTS)}), some minutes", file=sys.stderr, flush=True)
         rows, found = PARTS[part]()
         for row in rows:
             table.add_row(part, *row)
