@@ -13,15 +13,15 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dig.config import UserError
 from dig.console import say, warn
+from dig.stopwatch import Stopwatch
 
 __all__ = [
     "SCRATCH",
@@ -102,7 +102,7 @@ class Artifact:
     Attributes:
         path: the folder.
         fingerprint: what it was made from.
-        seconds: time that building it took.
+        seconds: time that building it took, interrupted attempts included.
         cached: whether it was there already.
     """
 
@@ -163,12 +163,14 @@ class ArtifactStore:
         with lock(work.with_suffix(".lock"), f"{kind}: another process is building the same artifact"):
             found = self.find(kind, key)  # another process may have built it while this one waited
             if found is not None:
+                with suppress(OSError):
+                    work.rmdir()
                 return found
             work.mkdir(parents=True, exist_ok=True)
-            started = time.perf_counter()
             try:
+                watch = Stopwatch(work.with_suffix(".seconds"), work)
                 build(work)
-                seconds = time.perf_counter() - started
+                seconds = watch.seconds()
                 _seal(work, key, seconds, origin)
             except Exception as error:
                 if disk_full(error):
@@ -176,6 +178,7 @@ class ArtifactStore:
                                     "same command goes on from here") from error  # fmt: skip
                 raise
             work.rename(self.root / kind / key)
+            watch.forget()
             shutil.rmtree(self.root / kind / key / SCRATCH, ignore_errors=True)
         return Artifact(self.root / kind / key, key, seconds, cached=False)
 

@@ -130,7 +130,9 @@ def test_kill_in_the_middle_of_a_build(tmp_path: Path, store: ArtifactStore) -> 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert store.find("kind", "key") is None
-    assert not store.get("kind", "key", build, {}).cached  # the dead process's lock is gone with it
+    found = store.get("kind", "key", build, {})
+    assert not found.cached  # the dead process's lock is gone with it
+    assert not list(found.path.parent.glob("*.seconds"))
 
 
 def test_two_processes_with_the_same_work(tmp_path: Path, store: ArtifactStore) -> None:
@@ -141,6 +143,7 @@ def test_two_processes_with_the_same_work(tmp_path: Path, store: ArtifactStore) 
     output = second.communicate(timeout=60)[0]
     assert "waiting" in output and "cached" in output
     assert (tmp_path / "count").read_text() == "x"
+    assert not store.work_folder("kind", "key").exists()
 
 
 @pytest.mark.parametrize("writer", ["polars", "numpy", "python"])

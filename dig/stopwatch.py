@@ -1,0 +1,42 @@
+"""How long work took that was killed in between and went on in another process."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+__all__ = ["Stopwatch"]
+
+
+class Stopwatch:
+    """Runs from its making on, and counts what earlier attempts took, each until the last file that it wrote.
+
+    Args:
+        file: where it notes when an attempt began, until :meth:`forget`.
+        work: the folder that all attempts write.
+    """
+
+    def __init__(self, file: Path, work: Path) -> None:
+        self._file = file
+        self._before = _earlier(file, work)
+        self._started = time.perf_counter()
+        file.write_text(json.dumps({"seconds": self._before, "since": time.time()}))
+
+    def seconds(self) -> float:
+        """Of all attempts together."""
+        return self._before + time.perf_counter() - self._started
+
+    def forget(self) -> None:
+        """The next watch starts at 0."""
+        self._file.unlink(missing_ok=True)
+
+
+def _earlier(file: Path, work: Path) -> float:
+    try:
+        noted = json.loads(file.read_text())
+        before, since = float(noted["seconds"]), float(noted["since"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+    written = max((path.stat().st_mtime for path in work.rglob("*")), default=since)
+    return before + max(written - since, 0.0)
