@@ -33,10 +33,10 @@ class Stopwatch:
 
 
 def _earlier(file: Path, work: Path) -> float:
+    """What attempts took whose files are still there; nothing where none is, or the note cannot be read."""
     try:
         noted = json.loads(file.read_text())
-        before, since = float(noted["seconds"]), float(noted["since"])
+        written = max(path.lstat().st_mtime for path in work.rglob("*"))
+        return float(noted["seconds"]) + max(written - float(noted["since"]), 0.0)
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0
-    written = max((path.stat().st_mtime for path in work.rglob("*")), default=since)
-    return before + max(written - since, 0.0)
