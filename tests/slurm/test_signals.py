@@ -32,7 +32,14 @@ sys.exit(exit_code(run, sys.argv[1:], "", "interrupted"))
 """
 SLEEP = "time.sleep(60)"
 HOLD = "watch.hold()"
-NATIVE = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'a', b'b', 200_000_000)"
+NATIVE = "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 2_000_000_000)"
+BUSY = """
+        import hashlib, threading
+        def report():  # half a second of computing: the native code is running
+            begun = time.process_time()
+            while time.process_time() < begun + 0.5: time.sleep(0.05)
+            print("busy", flush=True)
+        threading.Thread(target=report, daemon=True).start()"""
 
 
 class Process:
@@ -108,12 +115,15 @@ def test_a_job_that_slurm_ends_itself_is_left_alone(scontrol, facts: dict, asks:
     assert ("requeue 7" in calls.read_text()) == asks
 
 
-@pytest.mark.parametrize(("body", "before"), [(SLEEP, HOLD), (NATIVE, "pass")])
+@pytest.mark.parametrize(("body", "before"), [(SLEEP, HOLD), (NATIVE, BUSY)], ids=["held", "native"])
 def test_what_does_not_come_back_in_time_is_ended(scontrol, body: str, before: str) -> None:
     """In training no batch ends; and in native code Python's handler does not run."""
     calls = scontrol()
+    process = Process(body, before, grace=1, **JOB)
+    if before == BUSY:
+        assert process.process.stdout.readline() == "busy\n"
     started = time.monotonic()
-    code, output = Process(body, before, grace=1, **JOB).end(signal.SIGUSR1)
+    code, output = process.end(signal.SIGUSR1)
     assert code == 75 and "nothing could be saved within 1 s of a signal; the last checkpoint stays; job 7" in output
     assert calls.read_text().count("requeue 7") == 1
     assert time.monotonic() - started < 25
