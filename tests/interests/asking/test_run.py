@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from chat_process import ChatProcess
 from chat_server import FAULTS
 
 from dig.config import UserError
@@ -220,15 +221,18 @@ def test_a_full_disk_stops_asking(server, store, make):
     assert 0 < len(process.log()) <= entered < 400, "nothing is sent that is not in the books"
 
 
+def signal_once_some_are_answered(process: ChatProcess, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while not process.log():
+        assert time.monotonic() < deadline
+    os.kill(os.getpid(), number)
+
+
 def test_an_interrupt_lets_what_is_under_way_come_home(server, store, make):
     process = server(latency=0.3)
     items = make["catalogue"](200)
 
-    def interrupt() -> None:
-        time.sleep(0.45)
-        os.kill(os.getpid(), 2)
-
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=signal_once_some_are_answered, args=(process, signal.SIGINT)).start()
     job = make["job"](make["asker"](process.url, concurrency=8), items)
     with pytest.raises(KeyboardInterrupt):
         ask([job], store, "c", NO_LIMITS)
@@ -242,7 +246,7 @@ def test_a_signal_to_end_is_told_as_one_and_given_back_to_who_watches(server, st
     process = server(latency=0.3)
     job = make["job"](make["asker"](process.url, concurrency=8), make["catalogue"](200))
     with pytest.raises(Preempted), watched(60, may_requeue=True) as watch:
-        threading.Timer(0.45, os.kill, (os.getpid(), number)).start()
+        threading.Thread(target=signal_once_some_are_answered, args=(process, number)).start()
         try:
             ask([job], store, "c", NO_LIMITS)
         finally:
