@@ -38,9 +38,8 @@ def render_report(data: ReportData) -> str:
     )  # fmt: skip
     from altair.utils.schemapi import debug_mode
 
-    with debug_mode(
-        False
-    ):  # tests hold the plots to Vega-Lite's schema; to do it again in every run takes longer than to draw
+    # Tests hold the plots to Vega-Lite's schema; to do it again in every run takes longer than to draw.
+    with debug_mode(False):
         contents = {section.id: section.content(data) for section in SECTIONS}
     style, scripts = _text("style.css"), [vega_bundle(), _text("page.js")]
     page = environment.get_template("page.html.j2").render(

@@ -80,9 +80,11 @@ def plotted(chart: Any, rows: Iterable[Mapping[str, Any]], height: int, descript
         height: of the plotting area in pixels.
         description: what the plot shows, for those who hear it.
     """
+    from altair.utils import schemapi
+
     spec: dict[str, Any] = chart.properties(
         width="container", height=height, autosize={"type": "fit-x", "contains": "padding"}
-    ).to_dict()
+    ).to_dict(validate=schemapi.DEBUG_MODE)  # off where a whole report is made, see render_report
     for unused in ("$schema", "config", "datasets"):
         spec.pop(unused, None)
     for layer in spec.get("layer", ()):
