@@ -25,9 +25,16 @@ from typing import Any
 __all__ = ["Preloaded", "run"]
 
 _SUBREAPER = 36  # prctl: processes whose parent ends become this one's children
-_LAZY = ("altair", "open_clip", "sentence_transformers", "sklearn.linear_model",
-         "transformers.models.auto.modeling_auto", "transformers.models.qwen2.modeling_qwen2", "transformers.models.t5.modeling_t5",
-         "wandb.sdk.lib.gitlib")  # fmt: skip
+_LAZY = (
+    "altair",
+    "open_clip",
+    "sentence_transformers",
+    "sklearn.linear_model",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.qwen2.modeling_qwen2",
+    "transformers.models.t5.modeling_t5",
+    "wandb.sdk.lib.gitlib",
+)
 
 
 class Preloaded(subprocess.Popen):
