@@ -19,7 +19,7 @@ from datamodules.download.pictures import RECORD
 from dig.config.schema import PictureConfig
 from dig.console import console
 
-LIMITS = PictureConfig(concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=1.0,
+LIMITS = PictureConfig(concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=5.0,
                        allow_private_hosts=True)  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_busy_servers_are_asked_again_and_slow_ones_given_up(server: FaultyServe
     server.pages["/hang"] = Page(picture(), hang=4.0)
     server.pages["/cut"] = Page(picture(), cuts=[10])
     images = {name: f"{server.url}/{name}" for name in ("busy", "always", "hang", "cut")}
-    report = fetched(images, tmp_path, replace(LIMITS, timeout=0.5))
+    report = fetched(images, tmp_path, replace(LIMITS, timeout=2.0))
     assert reasons(tmp_path)["always"] == "answered 429 Too Many Requests"
     assert set(picture_paths(tmp_path)) == {"busy", "hang", "cut"} and report.missing == 1
 
