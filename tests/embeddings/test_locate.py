@@ -45,7 +45,7 @@ def test_an_unknown_model_offline_says_what_to_do_at_once(hub_cache, name):
     start = time.perf_counter()
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE is set.*local folder.*all-MiniLM-L6-v2") as caught:
         encoder_fingerprint(name)
-    assert time.perf_counter() - start < 30
+    assert time.perf_counter() - start < 5
     assert "\n" not in str(caught.value)
 
 

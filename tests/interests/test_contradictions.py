@@ -62,4 +62,4 @@ def test_a_hundred_thousand_questions_are_quick():
     start = time.process_time()
     found = sum(contradict(first, second) for first in phrases for second in phrases)
     assert found == len(phrases) ** 2 - len(phrases)  # another number, or another side
-    assert time.process_time() - start < 10  # of computing, not of the clock
+    assert time.process_time() - start < 2.0  # of computing, not of the clock
