@@ -25,14 +25,19 @@ class Row:
     Attributes:
         label: its name in the table.
         stage: what it is.
-        run: the run, or the first of those in which it is the same.
-        ranks: (examples,) place of the target from 0 on, -1 where it was not ranked.
+        runs: the run, or the first of those in which it is the same; a run a seed where seeds are one row.
+        ranks: (runs, examples) place of the target from 0 on, -1 where it was not ranked.
     """
 
     label: str
     stage: str
-    run: Run
+    runs: tuple[Run, ...]
     ranks: np.ndarray
+
+    @property
+    def seeds(self) -> tuple[int | None, ...]:
+        """Those of the runs."""
+        return tuple(run.seed for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def find_contests(request: Request) -> list[Contest]:
     Raises:
         UserError: a run or a recommender is not there, or they cannot be compared; one line says why.
     """
-    runs = find_runs(request.runs, request.root)
+    runs = find_runs(request.runs, request.root, request.seeds == "mean")
     _require_one_split(runs)
     common = set.intersection(*(set(run.ks) for run in runs))
     metrics = wanted_metrics(request.metrics, sorted(common))
@@ -108,24 +113,26 @@ def _contest(runs: Sequence[Run], masked: bool, metrics: Sequence[str], request:
             if groups:
                 require_same_examples(groups[0][0], ranking)
             _enter(ranking, groups)
-    if len(groups) < 2:
-        name = groups[0][0].name
-        raise UserError(f"there is nothing to compare {name} with; name a second run or stage", exit_code=2)
-    labels = row_labels([(group[0].run, group[0].stage) for group in groups])
     first = groups[0][0]
+    together = request.seeds == "mean"
+    rows = _by_recipe(groups) if together else [[group] for group in groups]
+    if len(rows) < 2:
+        raise UserError(f"there is nothing to compare {first.name} with; name a second run or stage", exit_code=2)
+    labels = row_labels([(row[0][0].run, row[0][0].stage) for row in rows], seeds=not together)
     slices, about_slices = _slices(runs, first, request.slices)
     k = max(int(name.partition("@")[2]) for name in metrics)
     return Contest(
         masked=masked,
         split=next((run.split for run in runs if run.split), None),
-        rows=tuple(Row(label, group[0].stage, group[0].run, group[0].ranks)
-                   for label, group in zip(labels, groups, strict=True)),
+        rows=tuple(Row(label, row[0][0].stage, tuple(group[0].run for group in row),
+                       np.stack([group[0].ranks for group in row]))
+                   for label, row in zip(labels, rows, strict=True)),
         metrics=tuple(metrics),
         users=first.users.rank("dense").to_numpy(),
         slices=slices,
-        against=_reference(request.against, labels, groups),
+        against=_reference(request.against, labels, rows),
         notes=(
-            *_notes(labels, groups, k),
+            *_notes(labels, rows, k),
             *about_slices,
             *(_without(runs, not masked) if alone and request.protocol == "both" else ()),
         ),
@@ -141,13 +148,21 @@ def _enter(ranking: Ranking, groups: list[list[Ranking]]) -> None:
     groups.append([ranking])
 
 
-def _reference(asked: str | None, labels: list[str], groups: list[list[Ranking]]) -> int | None:
+def _by_recipe(groups: Sequence[list[Ranking]]) -> list[list[list[Ranking]]]:
+    """Recommenders of the same stage and recipe, by their seeds."""
+    rows: dict[tuple[str, str], list[list[Ranking]]] = {}
+    for group in groups:
+        rows.setdefault((group[0].stage, group[0].run.recipe), []).append(group)
+    return [sorted(row, key=lambda group: group[0].run.seed or 0) for row in rows.values()]
+
+
+def _reference(asked: str | None, labels: list[str], rows: list[list[list[Ranking]]]) -> int | None:
     """The row that a label, RUN:STAGE or a stage of one row names."""
     if asked is None:
         return None
-    names = [{label, *(one.name for one in group)} for label, group in zip(labels, groups, strict=True)]
-    found = [row for row, known in enumerate(names) if asked in known]
-    found = found or [row for row, group in enumerate(groups) if asked == group[0].stage]
+    names = [{label, *(one.name for group in row for one in group)} for label, row in zip(labels, rows, strict=True)]
+    found = [number for number, known in enumerate(names) if asked in known]
+    found = found or [number for number, row in enumerate(rows) if asked == row[0][0].stage]
     if len(found) == 1:
         return found[0]
     hint = nearest(asked, labels)
@@ -155,12 +170,12 @@ def _reference(asked: str | None, labels: list[str], groups: list[list[Ranking]]
     raise UserError(f"--against {asked}: {'several rows are' if found else 'no row is'} called so; {told}", exit_code=2)
 
 
-def _notes(labels: Sequence[str], groups: Sequence[Sequence[Ranking]], k: int) -> list[str]:
+def _notes(labels: Sequence[str], rows: Sequence[Sequence[Sequence[Ranking]]], k: int) -> list[str]:
     found = []
-    for label, group in zip(labels, groups, strict=True):
-        if len(group) > 1:
-            found.append(f"{label} ranks the same in {', '.join(one.run.given for one in group)}")
-        short = int(group[0].users.filter(group[0].lengths < k).n_unique())
+    for label, row in zip(labels, rows, strict=True):
+        found += [f"{label} ranks the same in {', '.join(one.run.given for one in group)}"
+                  for group in row if len(group) > 1]  # fmt: skip
+        short = max(int(group[0].users.filter(group[0].lengths < k).n_unique()) for group in row)
         if short:
             found.append(f"{label} ranks fewer than {k} items for {short:,} users, whose missing places are misses")
     return found

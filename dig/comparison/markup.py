@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from io import StringIO
 
 from dig.comparison.measure import Comparison
-from dig.comparison.wording import caption, gain_heading, gain_text, heading, p_text, shown, title
+from dig.comparison.wording import caption, gain_heading, gain_spread, gain_text, heading, p_text, shown, title
 
 __all__ = ["csv_text", "latex", "markdown"]
 
@@ -20,8 +20,8 @@ _LATEX = {
 }  # fmt: skip
 _FIELDS = (
     "history", "split", "row", "experiment", "run", "training_seed", "stage", "metric", "slice", "n", "examples",
-    "value", "low", "high", "against", "difference", "difference_low", "difference_high", "p", "p_holm", "draws",
-    "seed",
+    "value", "low", "high", "sd", "against", "difference", "difference_low", "difference_high", "difference_sd", "p",
+    "p_holm", "draws", "seed",
 )  # fmt: skip
 
 
@@ -38,8 +38,9 @@ def latex(comparisons: Sequence[Comparison]) -> str:
 def csv_text(comparisons: Sequence[Comparison]) -> str:
     """Every number in full precision: a line a row, metric and slice.
 
-    ``n`` is the number of users, ``p`` the p-value of the row alone, ``p_holm`` corrected for the rows of its metric;
-    what belongs to differences is empty for the reference.
+    ``n`` is the number of users, ``sd`` the standard deviation over seeds where a row has several, ``p`` the p-value
+    of the row alone, ``p_holm`` corrected for the rows of its metric; what belongs to differences is empty for the
+    reference.
     """
     stream = StringIO()
     writer = csv.DictWriter(stream, _FIELDS, lineterminator="\n")
@@ -60,10 +61,13 @@ def _markdown(comparison: Comparison) -> str:
     for number, (row, texts, cells) in enumerate(
         zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True)
     ):
-        values = [f"{f'**{text.value}**' if text.best else text.value} ± {text.half}" for text in texts]
+        values = [
+            f"{f'**{text.value}**' if text.best else text.value} ± {text.half}{_sd(text.spread)}" for text in texts
+        ]
         for column in comparison.gains:
             gain, told = cells[column].gain, gain_text(comparison, number, column)
-            between = "" if gain is None else f" ({gain.low:+.4f} to {gain.high:+.4f})"
+            spread = _sd(gain_spread(cells[column]))
+            between = "" if gain is None else f" ({gain.low:+.4f} to {gain.high:+.4f}{spread})"
             values += [told + between, _for_markdown(p_text(cells[column]))]
         lines.append(f"| {' | '.join([_for_markdown(row.label), *values])} |")
     return "\n".join([*lines, "", " ".join(map(_for_markdown, caption(comparison)))]) + "\n"
@@ -84,14 +88,14 @@ def _latex(comparison: Comparison) -> str:
     for number, (row, texts, cells) in enumerate(
         zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True)
     ):
-        values = [(rf"\textbf{{{text.value}}}" if text.best else text.value) + rf" {{\scriptsize $\pm$ {text.half}}}"
-                  for text in texts]  # fmt: skip
+        values = [(rf"\textbf{{{text.value}}}" if text.best else text.value)
+                  + rf" {{\scriptsize $\pm$ {text.half}{_sd(text.spread)}}}" for text in texts]  # fmt: skip
         for column in comparison.gains:
             gain, p = cells[column].gain, p_text(cells[column])
             size, _, share = gain_text(comparison, number, column).partition(" ")
             told = size if gain is None else (
                 rf"${size}${f' {_for_latex(share)}' if share else ''} "
-                rf"{{\scriptsize $[{gain.low:+.4f}, {gain.high:+.4f}]$}}"
+                rf"{{\scriptsize $[{gain.low:+.4f}, {gain.high:+.4f}]${_sd(gain_spread(cells[column]))}}}"
             )  # fmt: skip
             values += [told, f"${p}$" if p else ""]
         lines.append(f"{' & '.join([_for_latex(row.label), *values])} \\\\")
@@ -109,18 +113,25 @@ def _records(comparison: Comparison) -> list[dict[str, object]]:
         for column, cell in zip(comparison.columns, cells, strict=True):
             record: dict[str, object] = {
                 "history": "masked" if contest.masked else "unmasked", "split": contest.split, "row": row.label,
-                "experiment": row.run.experiment, "run": row.run.folder.name, "training_seed": row.run.seed,
+                "experiment": row.runs[0].experiment, "run": " ".join(run.folder.name for run in row.runs),
+                "training_seed": " ".join(str(seed) for seed in row.seeds if seed is not None),
                 "stage": row.stage, "metric": column.metric, "slice": column.slice, "n": column.users,
                 "examples": column.examples, "value": cell.value.mean, "low": cell.value.low, "high": cell.value.high,
+                "sd": cell.spread,
                 "against": contest.rows[comparison.reference].label, "draws": comparison.draws, "seed": comparison.seed,
             }  # fmt: skip
             if cell.gain is not None:
                 record |= {
                     "difference": cell.gain.difference, "difference_low": cell.gain.low,
-                    "difference_high": cell.gain.high, "p": cell.gain.p_value, "p_holm": cell.p_holm,
+                    "difference_high": cell.gain.high, "difference_sd": cell.gain_spread,
+                    "p": cell.gain.p_value, "p_holm": cell.p_holm,
                 }  # fmt: skip
             found.append(record)
     return found
+
+
+def _sd(spread: str) -> str:
+    return f", sd {spread}" if spread else ""
 
 
 def _for_markdown(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import stdev
 
 import numpy as np
 
-from dig.comparison.contest import Contest
+from dig.comparison.contest import Contest, Row
 from dig.config import UserError
 from dig.evaluation.paired import Interval, PairedDifference, bootstrap_interval, holm, metric_gains, paired_difference
 
@@ -36,14 +37,28 @@ class Cell:
     """A recommender's number in a column.
 
     Attributes:
-        value: the metric.
+        value: the metric; where the row has several seeds, of their mean for each user.
         gain: how far it is above the reference; None for the reference itself.
         p_holm: its p-value, corrected for the rows of the column.
+        by_seed: the metric of each run of the row.
+        gain_by_seed: how far it is above the reference of the same seed, by seeds that both have.
     """
 
     value: Interval
     gain: PairedDifference | None
     p_holm: float | None
+    by_seed: tuple[float, ...] = ()
+    gain_by_seed: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds; None for one."""
+        return stdev(self.by_seed) if len(self.by_seed) > 1 else None
+
+    @property
+    def gain_spread(self) -> float | None:
+        """Standard deviation of the difference over seeds; None below two that both have."""
+        return stdev(self.gain_by_seed.values()) if len(self.gain_by_seed) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -102,27 +117,33 @@ def measure(contest: Contest, draws: int, seed: int, every_slice: bool = False) 
     for metric, slice_, mask in parts:
         users = contest.users[mask]
         columns.append(Column(metric, slice_, len(np.unique(users)), len(users)))
-        gains = [metric_gains(metric, row.ranks[mask]) for row in contest.rows]
-        made.append(_column(gains, reference, draws, seed, users if several else None))
+        gains = [metric_gains(metric, row.ranks[:, mask]) for row in contest.rows]
+        made.append(_column(contest.rows, gains, reference, draws, seed, users if several else None))
     cells = tuple(zip(*made, strict=True))
     return Comparison(contest, tuple(columns), cells, reference, main, gains_of, draws, seed,
                       (*contest.notes, *_notes(contest, cells, reference, main)))  # fmt: skip
 
 
 def _column(
-    gains: Sequence[np.ndarray], reference: int, draws: int, seed: int, users: np.ndarray | None
-) -> list[Cell]:  # fmt: skip
-    values = [bootstrap_interval(one, draws, seed=seed, users=users) for one in gains]
-    found = {row: paired_difference(gains[reference], one, draws, seed=seed, users=users)
-             for row, one in enumerate(gains) if row != reference}  # fmt: skip
+    rows: Sequence[Row], gains: Sequence[np.ndarray], reference: int, draws: int, seed: int, users: np.ndarray | None
+) -> list[Cell]:
+    """Users are resampled with what they gain on the mean over seeds, seeds are not: two or three tell no interval."""
+    means = [one.mean(axis=0) for one in gains]
+    values = [bootstrap_interval(one, draws, seed=seed, users=users) for one in means]
+    found = {row: paired_difference(means[reference], one, draws, seed=seed, users=users)
+             for row, one in enumerate(means) if row != reference}  # fmt: skip
     corrected = dict(zip(found, holm([gain.p_value for gain in found.values()]), strict=True))
-    return [Cell(value, found.get(row), corrected.get(row)) for row, value in enumerate(values)]
+    runs = [tuple(one.mean(axis=1).tolist()) for one in gains]
+    base = dict(zip(rows[reference].seeds, runs[reference], strict=True))
+    paired = [{seed: own - base[seed] for seed, own in zip(row.seeds, runs[number], strict=True)
+               if seed is not None and seed in base and number != reference}
+              for number, row in enumerate(rows)]  # fmt: skip
+    return [Cell(value, found.get(row), corrected.get(row), runs[row], paired[row]) for row, value in enumerate(values)]
 
 
 def _notes(contest: Contest, cells: Sequence[Sequence[Cell]], reference: int, main: int) -> list[str]:
     """Rows that place every target where the reference does: their p-value is 1 by definition."""
-    metric = contest.metrics[main]
-    theirs = metric_gains(metric, contest.rows[reference].ranks)
+    earned = [metric_gains(contest.metrics[main], row.ranks).mean(axis=0) for row in contest.rows]
     return [f"{row.label} and {contest.rows[reference].label} earn the same for every user, so p = 1"
             for number, row in enumerate(contest.rows)
-            if number != reference and np.array_equal(metric_gains(metric, row.ranks), theirs)]  # fmt: skip
+            if number != reference and np.array_equal(earned[number], earned[reference])]  # fmt: skip

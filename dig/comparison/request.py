@@ -8,13 +8,15 @@ from pathlib import Path
 
 from dig.config import UserError, nearest
 
-__all__ = ["FORMATS", "GAINS", "PROTOCOLS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
+__all__ = ["FORMATS", "GAINS", "PROTOCOLS", "SEEDS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
 
 FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
 """Formats with their extensions."""
 PROTOCOLS = ("both", "unmasked", "masked")
 GAINS = ("main", "slices")
 """Which differences are shown: those of all users, or also those of each slice and as a share of the reference."""
+SEEDS = ("apart", "mean")
+"""Whether trainings that differ in the seed alone are rows of their own, or one row that is their mean."""
 SLICES = {"one-hop": "one_hop_slice", "target": "target_slice", "history": "history_slice"}
 """Ways to slice users, with their columns of ``examples.parquet``."""
 _FAMILIES = ("hr", "ndcg", "mrr")
@@ -34,6 +36,7 @@ class Request:
         seed: of the resamplings.
         root: folder of the experiments' runs.
         gains: one of ``GAINS``.
+        seeds: one of ``SEEDS``.
     """
 
     runs: tuple[str, ...]
@@ -45,6 +48,7 @@ class Request:
     seed: int = 0
     root: Path = Path("runs")
     gains: str = "main"
+    seeds: str = "apart"
 
 
 def checked_metrics(text: str) -> tuple[str, ...]:

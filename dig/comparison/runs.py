@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from dig.config import UserError, nearest
 __all__ = ["Run", "find_runs"]
 
 _RANKINGS = "recommendations.parquet"
+_BESIDE = ("seed", "run_id", "runs_dir", "logging", "slurm", "stages", "baselines")
+"""Keys beside the recipe: no recommender is another one by them."""
 _OTHER = {True: "recommendations_masked.parquet", False: "recommendations_unmasked.parquet"}
 
 
@@ -31,6 +34,7 @@ class Run:
         split: how its data were split; None if it does not say.
         ks: cut-offs that it was measured at.
         rankings: files of rankings by whether items of the history were left out.
+        recipe: the same for runs that differ in nothing that teaches or tests a recommender but the seed.
     """
 
     given: str
@@ -41,6 +45,7 @@ class Run:
     split: str | None
     ks: tuple[int, ...]
     rankings: Mapping[bool, Path]
+    recipe: str = ""
 
     @property
     def again(self) -> str:
@@ -48,25 +53,41 @@ class Run:
         return f"evaluate again: python -m dig.train experiment={self.folder / 'config.yaml'}"
 
 
-def find_runs(names: Sequence[str], root: Path) -> list[Run]:
+def find_runs(names: Sequence[str], root: Path, seeds: bool = False) -> list[Run]:
     """The runs in the order they were named, each once.
 
     Args:
         names: folders of runs, or names of experiments, which stand for their latest run; either with ``:stage``.
         root: folder of the experiments' runs.
+        seeds: behind each run also the finished ones beside it that differ from it in the seed alone, by their seeds.
 
     Raises:
         UserError: there is none of a name, or it is not finished.
     """
     found: dict[Path, Run] = {}
-    for name in names:
-        run = _read(*_locate(name, root))
+    named = [_read(*_locate(name, root)) for name in names]
+    for run in [one for asked in named for one in (asked, *(_other_seeds(asked) if seeds else ()))]:
         before = found.get(run.folder)
         if before is not None:
             everything = not before.stages or not run.stages
             run = replace(before, stages=() if everything else tuple(dict.fromkeys((*before.stages, *run.stages))))
         found[run.folder] = run
     return list(found.values())
+
+
+def _other_seeds(run: Run) -> list[Run]:
+    """Finished runs of the same recipe beside it, as far as they have the stages that it was named for."""
+    found = []
+    for rankings in run.folder.parent.glob(f"*/{_RANKINGS}"):
+        folder = rankings.parent
+        if folder == run.folder or folder.is_symlink() or not (folder / "config.yaml").is_file():
+            continue
+        tested = _tested(folder)
+        stages = tuple(stage for stage in run.stages if stage in tested)
+        if stages or not run.stages:
+            other = _read(os.path.relpath(folder), folder, stages)
+            found += [other] if other.recipe == run.recipe and other.seed != run.seed else []
+    return sorted(found, key=lambda other: other.seed or 0)
 
 
 def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
@@ -111,9 +132,7 @@ def _known(root: Path) -> list[str]:
 def _read(given: str, folder: Path, stages: tuple[str, ...]) -> Run:
     folder = folder.resolve()
     config = _mapping(folder / "config.yaml", yaml.safe_load)
-    metrics = _mapping(folder / "metrics.json", json.loads) if (folder / "metrics.json").is_file() else {}
-    measured = [found for name, found in metrics.items()
-                if isinstance(found, dict) and "test" in found and (not stages or name in stages)]  # fmt: skip
+    measured = [found for name, found in _tested(folder).items() if not stages or name in stages]
     split = next((str(found["split"]) for found in measured if found.get("split")), config.get("data", {}).get("split"))
     evaluation = config.get("evaluation", {})
     masked = next((found["mask_history"] for found in measured if "mask_history" in found),
@@ -128,10 +147,18 @@ def _read(given: str, folder: Path, stages: tuple[str, ...]) -> Run:
         split=split,
         ks=_cutoffs(measured) or tuple(evaluation.get("ks", (5, 10))),
         rankings={protocol: path for protocol, path in files.items() if path.is_file()},
+        recipe=json.dumps({key: config[key] for key in config if key not in _BESIDE}, sort_keys=True, default=str),
     )
     if not files[bool(masked)].is_file():
         raise UserError(f"{given}: it has no {_RANKINGS}; {run.again}")
     return run
+
+
+def _tested(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a run measured of each of its recommenders; nothing if it is too old to say."""
+    path = folder / "metrics.json"
+    metrics = _mapping(path, json.loads) if path.is_file() else {}
+    return {name: found for name, found in metrics.items() if isinstance(found, dict) and "test" in found}
 
 
 def _cutoffs(measured: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dig.comparison.measure import Comparison
-from dig.comparison.wording import caption, gain_heading, gain_text, heading, p_text, shown, title
+from dig.comparison.wording import caption, gain_heading, gain_spread, gain_text, heading, p_text, shown, title
 
 __all__ = ["print_text", "text"]
 
@@ -66,21 +66,22 @@ def _columns(comparison: Comparison, plain: bool) -> list[_Column]:
     grid = shown(comparison)
     star = "*" if plain else ""
     found = [_Column(heading(column), [_value(row[number].value + star * row[number].best, f"±{row[number].half}",
-                                              row[number].best) for row in grid])
+                                              row[number].spread, row[number].best) for row in grid])
              for number, column in enumerate(comparison.columns)]  # fmt: skip
     for column in comparison.gains:
         cells = [row[column] for row in comparison.cells]
         told = [gain_text(comparison, row, column) for row in range(len(cells))]
         gains = [Text(text) if cell.gain is None else
-                 _value(text, f"[{cell.gain.low:+.4f}, {cell.gain.high:+.4f}]", False)
+                 _value(text, f"[{cell.gain.low:+.4f}, {cell.gain.high:+.4f}]", gain_spread(cell), False)
                  for text, cell in zip(told, cells, strict=True)]  # fmt: skip
         found += [_Column(gain_heading(comparison.columns[column]), gains),
                   _Column(["p"], [Text(p_text(cell)) for cell in cells])]  # fmt: skip
     return found
 
 
-def _value(value: str, below: str, best: bool) -> Text:
-    return Text.assemble((value, "bold" if best else ""), "\n", (below, "dim"))
+def _value(value: str, below: str, spread: str, best: bool) -> Text:
+    third = f"\nsd {spread}" if spread else ""
+    return Text.assemble((value, "bold" if best else ""), "\n", (below + third, "dim"))
 
 
 def _table(labels: Sequence[str], columns: Sequence[_Column]) -> Table:

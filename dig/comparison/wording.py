@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from dig.comparison.measure import Cell, Column, Comparison
 
-__all__ = ["Shown", "caption", "gain_heading", "gain_text", "heading", "p_text", "shown", "title"]
+__all__ = ["Shown", "caption", "gain_heading", "gain_spread", "gain_text", "heading", "p_text", "shown", "title"]
 
 _LEAST = 0.001
 
@@ -19,20 +20,26 @@ class Shown:
         value: four decimals.
         half: half of the interval's width, four decimals.
         best: whether no row of the column shows a larger value.
+        spread: standard deviation over seeds, four decimals; empty for one seed.
     """
 
     value: str
     half: str
     best: bool
+    spread: str
 
 
 def shown(comparison: Comparison) -> list[list[Shown]]:
     """Cells by row and column; all rows of a tie are the best."""
     texts = [[f"{cell.value.mean:.4f}" for cell in cells] for cells in comparison.cells]
     best = [max(column, key=float) for column in zip(*texts, strict=True)]
-    return [[Shown(text, f"{(cell.value.high - cell.value.low) / 2:.4f}", text == top)
+    return [[Shown(text, f"{(cell.value.high - cell.value.low) / 2:.4f}", text == top, _spread(cell.spread))
              for text, cell, top in zip(row, cells, best, strict=True)]
             for row, cells in zip(texts, comparison.cells, strict=True)]  # fmt: skip
+
+
+def _spread(found: float | None) -> str:
+    return "" if found is None else f"{found:.4f}"
 
 
 def heading(column: Column) -> list[str]:
@@ -55,6 +62,11 @@ def gain_text(comparison: Comparison, row: int, column: int) -> str:
     base = comparison.cells[comparison.reference][column].value.mean
     share = f" ({gain.difference / base:+.1%})" if len(comparison.gains) > 1 and base else ""
     return f"{gain.difference:+.4f}{share}"
+
+
+def gain_spread(cell: Cell) -> str:
+    """Standard deviation of a difference over seeds, four decimals; empty below two seeds."""
+    return _spread(cell.gain_spread)
 
 
 def p_text(cell: Cell) -> str:
@@ -84,5 +96,27 @@ def caption(comparison: Comparison) -> list[str]:
     return [
         f"±: half a 95 % bootstrap interval; {comparison.draws:,} resamplings of users, seed {comparison.seed}.",
         f"Δ {metric}: against {against}{why}, with its 95 % interval{share}; p: paired permutation test{corrected}.",
+        *_about_seeds(comparison, metric),
         *(f"{note}." for note in comparison.notes),
+    ]
+
+
+def _about_seeds(comparison: Comparison, metric: str) -> list[str]:
+    """Which seeds a row is the mean of, and the difference of each: what intervals over users do not say."""
+    rows = comparison.contest.rows
+    if all(len(row.runs) == 1 for row in rows):
+        return []
+    seeds = defaultdict(list)
+    for row in rows:
+        seeds[", ".join(map(str, row.seeds))].append(row.label)
+    if len(seeds) == 1:
+        told = next(iter(seeds))
+    else:
+        told = "; ".join(f"{', '.join(labels)}: {numbers}" for numbers, labels in seeds.items())
+    gains = [cells[comparison.main].gain_by_seed for cells in comparison.cells]
+    each = [" ".join([row.label, *(f"{gain:+.4f} ({seed})" for seed, gain in found.items())])
+            for row, found in zip(rows, gains, strict=True) if found]  # fmt: skip
+    return [
+        f"Means over training seeds ({told}); sd: standard deviation over them. Users are resampled, seeds are not.",
+        *([f"Δ {metric} by seed: {'; '.join(each)}."] if each else []),
     ]

@@ -80,7 +80,10 @@ def metric_gains(metric: str, ranks: np.ndarray) -> np.ndarray:
 
     Args:
         metric: ``hr@K``, ``ndcg@K`` or ``mrr@K``.
-        ranks: (examples,) place of the target from 0 on, -1 where it was not ranked.
+        ranks: (..., examples) place of the target from 0 on, -1 where it was not ranked.
+
+    Returns:
+        Of the same shape.
 
     Raises:
         ValueError: it is none of these.
@@ -89,7 +92,7 @@ def metric_gains(metric: str, ranks: np.ndarray) -> np.ndarray:
     if family not in FAMILIES or not cutoff.isdecimal():
         raise ValueError(f"{metric} is no metric of the form {', '.join(f'{name}@K' for name in FAMILIES)}")
     place = np.maximum(ranks, 0)
-    worth = {"hr": np.ones(len(ranks)), "ndcg": 1.0 / np.log2(place + 2.0), "mrr": 1.0 / (place + 1.0)}[family]
+    worth = {"hr": np.ones(np.shape(ranks)), "ndcg": 1.0 / np.log2(place + 2.0), "mrr": 1.0 / (place + 1.0)}[family]
     return np.where((ranks >= 0) & (ranks < int(cutoff)), worth, 0.0)
 
 

@@ -27,7 +27,7 @@ def table(runs: Path) -> Comparison:
 
 
 def test_each_slice_has_its_difference_and_share(table: Comparison):
-    ranks = [metric_gains("hr@5", row.ranks) for row in table.contest.rows]
+    ranks = [metric_gains("hr@5", row.ranks[0]) for row in table.contest.rows]
     lines = [line for line in markdown([table]).splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     assert rows[0][4:] == ["Δ HR@5", "p", "Δ HR@5 beneficiary", "p", "Δ HR@5 non-beneficiary", "p"]

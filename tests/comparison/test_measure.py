@@ -56,7 +56,7 @@ def test_the_masked_table_is_of_the_masked_file(runs: Path):
 
 def test_intervals_and_differences_are_those_of_the_statistics(runs: Path):
     table = compared("beauty", "plain_codes")
-    ranks = [row.ranks for row in table.contest.rows]
+    ranks = [row.ranks[0] for row in table.contest.rows]
     assert table.reference == 1  # the best
     masks = {None: np.ones(200, dtype=bool), **table.contest.slices}
     for number, column in enumerate(table.columns):
@@ -96,5 +96,5 @@ def test_users_with_several_examples_are_resampled_with_all_of_them(runs: Path):
     write_run(runs / "timed" / "j1", users, TARGETS, stages)
     table = compared("timed", against="sft")
     assert (table.columns[0].users, table.columns[0].examples) == (40, 200)
-    sft, grpo = (metric_gains("ndcg@10", row.ranks) for row in table.contest.rows)
+    sft, grpo = (metric_gains("ndcg@10", row.ranks[0]) for row in table.contest.rows)
     assert table.cells[1][table.main].gain == paired_difference(sft, grpo, 500, seed=3, users=table.contest.users)
