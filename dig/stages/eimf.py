@@ -9,9 +9,8 @@ import lightning
 import numpy as np
 import polars as pl
 
-from datamodules.item_sequences import ItemSequences
-from datamodules.leakage import guard_artifact, write_items_seen
-from datamodules.splits import Sequences, leading_items
+from datamodules.leakage import guard_artifact
+from datamodules.splits import Sequences
 from dig.baselines.eimf import EIMF
 from dig.config import Config, UserError
 from dig.embeddings import encoder_fingerprint
@@ -21,10 +20,11 @@ from dig.modules.eimf import EIMFModule
 from dig.modules.explicit import KnownUsers
 from dig.stages.base import Stage, StageContext, select
 from dig.stages.encoding import encode_texts
+from dig.stages.item_training import train_on_items
 from dig.stages.label import load_interests
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.training import Plan, fit, reads_training
+from dig.stages.training import reads_training
 
 __all__ = ["STAGE"]
 
@@ -47,21 +47,9 @@ def _build(context: StageContext, folder: Path) -> None:
     known = _known_users(context, folder, sequences, item_ids) if config.eimf.explicit_losses else None
     lightning.seed_everything(config.seed, verbose=False)
     model = EIMF(len(item_ids), config.eimf)
-    data = ItemSequences(
-        sequences,
-        config.eimf.max_history,
-        config.eimf.batch_size,
-        config.evaluation.valid_users,
-        config.seed,
-        config.trainer.workers,
-    )
-    plan = Plan("eimf", _reads(config), config.eimf.epochs, clip_norm=1.0, ranked=True,
-                patience=config.eimf.patience)  # fmt: skip
     module = EIMFModule(model, config.eimf, config.evaluation, known, config.seed)
-    fit(plan, module, data, context, folder)
-    if module.trainer.is_global_zero:
+    if train_on_items("eimf", config.eimf, _reads(config), module, context, folder):
         model.save(folder / "model")
-        write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
         if known is not None:
             _write_typical(folder / "typical_users.parquet", module, known.explicit, sequences)
 

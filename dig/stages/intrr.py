@@ -7,17 +7,16 @@ from typing import Any
 
 import lightning
 
-from datamodules.item_sequences import ItemSequences
-from datamodules.leakage import guard_artifact, write_items_seen
-from datamodules.splits import leading_items
+from datamodules.leakage import guard_artifact
 from dig.config import Config
 from dig.modules.intrr import IntRRModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.fresh_intrr import fresh_intrr
+from dig.stages.item_training import train_on_items
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import follows_behaviour
-from dig.stages.training import Plan, fit, reads_training
+from dig.stages.training import reads_training
 
 __all__ = ["STAGE"]
 
@@ -27,11 +26,11 @@ def _reads(config: Config) -> dict[str, Any]:
 
 
 def _build(context: StageContext, folder: Path) -> None:
-    config, sequences = context.config, load_sequences(context)
+    config = context.config
     lightning.seed_everything(config.seed, verbose=False)
-    item_ids = load_catalogue(context)["item_id"]
     if follows_behaviour(config):
-        guard_artifact("intrr: its Semantic IDs", context.inputs["tokenize"].path, sequences, item_ids)
+        item_ids = load_catalogue(context)["item_id"]
+        guard_artifact("intrr: its Semantic IDs", context.inputs["tokenize"].path, load_sequences(context), item_ids)
     model = fresh_intrr(
         context,
         hidden_size=config.intrr.hidden_size,
@@ -41,21 +40,9 @@ def _build(context: StageContext, folder: Path) -> None:
         max_history=config.intrr.max_history,
         dropout=config.intrr.dropout,
     )
-    data = ItemSequences(
-        sequences,
-        config.intrr.max_history,
-        config.intrr.batch_size,
-        config.evaluation.valid_users,
-        config.seed,
-        config.trainer.workers,
-    )
-    plan = Plan("intrr", _reads(config), config.intrr.epochs, clip_norm=1.0, ranked=True,
-                patience=config.intrr.patience)  # fmt: skip
     module = IntRRModule(model, config.intrr, config.evaluation)
-    fit(plan, module, data, context, folder)
-    if module.trainer.is_global_zero:
+    if train_on_items("intrr", config.intrr, _reads(config), module, context, folder):
         model.save(folder / "model")
-        write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 
 STAGE = Stage("intrr", ("prepare", "tokenize"), _reads, _build, says_policy, every_rank=True,

@@ -7,17 +7,16 @@ from typing import Any
 
 import lightning
 
-from datamodules.item_sequences import ItemSequences
-from datamodules.leakage import guard_artifact, write_items_seen
-from datamodules.splits import leading_items
+from datamodules.leakage import guard_artifact
 from dig.baselines.sasrec import SASRec
 from dig.config import Config
 from dig.modules.sasrec import SASRecModule
 from dig.stages.base import Stage, StageContext
+from dig.stages.item_training import train_on_items
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.reward_needs import stages_behind
-from dig.stages.training import Plan, fit, reads_training
+from dig.stages.training import reads_training
 
 __all__ = ["STAGE", "load_sasrec"]
 
@@ -34,25 +33,12 @@ def _reads(config: Config) -> dict[str, Any]:
 
 
 def _build(context: StageContext, folder: Path) -> None:
-    config, sequences = context.config, load_sequences(context)
+    config = context.config
     lightning.seed_everything(config.seed, verbose=False)
-    item_ids = load_catalogue(context)["item_id"]
-    model = SASRec(len(item_ids), config.sasrec)
-    data = ItemSequences(
-        sequences,
-        config.sasrec.max_history,
-        config.sasrec.batch_size,
-        config.evaluation.valid_users,
-        config.seed,
-        config.trainer.workers,
-    )
-    plan = Plan("sasrec", _reads(config), config.sasrec.epochs, clip_norm=1.0, ranked=True,
-                patience=config.sasrec.patience)  # fmt: skip
+    model = SASRec(len(load_catalogue(context)), config.sasrec)
     module = SASRecModule(model, config.sasrec, config.evaluation)
-    fit(plan, module, data, context, folder)
-    if module.trainer.is_global_zero:
+    if train_on_items("sasrec", config.sasrec, _reads(config), module, context, folder):
         model.save(folder / "model")
-        write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 
 STAGE = Stage("sasrec", ("prepare",), _reads, _build, says_policy, version=2, every_rank=True,
