@@ -29,7 +29,7 @@ def test_each_has_a_colour_of_its_own():
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_what_is_trained_has_a_name_a_batch_size_and_metrics(name: str):
-    config = load_config(["experiment=quickstart", f"baselines=[{','.join(BASELINES)}]"])
+    config = load_config("quickstart", [f"baselines=[{','.join(BASELINES)}]"])
     assert recommender_name(name).lower() == name and recommender_name(name) != name
     assert isinstance(samples_a_rank(config, name), int)
     assert {"train/loss", "valid/ndcg@10"} <= set(reported(config)[name])
