@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.comparison.request import FORMATS, GAINS, PROTOCOLS, SEEDS, SLICES, Request, checked_metrics
+from dig.comparison.request import FORMATS, GAINS, PARTS, PROTOCOLS, SEEDS, SLICES, Request, checked_metrics
 from dig.config import UserError, nearest
 from dig.entry import exit_code
 
@@ -20,6 +20,7 @@ shown once. All must be tested on the same users.
 
   --metrics hr,ndcg        metrics: hr, ndcg, mrr at all K that the runs have, or hr@10,ndcg@20 and so on
   --slices one-hop         the main NDCG also by slices: one-hop, target, history or none (default one-hop if known)
+  --part test              valid: compare on the validation, to choose among settings before the test is looked at
   --seeds apart            mean: a run brings those that differ from it in the seed alone, and all are one row
   --gains main             differences of all users, or of all and each slice and in percent: slices
   --against ROW            compare with this row of the table (default: the best in the last NDCG)
@@ -30,8 +31,8 @@ shown once. All must be tested on the same users.
   --runs runs              folder of the experiments' runs
 
 Exit codes: 0 done, 1 the runs cannot be compared, 2 wrong arguments."""
-_FLAGS = ("--metrics", "--slices", "--seeds", "--gains", "--against", "--protocol", "--format", "--out", "--draws",
-          "--seed", "--runs")  # fmt: skip
+_FLAGS = ("--metrics", "--slices", "--part", "--seeds", "--gains", "--against", "--protocol", "--format", "--out",
+          "--draws", "--seed", "--runs")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +92,7 @@ def _request(runs: Sequence[str], flags: dict[str, str]) -> Request:
         root=Path(flags.get("--runs", "runs")).expanduser(),
         gains=_choice(flags, "--gains", GAINS) or "main",
         seeds=_choice(flags, "--seeds", SEEDS) or "apart",
+        part=_choice(flags, "--part", tuple(PARTS)) or "test",
     )
 
 

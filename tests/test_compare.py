@@ -98,6 +98,9 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(
         (["beauty", "--out", "table.docx"], 2, "--out table.docx: what format? name a file of .txt, .md, .tex, .csv"),
         (["beauty", "--format", "latx"], 2, "--format latx: no such choice; did you mean latex?"),
         (["beauty", "--slices", "onehop"], 2, "did you mean one-hop?"),
+        (["beauty", "--seeds", "men"], 2, "--seeds men: no such choice; did you mean mean?"),
+        (["beauty", "--part", "validation"], 2, "--part validation: no such choice; did you mean valid?"),
+        (["beauty", "--part", "valid"], 1, "beauty: it has no recommendations_valid.parquet; evaluate again:"),
         (["beauty", "--protocol", "maskd"], 2, "--protocol maskd: no such choice; did you mean masked?"),
         (
             ["beauty", "--metrics", "ndgc@10"],

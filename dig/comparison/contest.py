@@ -52,6 +52,7 @@ class Contest:
         users: (examples,) a number a user.
         slices: (examples,) masks by name; empty without slices.
         against: the row to compare with; None leaves it to the numbers.
+        part: ``test`` or ``valid``.
         notes: sentences on what a reader would otherwise take for granted.
     """
 
@@ -62,6 +63,7 @@ class Contest:
     users: np.ndarray
     slices: dict[str, np.ndarray]
     against: int | None
+    part: str
     notes: tuple[str, ...]
 
 
@@ -71,7 +73,7 @@ def find_contests(request: Request) -> list[Contest]:
     Raises:
         UserError: a run or a recommender is not there, or they cannot be compared; one line says why.
     """
-    runs = find_runs(request.runs, request.root, request.seeds == "mean")
+    runs = find_runs(request.runs, request.root, request.seeds == "mean", request.part)
     _require_one_split(runs)
     common = set.intersection(*(set(run.ks) for run in runs))
     metrics = wanted_metrics(request.metrics, sorted(common))
@@ -100,9 +102,12 @@ def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
     lacks = next(run for run in runs if asked[0] not in run.rankings)
     has = next((run for run in runs if asked[0] in run.rankings), None)
     beside = f", {has.given} has them" if has else ""
+    again = f"evaluation.mask_history={str(asked[0]).lower()}"
+    if lacks.part == "test":
+        again = f"this version, which keeps both (or with {again})"
     raise UserError(
-        f"{lacks.given} has no rankings {_NAMED[asked[0]]}{beside}; evaluate it again with this version, which keeps "
-        f"both (or with evaluation.mask_history={str(asked[0]).lower()}), or choose with --protocol"
+        f"{lacks.given} has no rankings {_NAMED[asked[0]]}{beside}; evaluate it again with {again}, "
+        "or choose with --protocol"
     )
 
 
@@ -131,6 +136,7 @@ def _contest(runs: Sequence[Run], masked: bool, metrics: Sequence[str], request:
         users=first.users.rank("dense").to_numpy(),
         slices=slices,
         against=_reference(request.against, labels, rows),
+        part=request.part,
         notes=(
             *_notes(labels, rows, k),
             *about_slices,
@@ -200,7 +206,9 @@ def _slices(runs: Sequence[Run], like: Ranking, wanted: str | None) -> tuple[dic
     if not told:
         if wanted is None:
             return {}, []
-        raise UserError(f"no run tells slices by {way} (examples.parquet); evaluate one again, or use --slices none")
+        raise UserError(
+            f"no run tells slices by {way} ({runs[0].examples.name}); evaluate one again, or use --slices none"
+        )
     first, labels = told[0]
     for run, others in told[1:]:
         differing = int(np.count_nonzero(labels != others))

@@ -19,9 +19,9 @@ _LATEX = {
     "±": r"$\pm$", "Δ": r"$\Delta$", "·": r"$\cdot$", "|": r"\textbar{}", '"': r"\textquotedbl{}",
 }  # fmt: skip
 _FIELDS = (
-    "history", "split", "row", "experiment", "run", "training_seed", "stage", "metric", "slice", "n", "examples",
-    "value", "low", "high", "sd", "against", "difference", "difference_low", "difference_high", "difference_sd", "p",
-    "p_holm", "draws", "seed",
+    "part", "history", "split", "row", "experiment", "run", "training_seed", "stage", "metric", "slice", "n",
+    "examples", "value", "low", "high", "sd", "against", "difference", "difference_low", "difference_high",
+    "difference_sd", "p", "p_holm", "draws", "seed",
 )  # fmt: skip
 
 
@@ -112,8 +112,9 @@ def _records(comparison: Comparison) -> list[dict[str, object]]:
     for row, cells in zip(contest.rows, comparison.cells, strict=True):
         for column, cell in zip(comparison.columns, cells, strict=True):
             record: dict[str, object] = {
-                "history": "masked" if contest.masked else "unmasked", "split": contest.split, "row": row.label,
-                "experiment": row.runs[0].experiment, "run": " ".join(run.folder.name for run in row.runs),
+                "part": contest.part, "history": "masked" if contest.masked else "unmasked", "split": contest.split,
+                "row": row.label, "experiment": row.runs[0].experiment,
+                "run": " ".join(run.folder.name for run in row.runs),
                 "training_seed": " ".join(str(seed) for seed in row.seeds if seed is not None),
                 "stage": row.stage, "metric": column.metric, "slice": column.slice, "n": column.users,
                 "examples": column.examples, "value": cell.value.mean, "low": cell.value.low, "high": cell.value.high,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from dig.comparison.request import PARTS
 from dig.comparison.runs import Run
 from dig.config import UserError, nearest
 from dig.console import printable
@@ -66,7 +67,7 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
     path = run.rankings[masked]
     frame = _read(path, run, _SCHEMA)
     if frame.is_empty():
-        raise UserError(f"{path} holds no user: the test set of {run.given} is empty")
+        raise UserError(f"{path} holds no user: the {PARTS[run.part]} of {run.given} is empty")
     present = frame["stage"].unique(maintain_order=True).to_list()
     for stage in run.stages:
         if stage not in present:
@@ -81,12 +82,12 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
 
 
 def read_slices(run: Run, column: str, like: Ranking) -> np.ndarray | None:
-    """The slice of each example of a ranking, as the run's ``examples.parquet`` tells it; None if it does not.
+    """The slice of each example of a ranking, as the run's table of examples tells it; None if it does not.
 
     Raises:
         UserError: the file is damaged or speaks of other examples.
     """
-    path = run.folder / "examples.parquet"
+    path = run.examples
     if not path.is_file():
         return None
     frame = _read(path, run, {"user": pl.String(), "target": pl.String()})
@@ -113,7 +114,7 @@ def require_same_examples(first: Ranking, other: Ranking) -> None:
         raise UserError(
             f"{first.name} and {other.name} were tested on different users: {len(mine):,} of {len(ours):,} are in the "
             f"first alone, {len(others):,} of {len(theirs):,} in the second alone, such as {example}; compare runs "
-            "with the same data, data.split and evaluation.max_users"
+            f"with the same data, data.split and evaluation.{'max' if first.run.part == 'test' else 'valid'}_users"
         )
     targets = [pl.DataFrame({"user": one.users, "target": one.targets}).group_by("user").agg(pl.col("target").sort())
                for one in (first, other)]  # fmt: skip

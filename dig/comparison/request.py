@@ -8,13 +8,15 @@ from pathlib import Path
 
 from dig.config import UserError, nearest
 
-__all__ = ["FORMATS", "GAINS", "PROTOCOLS", "SEEDS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
+__all__ = ["FORMATS", "GAINS", "PARTS", "PROTOCOLS", "SEEDS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
 
 FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
 """Formats with their extensions."""
 PROTOCOLS = ("both", "unmasked", "masked")
 GAINS = ("main", "slices")
 """Which differences are shown: those of all users, or also those of each slice and as a share of the reference."""
+PARTS = {"test": "test", "valid": "validation"}
+"""Which held-out items are compared on, with their names: the test's, or those by which settings may be chosen."""
 SEEDS = ("apart", "mean")
 """Whether trainings that differ in the seed alone are rows of their own, or one row that is their mean."""
 SLICES = {"one-hop": "one_hop_slice", "target": "target_slice", "history": "history_slice"}
@@ -37,6 +39,7 @@ class Request:
         root: folder of the experiments' runs.
         gains: one of ``GAINS``.
         seeds: one of ``SEEDS``.
+        part: one of ``PARTS``.
     """
 
     runs: tuple[str, ...]
@@ -49,6 +52,7 @@ class Request:
     root: Path = Path("runs")
     gains: str = "main"
     seeds: str = "apart"
+    part: str = "test"
 
 
 def checked_metrics(text: str) -> tuple[str, ...]:

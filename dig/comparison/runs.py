@@ -15,7 +15,9 @@ from dig.config import UserError, nearest
 
 __all__ = ["Run", "find_runs"]
 
-_RANKINGS = "recommendations.parquet"
+_RANKINGS = {"test": "recommendations.parquet", "valid": "recommendations_valid.parquet"}
+_EXAMPLES = {"test": "examples.parquet", "valid": "examples_valid.parquet"}
+_FINISHED = _RANKINGS["test"]
 _BESIDE = ("seed", "run_id", "runs_dir", "logging", "slurm", "stages", "baselines")
 """Keys beside the recipe: no recommender is another one by them."""
 _OTHER = {True: "recommendations_masked.parquet", False: "recommendations_unmasked.parquet"}
@@ -33,6 +35,7 @@ class Run:
         seed: of its training; None if it does not say.
         split: how its data were split; None if it does not say.
         ks: cut-offs that it was measured at.
+        part: whose rankings these are, ``test`` or ``valid``.
         rankings: files of rankings by whether items of the history were left out.
         recipe: the same for runs that differ in nothing that teaches or tests a recommender but the seed.
     """
@@ -46,6 +49,12 @@ class Run:
     ks: tuple[int, ...]
     rankings: Mapping[bool, Path]
     recipe: str = ""
+    part: str = "test"
+
+    @property
+    def examples(self) -> Path:
+        """What was asked, with slices; older runs have none."""
+        return self.folder / _EXAMPLES[self.part]
 
     @property
     def again(self) -> str:
@@ -53,19 +62,20 @@ class Run:
         return f"evaluate again: python -m dig.train experiment={self.folder / 'config.yaml'}"
 
 
-def find_runs(names: Sequence[str], root: Path, seeds: bool = False) -> list[Run]:
+def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str = "test") -> list[Run]:
     """The runs in the order they were named, each once.
 
     Args:
         names: folders of runs, or names of experiments, which stand for their latest run; either with ``:stage``.
         root: folder of the experiments' runs.
         seeds: behind each run also the finished ones beside it that differ from it in the seed alone, by their seeds.
+        part: what they are compared on, ``test`` or ``valid``.
 
     Raises:
         UserError: there is none of a name, or it is not finished.
     """
     found: dict[Path, Run] = {}
-    named = [_read(*_locate(name, root)) for name in names]
+    named = [_read(*_locate(name, root), part) for name in names]
     for run in [one for asked in named for one in (asked, *(_other_seeds(asked) if seeds else ()))]:
         before = found.get(run.folder)
         if before is not None:
@@ -78,14 +88,14 @@ def find_runs(names: Sequence[str], root: Path, seeds: bool = False) -> list[Run
 def _other_seeds(run: Run) -> list[Run]:
     """Finished runs of the same recipe beside it, as far as they have the stages that it was named for."""
     found = []
-    for rankings in run.folder.parent.glob(f"*/{_RANKINGS}"):
+    for rankings in run.folder.parent.glob(f"*/{_RANKINGS[run.part]}"):
         folder = rankings.parent
         if folder == run.folder or folder.is_symlink() or not (folder / "config.yaml").is_file():
             continue
         tested = _tested(folder)
         stages = tuple(stage for stage in run.stages if stage in tested)
         if stages or not run.stages:
-            other = _read(os.path.relpath(folder), folder, stages)
+            other = _read(os.path.relpath(folder), folder, stages, run.part)
             found += [other] if other.recipe == run.recipe and other.seed != run.seed else []
     return sorted(found, key=lambda other: other.seed or 0)
 
@@ -116,9 +126,9 @@ def _folder(name: str, root: Path) -> Path | None:
 def _finished_beside(folder: Path) -> str:
     """Names the newest finished run of the same experiment."""
     for parent in (folder, folder.parent):
-        finished = [path.parent for path in parent.glob(f"*/{_RANKINGS}") if not path.parent.is_symlink()]
+        finished = [path.parent for path in parent.glob(f"*/{_FINISHED}") if not path.parent.is_symlink()]
         if finished:
-            newest = max(finished, key=lambda path: (path / _RANKINGS).stat().st_mtime)
+            newest = max(finished, key=lambda path: (path / _FINISHED).stat().st_mtime)
             return f"; the newest finished one is {newest}"
     return ""
 
@@ -129,7 +139,7 @@ def _known(root: Path) -> list[str]:
     return [*dict.fromkeys(run.parent.name for run in runs), *map(str, runs)]
 
 
-def _read(given: str, folder: Path, stages: tuple[str, ...]) -> Run:
+def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     folder = folder.resolve()
     config = _mapping(folder / "config.yaml", yaml.safe_load)
     measured = [found for name, found in _tested(folder).items() if not stages or name in stages]
@@ -137,7 +147,9 @@ def _read(given: str, folder: Path, stages: tuple[str, ...]) -> Run:
     evaluation = config.get("evaluation", {})
     masked = next((found["mask_history"] for found in measured if "mask_history" in found),
                   evaluation.get("mask_history", False))  # fmt: skip
-    files = {bool(masked): folder / _RANKINGS, not masked: folder / _OTHER[not masked]}
+    files = {bool(masked): folder / _RANKINGS[part]}
+    if part == "test":
+        files[not masked] = folder / _OTHER[not masked]
     run = Run(
         given=given,
         folder=folder,
@@ -148,9 +160,10 @@ def _read(given: str, folder: Path, stages: tuple[str, ...]) -> Run:
         ks=_cutoffs(measured) or tuple(evaluation.get("ks", (5, 10))),
         rankings={protocol: path for protocol, path in files.items() if path.is_file()},
         recipe=json.dumps({key: config[key] for key in config if key not in _BESIDE}, sort_keys=True, default=str),
+        part=part,
     )
     if not files[bool(masked)].is_file():
-        raise UserError(f"{given}: it has no {_RANKINGS}; {run.again}")
+        raise UserError(f"{given}: it has no {_RANKINGS[part]}; {run.again}")
     return run
 
 

@@ -6,10 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from dig.comparison.measure import Cell, Column, Comparison
+from dig.comparison.request import PARTS
 
 __all__ = ["Shown", "caption", "gain_heading", "gain_spread", "gain_text", "heading", "p_text", "shown", "title"]
 
 _LEAST = 0.001
+_CHOSEN = "Checkpoints are chosen on the validation, so that its values are a little high."
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def title(comparison: Comparison) -> str:
     contest, everybody = comparison.contest, comparison.columns[0]
     examples = f" with {everybody.examples:,} examples" if everybody.examples != everybody.users else ""
     history = "items of the history left out of the rankings" if contest.masked else "history not masked"
-    return " · ".join(["test", *([contest.split] if contest.split else []), f"{everybody.users:,} users{examples}",
-                       history])  # fmt: skip
+    users = f"{everybody.users:,} users{examples}"
+    return " · ".join([PARTS[contest.part], *([contest.split] if contest.split else []), users, history])
 
 
 def caption(comparison: Comparison) -> list[str]:
@@ -97,6 +99,7 @@ def caption(comparison: Comparison) -> list[str]:
         f"±: half a 95 % bootstrap interval; {comparison.draws:,} resamplings of users, seed {comparison.seed}.",
         f"Δ {metric}: against {against}{why}, with its 95 % interval{share}; p: paired permutation test{corrected}.",
         *_about_seeds(comparison, metric),
+        *([_CHOSEN] if comparison.contest.part == "valid" else []),
         *(f"{note}." for note in comparison.notes),
     ]
 

@@ -39,6 +39,7 @@ __all__ = [
     "Asked",
     "catalogue_facts",
     "evaluate_all",
+    "examples_file",
     "load_examples",
     "measured",
     "recommendations_file",
@@ -46,7 +47,7 @@ __all__ = [
     "write_evaluation",
 ]
 
-_VERSION = 5
+_VERSION = 6
 MEASURED = (*BASELINES, "sft", "grpo")
 """Stages that leave a recommender, in the order of every table."""
 _POLICIES = ("sft", "grpo")
@@ -59,8 +60,13 @@ def measured(context: StageContext) -> list[str]:
 
 
 def recommendations_file(protocol: str) -> str:
-    """Name of the rankings of a protocol: `test` is the main one."""
-    return f"{protocol.replace('test', 'recommendations', 1)}.parquet"
+    """Name of the rankings of a protocol: `test` is the main one, `valid` the validation's."""
+    return f"recommendations_{protocol}.parquet".replace("_test", "", 1)
+
+
+def examples_file(part: str) -> str:
+    """Name of the examples of a part, `test` or `valid`."""
+    return f"examples_{part}.parquet".replace("_test", "", 1)
 
 
 def evaluate_all(context: StageContext) -> dict[str, Artifact]:
@@ -69,28 +75,38 @@ def evaluate_all(context: StageContext) -> dict[str, Artifact]:
     return {name: _evaluation(context, name, examples) for name in measured(context)}
 
 
-def load_examples(context: StageContext) -> pl.DataFrame:
-    """The test examples: ``example, user, target, history, one_hop`` and a column a way to slice."""
-    return pl.read_parquet(_protocol(context).path / "examples.parquet")
+def load_examples(context: StageContext, part: str = "test") -> pl.DataFrame:
+    """The examples of a part: ``example, user, target, history, one_hop`` and a column a way to slice."""
+    return pl.read_parquet(_protocol(context).path / examples_file(part))
 
 
 def _protocol(context: StageContext) -> Artifact:
-    """What all recommenders are asked, worked out once: one-hop candidates and slices of the test examples."""
-    limit = context.config.evaluation.max_users
-    origin = {"version": 1, "max_users": limit, "prepare": context.inputs["prepare"].fingerprint}
+    """What all recommenders are asked, worked out once: one-hop candidates and slices of the held-out examples."""
+    config = context.config.evaluation
+    origin = {"version": 2, "max_users": config.max_users, "valid_users": config.valid_users,
+              "prepare": context.inputs["prepare"].fingerprint}  # fmt: skip
     key = fingerprint(origin)
     return build_alone(context, "examples", key, partial(_write_examples, context), origin)
 
 
 def _write_examples(context: StageContext, folder: Path) -> None:
     sequences, catalogue = load_sequences(context), load_catalogue(context)
-    examples, chosen = _chosen(sequences, "test", context.config.evaluation.max_users)
-    candidates = one_hop_candidates(successor_counts(sequences.train, len(catalogue)), examples.histories)
-    np.save(folder / "candidates.npy", candidates.astype(np.int32), allow_pickle=False)
-    ids = catalogue["item_id"]
-    labels = load_slices(context).filter(pl.col("part") == "test")[chosen].drop("part")
+    successors = successor_counts(sequences.train, len(catalogue))
+    for part in ("test", "valid"):
+        examples, chosen = _chosen(context, part)
+        candidates = one_hop_candidates(successors, examples.histories)
+        labels = load_slices(context).filter(pl.col("part") == part)[chosen].drop("part")
+        table = _examples_table(examples, candidates, labels, sequences, catalogue["item_id"])
+        table.write_parquet(folder / examples_file(part))
+        if part == "test":
+            np.save(folder / "candidates.npy", candidates.astype(np.int32), allow_pickle=False)
+
+
+def _examples_table(
+    examples: HeldOut, candidates: np.ndarray, labels: pl.DataFrame, sequences: Sequences, ids: pl.Series
+) -> pl.DataFrame:
     benefits = beneficiaries(candidates, examples.targets)
-    pl.DataFrame({
+    return pl.DataFrame({
         "example": np.arange(len(examples)),
         "user": sequences.user_ids.gather(examples.users),
         "target": ids.gather(examples.targets),
@@ -98,12 +114,13 @@ def _write_examples(context: StageContext, folder: Path) -> None:
         "one_hop": _lists(ids, candidates[candidates >= 0], (candidates >= 0).sum(axis=1)),
         **labels.to_dict(),
         "one_hop_slice": np.where(benefits, "beneficiary", "non-beneficiary"),
-    }).write_parquet(folder / "examples.parquet")  # fmt: skip
+    })  # fmt: skip
 
 
-def _chosen(sequences: Sequences, part: str, limit: int | None) -> tuple[HeldOut, np.ndarray]:
-    everything = sequences.held_out(part)
-    chosen = everything.sample(limit, seed=0)
+def _chosen(context: StageContext, part: str) -> tuple[HeldOut, np.ndarray]:
+    """The examples of a part that are asked, and their places among all of it."""
+    config, everything = context.config.evaluation, load_sequences(context).held_out(part)
+    chosen = everything.sample({"test": config.max_users, "valid": config.valid_users}[part], seed=0)
     return everything.take(chosen), chosen
 
 
@@ -127,12 +144,12 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
     ranker = load_ranker(name, context.file(name, "model"), context.config, "cpu")
     main = Protocol("test", config.mask_history)
     facts = catalogue_facts(sequences, catalogue)
-    valid, _ = _chosen(sequences, "valid", config.valid_users)
+    valid, _ = _chosen(context, "valid")
     unknown = np.empty((len(valid), 0), np.int64)
     parts = [
         (Harness(ranker, [Protocol("valid", config.mask_history)], config.ks, config.num_beams), valid, unknown),
         (Harness(ranker, [main, other_protocol("test", config.mask_history)], config.ks, config.num_beams, facts),
-         _chosen(sequences, "test", config.max_users)[0], np.load(examples.path / "candidates.npy")),
+         _chosen(context, "test")[0], np.load(examples.path / "candidates.npy")),
     ]  # fmt: skip
     found: dict[str, Evaluation] = {}
     for harness, held_out, candidates in parts:
@@ -146,8 +163,10 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
         except NotANumberError as error:
             raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
     if global_rank() == 0:
-        asked = Asked(pl.read_parquet(examples.path / "examples.parquet"), parts[-1][1], parts[-1][2], facts)
+        asked = Asked(pl.read_parquet(examples.path / examples_file("test")), parts[-1][1], parts[-1][2], facts)
         write_evaluation(folder, name, sequences.split, config.ks, catalogue["item_id"], asked, found)
+        validated = pl.read_parquet(examples.path / examples_file("valid"))
+        _write_rankings(folder, name, "valid", validated, catalogue["item_id"], found["valid"])
 
 
 def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModule, title: str) -> None:
@@ -213,7 +232,7 @@ def write_evaluation(
         ks: cut-offs.
         ids: (items,) the catalogue's ids.
         asked: the tests.
-        found: what was found by protocol; of ``valid`` the metrics alone are kept.
+        found: what was found by protocol; of ``valid`` the metrics alone are written.
     """
     labels, users = asked.table.select(pl.col("^.*_slice$")), asked.table["user"].to_numpy()
     targets = torch.from_numpy(asked.held_out.targets.astype(np.int64))
@@ -229,14 +248,21 @@ def write_evaluation(
             key: astuple(bootstrap_interval(values, users=users))[1:]
             for key, values in accuracy_gains(positions, ks).items()
         }
-        there = each.ranked >= 0
-        lengths = there.sum(dim=1).numpy()
-        asked.table.select("example", "user", "target").with_columns(
-            items=_lists(ids, each.ranked[there].numpy(), lengths),
-            scores=_lists(None, each.scores[there].numpy(), lengths),
-            stage=pl.lit(name),
-        ).write_parquet(folder / recommendations_file(protocol))
+        _write_rankings(folder, name, protocol, asked.table, ids, each)
     write_json(folder / "metrics.json", metrics)
+
+
+def _write_rankings(
+    folder: Path, name: str, protocol: str, examples: pl.DataFrame, ids: pl.Series, found: Evaluation
+) -> None:  # fmt: skip
+    """Items and scores, a row an example."""
+    there = found.ranked >= 0
+    lengths = there.sum(dim=1).numpy()
+    examples.select("example", "user", "target").with_columns(
+        items=_lists(ids, found.ranked[there].numpy(), lengths),
+        scores=_lists(None, found.scores[there].numpy(), lengths),
+        stage=pl.lit(name),
+    ).write_parquet(folder / recommendations_file(protocol))
 
 
 def _beyond(ranked: Tensor, asked: Asked, ks: list[int], rows: np.ndarray) -> dict[str, float]:

@@ -19,7 +19,7 @@ from dig.evaluation.paired import metric_gains, paired_difference
 from dig.records import package_versions
 from dig.report.html import render_report
 from dig.stages.base import StageContext
-from dig.stages.evaluation import MEASURED, load_examples, recommendations_file, training_counts
+from dig.stages.evaluation import MEASURED, examples_file, load_examples, recommendations_file, training_counts
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.report_data import report_data
 
@@ -47,20 +47,16 @@ def build_report(
     run.mkdir(parents=True, exist_ok=True)
     _write_text(run / "config.yaml", config_yaml(config))
     metrics = {name: _metrics(context, name, found) for name, found in evaluations.items()}
-    tables = {}
-    for protocol in ("test", other_protocol("test", config.evaluation.mask_history).name):
-        name = recommendations_file(protocol)
-        tables[protocol] = pl.concat(
-            [_NOTHING, *(pl.read_parquet(found.path / name) for found in evaluations.values())]
-        )
-        _write_table(tables[protocol], run / name)
-    for stale in {recommendations_file(name) for name in ("test_masked", "test_unmasked")} - {
-        recommendations_file(protocol) for protocol in tables
-    }:
-        (run / stale).unlink(missing_ok=True)
+    protocols = ("test", other_protocol("test", config.evaluation.mask_history).name)
+    tables = {protocol: _rankings(protocol, evaluations) for protocol in protocols}
+    for protocol, table in (*tables.items(), ("valid", _rankings("valid", evaluations))):
+        _write_table(table, run / recommendations_file(protocol))
+    for stale in {"test_masked", "test_unmasked"} - set(protocols):
+        (run / recommendations_file(stale)).unlink(missing_ok=True)
     if {"sft", "grpo"} <= metrics.keys():
         metrics["grpo"]["over_sft"] = _over(tables["test"], "sft", "grpo", config.evaluation.ks)
-    _write_table(load_examples(context), run / "examples.parquet")
+    for part in ("test", "valid"):
+        _write_table(load_examples(context, part), run / examples_file(part))
     counts, buyers = training_counts(load_sequences(context), len(load_catalogue(context)))
     items = load_catalogue(context).with_columns(train_count=pl.Series(counts), train_users=pl.Series(buyers))
     _write_table(items, run / "items.parquet")
@@ -77,6 +73,12 @@ def _metrics(context: StageContext, name: str, found: Artifact) -> dict[str, Any
     seconds = {"seconds": round(context.inputs[name].seconds, 3), "evaluation_seconds": round(found.seconds, 3)}
     asked = {"mask_history": context.config.evaluation.mask_history}
     return {**read_json(found.path / "metrics.json"), **asked, **seconds}
+
+
+def _rankings(protocol: str, evaluations: Mapping[str, Artifact]) -> pl.DataFrame:
+    """Those of all recommenders, one below the other."""
+    name = recommendations_file(protocol)
+    return pl.concat([_NOTHING, *(pl.read_parquet(found.path / name) for found in evaluations.values())])
 
 
 def _over(recommendations: pl.DataFrame, first: str, second: str, ks: list[int]) -> dict[str, dict[str, float]]:

@@ -112,7 +112,7 @@ def damaged(folder: Path, how: str) -> None:
         ("no column", "recommendations.parquet has no column items; evaluate again: python -m dig.train experiment="),
         ("another type", "recommendations.parquet"),
         ("a hole", "recommendations.parquet is damaged (a row has no target)"),
-        ("no user", "holds no user: the test set of mine is empty"),
+        ("no user", "holds no user: the test of mine is empty"),
         ("nan", "mine:sft scores an item with no number for user user07: its model"),
         ("null", "mine:sft scores an item with no number for user user07: its model"),
         ("several", "for user user07 (and for 1 more): its model"),

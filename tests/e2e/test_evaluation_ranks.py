@@ -11,7 +11,9 @@ from workplace import Workplace
 FILES = (
     "recommendations.parquet",
     "recommendations_masked.parquet",
+    "recommendations_valid.parquet",
     "examples.parquet",
+    "examples_valid.parquet",
     "items.parquet",
     "users.parquet",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from pathlib import Path
 
@@ -96,6 +97,22 @@ def test_numbers_recompute_from_the_run_folder(finished: tuple[Workplace, str], 
         assert found["duplicates@10"] == pytest.approx(again, abs=1e-6)
         inside = pl.col("items").list.head(5).list.set_intersection("one_hop").list.len().mean() / 5
         assert found["memorization@5"] == pytest.approx(of.select(inside).item(), abs=1e-6)
+
+
+def test_the_validation_recomputes_too_and_stops_before_the_test(finished: tuple[Workplace, str]) -> None:
+    run, metrics = finished[0].latest, finished[0].metrics()
+    examples = pl.read_parquet(run / "examples_valid.parquet")
+    bought = dict(pl.read_parquet(run / "users.parquet").select("user", "items").rows())
+    for user, history, target in examples.select("user", "history", "target").rows():
+        assert [*history, target] == bought[user][:-1]
+    frame = pl.read_parquet(run / "recommendations_valid.parquet")
+    for (stage,), of in frame.group_by("stage"):
+        places = [items.index(target) + 1 if target in items else 99 for items, target in of["items", "target"].rows()]
+        for k in (5, 10):
+            hits = [place for place in places if place <= k]
+            assert metrics[stage]["valid"][f"hr@{k}"] == pytest.approx(len(hits) / len(examples), abs=1e-6)
+            ndcg = sum(1 / math.log2(place + 1) for place in hits) / len(examples)
+            assert metrics[stage]["valid"][f"ndcg@{k}"] == pytest.approx(ndcg, abs=1e-6)
 
 
 def test_the_gain_over_sft_is_that_of_the_table(finished: tuple[Workplace, str]) -> None:
