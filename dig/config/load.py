@@ -6,6 +6,8 @@ on its own, so that an error names the file or argument it came from. Nothing he
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -81,16 +83,24 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
         name = path.stem
         layers = list(_with_parents(path))
     layers += [_override_layer(override) for override in overrides]
-    merged = OmegaConf.structured(Config)
+    merged = copy.deepcopy(_defaults())
     OmegaConf.update(merged, "experiment", name)
     known = set(schema_keys())
     for layer in layers:
         _check_keys(layer, known)
-        merged = _merge(merged, layer)
+        _merge(merged, layer)
     _check_environment(merged, layers)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)  # noqa: S101 - tells the type checker what to_object returns
     return config
+
+
+@functools.cache
+def _defaults() -> DictConfig:
+    """The schema with its defaults; a copy takes a sixth of the time of making it."""
+    made = OmegaConf.structured(Config)
+    assert isinstance(made, DictConfig)  # noqa: S101 - tells the type checker what structured returns
+    return made
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -186,17 +196,16 @@ def _leaves(content: Any, prefix: str = "") -> Iterator[str]:
         yield prefix[:-1]
 
 
-def _merge(base: DictConfig, layer: _Layer) -> DictConfig:
+def _merge(base: DictConfig, layer: _Layer) -> None:
+    """Lays a layer over the base, in place: a copy of the whole schema an override would cost more than all else."""
     try:
-        merged = OmegaConf.merge(base, layer.content)
+        base.merge_with(layer.content)
     except ValidationError as error:
         key = error.full_key or ""
         shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         raise UserError(f"{shown}: {_first_line(error)}", exit_code=2) from None
     except OmegaConfBaseException as error:
         raise UserError(f"{layer.origin}: {_first_line(error)}", exit_code=2) from None
-    assert isinstance(merged, DictConfig)  # noqa: S101 - tells the type checker what merge returns
-    return merged
 
 
 def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
