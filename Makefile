@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test install lint types unit readme test-slurm test-kills bench clean
+.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills bench clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
 
-test: lint types unit quickstart readme test-slurm  ## everything that CI runs
+test: lint types unit e2e quickstart readme test-slurm  ## everything that CI runs
 
 install: $(INSTALLED)
 
@@ -28,9 +28,16 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-unit: install  ## unit and end-to-end tests with line coverage
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
+WHOLE_RUNS := tests/browser tests/e2e tests/slurm tests/tracking tests/test_recommend.py tests/test_sweep.py
+
+unit: install  ## tests of the parts, with line coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25 --ignore tests/readme --ignore tests/slurm/test_cluster.py --cov --cov-report=term --cov-fail-under=85
+	$(PYTEST) $(addprefix --ignore ,$(WHOLE_RUNS)) --ignore tests/readme --cov --cov-report=term --cov-fail-under=85
+
+# Without coverage, whose tracer adds a third to the computing of a whole run on Python 3.11.
+e2e: install  ## whole runs: pipelines, kills, browsers, trackers, sweeps
+	$(PYTEST) $(WHOLE_RUNS) --ignore tests/slurm/test_cluster.py
 
 readme: install  ## the README's commands, as written there
 	$(BIN)/python -m pytest -q --no-header tests/readme
