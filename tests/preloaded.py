@@ -22,7 +22,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Preloaded", "run"]
+__all__ = ["Preloaded", "run", "run_ranks"]
 
 _SUBREAPER = 36  # prctl: processes whose parent ends become this one's children
 _LAZY = (
@@ -68,6 +68,16 @@ def run(command: list[Any], timeout: float = 300.0, **settings: Any) -> subproce
             process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def run_ranks(ranks: int, script: str, *arguments: Any, timeout: float = 240.0) -> list[int]:
+    """Exit codes of the ranks of one training, each a process of its own that finds the others by its environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    command = [sys.executable, script, *arguments]
+    started = [Preloaded(command, env=os.environ | meeting | {"LOCAL_RANK": str(rank)}) for rank in range(ranks)]
+    return [process.wait(timeout=timeout) for process in started]
 
 
 def _connection() -> socket.socket:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +10,7 @@ import pytest
 import tiny
 import torch
 import two_ranks_finite
+from preloaded import run_ranks
 
 from callbacks.finite import FiniteGuard
 from callbacks.resume import ResumeCheckpoint
@@ -78,15 +75,7 @@ def test_without_a_checkpoint_it_says_so_and_healthy_training_goes_through(tmp_p
 
 
 def test_a_broken_loss_on_one_rank_stops_all_ranks_before_it_reaches_a_weight(tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    root = Path(two_ranks_finite.__file__).parent
-    paths = os.pathsep.join([str(root), str(root.parent)])
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": paths}
-    ranks = [subprocess.Popen([sys.executable, two_ranks_finite.__file__, str(tmp_path)],
-                              env={**os.environ, **meeting, "LOCAL_RANK": str(rank)}) for rank in range(2)]  # fmt: skip
-    assert [rank.wait(timeout=180) for rank in ranks] == [0, 0]
+    assert run_ranks(2, two_ranks_finite.__file__, tmp_path) == [0, 0]
     for rank in range(2):
         told = (tmp_path / str(rank)).read_text()
         assert told.startswith("sft: on rank 1 the loss is nan at step 2 (epoch 1, batch 3); no checkpoint yet")

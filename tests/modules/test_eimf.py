@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 import two_ranks_eimf
 from lightning.pytorch.callbacks import Callback
+from preloaded import Preloaded
 from two_ranks_eimf import CONFIG, module, sequences
 
 from callbacks.resume import StepSeed
@@ -136,10 +136,8 @@ def test_users_without_interests_are_never_typical():
 
 
 def test_two_ranks_train_and_validate_as_one(tmp_path: Path):
-    root = Path(two_ranks_eimf.__file__).parent
-    env = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root.parent}"}
     command = [sys.executable, two_ranks_eimf.__file__, "2", str(tmp_path / "two.pt")]
-    other = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    other = Preloaded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     two_ranks_eimf.train(1, tmp_path / "one.pt")
     output, _ = other.communicate(timeout=180)
     assert other.returncode == 0, output

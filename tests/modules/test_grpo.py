@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import lightning
+import preloaded
 import pytest
 import tiny
 import torch
@@ -357,10 +356,8 @@ def test_a_killed_epoch_goes_on_as_if_nothing_had_happened(tmp_path: Path, setti
 @pytest.mark.parametrize("objective", ["sequence", "dapo"])
 def test_two_processes_train_as_one(tmp_path: Path, objective: str):
     script = Path(__file__).parents[1] / "two_ranks_grpo.py"
-    paths = os.pathsep.join([str(script.parents[1]), str(script.parent)])
     for devices in ("1", "2"):
-        command = [sys.executable, script, devices, objective, tmp_path / devices]
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+        done = preloaded.run([sys.executable, script, devices, objective, tmp_path / devices])
         assert done.returncode == 0, done.stderr[-2000:]
     one, two = (torch.load(tmp_path / devices, weights_only=True) for devices in ("1", "2"))
     assert one["rollouts"] == two["rollouts"]
@@ -372,10 +369,7 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str):
 
 def test_two_processes_stay_in_step_when_one_finds_fewer_groups_that_teach(tmp_path: Path):
     script = Path(__file__).parents[1] / "two_ranks_grpo.py"
-    paths = os.pathsep.join([str(script.parents[1]), str(script.parent)])
-    command = [sys.executable, script, "2", "dapo", tmp_path / "found", "3"]
-    environment = {**os.environ, "PYTHONPATH": paths}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = preloaded.run([sys.executable, script, "2", "dapo", tmp_path / "found", "3"])
     assert done.returncode == 0, done.stderr[-2000:]
     found = torch.load(tmp_path / "found", weights_only=True)
     assert any(not torch.equal(found["weights"][name], start) for name, start in found["start"].items())

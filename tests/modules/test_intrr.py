@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 import two_ranks_intrr
+from preloaded import Preloaded
 from slow_intrr import FORMS, SUFFIXED, TWINS, slow_log_probs, state_after, trie_of
 
 from datamodules.item_prompts import ItemPrompts
@@ -150,10 +150,8 @@ def test_a_loss_has_the_parts_that_are_logged():
 
 
 def test_two_ranks_train_and_validate_as_one(tmp_path: Path):
-    root = Path(two_ranks_intrr.__file__).parent
-    env = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root.parent}"}
     command = [sys.executable, two_ranks_intrr.__file__, "2", str(tmp_path / "two.pt")]
-    other = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    other = Preloaded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     two_ranks_intrr.train(1, tmp_path / "one.pt")
     output, _ = other.communicate(timeout=240)
     assert other.returncode == 0, output

@@ -1,6 +1,5 @@
 """RQVAEModule on a tiny catalogue: a real Lightning fit, its start, its health and its resume."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 import two_ranks_rqvae
 from lightning.pytorch.callbacks import ModelCheckpoint
+from preloaded import Preloaded
 
 from callbacks.resume import StepSeed
 from datamodules.items import ItemDataModule, Partners
@@ -237,10 +237,8 @@ def test_contrast_brings_co_purchased_items_together():
 @pytest.mark.parametrize("update", ["gradient", "ema"])
 def test_two_processes_give_the_codes_of_one(tmp_path: Path, update: str):
     """The tolerance: weights equal to rounding, one item in a hundred with a code beyond the next border."""
-    root = Path(two_ranks_rqvae.__file__).parent
-    env = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root.parent}"}
     command = [sys.executable, two_ranks_rqvae.__file__, "2", update, str(tmp_path / "two.pt")]
-    other = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    other = Preloaded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     two_ranks_rqvae.train(1, update, tmp_path / "one.pt")
     output, _ = other.communicate(timeout=120)
     assert other.returncode == 0, output

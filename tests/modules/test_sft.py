@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 import two_ranks
+from preloaded import Preloaded
 
 from datamodules.packing import TrainingTokens
 from datamodules.prompts import PromptBuilder
@@ -119,10 +119,8 @@ def test_learns_a_certain_sequence():
 
 
 def test_two_ranks_train_and_validate_as_one(tmp_path: Path):
-    root = Path(two_ranks.__file__).parent
-    env = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root.parent}"}
     command = [sys.executable, two_ranks.__file__, "2", str(tmp_path / "two.pt")]
-    other = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    other = Preloaded(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     two_ranks.train(1, tmp_path / "one.pt")
     output, _ = other.communicate(timeout=120)
     assert other.returncode == 0, output

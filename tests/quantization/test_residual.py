@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from preloaded import Preloaded
 
 from dig.quantization import ResidualQuantizer
 
@@ -202,7 +203,7 @@ dist.destroy_process_group()
 
 def test_two_processes_hold_the_same_codebooks_after_initialisation_and_restarts(tmp_path: Path):
     command = [sys.executable, "-c", TWO_RANKS]
-    ranks = [subprocess.Popen([*command, str(rank), str(tmp_path)], stderr=subprocess.PIPE) for rank in range(2)]
+    ranks = [Preloaded([*command, str(rank), str(tmp_path)], stderr=subprocess.PIPE) for rank in range(2)]
     errors = [process.communicate(timeout=100)[1].decode() for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], errors
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
