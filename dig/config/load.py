@@ -85,9 +85,8 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
     layers += [_override_layer(override) for override in overrides]
     merged = copy.deepcopy(_defaults())
     OmegaConf.update(merged, "experiment", name)
-    known = set(schema_keys())
     for layer in layers:
-        _check_keys(layer, known)
+        _check_keys(layer, _known_keys())
         _merge(merged, layer)
     _check_environment(merged, layers)
     config = OmegaConf.to_object(merged)
@@ -101,6 +100,11 @@ def _defaults() -> DictConfig:
     made = OmegaConf.structured(Config)
     assert isinstance(made, DictConfig)  # noqa: S101 - tells the type checker what structured returns
     return made
+
+
+@functools.cache
+def _known_keys() -> frozenset[str]:
+    return frozenset(schema_keys())
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -162,7 +166,7 @@ def _override_layer(override: str) -> _Layer:
         raise UserError(f"{override}: the value is not YAML: {_first_line(error)}", exit_code=2) from None
 
 
-def _check_keys(layer: _Layer, known: set[str]) -> None:
+def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
     free = ("backbone.config", "data.columns", "grpo.reward.extra", "mining.models.*.extra", "visual.config")
     for key in _leaves(layer.content):
         prefixes, names = _prefixes(key.split("."), known)
@@ -176,7 +180,7 @@ def _check_keys(layer: _Layer, known: set[str]) -> None:
         raise UserError(f"{shown}: unknown key{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
 
 
-def _prefixes(parts: list[str], known: set[str]) -> tuple[list[str], list[str]]:
+def _prefixes(parts: list[str], known: frozenset[str]) -> tuple[list[str], list[str]]:
     """A key cut after each of its parts, names of the user's choice as `*`, and these names."""
     prefixes: list[str] = []
     names: list[str] = []
