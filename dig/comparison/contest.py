@@ -129,9 +129,7 @@ def _contest(runs: Sequence[Run], masked: bool, metrics: Sequence[str], request:
     return Contest(
         masked=masked,
         split=next((run.split for run in runs if run.split), None),
-        rows=tuple(Row(label, row[0][0].stage, tuple(group[0].run for group in row),
-                       np.stack([group[0].ranks for group in row]))
-                   for label, row in zip(labels, rows, strict=True)),
+        rows=tuple(_row(label, row, together) for label, row in zip(labels, rows, strict=True)),
         metrics=tuple(metrics),
         users=first.users.rank("dense").to_numpy(),
         slices=slices,
@@ -160,6 +158,17 @@ def _by_recipe(groups: Sequence[list[Ranking]]) -> list[list[list[Ranking]]]:
     for group in groups:
         rows.setdefault((group[0].stage, group[0].run.recipe), []).append(group)
     return [sorted(row, key=lambda group: group[0].run.seed or 0) for row in rows.values()]
+
+
+def _row(label: str, groups: Sequence[Sequence[Ranking]], together: bool) -> Row:
+    """One that ranks the same whatever the seed has each of its seeds, so that others of each are compared with it."""
+    found = [
+        ranking
+        for group in groups
+        for ranking in ({one.run.seed: one for one in reversed(group)}.values() if together else group[:1])
+    ]
+    found.sort(key=lambda ranking: ranking.run.seed or 0)
+    return Row(label, found[0].stage, tuple(one.run for one in found), np.stack([one.ranks for one in found]))
 
 
 def _reference(asked: str | None, labels: list[str], rows: list[list[list[Ranking]]]) -> int | None:

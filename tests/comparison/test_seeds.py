@@ -88,7 +88,7 @@ def test_what_has_not_been_finished_or_tested_is_not_brought(runs: Path):
 def test_seeds_are_one_row_and_what_needs_none_is_one(runs: Path):
     found = contest("good", "plain")
     assert [(row.label, row.seeds) for row in found.rows] == [
-        ("popularity", (43,)), ("good/sft", SEEDS), ("plain/sft", SEEDS)]  # fmt: skip
+        ("popularity", SEEDS), ("good/sft", SEEDS), ("plain/sft", SEEDS)]  # fmt: skip
     for row, experiment in zip(found.rows[1:], ("good", "plain"), strict=True):
         assert np.array_equal(row.ranks, skilled(runs, experiment))
 
@@ -125,6 +125,15 @@ def test_differences_are_by_seeds_that_both_have(runs: Path):
         (runs / "plain" / f"p{seed}" / "recommendations.parquet").unlink()
     cell = comparison().cells[0][0]
     assert set(cell.gain_by_seed) == {43} and cell.gain_spread is None and cell.spread is not None
+
+
+def test_a_reference_that_needs_no_seed_is_there_for_each(runs: Path):
+    table = measure(contest("good", "plain:sft", against="popularity"), draws=300, seed=1)
+    popular, good, plain = (row[0] for row in table.cells)
+    assert popular.spread == 0.0
+    for cell in (good, plain):
+        assert cell.gain_by_seed == pytest.approx(
+            {seed: value - popular.value.mean for seed, value in zip(SEEDS, cell.by_seed, strict=True)})  # fmt: skip
 
 
 def test_every_format_tells_the_spread(runs: Path):

@@ -154,3 +154,9 @@ def test_help_and_errors_do_not_import_torch() -> None:
     for argument, expected in (("--help", 0), ("experiment=beauty rqvae.codebok_size=1", 2)):
         done = subprocess.run([sys.executable, "-c", code, *argument.split()], capture_output=True, text=True)
         assert done.returncode == expected, done.stderr
+
+
+def test_a_load_leaves_nothing_behind_for_the_next():
+    before = config_to_dict(load_config("quickstart"))
+    load_config("quickstart", ["data.columns={user_id: customer}", "evaluation.ks=[1]", "grpo.reward.unseen=3.0"])
+    assert config_to_dict(load_config("quickstart")) == before
