@@ -33,8 +33,8 @@ def test_two_ranks_wait_as_long_as_they_are_told(name: str, shards: bool, kind: 
 
 
 def test_an_unknown_strategy_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'ddp_spawn'") as caught:
-        strategy_for(TrainerConfig(accelerator="cpu", devices=2, strategy="ddp_spwan"))
+    with pytest.raises(UserError, match="did you mean 'ddp'") as caught:
+        strategy_for(TrainerConfig(accelerator="cpu", devices=2, strategy="dpp"))
     assert caught.value.exit_code == 2
 
 

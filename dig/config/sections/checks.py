@@ -15,6 +15,6 @@ def check(condition: bool, message: str) -> None:
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """The value is one of the choices; the nearest is named where there is one."""
-    hint = nearest(value, choices)
+    hint = nearest(value, choices) or nearest(value.lower(), choices)
     meant = f"; did you mean {hint!r}?" if hint else ""
     check(value in choices, f"{key}={value!r} is not one of {', '.join(choices)}{meant}")

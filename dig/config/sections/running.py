@@ -18,15 +18,20 @@ from dig.config.sections.numbers import (
 
 __all__ = ["LoggingConfig", "TrainerConfig", "WandbConfig"]
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "32", "bf16", "16", "64")
+"""Lightning's, the short names included."""
+_MOST_DEVICES = 1024
+
 
 @dataclass
 class TrainerConfig:
     """Lightning's Trainer, shared by the training stages."""
 
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, mps."""
+    """Lightning's accelerator: auto, cpu, gpu (or cuda), mps, tpu."""
     devices: Any = 1
-    """Devices a node: a number, a list of indices, or auto."""
+    """Devices a node: a number, a list of indices of GPUs, or auto: every GPU, and one process on the CPU."""
     num_nodes: Nodes = 1
     """Nodes."""
     strategy: str = "auto"
@@ -52,10 +57,40 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check_bounds("trainer", self)
+        self.devices = _devices(self.devices)
+        check_choice("trainer.accelerator", self.accelerator, ACCELERATORS)
+        check_choice("trainer.precision", self.precision, PRECISIONS)
         check(
             not (self.precision.startswith("16") and self.accelerator == "cpu"),
             f"trainer.precision={self.precision} needs a GPU; use bf16-mixed or 32-true with trainer.accelerator=cpu",
         )
+
+
+def _devices(asked: Any) -> Any:
+    """What Lightning means by it, in one form: a number, a list of indices, or `auto` (-1 is all, too)."""
+    if asked in ("auto", "-1", -1):
+        return "auto"
+    listed = isinstance(asked, list | tuple) or (isinstance(asked, str) and "," in asked)
+    parts = asked.split(",") if isinstance(asked, str) else asked if listed else [asked]
+    numbers = [_number(part) for part in parts if str(part).strip()]
+    least = 0 if listed else 1
+    check(
+        bool(numbers) and min(numbers) >= least and len(set(numbers)) == len(numbers),
+        f"trainer.devices={asked!r} is neither a number of devices above 0, nor a list of different indices of GPUs "
+        "such as [0,1], nor auto",
+    )
+    check(
+        max(numbers) + 1 - least <= _MOST_DEVICES,
+        f"trainer.devices={asked} is more than the {_MOST_DEVICES:,} devices that a node can have",
+    )
+    return numbers if listed else numbers[0]
+
+
+def _number(value: Any) -> int:
+    """A whole number, as such or in digits; -1 stands for anything else."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
 @dataclass
