@@ -13,7 +13,7 @@ from dig.launch import end_with_launcher, needs_ranks, run_ranks
 from dig.machine import check_processes
 from dig.ranks import launched
 from dig.slurm.job import current_job
-from dig.slurm.placing import place, to_submit
+from dig.slurm.placing import check_submission, place, to_submit
 from dig.slurm.script import job_script
 from dig.slurm.signals import watched
 from dig.slurm.submit import submit
@@ -40,6 +40,7 @@ def _run(arguments: list[str]) -> int:
     settings = [argument for argument in arguments if argument not in flags]
     config = _config(settings)
     submits = to_submit(config)
+    check_submission(config, settings)
     place(config)
     if "--print-config" in flags:
         if not submits and config.trainer.accelerator == "cpu" and not launched():
