@@ -119,7 +119,7 @@ def test_of_an_item_named_twice_the_first_place_counts_once():
 
 
 def test_cut_offs_stay_apart_in_a_collection_that_groups_by_value():
-    """torchmetrics merges metrics whose states agree after the first batch (findings/torchmetrics_merges_cutoffs.sh)."""
+    """torchmetrics merges metrics whose first states agree (findings/torchmetrics_merges_cutoffs.sh)."""
     cut_offs = MetricCollection({f"hr@{k}": HitRate(k) for k in (1, 5, 10)})
     ranked = torch.arange(10).repeat(4, 1)
     for targets in ([0, 0, 99, 99], [7, 7, 7, 7], [3, 3, 3, 3]):
