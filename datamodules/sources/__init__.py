@@ -39,6 +39,8 @@ def source_files(config: DataConfig) -> dict[str, Path]:
     Raises:
         UserError: if the folder or a file is missing.
     """
+    if config.source != "tables":
+        _refuse_keys_of_tables(config)
     found: dict[str, Path] = _SOURCES[config.source].files(config)
     return found
 
@@ -57,6 +59,15 @@ def read_source(config: DataConfig) -> Tables:
     interactions = _rated(read.interactions.select(names), config)
     interactions, catalogue = _known(interactions, _once(read.catalogue), config)
     return Tables(interactions, catalogue, read.problems)
+
+
+def _refuse_keys_of_tables(config: DataConfig) -> None:
+    for key, value in (("columns", config.columns), ("text_columns", config.text_columns),
+                       ("category_separator", config.category_separator), ("files.items", config.files.items),
+                       ("files.interactions", config.files.interactions)):  # fmt: skip
+        if value not in (None, [], {}):
+            raise UserError(f"data.{key} is for data.source=tables; data.source={config.source} reads its own files",
+                            exit_code=2)  # fmt: skip
 
 
 def detect_source(folder: Path) -> str:

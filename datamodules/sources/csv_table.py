@@ -17,7 +17,7 @@ from dig.config import UserError, nearest
 __all__ = ["check_columns", "check_values", "csv_records", "read_csv"]
 
 _TIMES = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.f")
-_OPTIONAL = ("rating",)
+_OPTIONAL = ("rating", "part")
 
 
 def read_csv(
@@ -156,6 +156,8 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     columns = [pl.col("user_id", "item_id"), pl.col("parsed").alias("timestamp")]
     if "rating" in frame.columns:
         columns.append(pl.col("rating").cast(pl.Float64, strict=False))
+    if "part" in frame.columns:
+        columns.append(pl.col("part"))
     return frame.select(columns)
 
 
