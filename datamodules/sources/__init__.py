@@ -62,12 +62,17 @@ def read_source(config: DataConfig) -> Tables:
 
 
 def _refuse_keys_of_tables(config: DataConfig) -> None:
-    for key, value in (("columns", config.columns), ("text_columns", config.text_columns),
-                       ("category_separator", config.category_separator), ("files.items", config.files.items),
-                       ("files.interactions", config.files.interactions)):  # fmt: skip
+    for key, value in (
+        ("columns", config.columns),
+        ("text_columns", config.text_columns),
+        ("category_separator", config.category_separator),
+        ("files.items", config.files.items),
+        ("files.interactions", config.files.interactions),
+    ):
         if value not in (None, [], {}):
-            raise UserError(f"data.{key} is for data.source=tables; data.source={config.source} reads its own files",
-                            exit_code=2)  # fmt: skip
+            raise UserError(
+                f"data.{key} is for data.source=tables; data.source={config.source} reads its own files", exit_code=2
+            )
 
 
 def detect_source(folder: Path) -> str:

@@ -40,8 +40,15 @@ def item_row(
         known = id_text(item_id)
     except ValueError as error:
         raise ValueError("no item id" if "is empty" in str(error) else f"item id {error}") from None
-    return (known, text_of(title), text_of(brand), category_names(categories), text_of(description), price_of(price),
-            text_of(image))  # fmt: skip
+    return (
+        known,
+        text_of(title),
+        text_of(brand),
+        category_names(categories),
+        text_of(description),
+        price_of(price),
+        text_of(image),
+    )
 
 
 def catalogue_frame(rows: Sequence[Row]) -> pl.DataFrame:

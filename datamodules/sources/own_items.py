@@ -103,7 +103,7 @@ def _records(path: Path, required: Sequence[str], problems: Problems) -> Iterato
 
 def _decide(
     records: Iterable[Mapping[str, Any]], columns: Mapping[str, str], config: DataConfig, problems: Problems
-) -> _Decisions:  # fmt: skip
+) -> _Decisions:
     """Looks at the whole table before a cell of it is read, and notes what was decided."""
     categories: Counter[str] = Counter()
     prices: list[Any] = []
@@ -116,8 +116,11 @@ def _decide(
         prices.append(record.get(columns["price"]))
         if word := plain_words(record.get(columns["title"])):
             titles[word] += 1
-        words.update((name, word) for name in ("brand", "categories", "description", "price", "image")
-                     if (word := plain_words(record.get(columns[name]))))  # fmt: skip
+        words.update(
+            (name, word)
+            for name in ("brand", "categories", "description", "price", "image")
+            if (word := plain_words(record.get(columns[name])))
+        )
     kept = frozenset(word for word, count in titles.items() if count == 1 and not is_missing(word, sure=True))
     words.update({("title", word): count for word, count in titles.items() if word not in kept})
     for (name, word), count in words.items():
@@ -137,8 +140,11 @@ def _note_separators(separators: Separators, cells: Counter[str], problems: Prob
         names = " and ".join(repr(name) for name in separators.patterns)
         problems.note(f"cell of categories split at {names} (data.category_separator='' keeps cells whole)", split)
     for name, different in separators.doubtful.items():
-        problems.note(f"category with {name!r} in its name, which is not taken for a separator "
-                      f"(data.category_separator='{name}' splits there)", different)  # fmt: skip
+        problems.note(
+            f"category with {name!r} in its name, which is not taken for a separator "
+            f"(data.category_separator='{name}' splits there)",
+            different,
+        )
 
 
 def _note_prices(prices: Sequence[Any], mark: str | None, problems: Problems) -> None:
@@ -148,17 +154,24 @@ def _note_prices(prices: Sequence[Any], mark: str | None, problems: Problems) ->
         problems.note(f"price that says no amount, left out, for example {unread[0][:40]!r}", len(unread))
     doubtful = [text for text in texts if price_of(text, ".") != price_of(text, ",")]
     if doubtful:
-        problems.note(f"price whose mark may be a decimal or thousands; {doubtful[0]!r} is read as "
-                      f"{price_of(doubtful[0], mark):g}", len(doubtful))  # fmt: skip
+        problems.note(
+            f"price whose mark may be a decimal or thousands; {doubtful[0]!r} is read as "
+            f"{price_of(doubtful[0], mark):g}",
+            len(doubtful),
+        )
     negative = sum(isinstance(price, (int, float)) and price < 0 for price in prices)
     if negative:
         problems.note("price below 0, left out", negative)
 
 
 def _rows(
-    path: Path, records: Sequence[tuple[int, dict[str, Any]]], columns: Mapping[str, str], text_columns: Sequence[str],
-    decisions: _Decisions, problems: Problems
-) -> pl.DataFrame:  # fmt: skip
+    path: Path,
+    records: Sequence[tuple[int, dict[str, Any]]],
+    columns: Mapping[str, str],
+    text_columns: Sequence[str],
+    decisions: _Decisions,
+    problems: Problems,
+) -> pl.DataFrame:
     rows: dict[str, Row] = {}
     lines: dict[str, int] = {}
     lists = 0
@@ -169,8 +182,12 @@ def _rows(
             row = _row(cells, {name: record.get(name) for name in text_columns}, decisions)
         except ValueError as error:
             reason = str(error)
-            problems.add(line, f"no {columns['item_id']}" if reason == "no item id" else
-                         reason.replace("item id", columns["item_id"], 1))  # fmt: skip
+            problems.add(
+                line,
+                f"no {columns['item_id']}"
+                if reason == "no item id"
+                else reason.replace("item id", columns["item_id"], 1),
+            )
             continue
         if not_utf8(row[0]):
             problems.add(line, f"{columns['item_id']} is not UTF-8")

@@ -47,37 +47,38 @@ def price_of(value: Any, mark: str | None = None) -> float | None:
 
 def decimal_mark(values: Iterable[Any]) -> str | None:
     """The mark before the fraction in a column of prices, by those that leave no doubt; None if there are none."""
-    counts = {".": 0, ",": 0}
-    for value in values:
-        found = _PRICE.match(value) if isinstance(value, str) and len(value) <= _LONGEST else None
-        for mark in counts if found else ():
-            other = "," if mark == "." else "."
-            one = _number(found["number"], mark) if found else None
-            if one is not None and one % 1 and _number(found["number"], other) == one:  # type: ignore[index]
-                counts[mark] += _SEPARATED.sub("", found["number"]).rfind(mark) >= 0  # type: ignore[index]
-    if not any(counts.values()):
+    texts = [value for value in values if isinstance(value, str) and len(value) <= _LONGEST]
+    marks = [_mark(_SEPARATED.sub("", found["number"])) for text in texts if (found := _PRICE.match(text))]
+    if not any(marks):
         return None
-    return "," if counts[","] > counts["."] else "."
+    return "," if marks.count(",") > marks.count(".") else "."
+
+
+def _mark(number: str) -> str | None:
+    """The mark before the fraction (the one that would be there, in ``1,299,000``), None where it cannot be told."""
+    marks = [char for char in number if char in ".,"]
+    if not marks:
+        return None
+    last = marks[-1]
+    if len(set(marks)) == 2:
+        return last
+    if len(marks) > 1:
+        return "." if last == "," else ","
+    whole, fraction = number.split(last)
+    return last if len(fraction) != 3 or len(whole) > 3 or whole in ("", "0") else None
 
 
 def _number(text: str, mark: str | None) -> float | None:
     text = _SEPARATED.sub("", text)
-    marks = [char for char in text if char in ".,"]
-    if not marks:
-        return float(text)
-    last = marks[-1]
-    whole, fraction = text[: text.rfind(last)], text[text.rfind(last) + 1 :]
-    if len(set(marks)) == 2:
-        return float(f"{_digits(whole)}.{fraction}") if marks.count(last) == 1 else None
-    if len(marks) > 1:  # 1.299.000, or 1,29,999 as in India
-        groups = text.split(last)
-        fits = len(groups[-1]) == 3 and all(1 <= len(group) <= 3 for group in groups[:-1])
-        return float("".join(groups)) if fits else None
-    if len(fraction) != 3 or len(whole) > 3 or whole in ("", "0"):
-        return float(f"{whole or 0}.{fraction}")
-    decimal = last == mark if mark else last == "."
-    return float(f"{whole}.{fraction}") if decimal else float(whole + fraction)
+    before = _mark(text) or mark or "."
+    whole, _, fraction = text.rpartition(before) if before in text else (text, "", "")
+    grouped = [char for char in whole if char in ".,"]
+    groups = whole.split(grouped[0]) if grouped else []
+    if before in grouped or len(set(grouped)) > 1 or (groups and (len(groups[-1]) != 3 or not _sizes(groups))):
+        return None  # a date, a version
+    return float(f"{whole.replace(grouped[0], '') if grouped else whole or 0}.{fraction or 0}")
 
 
-def _digits(text: str) -> str:
-    return text.replace(".", "").replace(",", "")
+def _sizes(groups: list[str]) -> bool:
+    """Thousands, or the lakhs of India: one to three digits, then two or three each."""
+    return 1 <= len(groups[0]) <= 3 and all(len(group) in (2, 3) for group in groups[1:])

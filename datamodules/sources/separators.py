@@ -64,8 +64,9 @@ def find_separators(texts: Collection[str], chosen: str | None = None) -> Separa
     if chosen is not None:
         return Separators({chosen: re.compile(re.escape(chosen))} if chosen else {}, {})
     different = [html.unescape(text) if _ENTITY.search(text) else text for text in dict.fromkeys(texts) if text]
-    certain = {name: pattern for name, pattern in _CERTAIN.items()
-               if any(len(_parts(pattern, text)) > 1 for text in different)}  # fmt: skip
+    certain = {
+        name: pattern for name, pattern in _CERTAIN.items() if any(len(_parts(pattern, text)) > 1 for text in different)
+    }
     if certain:
         return Separators(certain, {})
     doubtful = {}

@@ -27,8 +27,19 @@ _NAMES = {
     "items": ("items.jsonl", "items.csv", "items.tsv", "items.parquet"),
 }
 _NEEDED = ("user_id", "item_id", "timestamp")
-PARTS = {"train": 0, "training": 0, "0": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "1": 1, "test": 2,
-         "testing": 2, "2": 2}  # fmt: skip
+PARTS = {
+    "train": 0,
+    "training": 0,
+    "0": 0,
+    "valid": 1,
+    "validation": 1,
+    "val": 1,
+    "dev": 1,
+    "1": 1,
+    "test": 2,
+    "testing": 2,
+    "2": 2,
+}
 """How tables spell the parts of a published split."""
 
 
@@ -70,12 +81,12 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
         catalogue = read_items(found["items"], config, of_items)
     except UserError as error:
         both = config.columns.get("item_id")
-        if both is None or f"column {both!r} is missing" not in str(error).replace(
-            f"column {both} ", f"column {both!r} "
-        ):
+        if both is None or str(both) not in str(error) or "is missing" not in str(error):
             raise
-        raise UserError(f"{error}; the two tables may have maps of their own, data.columns={{interactions: {{item_id: "
-                        f"{both}}}, items: {{item_id: …}}}}") from None  # fmt: skip
+        raise UserError(
+            f"{error}; the two tables may have maps of their own, data.columns={{interactions: {{item_id: "
+            f"{both}}}, items: {{item_id: …}}}}"
+        ) from None
     if catalogue.is_empty() and not of_items.rows:
         raise UserError(f"{found['items']}: the catalogue is empty")
     return Tables(interactions, catalogue, [of_interactions, of_items])
@@ -102,8 +113,10 @@ def _with_parts(frame: pl.DataFrame, column: str, config: DataConfig, problems: 
     if unknown.is_empty():
         return frame.with_columns(parts.alias("part"))
     if config.split == "published":
-        raise UserError(f"{problems.path}: column {column!r} holds {str(unknown[0])[:40]!r}, which is none of train, "
-                        "valid and test (data.split=published)")  # fmt: skip
+        raise UserError(
+            f"{problems.path}: column {column!r} holds {str(unknown[0])[:40]!r}, which is none of train, "
+            "valid and test (data.split=published)"
+        )
     problems.note(f"column ignored: {column!r}")
     return frame.drop("part")
 

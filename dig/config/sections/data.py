@@ -179,8 +179,10 @@ class DataConfig:
             check(isinstance(theirs, dict), f"data.columns.{name} must be a map of columns, such as {{item_id: sku}}")
             for ours, column in theirs.items():
                 check_choice(f"data.columns.{name}", ours, _TABLES[name])
-                check(isinstance(column, (str, int)),
-                      f"data.columns.{name}.{ours} must be a column's name, it is {column!r}")  # fmt: skip
+                check(
+                    isinstance(column, (str, int)),
+                    f"data.columns.{name}.{ours} must be a column's name, it is {column!r}",
+                )
         given = self.columns_of("interactions")
         for ours, theirs in given.items():
             twin = next((other for other in given if other != ours and given[other] == theirs), None)
@@ -190,9 +192,11 @@ class DataConfig:
         if not self.split_times:
             return
         check(self.split == "global-time", f"data.split_times is for data.split=global-time, it is {self.split}")
-        check(len(self.split_times) == 2,
-              f"data.split_times must be two moments, where validation and where the test begins; it has "
-              f"{len(self.split_times)}")  # fmt: skip
+        check(
+            len(self.split_times) == 2,
+            f"data.split_times must be two moments, where validation and where the test begins; it has "
+            f"{len(self.split_times)}",
+        )
         for text in self.split_times:
             check(
                 math.isfinite(_moment(text)), f"data.split_times: {text} is neither an ISO date nor a number of seconds"
