@@ -175,7 +175,7 @@ def _parts(log: _Log, offsets: np.ndarray, config: DataConfig) -> np.ndarray:
     if config.split == "leave-one-out":
         return leave_one_out_parts(offsets)
     if config.split == "global-time":
-        return global_time_parts(offsets, log.times, config.split_fractions)
+        return global_time_parts(offsets, log.times, config.split_fractions, config.cuts)
     if log.parts is None:
         raise UserError(f"data.split=published, but data.source={config.source} at {config.path} comes without a split")
     falls = (np.diff(log.parts.astype(np.int8)) < 0) & (np.diff(log.users) == 0)

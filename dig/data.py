@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.config import UserError, load_config, nearest
+from dig.config import Config, UserError, load_config, nearest
 from dig.config.schema import DataConfig
 from dig.entry import exit_code
 
@@ -39,13 +39,13 @@ def _run(arguments: list[str]) -> int:
         hint = nearest(command, _COMMANDS)
         raise UserError(f"{command}: no such command; {f'did you mean {hint}?' if hint else ', '.join(_COMMANDS)}", 2)
     target, overrides, out, overwrite = _parse(command, rest)
-    name, config = _resolve(target, overrides)
+    name, config, training = _resolve(target, overrides)
     from dig import data_commands  # polars is imported here, after all cheap errors
 
     if command == "inspect":
-        return data_commands.inspect(name, config, out or Path("runs") / "data" / name)
+        return data_commands.inspect(name, config, out or Path("runs") / "data" / name, training)
     if command == "validate":
-        return data_commands.validate(config)
+        return data_commands.validate(config, training)
     if out is None:
         raise UserError("convert needs --out FOLDER", exit_code=2)
     return data_commands.convert(config, out, overwrite)
@@ -75,16 +75,17 @@ def _parse(command: str, rest: list[str]) -> tuple[str, list[str], Path | None, 
     return targets[0], overrides, out, overwrite
 
 
-def _resolve(target: str, overrides: list[str]) -> tuple[str, DataConfig]:
-    """A name for the data, and their configuration."""
+def _resolve(target: str, overrides: list[str]) -> tuple[str, DataConfig, Config | None]:
+    """A name for the data, their configuration, and the experiment that they are for, if one is named."""
     folder = Path(target).expanduser()
     if not folder.is_dir():
-        return Path(target).stem, load_config(target, overrides).data
+        training = load_config(target, overrides)
+        return Path(target).stem, training.data, training
     from datamodules.sources import detect_source
 
     given = {override.partition("=")[0] for override in overrides}
     source = [] if "data.source" in given else [f"data.source={detect_source(folder)}"]
-    return folder.resolve().name, load_config(None, [f"data.path={folder}", *source, *overrides]).data
+    return folder.resolve().name, load_config(None, [f"data.path={folder}", *source, *overrides]).data, None
 
 
 if __name__ == "__main__":

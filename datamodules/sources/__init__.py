@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +15,7 @@ from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.console import say, warn
 
-__all__ = ["detect_source", "read_source", "source_files"]
+__all__ = ["detect_source", "known_items", "rated", "read_files", "read_source", "source_files"]
 
 _SOURCES: dict[str, ModuleType] = {
     "tables": tables,
@@ -51,14 +52,22 @@ def read_source(config: DataConfig) -> Tables:
     Raises:
         UserError: for a missing or damaged file, too many bad rows, or items that the catalogue lacks.
     """
+    read = read_files(config)
+    return known_items(rated(read, config), config)
+
+
+def read_files(config: DataConfig) -> Tables:
+    """Reads a source's files as they are; says what could not be read.
+
+    Raises:
+        UserError: for a missing or damaged file, or too many bad rows.
+    """
     found = source_files(config)
     read: Tables = _SOURCES[config.source].read(found, config)
     for problems in read.problems:
         problems.settle(config.max_bad_fraction)
     names = [column for column in (*INTERACTION_SCHEMA, "rating", "part") if column in read.interactions.columns]
-    interactions = _rated(read.interactions.select(names), config)
-    interactions, catalogue = _known(interactions, _once(read.catalogue), config)
-    return Tables(interactions, catalogue, read.problems)
+    return Tables(read.interactions.select(names), _once(read.catalogue), read.problems)
 
 
 def _refuse_keys_of_tables(config: DataConfig) -> None:
@@ -89,9 +98,15 @@ def detect_source(folder: Path) -> str:
                     "and meta_*.json; name it with data.source=…", exit_code=2)  # fmt: skip
 
 
-def _rated(interactions: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+def rated(tables: Tables, config: DataConfig) -> Tables:
+    """Applies ``data.min_rating``.
+
+    Raises:
+        UserError: if there are no ratings, or none is high enough.
+    """
+    interactions = tables.interactions
     if config.min_rating is None:
-        return interactions
+        return tables
     if "rating" not in interactions.columns:
         raise UserError(f"data.min_rating={config.min_rating:g}, but the interactions at {config.path} have no rating")
     kept = interactions.filter((pl.col("rating") >= config.min_rating).fill_null(value=False))
@@ -100,7 +115,7 @@ def _rated(interactions: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
             f"{config.min_rating:g} or not at all and are left out (data.min_rating)")  # fmt: skip
     if kept.is_empty():
         raise UserError(f"data.min_rating={config.min_rating:g} leaves no interaction")
-    return kept
+    return replace(tables, interactions=kept)
 
 
 def _once(catalogue: pl.DataFrame) -> pl.DataFrame:
@@ -110,13 +125,16 @@ def _once(catalogue: pl.DataFrame) -> pl.DataFrame:
     return once
 
 
-def _known(
-    interactions: pl.DataFrame, catalogue: pl.DataFrame, config: DataConfig
-) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
-    """Applies ``data.unknown_items``."""
+def known_items(tables: Tables, config: DataConfig) -> Tables:
+    """Applies ``data.unknown_items``.
+
+    Raises:
+        UserError: if the catalogue lacks items and they are refused.
+    """
+    interactions, catalogue = tables.interactions, tables.catalogue
     known = interactions["item_id"].is_in(catalogue["item_id"].implode())
     if known.all():
-        return interactions, catalogue
+        return tables
     unknown = interactions.filter(~known)["item_id"]
     items = unknown.unique(maintain_order=True)
     found = f"{len(unknown):,} interactions with {len(items):,} items that the catalogue lacks"
@@ -125,9 +143,9 @@ def _known(
                         "data.unknown_items=drop or =keep")  # fmt: skip
     if config.unknown_items == "drop":
         warn(f"{found}; they are left out (data.unknown_items=drop)")
-        return interactions.filter(known), catalogue
+        return replace(tables, interactions=interactions.filter(known))
     warn(f"{found}; they are kept without any text (data.unknown_items=keep)")
     bare = pl.DataFrame({"item_id": items}).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in CATALOGUE_SCHEMA.items() if name != "item_id"
     )
-    return interactions, pl.concat([catalogue, bare])
+    return replace(tables, catalogue=pl.concat([catalogue, bare]))

@@ -20,7 +20,7 @@ from datamodules.sources.streams import pieces
 from dig.config import UserError
 from dig.config.schema import INTERACTION_COLUMNS, DataConfig
 
-__all__ = ["files", "read"]
+__all__ = ["files", "read", "read_catalogue", "read_interactions"]
 
 _NAMES = {
     "interactions": ("interactions.csv", "interactions.tsv", "interactions.parquet"),
@@ -66,19 +66,38 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
         UserError: for a missing column, a damaged file or an empty table.
     """
     of_interactions, of_items = Problems(found["interactions"]), Problems(found["items"])
+    interactions = read_interactions(found["interactions"], config, of_interactions)
+    return Tables(interactions, read_catalogue(found["items"], config, of_items), [of_interactions, of_items])
+
+
+def read_interactions(path: Path, config: DataConfig, problems: Problems) -> pl.DataFrame:
+    """Reads the table of interactions.
+
+    Raises:
+        UserError: for a missing column, a damaged file or an empty table.
+    """
     given = config.columns_of("interactions")
     columns = {name: given.get(name, name) for name in INTERACTION_COLUMNS}
-    if found["interactions"].suffix == ".parquet":
-        interactions = _parquet_interactions(found["interactions"], columns, given, of_interactions)
+    if path.suffix == ".parquet":
+        interactions = _parquet_interactions(path, columns, given, problems)
     else:
-        interactions = read_csv(found["interactions"], columns, of_interactions)
-        _check_mapped(found["interactions"], given, interactions.columns)
-    if interactions.is_empty() and not of_interactions.rows:
-        raise UserError(f"{found['interactions']}: there are no interactions")
+        interactions = read_csv(path, columns, problems)
+        _check_mapped(path, given, interactions.columns)
+    if interactions.is_empty() and not problems.rows:
+        raise UserError(f"{path}: there are no interactions")
     if "part" in interactions.columns:
-        interactions = _with_parts(interactions, columns["part"], config, of_interactions)
+        return _with_parts(interactions, columns["part"], config, problems)
+    return interactions
+
+
+def read_catalogue(path: Path, config: DataConfig, problems: Problems) -> pl.DataFrame:
+    """Reads the table of items.
+
+    Raises:
+        UserError: for a missing column, a damaged file or an empty table.
+    """
     try:
-        catalogue = read_items(found["items"], config, of_items)
+        catalogue = read_items(path, config, problems)
     except UserError as error:
         both = config.columns.get("item_id")
         if both is None or str(both) not in str(error) or "is missing" not in str(error):
@@ -87,9 +106,9 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
             f"{error}; the two tables may have maps of their own, data.columns={{interactions: {{item_id: "
             f"{both}}}, items: {{item_id: …}}}}"
         ) from None
-    if catalogue.is_empty() and not of_items.rows:
-        raise UserError(f"{found['items']}: the catalogue is empty")
-    return Tables(interactions, catalogue, [of_interactions, of_items])
+    if catalogue.is_empty() and not problems.rows:
+        raise UserError(f"{path}: the catalogue is empty")
+    return catalogue
 
 
 def _check_mapped(path: Path, given: Mapping[str, str], read: list[str]) -> None:

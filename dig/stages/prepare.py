@@ -22,6 +22,7 @@ __all__ = ["STAGE", "load_catalogue", "load_sequences", "load_slices", "picture_
 # What of ``data`` decides the result; where the files lie and how they were fetched does not.
 _KEYS = ("source", "columns", "min_rating", "duplicates", "k_core", "min_interactions", "split", "split_fractions",
          "max_bad_fraction", "catalogue", "unknown_items")  # fmt: skip
+_IF_SET = ("text_columns", "category_separator", "split_times")
 
 
 def load_catalogue(context: StageContext) -> pl.DataFrame:
@@ -56,10 +57,15 @@ def _folder(config: Config) -> Path:
 
 
 def _reads(config: Config) -> dict[str, Any]:
-    read = select(config, *(f"data.{key}" for key in _KEYS))
+    read = select(config, *(f"data.{key}" for key in (*_KEYS, *_set(config))))
     if config.data.source == "quickstart":
         return read | select(config, "data.shop")
     return read | {name: hash_file(path) for name, path in source_files(config.data).items()}
+
+
+def _set(config: Config) -> list[str]:
+    """Further keys that decide the result, where they are set."""
+    return [key for key in _IF_SET if getattr(config.data, key) not in (None, [])]
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -86,4 +92,4 @@ def _says(path: Path) -> str:
     return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"
 
 
-STAGE = Stage("prepare", (), _reads, _build, _says, version=2)
+STAGE = Stage("prepare", (), _reads, _build, _says, version=3)
