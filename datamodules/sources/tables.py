@@ -16,7 +16,7 @@ from datamodules.sources.catalogue import Row, catalogue_frame, item_row
 from datamodules.sources.csv_table import check_columns, check_values, csv_records, read_csv
 from datamodules.sources.files import data_folder, find_one
 from datamodules.sources.lines import json_lines, not_utf8
-from datamodules.sources.streams import blocks
+from datamodules.sources.streams import blocks, count_records
 from dig.config import UserError
 from dig.config.schema import DataConfig
 
@@ -51,7 +51,7 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
     if found["interactions"].suffix == ".parquet":
         interactions = _parquet_interactions(found["interactions"], columns, of_interactions)
     else:
-        interactions = read_csv(found["interactions"], columns, of_interactions)
+        interactions = read_csv(found["interactions"], columns, of_interactions, encoding=config.encoding)
     if interactions.is_empty() and not of_interactions.rows:
         raise UserError(f"{found['interactions']}: there are no interactions")
     catalogue = _read_items(found["items"], config, of_items)
@@ -61,17 +61,26 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
 
 
 def _parquet_interactions(path: Path, columns: Mapping[str, str], problems: Problems) -> pl.DataFrame:
-    frame = _read_parquet(path)
+    frame = _read_parquet(path, problems)
     check_columns(path, frame.columns, [columns[name] for name in ("user_id", "item_id", "timestamp")])
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in columns.items() if theirs in frame.columns)
     problems.total += len(frame)
-    if frame["timestamp"].dtype.is_temporal():
-        frame = frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ms")).dt.epoch("ms") / 1000)
-    return check_values(frame.cast(pl.String), range(1, len(frame) + 1), problems)
+    if frame["timestamp"].dtype == pl.Time:
+        raise UserError(f"{path}: column {columns['timestamp']!r} holds times of day without a date")
+    ids = [pl.col("user_id", "item_id")]
+    if any(frame[name].dtype.is_float() for name in ("user_id", "item_id")):
+        ids = [pl.col(name).fill_nan(None) if frame[name].dtype.is_float() else pl.col(name)
+               for name in ("user_id", "item_id")]  # fmt: skip
+    frame = frame.with_columns(column.cast(pl.String) for column in ids)
+    frame = check_values(frame, range(1, len(frame) + 1), problems)
+    problems.delivered = len(frame)
+    return frame
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
+def _read_parquet(path: Path, problems: Problems) -> pl.DataFrame:
+    """The table; its rows are counted by what the file says of itself."""
     try:
+        problems.in_file += pl.scan_parquet(path).select(pl.len()).collect().item()
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
@@ -82,7 +91,7 @@ def _read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFr
     rows: dict[str, Row] = {}
     lines: dict[str, int] = {}
     nameless = 0
-    for line, record in _records(path, columns, problems):
+    for line, record in _records(path, columns, problems, config.encoding):
         if not isinstance(record, dict):
             problems.add(line, f"holds a {type(record).__name__}, not an item")
             continue
@@ -100,29 +109,34 @@ def _read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFr
             lines[row[0]] = line
         elif _with_safe_image(row, path.parent, Problems(path)) == rows[row[0]]:
             problems.note("item repeated word for word, one is kept")
+            problems.left_out += 1
         else:
             problems.add(line, f"item {row[0]!r} stands in line {lines[row[0]]} already, with other words")
     if not rows and nameless and nameless == len(problems.rows):
         raise UserError(f"{path}: column {columns['item_id']} is missing (data.columns maps names)")
+    problems.delivered = len(rows)
     return catalogue_frame(list(rows.values()))
 
 
-def _records(path: Path, columns: Mapping[str, str], problems: Problems) -> Iterator[tuple[int, Any]]:
+def _records(
+    path: Path, columns: Mapping[str, str], problems: Problems, encoding: str
+) -> Iterator[tuple[int, Any]]:  # fmt: skip
     if path.suffix == ".parquet":
-        frame = _read_parquet(path)
+        frame = _read_parquet(path, problems)
         check_columns(path, frame.columns, [columns["item_id"], columns["title"]])
         problems.total += len(frame)
         yield from enumerate(frame.iter_rows(named=True), start=1)
     elif ".jsonl" in path.suffixes:
-        for block in blocks(path):
+        for block in blocks(path, encoding):
+            problems.in_file += count_records(block.data)
             yield from json_lines(block, problems)
     else:
-        yield from csv_records(path, [columns["item_id"], columns["title"]], problems)
+        yield from csv_records(path, [columns["item_id"], columns["title"]], problems, encoding)
 
 
 def _note_broken_text(record: Mapping[str, Any], problems: Problems) -> None:
     if any(not_utf8(text) for text in _texts(record.values())):
-        problems.note("item with bytes that are not UTF-8; they are replaced by U+FFFD")
+        problems.note_broken_text()
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:

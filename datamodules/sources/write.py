@@ -17,10 +17,14 @@ __all__ = ["write_tables"]
 def write_tables(tables: Tables, folder: Path) -> None:
     """Writes ``interactions.csv.gz`` and ``items.jsonl.gz``, atomically; equal tables give equal bytes.
 
-    Whole seconds are written without a fraction, and fields that an item lacks are left out.
+    Whole seconds are written without a fraction, times that seconds do not tell apart as the whole numbers that do, and
+    fields that an item lacks are left out.
     """
     names = [name for name in ("user_id", "item_id", "timestamp", "rating") if name in tables.interactions.columns]
-    interactions = tables.interactions.select(names)
+    interactions = tables.interactions
+    if "ticks" in interactions.columns:
+        interactions = interactions.with_columns(pl.col("ticks").alias("timestamp"))
+    interactions = interactions.select(names)
     whole = [name for name in names[2:] if (interactions[name] % 1 == 0).all()]
     content = interactions.with_columns(pl.col(whole).cast(pl.Int64)).write_csv().encode()
     lines = (

@@ -12,6 +12,7 @@ from datamodules.pictures import folder_fingerprint
 from datamodules.preparation import prepare
 from datamodules.sources import read_source, source_files
 from datamodules.sources.quickstart import write_shop
+from datamodules.sources.streams import is_utf8
 from datamodules.splits import Sequences
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config
@@ -59,6 +60,8 @@ def _reads(config: Config) -> dict[str, Any]:
     read = select(config, *(f"data.{key}" for key in _KEYS))
     if config.data.source == "quickstart":
         return read | select(config, "data.shop")
+    if not is_utf8(config.data.encoding):
+        read |= select(config, "data.encoding")
     return read | {name: hash_file(path) for name, path in source_files(config.data).items()}
 
 
@@ -86,4 +89,4 @@ def _says(path: Path) -> str:
     return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"
 
 
-STAGE = Stage("prepare", (), _reads, _build, _says, version=2)
+STAGE = Stage("prepare", (), _reads, _build, _says, version=3)

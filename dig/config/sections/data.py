@@ -69,6 +69,8 @@ class DataConfig:
     """Amazon's name of the category in its file names, such as `Gift_Cards`; unset takes the only one there."""
     columns: dict[str, str] = field(default_factory=dict)
     """Your own tables' column names, for example {user_id: customer, item_id: sku}; for `data.source=tables`."""
+    encoding: str = "utf-8"
+    """Of text files, by Python's names: `utf-8`, `cp1252`, `latin-1`, `utf-16`, `gb18030` …"""
     min_rating: float | None = None
     """Interactions rated lower are left out; unset keeps all, rated or not."""
     duplicates: str = "keep"
@@ -119,5 +121,17 @@ class DataConfig:
             len(shares) == 3 and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6,
             f"data.split_fractions must be three shares above 0 that add up to 1, they are {shares}",
         )
+        check(
+            _is_encoding(self.encoding),
+            f"data.encoding={self.encoding!r} is not an encoding that Python knows, such as utf-8, cp1252 or utf-16",
+        )
         for name in self.columns:
             check_choice("data.columns", name, COLUMNS)
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether it is the name of an encoding of text."""
+    try:
+        return isinstance("".encode(name), bytes)
+    except (LookupError, ValueError):
+        return False
