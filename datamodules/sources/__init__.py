@@ -11,6 +11,7 @@ import polars as pl
 from datamodules.sources import amazon2014, amazon2018, amazon2023, movielens, tables
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from datamodules.sources.files import data_folder
+from datamodules.sources.values import id_difference
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.console import say, warn
@@ -66,7 +67,9 @@ def read_files(config: DataConfig) -> Tables:
     read: Tables = _SOURCES[config.source].read(found, config)
     for problems in read.problems:
         problems.settle(config.max_bad_fraction)
-    names = [column for column in (*INTERACTION_SCHEMA, "rating", "part") if column in read.interactions.columns]
+    names = [
+        column for column in (*INTERACTION_SCHEMA, "rating", "ticks", "part") if column in read.interactions.columns
+    ]
     return Tables(read.interactions.select(names), _once(read.catalogue), read.problems)
 
 
@@ -138,6 +141,8 @@ def known_items(tables: Tables, config: DataConfig) -> Tables:
     unknown = interactions.filter(~known)["item_id"]
     items = unknown.unique(maintain_order=True)
     found = f"{len(unknown):,} interactions with {len(items):,} items that the catalogue lacks"
+    if difference := id_difference(items, catalogue["item_id"]):
+        found = f"{found} ({difference})"
     if config.unknown_items == "refuse":
         raise UserError(f"{config.path}: {found}, for example {items[0]!r}; add them to the catalogue, or set "
                         "data.unknown_items=drop or =keep")  # fmt: skip

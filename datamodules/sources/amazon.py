@@ -39,8 +39,11 @@ def reviews_and_metadata(config: DataConfig, core: str, full: str) -> dict[str, 
     }
 
 
-def read_both(found: dict[str, Path], parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row]) -> Tables:
+def read_both(
+    found: dict[str, Path], parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row], encoding: str
+) -> Tables:
     """Reads what :func:`reviews_and_metadata` found; ``parse`` and ``convert`` as in :func:`read_metadata`."""
     of_reviews, of_items = Problems(found["reviews"]), Problems(found["metadata"])
-    interactions = read_reviews(found["reviews"], _FIELDS, of_reviews)
-    return Tables(interactions, read_metadata(found["metadata"], parse, convert, of_items), [of_reviews, of_items])
+    interactions = read_reviews(found["reviews"], _FIELDS, of_reviews, encoding)
+    catalogue = read_metadata(found["metadata"], parse, convert, of_items, encoding)
+    return Tables(interactions, catalogue, [of_reviews, of_items])

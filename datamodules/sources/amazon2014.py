@@ -25,7 +25,7 @@ def files(config: DataConfig) -> dict[str, Path]:
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata."""
-    return read_both(found, parse_literal, _item)
+    return read_both(found, parse_literal, _item, config.encoding)
 
 
 def _item(record: dict[str, Any]) -> Row:

@@ -47,23 +47,22 @@ def files(config: DataConfig) -> dict[str, Path]:
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata; the published parts one after the other, so that ties in time keep their order."""
     of_items = Problems(found["metadata"])
-    catalogue = read_metadata(found["metadata"], parse_json, _item, of_items)
+    catalogue = read_metadata(found["metadata"], parse_json, _item, of_items, config.encoding)
     if "reviews" in found:
         problems = Problems(found["reviews"])
-        return Tables(_reviews(found["reviews"], problems), catalogue, [problems, of_items])
+        return Tables(_reviews(found["reviews"], problems, config.encoding), catalogue, [problems, of_items])
     frames, all_problems = [], [of_items]
     for number, part in enumerate(_PARTS):
         all_problems.append(Problems(found[part]))
-        frame = _reviews(found[part], all_problems[-1])
+        frame = _reviews(found[part], all_problems[-1], config.encoding)
         frames.append(frame.with_columns(pl.lit(number, pl.UInt8).alias("part")))
     return Tables(pl.concat(frames), catalogue, all_problems)
 
 
-def _reviews(path: Path, problems: Problems) -> pl.DataFrame:
+def _reviews(path: Path, problems: Problems, encoding: str) -> pl.DataFrame:
     if ".jsonl" in path.suffixes:
-        return read_reviews(path, _FIELDS, problems)
-    frame = read_csv(path, _COLUMNS, problems, ignored=("history",))
-    return frame.with_columns(pl.col("timestamp") / _MILLISECONDS)
+        return read_reviews(path, _FIELDS, problems, encoding)
+    return read_csv(path, _COLUMNS, problems, ignored=("history",), per_second=_MILLISECONDS, encoding=encoding)
 
 
 def _item(record: dict[str, Any]) -> Row:

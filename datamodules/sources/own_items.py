@@ -17,7 +17,7 @@ from datamodules.sources.csv_table import check_columns, csv_records
 from datamodules.sources.lines import json_lines, not_utf8
 from datamodules.sources.prices import decimal_mark, price_of
 from datamodules.sources.separators import Separators, find_separators
-from datamodules.sources.streams import blocks
+from datamodules.sources.streams import blocks, count_records
 from dig.config import UserError
 from dig.config.schema import ITEM_COLUMNS, DataConfig
 
@@ -53,7 +53,7 @@ def read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFra
     wanted = [*given.values(), *config.text_columns]
     records: list[tuple[int, dict[str, Any]]] = []
     present: dict[str, None] = {}
-    for line, record in _records(path, [columns["item_id"], columns["title"], *wanted], problems):
+    for line, record in _records(path, [columns["item_id"], columns["title"], *wanted], problems, config.encoding):
         if isinstance(record, dict):
             records.append((line, record))
             present.update(dict.fromkeys(record))
@@ -76,29 +76,31 @@ def ignored_columns(present: Sequence[str], used: Sequence[str], problems: Probl
         problems.note(f"column ignored: {', '.join(extra[:_NAMED])}{more}")
 
 
-def read_parquet(path: Path) -> pl.DataFrame:
-    """The whole table.
+def read_parquet(path: Path, problems: Problems) -> pl.DataFrame:
+    """The whole table; its rows are counted by what the file says of itself.
 
     Raises:
         UserError: if it cannot be read.
     """
     try:
+        problems.in_file += pl.scan_parquet(path).select(pl.len()).collect().item()
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 
 
-def _records(path: Path, required: Sequence[str], problems: Problems) -> Iterator[tuple[int, Any]]:
+def _records(path: Path, required: Sequence[str], problems: Problems, encoding: str) -> Iterator[tuple[int, Any]]:
     if path.suffix == ".parquet":
-        frame = read_parquet(path)
+        frame = read_parquet(path, problems)
         check_columns(path, frame.columns, required)
         problems.total += len(frame)
         yield from enumerate(frame.iter_rows(named=True), start=1)
     elif ".jsonl" in path.suffixes:
-        for block in blocks(path):
+        for block in blocks(path, encoding):
+            problems.in_file += count_records(block.data)
             yield from json_lines(block, problems)
     else:
-        yield from csv_records(path, list(dict.fromkeys(required)), problems)
+        yield from csv_records(path, list(dict.fromkeys(required)), problems, encoding)
 
 
 def _decide(
@@ -193,15 +195,17 @@ def _rows(
             problems.add(line, f"{columns['item_id']} is not UTF-8")
         elif row[0] not in rows:
             if any(not_utf8(text) for text in _texts(record.values())):
-                problems.note("item with bytes that are not UTF-8; they are replaced by U+FFFD")
+                problems.note_broken_text()
             rows[row[0]] = _with_safe_image(row, path.parent, problems)
             lines[row[0]] = line
         elif _with_safe_image(row, path.parent, Problems(path)) == rows[row[0]]:
             problems.note("item repeated word for word, one is kept")
+            problems.left_out += 1
         else:
             problems.add(line, f"item {row[0]!r} stands in line {lines[row[0]]} already, with other words")
     if lists:
         problems.note("list in a cell of categories, written as text", lists)
+    problems.delivered = len(rows)
     return catalogue_frame(list(rows.values()))
 
 

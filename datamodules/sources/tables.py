@@ -5,7 +5,6 @@ What cannot be read is counted with file, line and reason; past ``data.max_bad_f
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from datamodules.sources.base import Problems, Tables
 from datamodules.sources.cells import id_text
 from datamodules.sources.csv_table import check_columns, check_values, read_csv
 from datamodules.sources.files import data_folder, find_one, named_file
+from datamodules.sources.headers import read_header
 from datamodules.sources.own_items import ignored_columns, read_items, read_parquet
-from datamodules.sources.streams import pieces
+from datamodules.sources.streams import read_whole
 from dig.config import UserError
 from dig.config.schema import INTERACTION_COLUMNS, DataConfig
 
@@ -81,8 +81,8 @@ def read_interactions(path: Path, config: DataConfig, problems: Problems) -> pl.
     if path.suffix == ".parquet":
         interactions = _parquet_interactions(path, columns, given, problems)
     else:
-        interactions = read_csv(path, columns, problems)
-        _check_mapped(path, given, interactions.columns)
+        interactions = read_csv(path, columns, problems, encoding=config.encoding)
+        _check_mapped(path, given, interactions.columns, config.encoding)
     if interactions.is_empty() and not problems.rows:
         raise UserError(f"{path}: there are no interactions")
     if "part" in interactions.columns:
@@ -111,13 +111,11 @@ def read_catalogue(path: Path, config: DataConfig, problems: Problems) -> pl.Dat
     return catalogue
 
 
-def _check_mapped(path: Path, given: Mapping[str, str], read: list[str]) -> None:
+def _check_mapped(path: Path, given: Mapping[str, str], read: list[str], encoding: str) -> None:
     """Refuses a mapping of an optional column to one that is not there."""
     missing = [theirs for ours, theirs in given.items() if ours not in read]
     if missing:
-        first = next(pieces(path), b"").split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
-        mark = max(",;\t|", key=first.count)
-        check_columns(path, next(csv.reader([first], delimiter=mark), []), missing)
+        check_columns(path, read_header(path, read_whole(path, encoding)), missing)
 
 
 def _with_parts(frame: pl.DataFrame, column: str, config: DataConfig, problems: Problems) -> pl.DataFrame:
@@ -143,15 +141,17 @@ def _with_parts(frame: pl.DataFrame, column: str, config: DataConfig, problems: 
 def _parquet_interactions(
     path: Path, columns: Mapping[str, str], given: Mapping[str, str], problems: Problems
 ) -> pl.DataFrame:
-    frame = read_parquet(path)
+    frame = read_parquet(path, problems)
     check_columns(path, frame.columns, [*(columns[name] for name in _NEEDED), *given.values()])
     ignored_columns(frame.columns, list(columns.values()), problems)
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in columns.items() if theirs in frame.columns)
     problems.total += len(frame)
-    frame, lines = _with_text_ids(frame.with_columns(pl.selectors.float().fill_nan(None)), problems)
-    if frame["timestamp"].dtype.is_temporal():
-        frame = frame.with_columns(pl.col("timestamp").cast(pl.Datetime("ms")).dt.epoch("ms") / 1000)
-    return check_values(frame.cast(pl.String), lines, problems)
+    if frame["timestamp"].dtype == pl.Time:
+        raise UserError(f"{path}: column {columns['timestamp']!r} holds times of day without a date")
+    frame, lines = _with_text_ids(frame, problems)
+    frame = check_values(frame, lines, problems)
+    problems.delivered = len(frame)
+    return frame
 
 
 def _with_text_ids(frame: pl.DataFrame, problems: Problems) -> tuple[pl.DataFrame, list[int]]:
@@ -160,7 +160,8 @@ def _with_text_ids(frame: pl.DataFrame, problems: Problems) -> tuple[pl.DataFram
     for name in ("user_id", "item_id"):
         ids = frame[name]
         if ids.dtype.is_integer() or ids.dtype in (pl.String, pl.Categorical, pl.Enum):
-            continue  # check_values counts the empty ones
+            frame = frame.with_columns(ids.cast(pl.String))  # check_values counts the empty ones
+            continue
         texts: list[str | None] = []
         for row, value in enumerate(ids.to_list()):
             try:

@@ -19,13 +19,17 @@ _PARTS = ("train", "valid", "test")
 def write_tables(tables: Tables, folder: Path) -> None:
     """Writes ``interactions.csv.gz`` and ``items.jsonl.gz``, atomically; equal tables give equal bytes.
 
-    Whole seconds are written without a fraction, fields that an item lacks are left out, and a publisher's split is the
-    column ``part`` (train, valid, test), which ``data.split=published`` reads back.
+    Whole seconds are written without a fraction, times that seconds do not tell apart as the whole numbers that do,
+    fields that an item lacks are left out, and a publisher's split is the column ``part`` (train, valid, test), which
+    ``data.split=published`` reads back.
     """
     names = [
         name for name in ("user_id", "item_id", "timestamp", "rating", "part") if name in tables.interactions.columns
     ]
-    interactions = tables.interactions.select(names)
+    interactions = tables.interactions
+    if "ticks" in interactions.columns:
+        interactions = interactions.with_columns(pl.col("ticks").alias("timestamp"))
+    interactions = interactions.select(names)
     whole = [name for name in ("timestamp", "rating") if name in names and (interactions[name] % 1 == 0).all()]
     if "part" in names:
         interactions = interactions.with_columns(pl.col("part").replace_strict(dict(enumerate(_PARTS))))

@@ -12,6 +12,7 @@ from datamodules.pictures import folder_fingerprint
 from datamodules.preparation import prepare
 from datamodules.sources import read_source, source_files
 from datamodules.sources.quickstart import write_shop
+from datamodules.sources.streams import is_utf8
 from datamodules.splits import Sequences
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config
@@ -60,6 +61,8 @@ def _reads(config: Config) -> dict[str, Any]:
     read = select(config, *(f"data.{key}" for key in (*_KEYS, *_set(config))))
     if config.data.source == "quickstart":
         return read | select(config, "data.shop")
+    if not is_utf8(config.data.encoding):
+        read |= select(config, "data.encoding")
     return read | {name: hash_file(path) for name, path in source_files(config.data).items()}
 
 

@@ -104,6 +104,8 @@ class DataConfig:
     category_separator: str | None = None
     """What stands between the categories in a cell of your own table; unset is decided by the cells and said, '' keeps
     them whole."""
+    encoding: str = "utf-8"
+    """Of text files, by Python's names: `utf-8`, `cp1252`, `latin-1`, `utf-16`, `gb18030` …"""
     min_rating: float | None = None
     """Interactions rated lower are left out; unset keeps all, rated or not."""
     duplicates: str = "keep"
@@ -156,6 +158,10 @@ class DataConfig:
         check(
             len(shares) == 3 and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6,
             f"data.split_fractions must be three shares above 0 that add up to 1, they are {shares}",
+        )
+        check(
+            _is_encoding(self.encoding),
+            f"data.encoding={self.encoding!r} is not an encoding that Python knows, such as utf-8, cp1252 or utf-16",
         )
         self._check_tables()
         self._check_split_times()
@@ -216,3 +222,11 @@ def _moment(text: str) -> float:
     except ValueError:
         return math.nan
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether it is the name of an encoding of text."""
+    try:
+        return isinstance("".encode(name), bytes)
+    except (LookupError, ValueError):
+        return False
