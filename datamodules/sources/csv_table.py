@@ -177,8 +177,9 @@ def _parsed(content: bytes, separator: str, places: Sequence[int]) -> pl.DataFra
     """Some columns as text, named by their places."""
     quote = '"' if b'"' in content else None
     try:
-        frame = pl.read_csv(io.BytesIO(content), infer_schema=False, columns=list(places), separator=separator,
-                            quote_char=quote)  # fmt: skip
+        frame = pl.read_csv(
+            io.BytesIO(content), infer_schema=False, columns=list(places), separator=separator, quote_char=quote
+        )
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
         return None
     frame.columns = [str(place) for place in places]
@@ -209,9 +210,13 @@ def _row_by_row(
 
 
 def _rows(
-    content: bytes, path: Path, header: Sequence[str], needed: Sequence[int],
-    is_row: Callable[[list[str]], bool] | None, problems: Problems
-) -> Iterator[Record]:  # fmt: skip
+    content: bytes,
+    path: Path,
+    header: Sequence[str],
+    needed: Sequence[int],
+    is_row: Callable[[list[str]], bool] | None,
+    problems: Problems,
+) -> Iterator[Record]:
     """Rows with the right number of fields; counts all lines, and adds what is a bad row."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", newline="")
     found = records(text, separator_of(path), len(header), needed, is_row)

@@ -57,8 +57,10 @@ def check_form(path: Path, content: bytes, required: Sequence[str]) -> None:
             raise UserError(f"{path}:1: fields are separated by {name}, not {_NAMES[own]}; {remedy}")
     fields = first.split(own)
     if len(fields) >= len(required) and any(_is_value(field) for field in fields):
-        raise UserError(f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names "
-                        f"before it, such as {own.join(required)!r}")  # fmt: skip
+        raise UserError(
+            f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names "
+            f"before it, such as {own.join(required)!r}"
+        )
 
 
 def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:

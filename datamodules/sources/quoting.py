@@ -200,9 +200,15 @@ def _next(reader: Iterator[list[str]]) -> list[str] | None:
 
 
 def _closer_look(
-    line: int, row: list[str] | None, taking: _Lines, escaped: Iterator[list[str]], separator: str, fields: int,
-    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None
-) -> Record:  # fmt: skip
+    line: int,
+    row: list[str] | None,
+    taking: _Lines,
+    escaped: Iterator[list[str]],
+    separator: str,
+    fields: int,
+    needed: Sequence[int],
+    is_row: Callable[[list[str]], bool] | None,
+) -> Record:
     """A record that is no row of one line by RFC 4180."""
     if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
         return Record(line, len(taking.taken), row)
@@ -220,8 +226,13 @@ def _closer_look(
         return Record(line, 1, row, literal=True)
     if len(row) != fields:
         return Record(line, 1, None, f"{len(row)} fields instead of {fields}, or a quote mark that is never closed")
-    return Record(line, 1, None, f"a quote mark opens field {opened[0] + 1} and does not close it before the next "
-                  "separator; inside quotes it is doubled")  # fmt: skip
+    return Record(
+        line,
+        1,
+        None,
+        f"a quote mark opens field {opened[0] + 1} and does not close it before the next "
+        "separator; inside quotes it is doubled",
+    )
 
 
 def _unquoted(field: str) -> str:
@@ -233,7 +244,7 @@ def _unquoted(field: str) -> str:
 
 def _lines_are_rows(
     lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None
-) -> bool:  # fmt: skip
+) -> bool:
     """Whether each line of a record is a row by itself, so that quotes in two of them met by chance."""
     if len(lines) == 1 or (is_row is None and separator != "\t"):
         return False
