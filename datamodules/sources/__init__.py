@@ -9,6 +9,7 @@ from types import ModuleType
 import polars as pl
 
 from datamodules.sources import amazon2014, amazon2018, amazon2023, movielens, tables
+from datamodules.sources.amazon_ratings import ratings_files, release_of
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from datamodules.sources.files import data_folder
 from datamodules.sources.values import id_difference
@@ -28,8 +29,8 @@ _SOURCES: dict[str, ModuleType] = {
 # What tells a source by the names of its files, the surest first.
 _SIGNS = {
     "tables": ("interactions.*",),
-    "movielens": ("ratings.dat*", "ratings.csv*"),
-    "amazon2014": ("reviews_*.json*",),
+    "movielens": ("ratings.dat*", "ratings.csv*", "u.data*"),
+    "amazon2014": ("reviews_*.json*", "ratings_*.csv*"),
     "amazon2023": ("meta_*.jsonl*",),
     "amazon2018": ("meta_*.json", "meta_*.json.gz", "meta_*.json.zst"),
 }
@@ -97,8 +98,14 @@ def detect_source(folder: Path) -> str:
     for source, patterns in _SIGNS.items():
         if any(path.is_file() for pattern in patterns for path in folder.glob(pattern)):
             return source
-    raise UserError(f"{folder}: no known data; looked for interactions.csv, ratings.dat, reviews_*.json, meta_*.jsonl "
-                    "and meta_*.json; name it with data.source=…", exit_code=2)  # fmt: skip
+    if ratings := ratings_files(folder, None, "{}.csv"):
+        return release_of(ratings[0])
+    raise UserError(
+        f"{folder}: no known data; looked for interactions.csv, ratings.dat, u.data, reviews_*.json, ratings_*.csv, "
+        "meta_*.jsonl and meta_*.json; name it with data.source=…, or write an experiment for two tables of your own "
+        "with python -m dig.data init",
+        exit_code=2,
+    )
 
 
 def rated(tables: Tables, config: DataConfig) -> Tables:

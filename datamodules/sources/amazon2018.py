@@ -17,10 +17,12 @@ __all__ = ["files", "read"]
 def files(config: DataConfig) -> dict[str, Path]:
     """``<category>_5.json`` (or all reviews, without ``_5``) and ``meta_<category>.json``.
 
+    Where there are no reviews, ``<category>.csv``, also without metadata.
+
     Raises:
         UserError: if one is missing.
     """
-    return reviews_and_metadata(config, core="{}_5.json", full="{}.json")
+    return reviews_and_metadata(config, core="{}_5.json", full="{}.json", ratings="{}.csv")
 
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import polars as pl
 
+from datamodules.sources import movielens100k
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.catalogue import Row, catalogue_frame, item_row
-from datamodules.sources.csv_table import check_values, csv_records, read_csv
+from datamodules.sources.csv_table import csv_records, read_csv
 from datamodules.sources.files import data_folder, find, find_one
 from datamodules.sources.lines import not_utf8
+from datamodules.sources.plain import read_plain
 from datamodules.sources.streams import count_records, read_whole
-from dig.config import UserError
 from dig.config.schema import DataConfig
 
 __all__ = ["files", "read"]
@@ -23,18 +23,22 @@ _NO_GENRES = "(no genres listed)"
 
 
 def files(config: DataConfig) -> dict[str, Path]:
-    """Ratings and movies, both ``.dat`` or both ``.csv``.
+    """Ratings and movies, both ``.dat`` or both ``.csv``, or the files of MovieLens 100K.
 
     Raises:
         UserError: if one is missing.
     """
     folder = data_folder(config)
+    if find(folder, ["u.data"]):
+        return movielens100k.files(folder)
     suffix = ".dat" if find(folder, ["ratings.dat"]) else ".csv"
     return {table: find_one(folder, f"file of {table}", [f"{table}{suffix}"]) for table in ("ratings", "movies")}
 
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads ratings and movies."""
+    if found["ratings"].name.startswith("u.data"):
+        return movielens100k.read(found, config.encoding)
     of_ratings, of_movies = Problems(found["ratings"]), Problems(found["movies"])
     if ".dat" in found["ratings"].suffixes:
         ratings = _dat_ratings(found["ratings"], of_ratings, config.encoding)
@@ -48,24 +52,7 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
 
 def _dat_ratings(path: Path, problems: Problems, encoding: str) -> pl.DataFrame:
     """``user::movie::rating::seconds``; ids hold no colon, so a line has exactly seven separators' halves."""
-    content = read_whole(path, encoding)
-    if not content.strip():
-        raise UserError(f"{path}: the file is empty")
-    lines = pl.read_csv(io.BytesIO(content), has_header=False, separator="\n", quote_char=None, infer_schema=False,
-                        new_columns=["line"], encoding="utf8-lossy")["line"].str.strip_suffix("\r")  # fmt: skip
-    text = lines.fill_null("").str.strip_chars() != ""
-    numbers = text.arg_true() + 1
-    fields = lines.filter(text).str.split("::")
-    whole = fields.list.len() == len(_COLUMNS)
-    problems.total += len(fields)
-    problems.in_file += count_records(content)
-    for row in (~whole).arg_true():
-        problems.add(numbers[row], f"{len(fields[row])} fields instead of {len(_COLUMNS)}")
-    columns = ("user_id", "item_id", "rating", "timestamp")
-    frame = pl.DataFrame({name: fields.filter(whole).list.get(place) for place, name in enumerate(columns)})
-    frame = check_values(frame, numbers.filter(whole).to_list(), problems)
-    problems.delivered = len(frame)
-    return frame
+    return read_plain(path, "::", ("user_id", "item_id", "rating", "timestamp"), problems, encoding)
 
 
 def _dat_movies(path: Path, problems: Problems, encoding: str) -> list[Row]:
