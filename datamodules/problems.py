@@ -56,7 +56,7 @@ def find_problems(
         except UserError as error:
             return [Problem("error", str(config.path), text) for text in _each_file(lenient, str(error))]
         whole = known_items(read, lenient)
-        found = [*_rows(whole, config), *_unknown(whole, config), *_items(whole, config)]
+        found = [*_rows(whole, config), *_unknown(whole, read, config), *_items(whole, config)]
         found += _interactions(whole, config)
         prepared, refusals = _prepared(read, config)
         found += [Problem("error", "prepare", text) for text in refusals if not _said(found, text)]
@@ -129,13 +129,14 @@ def _rows(tables: Tables, config: DataConfig) -> Iterator[Problem]:
             yield Problem("note", found.path.name, f"{count:,} × {description}")
 
 
-def _unknown(tables: Tables, config: DataConfig) -> Iterator[Problem]:
+def _unknown(tables: Tables, read: Tables, config: DataConfig) -> Iterator[Problem]:
     """Items that ``unknown_items=keep`` put at the end of the catalogue have nothing but an id."""
     fields = [name for name in tables.catalogue.columns if name != "item_id"]
     bare = tables.catalogue.filter(pl.all_horizontal(pl.col(fields).is_null()))["item_id"]
     if bare.is_empty():
         return
-    kind = "error" if config.unknown_items == "refuse" else "note"
+    known = bare.is_in(read.catalogue["item_id"].implode()).all()
+    kind = "error" if config.unknown_items == "refuse" and not known else "note"
     yield Problem(kind, "items", f"{len(bare):,} items have interactions but no record, or a record without any text, "
                   f"for example {bare[0]!r}")  # fmt: skip
 

@@ -227,7 +227,7 @@ def _calendar(values: pl.Series) -> bool:
     numbers = values.cast(pl.Float64, strict=False)
     if numbers.null_count() > len(values) / 2:
         return True
-    return float(numbers.median() or 0) > 1e8  # type: ignore[arg-type]
+    return float(numbers.median() or 0) > 1e8
 
 
 def _is_number(values: pl.Series) -> bool:
