@@ -25,7 +25,7 @@ def read_header(path: Path, content: bytes) -> list[str]:
     Raises:
         UserError: if there is none, or if its quotes are not closed.
     """
-    if not content.strip():
+    if not content or content.isspace():
         raise UserError(f"{path}: the file is empty")
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace", newline="")
     try:
