@@ -1,4 +1,4 @@
-"""Every line is a row, part of a row, or a bad row; counts and rows are those of Python's csv where quotes are sound."""
+"""Every line is a row, part of one, or a bad row; counts and rows are those of Python's csv where quotes are sound."""
 
 from __future__ import annotations
 
