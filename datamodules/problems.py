@@ -19,7 +19,7 @@ from dig.console import console
 __all__ = ["Problem", "find_problems"]
 
 _SHOWN = 20
-_MILLISECONDS = 1e11  # as seconds this is the year 5138
+_TOO_LARGE = 1e11  # as seconds this is the year 5138
 _FUTURE = 4_102_444_800  # 2100, in seconds
 _MARKUP = r"&(?:[a-zA-Z]+|#\d+);|</?[a-zA-Z][^<>]*>"
 
@@ -181,9 +181,10 @@ def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
                     f"{word!r} is the {name} of {count:,} rows; where it stands for a missing id, leave the cell empty",
                 )
     times = frame["timestamp"]
-    if float(times.max() or 0) > _MILLISECONDS:
-        count = int((times > _MILLISECONDS).sum())
-        yield Problem("error", "interactions", f"{count:,} timestamps look like milliseconds; they must be seconds")
+    if float(times.max() or 0) > _TOO_LARGE:
+        count = int((times > _TOO_LARGE).sum())
+        text = f"{count:,} timestamps are too large for seconds; they are in no unit that is known"
+        yield Problem("error", "interactions", text)
     elif int((times > _FUTURE).sum()):
         yield Problem("error", "interactions", f"{int((times > _FUTURE).sum()):,} timestamps lie after the year 2100")
     lengths = frame.group_by("user_id").len()["len"]
@@ -196,7 +197,8 @@ def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
     repeated = len(frame) - frame.select("user_id", "item_id").n_unique()
     if repeated:
         yield Problem("note", "interactions", f"{repeated:,} repeat an item of the same user (data.duplicates)")
-    tied = len(frame) - frame.select("user_id", "timestamp").n_unique()
+    time = "ticks" if "ticks" in frame.columns else "timestamp"
+    tied = len(frame) - frame.select("user_id", time).n_unique()
     if tied:
         text = f"{tied:,} share their time with another of the user; row order decides"
         yield Problem("note", "interactions", text)

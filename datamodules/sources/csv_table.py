@@ -12,7 +12,7 @@ import polars as pl
 from datamodules.sources.base import Problems
 from datamodules.sources.headers import check_columns, check_form, read_header, separator_of
 from datamodules.sources.lines import not_utf8
-from datamodules.sources.quoting import Record, layout_of, physical_lines, records, separators_outside
+from datamodules.sources.quoting import Record, layout_of, physical_lines, records
 from datamodules.sources.streams import read_whole
 from datamodules.sources.times import parse_times, seconds, settle_times
 from datamodules.sources.values import read_ratings
@@ -161,9 +161,7 @@ def _whole(
         return None
     # A short row leaves its last field null. A long one is refused by polars if all columns are read; if not, it shows
     # in the number of separators, unless a short one makes up for it.
-    if (frame[:, -1].null_count() or not everything) and (
-        separators_outside(content, separator) != layout.rows * (len(header) - 1)
-    ):
+    if (frame[:, -1].null_count() or not everything) and (layout.separators() != layout.rows * (len(header) - 1)):
         return None
     frame = frame.select(pl.col(str(header.index(theirs))).alias(ours) for ours, theirs in columns.items())
     if frame["user_id"].null_count() and frame.select(pl.all_horizontal(pl.all().is_null()).any()).item():
@@ -175,11 +173,8 @@ def _whole(
 
 def _parsed(content: bytes, separator: str, places: Sequence[int]) -> pl.DataFrame | None:
     """Some columns as text, named by their places."""
-    quote = '"' if b'"' in content else None
     try:
-        frame = pl.read_csv(
-            io.BytesIO(content), infer_schema=False, columns=list(places), separator=separator, quote_char=quote
-        )
+        frame = pl.read_csv(io.BytesIO(content), infer_schema=False, columns=list(places), separator=separator)
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
         return None
     frame.columns = [str(place) for place in places]
@@ -210,13 +205,9 @@ def _row_by_row(
 
 
 def _rows(
-    content: bytes,
-    path: Path,
-    header: Sequence[str],
-    needed: Sequence[int],
-    is_row: Callable[[list[str]], bool] | None,
-    problems: Problems,
-) -> Iterator[Record]:
+    content: bytes, path: Path, header: Sequence[str], needed: Sequence[int],
+    is_row: Callable[[list[str]], bool] | None, problems: Problems
+) -> Iterator[Record]:  # fmt: skip
     """Rows with the right number of fields; counts all lines, and adds what is a bad row."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", newline="")
     found = records(text, separator_of(path), len(header), needed, is_row)

@@ -25,7 +25,7 @@ def read_header(path: Path, content: bytes) -> list[str]:
     Raises:
         UserError: if there is none, or if its quotes are not closed.
     """
-    if not content.strip():
+    if not content or content.isspace():
         raise UserError(f"{path}: the file is empty")
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace", newline="")
     try:
@@ -57,10 +57,8 @@ def check_form(path: Path, content: bytes, required: Sequence[str]) -> None:
             raise UserError(f"{path}:1: fields are separated by {name}, not {_NAMES[own]}; {remedy}")
     fields = first.split(own)
     if len(fields) >= len(required) and any(_is_value(field) for field in fields):
-        raise UserError(
-            f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names "
-            f"before it, such as {own.join(required)!r}"
-        )
+        raise UserError(f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names "
+                        f"before it, such as {own.join(required)!r}")  # fmt: skip
 
 
 def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:

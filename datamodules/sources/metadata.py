@@ -48,12 +48,9 @@ def parse_literal(line: str) -> Any:
 
 
 def read_metadata(
-    path: Path,
-    parse: Callable[[str], Any],
-    convert: Callable[[dict[str, Any]], Row],
-    problems: Problems,
-    encoding: str = "utf-8",
-) -> pl.DataFrame:
+    path: Path, parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row], problems: Problems,
+    encoding: str = "utf-8"
+) -> pl.DataFrame:  # fmt: skip
     """Reads a catalogue. Of several records of one item the first stays, which is noted: publishers repeat items.
 
     Args:

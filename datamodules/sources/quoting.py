@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Layout", "Record", "layout_of", "physical_lines", "records", "separators_outside"]
+__all__ = ["Layout", "Record", "layout_of", "physical_lines", "records"]
 
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
-_CHUNK = 16 << 20  # bytes looked at at once
+_CHUNK = 1 << 18  # bytes looked at at once, which stay in the cache
 
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long description is a field as any other
 
@@ -30,10 +30,12 @@ class Layout:
     Attributes:
         rows: records, the header among them.
         lines: (rows,) the line that each begins at; None where each is one line.
+        separators: counts those outside quotes.
     """
 
     rows: int
     lines: np.ndarray | None
+    separators: Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -75,49 +77,58 @@ def layout_of(content: bytes, separator: str, fields: int) -> Layout | None:
     """
     if b"\0" in content or (b"\r" in content and content.count(b"\r") != content.count(b"\r\n")):
         return None
-    if b'"' not in content:
-        return Layout(content.count(b"\n") + (not content.endswith(b"\n")), None)
     data = np.frombuffer(content, np.uint8)
-    quotes, breaks = 0, 0
-    for start in range(0, len(data), _CHUNK):
-        places = np.flatnonzero(data[start : start + _CHUNK] == _QUOTE) + start
-        if not _well_formed(data, places, quotes, ord(separator)):
-            return None
-        ends = np.flatnonzero(data[start : start + _CHUNK] == _NEWLINE) + start
-        breaks += int(((quotes + np.searchsorted(places, ends)) & 1).sum())
-        quotes += len(places)
-    if quotes & 1:
+    if b'"' not in content:
+        rows = _count(data, _NEWLINE) + (not content.endswith(b"\n"))
+        return Layout(rows, None, lambda: _count(data, ord(separator)))
+    scanned = _scan(data, ord(separator))
+    if scanned is None:
         return None
-    lines = content.count(b"\n") + (not content.endswith(b"\n"))
-    if not breaks:
-        return Layout(lines, None)
-    starts = _record_starts(data, separator, fields)
-    return None if starts is None else Layout(lines - breaks, starts)
+    rows, breaks, separators = scanned
+    rows += not content.endswith(b"\n")
+    starts = _record_starts(data, separator, fields) if breaks else None
+    return None if breaks and starts is None else Layout(rows, starts, lambda: separators)
 
 
-def separators_outside(content: bytes, separator: str) -> int:
-    """How many separators of a well-formed file stand outside quotes."""
-    if b'"' not in content:
-        return content.count(separator.encode())
-    data = np.frombuffer(content, np.uint8)
-    quotes, found = 0, 0
-    for start in range(0, len(data), _CHUNK):
-        part = data[start : start + _CHUNK]
-        places, marks = np.flatnonzero(part == _QUOTE), np.flatnonzero(part == ord(separator))
-        found += int((~(quotes + np.searchsorted(places, marks)) & 1).sum())
-        quotes += len(places)
-    return found
+def _count(data: np.ndarray, byte: int) -> int:
+    """How often a byte occurs; in parts that stay in the cache, which is faster than ``bytes.count``."""
+    return sum(int(np.count_nonzero(data[at : at + _CHUNK] == byte)) for at in range(0, len(data), _CHUNK))
 
 
-def _well_formed(data: np.ndarray, places: np.ndarray, before: int, separator: int) -> bool:
-    """Whether quotes in turn open after, and close before, a separator, a line's end or another quote."""
-    odd = (before + np.arange(len(places))) & 1
-    opening, closing = places[odd == 0], places[odd == 1]
-    left = data[np.maximum(opening - 1, 0)]
-    right = data[np.minimum(closing + 1, len(data) - 1)]
-    opens = (left == separator) | (left == _NEWLINE) | (left == _QUOTE) | (opening == 0)
-    closes = (right == separator) | (right == _NEWLINE) | (right == _RETURN) | (right == _QUOTE)
-    return bool(opens.all() and (closes | (closing == len(data) - 1)).all())
+def _scan(data: np.ndarray, separator: int) -> tuple[int, int, int] | None:
+    """Line ends outside quotes, inside, and separators outside; None if a quote mark neither opens nor closes a field.
+
+    Quotes in turn open and close: one that opens follows a separator, a line's end or another quote (a doubled one),
+    one that closes stands before such.
+    """
+    rows, breaks, separators, opened = 0, 0, 0, False
+    for at in range(0, len(data), _CHUNK):
+        part = data[at : at + _CHUNK]
+        quotes, ends, marks = part == _QUOTE, part == _NEWLINE, part == separator
+        inside = _inside(quotes, opened)
+        edges = quotes | ends | marks
+        before = np.append(at == 0 or data[at - 1] in (_QUOTE, _NEWLINE, separator), edges[:-1])
+        last = at + len(part) == len(data)
+        edges |= part == _RETURN
+        after = np.append(edges[1:], last or data[at + len(part)] in (_QUOTE, _NEWLINE, _RETURN, separator))
+        if (quotes & ((inside & ~before) | ~(inside | after))).any():
+            return None
+        opened = bool(inside[-1])
+        rows += int(np.count_nonzero(ends & ~inside))
+        breaks += int(np.count_nonzero(ends & inside))
+        separators += int(np.count_nonzero(marks & ~inside))
+    return None if opened else (rows, breaks, separators)
+
+
+def _inside(quotes: np.ndarray, opened: bool) -> np.ndarray:
+    """(bytes,) bool: whether a quote is open behind each; sixty-four are toggled at once, by shifts of their bits."""
+    packed = np.packbits(quotes, bitorder="little")
+    words = np.pad(packed, (0, -len(packed) % 8)).view("<u8")
+    for shift in (1, 2, 4, 8, 16, 32):
+        words ^= words << np.uint64(shift)
+    odd = np.append(opened, (words >> np.uint64(63)).astype(bool)[:-1])
+    words[np.logical_xor.accumulate(odd)] ^= np.uint64(2**64 - 1)
+    return np.unpackbits(words.view(np.uint8), count=len(quotes), bitorder="little").view(bool)
 
 
 def _record_starts(data: np.ndarray, separator: str, fields: int) -> np.ndarray | None:
@@ -200,15 +211,9 @@ def _next(reader: Iterator[list[str]]) -> list[str] | None:
 
 
 def _closer_look(
-    line: int,
-    row: list[str] | None,
-    taking: _Lines,
-    escaped: Iterator[list[str]],
-    separator: str,
-    fields: int,
-    needed: Sequence[int],
-    is_row: Callable[[list[str]], bool] | None,
-) -> Record:
+    line: int, row: list[str] | None, taking: _Lines, escaped: Iterator[list[str]], separator: str, fields: int,
+    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None
+) -> Record:  # fmt: skip
     """A record that is no row of one line by RFC 4180."""
     if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
         return Record(line, len(taking.taken), row)
@@ -226,13 +231,8 @@ def _closer_look(
         return Record(line, 1, row, literal=True)
     if len(row) != fields:
         return Record(line, 1, None, f"{len(row)} fields instead of {fields}, or a quote mark that is never closed")
-    return Record(
-        line,
-        1,
-        None,
-        f"a quote mark opens field {opened[0] + 1} and does not close it before the next "
-        "separator; inside quotes it is doubled",
-    )
+    return Record(line, 1, None, f"a quote mark opens field {opened[0] + 1} and does not close it before the next "
+                  "separator; inside quotes it is doubled")  # fmt: skip
 
 
 def _unquoted(field: str) -> str:
@@ -244,7 +244,7 @@ def _unquoted(field: str) -> str:
 
 def _lines_are_rows(
     lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None
-) -> bool:
+) -> bool:  # fmt: skip
     """Whether each line of a record is a row by itself, so that quotes in two of them met by chance."""
     if len(lines) == 1 or (is_row is None and separator != "\t"):
         return False

@@ -23,12 +23,8 @@ _PIECE = 1 << 20  # bytes read from the file at once
 _BLOCK = 8 << 20  # bytes of lines handed out at once
 _AHEAD = 3  # blocks waiting
 _BOM = b"\xef\xbb\xbf"
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+          codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
 _LOOKED_AT = 4096  # bytes
 
 
@@ -139,10 +135,8 @@ def _check_encoding(path: Path, start: bytes) -> None:
 
 def _check_line_ends(path: Path, content: bytes) -> None:
     if b"\n" not in content and b"\r" in content.rstrip(b"\r"):
-        raise UserError(
-            f"{path}: lines end with bare carriage returns (as on old Macs); save it with newlines, for "
-            "example by: tr '\\r' '\\n'"
-        )
+        raise UserError(f"{path}: lines end with bare carriage returns (as on old Macs); save it with newlines, for "
+                        "example by: tr '\\r' '\\n'")  # fmt: skip
 
 
 def _lines(content: Iterator[bytes]) -> Iterator[bytes]:

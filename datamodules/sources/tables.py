@@ -124,7 +124,7 @@ def _with_parts(frame: pl.DataFrame, column: str, config: DataConfig, problems: 
     Raises:
         UserError: if ``data.split=published`` and a value is none of train, valid and test.
     """
-    words = frame["part"].cast(pl.String).str.strip_chars().str.to_lowercase()
+    words = frame["part"].cast(pl.String).str.strip_chars().str.to_lowercase().str.strip_suffix(".0")
     parts = words.replace_strict(PARTS, default=None, return_dtype=pl.UInt8)
     unknown = frame["part"].filter(parts.is_null())
     if unknown.is_empty():

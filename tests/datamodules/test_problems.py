@@ -48,8 +48,10 @@ def test_clean_data_have_no_problem(tmp_path: Path, capsys: pytest.CaptureFixtur
          Problem("error", "items", "1 pictures are not there, for example 'c.png'")),
         (None, [*ITEMS, ITEMS[0]],
          Problem("note", "items.jsonl", "1 × item repeated word for word, one is kept")),
-        ([f"{row}000000000000" for row in ROWS], None,
-         Problem("error", "interactions", "4 timestamps look like milliseconds; they must be seconds")),
+        ([f"{row}00000000000" for row in ROWS], None,
+         Problem("error", "interactions", "2 timestamps are too large for seconds; they are in no unit that is known")),
+        ([f"{user},{item},17000000000{n}0" for user in "uv" for n, item in enumerate("abc")], None,
+         Problem("note", "interactions.csv", "6 × timestamp in milliseconds, brought to seconds")),
         ([*ROWS, "u,a,9000000000"], None, Problem("error", "interactions", "1 timestamps lie after the year 2100")),
         ([*ROWS, "w,a,1"], None,
          Problem("note", "interactions", "1 of 3 users have fewer than 3 interactions and will be left out "
