@@ -212,17 +212,6 @@ def test_two_processes_and_wandb_without_an_account(tmp_path: Path) -> None:
     assert (effective["world_size"], effective["batch_size"]) == (2, 2 * 16)
 
 
-def test_a_split_by_time_from_end_to_end(tmp_path: Path) -> None:
-    workplace = Workplace(tmp_path)
-    output = workplace.run("data.split=global-time", "data.min_interactions=2", "sft.max_steps=6", "grpo.max_steps=2")
-    assert "test · global-time" in output
-    for found in workplace.metrics().values():
-        assert found["split"] == "global-time" and found["examples"] != found["users"]  # several tests a user, or none
-    frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "sft")
-    assert len(frame) == workplace.metrics()["sft"]["examples"]
-    assert 0 < frame["user"].n_unique() == workplace.metrics()["sft"]["users"]
-
-
 @pytest.mark.parametrize("collisions", ["keep", "reassign"])
 def test_collisions_are_handled_as_asked(tmp_path: Path, collisions: str) -> None:
     workplace = tokenized_workplace(tmp_path)
