@@ -31,7 +31,7 @@ python -m dig.recommend run=RUN users=all out=FILE [key=value …]
   stage=NAME       grpo, sft or a baseline (default: the last that was trained)
   stock=FILE       recommend nothing but these items (item_id in .csv, .tsv or .parquet, else one in each line)
   unseen=auto      true leaves out the items of the history, false ranks them, too; auto leaves them out where less
-                   than 1 % of the data's purchases repeat one, and with held_out=true does what the run's evaluation did
+                   than 1 % of the data's purchases repeat one, and with held_out=true does as the run's evaluation
   unknown=refuse   drop leaves out items and users that the data lack, with a count
   json=false       true prints one JSON object
 

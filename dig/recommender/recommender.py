@@ -15,7 +15,6 @@ from torch import Tensor
 from dig.config import BASELINES, UserError, load_config
 from dig.console import say, warn
 from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
-from dig.generation.finite import NotFiniteError
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
 from dig.recommender.loading import load_ranker
 from dig.recommender.requests import read_count, read_flag, read_histories, read_history, read_items
@@ -260,7 +259,7 @@ class Recommender:
                 items, scores = rank_among(self.ranker, rows, k, among, unseen, len(self.item_ids))
             else:
                 items, scores = rank_unseen(self.ranker, rows, k) if unseen else self.ranker.rank(rows, k)
-        except NotFiniteError:
+        except _not_finite():
             raise self._broken() from None
         if scores.isnan().any():
             raise self._broken()
@@ -277,3 +276,10 @@ class Recommender:
 
     def _ids(self, history: Any, unknown: str) -> list[str]:
         return [self.item_ids[row] for row in read_history(history, self.rows, unknown).tolist()]
+
+
+def _not_finite() -> type[Exception]:
+    """What a search raises; imported once something is raised, since the search's own imports take seconds."""
+    from dig.generation import NotFiniteError
+
+    return NotFiniteError
