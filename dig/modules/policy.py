@@ -60,7 +60,7 @@ class PolicyModule(lightning.LightningModule):
             folder = f"checkpoints/{cls.__name__.removesuffix('Module').lower()}"
             raise UserError(
                 f"{checkpoint_path} is there to resume a training: it has weights, and neither tokenizer nor sizes; "
-                f"load the run's {folder} by dig.generation.backbone.load_backbone, or Recommender.from_run (docs/sft.md)"
+                f"load the run's {folder} by load_backbone or Recommender.from_run (docs/sft.md, In a notebook)"
             )
         loaded: Self = super().load_from_checkpoint(checkpoint_path, *arguments, **named)
         return loaded

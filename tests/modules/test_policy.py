@@ -53,7 +53,7 @@ def test_a_checkpoint_says_what_to_load_instead(tmp_path: Path):
     path = tmp_path / "resume.ckpt"
     trainer.save_checkpoint(path)
     with pytest.raises(
-        UserError, match=r"resume.ckpt is there to resume .* load the run's checkpoints/sft by"
+        UserError, match=r"resume.ckpt is there to resume .* load the run's checkpoints/sft by load_backbone"
     ) as caught:
         SFTModule.load_from_checkpoint(path)
     assert "\n" not in str(caught.value)
