@@ -7,7 +7,7 @@ whole number stands for the id that is written like it. Everything else is one l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
@@ -184,7 +184,7 @@ def _ordered(value: Any, where: str) -> list[Any]:
     """The elements of whatever holds them in an order."""
     if isinstance(value, str | bytes):
         raise UserError(f"{where} is {_shown(value)} and not a list of item ids", exit_code=2)
-    if isinstance(value, AbstractSet) and not isinstance(value, _ORDERED_VIEWS):
+    if isinstance(value, AbstractSet) and not isinstance(value, KeysView | ItemsView):
         raise UserError(f"{where} is a {type(value).__name__}, which has no order; give a list, oldest first", 2)
     if isinstance(value, Mapping):
         raise UserError(f"{where} is a {type(value).__name__}; give its values: list(….values())", exit_code=2)
@@ -199,9 +199,6 @@ def _ordered(value: Any, where: str) -> list[Any]:
     if not isinstance(value, Iterable):
         raise UserError(f"{where} is {_shown(value)} and not a list of item ids", exit_code=2)
     return list(value)
-
-
-_ORDERED_VIEWS = (type({}.keys()), type({}.items()))
 
 
 def _known(items: Sequence[Any], rows: Rows, where: str) -> tuple[list[int], list[_Unknown]]:
