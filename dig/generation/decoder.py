@@ -6,19 +6,19 @@ see its prompt and its own ancestors only. So prompts are neither copied nor enc
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from dig.generation.cache import PromptCache
 from dig.generation.trie import CatalogueTrie
 
-__all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions"]
+__all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions", "without_adapters"]
 
 _LENGTHS = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
 """Configuration keys that bound a sequence: beyond the last two, attention forgets, which the tree masks do not."""
@@ -53,6 +53,12 @@ def prompt_positions(mask: Tensor) -> Tensor:
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
+def without_adapters(model: nn.Module) -> Any:
+    """The model itself, of a peft model the one inside. Only who has imported peft can have one: it takes seconds."""
+    peft = sys.modules.get("peft")
+    return model.get_base_model() if peft is not None and isinstance(model, peft.PeftModel) else model
+
+
 class Decoder:
     """Wraps a causal language model, bare or with adapters.
 
@@ -62,7 +68,7 @@ class Decoder:
     """
 
     def __init__(self, model: nn.Module, compiled: str | None = None) -> None:
-        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        causal = without_adapters(model)
         self.config = causal.config
         body: nn.Module = causal.base_model
         self.body: Any = body if compiled is None else torch.compile(body, backend=compiled, dynamic=True)
@@ -256,7 +262,7 @@ class Decoder:
 
         if isinstance(model, IntRR):
             return IntRRDecoder(model)
-        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        causal = without_adapters(model)
         return EncoderDecoder(model) if causal.config.is_encoder_decoder else Decoder(model)
 
     @property
