@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dig.comparison.files import frame_of, read_file, refused
+from dig.comparison.files import counted, frame_of, read_file, refused
 from dig.comparison.lists import RankedLists, ranked_lists
 from dig.comparison.rankings import Ranking, places, read_examples
 from dig.comparison.runs import Run
@@ -76,11 +76,13 @@ class Aligned:
         label, notes = self.source.label, list(self.notes)
         if masked and len(seen):
             notes.append(
-                f"{len(seen):,} items of the history are taken out of the lists of {label}, for "
-                f"{self.like.users.gather(seen['row']).n_unique():,} users"
+                f"{label}: {counted(len(seen), 'place')} with items of the history are taken out of the lists of "
+                f"{counted(self.like.users.gather(seen['row']).n_unique(), 'user')}"
             )
+        elif len(seen):
+            notes.append(f"{label}: items of the history are in {counted(len(seen), 'place')}, where they compete")
         elif not masked and self.histories and not len(seen) and len(items):
-            notes.append(f"{label} lists no item of any history, so it was masked; the other rows are not")
+            notes.append(f"{label}: no list holds an item of its history, so they were masked; other rows are not")
         run = Run(
             self.source.given,
             Path(self.source.given),
@@ -119,13 +121,14 @@ def read_source(source: Source, like: Ranking) -> Aligned:
     known = set(like.targets.to_list()) if catalogue is None else set(catalogue.to_list())
     lists = ranked_lists(frame, given, known, trec)
     rows, about_users = _example_numbers(lists, like)
-    items, about_items = _with_known_items(lists, catalogue, like)
-    items = items.join(rows, on="row").select(pl.col("example").alias("row"), "item", "score")
+    items = lists.items.join(rows, on="row", how="inner", maintain_order="left")
+    items = items.select(pl.col("example").alias("row"), "item", "score")
+    items, about_items = _with_known_items(given, items, catalogue, like)
     items, about_order = _ordered(items, lists.scored, catalogue)
     notes = [*lists.notes, *about_users, *about_items, *about_order]
     once = items.unique(["row", "item"], keep="first", maintain_order=True)
     if len(once) < len(items):
-        notes.append(f"{len(items) - len(once):,} items are listed again further down, and the first place counts")
+        notes.append(f"{counted(len(items) - len(once), 'place')} that repeat an item are taken out")
     histories = read_examples(like.run, like, "history")
     absent = np.ones(len(like.users), dtype=bool)
     absent[once["row"].to_numpy()] = False
@@ -151,7 +154,7 @@ def _catalogue(run: Run) -> pl.Series | None:
 def _example_numbers(lists: RankedLists, like: Ranking) -> tuple[pl.DataFrame, list[str]]:
     """``row`` of the file and number of the ``example`` that it answers."""
     name, rows = lists.name, lists.rows
-    spelling, notes = _spelling(rows["user"].unique(), set(like.users.to_list()), "user ids")
+    spelling, notes = _spelling(rows["user"].unique(), set(like.users.to_list()), "user id")
     rows = rows.with_columns(pl.col("user").replace(spelling))
     ours = pl.DataFrame({"user": like.users, "own_target": like.targets}).with_row_index("example_row")
     strange = rows.filter(~pl.col("user").is_in(like.users.unique().implode()))
@@ -160,14 +163,12 @@ def _example_numbers(lists: RankedLists, like: Ranking) -> tuple[pl.DataFrame, l
     if mine.is_empty():
         raise refused(
             name,
-            f"none of its {rows['user'].n_unique():,} users is among those of the {part} of "
+            f"none of its {counted(rows['user'].n_unique(), 'user')} is among those of the {part} of "
             f"{like.run.given}{_unlike(strange['user'], like.users)}",
         )
     if len(strange):
-        notes.append(
-            f"{strange['user'].n_unique():,} users who are not in the {part} are left out, such as "
-            f"{printable(strange['user'][0], _SHOWN)}"
-        )
+        number, example = counted(strange["user"].n_unique(), "user"), printable(strange["user"][0], _SHOWN)
+        notes.append(f"{number} not in the {part} left out, such as {example}")
     if "target" in mine.columns:
         spelling, _ = _spelling(mine["target"].unique(), set(like.targets.to_list()), "targets")
         mine = mine.with_columns(pl.col("target").replace(spelling))
@@ -220,25 +221,25 @@ def _require_targets(both: pl.DataFrame, like: Ranking, name: str) -> None:
     )
 
 
-def _with_known_items(lists: RankedLists, catalogue: pl.Series | None, like: Ranking) -> tuple[pl.DataFrame, list[str]]:
+def _with_known_items(
+    name: str, items: pl.DataFrame, catalogue: pl.Series | None, like: Ranking
+) -> tuple[pl.DataFrame, list[str]]:
     """Items spelled as the catalogue spells them; what it lacks keeps its place."""
     known = set((like.targets if catalogue is None else catalogue).to_list())
-    spelling, notes = _spelling(lists.items["item"].unique(), known, "item ids")
-    items = lists.items.with_columns(pl.col("item").replace(spelling))
+    spelling, notes = _spelling(items["item"].unique(), known, "item id")
+    items = items.with_columns(pl.col("item").replace(spelling))
     if catalogue is None:
         return items, notes
     strange = items.filter(~pl.col("item").is_in(catalogue.implode()))
     if len(strange) == len(items) and len(items):
+        number = counted(items["item"].n_unique(), "item")
         raise refused(
-            lists.name,
-            f"none of its {items['item'].n_unique():,} items is in the catalogue of "
-            f"{like.run.given}{_unlike(strange['item'], catalogue)}",
+            name, f"none of its {number} is in the catalogue of {like.run.given}{_unlike(strange['item'], catalogue)}"
         )
     if len(strange):
-        notes.append(
-            f"{strange['item'].n_unique():,} items are not in the catalogue, such as "
-            f"{printable(strange['item'][0], _SHOWN)}, and fill {len(strange):,} places"
-        )
+        number, places = counted(strange["item"].n_unique(), "item"), counted(len(strange), "place")
+        example = printable(strange["item"][0], _SHOWN)
+        notes.append(f"{places} are filled by {number} that the catalogue does not have, such as {example}")
     return items, notes
 
 
@@ -257,7 +258,7 @@ def _spelling(ids: pl.Series, known: set[str], what: str) -> tuple[dict[str, str
     example = min(spelling, default="")
     notes = (
         [
-            f"{len(spelling):,} {what} are read without decimals or blanks, such as "
+            f"{counted(len(spelling), what)} are read without decimals or blanks, such as "
             f"{printable(example, _SHOWN)} as {printable(spelling[example], _SHOWN)}"
         ]
         if spelling
@@ -299,7 +300,7 @@ def _ordered(items: pl.DataFrame, scored: bool, catalogue: pl.Series | None) -> 
         items = items.join(places, on="item", how="left", maintain_order="left")
     ordered = items.sort("row", -pl.col("score"), "at", "item", nulls_last=True, maintain_order=True)
     order = "by id" if catalogue is None else "in the order of the catalogue"
-    notes = [f"equal scores of {tied:,} users are ranked {order}"] if tied else []
+    notes = [f"equal scores of {counted(tied, 'user')} are ranked {order}"] if tied else []
     return ordered.drop("at"), notes
 
 

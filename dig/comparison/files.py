@@ -16,7 +16,7 @@ import polars as pl
 from dig.config import UserError, nearest
 from dig.console import printable
 
-__all__ = ["FILES", "frame_of", "is_rankings_file", "read_file", "refused"]
+__all__ = ["FILES", "counted", "frame_of", "is_rankings_file", "read_file", "refused"]
 
 FILES = (
     ".parquet",
@@ -50,6 +50,11 @@ def is_rankings_file(text: str) -> bool:
 def refused(name: str, problem: str) -> UserError:
     """One line on what is wrong with a file; wrong input is exit code 2."""
     return UserError(f"{name}: {problem}", exit_code=2)
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 user``, ``2,000 users``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def read_file(path: Path) -> pl.DataFrame:

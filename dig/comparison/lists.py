@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from dig.comparison.files import refused
+from dig.comparison.files import counted, refused
 from dig.config import nearest
 from dig.console import printable
 
@@ -246,7 +246,7 @@ def _long(frame: pl.DataFrame, columns: Mapping[str, str], name: str, by_score: 
         items = items.with_columns(score=pl.lit(None, dtype=pl.Float64))
     listed = items.filter(pl.col("score").fill_null(0.0) != float("-inf"))
     if len(listed) < len(items):
-        notes.append(f"{len(items) - len(listed):,} items with a score of -inf are not ranked")
+        notes.append(f"{counted(len(items) - len(listed), 'item')} with a score of -inf not ranked")
     scored = "score" in columns and not by_rank
     return RankedLists(name, rows, listed.select("row", "item", "score"), scored, tuple(notes))
 
@@ -273,7 +273,7 @@ def _contradictions(items: pl.DataFrame, by_rank: bool) -> list[str]:
     ordered = items.filter(pl.col("rank").n_unique().over("row") == pl.len().over("row")).sort("row", "rank")
     users = ordered.filter((pl.col("score").diff() > 0).over("row"))["user"].n_unique()
     which = "ranks" if by_rank else "scores"
-    return [f"ranks and scores disagree for {users:,} users, and the {which} count"] if users else []
+    return [f"ranks and scores disagree for {counted(users, 'user')}, and the {which} count"] if users else []
 
 
 def _numbers(values: pl.Series, role: str, users: pl.Series, name: str, strict: bool) -> pl.Series:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from dig.comparison.files import counted
 from dig.comparison.labels import differing_keys
 from dig.comparison.rankings import Ranking
 from dig.comparison.runs import Run
@@ -75,14 +76,14 @@ def kept_examples(theirs: Sequence[Ranking], total: int, missing: str) -> tuple[
     without = {label: int(mask.sum()) for label, mask in absent.items() if mask.any()}
     if missing == "miss" or not without:
         return np.ones(total, dtype=bool), [
-            f"{label} has no list for {count:,} of {total:,} examples, which are misses of it; "
+            f"{label} has no list for {count:,} of {counted(total, 'example')}, which count as misses; "
             "--missing drop leaves them out of every row"
             for label, count in without.items()
         ]
     if anywhere.all():
         raise UserError(f"--missing drop: for every example one of {', '.join(without)} has no list", exit_code=2)
     return ~anywhere, [
-        f"{int(anywhere.sum()):,} of {total:,} examples are left out of every row, because "
+        f"{int(anywhere.sum()):,} of {counted(total, 'example')} are left out of every row, because "
         f"{' or '.join(without)} has no list for them"
     ]
 
