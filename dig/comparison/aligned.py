@@ -239,7 +239,7 @@ def _with_known_items(
     if len(strange):
         number, places = counted(strange["item"].n_unique(), "item"), counted(len(strange), "place")
         example = printable(strange["item"][0], _SHOWN)
-        notes.append(f"{places} are filled by {number} that the catalogue does not have, such as {example}")
+        notes.append(f"{number} that the catalogue does not have, such as {example}, in {places}")
     return items, notes
 
 

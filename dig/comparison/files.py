@@ -37,6 +37,7 @@ FILES = (
 """Extensions of files with rankings."""
 _TREC = ("query", "q0", "doc", "rank", "score", "tag")
 _PICKLED = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
+_QUOTES = "a quote mark does not end on the line where it begins, or in the middle of a cell"
 _DELIMITERS = (",", ";", "\t")
 _SHOWN = 60  # characters of a value from the file
 
@@ -146,20 +147,22 @@ def _delimited(text: str, name: str, delimiter: str | None) -> pl.DataFrame:
     first = max(_DELIMITERS, key=lines[0].count) if delimiter is None else delimiter
     reader = csv.reader(lines, delimiter=first, strict=True)
     rows: list[list[str]] = []
+    line = 0  # the last that was read as a whole
     try:
         header = [field.strip() for field in next(reader)]
+        line = reader.line_num
         for row in reader:
+            if reader.line_num > line + 1:
+                raise refused(name, f"line {line + 1}: {_QUOTES}")
             line = reader.line_num
-            if any("\n" in field or "\r" in field for field in row):
-                raise refused(name, f"line {line}: a quote mark is not closed on the line where it is opened")
             if row and len(row) != len(header):
                 lists = "; a list that holds the delimiter needs quotes around it" if "[" in "".join(row) else ""
                 raise refused(name, f"line {line} has {len(row)} fields and the header {len(header)}{lists}")
             if row:
                 rows.append(row)
     except csv.Error as error:
-        why = "a cell is too long; write the table as Parquet or JSON lines" if "limit" in str(error) else str(error)
-        raise refused(name, f"line {reader.line_num}: {why}") from None
+        why = "a cell is too long; write the table as Parquet or JSON lines" if "limit" in str(error) else _QUOTES
+        raise refused(name, f"line {line + 1}: {why}") from None
     twice = next((field for field in header if field and header.count(field) > 1), None)
     if twice is not None:
         raise refused(name, f"two columns are called {printable(twice, _SHOWN)}")

@@ -351,6 +351,8 @@ def _bracketed(cell: str, row: int, name: str) -> list[str]:
         )
     if parsed or bare.count("[") + bare.count("(") > 1:
         raise refused(name, f"the list in row {row + 1} holds something else than ids: {printable(cell, _SHOWN)}")
+    if re.search(r"\b(?:nan|none|null)\b", bare, re.IGNORECASE):
+        raise refused(name, f"the list in row {row + 1} holds an empty item: {printable(cell, _SHOWN)}")
     return [re.sub(r"\\(.)", r"\1", next(filter(None, groups), "")) for groups in _TOKEN.findall(cell)]
 
 
