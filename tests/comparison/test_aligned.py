@@ -211,7 +211,7 @@ def test_an_id_that_looks_like_a_decimal_is_itself(tmp_path: Path):
         (table([[]] * 200), "all its lists are empty"),
         (table(OURS[:3], ["user000", "user001", "user000"]), "user user000 has several lists; one per user"),
         (table(OURS, target=["item049", *TARGETS[1:]]), f"1 of 200 targets are not those of shop, such as item049 and "
-                                                        f"not {TARGETS[0]} for user user000; the data or the split are"),
+                                                        f"not {TARGETS[0]} for user user000; the data or the split"),
         (table(OURS[:2], ["user000"] * 2, target=["item001", "item002"]), "has several lists with different targets"),
         ({"": 3}, "rankings are a file, a DataFrame or lists by user, not a int"),
         ({"theirs": "nowhere.csv"}, "nowhere.csv: no such file"),
@@ -291,4 +291,4 @@ def test_beside_means_over_seeds_it_is_a_row_of_its_own(shop: Path):
     (contest, _) = contests(table(OURS), seeds="mean")
     assert [(row.label, row.seeds) for row in contest.rows] == [("sft", (42, 43)), ("theirs", (None,))]
     said = text([measure(contest, draws=200, seed=0)])
-    assert "Means over training seeds (sft: 42, 43)" in said and "None" not in said
+    assert "Means over training seeds (42, 43)" in said and "None" not in said
