@@ -119,7 +119,10 @@ def read_source(source: Source, like: Ranking) -> Aligned:
     else:
         frame, trec = frame_of(source.table, given), False
     known = set(like.targets.to_list()) if catalogue is None else set(catalogue.to_list())
-    lists = ranked_lists(frame, given, known, trec)
+    try:
+        lists = ranked_lists(frame, given, known, trec)
+    except pl.exceptions.PolarsError as error:  # columns of a kind that no ranking has
+        raise refused(given, f"it cannot be read as rankings ({printable(str(error), 120)})") from None
     rows, about_users = _example_numbers(lists, like)
     items = lists.items.join(rows, on="row", how="inner", maintain_order="left")
     items = items.select(pl.col("example").alias("row"), "item", "score")

@@ -246,10 +246,10 @@ def _columns(records: list[dict[str, Any]], name: str) -> pl.DataFrame:
 
 
 def _series(values: list[Any], key: str, name: str) -> pl.Series:
+    if any(isinstance(value, dict) for value in values):
+        raise refused(name, f"{printable(key, _SHOWN)} holds objects where an id, a score or a list of items should be")
     lists = [isinstance(value, list) for value in values if value is not None]
     if not any(lists):
-        if any(isinstance(value, dict) for value in values):
-            return pl.Series(values)
         return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
     if not all(lists):
         raise refused(name, f"{printable(key, _SHOWN)} is a list in some rows and a single value in others")

@@ -119,6 +119,9 @@ def ranked_lists(frame: pl.DataFrame, name: str, items: Collection[str], by_scor
     columns = _roles(frame, name)
     if not len(frame):
         raise refused(name, "it holds no user")
+    wrong = next((column for column in columns.values() if frame[column].dtype == pl.Object), None)
+    if wrong is not None:
+        raise refused(name, f"{printable(wrong, _SHOWN)} mixes values of different kinds; write ids as text")
     _require_one_source(frame, columns, name)
     wide = "items" in columns or _holds_lists(frame[columns["item"]])
     if wide:
@@ -161,7 +164,9 @@ def _roles(frame: pl.DataFrame, name: str) -> dict[str, str]:
 
 
 def _require_one_source(frame: pl.DataFrame, columns: Mapping[str, str], name: str) -> None:
-    if "source" in columns and frame[columns["source"]].n_unique() > 1:
+    if "source" not in columns or frame[columns["source"]].dtype.is_nested():
+        return
+    if frame[columns["source"]].n_unique() > 1:
         names = frame[columns["source"]].cast(pl.String).unique(maintain_order=True).fill_null("").to_list()
         told = printable(", ".join(names[:3]), _SHOWN)
         raise refused(
@@ -277,6 +282,8 @@ def _contradictions(items: pl.DataFrame, by_rank: bool) -> list[str]:
 
 
 def _numbers(values: pl.Series, role: str, users: pl.Series, name: str, strict: bool) -> pl.Series:
+    if values.dtype.is_nested():
+        raise refused(name, f"{values.name} holds lists, while there is one item per row")
     numbers = values.cast(pl.Float64, strict=False)
     odd = (numbers.is_null() | numbers.is_nan()).arg_true()
     if strict and len(odd):

@@ -163,10 +163,10 @@ def _by_ids(recommender: Any) -> Callable[[list[list[str]], int, bool], Lists]:
         if any(isinstance(ranked, str) or not hasattr(ranked, "__len__") for ranked in lists):
             raise refused(type(recommender).__name__, "recommend must give a list of item ids for each history")
         items, scores = [], []
-        for number, (ranked, history) in enumerate(zip(lists, histories, strict=True)):
+        for at, (ranked, history) in enumerate(zip(lists, histories, strict=True)):
             places = [place for place, item in enumerate(ranked) if not (unseen and str(item) in history)][:k]
             items.append([str(ranked[place]) for place in places])
-            scores.append([] if values is None else [float(values[number][place]) for place in places])
+            scores.append([] if values is None else [float(values[at][place]) for place in places])
         return items, None if values is None else scores
 
     return ask

@@ -153,6 +153,8 @@ def test_ids_become_text_and_lose_nothing(values: Any, expected: list[str]):
         ({"user": [1], "items": [["a", "b"]], "scores": [[1.0]]}, "user 1 has 2 items and 1 scores"),
         ({"user": [1], "items": [["a", "b"]], "scores": [[1.0, float("nan")]]}, "user 1 has an item whose score"),
         ({"user": [1], "items": [["a", "b"]], "scores": [[1.0, 2.0]]}, "the list of user 1 is not best first"),
+        ({"user": [1], "item": ["a"], "score": [[0.5]]}, "score holds lists, while there is one item per row"),
+        ({"user": pl.Series([1, "x"], dtype=pl.Object), "items": [["a"], ["b"]]}, "user mixes values of different"),
         ({"user": [], "items": []}, "it holds no user"),
     ],
 )  # fmt: skip
