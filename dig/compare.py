@@ -6,7 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.comparison.request import FORMATS, GAINS, MISSING, PARTS, PROTOCOLS, SEEDS, SLICES, Request, checked_metrics
+from dig.comparison.request import (
+    FORMATS,
+    GAINS,
+    MISSING,
+    PARTS,
+    PROTOCOLS,
+    SEEDS,
+    SLICES,
+    Request,
+    checked_choice,
+    checked_metrics,
+)
 from dig.config import UserError, nearest
 from dig.entry import exit_code
 
@@ -101,12 +112,7 @@ def _request(runs: Sequence[str], flags: dict[str, str]) -> Request:
 
 
 def _choice(flags: dict[str, str], name: str, choices: Sequence[str]) -> str | None:
-    value = flags.get(name)
-    if value is not None and value not in choices:
-        hint = nearest(value, choices)
-        known = f"did you mean {hint}?" if hint else f"there are {', '.join(choices)}"
-        raise UserError(f"{name} {value}: no such choice; {known}", exit_code=2)
-    return value
+    return checked_choice(name, flags.get(name), choices)
 
 
 def _number(flags: dict[str, str], name: str, default: int, least: int) -> int:

@@ -172,6 +172,7 @@ def _example_numbers(lists: RankedLists, like: Ranking) -> tuple[pl.DataFrame, l
     if len(strange):
         number, example = counted(strange["user"].n_unique(), "user"), printable(strange["user"][0], _SHOWN)
         notes.append(f"{number} not in the {part} left out, such as {example}")
+        notes += _own_numbers(rows["user"].unique(), like.users.unique())
     if "target" in mine.columns:
         spelling, _ = _spelling(mine["target"].unique(), set(like.targets.to_list()), "targets")
         mine = mine.with_columns(pl.col("target").replace(spelling))
@@ -268,6 +269,21 @@ def _spelling(ids: pl.Series, known: set[str], what: str) -> tuple[dict[str, str
         else []
     )
     return spelling, notes
+
+
+def _own_numbers(theirs: pl.Series, ours: pl.Series) -> list[str]:
+    """A doubt where users are counted from 0 or 1 and the run's go beyond: numbers may be ids by accident."""
+    numbers, own = (each.cast(pl.Int64, strict=False) for each in (theirs, ours))
+    if numbers.null_count() or own.null_count():
+        return []
+    first, last = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    counted_through = first in (0, 1) and last - first + 1 == len(numbers)
+    if not counted_through or last >= int(own.max()):  # type: ignore[arg-type]
+        return []
+    return [
+        f"its users are {first} to {last} without a gap, and the run's go on to {own.max()}: if these are numbers that "
+        "the other program gave them, they are other users"
+    ]
 
 
 def _unlike(theirs: pl.Series, ours: pl.Series) -> str:

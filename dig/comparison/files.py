@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from dig.comparison.runs import path_of
 from dig.config import UserError, nearest
 from dig.console import printable
 
@@ -44,8 +45,10 @@ _SHOWN = 60  # characters of a value from the file
 
 def is_rankings_file(text: str) -> bool:
     """Whether an argument names a file, there or not, rather than a run."""
-    path = Path(text).expanduser()
-    return path.is_file() or path.name.lower().endswith((*FILES, *_PICKLED))
+    path = path_of(text)
+    if any((path / inside / "config.yaml").is_file() for inside in (".", "latest")):
+        return False
+    return path.is_file() or text.lower().endswith((*FILES, *_PICKLED))
 
 
 def refused(name: str, problem: str) -> UserError:

@@ -14,7 +14,7 @@ from dig.comparison.contest import find_contests
 from dig.comparison.files import refused
 from dig.comparison.markup import records
 from dig.comparison.measure import measure
-from dig.comparison.request import Request, checked_metrics
+from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, Request, checked_choice, checked_metrics
 from dig.config import UserError
 from dig.console import printable
 from dig.evaluation.rankers import rank_unseen
@@ -60,6 +60,7 @@ def write_rankings(
     """
     if k < 1:
         raise UserError(f"k must be at least 1, it is {k}", exit_code=2)
+    checked_choice("part", part, tuple(PARTS))
     folder = Path(run).expanduser()
     examples = _examples(folder, part)
     ask = _by_rows(recommender, folder) if not hasattr(recommender, "recommend") else _by_ids(recommender)
@@ -122,6 +123,13 @@ def compare(
     Raises:
         UserError: what is named is not there, or cannot be compared.
     """
+    for name, value, choices in (
+        ("protocol", protocol, PROTOCOLS),
+        ("missing", missing, MISSING),
+        ("slices", slices, (*SLICES, "none")),
+        ("part", part, tuple(PARTS)),
+    ):
+        checked_choice(name, value, choices)
     request = Request(
         runs=tuple(map(str, runs)),
         metrics=checked_metrics(metrics) if metrics else (),

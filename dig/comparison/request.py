@@ -18,6 +18,7 @@ __all__ = [
     "SEEDS",
     "SLICES",
     "Request",
+    "checked_choice",
     "checked_metrics",
     "wanted_metrics",
 ]
@@ -72,6 +73,19 @@ class Request:
     part: str = "test"
     missing: str = "miss"
     tables: Mapping[str, Any] = field(default_factory=dict)
+
+
+def checked_choice(name: str, value: str | None, choices: Sequence[str]) -> str | None:
+    """The value, if it is a choice or None.
+
+    Raises:
+        UserError: it is not; names the nearest; exit code 2.
+    """
+    if value is not None and value not in choices:
+        hint = nearest(value, choices)
+        known = f"did you mean {hint}?" if hint else f"there are {', '.join(choices)}"
+        raise UserError(f"{name} {value}: no such choice; {known}", exit_code=2)
+    return value
 
 
 def checked_metrics(text: str) -> tuple[str, ...]:

@@ -13,11 +13,13 @@ import yaml
 
 from dig.config import UserError, nearest
 
-__all__ = ["BESIDE", "Run", "find_runs", "named"]
+__all__ = ["BESIDE", "Run", "find_runs", "named", "path_of"]
 
 _RANKINGS = {"test": "recommendations.parquet", "valid": "recommendations_valid.parquet"}
 _EXAMPLES = {"test": "examples.parquet", "valid": "examples_valid.parquet"}
 _FINISHED = _RANKINGS["test"]
+_LONGEST = 255
+"""Bytes that a file's name can have; asking for a longer one is an error of the file system."""
 BESIDE = ("seed", "run_id", "runs_dir", "logging", "slurm", "stages", "baselines")
 """Keys beside the recipe: no recommender is another one by them."""
 _OTHER = {True: "recommendations_masked.parquet", False: "recommendations_unmasked.parquet"}
@@ -104,7 +106,7 @@ def named(argument: str, root: Path) -> tuple[str, str]:
         UserError: there is nothing on one side of the equals sign.
     """
     name, equals, rest = argument.partition("=")
-    if not equals or Path(argument).expanduser().exists() or _folder(argument, root) is not None:
+    if not equals or path_of(argument).exists() or _folder(argument, root) is not None:
         return "", argument
     head, colon, _ = argument.rpartition(":")
     if colon and _folder(head, root) is not None:
@@ -140,7 +142,7 @@ def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
     folder = _folder(head, root) if colon and head and stage else None
     if folder is not None:
         return head, folder, (stage,)
-    unfinished = next((path for path in (Path(name).expanduser(), root / name) if path.is_dir()), None)
+    unfinished = next((path for path in (path_of(name), root / name) if _is_folder(path)), None)
     if unfinished is not None:
         raise UserError(f"{name} is no finished run: it has no config.yaml{_finished_beside(unfinished)}")
     hint = nearest(head if colon else name, _known(root))
@@ -148,10 +150,30 @@ def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
     raise UserError(f"{name}: no such run or experiment; {there}", exit_code=2)
 
 
+def path_of(text: str) -> Path:
+    """What an argument names as a path; one that no file system could have is a path that is not there."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long, or the home of nobody
+        return Path("\0")
+    return path
+
+
 def _folder(name: str, root: Path) -> Path | None:
-    path = Path(name).expanduser()
+    if _too_long(Path(name)):
+        return None
+    path = path_of(name)
     candidates = (path, path / "latest", root / name / "latest")
     return next((found for found in candidates if (found / "config.yaml").is_file()), None)
+
+
+def _is_folder(path: Path) -> bool:
+    return not _too_long(path) and path.is_dir()
+
+
+def _too_long(path: Path) -> bool:
+    return any(len(os.fsencode(part)) > _LONGEST for part in path.parts)
 
 
 def _finished_beside(folder: Path) -> str:

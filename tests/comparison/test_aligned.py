@@ -222,6 +222,17 @@ def test_rankings_of_something_else_are_one_line(shop: Path, theirs: Any, expect
     assert expected in refusal(theirs)
 
 
+def test_users_that_were_counted_from_0_raise_a_doubt(tmp_path: Path):
+    """Another program's own numbers are ids of other users, shifted by one."""
+    users = [str(number) for number in range(1, 41)]
+    run = write_run(tmp_path / "runs/ids/a1", users, ["7"] * 40, {"sft": [["7"]] * 40}, catalogue=["7"])
+    (contest,) = contests(table([["7"]] * 40, range(40)), str(run))
+    assert any(note.startswith("theirs: its users are 0 to 39 without a gap, and the run's go on to 40: if these are")
+               for note in contest.notes)  # fmt: skip
+    (contest,) = contests(table([["7"]] * 60, range(1, 61)), str(run))  # a test of some of the users
+    assert not any("without a gap" in note for note in contest.notes)
+
+
 def test_leading_zeros_are_named(tmp_path: Path):
     run = write_run(tmp_path / "runs/ids/a1", ["007", "008"], ["1", "1"], {"sft": [["1"]] * 2}, catalogue=["1"])
     assert "ids differ by leading zeros, such as 7 there and 007 here" in refusal(table([["1"]], [7]), str(run))

@@ -121,6 +121,23 @@ def test_what_a_run_must_have(shop: Path):
         write_rankings(shop, ByRow(), "out.parquet")
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"protocol": "maskd"}, "protocol maskd: no such choice; did you mean masked?"),
+        ({"missing": "skip"}, "missing skip: no such choice; there are miss, drop"),
+        ({"slices": "onehop"}, "slices onehop: no such choice; did you mean one-hop?"),
+        ({"part": "train"}, "part train: no such choice"),
+        ({"metrics": "hr@x"}, "hr@x needs a whole number above 0"),
+        ({"against": "sfd"}, "no row is called so"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_line(shop: Path, asked: dict[str, str], expected: str):
+    with pytest.raises(UserError) as caught:
+        compare("shop:sft", rankings={"mine": {USERS[0]: ITEMS}}, **asked)
+    assert caught.value.exit_code == 2 and expected in str(caught.value)
+
+
 def test_a_comparison_is_a_table_in_python(shop: Path):
     lists = [ITEMS[:10]] * 200
     write_rankings(shop, NextNumber(), "next.parquet")

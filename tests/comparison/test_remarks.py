@@ -158,6 +158,16 @@ def test_names_that_cannot_be(runs: tuple[str, ...], expected: str):
     assert caught.value.exit_code == 2 and expected in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "é" * 200, "~nobody", "a\0b", "=" * 3])
+def test_names_that_no_file_could_have(name: str):
+    write("a1")
+    with pytest.raises(UserError, match=r"no such run|needs a name"):
+        contest(name, "quickstart")
+    if "=" not in name:
+        write("b2", rankings(TARGETS, 0.4, 5), labels={"enabled": False})
+        assert len(labels(f"{name}=runs/quickstart/a1", "runs/quickstart/b2")) == 2
+
+
 def test_a_folder_with_an_equals_sign_is_itself():
     write("lr=0.1")
     write("b2", rankings(TARGETS, 0.4, 5), labels={"enabled": False})
