@@ -276,9 +276,9 @@ def _own_numbers(theirs: pl.Series, ours: pl.Series) -> list[str]:
     numbers, own = (each.cast(pl.Int64, strict=False) for each in (theirs, ours))
     if numbers.null_count() or own.null_count():
         return []
-    first, last = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    first, last = int(numbers.min()), int(numbers.max())
     counted_through = first in (0, 1) and last - first + 1 == len(numbers)
-    if not counted_through or last >= int(own.max()):  # type: ignore[arg-type]
+    if not counted_through or last >= int(own.max()):
         return []
     return [
         f"its users are {first} to {last} without a gap, and the run's go on to {own.max()}: if these are numbers that "

@@ -80,7 +80,7 @@ def test_whole_numbers_of_json_are_not_rounded(tmp_path: Path):
     assert frame.to_dict(as_series=False) == {"user": ["9007199254740993"], "items": [["9007199254740993", "7.0"]]}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), min_size=1), min_size=1))
 def test_every_line_of_a_csv_is_a_row(tmp_path_factory: pytest.TempPathFactory, ids: list[str]):
     """Nothing is lost to quote marks, separators or line separators of Unicode within an id."""

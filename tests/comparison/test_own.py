@@ -58,7 +58,21 @@ def test_lists_are_written_as_compare_reads_them(shop: Path, capsys: pytest.Capt
     assert ours.asked == [(64, 12), (64, 12), (64, 12), (8, 12)]
     assert table.equals(pl.read_parquet("out/next.parquet"))
     assert table["user"].to_list() == USERS and table["target"].to_list() == TARGETS
-    assert main(["shop:sft", "next number=out/next.parquet", "--format", "csv", "--metrics", "hr@12,mrr@12"]) == 0
+    assert (
+        main(
+            [
+                "shop:sft",
+                "next number=out/next.parquet",
+                "--format",
+                "csv",
+                "--metrics",
+                "hr@12,mrr@12",
+                "--draws",
+                "200",
+            ]
+        )
+        == 0
+    )
     records = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     found = {record["metric"]: float(record["value"]) for record in records
              if record["row"] == "next number" and record["history"] == "unmasked" and not record["slice"]}  # fmt: skip
