@@ -181,9 +181,7 @@ def _contest(
     one_artifact: list[str] = []
     if len(rows) < 2:
         rows, one_artifact = identical_rows(first, rows[0])
-        labels = [row[0][0].name for row in rows]
-    else:
-        labels = row_labels([(row[0][0].run, row[0][0].stage) for row in rows], seeds=not together)
+    labels = row_labels([(row[0][0].run, row[0][0].stage) for row in rows], seeds=not together)
     slices, about_slices = _slices(runs, first, request.slices)
     k = max(int(name.partition("@")[2]) for name in metrics)
     kept, about_missing = kept_examples(theirs, len(first.users), request.missing)

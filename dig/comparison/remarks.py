@@ -44,7 +44,7 @@ def identical_rows(first: Ranking, groups: Sequence[Sequence[Ranking]]) -> tuple
     if len({one.run.folder for one in members}) == 1:
         why = f"are the same run, {first.run.folder.parent.name}/{first.run.folder.name}"
     elif all(_share_files(first, other) for other in members if other.run.folder != first.run.folder):
-        why = "share one and the same artifact, which neither trained anew"
+        why = "share one and the same artifact, which was trained once"
     else:
         why = "rank the same for every user"
     return [[[member]] for member in members], [f"{names} {why}, so every difference is 0"]

@@ -48,7 +48,7 @@ def test_runs_that_share_an_artifact_are_shown_with_a_difference_of_0():
         else:
             os.link("runs/quickstart/a1/checkpoints/sft/model.safetensors", model / "model.safetensors")
     found = contest("runs/quickstart/a1:sft", "runs/quickstart/latest:sft")
-    assert [row.label for row in found.rows] == ["runs/quickstart/a1:sft", "runs/quickstart/latest:sft"]
+    assert [row.label for row in found.rows] == ["a1/sft", "b2/sft"]
     told = "runs/quickstart/a1:sft and runs/quickstart/latest:sft share one and the same artifact"
     assert found.notes[0].startswith(told) and found.notes[0].endswith("so every difference is 0")
     gain = measure(found, draws=200, seed=0).cells[1][-1].gain
@@ -58,7 +58,7 @@ def test_runs_that_share_an_artifact_are_shown_with_a_difference_of_0():
 def test_a_folder_and_the_link_to_it_are_the_same_run():
     write("a1")
     found = contest("quickstart:sft", "runs/quickstart/a1:sft")
-    assert [row.label for row in found.rows] == ["quickstart:sft", "runs/quickstart/a1:sft"]
+    assert [row.label for row in found.rows] == ["quickstart/sft", "runs/quickstart/a1/sft"]
     assert found.notes[0] == (
         "quickstart:sft and runs/quickstart/a1:sft are the same run, quickstart/a1, so every difference is 0"
     )
@@ -71,6 +71,10 @@ def test_models_that_only_rank_the_same_are_not_called_one_artifact():
     write("a1")
     write("b2", rqvae={"levels": 4})
     found = contest("runs/quickstart/a1", "runs/quickstart/b2")
+    assert [row.label for row in found.rows] == [
+        "quickstart rqvae.levels=not there/sft",
+        "quickstart rqvae.levels=4/sft",
+    ]
     assert found.notes[0] == (
         "runs/quickstart/a1:sft and runs/quickstart/b2:sft rank the same for every user, so every difference is 0"
     )
