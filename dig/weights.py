@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from dig.config.errors import UserError
 
 __all__ = ["CLIP_WEIGHTS", "clip_weights", "load_complete", "missing_weights", "recorded_loading", "refuse_missing"]
@@ -49,10 +51,14 @@ def load_complete(load: Callable[..., Any], source: str | Path, where: str, **se
         settings: further arguments of ``load``.
 
     Raises:
-        UserError: the files lack weights of the model, or hold them in another shape; names them.
+        UserError: the files lack weights of the model, hold them in another shape, or are damaged.
     """
     settings = {"use_safetensors": True, "trust_remote_code": False, **settings}
-    model, report = load(source, output_loading_info=True, **settings)
+    try:
+        model, report = load(source, output_loading_info=True, **settings)
+    except (RuntimeError, SafetensorError) as error:  # what is left to the caller says itself what is wrong
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"{where} cannot be loaded: {lines[0]}") from error
     refuse_missing(where, missing_weights(report))
     return model
 
