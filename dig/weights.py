@@ -99,7 +99,7 @@ def recorded_loading() -> Iterator[list[tuple[Any, list[str]]]]:
         records.append((model, missing_weights(report)))
         return (model, report) if output_loading_info else model
 
-    PreTrainedModel.from_pretrained = classmethod(recording)  # type: ignore[assignment]
+    PreTrainedModel.from_pretrained = classmethod(recording)
     try:
         yield records
     finally:

@@ -87,8 +87,8 @@ def read_item_vectors(path: Path, item_ids: Sequence[str]) -> ItemVectors:
         )
     with np.errstate(over="ignore"):
         found = values[[rows[item] for item in item_ids]].astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
-    if len(bad):
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
+    if bad:
         raise UserError(
             f"embedding.vectors={path}: the vectors of {len(bad):,} of {len(item_ids):,} items hold values "
             f"that are missing, NaN or too large: {_shown([item_ids[row] for row in bad])}"
@@ -136,7 +136,7 @@ def _unpacked(column: pl.Series, ids: list[str]) -> np.ndarray:
     """``(rows, dim)`` of a column of lists."""
     lists = column.cast(pl.List(pl.Float64))
     lengths = lists.list.len().fill_null(0)
-    dim = int(lengths.mode().max() or 0)  # type: ignore[arg-type]
+    dim = int(lengths.mode().max() or 0)
     odd = [ids[row] for row in (lengths != dim).arg_true().to_list()]
     if odd:
         raise ValueError(f"{len(odd)} rows have another length than the {dim} numbers of most: {_shown(odd)}")

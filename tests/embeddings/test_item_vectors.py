@@ -63,7 +63,7 @@ def test_the_fingerprint_is_the_contents(tmp_path: Path):
 @pytest.mark.parametrize("form", FORMS)
 def test_items_without_a_vector_or_with_two_are_counted_and_named(tmp_path: Path, form: str):
     few = write(tmp_path, form, ITEMS[2:], VECTORS[2:])
-    with pytest.raises(UserError, match="2 of 12 items have no vector: 'i0', 'i1'$"):
+    with pytest.raises(UserError, match=r"2 of 12 items have no vector: 'i0', 'i1'$"):
         read_item_vectors(few, ITEMS)
     twice = write(tmp_path, form, [*ITEMS, "i3", "i3"], np.vstack([VECTORS, VECTORS[3:5]]))
     with pytest.raises(UserError, match="1 items have more than one row: 'i3'"):
@@ -78,7 +78,7 @@ def test_items_without_a_vector_or_with_two_are_counted_and_named(tmp_path: Path
 def test_values_that_are_not_finite_are_named(tmp_path: Path, form: str, value: float):
     broken = VECTORS.astype(np.float64)
     broken[4, 2] = value
-    with pytest.raises(UserError, match="the vectors of 1 of 12 items hold values .*: 'i4'$"):
+    with pytest.raises(UserError, match=r"the vectors of 1 of 12 items hold values .*: 'i4'$"):
         read_item_vectors(write(tmp_path, form, ITEMS, broken), ITEMS)
     broken[4, 2] = 0
     other = write(tmp_path, form, [*ITEMS, "gone"], np.vstack([broken, np.full(5, np.nan)]))
