@@ -23,6 +23,7 @@ from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
 from dig.generation.lora import add_lora, merge_lora
 from dig.generation.sid_rows import start_among_words, start_from_scratch
 from dig.generation.vocabulary import TASK_TOKENS, SidVocabulary
+from dig.weights import load_complete
 
 __all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone"]
 
@@ -109,7 +110,7 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
             raise UserError(f"{folder} holds an IntRR for {model.sizes.codes} codes a level; it belongs to other "
                             "Semantic IDs")  # fmt: skip
         return one_token_backbone(model)
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype="auto")
+    model = load_complete(AutoModelForCausalLM.from_pretrained, folder, str(folder), dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     vocabulary = SidVocabulary.of(tokenizer, sizes)
     from_scratch = len(tokenizer) == len(_WORDS) + sum(sizes)
@@ -133,7 +134,7 @@ def _pretrained(
 ) -> Backbone:
     name = str(config.pretrained)
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=dtype)
+        model = load_complete(AutoModelForCausalLM.from_pretrained, name, f"backbone.pretrained={name}", dtype=dtype)
         tokenizer = AutoTokenizer.from_pretrained(name)
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
             raise ValueError("there is no tokenizer")
