@@ -21,7 +21,6 @@ from dig.generation.trie import CatalogueTrie
 __all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions"]
 
 
-
 @dataclass
 class PromptState:
     """Encoded prompts.

@@ -20,13 +20,16 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from dig.config import UserError
+from dig.console import say
 from dig.generation.decoder import Decoder
 from dig.generation.encoder_decoder import EncoderDecoder
 from dig.generation.intrr import IntRR
 from dig.generation.intrr_view import IntRRDecoder
 from dig.generation.replicated_paths import ReplicatedDecoder, without_cache
+from dig.ranks import global_rank
 
-__all__ = ["Choice", "ViewError", "check_intrr", "choose_view", "confirm_view"]
+__all__ = ["Choice", "NotCausalError", "ViewError", "check_intrr", "check_view", "choose_view", "confirm_view"]
 
 _LENGTHS = (7, 4)
 """Tokens of the prompts; behind them there are two paths of two tokens."""
@@ -40,6 +43,14 @@ _KNOWN_WINDOWS = frozenset({"sliding_window", "attention_chunk_size", "use_slidi
 
 class ViewError(ValueError):
     """No view gives a model's own scores; the message names the architecture and what is off."""
+
+
+class _LaterTokensError(ViewError):
+    """Scores depend on later tokens."""
+
+
+class NotCausalError(UserError):
+    """A model whose scores depend on later tokens."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,28 @@ def choose_view(model: nn.Module) -> Choice:
         with _as_in_use(causal):
             _CHOICES[causal] = _choice(causal)
     return _CHOICES[causal]
+
+
+def check_view(model: nn.Module, where: str, exit_code: int = 1) -> None:
+    """Chooses a model's view before any work is done with it, and says so where it is a slow one.
+
+    Args:
+        model: as of :func:`choose_view`.
+        where: the key or the folder that it comes from.
+        exit_code: of the error.
+
+    Raises:
+        NotCausalError: its scores depend on later tokens.
+        UserError: there is no view.
+    """
+    try:
+        because = choose_view(model).because
+    except _LaterTokensError as error:
+        raise NotCausalError(f"{where}: {error}", exit_code) from None
+    except ValueError as error:
+        raise UserError(f"{where}: {error}", exit_code) from None
+    if because is not None and global_rank() == 0:
+        say(f"{where}: paths cannot share a row ({because}), so each is a sequence of its own: slower, exact")
 
 
 def confirm_view(view: Decoder) -> None:
@@ -155,7 +188,9 @@ def _probe(causal: Any) -> _Probe | None:
     try:
         found = torch.stack([_own_logits(causal, prompt, path) for prompt, path in zip(prompts, paths, strict=True)])
     except Exception as error:  # whatever an architecture wants beside tokens
-        raise ViewError(f"a {kind} does not run on tokens alone: {type(error).__name__}: {_first_line(error)}") from None
+        raise ViewError(
+            f"a {kind} does not run on tokens alone: {type(error).__name__}: {_first_line(error)}"
+        ) from None
     log_probs = found.log_softmax(dim=-1)
     if not log_probs.isfinite().all():
         return None
@@ -163,9 +198,8 @@ def _probe(causal: Any) -> _Probe | None:
     tolerance = _TOLERANCE.get(next(causal.parameters()).dtype, 1e-1)
     moved = (log_probs[:, 0, 0] - log_probs[:, 1, 0]).abs().max().item()
     if moved > tolerance * scale + 1e-5:
-        remedy = "; backbone.config.is_decoder=true makes it one" if _is_encoder(causal.config) else ""
-        raise ViewError(f"a {kind} looks at later tokens (its log-probabilities move by {moved:.1e}), so it is not a "
-                        f"causal language model{remedy}")  # fmt: skip
+        raise _LaterTokensError(f"a {kind} looks at later tokens (its log-probabilities move by {moved:.1e}), so it "
+                                "is not a causal language model")  # fmt: skip
     return _Probe(prompts, paths, log_probs, scale, tolerance)
 
 
@@ -212,14 +246,15 @@ def _largest_difference(view: Decoder, probe: _Probe) -> float:
 
 
 @torch.no_grad()
-def check_intrr(model: IntRR) -> None:
+def check_intrr(model: IntRR, where: str) -> None:
     """Compares an IntRR's states behind padded histories, code by code, with those of each history alone, in one pass.
 
     Args:
         model: in evaluation mode, before anything of it is remembered.
+        where: the folder that it comes from.
 
     Raises:
-        ViewError: they differ.
+        UserError: they differ.
     """
     view, generator = IntRRDecoder(model), torch.Generator().manual_seed(0)
     steps = len(model.sizes.codes) - 1
@@ -241,7 +276,7 @@ def check_intrr(model: IntRR) -> None:
         return
     off = max(float((found - expected).abs().max() / (expected.std() + 1e-6)) for found, expected in pairs)
     if not off <= _TOLERANCE[torch.float32]:
-        raise ViewError(f"an IntRR cannot be scored: states are off by {off:.1e} from the model's own")
+        raise UserError(f"{where}: an IntRR cannot be scored: states are off by {off:.1e} from the model's own")
 
 
 def _difference(view: Decoder, hidden: Tensor, log_probs: Tensor) -> float:
@@ -281,10 +316,6 @@ def _own_window(config: Any) -> str | None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and value > 1
-
-
-def _is_encoder(config: Any) -> bool:
-    return getattr(config, "is_decoder", None) is False
 
 
 def _first_line(error: Exception) -> str:
