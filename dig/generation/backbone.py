@@ -288,6 +288,11 @@ def _known_model_type(config: BackboneConfig) -> str:
         raise UserError(f"backbone.config.model_type={model_type} is no causal language model of transformers"
                         f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
     settings = AutoConfig.for_model(model_type)
+    text = settings.get_text_config()
+    if text is not settings:
+        known = text.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        raise UserError(f"backbone.config.model_type={model_type} is a language model with other parts around it"
+                        f"{f'; name the language model alone, {text.model_type}' if known else ''}", exit_code=2)  # fmt: skip
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])
