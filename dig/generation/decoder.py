@@ -20,9 +20,6 @@ from dig.generation.trie import CatalogueTrie
 
 __all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions", "without_adapters"]
 
-_LENGTHS = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
-"""Configuration keys that bound a sequence: beyond the last two, attention forgets, which the tree masks do not."""
-
 
 @dataclass
 class PromptState:
@@ -65,11 +62,18 @@ class Decoder:
     Args:
         model: any decoder-only transformers model, or a peft model around one.
         compiled: backend of ``torch.compile`` for all but the output layer, such as ``inductor``; None leaves it out.
+
+    Attributes:
+        lengths: configuration keys that bound a sequence. Beyond windows attention forgets, which the masks of trees
+            do not.
     """
+
+    lengths: tuple[str, ...] = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
 
     def __init__(self, model: nn.Module, compiled: str | None = None) -> None:
         causal = without_adapters(model)
-        self.config = causal.config
+        self.model = model
+        self.config = causal.config.get_text_config()
         body: nn.Module = causal.base_model
         self.body: Any = body if compiled is None else torch.compile(body, backend=compiled, dynamic=True)
         self.head: nn.Module = causal.get_output_embeddings()
@@ -77,7 +81,7 @@ class Decoder:
     @property
     def context(self) -> int | None:
         """Tokens that the model can read at once; None for no limit."""
-        return min((limit for name in _LENGTHS if (limit := getattr(self.config, name, None))), default=None)
+        return min((limit for name in self.lengths if (limit := getattr(self.config, name, None))), default=None)
 
     def check(self, largest_token: int, attention_mask: Tensor, steps: int) -> None:
         """Refuses what the model cannot work with.
@@ -98,7 +102,7 @@ class Decoder:
             return
         longest = int((attention_mask > 0).sum(dim=1).max())
         if longest + steps > allowed:
-            name = next(name for name in _LENGTHS if getattr(self.config, name, None) == allowed)
+            name = next(name for name in self.lengths if getattr(self.config, name, None) == allowed)
             raise ValueError(f"a prompt of {longest} tokens and {steps} behind it are more than the model's {name} "
                              f"of {allowed}; shorten prompts (prompt.max_history)")  # fmt: skip
 
@@ -146,18 +150,22 @@ class Decoder:
             return self.body(
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False
             ).last_hidden_state  # fmt: skip
-        length = attention_mask.shape[1]
-        place = torch.arange(length, device=attention_mask.device)
+        place = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         same = attention_mask.unsqueeze(2) == attention_mask.unsqueeze(1)
         visible = same & (place.unsqueeze(1) >= place)
-        begins = F.pad(attention_mask[:, 1:] != attention_mask[:, :-1], (1, 0), value=True)
-        positions = place - (begins * place).cummax(dim=1).values
         return self.body(
             input_ids=input_ids,
             attention_mask=additive_mask(visible, self.head_dtype),
-            position_ids=positions,
+            position_ids=self.sample_positions(attention_mask),
             use_cache=False,
         ).last_hidden_state
+
+    @staticmethod
+    def sample_positions(attention_mask: Tensor) -> Tensor:
+        """Positions (rows, length) that count each sample of a row from 0; the mask is that of :meth:`hidden`."""
+        place = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        begins = F.pad(attention_mask[:, 1:] != attention_mask[:, :-1], (1, 0), value=True)
+        return place - (begins * place).cummax(dim=1).values
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, spare: int = 0) -> PromptState:
         """Encodes prompts (batch, prompt), padded on either side, and keeps their cache.
@@ -249,21 +257,22 @@ class Decoder:
 
     @staticmethod
     def of(model: nn.Module | Decoder) -> Decoder:
-        """The view that fits a model; a view stays as it is.
+        """The view that fits a model, which is compared with the model's own logits once; a view stays as it is.
 
         Raises:
-            ValueError: an architecture that cannot be viewed.
+            ViewError: no view gives the model's own scores.
+            ValueError: an encoder-decoder that is not a T5.
         """
-        if isinstance(model, Decoder):
-            return model
-        from dig.generation.encoder_decoder import EncoderDecoder
         from dig.generation.intrr import IntRR
         from dig.generation.intrr_view import IntRRDecoder
+        from dig.generation.view_check import choose_view, confirm_view
 
-        if isinstance(model, IntRR):
+        if isinstance(model, Decoder):
+            confirm_view(model)
+            return model
+        if isinstance(model, IntRR):  # a class of dig's own, which is checked when it is loaded
             return IntRRDecoder(model)
-        causal = without_adapters(model)
-        return EncoderDecoder(model) if causal.config.is_encoder_decoder else Decoder(model)
+        return choose_view(model).make(model)
 
     @property
     def head_dtype(self) -> torch.dtype:
