@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from dig.interests.asking.limits import Breaker, Pace, Usability, pause_before
 from dig.interests.asking.outcome import Outcome
 from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, Failure
+from dig.interests.asking.unanswered import unanswered
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
 
 __all__ = ["Entry", "Exchange", "GivenUpError", "Ledger", "second_chance"]
@@ -53,8 +55,8 @@ class Entry(NamedTuple):
 class Ledger:
     """The books of one model in one campaign; ``again`` where failures of a finished one are asked again.
 
-    Until an answer could be used, failures are kept in memory alone: where none ever can be, they are the model's and
-    not the items', so a later run asks again.
+    Where a model is stopped before one answer could be used, its failures are marked: they are the model's rather than
+    the items', so a later run asks again once an answer of it can be used.
     """
 
     store: AnswerStore
@@ -64,7 +66,7 @@ class Ledger:
     outcome: Outcome
     again: bool = False
     usability: Usability = field(init=False)
-    _failures: list[Failure] = field(init=False, default_factory=list)
+    _unproven: list[bytes] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.usability = Usability(self.asker.config.max_unusable, lambda reason: advice(self.asker, reason))
@@ -99,7 +101,6 @@ class Ledger:
         self._settle(entry, cost)
         if problem is None:
             self.usability.usable()
-            self._keep_failures()
         return problem
 
     def refused(self, entry: Entry) -> None:
@@ -123,23 +124,26 @@ class Ledger:
         failure = Failure(
             question.key, question.evidence.item_id, problem.reason, str(problem), completion.text[:_KEPT]
         )
-        self._failures.append(failure)
+        self.store.failed(self.asker.identity, failure)
+        self.outcome.failed[problem.reason] += 1
         self.usability.unusable(problem.reason, completion.text)
-        if self.usability.proven:
-            self._keep_failures()
+        if not self.usability.proven:
+            self._unproven.append(question.key)
+            if self.usability.stopped is not None:
+                self.store.mark_unproven(self._unproven)
+                self._unproven.clear()
 
-    def close(self) -> None:
-        """Keeps the failures of a model that was asked to the end; those of one that was stopped are asked again."""
-        if self.usability.proven or self.usability.stopped is None:
-            self._keep_failures()
-        self.outcome.left.update(f"{failure.reason}, to be asked again" for failure in self._failures)
-        self._failures.clear()
-
-    def _keep_failures(self) -> None:
-        for failure in self._failures:
-            self.store.failed(self.asker.identity, failure)
-            self.outcome.failed[failure.reason] += 1
-        self._failures.clear()
+    def to_ask(self, questions: Callable[[], Iterator[Question]], under_way: Collection[bytes]) -> Iterator[Question]:
+        """What this run asks: what is unanswered, then what failed while no answer of the model could be used."""
+        yield from unanswered(questions(), self.store, under_way, self.outcome, self.again)
+        if self.again or not self.usability.proven:
+            return
+        if marked := self.store.unproven(self.asker.identity):
+            for question in questions():
+                if question.key in marked:
+                    marked.discard(question.key)
+                    self.outcome.known -= 1
+                    yield question
 
     def _settle(self, entry: Entry, cost: float) -> None:
         self.budget.settle(entry.bound, cost)

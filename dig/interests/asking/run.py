@@ -22,7 +22,6 @@ from dig.interests.asking.outcome import Outcome
 from dig.interests.asking.progress import Board, board
 from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
-from dig.interests.asking.unanswered import unanswered
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, secret_of
 from dig.slurm.signals import SIGNALS, Preempted, current_watch
@@ -118,13 +117,12 @@ class _Run:
         endpoint = Endpoint(job.asker.name, job.asker.config, SHAPES[job.asker.purpose])
         exchange = Exchange(ledger, endpoint)
         under_way: set[bytes] = set()
-        questions = unanswered(job.questions(), ledger.store, under_way, ledger.outcome, self.again)
+        questions = ledger.to_ask(job.questions, under_way)
         try:
             await _all_or_none(
                 self._work(exchange, questions, under_way, shown) for _ in range(job.asker.config.concurrency)
             )
         finally:
-            ledger.close()
             await endpoint.close()
         self._ended(ledger.outcome, exchange.usability.stopped or exchange.breaker.stopped)
 
@@ -165,7 +163,7 @@ class _Run:
 
     async def _local(self, job: Job, ledger: Ledger, shown: Board) -> None:
         """A model of this process, in a thread of its own: batches, and second chances as batches, too."""
-        questions = unanswered(job.questions(), ledger.store, (), ledger.outcome, self.again)
+        questions = ledger.to_ask(job.questions, ())
         model: LocalModel | None = None
         config = job.asker.config
         size = _VLLM_QUESTIONS if config.kind == "vllm" else 4 * config.batch_size  # vLLM makes its own batches
@@ -181,7 +179,6 @@ class _Run:
             except BudgetSpentError as error:
                 self.over = self.over or str(error)
             shown.show(ledger.outcome)
-        ledger.close()
         self._ended(ledger.outcome, usability.stopped)
 
     async def _local_batch(self, model: LocalModel, ledger: Ledger, questions: list[Question]) -> None:

@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, campaign TEXT NOT N
 CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER NOT NULL);
 """  # noqa: E501
 _UNDER_WAY, _PAID, _UNPAID, _UNKNOWN, _ESTIMATED = range(5)
+_UNPROVEN = " from a model that was stopped"
 _PARAMETERS = 2000
 _SNAPSHOT = 20_000_000
 
@@ -212,6 +213,16 @@ class AnswerStore:
         self._base.execute("INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?)",
                            (failure.key, self._asker(asker), failure.item_id, failure.reason, failure.problem,
                             _packed(failure.text)))  # fmt: skip
+
+    def mark_unproven(self, keys: Sequence[bytes]) -> None:
+        """Marks failures of a model that was stopped before one of its answers could be used."""
+        rows = [(_UNPROVEN, key) for key in keys]
+        self._base.executemany("UPDATE failures SET reason=reason||? WHERE key=?", rows)
+
+    def unproven(self, asker: str) -> set[bytes]:
+        """The keys of the failures that are marked so."""
+        statement = "SELECT key FROM failures WHERE asker=? AND reason LIKE ?"
+        return {key for (key,) in self._base.execute(statement, (self._asker(asker), f"%{_UNPROVEN}"))}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
