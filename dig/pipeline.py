@@ -116,7 +116,8 @@ def build_stages(
         run.mkdir(parents=True, exist_ok=True)
     finished: dict[str, Artifact] = {}
     states: list[dict[str, Any]] = []
-    for step in _plan(config):
+    steps = _plan(config)
+    for step in steps:
         with tracking.stage(step.stage.name, step.needs) if tracking else NOT_TRACKED as tracked:
             context = StageContext(
                 config, {name: finished[name] for name in step.needs}, store, run, tracked, callbacks
@@ -128,6 +129,10 @@ def build_stages(
         if rank == 0:
             how = "cached" if artifact.cached else f"{artifact.seconds:.1f} s"
             say(f"{step.stage.name:9} {how:>9}  {step.stage.says(artifact.path)}")
+        if step.stage.name == "prepare":
+            for other in steps:
+                if not store.exists(other.stage.name, other.key):
+                    other.stage.check(StageContext(config, finished, store, run))
     return StageContext(config, finished, store, run), states
 
 

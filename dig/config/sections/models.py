@@ -61,6 +61,9 @@ class ModelConfig:
     """Seconds of the first pause between attempts; doubled each time, with jitter, up to a minute."""
     breaker: int = 20
     """So many failures in a row stop this endpoint for the run; the others go on."""
+    max_unusable: int | None = 8
+    """A model is stopped for the run where its first answers, so many, are all unusable, each after a second chance,
+    or nine tenths of the last five times as many; the others go on. null asks on whatever comes."""
     picture_tokens: int = 1000
     """Tokens that a picture is taken for in estimates."""
     batch_size: int = 8
@@ -74,7 +77,7 @@ class ModelConfig:
         check_choice("mining.models.*.dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
         check(bool(self.model), "mining.models.*.model is not set: name the model")
         check_positive("mining.models.*", self, "max_output", "concurrency", "requests_per_minute", "tokens_per_minute",
-                       "timeout", "breaker", "picture_tokens", "batch_size")  # fmt: skip
+                       "timeout", "breaker", "max_unusable", "picture_tokens", "batch_size")  # fmt: skip
         for name in ("price_in", "price_out", "temperature", "retries", "backoff"):
             value = getattr(self, name)
             check(value is None or value >= 0, f"mining.models.*.{name} must not be negative, it is {value}")
