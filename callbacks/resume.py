@@ -166,7 +166,8 @@ class StepSeed(Callback):
     ) -> None:
         """Seeds."""
         part = batch_idx % trainer.accumulate_grad_batches
-        torch.manual_seed(((self.seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank) * 1009 + part)
+        seed = ((self.seed * 1_000_003 + trainer.global_step) * 4099 + trainer.global_rank) * 1009 + part
+        torch.manual_seed(seed % 2**64)  # torch refuses more, which a seed of eight digits is
 
 
 def damage(path: Path) -> str | None:

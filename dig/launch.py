@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Sequence
 
 from dig.config import Config
+from dig.machine import cores, devices_here
 from dig.ranks import launched
 from dig.slurm.signals import PREEMPTED
 
@@ -31,8 +32,6 @@ def needs_ranks(config: Config) -> int:
         return 0
     if trainer.devices == 1:
         return 0
-    from dig.stages.strategy import devices_here  # torch is needed to count what `auto` finds
-
     found = devices_here(trainer)
     return found if found > 1 else 0
 
@@ -49,7 +48,7 @@ def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // ranks, 1)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // ranks, 1)))
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     os.environ[_PARENT] = str(os.getpid())
     config = LaunchConfig(1, 1, ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",

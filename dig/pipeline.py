@@ -20,6 +20,7 @@ from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.base import build_alone, build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
+from dig.stages.start import check_backbone, check_start
 from dig.tracking import NOT_TRACKED, Tracking
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def build_stages(
         UserError: for whatever the user can mend.
     """
     _prepare_process(config)
+    check_start(config)
     fetch_data(config.data)
     rank = global_rank()
     if rank == 0:
@@ -117,6 +119,7 @@ def build_stages(
     finished: dict[str, Artifact] = {}
     states: list[dict[str, Any]] = []
     steps = _plan(config)
+    check_backbone(config, _unbuilt(steps, store))
     for step in steps:
         with tracking.stage(step.stage.name, step.needs) if tracking else NOT_TRACKED as tracked:
             context = StageContext(
@@ -160,11 +163,14 @@ def describe(config: Config) -> Table:
     table = Table(title=f"{config.experiment}: dry run", title_justify="left")
     for heading in ("stage", "state", "needs", "fingerprint", "reads"):
         table.add_column(heading, overflow="fold")
+    check_start(config)
     missing = missing_files(config.data)
     if missing:  # the rest depends on what they hold
         table.add_row("download", "to do", "the publisher", "", ", ".join(str(path) for path in missing))
         return table
-    for step in _plan(config):
+    steps = _plan(config)
+    check_backbone(config, _unbuilt(steps, store))
+    for step in steps:
         kind, key = step.stage.name, step.key
         state = "cached" if store.exists(kind, key) else "to do"
         if state == "to do" and store.work_folder(kind, key).is_dir():
@@ -200,6 +206,11 @@ def _plan(config: Config) -> list[_Step]:
             keys[name] = fingerprint(origin)
             steps.append(_Step(stage, needs, keys[name], origin))
     return steps
+
+
+def _unbuilt(steps: Sequence[_Step], store: ArtifactStore) -> set[str]:
+    """Names of the stages whose artifact is not there."""
+    return {step.stage.name for step in steps if not store.exists(step.stage.name, step.key)}
 
 
 def _finish(step: _Step, context: StageContext) -> Artifact:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dig.artifacts import read_json, write_json
 from dig.config.errors import UserError
+from dig.slurm.job import current_job
 
 __all__ = ["RankZero", "follow", "global_rank", "launch_id", "launched", "leading", "world_size"]
 
@@ -166,4 +167,4 @@ def _heard(file: Path) -> dict[str, object]:
 
 
 def _in_srun() -> bool:
-    return "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    return current_job() is not None

@@ -10,8 +10,10 @@ from dig.config import Config, UserError, load_config
 from dig.config.explain import config_yaml, help_text
 from dig.entry import exit_code
 from dig.launch import end_with_launcher, needs_ranks, run_ranks
+from dig.machine import check_processes
+from dig.ranks import launched
 from dig.slurm.job import current_job
-from dig.slurm.placing import place, to_submit
+from dig.slurm.placing import check_submission, place, to_submit
 from dig.slurm.script import job_script
 from dig.slurm.signals import watched
 from dig.slurm.submit import submit
@@ -38,8 +40,11 @@ def _run(arguments: list[str]) -> int:
     settings = [argument for argument in arguments if argument not in flags]
     config = _config(settings)
     submits = to_submit(config)
+    check_submission(config, settings)
     place(config)
     if "--print-config" in flags:
+        if not submits and config.trainer.accelerator == "cpu" and not launched():
+            check_processes(config)
         print(config_yaml(config), end="")
         return 0
     if submits:
@@ -49,6 +54,10 @@ def _run(arguments: list[str]) -> int:
             submit(config, settings)
         return 0
     if "--dry-run" not in flags:
+        if config.trainer.devices != 1 and not launched():
+            from dig.stages.start import check_start
+
+            check_start(config)  # before a process is started for each
         ranks = needs_ranks(config)
         return run_ranks("dig.train", arguments, ranks) if ranks else _train(config)
     from dig.console import console

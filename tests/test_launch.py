@@ -26,7 +26,7 @@ TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "stages=[sft]")
         (["trainer.devices=[0,1,2]"], {}, 3),
         (["trainer.devices=auto", "trainer.accelerator=cpu"], {}, 0),
         (["trainer.devices=2"], {"RANK": "1"}, 0),
-        (["trainer.devices=2", "trainer.num_nodes=2"], {"SLURM_PROCID": "1", "SLURM_JOB_NAME": "dig"}, 0),
+        (["trainer.devices=2", "trainer.num_nodes=2"], {"SLURM_JOB_ID": "7", "DIG_JOB": "7", "SLURM_PROCID": "1"}, 0),
     ],
 )
 def test_when_ranks_are_started(

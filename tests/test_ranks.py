@@ -17,15 +17,31 @@ from dig.ranks import follow, global_rank, launch_id, launched, leading, world_s
 LAUNCHERS = {
     "nobody": ({}, (False, 0, 1)),
     "torchrun": ({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}, (True, 3, 8)),
-    "srun": ({"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "dig"}, (True, 2, 4)),
-    "a shell in a job": ({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "bash"}, (False, 0, 1)),
+    "srun": (
+        {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "dig"},
+        (True, 2, 4),
+    ),
+    "a shell in a job": (
+        {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "bash"},
+        (False, 0, 1),
+    ),
     "lightning": ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, (True, 1, 2)),
 }
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_JOB_NAME", "DIG_LAUNCH"):
+    for name in (
+        "RANK",
+        "LOCAL_RANK",
+        "WORLD_SIZE",
+        "SLURM_PROCID",
+        "SLURM_NTASKS",
+        "SLURM_JOB_NAME",
+        "DIG_LAUNCH",
+        "SLURM_JOB_ID",
+        "SLURM_STEP_ID",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -38,7 +54,7 @@ def test_who_this_is(launcher: str, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_launch_has_a_name_that_its_ranks_share_and_a_requeued_job_does_not(monkeypatch: pytest.MonkeyPatch):
-    job = {"SLURM_PROCID": "0", "SLURM_JOB_NAME": "dig", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    job = {"SLURM_PROCID": "0", "SLURM_JOB_NAME": "dig", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}
     for name, value in job.items():
         monkeypatch.setenv(name, value)
     first = launch_id()

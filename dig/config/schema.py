@@ -32,6 +32,7 @@ from dig.config.sections.item_knn import ItemKNNConfig
 from dig.config.sections.labels import LabelConfig
 from dig.config.sections.mining import MiningConfig
 from dig.config.sections.models import ModelConfig
+from dig.config.sections.numbers import Seed, check_bounds
 from dig.config.sections.one_token import check_one_token
 from dig.config.sections.relations import NAMED, RELATION_TASKS, RelationsConfig
 from dig.config.sections.reward import RewardConfig
@@ -107,7 +108,7 @@ class Config:
 
     experiment: str = "custom"
     """Name of the experiment; runs lie under runs/<experiment>/."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of everything that is random in training."""
     stages: list[str] = field(default_factory=lambda: list(STAGES))
     """Stages to run; what they need runs too."""
@@ -139,6 +140,7 @@ class Config:
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
     def __post_init__(self) -> None:
+        check_bounds("", self)
         for stage in self.stages:
             if stage not in STAGES:
                 hint = nearest(stage, STAGES) or STAGES[0]

@@ -274,8 +274,9 @@ def _known_model_type(config: BackboneConfig) -> str:
     text = settings.get_text_config()
     if text is not settings:
         known = text.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-        raise UserError(f"backbone.config.model_type={model_type} is a language model with other parts around it"
-                        f"{f'; name the language model alone, {text.model_type}' if known else ''}", exit_code=2)  # fmt: skip
+        inner = f"; name the language model alone, {text.model_type}" if known else ""
+        raise UserError(f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",
+                        exit_code=2)  # fmt: skip
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])

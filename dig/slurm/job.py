@@ -9,10 +9,13 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["INTERACTIVE", "Job", "command_answer", "current_job"]
+__all__ = ["INTERACTIVE", "MARKER", "Job", "command_answer", "current_job", "foreign_job"]
 
 INTERACTIVE = ("bash", "interactive")
 """Names of jobs that are shells of people: Lightning and dig train in them as if there was no SLURM."""
+MARKER = "DIG_JOB"
+"""The variable by which a job's script says that the job is there for dig: it holds the job's own number, so that one
+which a shell or another job has handed down says nothing."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,16 @@ class Job:
 
 
 def current_job(environment: Mapping[str, str] = os.environ) -> Job | None:
-    """The job of this process; None outside of one, and in the interactive shells of people."""
+    """The job that this process is a task of; None outside of one, and in jobs that are there for something else.
+
+    A job is dig's if its script says so (:data:`MARKER`), or if ``srun`` started this process as one of several tasks.
+    A notebook, an editor's tunnel and a person's shell are one task of a job, too, and train as if there was no SLURM.
+    """
     if "SLURM_JOB_ID" not in environment or "SLURM_PROCID" not in environment:
         return None
     if environment.get("SLURM_JOB_NAME") in INTERACTIVE:
+        return None
+    if environment.get(MARKER) != environment["SLURM_JOB_ID"] and not _several_tasks(environment):
         return None
     array = environment.get("SLURM_ARRAY_JOB_ID")
     number = environment["SLURM_JOB_ID"]
@@ -70,6 +79,19 @@ def current_job(environment: Mapping[str, str] = os.environ) -> Job | None:
         step="SLURM_STEP_ID" in environment,
         restarts=int(environment.get("SLURM_RESTART_COUNT", "0")),
     )
+
+
+def foreign_job(environment: Mapping[str, str] = os.environ) -> str:
+    """Name and number of the job around this process that is not dig's; empty where there is none."""
+    if "SLURM_JOB_ID" not in environment or current_job(environment) is not None:
+        return ""
+    return f"{environment.get('SLURM_JOB_NAME', '')} {environment['SLURM_JOB_ID']}".strip()
+
+
+def _several_tasks(environment: Mapping[str, str]) -> bool:
+    """Whether ``srun`` started this process as one of several."""
+    tasks = environment.get("SLURM_STEP_NUM_TASKS") or environment.get("SLURM_NTASKS") or "1"
+    return "SLURM_STEP_ID" in environment and tasks.isdecimal() and int(tasks) > 1
 
 
 def command_answer(*command: str, seconds: float = 20) -> str:

@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from dig.config import Config, UserError
+from dig.config.schema import SlurmConfig
+from dig.console import say, warn
 from dig.slurm.job import INTERACTIVE, current_job
 
-__all__ = ["place", "to_submit"]
+__all__ = ["check_submission", "place", "to_submit"]
 
 _LAUNCHERS = ("RANK", "NODE_RANK", "GROUP_RANK")
 """Set where something else than SLURM starts the processes of several nodes, torchrun for example."""
+_HERE = ("nodes", "grace", "requeue", "start_timeout", "shared_timeout")
+"""Keys of ``slurm`` that the running process reads itself, or that are judged elsewhere."""
 
 
 def to_submit(config: Config, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a job is to be submitted: ``slurm.nodes`` is set and this process is no task of a job."""
+    """Whether a job is to be submitted: ``slurm.nodes`` is set and this process is not a task of a job of dig's."""
     return config.slurm.nodes is not None and not _inside(environment)
+
+
+def check_submission(config: Config, settings: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Refuses arguments that ask something of a job where no job is submitted, and tells of such keys in files.
+
+    Args:
+        config: the experiment.
+        settings: the ``key=value`` arguments. With ``slurm.nodes=null`` among them training here is what is meant.
+        environment: of this process.
+
+    Raises:
+        UserError: with exit code 2 and the argument.
+    """
+    if config.slurm.nodes is not None or _inside(environment):
+        return
+    keys = [setting.partition("=")[0] for setting in settings]
+    if "slurm.nodes" in keys:
+        return
+    defaults = SlurmConfig()
+    names = [entry.name for entry in fields(SlurmConfig) if entry.name not in _HERE]
+    asked = [f"slurm.{name}" for name in names if getattr(config.slurm, name) != getattr(defaults, name)]
+    given = [key for key in asked if key in keys or "slurm" in keys]
+    if given:
+        value = getattr(config.slurm, given[0].removeprefix("slurm."))
+        raise UserError(f"{given[0]}={value} says what a job asks for, and without slurm.nodes none is submitted; add "
+                        "slurm.nodes=1 to submit one, slurm.nodes=null to train on this machine, or leave it out",
+                        exit_code=2)  # fmt: skip
+    if asked:
+        say(f"{', '.join(asked)}: without slurm.nodes no job is submitted, this trains on this machine")
 
 
 def place(config: Config, environment: Mapping[str, str] = os.environ) -> None:
@@ -42,9 +76,20 @@ def place(config: Config, environment: Mapping[str, str] = os.environ) -> None:
     if _inside(environment):
         slurm.nodes = None
         _compare(config, environment)
-    elif slurm.nodes is None and trainer.num_nodes > 1 and not any(name in environment for name in _LAUNCHERS):
+        return
+    _tell_of_idle_tasks(config, environment)
+    if slurm.nodes is None and trainer.num_nodes > 1 and not any(name in environment for name in _LAUNCHERS):
         raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs somebody who starts the tasks on the nodes; "
                         f"slurm.nodes={trainer.num_nodes} submits a job to SLURM that does", exit_code=2)  # fmt: skip
+
+
+def _tell_of_idle_tasks(config: Config, environment: Mapping[str, str]) -> None:
+    """A script of one's own that asks for several tasks and forgets srun leaves all but one idle."""
+    tasks = environment.get("SLURM_NTASKS", "1")
+    alone = "SLURM_PROCID" in environment and "SLURM_STEP_ID" not in environment and config.slurm.nodes is None
+    if alone and tasks.isdecimal() and int(tasks) > 1 and not any(name in environment for name in _LAUNCHERS):
+        warn(f"this job has {tasks} tasks, and one process trains here as if there was no SLURM; where all of them are "
+             "meant to, put srun before python, as scripts/slurm.sbatch does")  # fmt: skip
 
 
 def _contradiction(key: str, value: object, wanted_key: str, wanted: object) -> UserError:

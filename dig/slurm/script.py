@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dig.config import Config
 from dig.config.schema import SlurmConfig
+from dig.slurm.job import MARKER
 
 __all__ = ["job_name", "job_script", "log_files"]
 
@@ -42,6 +43,7 @@ def job_script(config: Config, arguments: Sequence[str], folder: Path) -> str:
         "set -eo pipefail",
         *(f"module load {shlex.quote(module)}" for module in slurm.modules),
         *slurm.setup,
+        f'export {MARKER}="$SLURM_JOB_ID"  # this job is there for dig, and no notebook or shell',
         "export PYTHONUNBUFFERED=1  # lines reach the log as they are written",
         'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"  # srun does not take it from sbatch by itself',
         'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$SRUN_CPUS_PER_TASK}"  # tasks do not fight for cores',

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from dig.config import Config, UserError
 from dig.console import say
+from dig.slurm.job import MARKER, foreign_job
 from dig.slurm.script import job_name, job_script, log_files
 
 __all__ = ["submit"]
 
 _KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+_OURS = (MARKER, "DIG_LAUNCH", "DIG_LAUNCHER")
 
 
 def submit(config: Config, arguments: Sequence[str]) -> str:
@@ -32,6 +34,9 @@ def submit(config: Config, arguments: Sequence[str]) -> str:
     job = _sbatch(path)
     whole, each = log_files(config, job)
     slurm = config.slurm
+    outer = foreign_job()
+    if outer:
+        say(f"inside of the job {outer}, which is not there for dig, so slurm.nodes={slurm.nodes} submits another one")
     say(f"job {job}: {slurm.nodes} × {slurm.gpus or slurm.tasks} {'GPUs' if slurm.gpus else 'tasks'}, script {path}")
     say(f"logs: {whole} and, a rank each, {each.replace('%t', '0')} …")
     say(f"state: squeue --job={job} · save and requeue: scancel --signal=USR1 {job} · cancel: scancel {job}")
@@ -54,6 +59,7 @@ def _sbatch(path: Path) -> str:
 
 def _environment() -> dict[str, str]:
     """The environment without an outer job's own variables, which a job submitted within it would take for its own."""
-    if "SLURM_JOB_ID" not in os.environ:
-        return dict(os.environ)
-    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name in _KEPT}
+    inherited = {name: value for name, value in os.environ.items() if name not in _OURS}
+    if "SLURM_JOB_ID" not in inherited:
+        return inherited
+    return {name: value for name, value in inherited.items() if not name.startswith("SLURM_") or name in _KEPT}

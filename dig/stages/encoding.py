@@ -21,7 +21,7 @@ from dig.embeddings.cache import VectorCache, content_keys
 from dig.modules.encoders import TextEncoding
 from dig.ranks import follow, global_rank, leading, world_size
 from dig.stages.base import StageContext, rank_patience
-from dig.stages.strategy import meeting, strategy_for
+from dig.stages.strategy import meeting, trainer_place
 from dig.stages.training import EncodingBar, quiet
 
 __all__ = ["absent", "encode", "encode_texts", "encoding_precision", "vector_cache"]
@@ -66,10 +66,7 @@ def encode(
     config = context.config.trainer
     with quiet(), meeting("encoding"):
         trainer = lightning.Trainer(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            num_nodes=config.num_nodes,
-            strategy=strategy_for(config),
+            **trainer_place(config),
             precision=encoding_precision(config),  # type: ignore[arg-type]
             logger=False,
             callbacks=[VectorWriter(cache), Preemption(), *EncodingBar.wanted()],

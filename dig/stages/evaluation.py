@@ -31,7 +31,7 @@ from dig.modules.evaluation import EvaluationModule
 from dig.recommender import load_ranker
 from dig.stages.base import StageContext, build_alone, build_together, global_rank, select
 from dig.stages.prepare import load_catalogue, load_sequences, load_slices
-from dig.stages.strategy import meeting, strategy_for
+from dig.stages.strategy import meeting, trainer_place
 from dig.stages.training import EncodingBar, quiet
 
 __all__ = [
@@ -175,10 +175,7 @@ def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModu
         say(title)
     with quiet(), meeting(title):
         trainer = lightning.Trainer(
-            accelerator=config.accelerator,
-            devices=config.devices,
-            num_nodes=config.num_nodes,
-            strategy=strategy_for(config),
+            **trainer_place(config),
             logger=False,
             callbacks=[Preemption(), *EncodingBar.wanted()],
             use_distributed_sampler=False,

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Generator
+import warnings
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
+import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 
 from dig.config import UserError, nearest
 from dig.config.schema import TrainerConfig
+from dig.machine import accelerator_here, devices_here
 from dig.ranks import global_rank, world_size
+from dig.slurm.job import current_job
 
-__all__ = ["devices_here", "meeting", "strategy_for"]
+__all__ = ["check_trainer", "devices_here", "meeting", "quiet", "strategy_for", "trainer_place"]
 
+_PLACED = ("accelerator", "devices", "strategy", "precision")
+_KNOWN_HINTS = (
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*exists and is not empty.*",
+    ".*LeafSpec.*",
+    ".*in eval mode.*",
+    ".*can_use_flash_attention.*",
+    ".*overridden `transfer_batch_to_device`.*",
+    ".*infer the batch indices.*",
+    ".*all_gather is deprecated.*",
+    ".*`srun` command is available.*",
+)
 _LOST = re.compile(r"connection (closed|reset|refused)|timed out|broken pipe|\bnccl\b|\bgloo\b", re.IGNORECASE)
-
-
-def devices_here(config: TrainerConfig) -> int:
-    """Devices, and so ranks, on this machine."""
-    devices = config.devices
-    if isinstance(devices, int) and devices >= 0:
-        return devices
-    if isinstance(devices, str) and devices.isdigit():
-        return int(devices)
-    if isinstance(devices, list | tuple):
-        return len(devices)
-    return max(torch.cuda.device_count(), 1) if config.accelerator in ("auto", "gpu", "cuda") else 1
 
 
 def strategy_for(config: TrainerConfig, shards: bool = False) -> Strategy | str:
@@ -50,11 +59,65 @@ def strategy_for(config: TrainerConfig, shards: bool = False) -> Strategy | str:
         return ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False, timeout=timeout)
     if config.strategy in ("auto", "ddp", "fsdp"):
         return DDPStrategy(timeout=timeout)
-    known = StrategyRegistry.available_strategies()
+    known = [name for name in StrategyRegistry.available_strategies() if not re.search("_(spawn|fork|notebook)", name)]
     if config.strategy not in known:
         hint = nearest(config.strategy, known) or "ddp"
         raise UserError(f"trainer.strategy={config.strategy} is none of Lightning's; did you mean {hint!r}?", 2)
     return config.strategy
+
+
+def trainer_place(config: TrainerConfig, shards: bool = False) -> dict[str, Any]:
+    """Where a Trainer runs: its accelerator, devices, nodes, strategy and what tells the ranks apart.
+
+    Args:
+        config: the trainer's settings.
+        shards: as of :func:`strategy_for`.
+    """
+    on_cpu = config.devices == "auto" and accelerator_here(config) == "cpu"
+    place: dict[str, Any] = {
+        "accelerator": config.accelerator,
+        "devices": 1 if on_cpu else config.devices,
+        "num_nodes": config.num_nodes,
+        "strategy": strategy_for(config, shards),
+    }
+    if SLURMEnvironment.detect() and current_job() is None and not TorchElasticEnvironment.detect():
+        # a notebook's job, a shell's: Lightning would take this process for a task of it
+        place["plugins"] = [LightningEnvironment()]
+    return place
+
+
+def check_trainer(config: TrainerConfig) -> None:
+    """Makes a Trainer of it once, before anything is computed: what Lightning refuses is a line then.
+
+    Raises:
+        UserError: with exit code 2.
+    """
+    try:
+        with quiet():
+            lightning.Trainer(**trainer_place(config), precision=config.precision,  # type: ignore[arg-type]
+                              logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                              enable_model_summary=False)  # fmt: skip
+    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        settings = ", ".join(f"trainer.{key}={getattr(config, key)}" for key in _PLACED)
+        raise UserError(f"Lightning refuses {settings}: {reason}", exit_code=2) from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps Lightning's hints about what dig decides itself off the screen; errors and warnings of others stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for text in _KNOWN_HINTS:
+            warnings.filterwarnings("ignore", text)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 @contextmanager

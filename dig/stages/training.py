@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,33 +17,20 @@ from callbacks.preemption import Preemption
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
-from dig.config import Config, UserError
-from dig.config.schema import TrainerConfig
+from dig.config import Config
 from dig.console import progress_enabled, say, warn
 from dig.modules.policy import PolicyModule
 from dig.ranks import global_rank, world_size
 from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
 from dig.stages.resuming import RESUME, find_checkpoint
-from dig.stages.strategy import meeting, strategy_for
+from dig.stages.strategy import meeting, quiet, trainer_place
 from dig.tracking.effective import samples_a_rank
 
 __all__ = ["EncodingBar", "Plan", "fit", "quiet", "reads_training"]
 
 # What of the Trainer decides a result; the rest (how often to log or save, worker processes) does not.
 TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
-_KNOWN_HINTS = (
-    ".*does not have many workers.*",
-    ".*smaller than the logging interval.*",
-    ".*exists and is not empty.*",
-    ".*LeafSpec.*",
-    ".*in eval mode.*",
-    ".*can_use_flash_attention.*",
-    ".*overridden `transfer_batch_to_device`.*",
-    ".*infer the batch indices.*",
-    ".*all_gather is deprecated.*",
-    ".*`srun` command is available.*",
-)
 _MONITOR = "valid/ndcg@{k}"
 
 
@@ -154,7 +137,8 @@ def _trainer(
     plan: Plan, context: StageContext, folder: Path, best: list[Callback], throughput: Throughput, shards: bool
 ) -> lightning.Trainer:
     config = context.config.trainer
-    _check_precision(config)
+    place = trainer_place(config, shards)
+    plugins = place.pop("plugins", [])
     resume = ResumeCheckpoint(folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads,
                               config.checkpoint_share)  # fmt: skip
     seed = StepSeed(context.config.seed)
@@ -168,10 +152,7 @@ def _trainer(
         callbacks.append(EarlyStopping(_monitor(context.config), patience=plan.patience, mode="max",
                                        check_on_train_epoch_end=False))  # fmt: skip
     return lightning.Trainer(
-        accelerator=config.accelerator,
-        devices=config.devices,
-        num_nodes=config.num_nodes,
-        strategy=strategy_for(config, shards),
+        **place,
         precision=config.precision,  # type: ignore[arg-type]
         accumulate_grad_batches=config.accumulate,
         max_epochs=plan.epochs,
@@ -184,7 +165,7 @@ def _trainer(
         log_every_n_steps=config.log_every,
         logger=[_csv_logger(folder), *loggers],
         callbacks=[*callbacks, *watchers, *best, resume, Preemption(plan.stage, resume)],
-        plugins=[AtomicCheckpointIO({RESUME: config.keep_checkpoints})],
+        plugins=[AtomicCheckpointIO({RESUME: config.keep_checkpoints}), *plugins],
         use_distributed_sampler=False,  # our samplers deal every sample to one rank
         enable_progress_bar=progress_enabled(),
         enable_model_summary=False,
@@ -201,14 +182,6 @@ def _say_effective(stage: str, config: Config) -> None:
         batches = f", {summed} batches summed" if summed > 1 else ""
         say(f"{stage}: {ranks} ranks with {samples} samples a batch{batches}: {ranks * samples * summed} samples a "
             "step; learning rates are taken as configured")  # fmt: skip
-
-
-def _check_precision(config: TrainerConfig) -> None:
-    """fp16 needs a GPU; `trainer.accelerator=auto` tells only here whether there is one."""
-    on_cpu = config.accelerator == "auto" and not (torch.cuda.is_available() or torch.backends.mps.is_available())
-    if config.precision.startswith("16") and on_cpu:
-        raise UserError(f"trainer.precision={config.precision} needs a GPU, and there is none; use bf16-mixed or "
-                        "32-true", exit_code=2)  # fmt: skip
 
 
 def _csv_logger(folder: Path) -> CSVLogger:
@@ -269,23 +242,6 @@ def _monitor(config: Config) -> str:
 def _close(trainer: lightning.Trainer) -> None:
     for logger in trainer.loggers:
         logger.finalize("success")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Lightning's hints about what dig decides itself off the screen; errors and warnings of others stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for text in _KNOWN_HINTS:
-            warnings.filterwarnings("ignore", text)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def reads_training(config: Config, *keys: str) -> dict[str, Any]:

@@ -178,8 +178,8 @@ def test_the_hard_loss_is_the_mean_over_targets_of_the_best_interest():
     [
         ("eimf.interests=51", "eimf.interests=51 is more than the longest history, eimf.max_history=50"),
         ("eimf.interests=0", "eimf.interests must be above 0, it is 0"),
-        ("eimf.semantic_weight=-0.1", "eimf.semantic_weight must not be below 0, it is -0.1"),
-        ("eimf.alignment_weight=-1", "eimf.alignment_weight must not be below 0, it is -1.0"),
+        ("eimf.semantic_weight=-0.1", "eimf.semantic_weight must not be negative, it is -0.1"),
+        ("eimf.alignment_weight=-1", "eimf.alignment_weight must not be negative, it is -1.0"),
         (
             "eimf.extraction=self_atentive",
             "eimf.extraction='self_atentive' is not one of self_attentive, dynamic_routing; "
@@ -190,7 +190,7 @@ def test_the_hard_loss_is_the_mean_over_targets_of_the_best_interest():
         ("eimf.warmup_epochs=26", "eimf.warmup_epochs=26 leaves none of eimf.epochs=26 for the explicit interests"),
         ("eimf.hidden_size=33", "eimf.hidden_size=33 cannot be cut into eimf.heads=2"),
         ("eimf.clusters=0", "eimf.clusters must be above 0, it is 0"),
-        ("eimf.layers=-1", "eimf.layers must not be below 0, it is -1"),
+        ("eimf.layers=-1", "eimf.layers must not be negative, it is -1"),
         ("eimf.intrests=2", "did you mean"),
     ],
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -205,3 +206,13 @@ def test_randomness_depends_on_seed_and_batch_alone(accumulate: int):
     assert first == draws(17, accumulate=accumulate)
     assert len(set(first)) == 8  # every batch has its own, also those whose gradients are summed
     assert not set(first) & set(draws(3, seed=6, accumulate=accumulate))
+
+
+@pytest.mark.parametrize("seed", [0, 42, 20_261_129, 2**32 - 1])
+def test_any_seed_seeds_and_small_ones_as_they_always_did(seed: int) -> None:
+    """Entry 17, a sibling: torch takes 64 bits, and the seed of a step is the experiment's times four billion."""
+    trainer = SimpleNamespace(accumulate_grad_batches=1, global_step=7, global_rank=1)
+    StepSeed(seed).on_train_batch_start(cast(L.Trainer, trainer), cast(L.LightningModule, None), None, 0)
+    drawn = torch.rand(3)
+    torch.manual_seed((((seed * 1_000_003 + 7) * 4099 + 1) * 1009) % 2**64)
+    assert torch.equal(drawn, torch.rand(3))

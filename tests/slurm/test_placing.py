@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dig.artifacts import fingerprint
 from dig.config import Config, UserError, load_config
 from dig.pipeline import _plan, _run_folder
-from dig.slurm.job import current_job
-from dig.slurm.placing import place, to_submit
+from dig.ranks import launched
+from dig.slurm.job import current_job, foreign_job
+from dig.slurm.placing import check_submission, place, to_submit
 
 STEP = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0",
         "SLURM_JOB_NAME": "dig", "SLURM_JOB_NODELIST": "node[1-2]"}  # fmt: skip
@@ -56,7 +59,7 @@ def test_nothing_of_it_changes_a_fingerprint_or_the_run() -> None:
         (["slurm.nodes=2"], STEP, "give trainer.num_nodes=2 trainer.devices=2"),
         (["trainer.devices=4"], STEP, "SLURM started 4 tasks on 2 nodes"),
         ([], STEP, "make 1"),
-        (["slurm.nodes=2", "slurm.tasks=2"], BATCH, "put srun before"),
+        (["slurm.nodes=2", "slurm.tasks=2"], {**BATCH, "DIG_JOB": "7"}, "put srun before"),
         (["slurm.nodes=2", "slurm.tasks=2"], {**STEP, "SLURM_JOB_NAME": "bash", "SLURM_STEP_NUM_TASKS": "4"},
          "srun --job-name=dig"),
     ],
@@ -77,3 +80,86 @@ def test_jobs_of_an_array_are_called_by_their_place() -> None:
     assert job is not None
     assert (job.id, job.number, job.rank, job.tasks, job.restarts) == ("5_2", 7, 3, 4, 1)
     assert current_job({}) is None and current_job({**STEP, "SLURM_JOB_NAME": "interactive"}) is None
+
+
+NOTEBOOK = {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "sys/dashboard/jupyter",
+            "SLURM_NODELIST": "n1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NUM_NODES": "1"}  # fmt: skip
+OTHERS = {
+    "a notebook": NOTEBOOK,
+    "a notebook that asked for cores as tasks": {**NOTEBOOK, "SLURM_NTASKS": "4"},
+    "a notebook that srun started": {**NOTEBOOK, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1"},
+    "a tunnel of an editor": {**NOTEBOOK, "SLURM_JOB_NAME": "code", "SLURM_STEP_ID": "0"},
+    "a job within a job of dig's": {**NOTEBOOK, "DIG_JOB": "76"},
+    "a shell of salloc": {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "1"},
+    "a login shell with an old job's variables": {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "dig", "DIG_JOB": "77"},
+}
+
+
+@pytest.mark.parametrize("environment", OTHERS.values(), ids=OTHERS)
+def test_a_job_that_is_there_for_something_else_is_none_of_ours(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entry 18: inside of it `slurm.nodes=1` submits, and without it one process trains as on any machine."""
+    assert current_job(environment) is None and foreign_job(environment).endswith("77")
+    config = load_config("quickstart", ["slurm.nodes=1"])
+    assert to_submit(config, environment)
+    place(config, environment)
+    assert config.slurm.nodes == 1, "it goes into the script"
+    assert placed("trainer.devices=2", environment=environment).trainer.devices == 2, "ranks are started here"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert not launched()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {**NOTEBOOK, "DIG_JOB": "77"},
+        {**NOTEBOOK, "SLURM_NTASKS": "2", "SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_ID": "0"},
+        {**NOTEBOOK, "SLURM_NTASKS": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"},
+    ],
+    ids=["its script says so", "srun started several tasks", "a step of several tasks"],
+)
+def test_a_job_is_ours_if_its_script_says_so_or_srun_started_several_tasks(environment: dict[str, str]) -> None:
+    """Entry 18: scripts of people's own with `srun` and several tasks work as ever."""
+    job = current_job(environment)
+    assert job is not None and job.id == "77" and foreign_job(environment) == ""
+    assert not to_submit(load_config("quickstart", ["slurm.nodes=1"]), environment)
+
+
+def test_tasks_that_stay_idle_in_a_script_of_ones_own_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    placed(environment=BATCH)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "this job has 4 tasks, and one process trains here" in told and "put srun before python" in told
+    placed(environment={**BATCH, "RANK": "0"})
+    placed(environment=NOTEBOOK)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["slurm.gpus=4"], "slurm.gpus=4 says what a job asks for, and without slurm.nodes none is submitted; add "
+                           "slurm.nodes=1"),
+        (["slurm.partition=gpu"], "slurm.partition=gpu says"),
+        (["slurm={time: '10:00:00'}"], "slurm.time=10:00:00 says"),
+    ],
+)  # fmt: skip
+def test_asking_something_of_a_job_that_is_not_submitted_is_one_line(settings: list[str], said: str) -> None:
+    """newcomers 2: `slurm.gpus=4` without `slurm.nodes` trained here and said nothing."""
+    with pytest.raises(UserError) as raised:
+        check_submission(load_config("quickstart", settings), settings, {})
+    assert said in str(raised.value) and raised.value.exit_code == 2 and "\n" not in str(raised.value)
+    for more in ("slurm.nodes=1", "slurm.nodes=null"):
+        check_submission(load_config("quickstart", [*settings, more]), [*settings, more], {})
+    check_submission(load_config("quickstart", settings), settings, STEP)
+
+
+def test_a_site_file_without_nodes_trains_here_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "site.yaml"
+    path.write_text("extends: quickstart\nslurm: {partition: gpu, gpus: 4}\n")
+    check_submission(load_config(path), [f"experiment={path}"], {})
+    told = " ".join(capsys.readouterr().out.split())
+    assert "slurm.gpus, slurm.partition: without slurm.nodes no job is submitted, this trains on this machine" in told
+    check_submission(load_config("quickstart", ["slurm.grace=60"]), ["slurm.grace=60"], {})
+    assert capsys.readouterr().out == "", "what the process reads itself has a say here"

@@ -14,7 +14,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from tools import stand_in
 
-JOB = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "SLURM_JOB_NAME": "dig"}
+JOB = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_PROCID": "0",
+    "SLURM_NTASKS": "2",
+    "SLURM_STEP_ID": "0",
+    "SLURM_JOB_NAME": "dig",
+    "DIG_JOB": "7",
+}
 FACTS = "if [ $1 = show ]; then echo 'JobId=7 JobState={state} Reason={reason} Restarts={restarts}'; exit; fi"
 PROGRAM = """
 import sys, time

@@ -63,8 +63,24 @@ def test_a_refusal_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str])
 def test_an_outer_job_leaves_no_trace_in_the_new_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(folder / "bin", "sbatch", "env > seen.txt; echo 1")
     for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_JOB_NAME", "interactive"), ("SLURM_NTASKS", "9"),
-                        ("SLURM_CONF", "/etc/slurm.conf")):  # fmt: skip
+                        ("SLURM_CONF", "/etc/slurm.conf"), ("DIG_JOB", "7"), ("DIG_LAUNCH", "x")):  # fmt: skip
         monkeypatch.setenv(name, value)
     assert main(ARGUMENTS) == 0
     seen = (folder / "seen.txt").read_text()
+    assert "DIG_JOB" not in seen and "DIG_LAUNCH" not in seen
     assert "SLURM_CONF=/etc/slurm.conf" in seen and "SLURM_NTASKS" not in seen and "WANDB_API_KEY=" in seen
+
+
+def test_inside_of_a_notebooks_job_it_submits_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entry 18: it trained in the notebook's job, on whatever that had been given."""
+    calls = stand_in(folder / "bin", "sbatch", "echo 4711")
+    for name, value in (("SLURM_JOB_ID", "77"), ("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1"),
+                        ("SLURM_JOB_NAME", "sys/dashboard/jupyter"), ("SLURM_JOB_NUM_NODES", "1")):  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert main(ARGUMENTS) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "inside of the job sys/dashboard/jupyter 77" in told and "job 4711: 2 × 1 tasks" in told
+    script = (folder / calls.read_text().split()[1]).read_text()
+    assert 'export DIG_JOB="$SLURM_JOB_ID"' in script, "so that the job itself trains"

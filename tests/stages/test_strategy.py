@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from dig.config import UserError
 from dig.config.schema import TrainerConfig
-from dig.stages.strategy import devices_here, meeting, strategy_for
+from dig.stages.strategy import check_trainer, devices_here, meeting, strategy_for, trainer_place
 
 
 @pytest.mark.parametrize(("devices", "expected"), [(1, 1), (3, 3), ("2", 2), ([0, 1, 2], 3), ("auto", 1), (-1, 1)])
@@ -33,8 +34,8 @@ def test_two_ranks_wait_as_long_as_they_are_told(name: str, shards: bool, kind: 
 
 
 def test_an_unknown_strategy_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'ddp_spawn'") as caught:
-        strategy_for(TrainerConfig(accelerator="cpu", devices=2, strategy="ddp_spwan"))
+    with pytest.raises(UserError, match="did you mean 'ddp'") as caught:
+        strategy_for(TrainerConfig(accelerator="cpu", devices=2, strategy="dpp"))
     assert caught.value.exit_code == 2
 
 
@@ -54,3 +55,16 @@ def test_a_lost_rank_is_a_line_where_there_are_others(monkeypatch: pytest.Monkey
         raise torch.distributed.DistNetworkError("1/2 clients joined")
     with pytest.raises(RuntimeError, match="shapes"), meeting("sft"):
         raise RuntimeError("shapes do not fit")
+
+
+def test_lightning_takes_no_notebooks_job_for_its_own(monkeypatch: pytest.MonkeyPatch):
+    """Entry 18, a sibling: Lightning finds SLURM's variables by itself, and would take the job's tasks for its ranks."""
+    for name, value in {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0",
+                        "SLURM_JOB_NAME": "sys/dashboard/jupyter", "SLURM_NODEID": "0"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    config = TrainerConfig(accelerator="cpu")
+    (environment,) = trainer_place(config)["plugins"]
+    assert type(environment) is LightningEnvironment
+    check_trainer(config)
+    monkeypatch.setenv("DIG_JOB", "77")
+    assert "plugins" not in trainer_place(config), "in a job of dig's Lightning reads SLURM's variables"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import Bounds, Dropout, PositiveInt, Size, check_bounds
 
 __all__ = ["BackboneConfig", "LoraConfig", "PromptConfig"]
 
@@ -16,11 +17,11 @@ class LoraConfig:
 
     enabled: bool = True
     """Train adapters and the new SID rows; false trains all weights."""
-    rank: int = 16
+    rank: Size = 16
     """Rank r of the adapters."""
-    alpha: int = 32
+    alpha: PositiveInt = 32
     """Scale of the adapters."""
-    dropout: float = 0.05
+    dropout: Dropout = 0.05
     """Dropout on the adapters' input."""
     targets: Any = "all-linear"
     """Names of the modules that get an adapter, or `all-linear`."""
@@ -28,8 +29,7 @@ class LoraConfig:
     """Also leave the adapters themselves, unmerged, beside the merged model."""
 
     def __post_init__(self) -> None:
-        check_positive("backbone.lora", self, "rank", "alpha")
-        check_fraction("backbone.lora", self, "dropout")
+        check_bounds("backbone.lora", self)
 
 
 @dataclass
@@ -60,20 +60,19 @@ class PromptConfig:
 
     style: str = "auto"
     """`compact` (the history's SID tokens alone), `text` (words around them) or `auto` (compact from scratch)."""
-    max_history: int = 20
+    max_history: Size = 20
     """Items of a history that are kept, the latest; fewer where the backbone's context holds no more."""
     item_token: bool = False
     """For a backbone from scratch: end every item with a token of its own, in place of a suffix where codes collide. A
     pretrained backbone spells items by their codes."""
-    codes: int | None = None
+    codes: Annotated[int, Bounds(0, 64)] | None = None
     """Codes that are spelled before an item's own token, the leading ones; unset spells all."""
-    max_text_tokens: int = 64
+    max_text_tokens: Size = 64
     """Tokens of a title, a description or an item's interests that are kept, for backbones that know text."""
 
     def __post_init__(self) -> None:
+        check_bounds("prompt", self)
         check_choice("prompt.style", self.style, ("auto", "compact", "text"))
-        check_positive("prompt", self, "max_history", "max_text_tokens")
-        check(self.codes is None or self.codes >= 0, f"prompt.codes must be 0 or above, it is {self.codes}")
         check(
             self.codes is None or self.item_token,
             f"prompt.codes={self.codes} leaves codes out, so that items could not be told apart; set "

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import (
+    Bounds,
+    Dropout,
+    Fraction,
+    LearningRate,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Size,
+    Temperature,
+    WeightDecay,
+    check_bounds,
+)
 
 __all__ = ["EXTRACTIONS", "READOUTS", "EIMFConfig"]
 
@@ -24,62 +39,62 @@ class EIMFConfig:
     extraction: str = "self_attentive"
     """How interests are drawn from a history: `self_attentive` (ComiRec-SA, arXiv 2005.09347) or `dynamic_routing`
     (MIND, arXiv 1904.08030, and ComiRec-DR)."""
-    interests: int = 4
+    interests: Size = 4
     """Interests a customer (K)."""
-    routing_iterations: int = 3
+    routing_iterations: PositiveInt = 3
     """Rounds of dynamic routing."""
-    attention_size: int = 256
+    attention_size: Size = 256
     """Hidden width of the self-attentive extraction."""
     readout: str = "hard"
     """What trains the interest that fits the target best: `hard`, a softmax of its own, as in ComiRec, or `shared`, in
     which the other interests are rivals, so that they learn not to outdo it when the target is not known."""
-    hidden_size: int = 128
+    hidden_size: Size = 128
     """Width of items and interests."""
     residual: bool = True
     """Interests are added to the state after the last item, as transformer layers add to what they read; false leaves
     what is drawn alone, as ComiRec and MIND do."""
-    layers: int = 2
+    layers: Annotated[int, Bounds(0, 1000)] = 2
     """Causal transformer layers before the extraction, as SASRec's; 0 draws interests from the items alone, as MIND and
     ComiRec do."""
-    heads: int = 2
+    heads: Size = 2
     """Attention heads of these layers."""
-    feed_forward: int = 1
+    feed_forward: Size = 1
     """Width of their feed-forward parts, times `hidden_size`."""
-    scale: float | None = 18.0
+    scale: PositiveFloat | None = 18.0
     """An item's score is so many times its cosine to the nearest interest, as in `sasrec.scale`; unset takes the inner
     product."""
-    dropout: float = 0.5
+    dropout: Dropout = 0.5
     """Dropout."""
-    max_history: int = 50
+    max_history: Size = 50
     """Latest items that it reads."""
-    batch_size: int = 128
+    batch_size: Size = 128
     """Histories a step and device."""
-    learning_rate: float = 1e-3
+    learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
-    warmup_fraction: float = 0.02
+    warmup_fraction: Fraction = 0.02
     """Share of the steps in which the learning rate rises; a cosine down to 0 follows."""
-    weight_decay: float = 0.0
+    weight_decay: WeightDecay = 0.0
     """AdamW's weight decay."""
-    epochs: int = 26
+    epochs: PositiveInt = 26
     """Passes over the histories, at most."""
-    patience: int = 10
+    patience: PositiveInt = 10
     """Stop after so many validations without improvement."""
-    semantic_weight: float = 0.1
+    semantic_weight: NonNegativeFloat = 0.1
     """Weight of the semantic prediction (λ1): an interest in words is predicted from behaviour."""
-    alignment_weight: float = 0.1
+    alignment_weight: NonNegativeFloat = 0.1
     """Weight of the alignment (λ2): behaviour and words of one interest are told from those of others. With both
     weights 0 there is no explicit module, and nothing needs interests."""
-    temperature: float = 0.1
+    temperature: Temperature = 0.1
     """Cosines are divided by it in the alignment."""
-    warmup_epochs: int = 4
+    warmup_epochs: NonNegativeInt = 4
     """Epochs of behaviour alone, before customers are clustered."""
-    clusters: int = 64
+    clusters: Size = 64
     """Clusters of customers (k-means)."""
-    typical_users: int = 32
+    typical_users: Size = 32
     """Typical customers a cluster, those nearest to its centre."""
-    typical_batch: int = 64
+    typical_batch: Size = 64
     """Typical customers a step and device."""
-    explicit_interests: int = 8
+    explicit_interests: Size = 8
     """Interests in words of a typical customer, at most: what their items share weighs most."""
 
     @property
@@ -89,14 +104,9 @@ class EIMFConfig:
         return {name: weight for name, weight in weights.items() if weight > 0}
 
     def __post_init__(self) -> None:
+        check_bounds("eimf", self)
         check_choice("eimf.extraction", self.extraction, EXTRACTIONS)
         check_choice("eimf.readout", self.readout, READOUTS)
-        check_positive("eimf", self, "interests", "routing_iterations", "attention_size", "hidden_size", "heads",
-                       "feed_forward", "scale", "max_history", "batch_size", "learning_rate", "epochs", "patience",
-                       "temperature", "clusters", "typical_users", "typical_batch", "explicit_interests")  # fmt: skip
-        check_fraction("eimf", self, "dropout", "warmup_fraction")
-        for name in ("layers", "weight_decay", "semantic_weight", "alignment_weight", "warmup_epochs"):
-            check(getattr(self, name) >= 0, f"eimf.{name} must not be below 0, it is {getattr(self, name)}")
         check(
             self.interests <= self.max_history,
             f"eimf.interests={self.interests} is more than the longest history, eimf.max_history={self.max_history}: a "

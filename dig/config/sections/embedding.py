@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dig.config.sections.checks import check, check_choice, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import Size, check_bounds
 
 __all__ = ["VECTOR_FILES", "EmbeddingConfig"]
 
@@ -25,14 +26,15 @@ class EmbeddingConfig:
     """Which mined interests join the text: `all`, `positive` (RLDI label 1), or `none` (ablation: shallow text)."""
     fields: list[str] = field(default_factory=lambda: ["title", "brand", "categories", "description", "caption"])
     """Item fields that join the text, a line each, before the interests."""
-    max_tokens: int = 256
+    max_tokens: Size = 256
     """Texts are cut at this many tokens of the encoder."""
     instruction: str | None = None
     """Words before every text, or the name of one of the model's own prompts; unset takes its prompt for documents."""
-    batch_size: int = 64
+    batch_size: Size = 64
     """Texts a batch; they are sorted by length first."""
 
     def __post_init__(self) -> None:
+        check_bounds("embedding", self)
         check(
             self.vectors is None or Path(self.vectors).suffix.lower() in VECTOR_FILES,
             f"embedding.vectors={self.vectors} must end in {', '.join(VECTOR_FILES)}",
@@ -45,4 +47,3 @@ class EmbeddingConfig:
             bool(self.fields) or self.interests != "none",
             "embedding.fields=[] and embedding.interests=none leave no text to embed",
         )
-        check_positive("embedding", self, "max_tokens", "batch_size")

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import (
+    Fraction,
+    LearningRate,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Size,
+    Temperature,
+    WeightDecay,
+    check_bounds,
+)
 from dig.config.sections.reward import RewardConfig
 
 __all__ = ["OBJECTIVES", "REFERENCES", "ROLLOUTS", "GRPOConfig", "RolloutTasksConfig"]
@@ -20,18 +31,18 @@ REFERENCES = ("auto", "adapter", "frozen", "ema")
 class RolloutTasksConfig:
     """How many of each task's prompts an epoch holds: 1 each once, 0.5 half of them, 0 none."""
 
-    next_item: float = 1.0
+    next_item: NonNegativeFloat = 1.0
     """History → Semantic ID of the next item, spelled as evaluation spells it."""
-    title_to_sid: float = 0.0
+    title_to_sid: NonNegativeFloat = 0.0
     """Title → Semantic ID."""
-    description_to_sid: float = 0.0
+    description_to_sid: NonNegativeFloat = 0.0
     """Description → Semantic ID."""
-    title_history: float = 0.0
+    title_history: NonNegativeFloat = 0.0
     """Titles of a history → Semantic ID of the next item."""
 
     def __post_init__(self) -> None:
+        check_bounds("grpo.tasks", self)
         shares = [getattr(self, entry.name) for entry in fields(self)]
-        check(min(shares) >= 0, "grpo.tasks: the share of a task must not be negative")
         check(max(shares) > 0, "grpo.tasks leaves nothing to learn: every share is 0")
 
     @property
@@ -44,37 +55,37 @@ class RolloutTasksConfig:
 class GRPOConfig:
     """Group relative policy optimisation from the SFT checkpoint."""
 
-    group_size: int = 16
+    group_size: Size = 16
     """Rollouts G a prompt (8 in the paper)."""
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
     """Divides the logits of the rollouts, and with them those that learn."""
     rollouts: str = "sample"
     """`sample`: independent samples; `stochastic_beam`: a sample without replacement (arXiv 1903.06059); `beam`: the
     most probable items (MiniOneRec, arXiv 2510.24431)."""
-    dynamic_sampling: int = 1
+    dynamic_sampling: PositiveInt = 1
     """Rollout batches that may be drawn for one update, so that groups whose rewards are all equal make room for
     others (DAPO, arXiv 2503.14476); 1 keeps every group."""
     tasks: RolloutTasksConfig = field(default_factory=RolloutTasksConfig)
     """What is asked; tasks of words need a backbone that knows them."""
-    prompts_per_user: int = 2
+    prompts_per_user: PositiveInt = 2
     """Prompts from each user's training part: its latest items, each with what came before it."""
-    prompts_per_step: int = 64
+    prompts_per_step: Size = 64
     """Prompts a rollout batch and device."""
-    minibatches: int = 1
+    minibatches: PositiveInt = 1
     """Parts into which a rollout batch is cut, an optimiser step each."""
-    updates_per_rollout: int = 1
+    updates_per_rollout: PositiveInt = 1
     """Passes over a rollout batch."""
-    learning_rate: float = 3e-5
+    learning_rate: LearningRate = 3e-5
     """Peak learning rate; 1e-5 is the paper's for LoRA on a 7B backbone."""
-    weight_decay: float = 0.0
+    weight_decay: WeightDecay = 0.0
     """AdamW's weight decay."""
-    warmup_fraction: float = 0.05
+    warmup_fraction: Fraction = 0.05
     """Share of the steps with a rising learning rate; a cosine follows."""
-    epochs: int = 2
+    epochs: PositiveInt = 2
     """Passes over the prompts."""
-    max_steps: int | None = None
+    max_steps: PositiveInt | None = None
     """Stop after this many optimiser steps, whatever the epochs say."""
-    clip_norm: float = 1.0
+    clip_norm: PositiveFloat = 1.0
     """Gradients are clipped at this norm."""
     objective: str = "sequence"
     """`sequence` (DeepInterestGR), `grpo` (arXiv 2402.03300), `dr_grpo` (2503.20783), `dapo` (2503.14476) or `gspo`
@@ -82,55 +93,36 @@ class GRPOConfig:
     advantage: str = "auto"
     """What centred rewards are divided by: their `group`'s deviation (GRPO), the `batch`'s (REINFORCE++,
     arXiv 2501.03262) or `none` (Dr. GRPO); `auto` is none for dr_grpo, else group."""
-    clip_range: float | None = 0.2
+    clip_range: PositiveFloat | None = 0.2
     """ε of the clipped ratio (open in the paper); null clips nothing (MiniOneRec)."""
-    clip_range_high: float | None = None
+    clip_range_high: PositiveFloat | None = None
     """ε above 1 where it differs (DAPO's clip higher: 0.28)."""
-    kl_weight: float = 1e-3
+    kl_weight: NonNegativeFloat = 1e-3
     """β of the KL divergence (k3) from the reference policy; 0 keeps no reference."""
     reference: str = "auto"
     """`adapter` (the policy with its adapter off), `frozen` (the weights that are trained, as they began), `ema` (a
     moving average of them); `auto` is adapter under LoRA, else frozen."""
-    reference_decay: float = 0.99
+    reference_decay: Fraction = 0.99
     """Decay of `reference=ema` a step."""
-    advantage_epsilon: float = 1e-6
+    advantage_epsilon: PositiveFloat = 1e-6
     """Added to a group's standard deviation."""
     reward: RewardConfig = field(default_factory=RewardConfig)
     """Weights of the reward's terms."""
-    validate_every: int = 50
+    validate_every: PositiveInt = 50
     """Rollout batches between two validations."""
     resume_from: str | None = None
     """A checkpoint to go on from instead of this stage's own last one; its configuration must be the same."""
 
     def __post_init__(self) -> None:
         check(
-            self.group_size >= 2,
-            f"grpo.group_size must be at least 2, a group of one has no advantage; it is {self.group_size}",
+            self.group_size != 1,
+            "grpo.group_size must be at least 2, a group of one has no advantage; it is 1",
         )
-        check_positive(
-            "grpo",
-            self,
-            "temperature",
-            "prompts_per_step",
-            "prompts_per_user",
-            "minibatches",
-            "updates_per_rollout",
-            "learning_rate",
-            "epochs",
-            "max_steps",
-            "clip_norm",
-            "clip_range",
-            "clip_range_high",
-            "dynamic_sampling",
-            "advantage_epsilon",
-            "validate_every",
-        )
-        check(self.kl_weight >= 0, f"grpo.kl_weight must not be negative, it is {self.kl_weight}")
+        check_bounds("grpo", self)
         check(
             self.minibatches <= self.prompts_per_step,
             f"grpo.minibatches={self.minibatches} is more than grpo.prompts_per_step={self.prompts_per_step}",
         )
-        check_fraction("grpo", self, "warmup_fraction", "reference_decay")
         check_choice("grpo.rollouts", self.rollouts, ROLLOUTS)
         check_choice("grpo.objective", self.objective, OBJECTIVES)
         check_choice("grpo.advantage", self.advantage, ADVANTAGES)

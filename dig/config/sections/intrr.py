@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import (
+    Dropout,
+    Fraction,
+    Layers,
+    LearningRate,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Size,
+    WeightDecay,
+    check_bounds,
+)
 
 __all__ = ["AssignmentConfig", "IntRRConfig"]
 
@@ -13,17 +25,17 @@ __all__ = ["AssignmentConfig", "IntRRConfig"]
 class AssignmentConfig:
     """The Recursive-Assignment Network and what stands around it; `sft.item_tokens=one` reads this, too."""
 
-    uid_size: int = 128
+    uid_size: Size = 128
     """Width of items' own embeddings (512 in the paper)."""
-    inner_size: int = 512
+    inner_size: Size = 512
     """Width of the hidden layer of each step of the network."""
-    alignment: float = 1.0
+    alignment: NonNegativeFloat = 1.0
     """Weight λ of the alignment, which holds the codes that the input side chooses to those of the Semantic IDs."""
     condition: str = "previous"
     """What a step reads of the codes so far: the `previous` one, as the paper has it, or the `sum` of all."""
     residual: bool = True
     """Add each step's result to the guidance; false replaces the guidance by it, as the paper does."""
-    scale: float | None = 18.0
+    scale: PositiveFloat | None = 18.0
     """A code's score is so many times the cosine of its vector and the state; unset takes inner products, as the paper
     does."""
     uid_input: bool = True
@@ -39,11 +51,7 @@ class AssignmentConfig:
     """Where codebooks start: at the tokenizer's `codebook`, or at `random`."""
 
     def __post_init__(self) -> None:
-        check_positive("intrr.assignment", self, "uid_size", "inner_size", "scale")
-        check(
-            self.alignment >= 0.0,
-            f"intrr.assignment.alignment, the weight λ, must not be negative, it is {self.alignment}",
-        )
+        check_bounds("intrr.assignment", self)
         check_choice("intrr.assignment.condition", self.condition, ("previous", "sum"))
         check_choice("intrr.assignment.softmax", self.softmax, ("trie", "level"))
         check_choice("intrr.assignment.start", self.start, ("codebook", "random"))
@@ -58,38 +66,34 @@ class AssignmentConfig:
 class IntRRConfig:
     """IntRR (arXiv 2602.20704): a causal transformer that reads one vector an item and spells the next one's codes."""
 
-    hidden_size: int = 128
+    hidden_size: Size = 128
     """Width."""
-    layers: int = 2
+    layers: Layers = 2
     """Depth."""
-    heads: int = 2
+    heads: Size = 2
     """Attention heads."""
-    feed_forward: int = 1
+    feed_forward: Size = 1
     """Width of the feed-forward layers, times `hidden_size`."""
-    dropout: float = 0.5
+    dropout: Dropout = 0.5
     """Dropout of the transformer."""
-    max_history: int = 50
+    max_history: Size = 50
     """Latest items that it reads."""
-    batch_size: int = 128
+    batch_size: Size = 128
     """Histories a step and device."""
-    learning_rate: float = 1e-3
+    learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
-    warmup_fraction: float = 0.02
+    warmup_fraction: Fraction = 0.02
     """Share of the steps in which the learning rate rises; a cosine down to 0 follows."""
-    weight_decay: float = 0.0
+    weight_decay: WeightDecay = 0.0
     """AdamW's weight decay."""
-    epochs: int = 26
+    epochs: PositiveInt = 26
     """Passes over the histories, at most."""
-    patience: int = 10
+    patience: PositiveInt = 10
     """Stop after so many validations without improvement."""
     assignment: AssignmentConfig = field(default_factory=AssignmentConfig)
 
     def __post_init__(self) -> None:
-        check_positive("intrr", self, "hidden_size", "layers", "heads", "feed_forward", "max_history", "batch_size",
-                       "learning_rate", "epochs", "patience")  # fmt: skip
-        check_fraction("intrr", self, "warmup_fraction")
-        check(0.0 <= self.dropout < 1.0, f"intrr.dropout must lie between 0 and 1, it is {self.dropout}")
-        check(self.weight_decay >= 0.0, f"intrr.weight_decay must not be below 0, it is {self.weight_decay}")
+        check_bounds("intrr", self)
         check(
             self.hidden_size % self.heads == 0,
             f"intrr.hidden_size={self.hidden_size} cannot be cut into intrr.heads={self.heads}",

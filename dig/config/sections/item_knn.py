@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dig.config.sections.checks import check, check_positive
+from dig.config.sections.numbers import NonNegativeFloat, PositiveFraction, PositiveInt, check_bounds
 
 __all__ = ["ItemKNNConfig"]
 
@@ -13,14 +13,12 @@ __all__ = ["ItemKNNConfig"]
 class ItemKNNConfig:
     """Neighbours of the items of a history, weighted by how late they were bought."""
 
-    neighbours: int = 200
+    neighbours: PositiveInt = 200
     """Nearest items that are kept of each."""
-    shrinkage: float = 5.0
+    shrinkage: NonNegativeFloat = 5.0
     """Purchases in common that a similarity needs to be believed half."""
-    decay: float = 0.6
+    decay: PositiveFraction = 0.6
     """Weight of an item, times this for every later item of the history; 1 weighs all the same."""
 
     def __post_init__(self) -> None:
-        check_positive("item_knn", self, "neighbours", "decay")
-        check(self.shrinkage >= 0, f"item_knn.shrinkage must not be negative, it is {self.shrinkage}")
-        check(self.decay <= 1, f"item_knn.decay must be at most 1, it is {self.decay}")
+        check_bounds("item_knn", self)

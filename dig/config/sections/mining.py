@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dig.config.errors import nearest
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice
 from dig.config.sections.models import ModelConfig
+from dig.config.sections.numbers import Fraction, PositiveFloat, PositiveFraction, PositiveInt, check_bounds
 
 __all__ = ["BUILT_IN_MINERS", "MiningConfig"]
 
@@ -28,13 +29,13 @@ class MiningConfig:
     """Prompt of the miners: one of ours by name, or a file of your own."""
     caption_prompt: str = "caption-v1"
     """Prompt of the captioner: one of ours by name, or a file of your own."""
-    max_cost_usd: float | None = None
+    max_cost_usd: PositiveFloat | None = None
     """Asking stops before it would cost more, earlier runs of the same mining included; unset knows no limit."""
-    max_requests: int | None = None
+    max_requests: PositiveInt | None = None
     """Asking stops after so many requests, earlier runs of the same mining included; unset knows no limit."""
-    max_missing: float = 0.02
+    max_missing: Fraction = 0.02
     """Share of unanswered items a model above which the stage stops instead of going on without them."""
-    merge_similarity: float = 0.9
+    merge_similarity: Fraction = 0.9
     """Phrases of different miners about one item are one interest from this cosine of their text vectors on."""
     imports: list[str] = field(default_factory=list)
     """Files in the `interests.jsonl.gz` format, read by the miner `imported`."""
@@ -44,14 +45,15 @@ class MiningConfig:
     """File of users' interests (`user_id, miner, text, items_seen`), guarded against held-out items (`data.leaks`)."""
     captions: str | None = None
     """File of image captions (`image_captions.jsonl.gz`), an evidence for mining and a part of the embedded text."""
-    max_interests: int = 8
+    max_interests: PositiveInt = 8
     """At most this many interests a miner and item are kept, the most confident first."""
-    max_per_item: int = 16
+    max_per_item: PositiveInt = 16
     """At most this many interests of an item are left when miners are merged, those with the most votes first."""
-    max_document_share: float = 0.2
+    max_document_share: PositiveFraction = 0.2
     """The lexical miner ignores phrases found in more than this share of the catalogue."""
 
     def __post_init__(self) -> None:
+        check_bounds("mining", self)
         known = (*BUILT_IN_MINERS, *self.models)
         for miner in self.miners:
             hint = nearest(miner, known)
@@ -64,10 +66,6 @@ class MiningConfig:
         )
         if self.fallback is not None:
             check_choice("mining.fallback", self.fallback, ("lexical",))
-        check_positive(
-            "mining", self, "max_interests", "max_per_item", "max_document_share", "max_cost_usd", "max_requests"
-        )
-        check_fraction("mining", self, "max_missing", "merge_similarity")
         self._check_captioner()
         self._check_models()
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from dig.config.sections.checks import check, check_choice, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import (
+    Bounds,
+    Connections,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Seconds,
+    Size,
+    check_bounds,
+)
 
 __all__ = ["KINDS", "ModelConfig"]
 
@@ -33,13 +43,13 @@ class ModelConfig:
     """Environment variable that holds the endpoint's key; unset sends none, but to OpenAI OPENAI_API_KEY."""
     vision: bool = False
     """Whether it can look at pictures; then an item's picture goes with its text."""
-    price_in: float | None = None
+    price_in: NonNegativeFloat | None = None
     """US dollars a million tokens read; needed under `mining.max_cost_usd`, 0 for a model of your own."""
-    price_out: float | None = None
+    price_out: NonNegativeFloat | None = None
     """US dollars a million tokens written."""
-    temperature: float | None = 0.0
+    temperature: Annotated[float, Bounds(0, 100)] | None = 0.0
     """Sampling temperature; null sends none, for models that refuse one."""
-    max_output: int = 1024
+    max_output: PositiveInt = 1024
     """Tokens an answer may have, thinking included."""
     output_key: str = "max_tokens"
     """The endpoint's name of that limit; newer OpenAI models want `max_completion_tokens`."""
@@ -47,40 +57,36 @@ class ModelConfig:
     """How an endpoint is held to JSON: `json_schema`, `json_object`, or `none` for one that knows neither."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request's body, such as `reasoning_effort`."""
-    concurrency: int = 16
+    concurrency: Connections = 16
     """Requests under way at once."""
-    requests_per_minute: float | None = None
+    requests_per_minute: PositiveFloat | None = None
     """The endpoint's limit; unset knows none."""
-    tokens_per_minute: float | None = None
+    tokens_per_minute: Annotated[float, Bounds(0, 1e12, above=True)] | None = None
     """The endpoint's limit, read and written together; unset knows none."""
-    timeout: float = 120.0
+    timeout: Seconds = 120.0
     """Seconds until a request without an answer is given up."""
-    retries: int = 6
+    retries: Annotated[int, Bounds(0, 1000)] = 6
     """Further attempts after a refusal, a failure of the server or of the line."""
-    backoff: float = 1.0
+    backoff: Annotated[float, Bounds(0, 3600)] = 1.0
     """Seconds of the first pause between attempts; doubled each time, with jitter, up to a minute."""
-    breaker: int = 20
+    breaker: PositiveInt = 20
     """So many failures in a row stop this endpoint for the run; the others go on."""
-    max_unusable: int | None = 8
+    max_unusable: PositiveInt | None = 8
     """A model is stopped for the run where its first answers, so many, are all unusable, each after a second chance,
     or nine tenths of the last five times as many; the others go on. null asks on whatever comes."""
-    picture_tokens: int = 1000
+    picture_tokens: PositiveInt = 1000
     """Tokens that a picture is taken for in estimates."""
-    batch_size: int = 8
+    batch_size: Size = 8
     """Items a batch of a local model."""
     dtype: str = "auto"
     """Number format of a local model's weights: `auto`, `float32`, `bfloat16`, `float16`."""
 
     def __post_init__(self) -> None:
+        check_bounds("mining.models.*", self)
         check_choice("mining.models.*.kind", self.kind, KINDS)
         check_choice("mining.models.*.format", self.format, ("json_schema", "json_object", "none"))
         check_choice("mining.models.*.dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
         check(bool(self.model), "mining.models.*.model is not set: name the model")
-        check_positive("mining.models.*", self, "max_output", "concurrency", "requests_per_minute", "tokens_per_minute",
-                       "timeout", "breaker", "max_unusable", "picture_tokens", "batch_size")  # fmt: skip
-        for name in ("price_in", "price_out", "temperature", "retries", "backoff"):
-            value = getattr(self, name)
-            check(value is None or value >= 0, f"mining.models.*.{name} must not be negative, it is {value}")
         check(self.base_url is None or self.base_url.startswith(("http://", "https://")),
               f"mining.models.*.base_url={self.base_url!r} must begin with http:// or https://")  # fmt: skip
         check(self.base_url is None or not ("@" in self.base_url or _SECRET.search(self.base_url.partition("?")[2])),

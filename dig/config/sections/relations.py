@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dig.config.sections.checks import check, check_choice, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import PositiveInt, check_bounds
 
 __all__ = ["NAMED", "RELATION_TASKS", "RelationsConfig"]
 
@@ -18,9 +19,9 @@ NAMED = 5
 class RelationsConfig:
     """Which items belong together, for the tasks `collaborative` and `semantic` (IIRG, arXiv 2606.17276)."""
 
-    window: int = 5
+    window: PositiveInt = 5
     """Two items are bought together when they stand within this many positions of a history's training part."""
-    kept: int = 10
+    kept: PositiveInt = 10
     """Neighbours of an item that are kept; the tasks name the first five, the others are lent to items without."""
     collaborative: str = "cooccurrence"
     """Neighbours by behaviour: `cooccurrence`; or as a control `random` items, or `shuffled`, another item's."""
@@ -31,11 +32,11 @@ class RelationsConfig:
     search: str = "auto"
     """How the nearest vectors are found: `exact`, in `cells` (k-means, not all of them), or `auto`: exact up to
     100,000 items."""
-    probes: int = 16
+    probes: PositiveInt = 16
     """Cells that are searched for an item's neighbours; more find more of them and take longer."""
 
     def __post_init__(self) -> None:
-        check_positive("relations", self, "window", "probes")
+        check_bounds("relations", self)
         check(self.kept >= NAMED, f"relations.kept must be {NAMED} or above, which is what the tasks name; it is "
                                   f"{self.kept}")  # fmt: skip
         check_choice("relations.collaborative", self.collaborative, ("cooccurrence", "random", "shuffled"))

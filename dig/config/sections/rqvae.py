@@ -5,9 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import (
+    Fraction,
+    LearningRate,
+    Level,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Size,
+    Temperature,
+    WeightDecay,
+    check_bounds,
+)
 
 __all__ = ["RQVAEConfig"]
+
+_MOST_CODES = 2**20
 
 
 @dataclass
@@ -25,68 +40,69 @@ class RQVAEConfig:
     """Vectors that it reads: `text`, `image`, `fused`, or `auto`: fused where `visual.model` is set, else text."""
     codebook_size: Any = 256
     """Codes a level: one number for all levels, or a list with a number for each level."""
-    levels: int = 3
+    levels: Level = 3
     """Number of levels L; follows from `codebook_size` when that is a list."""
     collisions: str = "reassign"
     """Items with equal codes: `reassign` (next-best last codes), `suffix` (one more code where needed) or `keep`."""
-    latent_dim: int = 32
+    latent_dim: Size = 32
     """Dimension of the latent space and of every codebook."""
-    hidden_dims: list[int] = field(default_factory=lambda: [256, 128])
+    hidden_dims: list[Size] = field(default_factory=lambda: [256, 128])
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
-    visual_dim: int = 64
+    visual_dim: Size = 64
     """Width of W_v f_CLIP, the projected picture in the fusion."""
-    image_weight: float = 1.0
+    image_weight: NonNegativeFloat = 1.0
     """Weight of the pictures' reconstruction beside the text's."""
-    commitment_weight: float = 0.25
+    commitment_weight: NonNegativeFloat = 0.25
     """Weight β of the commitment loss (0.25 in MiniOneRec); more leaves fewer collisions and more error."""
     codebook_update: str = "gradient"
     """How codebooks learn: `gradient` of their loss, or `ema`, moving averages of the residuals."""
-    ema_decay: float = 0.99
+    ema_decay: Fraction = 0.99
     """Share of the old average that a step keeps under `ema`."""
     estimator: str = "straight-through"
     """How gradients pass the quantizer: `straight-through` or `rotation` (the rotation trick)."""
-    even_levels: list[int] = field(default_factory=list)
+    even_levels: list[Level] = field(default_factory=list)
     """Levels, from 1, at which training spreads a batch evenly over the codes by Sinkhorn's algorithm."""
-    sinkhorn_epsilon: float = 0.05
+    sinkhorn_epsilon: PositiveFloat = 0.05
     """Entropy of that spreading, relative to the mean cost; smaller is sharper."""
-    contrast_weight: float = 0.0
+    contrast_weight: NonNegativeFloat = 0.0
     """Weight of the contrast that pulls co-purchased items (training part) together; 0 leaves it out."""
-    contrast_dim: int = 8
+    contrast_dim: Size = 8
     """Width of the projection that the contrast sees; the rest of the latent space stays free to tell items apart."""
-    collaborative_weight: float = 0.0
+    collaborative_weight: NonNegativeFloat = 0.0
     """Weight of LETTER's alignment with collaborative vectors (training part); 0 leaves it out."""
-    collaborative_dim: int = 32
+    collaborative_dim: Size = 32
     """Width of the collaborative vectors."""
-    temperature: float = 0.1
+    temperature: Temperature = 0.1
     """Temperature of the contrast and of the alignment."""
-    diversity_weight: float = 0.0
+    diversity_weight: NonNegativeFloat = 0.0
     """Weight of LETTER's diversity of codes; 0 leaves it out."""
-    diversity_clusters: int = 10
+    diversity_clusters: Size = 10
     """Clusters of codes for that term."""
-    learning_rate: float = 8e-3
+    learning_rate: LearningRate = 8e-3
     """AdamW's peak learning rate; what suits batches of 512."""
-    warmup_steps: int = 100
+    warmup_steps: PositiveInt = 100
     """Steps with a rising learning rate, at most a tenth of all; a linear decay to zero follows."""
-    weight_decay: float = 1e-4
+    weight_decay: WeightDecay = 1e-4
     """AdamW's weight decay."""
-    batch_size: int = 512
+    batch_size: Size = 512
     """Items a step."""
-    epochs: int = 250
+    epochs: PositiveInt = 250
     """Passes over the catalogue; a catalogue of a few hundred items needs more of them, in smaller batches."""
-    kmeans_iterations: int = 20
+    kmeans_iterations: PositiveInt = 20
     """Lloyd iterations of each codebook, at the start of `rqvae` and as the whole of `kmeans`."""
-    restart_after: int = 30
+    restart_after: NonNegativeInt = 30
     """A code unused for this many steps is restarted at a random residual of the batch; 0 never restarts."""
 
     def __post_init__(self) -> None:
+        check_bounds("rqvae", self)
         check(
             isinstance(self.codebook_size, (int, list)),
             f"rqvae.codebook_size must be a number or a list of numbers, it is {self.codebook_size!r}",
         )
         sizes = self.sizes
         check(
-            all(isinstance(size, int) and size >= 2 for size in sizes) and sizes != [],
-            f"rqvae.codebook_size must hold numbers of at least 2, it is {self.codebook_size!r}",
+            all(isinstance(size, int) and 2 <= size <= _MOST_CODES for size in sizes) and sizes != [],
+            f"rqvae.codebook_size must hold numbers from 2 to {_MOST_CODES:,}, it is {self.codebook_size!r}",
         )
         if isinstance(self.codebook_size, list):
             self.levels = len(self.codebook_size)
@@ -103,29 +119,9 @@ class RQVAEConfig:
             all(1 <= level <= self.levels for level in self.even_levels),
             f"rqvae.even_levels must name levels from 1 to {self.levels}, it is {self.even_levels}",
         )
-        check_fraction("rqvae", self, "ema_decay")
-        for name in ("contrast_weight", "collaborative_weight", "diversity_weight", "image_weight"):
-            check(getattr(self, name) >= 0, f"rqvae.{name} must not be negative, it is {getattr(self, name)}")
         check(
             not (self.diversity_weight and self.codebook_update == "ema"),
             "rqvae.diversity_weight moves codebooks by their gradient and needs rqvae.codebook_update=gradient",
-        )
-        check_positive(
-            "rqvae",
-            self,
-            "levels",
-            "latent_dim",
-            "learning_rate",
-            "warmup_steps",
-            "batch_size",
-            "epochs",
-            "kmeans_iterations",
-            "visual_dim",
-            "contrast_dim",
-            "collaborative_dim",
-            "temperature",
-            "diversity_clusters",
-            "sinkhorn_epsilon",
         )
 
     @property

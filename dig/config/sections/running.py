@@ -5,13 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dig.config.sections.checks import check, check_choice, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import (
+    Nodes,
+    NonNegativeInt,
+    PositiveFraction,
+    PositiveInt,
+    Seconds,
+    Workers,
+    check_bounds,
+)
 
 __all__ = ["LoggingConfig", "TrainerConfig", "WandbConfig"]
 
 _NOT_IN_NAMES = "/\\#?%:"
 """What W&B refuses in a project's name; project and entity are parts of an address."""
 _LONGEST_NAME = 128
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "32", "bf16", "16", "64")
+"""Lightning's, the short names included."""
+_MOST_DEVICES = 1024
 
 
 @dataclass
@@ -19,42 +32,68 @@ class TrainerConfig:
     """Lightning's Trainer, shared by the training stages."""
 
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, mps."""
+    """Lightning's accelerator: auto, cpu, gpu (or cuda), mps, tpu."""
     devices: Any = 1
-    """Devices a node: a number, a list of indices, or auto."""
-    num_nodes: int = 1
+    """Devices a node: a number, a list of indices of GPUs, or auto: every GPU, and one process on the CPU."""
+    num_nodes: Nodes = 1
     """Nodes."""
     strategy: str = "auto"
     """How ranks share training: auto (one device, or ddp), ddp (a whole model each), fsdp (each holds a part of the
     weights; FSDP2), or any other of Lightning's names."""
-    timeout: float = 1800.0
+    timeout: Seconds = 1800.0
     """Seconds that ranks wait for each other, at a start and in a collective call, before they give up."""
     precision: str = "32-true"
     """Lightning's precision: 32-true, bf16-mixed, 16-mixed and so on."""
-    accumulate: int = 1
+    accumulate: PositiveInt = 1
     """Batches whose gradients are summed before an optimiser step."""
-    checkpoint_every: int = 50
+    checkpoint_every: PositiveInt = 50
     """Optimiser steps between two checkpoints to resume from."""
-    checkpoint_share: float = 0.03
+    checkpoint_share: PositiveFraction = 0.03
     """Share of a training's time that such checkpoints may take; where they would take more, they come less often."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: PositiveInt = 2
     """How many of the latest checkpoints to resume from are kept, beside the best weights; an unreadable one falls back
     to the one before."""
-    log_every: int = 10
+    log_every: PositiveInt = 10
     """Optimiser steps between two log lines."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes of a data loader."""
 
     def __post_init__(self) -> None:
-        check_positive("trainer", self, "num_nodes", "accumulate", "checkpoint_every", "keep_checkpoints", "log_every",
-                       "timeout")  # fmt: skip
+        check_bounds("trainer", self)
+        self.devices = _devices(self.devices)
+        check_choice("trainer.accelerator", self.accelerator, ACCELERATORS)
+        check_choice("trainer.precision", self.precision, PRECISIONS)
         check(
             not (self.precision.startswith("16") and self.accelerator == "cpu"),
             f"trainer.precision={self.precision} needs a GPU; use bf16-mixed or 32-true with trainer.accelerator=cpu",
         )
-        check(0 < self.checkpoint_share <= 1, f"trainer.checkpoint_share must lie above 0 and at most at 1, it is "
-              f"{self.checkpoint_share}")  # fmt: skip
-        check(self.workers >= 0, f"trainer.workers must not be negative, it is {self.workers}")
+
+
+def _devices(asked: Any) -> Any:
+    """What Lightning means by it, in one form: a number, a list of indices, or `auto` (-1 is all, too)."""
+    if asked in ("auto", "-1", -1):
+        return "auto"
+    listed = isinstance(asked, list | tuple) or (isinstance(asked, str) and "," in asked)
+    parts = asked.split(",") if isinstance(asked, str) else asked if listed else [asked]
+    numbers = [_number(part) for part in parts if str(part).strip()]
+    least = 0 if listed else 1
+    check(
+        bool(numbers) and min(numbers) >= least and len(set(numbers)) == len(numbers),
+        f"trainer.devices={asked!r} is neither a number of devices above 0, nor a list of different indices of GPUs "
+        "such as [0,1], nor auto",
+    )
+    check(
+        max(numbers) + 1 - least <= _MOST_DEVICES,
+        f"trainer.devices={asked} is more than the {_MOST_DEVICES:,} devices that a node can have",
+    )
+    return numbers if listed else numbers[0]
+
+
+def _number(value: Any) -> int:
+    """A whole number, as such or in digits; -1 stands for anything else."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
 @dataclass
@@ -77,17 +116,16 @@ class WandbConfig:
     """Send Semantic IDs, interests, results and the page as files, with what each was made from."""
     log_model: bool = False
     """Send the trained models as W&B artifacts, too."""
-    samples: int = 50
+    samples: NonNegativeInt = 50
     """Tests whose recommendations are told in words in a table; 0 for none."""
     machine: bool = True
     """Send what W&B finds out about the machine and the process: host, program, packages, git commit, load."""
-    finish_seconds: int = 300
+    finish_seconds: PositiveInt = 300
     """Seconds that the end of a W&B run waits for uploads; what is not sent by then stays on disk for `wandb sync`."""
 
     def __post_init__(self) -> None:
+        check_bounds("logging.wandb", self)
         check_choice("logging.wandb.mode", self.mode, ("disabled", "offline", "online"))
-        check(self.samples >= 0, f"logging.wandb.samples must not be negative, it is {self.samples}")
-        check_positive("logging.wandb", self, "finish_seconds")
         self._check_name("project", self.project)
         self._check_name("entity", self.entity)
         self._check_length("group", self.group)

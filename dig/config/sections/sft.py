@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check_choice
+from dig.config.sections.numbers import (
+    Dropout,
+    Fraction,
+    LearningRate,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Size,
+    WeightDecay,
+    check_bounds,
+)
 from dig.config.sections.tasks import TasksConfig
 
 __all__ = ["SFTConfig"]
@@ -14,27 +25,27 @@ __all__ = ["SFTConfig"]
 class SFTConfig:
     """Supervised fine-tuning on the next item."""
 
-    learning_rate: float = 1e-3
+    learning_rate: LearningRate = 1e-3
     """Peak learning rate; 3e-4 is the paper's for LoRA on a 7B backbone."""
-    weight_decay: float = 0.05
+    weight_decay: WeightDecay = 0.05
     """AdamW's weight decay."""
-    warmup_fraction: float = 0.05
+    warmup_fraction: Fraction = 0.05
     """Share of the steps with a rising learning rate; a cosine follows."""
-    batch_size: int = 128
+    batch_size: Size = 128
     """Training sequences a step and device."""
     pack: bool = True
     """Lay several sequences side by side in a row under a block mask: the same gradients with less padding."""
-    epochs: int = 10
+    epochs: PositiveInt = 10
     """Passes over the training part."""
-    max_steps: int | None = None
+    max_steps: PositiveInt | None = None
     """Stop after this many optimiser steps, whatever the epochs say."""
-    clip_norm: float = 1.0
+    clip_norm: PositiveFloat = 1.0
     """Gradients are clipped at this norm."""
-    patience: int = 3
+    patience: PositiveInt = 3
     """Stop after this many validations without a better NDCG@10."""
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     """Label smoothing of the token cross-entropy."""
-    dropout: float = 0.0
+    dropout: Dropout = 0.0
     """For a backbone from scratch: dropout on embeddings and on what attention and feed-forward blocks add, besides the
     architecture's own."""
     item_tokens: str = "codes"
@@ -44,25 +55,13 @@ class SFTConfig:
     `sft.pack` have no say."""
     softmax: str = "vocabulary"
     """What a SID token competes with in the loss: the whole `vocabulary`, or the codes of its `level`."""
-    new_rows_steps: int = 0
+    new_rows_steps: NonNegativeInt = 0
     """First steps that train the SID rows alone, for a pretrained backbone."""
     resume_from: str | None = None
     """A checkpoint to go on from instead of this stage's own last one; its configuration must be the same."""
     tasks: TasksConfig = field(default_factory=TasksConfig)
 
     def __post_init__(self) -> None:
-        check_positive(
-            "sft",
-            self,
-            "learning_rate",
-            "batch_size",
-            "epochs",
-            "max_steps",
-            "clip_norm",
-            "patience",
-        )
-        check_fraction("sft", self, "warmup_fraction", "label_smoothing")
-        check(0.0 <= self.dropout < 1.0, f"sft.dropout must lie between 0 and 1, it is {self.dropout}")
-        check(self.new_rows_steps >= 0, f"sft.new_rows_steps must be 0 or above, it is {self.new_rows_steps}")
+        check_bounds("sft", self)
         check_choice("sft.item_tokens", self.item_tokens, ("codes", "one"))
         check_choice("sft.softmax", self.softmax, ("vocabulary", "level"))

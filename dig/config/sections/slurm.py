@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
+from typing import Annotated
 
-from dig.config.sections.checks import check, check_choice, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import Bounds, Nodes, Wait, check_bounds
 
 __all__ = ["SlurmConfig", "seconds_of"]
 
@@ -19,13 +21,13 @@ _INTERACTIVE = ("bash", "interactive")  # Lightning takes jobs of these names fo
 class SlurmConfig:
     """A job on a SLURM cluster; nothing of it changes a result."""
 
-    nodes: int | None = None
+    nodes: Nodes | None = None
     """Nodes; where it is set, `python -m dig.train` submits a job and does not train here."""
-    gpus: int = 0
+    gpus: Annotated[int, Bounds(0, 1024)] = 0
     """GPUs a node, with a task each; 0 runs tasks on CPUs."""
-    tasks: int = 1
+    tasks: Annotated[int, Bounds(0, 1024, above=True)] = 1
     """Tasks a node where slurm.gpus=0."""
-    cpus_per_task: int = 4
+    cpus_per_task: Annotated[int, Bounds(0, 4096, above=True)] = 4
     """Processor cores a task."""
     mem: str | None = None
     """Memory a node, such as 64G; unset leaves it to the site."""
@@ -45,15 +47,15 @@ class SlurmConfig:
     """How the site wants GPUs to be asked for: `gpus-per-node` or `gres`."""
     job_name: str | None = None
     """Name of the job; unset takes dig-EXPERIMENT."""
-    signal: int = 120
+    signal: Annotated[int, Bounds(0, 65_535)] = 120
     """Seconds before the time limit at which the job is told to save and to go back into the queue."""
-    grace: int = 25
+    grace: Wait = 25
     """Seconds after a signal in which a training batch must end to be saved; later the last checkpoint is used."""
     requeue: bool = True
     """Put the job back into the queue after a signal; false ends it."""
-    start_timeout: int = 300
+    start_timeout: Wait = 300
     """Seconds within which all tasks of the job must have started."""
-    shared_timeout: int = 60
+    shared_timeout: Wait = 60
     """Seconds within which every node must see a file that rank 0 writes into the run's folder and DIG_HOME."""
     modules: list[str] = field(default_factory=list)
     """Modules to load, such as cuda/12.4."""
@@ -71,9 +73,7 @@ class SlurmConfig:
     """Folder of job scripts and logs, seen by all nodes."""
 
     def __post_init__(self) -> None:
-        check_positive("slurm", self, "nodes", "tasks", "cpus_per_task", "grace", "start_timeout", "shared_timeout")
-        for name in ("gpus", "signal"):
-            check(getattr(self, name) >= 0, f"slurm.{name} must not be negative, it is {getattr(self, name)}")
+        check_bounds("slurm", self)
         check(
             not self.gpus or self.tasks == 1,
             f"slurm.tasks={self.tasks} cannot be joined with slurm.gpus={self.gpus}: there is one task a GPU",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from dig.config.sections.checks import check
+from dig.config.sections.numbers import NonNegativeFloat, PositiveFloat, check_bounds
 
 __all__ = ["COMPACT_TASKS", "INTEREST_TASKS", "TaskConfig", "TasksConfig", "active_shares"]
 
@@ -18,15 +19,11 @@ INTEREST_TASKS = ("interest_to_sid", "sid_to_interests", "next_interests")
 class TaskConfig:
     """A task of supervised fine-tuning."""
 
-    weight: float = 1.0
+    weight: PositiveFloat = 1.0
     """Factor on the loss of its samples."""
-    share: float | None = None
+    share: NonNegativeFloat | None = None
     """How many of its samples an epoch holds: 1 each once, 0.5 half of them, 2 each twice, 0 none; unset decides by
     the backbone: all tasks for one that knows text, `next_item` alone for one from scratch."""
-
-    def __post_init__(self) -> None:
-        check(self.weight > 0, f"the weight of a task must be above 0, it is {self.weight}; share=0 switches it off")
-        check(self.share is None or self.share >= 0, f"the share of a task must be 0 or above, it is {self.share}")
 
 
 @dataclass
@@ -55,6 +52,12 @@ class TasksConfig:
     """Item → the five items most often bought near it in the training part (IIRG, arXiv 2606.17276)."""
     semantic: TaskConfig = field(default_factory=TaskConfig)
     """Item → the five items with the most similar text (IIRG, arXiv 2606.17276)."""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            task = getattr(self, entry.name)
+            check(task.weight != 0, f"sft.tasks.{entry.name}.weight must be above 0, it is 0; share=0 switches it off")
+            check_bounds(f"sft.tasks.{entry.name}", task)
 
 
 def active_shares(tasks: TasksConfig, knows_text: bool) -> dict[str, float]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dig.config.sections.checks import check, check_fraction, check_positive
+from dig.config.sections.numbers import (
+    Dropout,
+    Fraction,
+    Layers,
+    LearningRate,
+    NonNegativeInt,
+    PositiveInt,
+    Size,
+    WeightDecay,
+    check_bounds,
+)
 
 __all__ = ["TigerConfig"]
 
@@ -17,42 +27,37 @@ class TigerConfig:
     a single core trains in an hour and a half on Beauty.
     """
 
-    layers: int = 2
+    layers: Layers = 2
     """Layers of the encoder, and as many of the decoder."""
-    d_model: int = 128
+    d_model: Size = 128
     """Width."""
-    d_ff: int = 512
+    d_ff: Size = 512
     """Width of the feed-forward layers."""
-    heads: int = 4
+    heads: Size = 4
     """Attention heads."""
-    d_kv: int = 32
+    d_kv: Size = 32
     """Width of a head."""
-    dropout: float = 0.1
+    dropout: Dropout = 0.1
     """Dropout on embeddings and on what attention and feed-forward layers compute."""
-    max_history: int = 20
+    max_history: Size = 20
     """Latest items that it reads."""
-    batch_size: int = 128
+    batch_size: Size = 128
     """Next items a step and device."""
-    learning_rate: float = 1.5e-3
+    learning_rate: LearningRate = 1.5e-3
     """Peak learning rate."""
-    embedding_learning_rate: float = 7.5e-3
+    embedding_learning_rate: LearningRate = 7.5e-3
     """Peak learning rate of the token table, whose values start ten times as large as those of the other weights; T5's
     own optimiser makes its steps in proportion to a tensor's values, too (arXiv 1804.04235)."""
-    warmup_steps: int = 500
+    warmup_steps: NonNegativeInt = 500
     """Steps with a rising learning rate; a cosine down to 0 follows."""
-    weight_decay: float = 0.01
+    weight_decay: WeightDecay = 0.01
     """AdamW's weight decay."""
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     """Label smoothing of the token cross-entropy."""
-    epochs: int = 26
+    epochs: PositiveInt = 26
     """Passes over the training part, at most."""
-    patience: int = 10
+    patience: PositiveInt = 10
     """Stop after so many validations without improvement."""
 
     def __post_init__(self) -> None:
-        check_positive("tiger", self, "layers", "d_model", "d_ff", "heads", "d_kv", "max_history", "batch_size",
-                       "learning_rate", "embedding_learning_rate", "epochs", "patience")  # fmt: skip
-        check_fraction("tiger", self, "dropout", "label_smoothing")
-        check(self.dropout < 1.0, "tiger.dropout must be below 1, it is 1.0")
-        check(self.warmup_steps >= 0, f"tiger.warmup_steps must not be below 0, it is {self.warmup_steps}")
-        check(self.weight_decay >= 0.0, f"tiger.weight_decay must not be below 0, it is {self.weight_decay}")
+        check_bounds("tiger", self)

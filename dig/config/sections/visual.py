@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dig.config.sections.checks import check, check_choice, check_fraction, check_positive
+from dig.config.sections.checks import check, check_choice
+from dig.config.sections.numbers import (
+    Fraction,
+    LearningRate,
+    NonNegativeInt,
+    PositiveInt,
+    Size,
+    WeightDecay,
+    Workers,
+    check_bounds,
+)
 
 __all__ = ["FROM_SCRATCH", "AdaptConfig", "VisualConfig"]
 
@@ -17,25 +27,23 @@ FROM_SCRATCH = "scratch"
 class AdaptConfig:
     """Contrastive tuning of the open_clip model on the catalogue's own pictures and texts."""
 
-    epochs: int = 0
+    epochs: NonNegativeInt = 0
     """Passes over the pairs; 0 takes the model as it is."""
     fields: list[str] = field(default_factory=lambda: ["title", "description"])
     """Item fields that make the text of a pair."""
-    learning_rate: float = 5e-4
+    learning_rate: LearningRate = 5e-4
     """AdamW's peak learning rate; for a pretrained ViT-L-14 about 1e-5."""
-    weight_decay: float = 0.1
+    weight_decay: WeightDecay = 0.1
     """AdamW's weight decay."""
-    warmup_fraction: float = 0.1
+    warmup_fraction: Fraction = 0.1
     """Share of the steps with a rising learning rate; a cosine follows."""
-    batch_size: int = 64
+    batch_size: Size = 64
     """Pairs a step and device; a pair's negatives are the others of all devices."""
-    holdout: float = 0.1
+    holdout: Fraction = 0.1
     """Share of the pairs that tuning never sees; how well they find each other is reported."""
 
     def __post_init__(self) -> None:
-        check(self.epochs >= 0, f"visual.adapt.epochs must not be negative, it is {self.epochs}")
-        check_positive("visual.adapt", self, "learning_rate", "batch_size")
-        check_fraction("visual.adapt", self, "warmup_fraction", "holdout")
+        check_bounds("visual.adapt", self)
         for name in self.fields:
             check_choice("visual.adapt.fields", name, ("title", "brand", "categories", "description", "caption"))
         check(bool(self.fields), "visual.adapt.fields=[] leaves a picture without a text")
@@ -53,26 +61,23 @@ class VisualConfig:
     """An architecture of your own in open_clip's terms (embed_dim, vision_cfg, text_cfg), from scratch."""
     folder: str | None = None
     """Folder of the pictures that items name by relative path; unset takes `data.path`."""
-    batch_size: int = 64
+    batch_size: Size = 64
     """Pictures encoded at a time."""
-    workers: int = 0
+    workers: Workers = 0
     """Worker processes that decode pictures."""
     vocabulary: str = "auto"
     """Phrases to look for: a file with one a line, `none`, or `auto` (a list of ours, but none from scratch)."""
-    mined_phrases: int = 200
+    mined_phrases: NonNegativeInt = 200
     """The most frequent phrases of the other miners join the vocabulary, at most so many."""
-    max_interests: int = 3
+    max_interests: PositiveInt = 3
     """At most this many visual interests an item."""
-    min_confidence: float = 0.1
+    min_confidence: Fraction = 0.1
     """Less confident ones are left out."""
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     """Contrastive tuning."""
 
     def __post_init__(self) -> None:
-        check_positive("visual", self, "batch_size", "max_interests")
-        check_fraction("visual", self, "min_confidence")
-        check(self.workers >= 0, f"visual.workers must not be negative, it is {self.workers}")
-        check(self.mined_phrases >= 0, f"visual.mined_phrases must not be negative, it is {self.mined_phrases}")
+        check_bounds("visual", self)
         check(
             not self.config or {"embed_dim", "vision_cfg", "text_cfg"} <= self.config.keys(),
             "visual.config must hold embed_dim, vision_cfg and text_cfg",
