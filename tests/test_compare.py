@@ -70,8 +70,11 @@ def test_other_formats_on_the_screen_are_nothing_but_themselves(capsys: pytest.C
 
 
 def test_rankings_of_another_program_are_a_row(workplace: Path, capsys: pytest.CaptureFixture[str]):
-    lines = [f"{user}\t{item}\t{place}\n" for user, row in zip(USERS, rankings(TARGETS, 0.9, 5), strict=True)
-             for place, item in enumerate(row)]  # fmt: skip
+    lines = [
+        f"{user}\t{item}\t{place}\n"
+        for user, row in zip(USERS, rankings(TARGETS, 0.9, 5), strict=True)
+        for place, item in enumerate(row)
+    ]
     (workplace / "theirs.tsv").write_text("user_id\titem_id\trank\n" + "".join(lines))
     assert main(["beauty", "another one=theirs.tsv", "--against", "sft", "--draws", "200"]) == 0
     printed = capsys.readouterr().out

@@ -33,8 +33,16 @@ def without(lists: Sequence[Sequence[str]]) -> list[list[str]]:
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run with both protocols, histories and a catalogue."""
     monkeypatch.chdir(tmp_path)
-    return write_run(Path("runs/shop/a1"), USERS, TARGETS, {"sft": OURS}, masked={"sft": without(OURS)},
-                     one_hop=ONE_HOP, histories=HISTORIES, catalogue=ITEMS)  # fmt: skip
+    return write_run(
+        Path("runs/shop/a1"),
+        USERS,
+        TARGETS,
+        {"sft": OURS},
+        masked={"sft": without(OURS)},
+        one_hop=ONE_HOP,
+        histories=HISTORIES,
+        catalogue=ITEMS,
+    )
 
 
 def table(lists: Sequence[Sequence[str]], users: Sequence[Any] = USERS, **more: Sequence[Any]) -> pl.DataFrame:
@@ -75,8 +83,12 @@ def test_a_runs_own_lists_come_back_with_the_same_numbers(shop: Path, form: str)
         if form == "long":
             rows.select("user", "item_id", "score").write_csv(path)
         else:
-            path.write_text("".join(f"{user} Q0 {item} {rank} {score} me\n" for user, item, rank, score in
-                                    rows.select("user", "item_id", "rank", "score").iter_rows()))  # fmt: skip
+            path.write_text(
+                "".join(
+                    f"{user} Q0 {item} {rank} {score} me\n"
+                    for user, item, rank, score in rows.select("user", "item_id", "rank", "score").iter_rows()
+                )
+            )
     both = find_contests(Request(("shop:sft", str(path))))
     assert [contest.masked for contest in both] == [False, True]
     for contest in both:
@@ -148,8 +160,10 @@ def test_items_of_the_history_compete_or_are_taken_out(shop: Path):
     kept, masked = contests(table(OURS))
     places = sum(item in history for row, history in zip(OURS, HISTORIES, strict=True) for item in row)
     assert f"theirs: items of the history are in {places} places, where they compete" in kept.notes
-    assert any(note.startswith(f"theirs: {places} places with items of the history are taken out of the lists of")
-               for note in masked.notes)  # fmt: skip
+    assert any(
+        note.startswith(f"theirs: {places} places with items of the history are taken out of the lists of")
+        for note in masked.notes
+    )
     slow = [row.index(target) if target in row else -1 for row, target in zip(without(OURS), TARGETS, strict=True)]
     assert masked.rows[1].ranks[0].tolist() == slow
 
@@ -185,12 +199,20 @@ def test_an_id_is_the_same_as_number_and_as_text(
     tmp_path: Path, users: list[Any], items: list[Any], expected: str | None
 ):
     """'12', 12 and 12.0 are one id; '012' is another."""
-    run = write_run(tmp_path / "runs/ids/a1", ["101", "102", "103"], ["7", "9", "7"], {"sft": [["7"]] * 3},
-                    catalogue=["7", "8", "9"])  # fmt: skip
+    run = write_run(
+        tmp_path / "runs/ids/a1",
+        ["101", "102", "103"],
+        ["7", "9", "7"],
+        {"sft": [["7"]] * 3},
+        catalogue=["7", "8", "9"],
+    )
     (contest,) = contests(table(items, users), str(run))
     assert contest.rows[1].ranks[0].tolist() == [0, 1, 1]
-    assert any(expected in note for note in contest.notes) if expected else not any("read without" in note for note in
-                                                                                    contest.notes)  # fmt: skip
+    assert (
+        any(expected in note for note in contest.notes)
+        if expected
+        else not any("read without" in note for note in contest.notes)
+    )
 
 
 def test_an_id_that_looks_like_a_decimal_is_itself(tmp_path: Path):
@@ -202,22 +224,28 @@ def test_an_id_that_looks_like_a_decimal_is_itself(tmp_path: Path):
 @pytest.mark.parametrize(
     ("theirs", "expected"),
     [
-        (table(OURS[:2], ["USER000", "USER001"]), "none of its 2 users is among those of the test of shop: ids differ "
-                                                  "by capital letters, such as USER000 there and user000 here"),
+        (
+            table(OURS[:2], ["USER000", "USER001"]),
+            "none of its 2 users is among those of the test of shop: ids differ "
+            "by capital letters, such as USER000 there and user000 here",
+        ),
         (table(OURS[:2], [0, 1]), "a prefix or other signs around a number, such as "),
         (table(OURS[:2], ["anna", "bert"]), "none of its 2 users is among those of the test of shop: anna there, "),
         (table([["3", "4"]] * 200), "none of its 2 items is in the catalogue of shop: ids differ by a prefix or other"),
         (table([["shoe"]] * 200), "none of its 1 item is in the catalogue of shop: shoe there, item000 here"),
         (table([[]] * 200), "all its lists are empty"),
         (table(OURS[:3], ["user000", "user001", "user000"]), "user user000 has several lists; one per user"),
-        (table(OURS, target=["item049", *TARGETS[1:]]), f"1 of 200 targets are not those of shop, such as item049 and "
-                                                        f"not {TARGETS[0]} for user user000; the data or the split"),
+        (
+            table(OURS, target=["item049", *TARGETS[1:]]),
+            f"1 of 200 targets are not those of shop, such as item049 and "
+            f"not {TARGETS[0]} for user user000; the data or the split",
+        ),
         (table(OURS[:2], ["user000"] * 2, target=["item001", "item002"]), "has several lists with different targets"),
         ({"": 3}, "rankings are a file, a DataFrame or lists by user, not a int"),
         ({"theirs": "nowhere.csv"}, "nowhere.csv: no such file"),
         ({"theirs": Path("nowhere.parquet")}, "nowhere.parquet: no such file"),
     ],
-)  # fmt: skip
+)
 def test_rankings_of_something_else_are_one_line(shop: Path, theirs: Any, expected: str):
     assert expected in refusal(theirs)
 
@@ -227,8 +255,10 @@ def test_users_that_were_counted_from_0_raise_a_doubt(tmp_path: Path):
     users = [str(number) for number in range(1, 41)]
     run = write_run(tmp_path / "runs/ids/a1", users, ["7"] * 40, {"sft": [["7"]] * 40}, catalogue=["7"])
     (contest,) = contests(table([["7"]] * 40, range(40)), str(run))
-    assert any(note.startswith("theirs: its users are 0 to 39 without a gap, and the run's go on to 40: if these are")
-               for note in contest.notes)  # fmt: skip
+    assert any(
+        note.startswith("theirs: its users are 0 to 39 without a gap, and the run's go on to 40: if these are")
+        for note in contest.notes
+    )
     (contest,) = contests(table([["7"]] * 60, range(1, 61)), str(run))  # a test of some of the users
     assert not any("without a gap" in note for note in contest.notes)
 
@@ -284,8 +314,9 @@ def test_the_validation_has_its_own_users(shop: Path):
 
 def test_of_users_with_several_examples_each_list_says_which_it_answers(tmp_path: Path):
     users, targets = ["u", "u", "u", "v"], ["a", "b", "b", "a"]
-    run = write_run(tmp_path / "runs/timed/a1", users, targets, {"sft": [["a"]] * 4}, split="global-time",
-                    catalogue=["a", "b"])  # fmt: skip
+    run = write_run(
+        tmp_path / "runs/timed/a1", users, targets, {"sft": [["a"]] * 4}, split="global-time", catalogue=["a", "b"]
+    )
     lists = [["b", "a"], ["b"], ["a", "b"], ["a"]]
     assert "users have several examples in the test of" in refusal(table(lists[1:3], ["u", "v"]), str(run))
     told = table(lists, users, target=targets, example=[0, 1, 2, 3])
@@ -297,8 +328,9 @@ def test_of_users_with_several_examples_each_list_says_which_it_answers(tmp_path
 
 
 def test_beside_means_over_seeds_it_is_a_row_of_its_own(shop: Path):
-    write_run(Path("runs/shop/b2"), USERS, TARGETS, {"sft": rankings(TARGETS, 0.5, seed=4)}, seed=43,
-              masked={"sft": OURS})  # fmt: skip
+    write_run(
+        Path("runs/shop/b2"), USERS, TARGETS, {"sft": rankings(TARGETS, 0.5, seed=4)}, seed=43, masked={"sft": OURS}
+    )
     (contest, _) = contests(table(OURS), seeds="mean")
     assert [(row.label, row.seeds) for row in contest.rows] == [("sft", (42, 43)), ("theirs", (None,))]
     said = text([measure(contest, draws=200, seed=0)])

@@ -43,13 +43,19 @@ def refusal(path: Path) -> str:
         ("r.csv", CSV.replace(",", "\t")),
         ("R.CSV", "," + CSV.replace("\nu", "\n0,u")),  # pandas' index has no name
         ("r.tsv", CSV.replace(",", "\t") + "\n\n"),
-        ("r.jsonl", '{"user":"u1","item":"a","score":0.5}\n{"user":"u1","item":"b","score":0.25}\n\n'
-                    '{"user":"u2","item":"a","score":1}'),
-        ("r.json", '[{"user":"u1","item":"a","score":0.5},{"user":"u1","item":"b","score":0.25},'
-                   '{"user":"u2","item":"a","score":1}]'),
+        (
+            "r.jsonl",
+            '{"user":"u1","item":"a","score":0.5}\n{"user":"u1","item":"b","score":0.25}\n\n'
+            '{"user":"u2","item":"a","score":1}',
+        ),
+        (
+            "r.json",
+            '[{"user":"u1","item":"a","score":0.5},{"user":"u1","item":"b","score":0.25},'
+            '{"user":"u2","item":"a","score":1}]',
+        ),
         ("r.json.gz", '{"u1": {"a": 0.5, "b": 0.25}, "u2": {"a": 1}}'),  # as ranx saves a run
     ],
-)  # fmt: skip
+)
 def test_the_same_table_in_every_form(tmp_path: Path, name: str, content: str):
     frame = read_file(written(tmp_path, name, content))
     assert frame.select("user", "item", "score").to_dict(as_series=False) == LONG
@@ -115,7 +121,7 @@ def test_every_line_of_a_csv_is_a_row(tmp_path_factory: pytest.TempPathFactory, 
         ("r.xlsx", b"PK", "rankings are read from .parquet, .csv"),
         ("r.parquet", b"nothing", "cannot be read as Parquet"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, content: str | bytes, expected: str):
     path = written(tmp_path, name, content)
     said = refusal(path)

@@ -52,11 +52,16 @@ def refusal(columns: dict[str, Any]) -> str:
         {"user": [1, 2], "items": ["b|a", "c"]},
         {"user": [1, 2], "items": ["b, a", "c"]},
         {"user": [1, 2], "topk": ["b a", "c"]},
-        {"user": [1, 2], "recs": [[{"item_id": "b", "score": 2.0}, {"item_id": "a", "score": 1.0}],
-                                  [{"item_id": "c", "score": 0.5}]]},
+        {
+            "user": [1, 2],
+            "recs": [
+                [{"item_id": "b", "score": 2.0}, {"item_id": "a", "score": 1.0}],
+                [{"item_id": "c", "score": 0.5}],
+            ],
+        },
         {"user": [1, 2], "items": [["b", "a"], ["c"]], "scores": [[2.0, 2.0], [1.0]], "stage": ["x", "x"]},
     ],
-)  # fmt: skip
+)
 def test_what_toolkits_write_is_understood(columns: dict[str, Any]):
     columns.pop("query_idx", None)
     assert lists(columns) == {"1": ["b", "a"], "2": ["c"]}
@@ -128,8 +133,10 @@ def test_ids_become_text_and_lose_nothing(values: Any, expected: list[str]):
         ({"user": [1], "user_id": [2], "items": [["a"]]}, "user and user_id could each be its user; leave one out"),
         ({"user": [1], "item": ["a"], "items": [["a"]]}, "items and item could each hold its items"),
         ({"user": [1], "items": [3.0]}, "items holds one Float64 per row, not a list; a table with an item per row"),
-        ({"user": [1, 2], "item": ["a", "b"], "score": [1, 2], "model": ["x", "y"]},
-         "it holds 2 recommenders by model (x, y); write a file for each"),
+        (
+            {"user": [1, 2], "item": ["a", "b"], "score": [1, 2], "model": ["x", "y"]},
+            "it holds 2 recommenders by model (x, y); write a file for each",
+        ),
         ({"user": [1, None], "items": [["a"], ["b"]]}, "1 rows have no user in user"),
         ({"user": ["1", " "], "items": [["a"], ["b"]]}, "1 rows have no user"),
         ({"user": [1.5], "items": [["a"]]}, "the user 1.5 is a float, and may be another id rounded"),
@@ -146,8 +153,10 @@ def test_ids_become_text_and_lose_nothing(values: Any, expected: list[str]):
         ({"user": [1, 4], "item": ["a", "b"], "score": ["0.5", "high"]}, "the score high of user 4 is not a number"),
         ({"user": [1], "item": ["a"], "rank": ["first"]}, "the rank first of user 1 is not a number"),
         ({"user": [1], "item": ["a"], "rank": [2]}, "its ranks start at 2; ranks start at 0 or 1"),
-        ({"user": [1, 1, 2], "item": ["a", "b", "a"], "rank": [1, 3, 1]},
-         "user 1 has no item at rank 2, and ranks start at 1; number each user's items without gaps"),
+        (
+            {"user": [1, 1, 2], "item": ["a", "b", "a"], "rank": [1, 3, 1]},
+            "user 1 has no item at rank 2, and ranks start at 1; number each user's items without gaps",
+        ),
         ({"user": [1, 2], "item": ["a", "b"], "rank": [0, 1]}, "user 2 has no item at rank 0, and ranks start at 0"),
         ({"user": [1, 1, 1], "item": ["a", "b", "c"], "rank": [1, 1, 2]}, "user 1 has two items at rank 1"),
         ({"user": [1], "items": [["a", "b"]], "scores": [[1.0]]}, "user 1 has 2 items and 1 scores"),
@@ -157,6 +166,6 @@ def test_ids_become_text_and_lose_nothing(values: Any, expected: list[str]):
         ({"user": pl.Series([1, "x"], dtype=pl.Object), "items": [["a"], ["b"]]}, "user mixes values of different"),
         ({"user": [], "items": []}, "it holds no user"),
     ],
-)  # fmt: skip
+)
 def test_what_is_ambiguous_or_no_ranking_is_one_line(columns: dict[str, Any], expected: str):
     assert expected in refusal(columns)

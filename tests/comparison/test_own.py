@@ -27,8 +27,16 @@ HISTORIES = [[ITEMS[(number + step) % 50] for step in range(3)] for number in ra
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     sft = rankings(TARGETS, 0.5, seed=3)
-    return write_run(Path("runs/shop/a1"), USERS, TARGETS, {"sft": sft}, one_hop=ONE_HOP, histories=HISTORIES,
-                     catalogue=ITEMS, masked={"sft": sft})  # fmt: skip
+    return write_run(
+        Path("runs/shop/a1"),
+        USERS,
+        TARGETS,
+        {"sft": sft},
+        one_hop=ONE_HOP,
+        histories=HISTORIES,
+        catalogue=ITEMS,
+        masked={"sft": sft},
+    )
 
 
 class NextNumber:
@@ -74,10 +82,15 @@ def test_lists_are_written_as_compare_reads_them(shop: Path, capsys: pytest.Capt
         == 0
     )
     records = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    found = {record["metric"]: float(record["value"]) for record in records
-             if record["row"] == "next number" and record["history"] == "unmasked" and not record["slice"]}  # fmt: skip
-    places = [(ITEMS.index(target) - ITEMS.index(history[-1]) + 1) % 50 + 1
-              for target, history in zip(TARGETS, HISTORIES, strict=True)]  # fmt: skip
+    found = {
+        record["metric"]: float(record["value"])
+        for record in records
+        if record["row"] == "next number" and record["history"] == "unmasked" and not record["slice"]
+    }
+    places = [
+        (ITEMS.index(target) - ITEMS.index(history[-1]) + 1) % 50 + 1
+        for target, history in zip(TARGETS, HISTORIES, strict=True)
+    ]
     hits = [place for place in places if place <= 12]
     assert found["hr@12"] == pytest.approx(len(hits) / 200)
     assert found["mrr@12"] == pytest.approx(sum(1 / place for place in hits) / 200)
@@ -110,11 +123,13 @@ def test_lists_with_scores_as_the_recommender_gives_them(shop: Path):
         (NextNumber(answer=[["item001"]]), "NextNumber: it answered 200 histories with 1 lists"),
         (NextNumber(answer=None), "NextNumber: it answered 200 histories with no lists"),
         (NextNumber(answer=["item001"] * 200), "NextNumber: recommend must give a list of item ids for each history"),
-        (NextNumber(answer=([["item001"]] * 200, [[float("nan")]] * 200)),
-         "NextNumber: it scores an item of user user000 with NaN"),
+        (
+            NextNumber(answer=([["item001"]] * 200, [[float("nan")]] * 200)),
+            "NextNumber: it scores an item of user user000 with NaN",
+        ),
         (object(), "object: a recommender has recommend(histories, k), or rank(histories, k)"),
     ],
-)  # fmt: skip
+)
 def test_answers_that_are_no_lists_are_one_line(shop: Path, recommender: Any, expected: str):
     with pytest.raises(UserError, match=r"^[^\n]*$") as caught:
         write_rankings(shop, recommender, "out.parquet")

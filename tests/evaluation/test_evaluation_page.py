@@ -20,8 +20,15 @@ def quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     targets = targets_of(USERS)
     histories = [[ITEMS[number], target, ITEMS[number + 1]] for number, target in enumerate(targets)]
     monkeypatch.chdir(tmp_path)
-    write_run(Path("runs/quickstart/a1"), USERS, targets, {"sft": rankings(targets, 0.5, 1)}, histories=histories,
-              one_hop=["beneficiary"] * 30, catalogue=ITEMS)  # fmt: skip
+    write_run(
+        Path("runs/quickstart/a1"),
+        USERS,
+        targets,
+        {"sft": rankings(targets, 0.5, 1)},
+        histories=histories,
+        one_hop=["beneficiary"] * 30,
+        catalogue=ITEMS,
+    )
 
 
 def run(block: str) -> dict[str, object]:
