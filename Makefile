@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills bench clean
+.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills bench findings clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
@@ -58,6 +58,9 @@ bench-rollouts bench-evaluation: bench-%: install
 
 bench-%: install
 	$(BIN)/python benchmarks/$*.py
+
+findings:  ## what libraries of this field do otherwise than one would guess; each script makes an environment of its own
+	@failed=0; for file in findings/*.sh; do echo "== $$file"; PYTHON=$(PYTHON) bash $$file || { echo "changed or failed: $$file"; failed=1; }; done; exit $$failed
 
 clean:  ## removes caches and runs, keeps .venv
 	rm -rf .dig runs .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -12,10 +12,18 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from dig.config import UserError
+from dig.config.load import schema_keys
 
 __all__ = ["FiniteGuard"]
 
 _SHOWN = 8  # samples that are named
+_SECTIONS = {"tokenize": "rqvae", "adapt": "visual.adapt"}  # where a section is not named as its stage
+
+
+def _keys(stage: str) -> list[str]:
+    """The keys of a stage that bound its steps, as far as it has them."""
+    section, known = _SECTIONS.get(stage, stage), set(schema_keys())
+    return [key for key in (f"{section}.learning_rate", f"{section}.clip_norm") if key in known]
 
 
 class FiniteGuard(Callback):
@@ -90,11 +98,13 @@ class FiniteGuard(Callback):
         return f"the loss is {self._loss}{self._samples()}"
 
     def _stop(self, trainer: lightning.Trainer, stories: list[str]) -> None:
+        cures = [f"a smaller {' or '.join(keys)}"] if (keys := _keys(self.stage)) else []
+        if trainer.precision != "32-true":
+            cures.append("trainer.precision=32-true")
         saved = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.is_file() else "no checkpoint yet"
         raise UserError(
             f"{self.stage}: {'; '.join(stories)} at step {trainer.global_step} (epoch {trainer.current_epoch + 1}, "
-            f"batch {self._number + 1}); {saved}. A smaller {self.stage}.learning_rate or "
-            f"{self.stage}.clip_norm, or trainer.precision=32-true, is the usual cure"
+            f"batch {self._number + 1}); {saved}. The usual cure: {', or '.join(cures) or 'other data'}"
         )
 
     def _samples(self) -> str:

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dig.pictures import UNREADABLE, read_picture
+
 __all__ = ["ContentDataModule", "PictureBatch", "PictureFiles", "TextBatch", "TextFiles", "open_picture"]
 
 
@@ -104,9 +106,9 @@ class ContentDataModule(LightningDataModule):
 
 
 def open_picture(path: Path, preprocess: Callable[[Image.Image], Tensor]) -> Tensor | None:
-    """The picture as a tensor, or None where it is none or is damaged."""
+    """The picture as a tensor, as :func:`dig.pictures.read_picture` reads it, or None where there is none."""
+    picture = read_picture(path)
     try:
-        with Image.open(path) as picture:
-            return preprocess(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError):
+        return None if picture is None else preprocess(picture)
+    except UNREADABLE:  # such as a side of a single pixel, which no preprocessing can scale
         return None

@@ -9,7 +9,7 @@ from datamodules.download import RemoteFile, download_all, fetch_pictures, publi
 from datamodules.sources import read_source, source_files
 from datamodules.sources.write import write_tables
 from dig.config import UserError
-from dig.config.schema import DataConfig
+from dig.config.schema import DataConfig, FilesConfig
 from dig.console import say
 
 __all__ = ["PICTURES", "fetch_data", "fetch_item_pictures", "missing_files"]
@@ -37,8 +37,19 @@ def fetch_data(config: DataConfig) -> None:
     folder = raw.parent
     source, _, category = str(config.published).partition("/")
     say(f"converting {config.published} to tables in {folder}")
-    tables = read_source(replace(config, source=source.partition("-")[0], category=category, path=str(raw),
-                                 columns={}, unknown_items="keep"))  # fmt: skip
+    tables = read_source(
+        replace(
+            config,
+            source=source.partition("-")[0],
+            category=category,
+            path=str(raw),
+            columns={},
+            files=FilesConfig(),
+            text_columns=[],
+            category_separator=None,
+            unknown_items="keep",
+        )
+    )
     bought = tables.interactions["item_id"].unique()
     tables.catalogue = tables.catalogue.filter(tables.catalogue["item_id"].is_in(bought.implode()))
     write_tables(tables, folder)

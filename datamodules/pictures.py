@@ -15,6 +15,8 @@ from dig.config import UserError
 
 __all__ = ["ItemPictures", "folder_fingerprint", "item_pictures", "named_pictures"]
 
+_READING = b"as a person sees them\n"
+"""Changes whenever :func:`dig.pictures.read_picture` gives other pixels of some pictures."""
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 
@@ -82,7 +84,7 @@ def folder_fingerprint(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise UserError(f"visual.folder: there is no folder {folder}")
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_READING)
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()):
         status = path.stat()
         digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())

@@ -40,17 +40,22 @@ class Prepared:
 
 @dataclass
 class _Log:
-    """Interactions on their way, as codes; sorted by user, then time, ties in row order."""
+    """Interactions on their way, as codes; sorted by user, then time, ties in row order.
+
+    ``times`` are whole numbers where seconds do not tell all apart.
+    """
 
     users: np.ndarray
     items: np.ndarray
     times: np.ndarray
+    seconds: np.ndarray
     parts: np.ndarray | None
 
     def keep(self, mask: np.ndarray) -> None:
         if mask.all():
             return
-        self.users, self.items, self.times = self.users[mask], self.items[mask], self.times[mask]
+        self.users, self.items = self.users[mask], self.items[mask]
+        self.times, self.seconds = self.times[mask], self.seconds[mask]
         if self.parts is not None:
             self.parts = self.parts[mask]
 
@@ -89,7 +94,7 @@ def prepare(tables: Tables, config: DataConfig) -> Prepared:
         "duplicates": {"policy": config.duplicates, **duplicates},
         "k_core": {"k": config.k_core, **asdict(core)},
         "short_users": short,
-        **_ties(log.times, offsets),
+        **_ties(log.times, log.seconds, offsets),
     }
     return Prepared(catalogue, sequences, statistics, slices)
 
@@ -99,10 +104,12 @@ def _encoded(tables: Tables) -> tuple[pl.Series, _Log]:
     frame = tables.interactions
     user_ids = frame["user_id"].unique(maintain_order=True)
     users, items = _codes(frame["user_id"], user_ids), _codes(frame["item_id"], tables.catalogue["item_id"])
-    times = frame["timestamp"].to_numpy()
+    seconds = frame["timestamp"].to_numpy()
+    times = frame["ticks"].to_numpy() if "ticks" in frame.columns else seconds
     order = _chronological(users, times)
     parts = frame["part"].to_numpy()[order] if "part" in frame.columns else None
-    return user_ids, _Log(users[order], items[order], times[order], parts)
+    log = _Log(users[order], items[order], times[order], seconds[order], parts)
+    return user_ids, log
 
 
 def _chronological(users: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -175,7 +182,7 @@ def _parts(log: _Log, offsets: np.ndarray, config: DataConfig) -> np.ndarray:
     if config.split == "leave-one-out":
         return leave_one_out_parts(offsets)
     if config.split == "global-time":
-        return global_time_parts(offsets, log.times, config.split_fractions)
+        return global_time_parts(offsets, log.times, config.split_fractions, config.cuts)
     if log.parts is None:
         raise UserError(f"data.split=published, but data.source={config.source} at {config.path} comes without a split")
     falls = (np.diff(log.parts.astype(np.int8)) < 0) & (np.diff(log.users) == 0)
@@ -196,7 +203,7 @@ def _sizes(sequences: Sequences, items: int) -> dict[str, Any]:
     }
 
 
-def _ties(times: np.ndarray, offsets: np.ndarray) -> dict[str, int]:
+def _ties(times: np.ndarray, seconds: np.ndarray, offsets: np.ndarray) -> dict[str, int]:
     """How often time alone does not say what came first; row order decides there."""
     lengths = np.diff(offsets)
     within = np.ones(max(len(times) - 1, 0), dtype=bool)
@@ -205,5 +212,5 @@ def _ties(times: np.ndarray, offsets: np.ndarray) -> dict[str, int]:
     return {
         "tied_pairs": int(((times[1:] == times[:-1]) & within).sum()),
         "tied_last_pairs": int((times[last - 1] == times[last - 2]).sum()),
-        "same_day_last_pairs": int((times[last - 1] // _DAY == times[last - 2] // _DAY).sum()),
+        "same_day_last_pairs": int((seconds[last - 1] // _DAY == seconds[last - 2] // _DAY).sum()),
     }

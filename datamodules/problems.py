@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from datamodules.sources import read_source
-from datamodules.sources.base import Tables
+from datamodules.preparation import Prepared, prepare
+from datamodules.sources import known_items, rated, read_files, source_files, tables
+from datamodules.sources.base import Problems, Tables
+from datamodules.sources.cells import plain_words
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.console import console
@@ -17,7 +19,7 @@ from dig.console import console
 __all__ = ["Problem", "find_problems"]
 
 _SHOWN = 20
-_MILLISECONDS = 1e11  # as seconds this is the year 5138
+_TOO_LARGE = 1e11  # as seconds this is the year 5138
 _FUTURE = 4_102_444_800  # 2100, in seconds
 _MARKUP = r"&(?:[a-zA-Z]+|#\d+);|</?[a-zA-Z][^<>]*>"
 
@@ -27,7 +29,8 @@ class Problem:
     """One finding.
 
     Attributes:
-        kind: ``error`` costs rows or makes the data unusable, ``note`` is worth knowing.
+        kind: ``error`` costs rows or makes the data unusable, ``note`` is worth knowing, ``refusal`` says that the
+            errors of a file are too many.
         where: file and line, or the table.
         text: what is wrong.
     """
@@ -37,34 +40,103 @@ class Problem:
     text: str
 
 
-def find_problems(config: DataConfig) -> list[Problem]:
-    """All problems that reading and checking the data of a configuration meets; nothing is printed."""
+def find_problems(
+    config: DataConfig, further: Callable[[Prepared], list[tuple[str, str]]] | None = None
+) -> list[Problem]:
+    """All problems that reading, checking and preparing the data of a configuration meets; nothing is printed.
+
+    Args:
+        config: the data.
+        further: finds what later stages would refuse of the prepared data, stage and reason.
+    """
     lenient = replace(config, max_bad_fraction=1.0, unknown_items="keep", min_rating=None)
+    with console.capture():
+        try:
+            read = read_files(lenient)
+        except UserError as error:
+            return [Problem("error", str(config.path), text) for text in _each_file(lenient, str(error))]
+        whole = known_items(read, lenient)
+        found = [*_rows(whole, config), *_unknown(whole, read, config), *_items(whole, config)]
+        found += _interactions(whole, config)
+        prepared, refusals = _prepared(read, config)
+        found += [Problem("error", "prepare", text) for text in refusals if not _said(found, text)]
+        if further is not None and prepared is not None:
+            found += [Problem("error", stage, text) for stage, text in further(prepared)]
+    return found
+
+
+def _each_file(config: DataConfig, first: str) -> list[str]:
+    """The reason why data cannot be read, and what is wrong with the other table of one's own."""
+    texts = [first]
+    if config.source != "tables":
+        return texts
     try:
-        with console.capture():
-            tables = read_source(lenient)
+        found = source_files(config)
+    except UserError:
+        return texts
+    for table, read in (("interactions", tables.read_interactions), ("items", tables.read_catalogue)):
+        try:
+            read(found[table], config, Problems(found[table]))
+        except UserError as error:
+            texts += [str(error)] if str(error) not in texts else []
+    return texts
+
+
+def _prepared(read: Tables, config: DataConfig) -> tuple[Prepared | None, list[str]]:
+    """The data as training would prepare them, and every reason why it would not.
+
+    Where one key leaves nothing, the others are looked at without it.
+    """
+    refusals: list[str] = []
+    try:
+        read = rated(read, config)
     except UserError as error:
-        return [Problem("error", str(config.path), str(error))]
-    return [*_rows(tables), *_unknown(tables, config), *_items(tables, config), *_interactions(tables, config)]
+        refusals.append(str(error))
+    unknown = "drop" if config.unknown_items == "drop" else "keep"
+    read = known_items(read, replace(config, unknown_items=unknown))
+    if read.interactions.is_empty():
+        return None, refusals
+    least = 3 if config.split == "leave-one-out" else 1
+    without_core = replace(config, k_core=0)
+    prepared = None
+    for each in (config, without_core, replace(without_core, min_interactions=least)):
+        try:
+            made = prepare(read, each)
+        except UserError as error:
+            refusals += [str(error)] if str(error) not in refusals else []
+        else:
+            prepared = made if each is config else None
+            break
+    return prepared, refusals
 
 
-def _rows(tables: Tables) -> Iterator[Problem]:
+def _said(found: list[Problem], text: str) -> bool:
+    """Whether a refusal repeats a finding: that no user has enough interactions."""
+    return text.startswith("no user has ") and any(each.text == "no user has enough interactions" for each in found)
+
+
+def _rows(tables: Tables, config: DataConfig) -> Iterator[Problem]:
     for found in tables.problems:
         for line, reason in sorted(found.rows)[:_SHOWN]:
             yield Problem("error", f"{found.path.name}:{line}", reason)
         if len(found.rows) > _SHOWN:
             yield Problem("error", found.path.name, f"{len(found.rows) - _SHOWN:,} more rows cannot be read")
+        share = len(found.rows) / max(found.total, 1)
+        if share > config.max_bad_fraction:
+            text = f"{len(found.rows):,} of {found.total:,} rows ({share:.1%}) cannot be read, more than "
+            yield Problem("refusal", found.path.name, f"{text}data.max_bad_fraction={config.max_bad_fraction:.1%}")
         for description, count in found.notes.items():
             yield Problem("note", found.path.name, f"{count:,} × {description}")
 
 
-def _unknown(tables: Tables, config: DataConfig) -> Iterator[Problem]:
+def _unknown(tables: Tables, read: Tables, config: DataConfig) -> Iterator[Problem]:
     """Items that ``unknown_items=keep`` put at the end of the catalogue have nothing but an id."""
     fields = [name for name in tables.catalogue.columns if name != "item_id"]
     bare = tables.catalogue.filter(pl.all_horizontal(pl.col(fields).is_null()))["item_id"]
     if bare.is_empty():
         return
-    kind = "error" if config.unknown_items == "refuse" else "note"
+    known = bare.is_in(read.catalogue["item_id"].implode()).all()
+    kind = "error" if config.unknown_items == "refuse" and not known else "note"
     yield Problem(kind, "items", f"{len(bare):,} items have interactions but no record, or a record without any text, "
                   f"for example {bare[0]!r}")  # fmt: skip
 
@@ -100,10 +172,19 @@ def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
     if frame.is_empty():
         yield Problem("error", "interactions", "there is no interaction that can be read")
         return
+    for name in ("user_id", "item_id"):
+        for word, count in frame[name].value_counts(sort=True).iter_rows():
+            if count > 1 and plain_words(word):
+                yield Problem(
+                    "note",
+                    "interactions",
+                    f"{word!r} is the {name} of {count:,} rows; where it stands for a missing id, leave the cell empty",
+                )
     times = frame["timestamp"]
-    if float(times.max() or 0) > _MILLISECONDS:
-        count = int((times > _MILLISECONDS).sum())
-        yield Problem("error", "interactions", f"{count:,} timestamps look like milliseconds; they must be seconds")
+    if float(times.max() or 0) > _TOO_LARGE:
+        count = int((times > _TOO_LARGE).sum())
+        text = f"{count:,} timestamps are too large for seconds; they are in no unit that is known"
+        yield Problem("error", "interactions", text)
     elif int((times > _FUTURE).sum()):
         yield Problem("error", "interactions", f"{int((times > _FUTURE).sum()):,} timestamps lie after the year 2100")
     lengths = frame.group_by("user_id").len()["len"]
@@ -116,7 +197,8 @@ def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
     repeated = len(frame) - frame.select("user_id", "item_id").n_unique()
     if repeated:
         yield Problem("note", "interactions", f"{repeated:,} repeat an item of the same user (data.duplicates)")
-    tied = len(frame) - frame.select("user_id", "timestamp").n_unique()
+    time = "ticks" if "ticks" in frame.columns else "timestamp"
+    tied = len(frame) - frame.select("user_id", time).n_unique()
     if tied:
         text = f"{tied:,} share their time with another of the user; row order decides"
         yield Problem("note", "interactions", text)

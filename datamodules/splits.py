@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +28,7 @@ __all__ = [
 
 TRAIN, VALID, TEST = 0, 1, 2
 """Values of ``Sequences.parts``; within a user they never fall."""
+_CALENDAR = (473_385_600, 4_102_444_800)  # 1985 and 2100, in seconds
 _PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 
 
@@ -158,7 +160,9 @@ def leave_one_out_parts(offsets: np.ndarray) -> np.ndarray:
     return parts
 
 
-def global_time_parts(offsets: np.ndarray, times: np.ndarray, fractions: Sequence[float]) -> np.ndarray:
+def global_time_parts(
+    offsets: np.ndarray, times: np.ndarray, fractions: Sequence[float], moments: tuple[float, float] | None = None
+) -> np.ndarray:
     """Everybody is cut at the same two moments, so that no training example is younger than a held-out one.
 
     The moments are quantiles of the times of all examples, that is of all interactions but each user's first
@@ -169,12 +173,14 @@ def global_time_parts(offsets: np.ndarray, times: np.ndarray, fractions: Sequenc
         offsets: (users + 1,).
         times: (interactions,) in any unit, not falling within a user.
         fractions: shares of train, validation and test.
+        moments: where validation and where the test begins, in place of quantiles (``data.split_times``).
 
     Returns:
         (interactions,) uint8.
 
     Raises:
-        UserError: if the times cannot be compared between users, or if a part would be empty.
+        UserError: if the times cannot be compared between users, if a part would be empty, or if a moment lies outside
+            of the data.
     """
     first = offsets[:-1][np.diff(offsets) > 0]
     if len(first) > 1 and np.ptp(times[first]) == 0:
@@ -187,11 +193,31 @@ def global_time_parts(offsets: np.ndarray, times: np.ndarray, fractions: Sequenc
     ordered = np.sort(times[example])
     if not len(ordered):
         raise UserError("data.split=global-time: no user has two interactions")
-    cuts = [ordered[min(int(share * len(ordered)), len(ordered) - 1)] for share in np.cumsum(fractions)[:2]]
+    if moments is not None:
+        _check_moments(moments, float(times.min()), float(times.max()))
+    cuts = moments or [ordered[min(int(share * len(ordered)), len(ordered) - 1)] for share in np.cumsum(fractions)[:2]]
     parts = np.searchsorted(cuts, times, side="right").astype(np.uint8)
     counts = np.bincount(parts[example], minlength=3)
     if not counts.all():
         empty = ("train", "validation", "test")[int(np.argmin(counts))]
-        raise UserError(f"data.split=global-time: cut at {cuts[0]:g} and {cuts[1]:g}, the {empty} part is empty; "
-                        "too many interactions share a time, see data.split_fractions")  # fmt: skip
+        why = "see data.split_times" if moments else "too many interactions share a time, see data.split_fractions"
+        raise UserError(
+            f"data.split=global-time: cut at {_shown(cuts[0])} and {_shown(cuts[1])}, the {empty} part is empty; {why}"
+        )
     return parts
+
+
+def _check_moments(moments: tuple[float, float], first: float, last: float) -> None:
+    for name, moment in zip(("validation", "test"), moments, strict=True):
+        if not first < moment <= last:
+            raise UserError(
+                f"data.split_times: the {name} would begin at {_shown(moment)}, and the data reach from "
+                f"{_shown(first)} to {_shown(last)}"
+            )
+
+
+def _shown(moment: float) -> str:
+    """A time for people: seconds, and the date where they are those of a calendar."""
+    if not _CALENDAR[0] <= moment <= _CALENDAR[1]:
+        return f"{moment:g}"
+    return f"{moment:.0f} ({datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M})"

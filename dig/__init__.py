@@ -10,13 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dig.config import Config, UserError, load_config
+    from dig.modules.grpo import GRPOModule
+    from dig.modules.rqvae import RQVAEModule
+    from dig.modules.sft import SFTModule
     from dig.pipeline import Run, run_experiment
     from dig.recommender import Recommender
 
-__all__ = ["Config", "Recommender", "Run", "UserError", "load_config", "run_experiment"]
+__all__ = [
+    "Config",
+    "GRPOModule",
+    "RQVAEModule",
+    "Recommender",
+    "Run",
+    "SFTModule",
+    "UserError",
+    "load_config",
+    "run_experiment",
+]
 
 _HOMES = {
     "Config": "dig.config",
+    "GRPOModule": "dig.modules.grpo",
+    "RQVAEModule": "dig.modules.rqvae",
+    "SFTModule": "dig.modules.sft",
     "Recommender": "dig.recommender",
     "Run": "dig.pipeline",
     "UserError": "dig.config",

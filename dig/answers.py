@@ -1,59 +1,82 @@
-"""What ``dig.recommend`` finds and how it is shown."""
+"""What ``dig.recommend`` finds and how it is shown, and the table for many users that it writes."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.markup import escape
 from rich.table import Table
-from transformers.utils import logging as transformers_logging
 
-from dig.config import UserError, nearest_ids
-from dig.console import console, printable, say
-from dig.quantization import SemanticIds
-from dig.recommender import Recommender, read_run_table
+from dig.config import UserError, load_config, nearest_ids
+from dig.console import console, messages_to_stderr, printable, say, warn
+from dig.quantization.semantic_ids import SemanticIds
+from dig.recommender import Recommender, read_ids, read_run_table
+from dig.recommender.export import check_out, export, starts_formula
+from dig.recommender.requests import read_history
 
-__all__ = ["answer", "show_answer"]
+__all__ = ["Asked", "answer", "answer_all", "show_answer"]
 
 _TITLE, _PHRASE = 80, 60
 
 
-def answer(
-    run: Path, user: str | None, items: Sequence[str] | None, held_out: bool, k: int, stage: str | None, unseen: bool
-) -> dict[str, Any]:
-    """Recommendations for a user of the data or after a list of items, with the interests that explain them.
+class Asked(NamedTuple):
+    """What every request names.
 
-    Args:
+    Attributes:
         run: the run's folder.
-        user: an id of the data; None takes ``items``.
-        items: a history, oldest first.
         held_out: stop before the user's test item.
         k: answers.
         stage: whose; None takes the last that was trained.
-        unseen: leave out the items of the history.
+        unseen: leave out the items of the history; None as :meth:`Recommender.recommend`, but where ``held_out`` is
+            asked for as the run's evaluation did.
+        stock: a file of the only items that may be recommended.
+        unknown: what to do about items and users that the data lack, ``refuse`` or ``drop``.
+    """
+
+    run: Path
+    held_out: bool = False
+    k: int = 10
+    stage: str | None = None
+    unseen: bool | None = None
+    stock: str | None = None
+    unknown: str = "refuse"
+
+
+def answer(asked: Asked, user: str | None, items: Sequence[str] | None, as_json: bool = False) -> dict[str, Any]:
+    """Recommendations for a user of the data or after a list of items, with the interests that explain them.
+
+    Args:
+        asked: run, stage, number of answers and so on.
+        user: an id of the data; None takes ``items``.
+        items: a history, oldest first.
+        as_json: say what there is to say to the standard error, since the standard output is JSON.
 
     Returns:
         Plain containers: ``history``, ``interests`` and ``recommendations``, each with ``rank, item, title, score,
-        semantic_id, reasons`` and, with ``held_out``, ``target``.
+        semantic_id, reasons``, ``unseen`` and, with ``held_out``, ``target``.
 
     Raises:
         UserError: there is no such run, stage, user or item, with the nearest.
     """
-    transformers_logging.disable_progress_bar()
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run} is no run: it has no config.yaml", exit_code=2)
-    history, target = _history(run, user, held_out) if user is not None else (list(items or ()), None)
-    recommender = Recommender.from_run(run, stage)
-    titles = dict(read_run_table(run / "items.parquet", ["item_id", "title"]).iter_rows())
-    found, scores = recommender.recommend([history], k, unseen)
-    explained = recommender.profiles is not None
-    reasons = recommender.explain(history, found[0]) if explained else [[] for _ in found[0]]
-    codes = _semantic_ids(run)
+    with messages_to_stderr() if as_json else nullcontext():
+        run = _checked(asked)
+        history, target = _history(run, user, asked.held_out) if user is not None else (list(items or ()), None)
+        stock = None if asked.stock is None else read_ids(asked.stock, "item_id")
+        recommender = Recommender.from_run(run, asked.stage)
+        history = [recommender.item_ids[row] for row in read_history(history, recommender.rows, asked.unknown)]
+        unseen = _unseen(asked)
+        found, scores = recommender.recommend([history], asked.k, unseen, stock=stock)
+        titles = dict(read_run_table(run / "items.parquet", ["item_id", "title"]).iter_rows())
+        explained = recommender.profiles is not None
+        reasons = recommender.explain(history, found[0]) if explained else [[] for _ in found[0]]
+        interests = [entry._asdict() for entry in recommender.interests(history)] if explained else None
+        codes = _semantic_ids(run)
     answers = [
         {"rank": place, "item": item, "title": titles[item], "score": score if math.isfinite(score) else None,
          "semantic_id": codes.get(item), "reasons": [reason._asdict() for reason in why]}
@@ -63,10 +86,55 @@ def answer(
         "run": str(run),
         "stage": recommender.stage,
         "user": user,
+        "unseen": recommender.leaves_out_history if unseen is None else unseen,
         "history": [{"item": item, "title": titles[item]} for item in history],
-        "interests": [entry._asdict() for entry in recommender.interests(history)] if explained else None,
+        "interests": interests,
         "recommendations": answers,
     } | ({} if target is None else {"target": {"item": target, "title": titles[target]}})
+
+
+def answer_all(asked: Asked, users: str, out: Path) -> None:
+    """Writes the recommendations of many users to a table, and says what it did.
+
+    Args:
+        asked: run, stage, number of answers and so on.
+        users: ``all``, or a file of their ids.
+        out: the table, ``.csv`` or ``.parquet``.
+
+    Raises:
+        UserError: there is no such run, stage, user, file or item.
+    """
+    run = _checked(asked)
+    check_out(out)
+    stock = None if asked.stock is None else read_ids(asked.stock, "item_id")
+    histories = _histories(run, users, asked)
+    recommender = Recommender.from_run(run, asked.stage)
+    question = recommender.question(asked.k, _unseen(asked), stock)
+    what = "up to their test items" if asked.held_out else "all that is known of them, tests included"
+    say(f"{recommender.stage} of {run}, {len(histories):,} users, {what}")
+    titles = read_run_table(run / "items.parquet", ["title"])["title"]
+    rows, short = export(recommender, histories, titles, out, question)
+    if short:
+        warn(recommender.told_short(short, len(histories), question))
+    if out.suffix == ".csv":
+        ids = pl.concat([histories["user"], pl.Series(recommender.item_ids, dtype=pl.String)])
+        formulas = int(ids.to_frame("id").select(starts_formula(pl.col("id")).sum()).item())
+        if formulas:
+            warn(f"{formulas:,} ids begin like a formula of a spreadsheet; they are written as they are, unlike titles")
+    say(f"{rows:,} recommendations: {out}")
+
+
+def _checked(asked: Asked) -> Path:
+    if not (asked.run / "config.yaml").is_file():
+        raise UserError(f"{asked.run} is no run: it has no config.yaml", exit_code=2)
+    return asked.run
+
+
+def _unseen(asked: Asked) -> bool | None:
+    """With a test item held out the answers are those of the evaluation, unless told otherwise."""
+    if asked.unseen is None and asked.held_out:
+        return load_config(asked.run / "config.yaml").evaluation.mask_history
+    return asked.unseen
 
 
 def show_answer(found: dict[str, Any], as_json: bool) -> None:
@@ -104,10 +172,7 @@ def _titled(entry: dict[str, Any]) -> str:
 
 def _history(run: Path, user: str, held_out: bool) -> tuple[list[str], str | None]:
     """A user's items, and the test item that ``held_out`` stops before."""
-    path = run / "users.parquet"
-    if not path.is_file():
-        raise UserError(f"{run} has no users.parquet; the same dig.train command writes it again from what is kept")
-    users = read_run_table(path)
+    users = _users(run)
     rows = users.filter(pl.col("user") == user)
     if not len(rows):
         raise UserError(f"the data have no user {user!r}{nearest_ids(user, users['user'])}", exit_code=2)
@@ -117,6 +182,46 @@ def _history(run: Path, user: str, held_out: bool) -> tuple[list[str], str | Non
     if not tests or tests >= len(items):
         raise UserError(f"user {user!r} has no test item with a history before it; leave out held_out", exit_code=2)
     return items[:-tests], items[-tests]
+
+
+def _histories(run: Path, users: str, asked: Asked) -> pl.DataFrame:
+    """``user`` and ``items`` of the users that are asked for and have a history."""
+    table = _users(run)
+    if users != "all":
+        table = _listed(table, users, asked.unknown)
+    if asked.held_out:
+        before = pl.col("items").list.len().cast(pl.Int64) - pl.col("tests")
+        items = pl.when(pl.col("tests") > 0).then(pl.col("items").list.head(pl.max_horizontal(before, 0)))
+        table = table.with_columns(items.alias("items"))
+    known = table.filter(pl.col("items").list.len() > 0)
+    if not len(known):
+        raise UserError("none of the users has a history to recommend from")
+    if len(known) < len(table):
+        lacking = "a test item with a history before it" if asked.held_out else "a history"
+        warn(f"{len(table) - len(known):,} of {len(table):,} users are left out, who have not {lacking}")
+    return known.select("user", "items")
+
+
+def _listed(table: pl.DataFrame, file: str, unknown: str) -> pl.DataFrame:
+    """The users that a file lists, in its order, each once."""
+    ids = list(dict.fromkeys(str(user) for user in read_ids(file, "user_id") if user is not None))
+    listed = pl.DataFrame({"user": pl.Series(ids, dtype=pl.String)})
+    found = listed.join(table, on="user", how="inner", maintain_order="left")
+    if len(found) < len(listed):
+        first = listed.join(table, on="user", how="anti", maintain_order="left")["user"][0]
+        count = f"{len(listed) - len(found):,} of the {len(listed):,} users in {file}"
+        line = f"the data have not {count}; the first: {first!r}{nearest_ids(first, table['user'])}"
+        if unknown == "refuse" or not len(found):
+            raise UserError(line + (" (unknown=drop leaves such users out)" if len(found) else ""), exit_code=2)
+        warn(line)
+    return found
+
+
+def _users(run: Path) -> pl.DataFrame:
+    path = run / "users.parquet"
+    if not path.is_file():
+        raise UserError(f"{run} has no users.parquet; the same dig.train command writes it again from what is kept")
+    return read_run_table(path)
 
 
 def _semantic_ids(run: Path) -> dict[str, list[int]]:

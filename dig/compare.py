@@ -1,4 +1,4 @@
-"""``python -m dig.compare RUN RUN … [--flag VALUE]``: one table of several runs, with intervals and significance."""
+"""``python -m dig.compare RUN RUN|FILE … [--flag VALUE]``: one table, with intervals and significance."""
 
 from __future__ import annotations
 
@@ -6,22 +6,36 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.comparison.request import FORMATS, GAINS, PARTS, PROTOCOLS, SEEDS, SLICES, Request, checked_metrics
+from dig.comparison.request import (
+    FORMATS,
+    GAINS,
+    MISSING,
+    PARTS,
+    PROTOCOLS,
+    SEEDS,
+    SLICES,
+    Request,
+    checked_choice,
+    checked_metrics,
+)
 from dig.config import UserError, nearest
 from dig.entry import exit_code
 
 __all__ = ["main"]
 
-_HELP = """python -m dig.compare RUN[:STAGE] RUN[:STAGE] … [--flag VALUE]
+_HELP = """python -m dig.compare [NAME=]RUN[:STAGE] [NAME=]RUN[:STAGE] [NAME=]FILE … [--flag VALUE]
 
 RUN is a run's folder (runs/beauty/latest), or an experiment's name, which stands for its latest run. STAGE is one of
 its recommenders (popularity, sasrec, sft, …); without it all are compared. One that is the same in several runs is
-shown once. All must be tested on the same users.
+shown once. All must be tested on the same users. FILE holds the rankings of another program (.parquet, .csv, .tsv,
+.jsonl, .json, .run, .trec): a user and a list of items per row, or a user, an item and its rank or score; they are
+measured on the run's test users and targets. NAME is what a row is called in the table.
 
   --metrics hr,ndcg        metrics: hr, ndcg, mrr at all K that the runs have, or hr@10,ndcg@20 and so on
   --slices one-hop         the main NDCG also by slices: one-hop, target, history or none (default one-hop if known)
   --part test              valid: compare on the validation, to choose among settings before the test is looked at
   --seeds apart            mean: a run brings those that differ from it in the seed alone, and all are one row
+  --missing miss           users without a list in a FILE: miss (of its row), or drop (out of every row)
   --gains main             differences of all users, or of all and each slice and in percent: slices
   --against ROW            compare with this row of the table (default: the best in the last NDCG)
   --protocol both          histories: unmasked, masked (their items left out of rankings), or both where runs have both
@@ -32,7 +46,7 @@ shown once. All must be tested on the same users.
 
 Exit codes: 0 done, 1 the runs cannot be compared, 2 wrong arguments."""
 _FLAGS = ("--metrics", "--slices", "--part", "--seeds", "--gains", "--against", "--protocol", "--format", "--out",
-          "--draws", "--seed", "--runs")  # fmt: skip
+          "--missing", "--draws", "--seed", "--runs")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,16 +107,12 @@ def _request(runs: Sequence[str], flags: dict[str, str]) -> Request:
         gains=_choice(flags, "--gains", GAINS) or "main",
         seeds=_choice(flags, "--seeds", SEEDS) or "apart",
         part=_choice(flags, "--part", tuple(PARTS)) or "test",
+        missing=_choice(flags, "--missing", MISSING) or "miss",
     )
 
 
 def _choice(flags: dict[str, str], name: str, choices: Sequence[str]) -> str | None:
-    value = flags.get(name)
-    if value is not None and value not in choices:
-        hint = nearest(value, choices)
-        known = f"did you mean {hint}?" if hint else f"there are {', '.join(choices)}"
-        raise UserError(f"{name} {value}: no such choice; {known}", exit_code=2)
-    return value
+    return checked_choice(name, flags.get(name), choices)
 
 
 def _number(flags: dict[str, str], name: str, default: int, least: int) -> int:

@@ -19,7 +19,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-__all__ = ["byte_progress", "console", "enable_progress", "printable", "progress_enabled", "say", "track", "warn"]
+__all__ = [
+    "byte_progress",
+    "console",
+    "enable_progress",
+    "messages_to_stderr",
+    "printable",
+    "progress_enabled",
+    "say",
+    "track",
+    "warn",
+]
 
 T = TypeVar("T")
 console = Console(highlight=False, soft_wrap=True)
@@ -44,6 +54,16 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Prints a line that asks for attention."""
     console.print(f"[yellow]warning:[/yellow] {escape(message)}")
+
+
+@contextmanager
+def messages_to_stderr() -> Generator[None]:
+    """Lines, warnings and bars go to the standard error, where the standard output is for a program to read."""
+    before, console.stderr = console.stderr, True
+    try:
+        yield
+    finally:
+        console.stderr = before
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""``python -m dig.data inspect|validate|convert TARGET [key=value …]``: look at data before training on them."""
+"""``python -m dig.data inspect|validate|convert|init TARGET [key=value …]``: look at data before training on them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.config import UserError, load_config, nearest
+from dig.config import Config, UserError, load_config, nearest
 from dig.config.schema import DataConfig
 from dig.entry import exit_code
 
@@ -19,10 +19,12 @@ TARGET is an experiment's name (beauty, gift_cards, quickstart), its YAML file, 
   inspect    numbers, distributions and samples; histograms also as PNG files in --out (default runs/data/NAME)
   validate   every problem at once; exit code 1 if any of them costs rows
   convert    any source to the interchange tables in --out
+  init       instead of a TARGET two tables, such as sales.csv films.csv: writes an experiment's YAML file with guessed
+             columns to --out (default shop.yaml), and says what was guessed; --dry-run prints it
 
 Keys are those of the section `data`, see python -m dig.train --help."""
-_COMMANDS = ("inspect", "validate", "convert")
-_FLAGS = ("--out", "--overwrite", "--help", "-h")
+_COMMANDS = ("inspect", "validate", "convert", "init")
+_FLAGS = ("--out", "--overwrite", "--dry-run", "--help", "-h")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,21 +40,41 @@ def _run(arguments: list[str]) -> int:
     if command not in _COMMANDS:
         hint = nearest(command, _COMMANDS)
         raise UserError(f"{command}: no such command; {f'did you mean {hint}?' if hint else ', '.join(_COMMANDS)}", 2)
-    target, overrides, out, overwrite = _parse(command, rest)
-    name, config = _resolve(target, overrides)
+    dry_run = "--dry-run" in rest
+    if dry_run and command != "init":
+        raise UserError(f"--dry-run is for init; {command} has no such flag", exit_code=2)
+    targets, overrides, out, overwrite = _parse([argument for argument in rest if argument != "--dry-run"])
+    if command == "init":
+        return _init(targets, overrides, out or Path("shop.yaml"), overwrite, dry_run)
+    if len(targets) != 1:
+        raise UserError(f"{command} needs one target, an experiment or a folder; it got {len(targets)}", exit_code=2)
+    target = targets[0]
+    name, config, training = _resolve(target, overrides)
     from dig import data_commands  # polars is imported here, after all cheap errors
 
     if command == "inspect":
-        return data_commands.inspect(name, config, out or Path("runs") / "data" / name)
+        return data_commands.inspect(name, config, out or Path("runs") / "data" / name, training)
     if command == "validate":
-        return data_commands.validate(config)
+        return data_commands.validate(config, training)
     if out is None:
         raise UserError("convert needs --out FOLDER", exit_code=2)
     return data_commands.convert(config, out, overwrite)
 
 
-def _parse(command: str, rest: list[str]) -> tuple[str, list[str], Path | None, bool]:
-    """Target, overrides, output folder and whether to overwrite."""
+def _init(files: list[str], overrides: list[str], out: Path, overwrite: bool, dry_run: bool) -> int:
+    if len(files) != 2:
+        raise UserError(f"init needs two tables, such as sales.csv films.csv; it got {len(files)}", exit_code=2)
+    others = [override for override in overrides if not override.startswith("data.encoding=")]
+    if others:
+        raise UserError(f"{others[0]}: init takes data.encoding=… alone; write other keys into the file", exit_code=2)
+    encoding = load_config(None, ["data.path=.", *overrides]).data.encoding
+    from dig.data_init import init
+
+    return init(files, out, overwrite, dry_run, encoding)
+
+
+def _parse(rest: list[str]) -> tuple[list[str], list[str], Path | None, bool]:
+    """Targets, overrides, output and whether to overwrite."""
     out, overwrite, targets, overrides = None, False, [], []
     waiting = iter(rest)
     for argument in waiting:
@@ -70,21 +92,20 @@ def _parse(command: str, rest: list[str]) -> tuple[str, list[str], Path | None, 
             overrides.append(argument)
         else:
             targets.append(argument)
-    if len(targets) != 1:
-        raise UserError(f"{command} needs one target, an experiment or a folder; it got {len(targets)}", exit_code=2)
-    return targets[0], overrides, out, overwrite
+    return targets, overrides, out, overwrite
 
 
-def _resolve(target: str, overrides: list[str]) -> tuple[str, DataConfig]:
-    """A name for the data, and their configuration."""
+def _resolve(target: str, overrides: list[str]) -> tuple[str, DataConfig, Config | None]:
+    """A name for the data, their configuration, and the experiment that they are for, if one is named."""
     folder = Path(target).expanduser()
     if not folder.is_dir():
-        return Path(target).stem, load_config(target, overrides).data
+        training = load_config(target, overrides)
+        return Path(target).stem, training.data, training
     from datamodules.sources import detect_source
 
     given = {override.partition("=")[0] for override in overrides}
     source = [] if "data.source" in given else [f"data.source={detect_source(folder)}"]
-    return folder.resolve().name, load_config(None, [f"data.path={folder}", *source, *overrides]).data
+    return folder.resolve().name, load_config(None, [f"data.path={folder}", *source, *overrides]).data, None
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,15 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from datamodules.inspection import Inspection, inspect_data
-from datamodules.preparation import prepare
-from datamodules.problems import find_problems
+from datamodules.preparation import Prepared, prepare
+from datamodules.problems import Problem, find_problems
 from datamodules.sources import read_source
 from datamodules.sources.quickstart import write_shop
 from datamodules.sources.write import write_tables
 from dig.artifacts import write_json
-from dig.config import UserError
+from dig.config import Config, UserError
 from dig.config.schema import DataConfig
 from dig.console import console, printable, say
+from dig.data_refusals import find_refusals
 from dig.report.histograms import histogram_png, histogram_text
 
 __all__ = ["convert", "inspect", "validate"]
@@ -28,13 +30,21 @@ __all__ = ["convert", "inspect", "validate"]
 _SAMPLE = 400  # characters of a sample record
 
 
-def inspect(name: str, config: DataConfig, out: Path) -> int:
-    """Prints what a data set looks like, and writes its histograms and numbers to ``out``; returns the exit code."""
+def inspect(name: str, config: DataConfig, out: Path, training: Config | None = None) -> int:
+    """Prints what a data set looks like, and writes its histograms and numbers to ``out``; returns the exit code.
+
+    Raises:
+        UserError: if the data cannot be prepared; everything that is wrong with them is printed before.
+    """
     with _readable(config) as readable:
-        tables = read_source(readable)
-        prepared = prepare(tables, config)
-        found = inspect_data(tables, prepared)
-        problems = find_problems(readable)
+        problems = find_problems(readable, _refusals(training))
+        try:
+            tables = read_source(readable)
+            prepared = prepare(tables, readable)
+            found = inspect_data(tables, prepared)
+        except UserError:
+            _print_problems(problems)
+            raise
     _print_facts(name, found)
     for histogram in found.histograms:
         lines = histogram_text(histogram.title, histogram.labels, histogram.counts, min(console.width, 100))
@@ -44,26 +54,45 @@ def inspect(name: str, config: DataConfig, out: Path) -> int:
     console.print()
     for title, text in found.samples:
         say(f"{printable(title, 60)}: {printable(text, _SAMPLE)}")
-    errors = sum(problem.kind == "error" for problem in problems)
+    errors, notes = _counted(problems)
     console.print()
     for problem in problems[:8]:
         say(f"{problem.kind}: {printable(f'{problem.where}: {problem.text}', 200)}")
     write_json(out / "statistics.json", prepared.statistics)
-    say(f"{errors} errors, {len(problems) - errors} notes (python -m dig.data validate tells all); histograms in {out}")
+    say(f"{errors} errors, {notes} notes (python -m dig.data validate tells all); histograms in {out}")
     return 0
 
 
-def validate(config: DataConfig) -> int:
-    """Prints every problem of a data set; returns 1 if there is an error among them."""
+def validate(config: DataConfig, training: Config | None = None) -> int:
+    """Prints every problem of a data set, those of preparing it included; returns 1 if there is an error among them.
+
+    Args:
+        config: the data.
+        training: the experiment that they are for; what its later stages would refuse is a problem, too.
+    """
     with _readable(config) as readable:
-        problems = find_problems(readable)
-    for problem in problems:
-        colour = "red" if problem.kind == "error" else "yellow"
-        text = printable(f"{problem.where}: {problem.text}", 300)
-        console.print(f"[{colour}]{problem.kind}[/{colour}]: {escape(text)}")
-    errors = sum(problem.kind == "error" for problem in problems)
-    say(f"{errors} errors, {len(problems) - errors} notes")
+        problems = find_problems(readable, _refusals(training))
+    _print_problems(problems)
+    errors, notes = _counted(problems)
+    say(f"{errors} errors, {notes} notes")
     return 1 if errors else 0
+
+
+def _refusals(training: Config | None) -> Callable[[Prepared], list[tuple[str, str]]] | None:
+    return None if training is None else partial(find_refusals, config=training)
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        colour = "yellow" if problem.kind == "note" else "red"
+        text = printable(f"{problem.where}: {problem.text}", 400)
+        console.print(f"[{colour}]{problem.kind}[/{colour}]: {escape(text)}")
+
+
+def _counted(problems: Sequence[Problem]) -> tuple[int, int]:
+    """Errors and notes."""
+    kinds = [problem.kind for problem in problems]
+    return kinds.count("error"), kinds.count("note")
 
 
 def convert(config: DataConfig, out: Path, overwrite: bool) -> int:
@@ -85,7 +114,8 @@ def convert(config: DataConfig, out: Path, overwrite: bool) -> int:
     write_tables(tables, out)
     users = tables.interactions["user_id"].n_unique()
     say(f"{users:,} users, {len(tables.catalogue):,} items, {len(tables.interactions):,} interactions in {out}")
-    say(f"use them: python -m dig.train data.path={out}")
+    split = " data.split=published" if "part" in tables.interactions.columns else ""
+    say(f"use them: python -m dig.train data.path={out}{split}")
     return 0
 
 

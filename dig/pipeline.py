@@ -132,6 +132,10 @@ def build_stages(
         if rank == 0:
             how = "cached" if artifact.cached else f"{artifact.seconds:.1f} s"
             say(f"{step.stage.name:9} {how:>9}  {step.stage.says(artifact.path)}")
+        if step.stage.name == "prepare":
+            for other in steps:
+                if not store.exists(other.stage.name, other.key):
+                    other.stage.check(StageContext(config, finished, store, run))
     return StageContext(config, finished, store, run), states
 
 

@@ -1,34 +1,60 @@
-"""``python -m dig.recommend run=RUN user=ID | items=[A,B] [key=value …]``: answers of a finished run, explained."""
+"""``python -m dig.recommend run=RUN user=ID | items=[A,B] | users=all out=FILE …``: answers of a finished run."""
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dig.config import UserError, nearest
 from dig.entry import exit_code
 
-__all__ = ["main"]
+__all__ = ["main", "parse_ids"]
 
 _HELP = """python -m dig.recommend run=RUN user=ID [key=value …]
 python -m dig.recommend run=RUN items=[ID,ID,…] [key=value …]
+python -m dig.recommend run=RUN users=all out=FILE [key=value …]
 
   run=FOLDER       a run's folder, such as runs/beauty/latest
   user=ID          a user of the run's data: what comes after all that is known of them
-  items=[A,B]      or a history of your own, oldest first
+  items=[A,B]      or a history of your own, oldest first; an id with a comma or blanks at its ends in quotes:
+                   'items=["A,1",B]'
+  item=ID          the same one by one, exactly as written: item=A,1 item=B
+  users=all        or a table for all users, or for those of a file (user_id in .csv, .tsv or .parquet, else one
+                   in each line)
+  out=FILE         where that table goes, .csv or .parquet: user_id, rank, item_id, score, title
   held_out=false   true stops before the user's test item and marks it among the answers
   k=10             how many answers
   stage=NAME       grpo, sft or a baseline (default: the last that was trained)
-  unseen=false     true leaves out the items of the history
+  stock=FILE       recommend nothing but these items (item_id in .csv, .tsv or .parquet, else one in each line)
+  unseen=auto      true leaves out the items of the history, false ranks them, too; auto leaves them out where less
+                   than 1 % of the data's purchases repeat one, and with held_out=true does as the run's evaluation
+  unknown=refuse   drop leaves out items and users that the data lack, with a count
   json=false       true prints one JSON object
 
+Ids are texts: 0012, 1e5, yes and null are taken as they are written.
+
 Exit codes: 0 done, 1 failed, 2 wrong arguments."""
-_DEFAULTS: dict[str, Any] = {"run": None, "user": None, "items": None, "held_out": False, "k": 10, "stage": None,
-                             "unseen": False, "json": False}  # fmt: skip
+_DEFAULTS: dict[str, Any] = {
+    "run": None,
+    "user": None,
+    "items": None,
+    "item": None,
+    "users": None,
+    "out": None,
+    "held_out": False,
+    "k": 10,
+    "stage": None,
+    "stock": None,
+    "unseen": None,
+    "unknown": "refuse",
+    "json": False,
+}
+_FLAGS = {"true": True, "false": False}
+_QUOTED = {'"': re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL), "'": re.compile(r"'(?:[^']|'')*'")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,56 +62,131 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(_run, arguments, "free some", "interrupted")
 
 
+def parse_ids(text: str) -> list[str]:
+    """Ids as ``items=`` lists them: ``[A,B]``, with or without the brackets.
+
+    An id is taken as it is written, but for blanks around it. In double quotes it is a JSON string, in single quotes
+    only the quote itself is doubled, as in YAML.
+
+    Raises:
+        UserError: the list or a quote is not closed, or a place between commas is empty.
+    """
+    listed = text.strip()
+    if listed.startswith("["):
+        if not listed.endswith("]"):
+            raise UserError(f"items={text}: the list is not closed; {_QUOTING}", exit_code=2)
+        listed = listed[1:-1]
+    ids, rest = [], listed.strip()
+    while rest:
+        found, rest = _first_id(rest, text)
+        ids.append(found)
+    if not ids:
+        raise UserError(f"items={text} names no item", exit_code=2)
+    return ids
+
+
+_QUOTING = 'an id with commas, brackets or quotes goes into quotes, items=["A,1",B], or is given by item=ID'
+
+
+def _first_id(rest: str, text: str) -> tuple[str, str]:
+    """The id that a list begins with, and what follows its comma."""
+    if rest[0] in _QUOTED:
+        match = _QUOTED[rest[0]].match(rest)
+        after = rest[match.end() :].lstrip() if match else ""
+        if not match or (after and not after.startswith(",")):
+            raise UserError(f"items={text}: {rest[0]} opens a quote that no comma follows; {_QUOTING}", exit_code=2)
+        return _unquoted(match.group(), text), after[1:].lstrip()
+    found, _, after = rest.partition(",")
+    if not found.strip():
+        raise UserError(f"items={text}: a place between commas is empty", exit_code=2)
+    return found.strip(), after.lstrip()
+
+
+def _unquoted(quoted: str, text: str) -> str:
+    if quoted[0] == "'":
+        return quoted[1:-1].replace("''", "'")
+    try:
+        return str(json.loads(quoted, strict=False))
+    except ValueError as error:
+        raise UserError(f"items={text}: {quoted} is not a JSON string ({error}); try single quotes", 2) from None
+
+
 def _run(arguments: list[str]) -> int:
     if not arguments or {"--help", "-h"} & set(arguments):
         print(_HELP)
         return 0
     asked = _parse(["json=true" if argument == "--json" else argument for argument in arguments])
-    from dig.answers import answer, show_answer  # torch is imported here, after all cheap errors
+    from dig.answers import Asked, answer, answer_all, show_answer  # torch is imported here, after all cheap errors
 
-    found = answer(Path(asked["run"]).expanduser(), asked["user"], asked["items"], asked["held_out"], asked["k"],
-                   asked["stage"], asked["unseen"])  # fmt: skip
-    show_answer(found, as_json=asked["json"])
+    request = Asked(**{name: asked[name] for name in Asked._fields})
+    if asked["users"] is not None:
+        answer_all(request, asked["users"], Path(asked["out"]).expanduser())
+    else:
+        found = answer(request, asked["user"], asked["items"], as_json=asked["json"])
+        show_answer(found, as_json=asked["json"])
     return 0
 
 
 def _parse(arguments: list[str]) -> dict[str, Any]:
     asked = dict(_DEFAULTS)
+    given: set[str] = set()
     for argument in arguments:
         key, equals, text = argument.partition("=")
         if not equals or key not in _DEFAULTS:
             hint = nearest(key.lstrip("-"), _DEFAULTS)
             raise UserError(f"{argument}: no such key; {f'did you mean {hint}=?' if hint else ', '.join(_DEFAULTS)}", 2)
+        if key == "item":
+            asked["item"] = [*(asked["item"] or ()), text]
+            continue
+        if key in given and key in ("run", "user", "users", "items"):
+            hint = "; users=FILE answers several" if key == "user" else ""
+            raise UserError(f"{key}= is given twice{hint}", exit_code=2)
+        given.add(key)
         asked[key] = _value(key, text)
+    _check(asked)
+    asked["items"] = asked["items"] if asked["item"] is None else asked["item"]
+    asked["run"] = Path(asked["run"]).expanduser()
+    return asked
+
+
+def _check(asked: dict[str, Any]) -> None:
+    """Which keys go together."""
     if asked["run"] is None:
         raise UserError("run=FOLDER is missing, such as run=runs/beauty/latest", exit_code=2)
-    if (asked["user"] is None) == (asked["items"] is None):
-        raise UserError("name either user=ID or items=[ID,…]", exit_code=2)
-    if asked["held_out"] and asked["user"] is None:
+    if sum(asked[key] is not None for key in ("user", "items", "item", "users")) != 1:
+        raise UserError("name either user=ID or items=[ID,…] (or item=ID item=ID …) or users=all", exit_code=2)
+    if asked["held_out"] and asked["user"] is None and asked["users"] is None:
         raise UserError("held_out=true needs user=ID: a history of your own has no test item", exit_code=2)
-    return asked
+    if asked["users"] is not None and asked["out"] is None:
+        raise UserError("users= needs out=FILE, which ends in .csv or .parquet", exit_code=2)
+    if asked["out"] is not None and asked["users"] is None:
+        raise UserError("out= needs users=all or users=FILE", exit_code=2)
+    if asked["users"] is not None and asked["json"]:
+        raise UserError("json=true shows one answer; users= writes to out=", exit_code=2)
 
 
 def _value(key: str, text: str) -> Any:
     """The value in the type that the key has; ids are strings, whatever they look like."""
     if key == "items":
-        listed = text.removeprefix("[").removesuffix("]")
-        found = [part.strip().strip("'\"") for part in listed.split(",") if part.strip()]
-        if not found:
-            raise UserError("items=[] names no item", exit_code=2)
-        return found
-    if key in ("run", "user", "stage"):
+        return parse_ids(text)
+    if key in ("run", "user", "users", "out", "stage", "stock"):
+        if not text:
+            raise UserError(f"{key}= is empty", exit_code=2)
         return text
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
+    if key == "unknown":
+        if text not in ("refuse", "drop"):
+            raise UserError(f"unknown={text} must be refuse or drop", exit_code=2)
+        return text
     if key == "k":
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        whole = re.fullmatch(r"(\d+)(\.0*)?", text.strip(), re.ASCII)
+        if not whole or int(whole[1]) < 1:
             raise UserError(f"k={text} must be a whole number above 0", exit_code=2)
-    elif not isinstance(value, bool):
-        raise UserError(f"{key}={text} must be true or false", exit_code=2)
-    return value
+        return int(whole[1])
+    if key == "unseen" and text == "auto":
+        return None
+    if text.lower() not in _FLAGS:
+        raise UserError(f"{key}={text} must be true or false{' or auto' if key == 'unseen' else ''}", exit_code=2)
+    return _FLAGS[text.lower()]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 ``python chat_server.py FOLDER`` writes its address to ``FOLDER/url`` and a JSON line a request to ``FOLDER/log.jsonl``.
 What it does is read from ``FOLDER/plan.json``: ``latency`` (seconds), ``faults`` (a list of names, dealt out by a hash
 of what is asked, once each: the next attempt of the same request succeeds), ``fault_share``, ``dead`` (models that
-answer nothing but 500), ``reply`` (what a good answer holds).
+answer nothing but 500), ``reply`` (what a good answer holds), ``habit`` (how every good answer is sent: ``HABITS``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ PAID = {"truncated", "shape", "prose", "empty", "another", "huge", "encoding"}
 """Faults that come with usage: the provider bills them."""
 
 
+HABITS = ("no_usage", "null_usage", "zero_usage", "usage_without_output", "other_usage", "parts", "bom", "stream",
+          "text_plain", "fence_upper", "prose_before", "list_root", "confidence_text", "keys_upper", "wrapper",
+          "thinking", "reasoning_only", "tool_call")  # fmt: skip
+"""Habits of real endpoints under which every answer is a good one."""
+
+
 class Plan:
     def __init__(self, folder: Path) -> None:
         content = json.loads((folder / "plan.json").read_text()) if (folder / "plan.json").is_file() else {}
@@ -34,6 +40,7 @@ class Plan:
         self.echo_key = bool(content.get("echo_key"))
         self.key = content.get("key")
         self.reply = content.get("reply")
+        self.habit = content.get("habit", "")
         self.lasting = bool(content.get("lasting"))  # a fault stays with what is asked, whatever the attempt
 
     def fault(self, fingerprint: str, attempt: int) -> str | None:
@@ -94,6 +101,11 @@ class Chat(asyncio.Protocol):
             self.send(401, json.dumps({"error": {"message": f"wrong key {key}"}}).encode())
             return
         asked = json.loads(body)
+        if plan.habit == "new_limit" and "max_tokens" in asked:
+            books.write(model=asked["model"], fault="400", paid=False)
+            said = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+            self.send(400, json.dumps({"error": {"message": said, "param": "max_tokens"}}).encode())
+            return
         found = re.search(rb"x-client-request-id: *(\S+)", head, re.IGNORECASE)
         name = found[1].decode() if found else ""
         fingerprint = hashlib.sha256(json.dumps([asked["model"], asked["messages"][:2]]).encode()).hexdigest()
@@ -135,7 +147,7 @@ class Chat(asyncio.Protocol):
         answer = {"id": "a", "object": "chat.completion", "created": 0, "model": asked["model"], "usage": usage,
                   "choices": [{"index": 0, "finish_reason": "length" if fault == "truncated" else "stop",
                                "message": {"role": "assistant", "content": content}}]}  # fmt: skip
-        body = json.dumps(answer).encode()
+        body, kind = with_habit(answer, plan.habit, key)
         if fault == "encoding":
             body = body.replace(b"@", b"\xff\xfe")
         paid = fault is None or fault in PAID
@@ -148,11 +160,60 @@ class Chat(asyncio.Protocol):
             self.transport.write(head.encode() + body[: len(body) // 2])
             self.transport.close()
             return
-        self.send(200, body)
+        self.send(200, body, kind=kind)
 
-    def send(self, status: int, body: bytes, extra: str = "") -> None:
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
+    def send(self, status: int, body: bytes, extra: str = "", kind: str = "application/json") -> None:
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
         self.transport.write(head.encode() + body)
+
+
+def with_habit(answer: dict[str, Any], habit: str, key: str) -> tuple[bytes, str]:
+    """A good answer as an endpoint with a habit sends it, and its content type."""
+    usage, message = answer["usage"], answer["choices"][0]["message"]
+    text, kind = message["content"], "application/json"
+    counted = {
+        "no_usage": None, "null_usage": None, "zero_usage": dict.fromkeys(usage, 0),
+        "usage_without_output": {"prompt_tokens": usage["prompt_tokens"], "total_tokens": usage["prompt_tokens"]},
+        "other_usage": {"input_tokens": usage["prompt_tokens"], "total_tokens": float(usage["total_tokens"])},
+    }  # fmt: skip
+    written = {
+        "parts": [{"type": "thinking", "text": "hm"}, {"type": "text", "text": text[:9]}, {"text": text[9:]}],
+        "fence_upper": f"```JSON\n{text}\n```\n",
+        "prose_before": f"Here's the JSON you asked for:\n```json\n{text}\n```",
+        "list_root": f"[{text}]",
+        "confidence_text": re.sub(r'("confidence": )(0\.\d+)', r'\1"\2"', text),
+        "keys_upper": text.replace('"interest', '"INTEREST').replace('"ref"', '"Ref"'),
+        "wrapper": f'{{"result": {text}}}',
+        "thinking": f"<think>\nis it {{a lamp}}?\n</think>\n\n{text}",
+    }
+    answer["usage"] = counted.get(habit, usage)
+    message["content"] = written.get(habit, text)
+    if habit == "no_usage":
+        del answer["usage"]
+    elif habit == "reasoning_only":
+        message |= {"content": None, "reasoning_content": text}
+    elif habit == "tool_call":
+        message |= {"content": None, "tool_calls": [{"function": {"name": "answer", "arguments": text}}]}
+    elif habit == "no_choices":
+        answer["choices"] = None
+    elif habit == "refusal":
+        message |= {"content": None, "refusal": "I can't help with that."}
+    elif habit.startswith("error_"):
+        answer = {"error": {"message": f"Provider returned\nerror for {key}", "code": int(habit[6:])}, "user_id": "u"}
+    body = json.dumps(answer).encode()
+    if habit == "bom":
+        body = b"\xef\xbb\xbf" + body
+    elif habit == "text_plain":
+        kind = "text/plain"
+    elif habit == "page":
+        body, kind = b"<!doctype html><html><head><title>Sign in</title></head><body>Hello</body></html>", "text/html"
+    elif habit == "stream":
+        chunks = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": text[at : at + 7]}}]}
+                  for at in range(0, len(text), 7)]  # fmt: skip
+        chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
+        body = b": hello\n\n" + b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in chunks)
+        body, kind = body + b"data: [DONE]\n\n", "text/event-stream"
+    return body, kind
 
 
 def content_of(asked: dict[str, Any], fault: str | None, reply: str | None) -> str:

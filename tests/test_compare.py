@@ -69,6 +69,18 @@ def test_other_formats_on_the_screen_are_nothing_but_themselves(capsys: pytest.C
         ("popularity", "mrr@10"), ("popularity", "hr@5"), ("sft", "mrr@10"), ("sft", "hr@5")]  # fmt: skip
 
 
+def test_rankings_of_another_program_are_a_row(workplace: Path, capsys: pytest.CaptureFixture[str]):
+    lines = [
+        f"{user}\t{item}\t{place}\n"
+        for user, row in zip(USERS, rankings(TARGETS, 0.9, 5), strict=True)
+        for place, item in enumerate(row)
+    ]
+    (workplace / "theirs.tsv").write_text("user_id\titem_id\trank\n" + "".join(lines))
+    assert main(["beauty", "another one=theirs.tsv", "--against", "sft", "--draws", "200"]) == 0
+    printed = capsys.readouterr().out
+    assert "another one" in printed and "Δ NDCG@10: against sft" in printed and "Holm-corrected for 2 rows" in printed
+
+
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -117,6 +129,11 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(
         (["beauty:sftt"], 2, "beauty holds no rankings of sftt; did you mean sft?"),
         (["beauty:sft"], 2, "there is nothing to compare beauty:sft with"),
         (["beauty", "--against", "grpo"], 2, "--against grpo: no row is called so"),
+        (["beauty", "theirs.csv"], 2, "theirs.csv: no such file"),
+        (["theirs.csv"], 2, "name a run, too: theirs.csv is measured on a run's test users"),
+        (["beauty", "mine=theirs.csv", "--missing", "dorp"], 2, "--missing dorp: no such choice; did you mean drop?"),
+        (["beauty", "runs/beauty/a1/metrics.json"], 2, "score holds objects where an id, a score or"),
+        (["beauty", "model.pkl"], 2, "model.pkl: pickled files can run code and are not opened"),
         (["beauty", "later"], 1, "beauty was split by leave-one-out, later by by-time"),
         (["beauty", "--protocol", "masked"], 1, "beauty has no rankings without items of the history"),
         (["beauty", "--slices", "target"], 1, "no run tells slices by target (examples.parquet)"),
@@ -132,7 +149,7 @@ def test_wrong_input_is_one_line(arguments: list[str], code: int, expected: str,
 
 def test_help_and_interrupt(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     assert main([]) == main(["--help"]) == main(["beauty", "-h"]) == 0
-    assert "python -m dig.compare RUN[:STAGE]" in capsys.readouterr().out
+    assert "python -m dig.compare [NAME=]RUN[:STAGE]" in capsys.readouterr().out
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

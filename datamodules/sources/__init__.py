@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import polars as pl
 
 from datamodules.sources import amazon2014, amazon2018, amazon2023, movielens, tables
+from datamodules.sources.amazon_ratings import ratings_files, release_of
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from datamodules.sources.files import data_folder
+from datamodules.sources.values import id_difference
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.console import say, warn
 
-__all__ = ["detect_source", "read_source", "source_files"]
+__all__ = ["detect_source", "known_items", "rated", "read_files", "read_source", "source_files"]
 
 _SOURCES: dict[str, ModuleType] = {
     "tables": tables,
@@ -26,8 +29,8 @@ _SOURCES: dict[str, ModuleType] = {
 # What tells a source by the names of its files, the surest first.
 _SIGNS = {
     "tables": ("interactions.*",),
-    "movielens": ("ratings.dat*", "ratings.csv*"),
-    "amazon2014": ("reviews_*.json*",),
+    "movielens": ("ratings.dat*", "ratings.csv*", "u.data*"),
+    "amazon2014": ("reviews_*.json*", "ratings_*.csv*"),
     "amazon2023": ("meta_*.jsonl*",),
     "amazon2018": ("meta_*.json", "meta_*.json.gz", "meta_*.json.zst"),
 }
@@ -39,6 +42,8 @@ def source_files(config: DataConfig) -> dict[str, Path]:
     Raises:
         UserError: if the folder or a file is missing.
     """
+    if config.source != "tables":
+        _refuse_keys_of_tables(config)
     found: dict[str, Path] = _SOURCES[config.source].files(config)
     return found
 
@@ -49,14 +54,38 @@ def read_source(config: DataConfig) -> Tables:
     Raises:
         UserError: for a missing or damaged file, too many bad rows, or items that the catalogue lacks.
     """
+    read = read_files(config)
+    return known_items(rated(read, config), config)
+
+
+def read_files(config: DataConfig) -> Tables:
+    """Reads a source's files as they are; says what could not be read.
+
+    Raises:
+        UserError: for a missing or damaged file, or too many bad rows.
+    """
     found = source_files(config)
     read: Tables = _SOURCES[config.source].read(found, config)
     for problems in read.problems:
         problems.settle(config.max_bad_fraction)
-    names = [column for column in (*INTERACTION_SCHEMA, "rating", "part") if column in read.interactions.columns]
-    interactions = _rated(read.interactions.select(names), config)
-    interactions, catalogue = _known(interactions, _once(read.catalogue), config)
-    return Tables(interactions, catalogue, read.problems)
+    names = [
+        column for column in (*INTERACTION_SCHEMA, "rating", "ticks", "part") if column in read.interactions.columns
+    ]
+    return Tables(read.interactions.select(names), _once(read.catalogue), read.problems)
+
+
+def _refuse_keys_of_tables(config: DataConfig) -> None:
+    for key, value in (
+        ("columns", config.columns),
+        ("text_columns", config.text_columns),
+        ("category_separator", config.category_separator),
+        ("files.items", config.files.items),
+        ("files.interactions", config.files.interactions),
+    ):
+        if value not in (None, [], {}):
+            raise UserError(
+                f"data.{key} is for data.source=tables; data.source={config.source} reads its own files", exit_code=2
+            )
 
 
 def detect_source(folder: Path) -> str:
@@ -69,13 +98,25 @@ def detect_source(folder: Path) -> str:
     for source, patterns in _SIGNS.items():
         if any(path.is_file() for pattern in patterns for path in folder.glob(pattern)):
             return source
-    raise UserError(f"{folder}: no known data; looked for interactions.csv, ratings.dat, reviews_*.json, meta_*.jsonl "
-                    "and meta_*.json; name it with data.source=…", exit_code=2)  # fmt: skip
+    if ratings := ratings_files(folder, None, "{}.csv"):
+        return release_of(ratings[0])
+    raise UserError(
+        f"{folder}: no known data; looked for interactions.csv, ratings.dat, u.data, reviews_*.json, ratings_*.csv, "
+        "meta_*.jsonl and meta_*.json; name it with data.source=…, or write an experiment for two tables of your own "
+        "with python -m dig.data init",
+        exit_code=2,
+    )
 
 
-def _rated(interactions: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+def rated(tables: Tables, config: DataConfig) -> Tables:
+    """Applies ``data.min_rating``.
+
+    Raises:
+        UserError: if there are no ratings, or none is high enough.
+    """
+    interactions = tables.interactions
     if config.min_rating is None:
-        return interactions
+        return tables
     if "rating" not in interactions.columns:
         raise UserError(f"data.min_rating={config.min_rating:g}, but the interactions at {config.path} have no rating")
     kept = interactions.filter((pl.col("rating") >= config.min_rating).fill_null(value=False))
@@ -84,7 +125,7 @@ def _rated(interactions: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
             f"{config.min_rating:g} or not at all and are left out (data.min_rating)")  # fmt: skip
     if kept.is_empty():
         raise UserError(f"data.min_rating={config.min_rating:g} leaves no interaction")
-    return kept
+    return replace(tables, interactions=kept)
 
 
 def _once(catalogue: pl.DataFrame) -> pl.DataFrame:
@@ -94,24 +135,29 @@ def _once(catalogue: pl.DataFrame) -> pl.DataFrame:
     return once
 
 
-def _known(
-    interactions: pl.DataFrame, catalogue: pl.DataFrame, config: DataConfig
-) -> tuple[pl.DataFrame, pl.DataFrame]:  # fmt: skip
-    """Applies ``data.unknown_items``."""
+def known_items(tables: Tables, config: DataConfig) -> Tables:
+    """Applies ``data.unknown_items``.
+
+    Raises:
+        UserError: if the catalogue lacks items and they are refused.
+    """
+    interactions, catalogue = tables.interactions, tables.catalogue
     known = interactions["item_id"].is_in(catalogue["item_id"].implode())
     if known.all():
-        return interactions, catalogue
+        return tables
     unknown = interactions.filter(~known)["item_id"]
     items = unknown.unique(maintain_order=True)
     found = f"{len(unknown):,} interactions with {len(items):,} items that the catalogue lacks"
+    if difference := id_difference(items, catalogue["item_id"]):
+        found = f"{found} ({difference})"
     if config.unknown_items == "refuse":
         raise UserError(f"{config.path}: {found}, for example {items[0]!r}; add them to the catalogue, or set "
                         "data.unknown_items=drop or =keep")  # fmt: skip
     if config.unknown_items == "drop":
         warn(f"{found}; they are left out (data.unknown_items=drop)")
-        return interactions.filter(known), catalogue
+        return replace(tables, interactions=interactions.filter(known))
     warn(f"{found}; they are kept without any text (data.unknown_items=keep)")
     bare = pl.DataFrame({"item_id": items}).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in CATALOGUE_SCHEMA.items() if name != "item_id"
     )
-    return interactions, pl.concat([catalogue, bare])
+    return replace(tables, catalogue=pl.concat([catalogue, bare]))

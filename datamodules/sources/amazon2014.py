@@ -17,15 +17,17 @@ __all__ = ["files", "read"]
 def files(config: DataConfig) -> dict[str, Path]:
     """``reviews_<category>_5.json`` (or all reviews, without ``_5``) and ``meta_<category>.json``.
 
+    Where there are no reviews, ``ratings_<category>.csv``, also without metadata.
+
     Raises:
         UserError: if one is missing.
     """
-    return reviews_and_metadata(config, core="reviews_{}_5.json", full="reviews_{}.json")
+    return reviews_and_metadata(config, core="reviews_{}_5.json", full="reviews_{}.json", ratings="ratings_{}.csv")
 
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata."""
-    return read_both(found, parse_literal, _item)
+    return read_both(found, parse_literal, _item, config.encoding)
 
 
 def _item(record: dict[str, Any]) -> Row:

@@ -17,15 +17,17 @@ __all__ = ["files", "read"]
 def files(config: DataConfig) -> dict[str, Path]:
     """``<category>_5.json`` (or all reviews, without ``_5``) and ``meta_<category>.json``.
 
+    Where there are no reviews, ``<category>.csv``, also without metadata.
+
     Raises:
         UserError: if one is missing.
     """
-    return reviews_and_metadata(config, core="{}_5.json", full="{}.json")
+    return reviews_and_metadata(config, core="{}_5.json", full="{}.json", ratings="{}.csv")
 
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata."""
-    return read_both(found, parse_json, _item)
+    return read_both(found, parse_json, _item, config.encoding)
 
 
 def _item(record: dict[str, Any]) -> Row:

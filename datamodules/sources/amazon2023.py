@@ -7,12 +7,14 @@ from typing import Any
 
 import polars as pl
 
+from datamodules.sources.amazon_ratings import bare_catalogue, ratings_files
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.catalogue import Row, item_row, plain_text
 from datamodules.sources.csv_table import read_csv
 from datamodules.sources.files import category_of, data_folder, find, find_one
 from datamodules.sources.lines import ReviewFields, read_reviews
 from datamodules.sources.metadata import parse_json, read_metadata
+from dig.config import UserError
 from dig.config.schema import DataConfig
 
 __all__ = ["files", "read"]
@@ -26,13 +28,21 @@ _PARTS = ("train", "valid", "test")
 def files(config: DataConfig) -> dict[str, Path]:
     """Metadata, and one of: the split ``<category>.{train,valid,test}.csv``, ``<category>.csv``, ``<category>.jsonl``.
 
+    A file of ratings, ``<category>.csv``, is read without metadata beside it, too.
+
     The split's files are read for ``data.split=published``, and otherwise when there are no others.
 
     Raises:
         UserError: if something is missing.
     """
     folder = data_folder(config)
-    category = category_of(folder, config, ".jsonl")
+    try:
+        category = category_of(folder, config, ".jsonl")
+    except UserError:
+        alone = ratings_files(folder, None, "{}.csv")
+        if len(alone) != 1 or config.split == "published":
+            raise
+        return {"reviews": alone[0]}
     found = {"metadata": find_one(folder, "file of metadata", [f"meta_{category}.jsonl"])}
     whole = find(folder, [f"{category}.csv"]) or find(folder, [f"{category}.jsonl"])
     parts = find(folder, [f"{category}.{part}.csv" for part in _PARTS])
@@ -46,24 +56,27 @@ def files(config: DataConfig) -> dict[str, Path]:
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata; the published parts one after the other, so that ties in time keep their order."""
+    if "metadata" not in found:
+        of_ratings = Problems(found["reviews"])
+        rated = _reviews(found["reviews"], of_ratings, config.encoding)
+        return Tables(rated, bare_catalogue(rated, of_ratings), [of_ratings])
     of_items = Problems(found["metadata"])
-    catalogue = read_metadata(found["metadata"], parse_json, _item, of_items)
+    catalogue = read_metadata(found["metadata"], parse_json, _item, of_items, config.encoding)
     if "reviews" in found:
         problems = Problems(found["reviews"])
-        return Tables(_reviews(found["reviews"], problems), catalogue, [problems, of_items])
+        return Tables(_reviews(found["reviews"], problems, config.encoding), catalogue, [problems, of_items])
     frames, all_problems = [], [of_items]
     for number, part in enumerate(_PARTS):
         all_problems.append(Problems(found[part]))
-        frame = _reviews(found[part], all_problems[-1])
+        frame = _reviews(found[part], all_problems[-1], config.encoding)
         frames.append(frame.with_columns(pl.lit(number, pl.UInt8).alias("part")))
     return Tables(pl.concat(frames), catalogue, all_problems)
 
 
-def _reviews(path: Path, problems: Problems) -> pl.DataFrame:
+def _reviews(path: Path, problems: Problems, encoding: str) -> pl.DataFrame:
     if ".jsonl" in path.suffixes:
-        return read_reviews(path, _FIELDS, problems)
-    frame = read_csv(path, _COLUMNS, problems, ignored=("history",))
-    return frame.with_columns(pl.col("timestamp") / _MILLISECONDS)
+        return read_reviews(path, _FIELDS, problems, encoding)
+    return read_csv(path, _COLUMNS, problems, ignored=("history",), per_second=_MILLISECONDS, encoding=encoding)
 
 
 def _item(record: dict[str, Any]) -> Row:

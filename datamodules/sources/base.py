@@ -21,8 +21,11 @@ CATALOGUE_SCHEMA = {
     "price": pl.Float64,
     "image": pl.String,
 }
+# Beside these, interactions may have ``ticks`` (Int64): the same times as whole numbers, where seconds do not tell all
+# apart (see :mod:`datamodules.sources.times`).
 INTERACTION_SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64}
 _SHOWN_PROBLEMS = 5
+_FEW_BROKEN, _BROKEN_SHARE = 4, 0.1  # records with bytes of another encoding above which it is the file's
 
 
 @dataclass
@@ -31,7 +34,8 @@ class Tables:
 
     Attributes:
         interactions: ``INTERACTION_SCHEMA``, timestamps in seconds, rows in file order; perhaps ``rating`` (Float64),
-            and where the publisher fixed a split ``part`` (UInt8): 0 train, 1 valid, 2 test.
+            ``ticks`` (Int64) where seconds do not tell all times apart, and where the publisher fixed a split ``part``
+            (UInt8): 0 train, 1 valid, 2 test.
         catalogue: one row an item, columns of ``CATALOGUE_SCHEMA``, in file order.
         problems: what could not be read, a record a file.
     """
@@ -48,19 +52,27 @@ class Tables:
 
 @dataclass
 class Problems:
-    """Bad rows of one file, and oddities that cost no row.
+    """What became of every row of one file: bad rows, and oddities that cost no row.
 
     Attributes:
         path: the file.
-        total: rows read, bad ones included.
+        total: rows that the reader met, bad ones included.
         rows: line number and reason of each row that is left out.
         notes: what was mended or ignored without losing a row, by its description.
+        in_file: rows in the file, counted without the reader.
+        delivered: rows that the reader handed on; None until it has.
+        left_out: rows that are good and repeat another.
+        broken_texts: records with bytes that are not UTF-8.
     """
 
     path: Path
     total: int = 0
     rows: list[tuple[int, str]] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    in_file: int = 0
+    delivered: int | None = None
+    left_out: int = 0
+    broken_texts: int = 0
 
     def add(self, line: int, reason: str) -> None:
         """Records a row that is left out."""
@@ -70,12 +82,22 @@ class Problems:
         """Counts something that was mended or ignored."""
         self.notes[description] = self.notes.get(description, 0) + count
 
+    def note_broken_text(self) -> None:
+        """Counts a record whose text has bytes that are not UTF-8."""
+        self.broken_texts += 1
+        self.note("item with bytes that are not UTF-8; they are replaced by U+FFFD (see data.encoding)")
+
     def settle(self, max_fraction: float) -> None:
-        """Says what was wrong.
+        """Says what was wrong, once every row is accounted for.
 
         Raises:
-            UserError: when more than ``max_fraction`` of the rows cannot be read.
+            UserError: when rows are missing, when more than ``max_fraction`` of them cannot be read, or when the file
+                is in another encoding.
         """
+        self._account()
+        if self.broken_texts > _FEW_BROKEN and self.broken_texts > _BROKEN_SHARE * self.total:
+            raise UserError(f"{self.path}: {self.broken_texts:,} of {self.total:,} rows have bytes that are not UTF-8; "
+                            "name the file's encoding, such as data.encoding=cp1252 (Windows) or latin-1")  # fmt: skip
         for description, count in self.notes.items():
             warn(f"{self.path.name}: {count:,} × {description}")
         if not self.rows:
@@ -91,3 +113,13 @@ class Problems:
                 f"data.max_bad_fraction={max_fraction:.1%}; the first is line {line}: {reason}"
             )
         warn(f"{self.path.name}: {count} of {self.total} rows ({share:.2%}) could not be read and were left out")
+
+    def _account(self) -> None:
+        if self.delivered is None:
+            raise RuntimeError(f"{self.path}: its reader has not said how many rows it delivers")
+        if self.in_file != self.delivered + len(self.rows) + self.left_out:
+            raise UserError(
+                f"{self.path}: {self.in_file:,} rows are in the file, but {self.delivered:,} were read, "
+                f"{len(self.rows):,} are bad and {self.left_out:,} left out; nothing is used of a file whose rows are "
+                "not all accounted for: please report this, it is a defect of the reader"
+            )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
 
 from datamodules.sources.base import CATALOGUE_SCHEMA
+from datamodules.sources.cells import flat, id_text
+from datamodules.sources.prices import price_of
 
-__all__ = ["Row", "catalogue_frame", "category_names", "item_row", "plain_text", "price_of"]
+__all__ = ["Row", "catalogue_frame", "category_names", "item_row", "plain_text", "price_of", "text_of"]
 
 Row = tuple[str, str | None, str | None, list[str] | None, str | None, float | None, str | None]
 """A row of ``CATALOGUE_SCHEMA``: item_id, title, brand, categories, description, price, image."""
@@ -21,7 +25,6 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?(-->|$)", re.DOTALL)
 _SCRAPED = re.compile(r"var aPageStart|function\s*\(|getTime\(\)|\.a-box-inner|\{\s*background")
 _UNIT = "\x1f"
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_PRICE = re.compile(r"\s*(?:from\s+)?(?:US)?[$€£]?\s*(\d[\d,]*(?:\.\d+)?|\.\d+)")
 
 
 def item_row(
@@ -33,10 +36,19 @@ def item_row(
     Raises:
         ValueError: without an id.
     """
-    if item_id is None or str(item_id) == "":
-        raise ValueError("no item id")
-    return (str(item_id), _text(title), _text(brand), category_names(categories), _text(description), price_of(price),
-            _text(image))  # fmt: skip
+    try:
+        known = id_text(item_id)
+    except ValueError as error:
+        raise ValueError("no item id" if "is empty" in str(error) else f"item id {error}") from None
+    return (
+        known,
+        text_of(title),
+        text_of(brand),
+        category_names(categories),
+        text_of(description),
+        price_of(price),
+        text_of(image),
+    )
 
 
 def catalogue_frame(rows: Sequence[Row]) -> pl.DataFrame:
@@ -50,35 +62,26 @@ def catalogue_frame(rows: Sequence[Row]) -> pl.DataFrame:
     return frame.with_columns(pl.col("categories").str.split(_UNIT)).select(list(CATALOGUE_SCHEMA))
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """A text, or texts joined by spaces; None where there is nothing. Bytes that were not UTF-8 become U+FFFD."""
-    if isinstance(value, list):
-        value = " ".join(str(part) for part in value if part)
-    if value is None:
+    if isinstance(value, (list, tuple)):
+        value = " ".join(text for part in value if part and (text := text_of(part)))
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, (float, Decimal)):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value == int(value) else value  # a column of whole numbers with gaps is one of floats
+    if value is None or isinstance(value, bool):
         return None
     text = str(value).strip()
     return (text if text.isascii() else _SURROGATE.sub("\ufffd", text)) or None
 
 
 def category_names(value: Any) -> list[str] | None:
-    """Category names of a list, or of a list of paths, each once and in order."""
-    if value is None:
-        return None
-    parts = value if isinstance(value, list) else [value]
-    names = [name for part in parts for name in (part if isinstance(part, list) else [part])]
-    texts = (text.replace(_UNIT, " ") for name in names if name and (text := _text(name)))
+    """Category names of a text, a list, or a list of paths, each once and in order."""
+    texts = (text.replace(_UNIT, " ") for name in flat(value) if name and (text := text_of(name)))
     return list(dict.fromkeys(texts)) or None
-
-
-def price_of(value: Any) -> float | None:
-    """A price in any of the publishers' spellings: ``7.99``, ``$1,250.00``, the first of ``$5.99 - $9.99``.
-
-    A price in words, or a scraped piece of a page, says nothing that dig uses.
-    """
-    if isinstance(value, bool) or value is None:
-        return None
-    found = _PRICE.match(str(value)) if len(str(value)) <= 40 else None
-    return float(found[1].replace(",", "")) if found else None
 
 
 def plain_text(value: Any) -> str | None:

@@ -1,162 +1,184 @@
-"""Interactions from CSV: the whole table by polars, or row by row where something in it is odd."""
+"""Interactions from CSV and TSV: the whole table by polars, or row by row where quotes or line ends are odd."""
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from datamodules.sources.base import Problems
+from datamodules.sources.headers import check_columns, check_form, read_header, separator_of
 from datamodules.sources.lines import not_utf8
+from datamodules.sources.quoting import Record, layout_of, physical_lines, records
 from datamodules.sources.streams import read_whole
-from dig.config import UserError, nearest
+from datamodules.sources.times import parse_times, seconds, settle_times
+from datamodules.sources.values import read_ratings
 
-__all__ = ["check_columns", "check_values", "csv_records", "read_csv"]
+__all__ = ["check_columns", "check_values", "csv_records", "read_csv", "seconds"]
 
-_TIMES = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.f")
-_OPTIONAL = ("rating",)
+_OPTIONAL = ("rating", "part")
+_IDS = ("user_id", "item_id")
 
 
 def read_csv(
-    path: Path, columns: Mapping[str, str], problems: Problems, ignored: Sequence[str] = ()
+    path: Path, columns: Mapping[str, str], problems: Problems, ignored: Sequence[str] = (), *,
+    per_second: int = 1, encoding: str = "utf-8"
 ) -> pl.DataFrame:  # fmt: skip
-    """Reads user_id, item_id, timestamp, and rating where there is one.
+    """Reads user_id, item_id, timestamp, and rating and part where there are any.
 
     Args:
         path: comma-separated (tab-separated for ``.tsv``) with a header, plain or compressed.
         columns: our name → the file's.
-        problems: takes bad rows, with the line each begins at.
+        problems: takes bad rows, with the line each begins at, and counts.
         ignored: columns that are known and of no use; others are noted.
+        per_second: units of a timestamp in a second, where it is not a date.
+        encoding: of the file.
 
     Raises:
-        UserError: if the file is empty, damaged, or lacks or repeats a column.
+        UserError: if the file is empty, damaged, in another form, or lacks or repeats a column.
     """
-    content = read_whole(path)
-    header = _header(path, content)
-    _check_header(path, header, columns)
+    content = read_whole(path, encoding)
+    header = _checked_header(path, content, columns)
     extra = [name for name in header if name not in columns.values() and name not in ignored]
     if extra:
         problems.note(f"column ignored: {', '.join(repr(name) for name in extra[:5])}")
     wanted = {ours: theirs for ours, theirs in columns.items() if theirs in header}
-    frame = _whole(content, path, wanted)
-    if frame is None:
-        raw, lines = _row_by_row(content, path, header, wanted, problems)
-        return check_values(raw, lines, problems)
-    problems.total += len(frame)
+    found = _whole(content, path, header, wanted, problems)
+    if found is None:
+        found = _row_by_row(content, path, header, wanted, problems)
+    frame = check_values(*found, problems, per_second=per_second, header=wanted)
+    problems.delivered = len(frame)
     return frame
 
 
-def check_values(frame: pl.DataFrame, lines: Sequence[int], problems: Problems) -> pl.DataFrame:
-    """Checks and converts text columns; what cannot be is a bad row.
+def check_values(
+    frame: pl.DataFrame, lines: Sequence[int], problems: Problems, *, per_second: int = 1,
+    header: Mapping[str, str] | None = None
+) -> pl.DataFrame:  # fmt: skip
+    """Checks and converts columns; what cannot be is a bad row.
 
     Args:
-        frame: user_id, item_id, timestamp and perhaps rating, all text.
+        frame: user_id and item_id, text; timestamp and perhaps rating and part, of any type.
         lines: (rows,) where each begins.
         problems: takes the bad rows.
+        per_second: units of a timestamp in a second, where it is not a date.
+        header: our name → the file's, to tell a header that stands there again.
 
     Returns:
-        The good rows, with timestamp in seconds (of a number, or of an ISO date) and rating as Float64.
+        The good rows, with timestamp in seconds and rating as Float64, and ``ticks`` where seconds alone do not keep
+        the order (see :mod:`datamodules.sources.times`).
     """
-    checked = frame.with_columns(seconds(pl.col("timestamp")).alias("parsed"))
-    shown = pl.col("timestamp").replace({"": None}).fill_null("(empty)").str.head(40)
-    reason = (
-        pl.when(pl.col("user_id").fill_null("") == "").then(pl.lit("user_id is empty"))
-        .when(pl.col("item_id").fill_null("") == "").then(pl.lit("item_id is empty"))
-        .when(pl.col("parsed").is_null())
-        .then(pl.format("timestamp {} is no number or date", shown))
-        .when(pl.col("parsed") < 0).then(pl.format("timestamp {} is negative", pl.col("timestamp")))
-    )  # fmt: skip
-    checked = checked.with_columns(reason.alias("reason"))
-    for row in checked["reason"].is_not_null().arg_true():
-        problems.add(lines[row], checked["reason"][row])
-    return _typed(checked.filter(pl.col("reason").is_null()))
+    times = settle_times(parse_times(frame["timestamp"]), per_second)
+    if times.unit:
+        problems.note(f"timestamp in {times.unit}, brought to seconds", len(frame))
+    columns = {name: frame[name] for name in _IDS} | {"timestamp": times.timestamp}
+    if "rating" in frame.columns:
+        ratings = read_ratings(frame["rating"])
+        columns["rating"] = ratings.values
+        for text, count in ratings.notes.items():
+            problems.note(text, count)
+    if "part" in frame.columns:
+        columns["part"] = frame["part"]
+    if times.ticks is not None:
+        columns["ticks"] = times.ticks
+    odd = times.timestamp.is_null() | (times.timestamp < 0)
+    for name in _IDS:
+        odd |= frame[name].is_null() | (frame[name] == "")
+    if header:
+        odd |= (frame["user_id"] == header["user_id"]) & (frame["item_id"] == header["item_id"])
+    unreadable = ratings.unreadable if "rating" in frame.columns else []
+    bad = dict.fromkeys([*unreadable, *odd.fill_null(value=True).arg_true()], "") | times.bad
+    checked = pl.DataFrame(columns)
+    if not bad:
+        return checked
+    for row in sorted(bad):
+        problems.add(int(lines[row]), _reason(frame.row(row, named=True), times.timestamp[row], bad[row], header))
+    kept = np.ones(len(frame), dtype=bool)
+    kept[list(bad)] = False
+    return checked.filter(kept)
 
 
-def seconds(column: pl.Expr) -> pl.Expr:
-    """Text to seconds: a finite number as it is, else an ISO date or moment (UTC); null for anything else."""
-    number = column.str.strip_chars().cast(pl.Float64, strict=False)
-    moments = [column.str.to_datetime(form, strict=False, time_unit="ms").dt.epoch("ms") / 1000 for form in _TIMES]
-    return pl.coalesce(pl.when(number.is_finite()).then(number), *moments)
-
-
-def csv_records(path: Path, required: Sequence[str], problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
+def csv_records(
+    path: Path, required: Sequence[str], problems: Problems, encoding: str = "utf-8"
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a small table as dicts of text, with the line each begins at; wrong numbers of fields are bad rows.
 
     Raises:
-        UserError: if the file is empty, damaged, or lacks or repeats a column.
+        UserError: if the file is empty, damaged, in another form, or lacks or repeats a column.
     """
-    content = read_whole(path)
-    header = _header(path, content)
-    _check_header(path, header, {name: name for name in required})
-    for line, fields in _fields(content, path, header, problems):
-        yield line, dict(zip(header, fields, strict=True))
+    content = read_whole(path, encoding)
+    header = _checked_header(path, content, {name: name for name in required})
+    for record in _rows(content, path, header, range(len(header)), None, problems):
+        if record.fields == header:
+            problems.add(record.line, "the header again")
+        else:
+            yield record.line, dict(zip(header, record.fields or (), strict=True))
 
 
-def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:
-    """Checks a header.
-
-    Raises:
-        UserError: for a column that is missing (with the nearest that is there) or stands there twice.
-    """
-    for name in required:
-        if name not in columns:
-            hint = nearest(name, columns)
-            found = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(columns) or 'nothing'}"
-            raise UserError(f"{path}: column {name!r} is missing; {found} (data.columns maps names)")
-        if list(columns).count(name) > 1:
-            raise UserError(f"{path}: column {name!r} stands there twice")
-
-
-def _check_header(path: Path, header: Sequence[str], columns: Mapping[str, str]) -> None:
+def _checked_header(path: Path, content: bytes, columns: Mapping[str, str]) -> list[str]:
+    header = read_header(path, content)
     needed = [theirs for ours, theirs in columns.items() if ours not in _OPTIONAL]
+    check_form(path, content, needed)
     present = [theirs for theirs in columns.values() if theirs in header]
     check_columns(path, header, list(dict.fromkeys([*needed, *present])))
+    return header
 
 
-def _separator(path: Path) -> str:
-    return "\t" if ".tsv" in path.suffixes else ","
+def _reason(row: Mapping[str, object], time: float | None, reason: str, header: Mapping[str, str] | None) -> str:
+    """Why a row is a bad one; the first reason of several."""
+    if header and all(row[name] == header[name] for name in _IDS):
+        return "the header again"
+    for name in _IDS:
+        if row[name] in (None, ""):
+            return f"{name} is empty"
+    shown = "(empty)" if row["timestamp"] in (None, "") else str(row["timestamp"])[:40]
+    if time is None:
+        return f"timestamp {shown} is no number or date"
+    if time < 0:
+        return f"timestamp {shown} is negative"
+    return f"timestamp {shown} {reason}" if reason else f"rating {str(row['rating'])[:40]!r} is not a number"
 
 
-def _header(path: Path, content: bytes) -> list[str]:
-    if not content.strip():
-        raise UserError(f"{path}: the file is empty")
-    first = content[: content.find(b"\n")] if b"\n" in content else content
-    return next(csv.reader([first.decode("utf-8", "replace").rstrip("\r")], delimiter=_separator(path)), [])
+def _whole(
+    content: bytes, path: Path, header: Sequence[str], columns: Mapping[str, str], problems: Problems
+) -> tuple[pl.DataFrame, Sequence[int]] | None:
+    """All rows at once as text, with their lines, or None if only a closer look tells what is a row."""
+    if content.endswith((b"\n\n", b"\n\r\n")):
+        content = content.rstrip(b"\r\n") + b"\n"
+    separator = separator_of(path)
+    layout = layout_of(content, separator, len(header))
+    if layout is None:
+        return None
+    places = {header.index(theirs): ours for ours, theirs in columns.items()}
+    frame = _parsed(content, separator, sorted({*places, len(header) - 1}))
+    everything = len(places.keys() | {len(header) - 1}) == len(header)
+    if frame is not None and not everything and frame[:, -1].null_count():
+        frame, everything = _parsed(content, separator, range(len(header))), True
+    if frame is None or len(frame) != layout.rows - 1:
+        return None
+    # A short row leaves its last field null. A long one is refused by polars if all columns are read; if not, it shows
+    # in the number of separators, unless a short one makes up for it.
+    if (frame[:, -1].null_count() or not everything) and (layout.separators() != layout.rows * (len(header) - 1)):
+        return None
+    frame = frame.select(pl.col(str(header.index(theirs))).alias(ours) for ours, theirs in columns.items())
+    if frame["user_id"].null_count() and frame.select(pl.all_horizontal(pl.all().is_null()).any()).item():
+        return None  # perhaps an empty line
+    problems.in_file += layout.rows - 1
+    problems.total += len(frame)
+    return frame, range(2, len(frame) + 2) if layout.lines is None else layout.lines[1:]
 
 
-def _whole(content: bytes, path: Path, columns: Mapping[str, str]) -> pl.DataFrame | None:
-    """All rows at once, or None if one of them needs a closer look."""
+def _parsed(content: bytes, separator: str, places: Sequence[int]) -> pl.DataFrame | None:
+    """Some columns as text, named by their places."""
     try:
-        raw = pl.read_csv(io.BytesIO(content), infer_schema=False, columns=list(columns.values()),
-                          separator=_separator(path))  # fmt: skip
+        frame = pl.read_csv(io.BytesIO(content), infer_schema=False, columns=list(places), separator=separator)
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError):
         return None
-    raw = raw.select(pl.col(theirs).alias(ours) for ours, theirs in columns.items())
-    raw = raw.with_columns(_number_or_moment(raw["timestamp"]).alias("parsed"))
-    again = (pl.col("user_id") == columns["user_id"]) & (pl.col("item_id") == columns["item_id"])
-    odd = (
-        pl.col("user_id").is_null() | pl.col("item_id").is_null() | (pl.col("user_id") == "")
-        | (pl.col("item_id") == "") | pl.col("parsed").is_null() | (pl.col("parsed") < 0) | again
-    )  # fmt: skip
-    return None if raw.select(odd.any()).item() else _typed(raw)
-
-
-def _number_or_moment(values: pl.Series) -> pl.Series:
-    """Nearly all tables hold plain numbers, which is tried first since it is fast."""
-    numbers = values.cast(pl.Float64, strict=False)
-    if numbers.null_count() == 0 and numbers.is_finite().all():
-        return numbers
-    return pl.DataFrame({"timestamp": values}).select(seconds(pl.col("timestamp"))).to_series()
-
-
-def _typed(frame: pl.DataFrame) -> pl.DataFrame:
-    columns = [pl.col("user_id", "item_id"), pl.col("parsed").alias("timestamp")]
-    if "rating" in frame.columns:
-        columns.append(pl.col("rating").cast(pl.Float64, strict=False))
-    return frame.select(columns)
+    frame.columns = [str(place) for place in places]
+    return frame
 
 
 def _row_by_row(
@@ -164,36 +186,44 @@ def _row_by_row(
 ) -> tuple[pl.DataFrame, list[int]]:
     places = {ours: list(header).index(theirs) for ours, theirs in columns.items()}
     rows, lines = [], []
-    for line, fields in _fields(content, path, header, problems):
-        values = [fields[place] for place in places.values()]
+
+    def has_time(fields: list[str]) -> bool:
+        times = parse_times(pl.Series([fields[places["timestamp"]]]))
+        return not times.number.null_count() or (times.second is not None and not times.second.null_count())
+
+    for record in _rows(content, path, header, list(places.values()), has_time, problems):
+        values = [(record.fields or ())[place] for place in places.values()]
         broken = next((name for name, value in zip(places, values, strict=True) if not_utf8(value)), None)
         if broken:
-            problems.add(line, f"{broken} is not UTF-8")
+            problems.add(record.line, f"{broken} is not UTF-8; data.encoding names another encoding")
+        elif any("\0" in value for value in values):
+            problems.add(record.line, "holds a null byte")
         else:
             rows.append(values)
-            lines.append(line)
+            lines.append(record.line)
     return pl.DataFrame(rows, schema=dict.fromkeys(places, pl.String), orient="row"), lines
 
 
-def _fields(
-    content: bytes, path: Path, header: Sequence[str], problems: Problems
-) -> Iterator[tuple[int, list[str]]]:  # fmt: skip
-    """Good rows' fields with the line each begins at."""
+def _rows(
+    content: bytes, path: Path, header: Sequence[str], needed: Sequence[int],
+    is_row: Callable[[list[str]], bool] | None, problems: Problems
+) -> Iterator[Record]:  # fmt: skip
+    """Rows with the right number of fields; counts all lines, and adds what is a bad row."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", newline="")
-    reader = csv.reader(text, delimiter=_separator(path))
-    next(reader, None)
-    begins = reader.line_num + 1
-    try:
-        for fields in reader:
-            line, begins = begins, reader.line_num + 1
-            if not fields:
-                continue  # an empty line
-            problems.total += 1
-            if fields == list(header):
-                problems.add(line, "the header again")
-            elif len(fields) != len(header):
-                problems.add(line, f"{len(fields)} fields instead of {len(header)}")
-            else:
-                yield line, fields
-    except csv.Error as error:
-        raise UserError(f"{path}:{begins}: {error}; is a quote there never closed?") from None
+    found = records(text, separator_of(path), len(header), needed, is_row)
+    others = next(found).lines  # lines that begin no row: of the header, empty, or inside a quoted field
+    literal = 0
+    for record in found:
+        if record.fields == []:
+            others += record.lines
+            continue
+        others += record.lines - 1
+        problems.total += 1
+        literal += record.literal
+        if record.fields is None:
+            problems.add(record.line, record.reason)
+        else:
+            yield record
+    if literal:
+        problems.note("row with a quote mark that closes nothing, read as a character", literal)
+    problems.in_file += physical_lines(content) - others

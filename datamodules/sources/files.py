@@ -10,7 +10,7 @@ from datamodules.sources.streams import COMPRESSIONS
 from dig.config import UserError, nearest
 from dig.config.schema import DataConfig
 
-__all__ = ["category_of", "data_folder", "find", "find_one"]
+__all__ = ["category_of", "data_folder", "find", "find_one", "named_file"]
 
 
 def data_folder(config: DataConfig) -> Path:
@@ -69,6 +69,27 @@ def find_one(folder: Path, what: str, names: Sequence[str]) -> Path:
     if len(found) > 1:
         raise UserError(f"{folder} has {found[0].name} and {found[1].name}; keep one of them")
     return found[0]
+
+
+def named_file(folder: Path, key: str, name: str, names: Sequence[str]) -> Path:
+    """The file that a key names, inside the folder.
+
+    Raises:
+        UserError: if it is not there (with the nearest that is), lies elsewhere, or is of a kind that cannot be read.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{key}={name}: the file must lie in data.path={folder}", exit_code=2)
+    if not path.is_file():
+        there = sorted(file.name for file in folder.iterdir() if file.is_file())
+        hint = nearest(name, there)
+        known = f"did you mean {hint}?" if hint else f"it has: {', '.join(there[:8]) or 'nothing'}"
+        raise UserError(f"{key}={name}: there is no such file in {folder}; {known}")
+    endings = [f"{Path(each).suffix}{packed}" for each in names for packed in COMPRESSIONS]
+    if not path.name.endswith(tuple(endings)):
+        kinds = ", ".join(dict.fromkeys(Path(each).suffix for each in names))
+        raise UserError(f"{key}={name}: its name must end in {kinds}, perhaps with .gz or .zst behind it", exit_code=2)
+    return path
 
 
 def category_of(folder: Path, config: DataConfig, suffix: str) -> str:

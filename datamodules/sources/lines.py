@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from datamodules.sources.base import Problems
-from datamodules.sources.streams import Block, blocks
+from datamodules.sources.streams import Block, blocks, count_records
+from datamodules.sources.times import RawTimes, settle_times
 
 __all__ = ["ReviewFields", "json_lines", "not_utf8", "read_reviews"]
 
 _SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float64}
+_EXACT = 2**53  # Float64 holds every whole number up to here
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -38,23 +43,53 @@ class ReviewFields:
     per_second: int = 1
 
 
-def read_reviews(path: Path, fields: ReviewFields, problems: Problems) -> pl.DataFrame:
+def read_reviews(path: Path, fields: ReviewFields, problems: Problems, encoding: str = "utf-8") -> pl.DataFrame:
     """Reads user_id, item_id, timestamp (seconds) and rating of every review, in file order.
 
-    A review without one of them, with an empty id, an id that is not UTF-8, or a negative time is a bad row.
+    A review without one of them, with an empty id, an id that is not UTF-8, a negative time, or one that cannot stand
+    beside the others (see :mod:`datamodules.sources.times`) is a bad row.
 
     Raises:
         UserError: if the file is damaged or cut off.
     """
-    frames = [pl.DataFrame(schema=_SCHEMA)]
-    for block in blocks(path):
+    frames, whole, lines = [pl.DataFrame(schema=_SCHEMA)], [pl.Series(dtype=pl.Int64)], []
+    for block in blocks(path, encoding):
+        count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         frame = _whole(block, fields)
-        if frame is None:
-            frame = _line_by_line(block, fields, problems)
+        if frame is None or len(frame) != count:
+            frame, exact, numbers = _line_by_line(block, fields, problems)
+            problems.in_file += count_records(block.data)
         else:
+            exact = frame["timestamp"].cast(pl.Int64, strict=False)
+            exact = exact.set(frame["timestamp"] != exact, None)
+            numbers = range(block.first_line, block.first_line + count)
             problems.total += len(frame)
+            problems.in_file += count
         frames.append(frame)
-    return pl.concat(frames).with_columns(pl.col("timestamp") / fields.per_second)
+        whole.append(exact)
+        lines.append(numbers)
+    frame = _settled(pl.concat(frames), pl.concat(whole), lines, fields, problems)
+    problems.delivered = len(frame)
+    return frame
+
+
+def _settled(
+    frame: pl.DataFrame, whole: pl.Series, lines: Sequence[Sequence[int]], fields: ReviewFields, problems: Problems
+) -> pl.DataFrame:
+    """The rows whose times can stand beside each other, in seconds."""
+    times = settle_times(RawTimes(frame["timestamp"], whole), fields.per_second)
+    if times.unit:
+        problems.note(f"{fields.time} in {times.unit}, brought to seconds", len(frame))
+    numbers = np.concatenate([np.asarray(some) for some in lines]) if times.bad else np.zeros(0)
+    for row, reason in times.bad.items():
+        problems.add(int(numbers[row]), f"{fields.time} {frame['timestamp'][row]:.15g} {reason}")
+    ticks = [] if times.ticks is None else [times.ticks.alias("ticks")]
+    frame = frame.with_columns(times.timestamp.alias("timestamp"), *ticks)
+    if not times.bad:
+        return frame
+    kept = np.ones(len(frame), dtype=bool)
+    kept[list(times.bad)] = False
+    return frame.filter(kept)
 
 
 def _whole(block: Block, fields: ReviewFields) -> pl.DataFrame | None:
@@ -74,18 +109,34 @@ def _whole(block: Block, fields: ReviewFields) -> pl.DataFrame | None:
         ids.str.starts_with("{"),
         pl.col("timestamp") < 0,
         ~pl.col("timestamp").is_finite(),
+        pl.col("timestamp") >= _EXACT,  # whole numbers that large are read one by one, as such
+        ~pl.col("rating").is_finite(),
     )
     return None if frame.select(odd.any()).item() else frame
 
 
-def _line_by_line(block: Block, fields: ReviewFields, problems: Problems) -> pl.DataFrame:
-    rows = []
+def _line_by_line(block: Block, fields: ReviewFields, problems: Problems) -> tuple[pl.DataFrame, pl.Series, list[int]]:
+    """Rows, their times where they are whole numbers, and their lines."""
+    rows, whole, lines = [], [], []
     for number, line in json_lines(block, problems):
         try:
             rows.append(_row(line, fields))
         except ValueError as error:
             problems.add(number, str(error))
-    return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+        else:
+            whole.append(_whole_number(line[fields.time], rows[-1][2]))
+            lines.append(number)
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row"), pl.Series(whole, dtype=pl.Int64), lines
+
+
+def _whole_number(value: Any, number: float) -> int | None:
+    """A time as a whole number, if it is one that fits into 64 bits."""
+    if not number.is_integer() or abs(number) >= 2**63:
+        return None
+    try:
+        return int(value)
+    except ValueError:  # text with a fraction of zero, or an exponent
+        return int(number)
 
 
 def json_lines(block: Block, problems: Problems) -> Iterator[tuple[int, Any]]:
@@ -137,4 +188,4 @@ def _number(record: dict[str, Any], name: str) -> float:
 
 def not_utf8(text: str) -> bool:
     """Whether a decoded text holds bytes that were none of UTF-8."""
-    return any("\ud800" <= char <= "\udfff" for char in text)
+    return not text.isascii() and _SURROGATE.search(text) is not None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import polars as pl
 
+from datamodules.sources import movielens100k
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.catalogue import Row, catalogue_frame, item_row
-from datamodules.sources.csv_table import check_values, csv_records, read_csv
+from datamodules.sources.csv_table import csv_records, read_csv
 from datamodules.sources.files import data_folder, find, find_one
-from datamodules.sources.streams import read_whole
-from dig.config import UserError
+from datamodules.sources.lines import not_utf8
+from datamodules.sources.plain import read_plain
+from datamodules.sources.streams import count_records, read_whole
 from dig.config.schema import DataConfig
 
 __all__ = ["files", "read"]
@@ -22,46 +23,49 @@ _NO_GENRES = "(no genres listed)"
 
 
 def files(config: DataConfig) -> dict[str, Path]:
-    """Ratings and movies, both ``.dat`` or both ``.csv``.
+    """Ratings and movies, both ``.dat`` or both ``.csv``, or the files of MovieLens 100K.
 
     Raises:
         UserError: if one is missing.
     """
     folder = data_folder(config)
+    if find(folder, ["u.data"]):
+        return movielens100k.files(folder)
     suffix = ".dat" if find(folder, ["ratings.dat"]) else ".csv"
     return {table: find_one(folder, f"file of {table}", [f"{table}{suffix}"]) for table in ("ratings", "movies")}
 
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads ratings and movies."""
+    if found["ratings"].name.startswith("u.data"):
+        return movielens100k.read(found, config.encoding)
     of_ratings, of_movies = Problems(found["ratings"]), Problems(found["movies"])
     if ".dat" in found["ratings"].suffixes:
-        ratings, movies = _dat_ratings(found["ratings"], of_ratings), _dat_movies(found["movies"], of_movies)
+        ratings = _dat_ratings(found["ratings"], of_ratings, config.encoding)
+        movies = _dat_movies(found["movies"], of_movies, config.encoding)
     else:
-        ratings, movies = read_csv(found["ratings"], _COLUMNS, of_ratings), _csv_movies(found["movies"], of_movies)
+        ratings = read_csv(found["ratings"], _COLUMNS, of_ratings, encoding=config.encoding)
+        movies = _csv_movies(found["movies"], of_movies, config.encoding)
+    of_movies.delivered = len(movies)
     return Tables(ratings, catalogue_frame(movies), [of_ratings, of_movies])
 
 
-def _dat_ratings(path: Path, problems: Problems) -> pl.DataFrame:
+def _dat_ratings(path: Path, problems: Problems, encoding: str) -> pl.DataFrame:
     """``user::movie::rating::seconds``; ids hold no colon, so a line has exactly seven separators' halves."""
-    content = read_whole(path).rstrip(b"\n")
-    if not content:
-        raise UserError(f"{path}: the file is empty")
-    lines = pl.read_csv(io.BytesIO(content), has_header=False, separator="\n", quote_char=None, infer_schema=False,
-                        new_columns=["line"], encoding="utf8-lossy")["line"].str.strip_suffix("\r")  # fmt: skip
-    fields = lines.str.split("::")
-    whole = fields.list.len() == len(_COLUMNS)
-    problems.total += len(lines)
-    for row in (~whole).arg_true():
-        problems.add(row + 1, f"{len(fields[row])} fields instead of {len(_COLUMNS)}")
-    columns = ("user_id", "item_id", "rating", "timestamp")
-    frame = pl.DataFrame({name: fields.filter(whole).list.get(place) for place, name in enumerate(columns)})
-    return check_values(frame, (whole.arg_true() + 1).to_list(), problems)
+    return read_plain(path, "::", ("user_id", "item_id", "rating", "timestamp"), problems, encoding)
 
 
-def _dat_movies(path: Path, problems: Problems) -> list[Row]:
+def _dat_movies(path: Path, problems: Problems, encoding: str) -> list[Row]:
+    """ML-10M's file is UTF-8, ML-1M's is Latin-1; text of the latter with an accent is hardly ever valid UTF-8."""
+    content = read_whole(path, encoding)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
     rows = []
-    for number, line in enumerate(read_whole(path).decode("latin-1").splitlines(), start=1):
+    problems.in_file += count_records(content)
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.removesuffix("\r")
         if not line.strip():
             continue
         problems.total += 1
@@ -74,9 +78,11 @@ def _dat_movies(path: Path, problems: Problems) -> list[Row]:
     return rows
 
 
-def _csv_movies(path: Path, problems: Problems) -> list[Row]:
+def _csv_movies(path: Path, problems: Problems, encoding: str) -> list[Row]:
     rows = []
-    for line, record in csv_records(path, ("movieId", "title", "genres"), problems):
+    for line, record in csv_records(path, ("movieId", "title", "genres"), problems, encoding):
+        if not_utf8(record["title"]):
+            problems.note_broken_text()
         if record["movieId"]:
             rows.append(_movie(record["movieId"], record["title"], record["genres"]))
         else:

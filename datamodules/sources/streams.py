@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import queue
 import threading
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from dig.config import UserError
 from dig.console import byte_progress
 
-__all__ = ["COMPRESSIONS", "Block", "blocks", "pieces", "read_whole"]
+__all__ = ["COMPRESSIONS", "Block", "blocks", "count_records", "is_utf8", "pieces", "read_whole"]
 
 COMPRESSIONS = ("", ".gz", ".zst")
 """Suffixes of plain, gzipped and zstd files."""
@@ -22,6 +23,9 @@ _PIECE = 1 << 20  # bytes read from the file at once
 _BLOCK = 8 << 20  # bytes of lines handed out at once
 _AHEAD = 3  # blocks waiting
 _BOM = b"\xef\xbb\xbf"
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+          codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+_LOOKED_AT = 4096  # bytes
 
 
 class Block(NamedTuple):
@@ -31,35 +35,50 @@ class Block(NamedTuple):
     data: bytes
 
 
-def pieces(path: Path) -> Iterator[bytes]:
-    """The decompressed content, piece by piece, without a byte order mark.
+def pieces(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
+    """The decompressed content as UTF-8, piece by piece, without a byte order mark.
 
     Raises:
-        UserError: if the file cannot be read, is damaged or is cut off.
+        UserError: if the file cannot be read, is damaged or cut off, or is evidently in another encoding.
     """
     first = True
-    for piece in _decompressed(path):
+    content = _decompressed(path)
+    for piece in content if is_utf8(encoding) else _recoded(path, content, encoding):
+        if first:
+            _check_encoding(path, piece)
         yield piece.removeprefix(_BOM) if first else piece
         first = False
 
 
-def read_whole(path: Path) -> bytes:
-    """The whole decompressed content.
+def is_utf8(encoding: str) -> bool:
+    """Whether a name means UTF-8, with or without a byte order mark."""
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+
+
+def read_whole(path: Path, encoding: str = "utf-8") -> bytes:
+    """The whole decompressed content, as UTF-8.
+
+    Raises:
+        UserError: as :func:`pieces` does, and if lines end with bare carriage returns.
+    """
+    content = b"".join(pieces(path, encoding))
+    _check_line_ends(path, content)
+    return content
+
+
+def count_records(data: bytes) -> int:
+    """Lines that hold more than blanks."""
+    return sum(map(bool, map(bytes.strip, data.split(b"\n"))))
+
+
+def blocks(path: Path, encoding: str = "utf-8") -> Generator[Block]:
+    """The content as blocks of whole lines in UTF-8, read ahead by a thread.
 
     Raises:
         UserError: as :func:`pieces` does.
     """
-    return b"".join(pieces(path))
-
-
-def blocks(path: Path) -> Generator[Block]:
-    """The content as blocks of whole lines, read ahead by a thread.
-
-    Raises:
-        UserError: as :func:`pieces` does.
-    """
-    plain = path.suffix not in COMPRESSIONS[1:]
-    with _read_ahead(_mapped_lines(path) if plain else _lines(pieces(path))) as ahead:
+    plain = path.suffix not in COMPRESSIONS[1:] and is_utf8(encoding)
+    with _read_ahead(_mapped_lines(path) if plain else _lines(pieces(path, encoding))) as ahead:
         line = 1
         for data in ahead:
             yield Block(line, data)
@@ -74,6 +93,7 @@ def _mapped_lines(path: Path) -> Iterator[bytes]:
                 return
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 start = len(_BOM) if content[: len(_BOM)] == _BOM else 0
+                _check_encoding(path, content[:_LOOKED_AT])
                 size = 2 * _BLOCK  # larger ones are faster, and nothing else is held in memory here
                 while start < len(content):
                     end = content.rfind(b"\n", start, start + size) + 1
@@ -86,6 +106,37 @@ def _mapped_lines(path: Path) -> Iterator[bytes]:
                     start = end
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _recoded(path: Path, content: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for piece in content:
+            if text := decoder.decode(piece):
+                yield text.encode()
+        if text := decoder.decode(b"", final=True):
+            yield text.encode()
+    except UnicodeError as error:
+        raise UserError(f"{path}: not {encoding}, which data.encoding names: {error}") from None
+
+
+def _check_encoding(path: Path, start: bytes) -> None:
+    """Refuses what is UTF-16 or UTF-32: it shows in its mark, or in null bytes at every other place."""
+    name = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+    looked = start[:_LOOKED_AT]
+    if name is None and len(looked) >= 4:
+        half = len(looked) // 2
+        nulls = [looked[place::2].count(0) / half for place in (0, 1)]
+        if max(nulls) > 0.4 and min(nulls) < 0.1:
+            name = "utf-16-be" if nulls[0] > nulls[1] else "utf-16-le"
+    if name:
+        raise UserError(f"{path}: this is {name.upper()}, not UTF-8; set data.encoding={name}, or save it as UTF-8")
+
+
+def _check_line_ends(path: Path, content: bytes) -> None:
+    if b"\n" not in content and b"\r" in content.rstrip(b"\r"):
+        raise UserError(f"{path}: lines end with bare carriage returns (as on old Macs); save it with newlines, for "
+                        "example by: tr '\\r' '\\n'")  # fmt: skip
 
 
 def _lines(content: Iterator[bytes]) -> Iterator[bytes]:

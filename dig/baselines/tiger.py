@@ -13,6 +13,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from dig.config.schema import TigerConfig
 from dig.evaluation.beams import BeamRanker
 from dig.generation.vocabulary import SidVocabulary
+from dig.weights import load_complete
 
 if TYPE_CHECKING:
     from datamodules.item_answers import HistoryTokens
@@ -56,7 +57,9 @@ def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
 
 def load_t5(folder: Path) -> Any:
     """The T5 that ``save_pretrained`` wrote."""
-    return T5ForConditionalGeneration.from_pretrained(folder, use_safetensors=True, attn_implementation=_ATTENTION)
+    return load_complete(
+        T5ForConditionalGeneration.from_pretrained, folder, str(folder), attn_implementation=_ATTENTION
+    )
 
 
 class Tiger(BeamRanker):

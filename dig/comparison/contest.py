@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from dig.comparison.aligned import Aligned, Source, read_source
+from dig.comparison.files import is_rankings_file
 from dig.comparison.labels import row_labels
 from dig.comparison.rankings import Ranking, read_rankings, read_slices, require_same_examples
+from dig.comparison.remarks import about_lists, about_settings, identical_rows, kept_examples
 from dig.comparison.request import SLICES, Request, wanted_metrics
-from dig.comparison.runs import Run, find_runs
+from dig.comparison.runs import Run, find_runs, named
 from dig.config import UserError, nearest
+from dig.console import printable
 
 __all__ = ["Contest", "Row", "find_contests"]
 
@@ -68,17 +73,59 @@ class Contest:
 
 
 def find_contests(request: Request) -> list[Contest]:
-    """A contest a protocol: with the history in the rankings, and without, where all runs have it.
+    """A contest per protocol: with the history in the rankings, and without, where all runs have it.
+
+    Rankings of another program are in the one without, and in the other only if they hold items of a history: lists
+    that were masked have no equal there.
 
     Raises:
-        UserError: a run or a recommender is not there, or they cannot be compared; one line says why.
+        UserError: a run, a file or a recommender is not there, or they cannot be compared; one line says why.
     """
-    runs = find_runs(request.runs, request.root, request.seeds == "mean", request.part)
+    names, sources = _sources(request)
+    runs = find_runs(names, request.root, request.seeds == "mean", request.part)
     _require_one_split(runs)
+    _require_own_names(runs, sources)
     common = set.intersection(*(set(run.ks) for run in runs))
     metrics = wanted_metrics(request.metrics, sorted(common))
     protocols = _protocols(runs, request.protocol)
-    return [_contest(runs, masked, metrics, request, len(protocols) == 1) for masked in protocols]
+    like = next(iter(read_rankings(runs[0], protocols[0])))
+    aligned = [read_source(source, like) for source in sources]
+    masked_only = [one for one in aligned if one.histories and not one.repeats]
+    contests = []
+    for masked in protocols:
+        apart = masked_only if not masked and request.protocol == "both" and len(protocols) > 1 else []
+        beside = [one for one in aligned if one not in apart]
+        if beside or not aligned:
+            contests.append(_contest(runs, beside, masked, metrics, request, protocols, apart))
+    return contests
+
+
+def _sources(request: Request) -> tuple[list[str], list[Source]]:
+    """Runs as they were named, and what is not a run."""
+    runs, sources = [], []
+    for argument in request.runs:
+        name, rest = named(argument, request.root)
+        if is_rankings_file(rest):
+            sources.append(Source(name or rest.replace("\\", "/").rpartition("/")[2].partition(".")[0], rest, rest))
+        else:
+            runs.append(argument)
+    for name, table in request.tables.items():
+        sources.append(Source(name, str(table) if isinstance(table, str | Path) else name, table))
+    if not runs:
+        told = f": {sources[0].given} is measured on a run's test users" if sources else ""
+        raise UserError(f"name a run, too{told}", exit_code=2)
+    return runs, list({(source.label, source.given): source for source in sources}.values())
+
+
+def _require_own_names(runs: Sequence[Run], sources: Sequence[Source]) -> None:
+    """One name stands for one run or file, or for the seeds of one recipe."""
+    of: dict[str, str] = {}
+    for name, owner, given in [
+        *((run.name, run.recipe or str(run.folder), run.given) for run in runs if run.name),
+        *((source.label, source.given, source.given) for source in sources),
+    ]:
+        if of.setdefault(name, owner) != owner:
+            raise UserError(f"{printable(name, 60)} is the name of two rows; {given} needs another", exit_code=2)
 
 
 def _require_one_split(runs: Sequence[Run]) -> None:
@@ -111,7 +158,15 @@ def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
     )
 
 
-def _contest(runs: Sequence[Run], masked: bool, metrics: Sequence[str], request: Request, alone: bool) -> Contest:
+def _contest(
+    runs: Sequence[Run],
+    aligned: Sequence[Aligned],
+    masked: bool,
+    metrics: Sequence[str],
+    request: Request,
+    protocols: Sequence[bool],
+    apart: Sequence[Aligned],
+) -> Contest:
     groups: list[list[Ranking]] = []
     for run in runs:
         for ranking in read_rankings(run, masked):
@@ -119,48 +174,59 @@ def _contest(runs: Sequence[Run], masked: bool, metrics: Sequence[str], request:
                 require_same_examples(groups[0][0], ranking)
             _enter(ranking, groups)
     first = groups[0][0]
+    theirs = [one.ranking(masked) for one in aligned]
+    groups += [[ranking] for ranking in theirs]
     together = request.seeds == "mean"
     rows = _by_recipe(groups) if together else [[group] for group in groups]
+    one_artifact: list[str] = []
     if len(rows) < 2:
-        raise UserError(f"there is nothing to compare {first.name} with; name a second run or stage", exit_code=2)
+        rows, one_artifact = identical_rows(first, rows[0])
     labels = row_labels([(row[0][0].run, row[0][0].stage) for row in rows], seeds=not together)
     slices, about_slices = _slices(runs, first, request.slices)
     k = max(int(name.partition("@")[2]) for name in metrics)
+    kept, about_missing = kept_examples(theirs, len(first.users), request.missing)
     return Contest(
         masked=masked,
         split=next((run.split for run in runs if run.split), None),
-        rows=tuple(_row(label, row, together) for label, row in zip(labels, rows, strict=True)),
+        rows=tuple(_row(label, row, together, kept) for label, row in zip(labels, rows, strict=True)),
         metrics=tuple(metrics),
-        users=first.users.rank("dense").to_numpy(),
-        slices=slices,
+        users=first.users.rank("dense").to_numpy()[kept],
+        slices={name: mask[kept] for name, mask in slices.items() if mask[kept].any()},
         against=_reference(request.against, labels, rows),
         part=request.part,
         notes=(
-            *_notes(labels, rows, k),
+            *one_artifact,
+            *(note for ranking in theirs for note in ranking.notes),
+            *about_missing,
+            *(() if one_artifact else about_lists(labels, rows, k, kept)),
+            *about_settings(labels, rows),
             *about_slices,
-            *(_without(runs, not masked) if alone and request.protocol == "both" else ()),
+            *(_without(runs, not masked) if len(protocols) == 1 and request.protocol == "both" else ()),
+            *(f"{one.source.label} lists no item of any history, so it is in the table without them only"
+              for one in apart),
         ),
     )  # fmt: skip
 
 
 def _enter(ranking: Ranking, groups: list[list[Ranking]]) -> None:
-    """A recommender that ranks as the same one of another run does is that one."""
+    """A recommender that ranks as the same one of another run does is that one, unless it has a name of its own."""
     for group in groups:
-        if group[0].stage == ranking.stage and group[0].items.equals(ranking.items):
+        same = group[0].stage == ranking.stage and group[0].run.name == ranking.run.name
+        if same and group[0].items.equals(ranking.items):
             group.append(ranking)
             return
     groups.append([ranking])
 
 
 def _by_recipe(groups: Sequence[list[Ranking]]) -> list[list[list[Ranking]]]:
-    """Recommenders of the same stage and recipe, by their seeds."""
-    rows: dict[tuple[str, str], list[list[Ranking]]] = {}
+    """Recommenders of the same name, stage and recipe, by their seeds."""
+    rows: dict[tuple[str, str, str], list[list[Ranking]]] = {}
     for group in groups:
-        rows.setdefault((group[0].stage, group[0].run.recipe), []).append(group)
+        rows.setdefault((group[0].run.name, group[0].stage, group[0].run.recipe), []).append(group)
     return [sorted(row, key=lambda group: group[0].run.seed or 0) for row in rows.values()]
 
 
-def _row(label: str, groups: Sequence[Sequence[Ranking]], together: bool) -> Row:
+def _row(label: str, groups: Sequence[Sequence[Ranking]], together: bool, kept: np.ndarray) -> Row:
     """One that ranks the same whatever the seed has each of its seeds, so that others of each are compared with it."""
     found = [
         ranking
@@ -168,7 +234,7 @@ def _row(label: str, groups: Sequence[Sequence[Ranking]], together: bool) -> Row
         for ranking in ({one.run.seed: one for one in reversed(group)}.values() if together else group[:1])
     ]
     found.sort(key=lambda ranking: ranking.run.seed or 0)
-    return Row(label, found[0].stage, tuple(one.run for one in found), np.stack([one.ranks for one in found]))
+    return Row(label, found[0].stage, tuple(one.run for one in found), np.stack([one.ranks[kept] for one in found]))
 
 
 def _reference(asked: str | None, labels: list[str], rows: list[list[list[Ranking]]]) -> int | None:
@@ -183,17 +249,6 @@ def _reference(asked: str | None, labels: list[str], rows: list[list[list[Rankin
     hint = nearest(asked, labels)
     told = f"did you mean {hint}?" if hint and not found else f"the rows are {', '.join(labels)}"
     raise UserError(f"--against {asked}: {'several rows are' if found else 'no row is'} called so; {told}", exit_code=2)
-
-
-def _notes(labels: Sequence[str], rows: Sequence[Sequence[Sequence[Ranking]]], k: int) -> list[str]:
-    found = []
-    for label, row in zip(labels, rows, strict=True):
-        found += [f"{label} ranks the same in {', '.join(one.run.given for one in group)}"
-                  for group in row if len(group) > 1]  # fmt: skip
-        short = max(int(group[0].users.filter(group[0].lengths < k).n_unique()) for group in row)
-        if short:
-            found.append(f"{label} ranks fewer than {k} items for {short:,} users, whose missing places are misses")
-    return found
 
 
 def _without(runs: Sequence[Run], masked: bool) -> list[str]:

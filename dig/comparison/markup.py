@@ -10,7 +10,7 @@ from io import StringIO
 from dig.comparison.measure import Comparison
 from dig.comparison.wording import caption, gain_heading, gain_spread, gain_text, heading, p_text, shown, title
 
-__all__ = ["csv_text", "latex", "markdown"]
+__all__ = ["csv_text", "latex", "markdown", "records"]
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 _LATEX = {
@@ -46,7 +46,7 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
     writer = csv.DictWriter(stream, _FIELDS, lineterminator="\n")
     writer.writeheader()
     for comparison in comparisons:
-        writer.writerows(_records(comparison))
+        writer.writerows(records(comparison))
     return stream.getvalue()
 
 
@@ -106,7 +106,8 @@ def _gain_headings(comparison: Comparison, p: str) -> list[str]:
     return [text for column in comparison.gains for text in (" ".join(gain_heading(comparison.columns[column])), p)]
 
 
-def _records(comparison: Comparison) -> list[dict[str, object]]:
+def records(comparison: Comparison) -> list[dict[str, object]]:
+    """Every number of a table: a record per row, metric and slice."""
     contest = comparison.contest
     found: list[dict[str, object]] = []
     for row, cells in zip(contest.rows, comparison.cells, strict=True):

@@ -14,7 +14,7 @@ from dig.comparison.runs import Run
 from dig.config import UserError, nearest
 from dig.console import printable
 
-__all__ = ["Ranking", "read_rankings", "read_slices", "require_same_examples"]
+__all__ = ["Ranking", "places", "read_examples", "read_rankings", "read_slices", "require_same_examples"]
 
 _SCHEMA = {
     "user": pl.String(),
@@ -38,6 +38,8 @@ class Ranking:
         items: (examples,) lists of ids, best first.
         ranks: (examples,) place of the target from 0 on, -1 where it was not ranked.
         lengths: (examples,) items ranked.
+        notes: what was decided when it was read, for the table's caption.
+        absent: (examples,) which have no list at all; None where every example has one.
     """
 
     run: Run
@@ -47,6 +49,8 @@ class Ranking:
     items: pl.Series
     ranks: np.ndarray
     lengths: np.ndarray
+    notes: tuple[str, ...] = ()
+    absent: np.ndarray | None = None
 
     @property
     def name(self) -> str:
@@ -77,12 +81,22 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
     for stage in run.stages or present:
         rows = _ordered(frame.filter(pl.col("stage") == stage))
         _require_numbers(rows, run, stage)
-        ranks, lengths = _places(rows)
+        ranks, lengths = places(rows)
         yield Ranking(run, stage, rows["user"], rows["target"], rows["items"], ranks, lengths)
 
 
 def read_slices(run: Run, column: str, like: Ranking) -> np.ndarray | None:
     """The slice of each example of a ranking, as the run's table of examples tells it; None if it does not.
+
+    Raises:
+        UserError: as :func:`read_examples`.
+    """
+    labels = read_examples(run, like, column)
+    return None if labels is None else np.asarray(labels.cast(pl.String).fill_null("").to_list())
+
+
+def read_examples(run: Run, like: Ranking, column: str) -> pl.Series | None:
+    """A column of the run's table of examples, in the order of a ranking; None if it is not there.
 
     Raises:
         UserError: the file is damaged or speaks of other examples.
@@ -96,7 +110,7 @@ def read_slices(run: Run, column: str, like: Ranking) -> np.ndarray | None:
     frame = _ordered(frame)
     if not (frame["user"].equals(like.users) and frame["target"].equals(like.targets)):
         raise UserError(f"{path} and {like.name} are of different examples; {run.again}")
-    return np.asarray(frame[column].cast(pl.String).fill_null("").to_list())
+    return frame[column]
 
 
 def require_same_examples(first: Ranking, other: Ranking) -> None:
@@ -160,7 +174,7 @@ def _require_numbers(rows: pl.DataFrame, run: Run, stage: str) -> None:
         )
 
 
-def _places(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def places(rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Place of the target (-1 if it is not there) and number of items, a row each."""
     lengths = rows["items"].list.len().to_numpy().astype(np.int64)
     row = np.repeat(np.arange(len(rows)), lengths)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dig.config import UserError, nearest
 
-__all__ = ["FORMATS", "GAINS", "PARTS", "PROTOCOLS", "SEEDS", "SLICES", "Request", "checked_metrics", "wanted_metrics"]
+__all__ = [
+    "FORMATS",
+    "GAINS",
+    "MISSING",
+    "PARTS",
+    "PROTOCOLS",
+    "SEEDS",
+    "SLICES",
+    "Request",
+    "checked_choice",
+    "checked_metrics",
+    "wanted_metrics",
+]
 
 FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
 """Formats with their extensions."""
@@ -21,6 +34,8 @@ SEEDS = ("apart", "mean")
 """Whether trainings that differ in the seed alone are rows of their own, or one row that is their mean."""
 SLICES = {"one-hop": "one_hop_slice", "target": "target_slice", "history": "history_slice"}
 """Ways to slice users, with their columns of ``examples.parquet``."""
+MISSING = ("miss", "drop")
+"""What a user without a list in a file of rankings is: a miss of its row, or left out of every row."""
 _FAMILIES = ("hr", "ndcg", "mrr")
 
 
@@ -29,7 +44,8 @@ class Request:
     """A comparison to be made.
 
     Attributes:
-        runs: run folders, names of experiments, either with ``:stage``.
+        runs: run folders, names of experiments, either with ``:stage``; files of rankings; each with ``name=`` before
+            it where rows are to be called so.
         metrics: families (``mrr``) and single metrics (``hr@20``); empty takes HR and NDCG.
         slices: a key of ``SLICES``, ``none``, or None: one-hop where the runs have it.
         against: label of the reference row; None takes the best.
@@ -40,6 +56,8 @@ class Request:
         gains: one of ``GAINS``.
         seeds: one of ``SEEDS``.
         part: one of ``PARTS``.
+        missing: one of ``MISSING``.
+        tables: rankings in memory, by the names of their rows.
     """
 
     runs: tuple[str, ...]
@@ -53,6 +71,21 @@ class Request:
     gains: str = "main"
     seeds: str = "apart"
     part: str = "test"
+    missing: str = "miss"
+    tables: Mapping[str, Any] = field(default_factory=dict)
+
+
+def checked_choice(name: str, value: str | None, choices: Sequence[str]) -> str | None:
+    """The value, if it is a choice or None.
+
+    Raises:
+        UserError: it is not; names the nearest; exit code 2.
+    """
+    if value is not None and value not in choices:
+        hint = nearest(value, choices)
+        known = f"did you mean {hint}?" if hint else f"there are {', '.join(choices)}"
+        raise UserError(f"{name} {value}: no such choice; {known}", exit_code=2)
+    return value
 
 
 def checked_metrics(text: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import yaml
 
 from dig.config import UserError, nearest
 
-__all__ = ["Run", "find_runs"]
+__all__ = ["BESIDE", "Run", "find_runs", "named", "path_of"]
 
 _RANKINGS = {"test": "recommendations.parquet", "valid": "recommendations_valid.parquet"}
 _EXAMPLES = {"test": "examples.parquet", "valid": "examples_valid.parquet"}
 _FINISHED = _RANKINGS["test"]
-_BESIDE = ("seed", "run_id", "runs_dir", "logging", "slurm", "stages", "baselines")
+_LONGEST = 255
+"""Bytes that a file's name can have; asking for a longer one is an error of the file system."""
+BESIDE = ("seed", "run_id", "runs_dir", "logging", "slurm", "stages", "baselines")
 """Keys beside the recipe: no recommender is another one by them."""
 _OTHER = {True: "recommendations_masked.parquet", False: "recommendations_unmasked.parquet"}
 
@@ -38,6 +40,9 @@ class Run:
         part: whose rankings these are, ``test`` or ``valid``.
         rankings: files of rankings by whether items of the history were left out.
         recipe: the same for runs that differ in nothing that teaches or tests a recommender but the seed.
+        name: what the user calls it in the table; empty leaves that to what tells it apart.
+        config: its configuration.
+        aliases: other ways in which it was named.
     """
 
     given: str
@@ -50,6 +55,9 @@ class Run:
     rankings: Mapping[bool, Path]
     recipe: str = ""
     part: str = "test"
+    name: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    aliases: tuple[str, ...] = ()
 
     @property
     def examples(self) -> Path:
@@ -66,7 +74,8 @@ def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str =
     """The runs in the order they were named, each once.
 
     Args:
-        names: folders of runs, or names of experiments, which stand for their latest run; either with ``:stage``.
+        names: folders of runs, or names of experiments, which stand for their latest run; either with ``:stage``, and
+            with ``name=`` before it if the rows are to be called so.
         root: folder of the experiments' runs.
         seeds: behind each run also the finished ones beside it that differ from it in the seed alone, by their seeds.
         part: what they are compared on, ``test`` or ``valid``.
@@ -74,15 +83,38 @@ def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str =
     Raises:
         UserError: there is none of a name, or it is not finished.
     """
-    found: dict[Path, Run] = {}
-    named = [_read(*_locate(name, root), part) for name in names]
-    for run in [one for asked in named for one in (asked, *(_other_seeds(asked) if seeds else ()))]:
-        before = found.get(run.folder)
+    found: dict[tuple[Path, str], Run] = {}
+    asked = []
+    for argument in names:
+        name, rest = named(argument, root)
+        asked.append(replace(_read(*_locate(rest, root), part), name=name))
+    for run in [one for each in asked for one in (each, *(_other_seeds(each) if seeds else ()))]:
+        before = found.get((run.folder, run.name))
         if before is not None:
             everything = not before.stages or not run.stages
-            run = replace(before, stages=() if everything else tuple(dict.fromkeys((*before.stages, *run.stages))))
-        found[run.folder] = run
+            stages = () if everything else tuple(dict.fromkeys((*before.stages, *run.stages)))
+            others = (run.given,) if run.given not in (before.given, *before.aliases) else ()
+            run = replace(before, stages=stages, aliases=(*before.aliases, *others))
+        found[run.folder, run.name] = run
     return list(found.values())
+
+
+def named(argument: str, root: Path) -> tuple[str, str]:
+    """``name=run`` as name and run; a run or file whose own name has an equals sign is itself.
+
+    Raises:
+        UserError: there is nothing on one side of the equals sign.
+    """
+    name, equals, rest = argument.partition("=")
+    if not equals or path_of(argument).exists() or _folder(argument, root) is not None:
+        return "", argument
+    head, colon, _ = argument.rpartition(":")
+    if colon and _folder(head, root) is not None:
+        return "", argument
+    if not name.strip() or not rest.strip():
+        missing = "a name before the =" if not name.strip() else "a run or a file after the ="
+        raise UserError(f"{argument}: it needs {missing}, such as labels_off=runs/quickstart/latest", exit_code=2)
+    return name.strip(), rest
 
 
 def _other_seeds(run: Run) -> list[Run]:
@@ -96,7 +128,8 @@ def _other_seeds(run: Run) -> list[Run]:
         stages = tuple(stage for stage in run.stages if stage in tested)
         if stages or not run.stages:
             other = _read(os.path.relpath(folder), folder, stages, run.part)
-            found += [other] if other.recipe == run.recipe and other.seed != run.seed else []
+            same = other.recipe == run.recipe and other.seed != run.seed
+            found += [replace(other, name=run.name)] if same else []
     return sorted(found, key=lambda other: other.seed or 0)
 
 
@@ -109,7 +142,7 @@ def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
     folder = _folder(head, root) if colon and head and stage else None
     if folder is not None:
         return head, folder, (stage,)
-    unfinished = next((path for path in (Path(name).expanduser(), root / name) if path.is_dir()), None)
+    unfinished = next((path for path in (path_of(name), root / name) if _is_folder(path)), None)
     if unfinished is not None:
         raise UserError(f"{name} is no finished run: it has no config.yaml{_finished_beside(unfinished)}")
     hint = nearest(head if colon else name, _known(root))
@@ -117,10 +150,30 @@ def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
     raise UserError(f"{name}: no such run or experiment; {there}", exit_code=2)
 
 
+def path_of(text: str) -> Path:
+    """What an argument names as a path; one that no file system could have is a path that is not there."""
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long, or the home of nobody
+        return Path("\0")
+    return path
+
+
 def _folder(name: str, root: Path) -> Path | None:
-    path = Path(name).expanduser()
+    if _too_long(Path(name)):
+        return None
+    path = path_of(name)
     candidates = (path, path / "latest", root / name / "latest")
     return next((found for found in candidates if (found / "config.yaml").is_file()), None)
+
+
+def _is_folder(path: Path) -> bool:
+    return not _too_long(path) and path.is_dir()
+
+
+def _too_long(path: Path) -> bool:
+    return any(len(os.fsencode(part)) > _LONGEST for part in path.parts)
 
 
 def _finished_beside(folder: Path) -> str:
@@ -159,8 +212,9 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
         split=split,
         ks=_cutoffs(measured) or tuple(evaluation.get("ks", (5, 10))),
         rankings={protocol: path for protocol, path in files.items() if path.is_file()},
-        recipe=json.dumps({key: config[key] for key in config if key not in _BESIDE}, sort_keys=True, default=str),
+        recipe=json.dumps({key: config[key] for key in config if key not in BESIDE}, sort_keys=True, default=str),
         part=part,
+        config=config,
     )
     if not files[bool(masked)].is_file():
         raise UserError(f"{given}: it has no {_RANKINGS[part]}; {run.again}")

@@ -111,6 +111,8 @@ def _about_seeds(comparison: Comparison, metric: str) -> list[str]:
         return []
     seeds = defaultdict(list)
     for row in rows:
+        if row.seeds == (None,):  # rankings of another program
+            continue
         seeds[", ".join(map(str, row.seeds))].append(row.label)
     if len(seeds) == 1:
         told = next(iter(seeds))

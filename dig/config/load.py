@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -89,6 +90,7 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
         _check_keys(layer, _known_keys())
         _merge(merged, layer)
     _check_environment(merged, layers)
+    _check_finite(merged, layers)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)  # noqa: S101 - tells the type checker what to_object returns
     return config
@@ -235,6 +237,27 @@ def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
             )
             raise UserError(message, exit_code=2) from None
         raise UserError(f"{error.full_key}: {text}", exit_code=2) from None
+
+
+def _check_finite(merged: DictConfig, layers: list[_Layer]) -> None:
+    """No key takes nan or infinity: they compare with no bound, and what they do shows hours later."""
+    for key, value in _numbers(OmegaConf.to_container(merged)):
+        if not math.isfinite(value):
+            named = [layer.origin for layer in layers if OmegaConf.select(layer.content, key) is not None]
+            where = next((origin for origin in reversed(named) if origin.startswith(f"{key}=")), None)
+            shown = where or f"{named[-1]}: {key}" if named else key
+            raise UserError(f"{shown}: must be a finite number, it is {value}", exit_code=2)
+
+
+def _numbers(content: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield from _numbers(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, list):
+        for value in content:
+            yield from _numbers(value, prefix)
+    elif isinstance(content, float):
+        yield prefix, content
 
 
 def _strings(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

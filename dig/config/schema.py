@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from dig.config.errors import UserError, nearest
 from dig.config.sections.backbone import BackboneConfig, LoraConfig, PromptConfig
 from dig.config.sections.checks import check
-from dig.config.sections.data import COLUMNS, SOURCES, SPLITS, DataConfig, PictureConfig, ShopConfig
+from dig.config.sections.data import (
+    COLUMNS,
+    INTERACTION_COLUMNS,
+    ITEM_COLUMNS,
+    SOURCES,
+    SPLITS,
+    DataConfig,
+    FilesConfig,
+    PictureConfig,
+    ShopConfig,
+)
 from dig.config.sections.eimf import EIMFConfig
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
@@ -47,8 +57,11 @@ __all__ = [
     "EIMFConfig",
     "EmbeddingConfig",
     "EvaluationConfig",
+    "FilesConfig",
     "GRPOConfig",
     "INTEREST_TASKS",
+    "INTERACTION_COLUMNS",
+    "ITEM_COLUMNS",
     "IntRRConfig",
     "ItemKNNConfig",
     "LabelConfig",

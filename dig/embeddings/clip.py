@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from dig.config.errors import UserError, nearest
 from dig.config.schema import VisualConfig
+from dig.embeddings.locate import clip_fingerprint
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,11 +77,12 @@ class ClipModel:
 def load_clip(config: VisualConfig) -> ClipModel:
     """The model of ``visual.model``, ``visual.pretrained`` and ``visual.config``.
 
-    Checkpoints that are no safetensors go through torch's restricted unpickler (weights only). A model of
-    ``visual.config``, or an architecture without ``pretrained``, starts from random weights.
+    Checkpoints that are no safetensors go through torch's restricted unpickler (weights only). Only a model of
+    ``visual.config`` or with ``visual.pretrained=scratch`` starts from random weights.
 
     Raises:
-        UserError: when the model is unknown, cannot be had here, or its checkpoint is of another architecture.
+        UserError: when the model is unknown, cannot be had here, has no weights, or its checkpoint is of another
+            architecture.
     """
     import open_clip
 
@@ -88,20 +91,24 @@ def load_clip(config: VisualConfig) -> ClipModel:
     if config.config:
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / _CONFIG).write_text(json.dumps({"model_cfg": config.config, "preprocess_cfg": {}}))
-            return _create(config, f"local-dir:{name}", None, config.config)
+            return _create(config, f"local-dir:{name}", None)
     if ":" in config.model:
-        return _create(config, config.model, None, None)
+        clip_fingerprint(config)  # names a folder that is not there, or that holds no weights
+        schema, _, place = config.model.partition(":")
+        return _create(config, f"{schema}:{Path(place).expanduser()}" if schema == "local-dir" else config.model, None)
     architecture = config.model.replace("/", "-")
     if architecture not in open_clip.list_models():
         hint = nearest(architecture, open_clip.list_models())
         raise UserError(f"visual.model={config.model}: open_clip knows no such architecture"
                         f"{f'; did you mean {hint}?' if hint else ''}")  # fmt: skip
+    if config.from_scratch:
+        return _create(config, architecture, None)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if config.pretrained and config.pretrained not in tags and not Path(config.pretrained).expanduser().is_file():
-        hint = nearest(config.pretrained, tags)
+    if config.pretrained not in tags and not Path(config.pretrained or "").expanduser().is_file():
+        hint = nearest(config.pretrained or "", tags)
         raise UserError(f"visual.pretrained={config.pretrained} is neither a file nor a tag of {config.model}"
                         f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})")  # fmt: skip
-    return _create(config, architecture, config.pretrained, None)
+    return _create(config, architecture, config.pretrained)
 
 
 def save_clip(clip: ClipModel, folder: Path) -> None:
@@ -118,7 +125,7 @@ def save_clip(clip: ClipModel, folder: Path) -> None:
         words.save_pretrained(folder)
 
 
-def _create(config: VisualConfig, name: str, pretrained: str | None, own: dict[str, Any] | None) -> ClipModel:
+def _create(config: VisualConfig, name: str, pretrained: str | None) -> ClipModel:
     import open_clip
 
     where = f"visual.model={config.model}" + (f" visual.pretrained={config.pretrained}" if pretrained else "")
@@ -126,24 +133,34 @@ def _create(config: VisualConfig, name: str, pretrained: str | None, own: dict[s
     try:
         with _quiet():
             model, _, preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=str(file) if file and file.is_file() else pretrained, weights_only=True
+                name,
+                pretrained=str(file) if file and file.is_file() else pretrained,
+                weights_only=True,
+                require_pretrained=not config.from_scratch,
             )
-            tokenize = open_clip.get_tokenizer(name)
-            architecture = own or open_clip.get_model_config(name)
+            architecture = config.config or open_clip.get_model_config(name) or {}
+            # A folder's own settings may ask for its code to be run; ours come after them.
+            hub_tokenizer = architecture.get("text_cfg", {}).get("hf_tokenizer_name")
+            tokenize = open_clip.get_tokenizer(name, **({"trust_remote_code": False} if hub_tokenizer else {}))
     except Exception as error:  # open_clip, the Hub and torch each fail in ways of their own
-        raise UserError(_reason(where, file is not None and file.is_file(), error)) from error
-    if architecture is None:
+        on_disk = name.startswith("local-dir:") or (file is not None and file.is_file())
+        raise UserError(_reason(where, on_disk, error)) from error
+    if not architecture:
         raise UserError(f"{where}: open_clip gives no description of this architecture")
     return ClipModel(model.eval(), preprocess, tokenize, architecture)
 
 
-def _reason(where: str, checkpoint: bool, error: Exception) -> str:
+def _reason(where: str, on_disk: bool, error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        return f"{where}: the checkpoint is damaged, or holds pickled objects beside tensors, which are not loaded"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    if checkpoint or "state_dict" in lines[0]:
+    if isinstance(error, (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, AssertionError)) and (
+        not on_disk or "local-dir:" in where
+    ):
+        return f"{where} cannot be loaded: {lines[0][:200]}"
+    if on_disk or "state_dict" in lines[0]:
         detail = lines[1] if "state_dict" in lines[0] and len(lines) > 1 else lines[0]
         return f"{where}: the checkpoint is of another architecture, or damaged ({detail[:200]})"
-    if isinstance(error, (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, AssertionError)):
-        return f"{where} cannot be loaded: {lines[0][:200]}"
     return (
         f"{where} is not on this machine and cannot be fetched ({lines[0][:160]}); offline: name a checkpoint file in "
         "visual.pretrained, a folder as visual.model=local-dir:…, or a visual.config with visual.adapt.epochs"

@@ -12,6 +12,7 @@ from dig.artifacts import hash_file
 from dig.config.errors import UserError
 from dig.config.schema import VisualConfig
 from dig.embeddings.offline import NAMES, WEIGHTS_SHA256, find_offline_model
+from dig.weights import CLIP_WEIGHTS, clip_weights
 
 __all__ = ["EncoderSource", "clip_fingerprint", "encoder_fingerprint", "locate_encoder"]
 
@@ -55,29 +56,35 @@ def locate_encoder(name: str, download: bool = True) -> EncoderSource:
         return EncoderSource(name, packaged, f"all-MiniLM-L6-v2-{WEIGHTS_SHA256}")
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return EncoderSource(name, folder, _folder_fingerprint(folder))
+        return EncoderSource(name, folder, _folder_fingerprint(folder) + _pooling(folder))
     if name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.is_file():
         raise UserError(f"embedding.text_encoder={name} is no folder")
     candidates = [name] if "/" in name else [f"sentence-transformers/{name}", name]
     for hub_id in candidates:
         if cached := _cached_snapshot(hub_id):
-            return EncoderSource(name, cached, f"{hub_id}@{cached.name}")
-    hub_id, commit = _ask_hub(name, candidates)
-    return EncoderSource(name, _download(name, hub_id, commit) if download else None, f"{hub_id}@{commit}")
+            return EncoderSource(name, cached, f"{hub_id}@{cached.name}{_pooling(cached)}")
+    hub_id, commit, pooling = _ask_hub(name, candidates)
+    return EncoderSource(name, _download(name, hub_id, commit) if download else None, f"{hub_id}@{commit}{pooling}")
 
 
 def clip_fingerprint(config: VisualConfig) -> str:
     """What identifies an open_clip model in a cache key; loads and downloads nothing.
 
     Raises:
-        UserError: when a folder that is named is not there.
+        UserError: when a folder that is named is not there, or holds no weights.
     """
     schema, _, rest = (config.model or "").partition(":")
     if schema == "local-dir":
         folder = Path(rest).expanduser()
         if not folder.is_dir():
             raise UserError(f"visual.model={config.model}: there is no folder {folder}")
-        return _folder_fingerprint(folder)
+        weights = clip_weights(folder)
+        if weights is None:
+            raise UserError(
+                f"visual.model={config.model}: there are no weights in {folder} (looked for "
+                f"{', '.join(CLIP_WEIGHTS)}, or any other .safetensors, .bin or .pth)"
+            )
+        return _folder_fingerprint(folder, weights)
     file = Path(config.pretrained).expanduser() if config.pretrained else None
     if file is not None and file.is_file():
         status = file.stat()
@@ -86,8 +93,24 @@ def clip_fingerprint(config: VisualConfig) -> str:
     return f"{config.model}-{config.pretrained or 'scratch'}-{hashlib.sha256(own.encode()).hexdigest()[:16]}"
 
 
-def _folder_fingerprint(folder: Path) -> str:
-    files = sorted(path for pattern in _PATTERNS for path in folder.rglob(pattern))
+def _pooling(folder: Path) -> str:
+    """A mark for plain causal models, whose last token was read before their mean was (:func:`load_text_encoder`)."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        architectures = config.get("architectures") if config.get("is_causal", True) else None
+    except (OSError, ValueError, AttributeError):
+        architectures = None
+    return _pooling_mark((folder / "modules.json").is_file(), architectures)
+
+
+def _pooling_mark(has_recipe: bool, architectures: object) -> str:
+    causal = isinstance(architectures, list) and bool(architectures) and str(architectures[0]).endswith("ForCausalLM")
+    return "-mean" if causal and not has_recipe else ""
+
+
+def _folder_fingerprint(folder: Path, *weights: Path) -> str:
+    """Hash of the files in a folder that a model is made of, and of weights that none of the patterns names."""
+    files = sorted({path for pattern in _PATTERNS for path in folder.rglob(pattern)} | set(weights))
     digest = hashlib.sha256()
     for path in files:
         status = path.stat()
@@ -120,8 +143,11 @@ def _cached_snapshot(hub_id: str) -> Path | None:
     return folder if all((folder / shard).is_file() for shard in shards) else None
 
 
-def _ask_hub(name: str, candidates: list[str]) -> tuple[str, str]:
-    """The Hub id under which a model exists, and its commit. One short question instead of minutes of retries."""
+def _ask_hub(name: str, candidates: list[str]) -> tuple[str, str, str]:
+    """The Hub id under which a model exists, its commit, and the mark of its pooling.
+
+    One short question instead of minutes of retries.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -133,7 +159,7 @@ def _ask_hub(name: str, candidates: list[str]) -> tuple[str, str]:
     reason = "the Hub could not be reached"
     for hub_id in candidates:
         try:
-            commit = HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT).sha
+            info = HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT)
         except RepositoryNotFoundError:
             reason = "the Hub has no such model, or it is private and HF_TOKEN is not set"
         except HFValidationError:
@@ -145,8 +171,10 @@ def _ask_hub(name: str, candidates: list[str]) -> tuple[str, str]:
         except Exception as error:  # the HTTP library's own errors differ between versions of huggingface_hub
             raise _unavailable(name, f"the Hub cannot be reached: {_first_line(error)}") from error
         else:
-            if commit:
-                return hub_id, commit
+            if info.sha:
+                files = {file.rfilename for file in info.siblings or ()}
+                mark = _pooling_mark("modules.json" in files, (info.config or {}).get("architectures"))
+                return hub_id, info.sha, mark
     raise _unavailable(name, reason)
 
 

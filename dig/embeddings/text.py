@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dig.config.errors import UserError
 from dig.embeddings.locate import EncoderSource, locate_encoder
+from dig.weights import recorded_loading, refuse_missing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,7 +49,7 @@ class TextEncoder:
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return int(self.model.get_embedding_dimension() or self.encode_batch([""]).shape[1])
+        return int(self.model.get_embedding_dimension() or self.encode_batch(["a"]).shape[1])
 
     @property
     def max_tokens(self) -> int | None:
@@ -75,14 +76,16 @@ class TextEncoder:
         Raises:
             UserError: a vector is not finite; names the beginning of its text.
         """
+        # A batch without a single token has no shape that a model takes; beside another text an empty one is zero.
+        filled = texts if any((self.prompt + text).strip() for text in texts) else [*texts, "a"]
         vectors: Tensor = self.model.encode(
-            texts,
-            batch_size=len(texts),
+            filled,
+            batch_size=len(filled),
             prompt=self.prompt,
             convert_to_tensor=True,
             show_progress_bar=False,
             normalize_embeddings=False,
-        )
+        )[: len(texts)]
         bad = (~vectors.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
         if bad:
             raise UserError(
@@ -100,7 +103,12 @@ def load_text_encoder(
 ) -> TextEncoder:
     """Loads an encoder from a Hub id or a folder, on the best device unless one is named.
 
-    A plain transformers model gets mean pooling. Weights are read from safetensors only and code of the model's
+    How a model of sentence-transformers pools is in its ``modules.json``. A plain transformers folder gets mean pooling
+    over the tokens of a text, a causal one, too: the last token of a model that was never trained to be read there says
+    what comes next, not what was read. Texts are padded on the right whatever the tokenizer's own side is, so that a
+    text's positions, and with them its vector, do not depend on the batch.
+
+    Weights are read from safetensors only, all that vectors depend on must be there, and code of the model's
     repository is never run.
 
     Args:
@@ -111,7 +119,7 @@ def load_text_encoder(
             prompt for documents, where it has one (Qwen3-Embedding has none for documents, E5 has ``passage: ``).
 
     Raises:
-        UserError: when the model cannot be had or cannot be loaded.
+        UserError: when the model cannot be had or cannot be loaded, or lacks weights that vectors depend on.
     """
     source = locate_encoder(name)
     if source.folder is None:
@@ -123,9 +131,10 @@ def load_text_encoder(
                 "not loaded; save the model again with save_pretrained, which writes safetensors"
             )
     from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase
 
     try:
-        with _quiet_loading():
+        with _quiet_loading(), recorded_loading() as loaded:
             model = SentenceTransformer(
                 str(source.folder),
                 device=None if device is None else str(device),
@@ -137,10 +146,64 @@ def load_text_encoder(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"embedding.text_encoder={name} cannot be loaded from {source.folder}: {reason}") from error
     model.eval()
+    if not (source.folder / "modules.json").is_file():
+        _pool_mean(model)
+    for module in model.modules():
+        if isinstance(getattr(module, "tokenizer", None), PreTrainedTokenizerBase):
+            module.tokenizer.padding_side = "right"
+    refuse_missing(f"embedding.text_encoder={name}", _random_weights(model, loaded))
     if max_tokens is not None:
         limit = model.max_seq_length
         model.max_seq_length = max_tokens if limit is None else min(max_tokens, limit)
     return TextEncoder(model, source, _prompt(model, instruction))
+
+
+def _pool_mean(model: SentenceTransformer) -> None:
+    """sentence-transformers takes the last token of what was made to write text, and the mean of the others."""
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    for place, module in enumerate(model):
+        if isinstance(module, Pooling):
+            model[place] = Pooling(module.embedding_dimension, "mean")
+
+
+@torch.inference_mode()
+def _random_weights(model: SentenceTransformer, loaded: list[tuple[nn.Module, list[str]]]) -> list[str]:
+    """Names of the missing tensors that vectors depend on: with other values there, a text has another vector.
+
+    Many encoders are published without a part that no pooling reads, such as the pooler of a BERT.
+    """
+    missing = {
+        name: tensor
+        for part, names in loaded
+        for name, tensor in part.named_parameters()
+        if name in names and tensor.is_floating_point()
+    }
+
+    if not missing:
+        return []
+    probe = _probe(model)
+    vectors = model.encode(probe, convert_to_tensor=True, show_progress_bar=False)
+    generator = torch.Generator().manual_seed(0)
+
+    def matters(tensors: Iterable[Tensor]) -> bool:
+        before = [(tensor, tensor.clone()) for tensor in tensors]
+        for tensor, _ in before:
+            tensor.copy_(torch.randn(tensor.shape, generator=generator))
+        changed = model.encode(probe, convert_to_tensor=True, show_progress_bar=False)
+        for tensor, values in before:
+            tensor.copy_(values)
+        return not torch.equal(vectors, changed)
+
+    if not matters(missing.values()):
+        return []
+    return [name for name, tensor in sorted(missing.items()) if matters([tensor])] or sorted(missing)
+
+
+def _probe(model: SentenceTransformer) -> list[str]:
+    """A text of many different tokens: among equal ones attention would have nothing to choose."""
+    vocabulary = sorted(getattr(model.tokenizer, "get_vocab", dict)())
+    return [" ".join(["a probe of the weights", *vocabulary[:: max(1, len(vocabulary) // 64)]])]
 
 
 def _prompt(model: SentenceTransformer, instruction: str | None) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dig.evaluation.rankers import Ranking, padded_rows
 from dig.generation import CatalogueTrie, NotFiniteError, beam_search
+from dig.generation.restriction import Restriction
 
 __all__ = ["BeamRanker"]
 
@@ -66,8 +67,16 @@ class BeamRanker(ABC):
         """The same without the items of each history; the others' probabilities are renormalised."""
         return self._rank(histories, k, unseen=True)
 
+    def rank_among(self, histories: Sequence[np.ndarray], k: int, items: Tensor, unseen: bool = False) -> Ranking:
+        """The ranking of some items (n,) int64 only, what is in stock, say; ``unseen`` leaves the history out, too.
+
+        The search never enters a branch without one of them, and probabilities are renormalised at every step, so they
+        are those of the items that are left.
+        """
+        return self._rank(histories, k, unseen, items.to(self.device))
+
     @torch.inference_mode()
-    def _rank(self, histories: Sequence[np.ndarray], k: int, unseen: bool) -> Ranking:
+    def _rank(self, histories: Sequence[np.ndarray], k: int, unseen: bool, among: Tensor | None = None) -> Ranking:
         items, scores = [], []
         beams = min(max(self.num_beams, k), self.trie.num_items)
         missing = (0, max(0, k - beams))
@@ -81,10 +90,16 @@ class BeamRanker(ABC):
                     prompts.attention_mask.to(self.device),
                     self.trie,
                     beams,
-                    restriction=self.trie.without(padded_rows(batch).to(self.device)) if unseen else None,
+                    restriction=self._restriction(batch, unseen, among),
                 )
             except NotFiniteError as error:
                 raise NotFiniteError([start + row for row in error.rows]) from None
             items.append(F.pad(found.items, missing, value=-1)[:, :k].cpu())
             scores.append(F.pad(found.log_probs, missing, value=float("-inf"))[:, :k].cpu())
         return torch.cat(items), torch.cat(scores)
+
+    def _restriction(self, batch: Sequence[np.ndarray], unseen: bool, among: Tensor | None) -> Restriction | None:
+        if not unseen and among is None:
+            return None
+        banned = padded_rows(batch) if unseen else torch.full((len(batch), 1), -1)
+        return self.trie.without(banned.to(self.device), among)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Ranker", "Ranking", "Scorer", "padded_rows", "rank_kept", "rank_unseen", "top_items"]
+__all__ = ["Ranker", "Ranking", "Scorer", "padded_rows", "rank_among", "rank_kept", "rank_unseen", "top_items"]
 
 Ranking = tuple[Tensor, Tensor]
 """Items (batch, k), best first, -1 where there is none, and their scores (batch, k), -inf there."""
@@ -20,8 +20,8 @@ Ranking = tuple[Tensor, Tensor]
 class Ranker(Protocol):
     """Ranks the catalogue after each history; the Recommender protocol on catalogue rows.
 
-    One that can leave the history out by itself has ``rank_unseen`` with the same arguments; of others, more items are
-    asked for and those of the history dropped.
+    One that can leave the history out by itself has ``rank_unseen`` with the same arguments, one that can keep to some
+    items ``rank_among`` (:meth:`Scorer.rank_among`); of others, more items are asked for and the rest dropped.
     """
 
     def rank(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
@@ -52,6 +52,14 @@ class Scorer(ABC):
         scores = self.scores(histories)
         return top_items(scores, k), top_items(_without(scores, histories), k)
 
+    @torch.inference_mode()
+    def rank_among(self, histories: Sequence[np.ndarray], k: int, items: Tensor, unseen: bool = False) -> Ranking:
+        """The ranking of some items (n,) int64 only, what is in stock, say; ``unseen`` leaves the history out, too."""
+        scores = self.scores(histories)
+        others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+        others[items.to(scores.device)] = False
+        return top_items((_without(scores, histories) if unseen else scores).masked_fill(others, float("-inf")), k)
+
 
 def rank_kept(ranker: Ranker, histories: Sequence[np.ndarray], k: int) -> Ranking:
     """The ranking in which items of the history compete."""
@@ -64,8 +72,38 @@ def rank_unseen(ranker: Ranker, histories: Sequence[np.ndarray], k: int) -> Rank
         return ranker.rank_unseen(histories, k)
     extra = max(len(np.unique(history)) for history in histories)
     ranked, scores = ranker.rank(histories, k + extra)
-    known = padded_rows(histories).to(ranked.device)
-    drop = ((ranked.unsqueeze(-1) == known.unsqueeze(1)) & (known.unsqueeze(1) >= 0)).any(dim=-1)
+    return _dropped(ranked, scores, _in_history(ranked, histories), k)
+
+
+def rank_among(
+    ranker: Ranker, histories: Sequence[np.ndarray], k: int, items: Tensor, unseen: bool, num_items: int
+) -> Ranking:
+    """The ranking of some items only, whether or not the ranker can keep to them by itself.
+
+    Args:
+        ranker: ranks catalogue rows.
+        histories: (batch,) catalogue rows.
+        k: items of a ranking.
+        items: (n,) int64, what may be recommended.
+        unseen: leave out the items of each history, too.
+        num_items: size of the catalogue; one who cannot keep to some items is asked for all.
+    """
+    if hasattr(ranker, "rank_among"):
+        found: Ranking = ranker.rank_among(histories, k, items, unseen)
+        return found
+    ranked, scores = ranker.rank(histories, max(k, num_items))
+    drop = ~torch.isin(ranked, items.to(ranked.device))
+    return _dropped(ranked, scores, drop | _in_history(ranked, histories) if unseen else drop, k)
+
+
+def _in_history(ranked: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
+    """Which of the items (batch, n) the history of their row has."""
+    rows = padded_rows(histories).to(ranked.device)
+    return ((ranked.unsqueeze(-1) == rows.unsqueeze(1)) & (rows.unsqueeze(1) >= 0)).any(dim=-1)
+
+
+def _dropped(ranked: Tensor, scores: Tensor, drop: Tensor, k: int) -> Ranking:
+    """The first k of a ranking without those that are dropped (batch, n)."""
     order = drop.long().argsort(dim=1, stable=True)[:, :k]
     kept = ranked.masked_fill(drop, -1).gather(1, order)
     return kept, scores.masked_fill(drop, float("-inf")).gather(1, order)

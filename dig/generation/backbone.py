@@ -9,25 +9,29 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig
+from dig.console import say
 from dig.generation.composed_rows import fold_rows
 from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
 from dig.generation.lora import add_lora, merge_lora
 from dig.generation.sid_rows import start_among_words, start_from_scratch
-from dig.generation.vocabulary import TASK_TOKENS, SidVocabulary
+from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
+from dig.generation.view_check import NotCausalError, check_intrr, check_view
+from dig.generation.vocabulary import SidVocabulary
+from dig.ranks import global_rank
+from dig.weights import load_complete
 
-__all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone"]
+__all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone",
+           "scratch_model"]  # fmt: skip
 
-_SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-_WORDS = (*_SPECIALS, *TASK_TOKENS.values())
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
+"""What transformers raises for a folder that is not a model's."""
 # Width and depth at which a catalogue of ten thousand items trains in minutes on a CPU (our default, to be swept).
 _SMALL = {
     "model_type": "qwen2",
@@ -101,73 +105,129 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
     """Loads what :func:`save_backbone` wrote.
 
     Raises:
-        UserError: the model belongs to other Semantic IDs.
+        UserError: the model belongs to other Semantic IDs, its files lack weights, or its scores are not its own.
     """
     if is_intrr(folder):
         model = IntRR.load(folder)
         if model.sizes.codes != list(sizes):
             raise UserError(f"{folder} holds an IntRR for {model.sizes.codes} codes a level; it belongs to other "
                             "Semantic IDs")  # fmt: skip
+        check_intrr(model, str(folder))
         return one_token_backbone(model)
-    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype="auto")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    try:
+        model = load_complete(AutoModelForCausalLM.from_pretrained, folder, str(folder), dtype="auto")
+        tokenizer = read_tokenizer(folder)[0]
+    except _UNREADABLE as error:
+        raise UserError(f"{folder} cannot be loaded: {_reason(error)}") from None
     vocabulary = SidVocabulary.of(tokenizer, sizes)
-    from_scratch = len(tokenizer) == len(_WORDS) + sum(sizes)
+    from_scratch = len(tokenizer) == len(scratch_words(sizes))
+    check_view(model, str(folder))
     return Backbone(model, tokenizer, vocabulary, from_scratch)
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Writes model (safetensors) and tokenizer, which plain transformers loads; adapters and composed rows are folded
-    into the weights first. An IntRR is written in a format of its own."""
+    into the weights first. An IntRR is written in a format of its own.
+
+    Raises:
+        UserError: AutoTokenizer reads the tokenizer otherwise than it is.
+    """
     if isinstance(backbone.model, IntRR):
         backbone.model.save(folder)
         return
     model = merge_lora(backbone.model)
     fold_rows(model)
     model.save_pretrained(folder)
-    backbone.tokenizer.save_pretrained(folder)
+    save_tokenizer(backbone.tokenizer, folder, backbone.vocabulary)
 
 
 def _pretrained(
     config: BackboneConfig, sizes: list[int], vectors: Sequence[Tensor] | None, dtype: torch.dtype
 ) -> Backbone:
     name = str(config.pretrained)
+    where = f"backbone.pretrained={name}"
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = load_complete(AutoModelForCausalLM.from_pretrained, name, where, dtype=dtype)
+        tokenizer, instead_of = read_tokenizer(name)
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
             raise ValueError("there is no tokenizer")
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"backbone.pretrained={name} cannot be loaded: {reason}; without a network, name the folder of "
+    except _UNREADABLE as error:
+        raise UserError(f"{where} cannot be loaded: {_reason(error)}; without a network, name the folder of "
                         "a causal language model in safetensors with its tokenizer") from None  # fmt: skip
+    if instead_of is not None:
+        _say(f"{where}: its tokenizer.json is read as it is written; AutoTokenizer takes a {instead_of} by the model's "
+             "type, which splits words otherwise")  # fmt: skip
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
-            raise UserError(f"backbone.pretrained={name}: its tokenizer has neither a padding nor an end token")
+            raise UserError(f"{where}: its tokenizer has neither a padding nor an end token")
         tokenizer.pad_token = tokenizer.eos_token
     # The width of the embedding may exceed the tokenizer's length (Qwen pads it): rows are resized to the larger one,
     # and the new rows are those of the SID tokens wherever they lie.
+    used = max(tokenizer.get_vocab().values()) + 1
     vocabulary = SidVocabulary.add_to(tokenizer, sizes)
-    rows = max(len(tokenizer), model.get_input_embeddings().weight.shape[0])
-    model.resize_token_embeddings(rows, mean_resizing=False)
-    _check_causal(model, name)
+    check_view(model, where)
+    _resize(model, max(used, int(vocabulary.ids.max()) + 1), where)
     start_among_words(model, vocabulary, len(tokenizer), vectors)
+    _tell_ends(model, tokenizer)
     if config.lora.enabled:
         model = add_lora(model, config.lora, vocabulary.ids.tolist())
     return Backbone(model, tokenizer, vocabulary, from_scratch=False)
 
 
 @torch.no_grad()
-def _check_causal(model: Any, name: str) -> None:
-    """Asks the model itself: transformers also loads encoders as causal language models, with a warning."""
-    first = torch.tensor([[1, 2, 3, 4]])
-    other = torch.tensor([[1, 2, 3, 5]])
-    body = model.eval().base_model
-    states = [body(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state[:, :3].float()
-              for tokens in (first, other)]  # fmt: skip
-    if not torch.allclose(states[0], states[1], atol=1e-3, rtol=1e-3, equal_nan=True):
-        raise UserError(f"backbone.pretrained={name}: a {model.config.model_type} looks at later tokens, so it is no "
-                        "causal language model; name a decoder, such as a Qwen2 or a Llama")  # fmt: skip
+def _resize(model: Any, tokens: int, where: str) -> None:
+    """Makes room for tokens, and keeps what the model says of those that it has.
+
+    Raises:
+        UserError: it says something else of them.
+    """
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    if output is None:
+        raise UserError(f"{where}: a {model.config.model_type} has no output layer with a row for each token")
+    if output.weight is not embedding.weight:
+        # transformers loads a head of its own under a flag that says otherwise, and ties it when rows are added
+        for settings in {id(part): part for part in (model.config, model.config.get_text_config())}.values():
+            if getattr(settings, "tie_word_embeddings", False):
+                settings.tie_word_embeddings = False
+                _say(f"{where}: its output layer has weights of its own, so tie_word_embeddings becomes false")
+    words = embedding.weight.shape[0]
+    probe = torch.arange(4, min(words, 10)).unsqueeze(0)
+    training = model.training
+    before = model.eval()(input_ids=probe).logits
+    model.resize_token_embeddings(max(words, tokens), mean_resizing=False)
+    after = model(input_ids=probe).logits[..., : before.shape[-1]]
+    model.train(training)
+    if not torch.allclose(after, before, rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise UserError(f"{where}: with new rows a {model.config.model_type} says something else of words: its logits "
+                        f"move by {(after - before).abs().max():.1e}")  # fmt: skip
+
+
+def _tell_ends(model: Any, tokenizer: Any) -> None:
+    """Lets the saved model pad and end as the tokenizer does that it is trained with."""
+    settings, ends = model.generation_config, model.generation_config.eos_token_id
+    ends = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
+    if settings.pad_token_id is None:
+        settings.pad_token_id = tokenizer.pad_token_id
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
+        settings.eos_token_id = [*ends, tokenizer.eos_token_id] if ends else tokenizer.eos_token_id
+    try:
+        settings.validate(strict=True)
+    except ValueError:  # what a model was published with; it could not be saved with a change
+        model.generation_config = GenerationConfig(bos_token_id=settings.bos_token_id,
+                                                   eos_token_id=settings.eos_token_id,
+                                                   pad_token_id=settings.pad_token_id)  # fmt: skip
+    if model.config.get_text_config().pad_token_id is None:
+        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
+def _say(message: str) -> None:
+    if global_rank() == 0:
+        say(message)
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _checkpoint_gradients(model: Any, config: BackboneConfig) -> None:
@@ -179,25 +239,47 @@ def _checkpoint_gradients(model: Any, config: BackboneConfig) -> None:
         causal.enable_input_require_grads()
 
 
-def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> Backbone:
-    names = [*_WORDS, *SidVocabulary.tokens(sizes)]
-    words = Tokenizer(WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))  # noqa: S106
-    words.pre_tokenizer = WhitespaceSplit()
-    special = {f"{name.strip('<>')}_token": name for name in _SPECIALS}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **special)
+def scratch_model(config: BackboneConfig, vocabulary: int, max_tokens: int) -> nn.Module:
+    """The model of a backbone from scratch, as transformers makes it of the configuration.
+
+    Args:
+        config: the backbone's.
+        vocabulary: number of its tokens.
+        max_tokens: positions, where the configuration does not say.
+
+    Raises:
+        UserError: with exit code 2: there is no such architecture, or it has no such key.
+        Exception: whatever an architecture's code does with keys that do not fit each other.
+    """
     model_type = _known_model_type(config)
     keys = {**_SMALL, **config.config} if model_type == "qwen2" else dict(config.config)
     if "num_attention_heads" in config.config and hasattr(AutoConfig.for_model(model_type), "num_key_value_heads"):
         # transformers' defaults are those of large models; as many as heads always fits
         keys["num_key_value_heads"] = config.config.get("num_key_value_heads", config.config["num_attention_heads"])
     keys = {"max_position_embeddings": max_tokens, **keys}
-    keys |= {"vocab_size": len(names), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    keys |= {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     del keys["model_type"]
+    model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys))
+    return model
+
+
+def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> Backbone:
+    tokenizer = scratch_tokenizer(sizes)
+    model_type = config.config.get("model_type", _SMALL["model_type"])
     try:
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys))
-    except (ValueError, KeyError) as error:
-        raise UserError(f"backbone.config makes no {model_type}: {str(error).strip().splitlines()[0]}",
+        model: Any = scratch_model(config, len(tokenizer), max_tokens)
+    except UserError:
+        raise
+    except Exception as error:  # whatever an architecture's code does with keys that do not fit each other
+        raise UserError(f"backbone.config makes no {model_type}: {' '.join(str(error).split())[:300]}",
                         exit_code=2) from None  # fmt: skip
+    where = f"backbone.config.model_type={model_type}"
+    try:
+        check_view(model, where, exit_code=2)
+    except NotCausalError as error:
+        is_encoder = getattr(model.config, "is_decoder", None) is False
+        remedy = "; backbone.config.is_decoder=true makes it one" if is_encoder else ""
+        raise UserError(f"{error}{remedy}", exit_code=2) from None
     return Backbone(model, tokenizer, SidVocabulary.of(tokenizer, sizes), from_scratch=True)
 
 
@@ -209,6 +291,12 @@ def _known_model_type(config: BackboneConfig) -> str:
         raise UserError(f"backbone.config.model_type={model_type} is no causal language model of transformers"
                         f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
     settings = AutoConfig.for_model(model_type)
+    text = settings.get_text_config()
+    if text is not settings:
+        known = text.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        inner = f"; name the language model alone, {text.model_type}" if known else ""
+        raise UserError(f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",
+                        exit_code=2)  # fmt: skip
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])

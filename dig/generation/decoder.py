@@ -6,22 +6,19 @@ see its prompt and its own ancestors only. So prompts are neither copied nor enc
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from dig.generation.cache import PromptCache
 from dig.generation.trie import CatalogueTrie
 
-__all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions"]
-
-_LENGTHS = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
-"""Configuration keys that bound a sequence: beyond the last two, attention forgets, which the tree masks do not."""
+__all__ = ["Decoder", "PromptState", "additive_mask", "prompt_positions", "without_adapters"]
 
 
 @dataclass
@@ -53,17 +50,30 @@ def prompt_positions(mask: Tensor) -> Tensor:
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
+def without_adapters(model: nn.Module) -> Any:
+    """The model itself, of a peft model the one inside. Only who has imported peft can have one: it takes seconds."""
+    peft = sys.modules.get("peft")
+    return model.get_base_model() if peft is not None and isinstance(model, peft.PeftModel) else model
+
+
 class Decoder:
     """Wraps a causal language model, bare or with adapters.
 
     Args:
         model: any decoder-only transformers model, or a peft model around one.
         compiled: backend of ``torch.compile`` for all but the output layer, such as ``inductor``; None leaves it out.
+
+    Attributes:
+        lengths: configuration keys that bound a sequence. Beyond windows attention forgets, which the masks of trees
+            do not.
     """
 
+    lengths: tuple[str, ...] = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
+
     def __init__(self, model: nn.Module, compiled: str | None = None) -> None:
-        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-        self.config = causal.config
+        causal = without_adapters(model)
+        self.model = model
+        self.config = causal.config.get_text_config()
         body: nn.Module = causal.base_model
         self.body: Any = body if compiled is None else torch.compile(body, backend=compiled, dynamic=True)
         self.head: nn.Module = causal.get_output_embeddings()
@@ -71,7 +81,7 @@ class Decoder:
     @property
     def context(self) -> int | None:
         """Tokens that the model can read at once; None for no limit."""
-        return min((limit for name in _LENGTHS if (limit := getattr(self.config, name, None))), default=None)
+        return min((limit for name in self.lengths if (limit := getattr(self.config, name, None))), default=None)
 
     def check(self, largest_token: int, attention_mask: Tensor, steps: int) -> None:
         """Refuses what the model cannot work with.
@@ -92,7 +102,7 @@ class Decoder:
             return
         longest = int((attention_mask > 0).sum(dim=1).max())
         if longest + steps > allowed:
-            name = next(name for name in _LENGTHS if getattr(self.config, name, None) == allowed)
+            name = next(name for name in self.lengths if getattr(self.config, name, None) == allowed)
             raise ValueError(f"a prompt of {longest} tokens and {steps} behind it are more than the model's {name} "
                              f"of {allowed}; shorten prompts (prompt.max_history)")  # fmt: skip
 
@@ -140,18 +150,22 @@ class Decoder:
             return self.body(
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False
             ).last_hidden_state  # fmt: skip
-        length = attention_mask.shape[1]
-        place = torch.arange(length, device=attention_mask.device)
+        place = torch.arange(attention_mask.shape[1], device=attention_mask.device)
         same = attention_mask.unsqueeze(2) == attention_mask.unsqueeze(1)
         visible = same & (place.unsqueeze(1) >= place)
-        begins = F.pad(attention_mask[:, 1:] != attention_mask[:, :-1], (1, 0), value=True)
-        positions = place - (begins * place).cummax(dim=1).values
         return self.body(
             input_ids=input_ids,
             attention_mask=additive_mask(visible, self.head_dtype),
-            position_ids=positions,
+            position_ids=self.sample_positions(attention_mask),
             use_cache=False,
         ).last_hidden_state
+
+    @staticmethod
+    def sample_positions(attention_mask: Tensor) -> Tensor:
+        """Positions (rows, length) that count each sample of a row from 0; the mask is that of :meth:`hidden`."""
+        place = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+        begins = F.pad(attention_mask[:, 1:] != attention_mask[:, :-1], (1, 0), value=True)
+        return place - (begins * place).cummax(dim=1).values
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, spare: int = 0) -> PromptState:
         """Encodes prompts (batch, prompt), padded on either side, and keeps their cache.
@@ -243,21 +257,22 @@ class Decoder:
 
     @staticmethod
     def of(model: nn.Module | Decoder) -> Decoder:
-        """The view that fits a model; a view stays as it is.
+        """The view that fits a model, which is compared with the model's own logits once; a view stays as it is.
 
         Raises:
-            ValueError: an architecture that cannot be viewed.
+            ViewError: no view gives the model's own scores.
+            ValueError: an encoder-decoder that is not a T5.
         """
-        if isinstance(model, Decoder):
-            return model
-        from dig.generation.encoder_decoder import EncoderDecoder
         from dig.generation.intrr import IntRR
         from dig.generation.intrr_view import IntRRDecoder
+        from dig.generation.view_check import choose_view, confirm_view
 
-        if isinstance(model, IntRR):
+        if isinstance(model, Decoder):
+            confirm_view(model)
+            return model
+        if isinstance(model, IntRR):  # a class of dig's own, which is checked when it is loaded
             return IntRRDecoder(model)
-        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-        return EncoderDecoder(model) if causal.config.is_encoder_decoder else Decoder(model)
+        return choose_view(model).make(model)
 
     @property
     def head_dtype(self) -> torch.dtype:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from dig.generation.cache import PromptCache
-from dig.generation.decoder import Decoder, PromptState, additive_mask
+from dig.generation.decoder import Decoder, PromptState, additive_mask, without_adapters
 
 __all__ = ["EncoderDecoder"]
 
@@ -42,7 +41,7 @@ class EncoderDecoder(Decoder):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        causal = without_adapters(model)
         self.config = causal.config
         if self.config.model_type != "t5":
             raise ValueError(f"{self.config.model_type}: of encoder-decoders only t5 is supported")

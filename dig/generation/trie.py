@@ -207,9 +207,21 @@ class CatalogueTrie(nn.Module):
         """Restricts each row of a batch to the items (batch, n), -1 where a row has fewer."""
         return Restriction(self._sorted_places(items), self.num_items, banned=False)
 
-    def without(self, items: Tensor) -> Restriction:
-        """Bans the items (batch, n) from each row of a batch, -1 where a row has fewer; a user's history, say."""
-        return Restriction(self._sorted_places(items), self.num_items, banned=True)
+    def without(self, items: Tensor, among: Tensor | None = None) -> Restriction:
+        """Bans the items (batch, n) from each row of a batch, -1 where a row has fewer; a user's history, say.
+
+        Args:
+            items: what is banned.
+            among: (m,) all that any row may have, what is in stock, say; None for the whole trie. It is kept once and
+                not for each row.
+        """
+        if among is None:
+            return Restriction(self._sorted_places(items), self.num_items, banned=True)
+        stock = self._sorted_places(among.unsqueeze(0))[0]
+        stock = stock[stock < self.num_items]
+        items = items.to(self.order.device)
+        banned = items.masked_fill(~torch.isin(self._places(items), stock.long()), -1)
+        return Restriction(self._sorted_places(banned), self.num_items, banned=True, among=stock)
 
     def subset(self, items: Tensor) -> CatalogueTrie:
         """A trie of some items (n,), which keep their catalogue rows; what is in stock, say.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tokenizers import AddedToken
 from torch import Tensor
 
 from dig.config import UserError
@@ -50,7 +51,8 @@ class SidVocabulary:
         taken = [name for name in names if name in known]
         if taken:
             raise UserError(f"the backbone's tokenizer has a token {taken[0]} already; dig needs it for Semantic IDs")
-        tokenizer.add_tokens(names)
+        # as they are: a normaliser that puts a mark before words would else hide a token that follows another at once
+        tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
         return cls.of(tokenizer, sizes)
 
     @classmethod

@@ -1,24 +1,33 @@
-"""MLIM and RLDI: deep interests of items, mined or imported, merged, labelled by behaviour, a judge or by hand."""
+"""MLIM and RLDI: deep interests of items, mined or imported, merged, labelled by behaviour, a judge or by hand.
 
-from dig.interests.geometry import InterestVectors
-from dig.interests.hand_labels import HandLabels, read_labels
-from dig.interests.imported import ImportedCaptions, ImportedInterests, read_captions, read_interests
-from dig.interests.interest import (
-    INTEREST_SCHEMA,
-    Interest,
-    distinct_phrases,
-    fold_column,
-    from_frame,
-    mined_frame,
-    to_frame,
-    without_twins,
-)
-from dig.interests.lexical import mine_lexical
-from dig.interests.merging import Merged, merge_interests
-from dig.interests.quality import item_quality
-from dig.interests.reading import ReadingLog
-from dig.interests.rldi import label_interests
-from dig.interests.users import USER_INTEREST_SCHEMA, UserInterests, read_user_interests
+The names here are loaded when they are first used: labelling needs scikit-learn, telling interests does not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dig.interests.geometry import InterestVectors
+    from dig.interests.hand_labels import HandLabels, read_labels
+    from dig.interests.imported import ImportedCaptions, ImportedInterests, read_captions, read_interests
+    from dig.interests.interest import (
+        INTEREST_SCHEMA,
+        Interest,
+        distinct_phrases,
+        fold_column,
+        from_frame,
+        mined_frame,
+        to_frame,
+        without_twins,
+    )
+    from dig.interests.lexical import mine_lexical
+    from dig.interests.merging import Merged, merge_interests
+    from dig.interests.quality import item_quality
+    from dig.interests.reading import ReadingLog
+    from dig.interests.rldi import label_interests
+    from dig.interests.users import USER_INTEREST_SCHEMA, UserInterests, read_user_interests
 
 __all__ = [
     "HandLabels",
@@ -46,3 +55,36 @@ __all__ = [
     "to_frame",
     "without_twins",
 ]
+
+_HOMES = {
+    "InterestVectors": "geometry",
+    "HandLabels": "hand_labels",
+    "read_labels": "hand_labels",
+    "ImportedCaptions": "imported",
+    "ImportedInterests": "imported",
+    "read_captions": "imported",
+    "read_interests": "imported",
+    "INTEREST_SCHEMA": "interest",
+    "Interest": "interest",
+    "distinct_phrases": "interest",
+    "fold_column": "interest",
+    "from_frame": "interest",
+    "mined_frame": "interest",
+    "to_frame": "interest",
+    "without_twins": "interest",
+    "mine_lexical": "lexical",
+    "Merged": "merging",
+    "merge_interests": "merging",
+    "item_quality": "quality",
+    "ReadingLog": "reading",
+    "label_interests": "rldi",
+    "USER_INTEREST_SCHEMA": "users",
+    "UserInterests": "users",
+    "read_user_interests": "users",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"dig.interests.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dig.interests' has no attribute {name!r}")

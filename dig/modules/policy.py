@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import lightning
 import torch
 from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
+from dig.config import UserError
 from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
@@ -47,6 +48,22 @@ class PolicyModule(lightning.LightningModule):
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
         self.validated_at: int | None = None  # the step whose weights the last validation saw
         self.sharded: ShardedModel | None = None
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *arguments: Any, **named: Any) -> Self:
+        """Lightning's, which needs the constructor's arguments: a checkpoint holds weights alone.
+
+        Raises:
+            UserError: they are missing, with the folder that loads without them.
+        """
+        if "backbone" not in named:
+            folder = f"checkpoints/{cls.__name__.removesuffix('Module').lower()}"
+            raise UserError(
+                f"{checkpoint_path} is there to resume a training: it has weights, and neither tokenizer nor sizes; "
+                f"load the run's {folder} by load_backbone or Recommender.from_run (docs/sft.md, In a notebook)"
+            )
+        loaded: Self = super().load_from_checkpoint(checkpoint_path, *arguments, **named)
+        return loaded
 
     def configure_model(self) -> None:
         """Shares the weights out over the ranks, where the strategy wants that (``trainer.strategy=fsdp``)."""

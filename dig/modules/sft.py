@@ -54,7 +54,7 @@ class SFTModule(PolicyModule):
         """Weighted cross-entropy of the supervised tokens, or of an IntRR's codes."""
         if isinstance(self.model, IntRR):
             return self._one_token_loss(self.model, batch) * self._weight_of_rank(batch)
-        loss = self.computed(next_token_loss, Decoder(self.model), batch, self.label_smoothing, self.levels)
+        loss = self.computed(next_token_loss, Decoder.of(self.model), batch, self.label_smoothing, self.levels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.samples))
         return loss * self._weight_of_rank(batch)
 

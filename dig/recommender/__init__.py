@@ -1,8 +1,31 @@
-"""The finished recommender: what a run leaves behind, ready to answer."""
+"""The finished recommender: what a run leaves behind, ready to answer.
 
-from dig.recommender.loading import load_ranker
-from dig.recommender.policy import PolicyRanker
-from dig.recommender.recommender import Recommender
-from dig.recommender.tables import read_run_table
+The names here are loaded when they are first used, so that a baseline's answer needs no language model's imports.
+"""
 
-__all__ = ["PolicyRanker", "Recommender", "load_ranker", "read_run_table"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dig.recommender.loading import load_ranker
+    from dig.recommender.policy import PolicyRanker
+    from dig.recommender.recommender import Recommender
+    from dig.recommender.tables import read_ids, read_run_table
+
+__all__ = ["PolicyRanker", "Recommender", "load_ranker", "read_ids", "read_run_table"]
+
+_HOMES = {
+    "PolicyRanker": "policy",
+    "Recommender": "recommender",
+    "load_ranker": "loading",
+    "read_ids": "tables",
+    "read_run_table": "tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"dig.recommender.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'dig.recommender' has no attribute {name!r}")

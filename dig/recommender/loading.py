@@ -2,52 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from datamodules.item_answers import HistoryTokens
-from datamodules.item_prompts import ItemPrompts
-from dig.baselines.eimf import EIMF
-from dig.baselines.intrr import IntRRRanker
-from dig.baselines.item_knn import ItemKNN
-from dig.baselines.popularity import Popularity
-from dig.baselines.sasrec import SASRec
-from dig.baselines.tiger import PAD, Tiger, load_t5, sid_vocabulary
 from dig.config import Config
 from dig.config.schema import PromptConfig
-from dig.evaluation.rankers import Ranker
-from dig.generation.intrr import IntRR
-from dig.quantization import SemanticIds
-from dig.recommender.policy import PolicyRanker
+
+if TYPE_CHECKING:
+    import torch
+
+    from dig.evaluation.rankers import Ranker
 
 __all__ = ["load_ranker"]
 
+# Each recommender imports what it needs itself: some need seconds of imports, and an answer needs one of them.
+
+
+def _popularity(folder: Path, config: Config, device: Any) -> Ranker:
+    from dig.baselines.popularity import Popularity
+
+    return Popularity.load(folder)
+
+
+def _item_knn(folder: Path, config: Config, device: Any) -> Ranker:
+    from dig.baselines.item_knn import ItemKNN
+
+    return ItemKNN.load(folder)
+
+
+def _sasrec(folder: Path, config: Config, device: Any) -> Ranker:
+    from dig.baselines.sasrec import SASRec
+
+    return SASRec.load(folder).to(device or "cpu")
+
+
+def _eimf(folder: Path, config: Config, device: Any) -> Ranker:
+    from dig.baselines.eimf import EIMF
+
+    return EIMF.load(folder).to(device or "cpu")
+
 
 def _tiger(folder: Path, config: Config, device: Any) -> Ranker:
+    from datamodules.item_answers import HistoryTokens
+    from dig.baselines.tiger import PAD, Tiger, load_t5, sid_vocabulary
+    from dig.quantization import SemanticIds
+
     ids = SemanticIds.load(folder / "semantic_ids.parquet")
     tokens = HistoryTokens(sid_vocabulary(ids.sizes).encode(ids.codes), config.tiger.max_history, PAD)
-    return Tiger(load_t5(folder), tokens, config.evaluation.num_beams, config.evaluation.batch_size, device)
+    with _quietly():
+        model = load_t5(folder)
+    return Tiger(model, tokens, config.evaluation.num_beams, config.evaluation.batch_size, device)
 
 
 def _intrr(folder: Path, config: Config, device: Any) -> Ranker:
+    from datamodules.item_prompts import ItemPrompts
+    from dig.baselines.intrr import IntRRRanker
+    from dig.generation.intrr import IntRR
+
     model = IntRR.load(folder)
     builder = ItemPrompts(len(model.codes), PromptConfig(max_history=model.sizes.max_history))
     return IntRRRanker(model, builder, config.evaluation.num_beams, config.evaluation.batch_size, device)
 
 
-Loader = Callable[[Path, Config, Any], Ranker]
+def _policy(folder: Path, config: Config, device: Any) -> Ranker:
+    from dig.recommender.policy import PolicyRanker
+
+    with _quietly():
+        return PolicyRanker.load(folder, config, device)
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Without transformers' bar over the few files of a folder."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()
+
+
+Loader = Callable[[Path, Config, Any], "Ranker"]
 _LOADERS: dict[str, Loader] = {
-    "popularity": lambda folder, config, device: Popularity.load(folder),
-    "item_knn": lambda folder, config, device: ItemKNN.load(folder),
-    "sasrec": lambda folder, config, device: SASRec.load(folder).to(device or "cpu"),
+    "popularity": _popularity,
+    "item_knn": _item_knn,
+    "sasrec": _sasrec,
     "tiger": _tiger,
-    "eimf": lambda folder, config, device: EIMF.load(folder).to(device or "cpu"),
+    "eimf": _eimf,
     "intrr": _intrr,
-    "sft": PolicyRanker.load,
-    "grpo": PolicyRanker.load,
+    "sft": _policy,
+    "grpo": _policy,
 }
 
 

@@ -60,7 +60,7 @@ class PolicyRanker(BeamRanker):
     def _builder(backbone: Backbone, ids: SemanticIds, prompt: PromptConfig) -> PromptBuilder:
         if backbone.one_token:
             return ItemPrompts(len(ids), prompt)
-        tokens, context = backbone.vocabulary.encode(ids.codes), Decoder(backbone.model).context
+        tokens, context = backbone.vocabulary.encode(ids.codes), Decoder.of(backbone.model).context
         return PromptBuilder(tokens, backbone.tokenizer, prompt, backbone.from_scratch, context)
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:

@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from dig.config import BASELINES, UserError, load_config, nearest_ids
-from dig.evaluation.rankers import Ranker, rank_unseen
-from dig.generation import NotFiniteError
+from dig.config import BASELINES, UserError, load_config
+from dig.console import say, warn
+from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
 from dig.recommender.loading import load_ranker
+from dig.recommender.requests import read_count, read_flag, read_histories, read_history, read_items
 from dig.recommender.tables import read_run_table
 
-__all__ = ["Recommender"]
+__all__ = ["Answers", "Question", "Recommender"]
 
 _BEST_FIRST = ("grpo", "sft", *reversed(BASELINES))  # the last trained first
+_SELDOM = 0.01
+"""Share of purchases that repeat one of the same customer, below which nobody is said to buy twice."""
+_SCORES = 2**27
+"""Scores that are held at once, of rankers that score the whole catalogue."""
+
+
+class Question(NamedTuple):
+    """What is asked of every history: how many items, without those of the history, among which rows of the catalogue
+    (None for all)."""
+
+    k: int
+    unseen: bool
+    among: Tensor | None
+
+
+class Answers(NamedTuple):
+    """Catalogue rows (batch, k), -1 where there is no further item, and their scores, -inf there; on the CPU."""
+
+    items: Tensor
+    scores: Tensor
+
+    @property
+    def counts(self) -> Tensor:
+        """(batch,) how many items each history got."""
+        return (self.items >= 0).sum(dim=1)
 
 
 class Recommender:
@@ -30,16 +58,27 @@ class Recommender:
         item_ids: the catalogue's ids in order.
         interests: labelled interests, which explain recommendations; None explains none.
         stage: whose answers these are.
+        users: a run's ``users.parquet``, which tells whether anybody buys an item twice; None tells nothing.
+
+    Attributes:
+        rows: the catalogue row of each item id.
     """
 
     def __init__(
-        self, ranker: Ranker, item_ids: Sequence[str], interests: pl.DataFrame | None = None, stage: str | None = None
+        self,
+        ranker: Ranker,
+        item_ids: Sequence[str],
+        interests: pl.DataFrame | None = None,
+        stage: str | None = None,
+        users: Path | None = None,
     ) -> None:
         self.ranker = ranker
         self.stage = stage
+        self._users = users
+        self._told = False
         self.item_ids = list(item_ids)
         self.profiles = None if interests is None else InterestProfiles(interests)
-        self._rows = {item_id: row for row, item_id in enumerate(self.item_ids)}
+        self.rows = {item_id: row for row, item_id in enumerate(self.item_ids)}
 
     @classmethod
     def from_run(
@@ -71,61 +110,160 @@ class Recommender:
         ranker = load_ranker(chosen, run / "checkpoints" / chosen, config, device)
         interests = run / "interests.parquet"
         items = read_run_table(run / "items.parquet", ["item_id"])["item_id"]
-        return cls(ranker, items.to_list(), read_run_table(interests) if interests.is_file() else None, chosen)
+        told = read_run_table(interests) if interests.is_file() else None
+        return cls(ranker, items.to_list(), told, chosen, run / "users.parquet")
+
+    @cached_property
+    def repeat_share(self) -> float | None:
+        """Share of the data's purchases that repeat an item of the same customer; None where no data are known.
+
+        Raises:
+            UserError: the run's ``users.parquet`` is missing or cannot be read.
+        """
+        if self._users is None:
+            return None
+        if not self._users.is_file():
+            advice = "say unseen=true or unseen=false, or have the same dig.train command write it again"
+            raise UserError(f"{self._users} is missing, which tells whether anybody buys twice: {advice}")
+        items = read_run_table(self._users, ["items"])["items"].drop_nulls()
+        purchases = int(items.list.len().sum())
+        return (purchases - int(items.list.n_unique().sum())) / purchases if purchases else 0.0
+
+    @property
+    def leaves_out_history(self) -> bool:
+        """What ``unseen=None`` means: whether less than a hundredth of the data's purchases are of an item that the
+        customer had bought before. Without data it is False."""
+        return self.repeat_share is not None and self.repeat_share < _SELDOM
 
     def recommend(
-        self, histories: Sequence[Sequence[str]], k: int = 10, unseen: bool = False
+        self,
+        histories: Any,
+        k: int = 10,
+        unseen: bool | None = None,
+        *,
+        stock: Any = None,
+        unknown: str = "drop",
+        empty: str = "skip",
     ) -> tuple[list[list[str]], Tensor]:
         """The next items after each history.
 
         Args:
-            histories: item ids of each customer, oldest first.
-            k: items to recommend.
-            unseen: leave out the items of the history.
+            histories: item ids of each customer, oldest first: lists, tuples, generators, the rows of an array, a
+                column of lists. One history alone is refused, and so are sets, which have no order. Whole numbers
+                stand for the ids that are written like them. No customers get no answers.
+            k: items to recommend, a whole number above 0.
+            unseen: leave out the items of the history; None does where the data say that nobody buys twice
+                (:attr:`leaves_out_history`), and says so.
+            stock: ids of the only items that may be recommended, in any order; those that the catalogue lacks are
+                counted in a warning. A policy's probabilities are those of the items in stock. None is the whole
+                catalogue.
+            unknown: ``drop`` leaves out items of histories that the catalogue lacks and says so in one warning;
+                ``refuse`` refuses them all.
+            empty: ``skip`` gives a customer without a known item no answers, and says so in one warning; ``refuse``
+                refuses them all.
 
         Returns:
-            Item ids (batch, up to k), best first, and their scores (batch, k), -inf beyond the catalogue; of the
-            policies log-probabilities.
+            Item ids (batch, up to k), best first, and their scores (batch, k), -inf where there is no further item; of
+            the policies log-probabilities.
 
         Raises:
-            UserError: for an item that the catalogue lacks, with the nearest id, an empty history, or a score that is
-                no number.
+            UserError: with one line, for histories, ``k`` or a stock that are none, for items of which the catalogue
+                has not one, or a score that is no number.
         """
-        rows = [self._known_rows(history) for history in histories]
-        try:
-            items, scores = rank_unseen(self.ranker, rows, k) if unseen else self.ranker.rank(rows, k)
-        except NotFiniteError:
-            raise self._broken() from None
-        if scores.isnan().any():
-            raise self._broken()
-        items = items.cpu()
-        return [[self.item_ids[row] for row in ranked if row >= 0] for ranked in items.tolist()], scores.cpu()
+        question = self.question(k, unseen, stock)
+        rows = read_histories(histories, self.rows, unknown, empty)
+        answers = self.answer(rows, question)
+        ids = [[self.item_ids[row] for row in ranked if row >= 0] for ranked in answers.items.tolist()]
+        asked = [len(history) > 0 for history in rows]
+        short = int((answers.counts[asked] < question.k).sum()) if any(asked) else 0
+        if short:
+            warn(self.told_short(short, sum(asked), question))
+        return ids, answers.scores
 
-    def interests(self, history: Sequence[str], limit: int = 8) -> list[WeightedInterest]:
+    def question(self, k: Any, unseen: Any = None, stock: Any = None) -> Question:
+        """What is asked of every history, read as :meth:`recommend` reads it; ``unseen=None`` is settled and said."""
+        unseen, k = read_flag(unseen, "unseen"), read_count(k, len(self.item_ids))
+        among = None if stock is None else read_items(stock, self.rows, "stock")
+        if unseen is None:
+            unseen = self.leaves_out_history
+            if unseen and not self._told:
+                self._told = True
+                said = "so what a customer has bought is left out; unseen=false ranks it, too"
+                say(f"{self.repeat_share:.1%} of the purchases repeat an item, {said}")
+        return Question(k, unseen, among)
+
+    def answer(self, rows: Sequence[np.ndarray], question: Question) -> Answers:
+        """Ranks after histories of catalogue rows; an empty one gets no answers."""
+        items = torch.full((len(rows), question.k), -1)
+        scores = torch.full((len(rows), question.k), float("-inf"))
+        places = [place for place, history in enumerate(rows) if len(history)]
+        step = max(256, _SCORES // max(len(self.item_ids), 1))
+        for start in range(0, len(places), step):
+            batch = places[start : start + step]
+            ranked, values = self._ranking([rows[place] for place in batch], question)
+            items[batch], scores[batch] = ranked.cpu(), values.cpu().float()
+        return Answers(items, scores)
+
+    def known_rows(self, histories: Any) -> list[np.ndarray]:
+        """Catalogue rows of histories, of which none may be empty or have an unknown item.
+
+        Raises:
+            UserError: one is, or has.
+        """
+        return read_histories(histories, self.rows, "refuse", "refuse")
+
+    def told_short(self, short: int, asked: int, question: Question) -> str:
+        """That some got fewer answers than they were to get, in words."""
+        left = f"{len(self.item_ids):,} items" if question.among is None else f"{len(question.among):,} items in stock"
+        less = ", less those of the history" if question.unseen else ""
+        return f"{short:,} of {asked:,} customers get fewer than k={question.k} answers: there are {left}{less}"
+
+    def interests(self, history: Any, limit: int = 8, *, unknown: str = "drop") -> list[WeightedInterest]:
         """What a history says its customer is after: good interests with their shares, the strongest first.
 
-        Raises:
-            UserError: as :meth:`recommend`, or there are no interests to tell by.
-        """
-        self._known_rows(history)
-        return self._profiles().interests(history, limit)
+        Args:
+            history: item ids, oldest first, in whatever :meth:`recommend` takes as one.
+            limit: interests at most.
+            unknown: as of :meth:`recommend`.
 
-    def explain(self, history: Sequence[str], items: Sequence[str], limit: int = 3) -> list[list[Reason]]:
+        Raises:
+            UserError: the history has no known item, or there are no interests to tell by.
+        """
+        return self._profiles().interests(self._ids(history, unknown), limit)
+
+    def explain(
+        self, history: Any, items: Sequence[str], limit: int = 3, *, unknown: str = "drop"
+    ) -> list[list[Reason]]:
         """Why each item may suit the customer: the good interests that it shares with what they bought.
 
         It tells what history and item have in common, not what moved the model; an item that shares no interest has no
         reason.
 
         Args:
-            history: item ids, oldest first.
+            history: item ids, oldest first, in whatever :meth:`recommend` takes as one.
             items: recommended items.
             limit: reasons an item at most.
+            unknown: as of :meth:`recommend`, for the history.
 
         Raises:
-            UserError: as :meth:`interests`.
+            UserError: as :meth:`interests`, or one of the items is unknown.
         """
-        self._known_rows([*history, *items])
-        return [self._profiles().reasons(history, item, limit) for item in items]
+        history = self._ids(history, unknown)
+        recommended = self._ids(items, "refuse") if len(items) else []
+        return [self._profiles().reasons(history, item, limit) for item in recommended]
+
+    def _ranking(self, rows: list[np.ndarray], question: Question) -> Ranking:
+        k, unseen, among = question
+        try:
+            if among is not None:
+                items, scores = rank_among(self.ranker, rows, k, among, unseen, len(self.item_ids))
+            else:
+                items, scores = rank_unseen(self.ranker, rows, k) if unseen else self.ranker.rank(rows, k)
+        except _not_finite():
+            raise self._broken() from None
+        if scores.isnan().any():
+            raise self._broken()
+        return items, scores
 
     def _broken(self) -> UserError:
         return UserError(f"{self.stage or 'the recommender'} gives scores that are no numbers; its stage has to be "
@@ -136,10 +274,12 @@ class Recommender:
             raise UserError("this recommender was made without interests; give it a run's interests.parquet")
         return self.profiles
 
-    def _known_rows(self, history: Sequence[str]) -> np.ndarray:
-        if not history:
-            raise UserError("a history is empty; there is nothing to recommend from")
-        unknown = [item for item in history if item not in self._rows]
-        if unknown:
-            raise UserError(f"the catalogue has no item {unknown[0]!r}{nearest_ids(unknown[0], self._rows)}", 2)
-        return np.array([self._rows[item] for item in history], dtype=np.int64)
+    def _ids(self, history: Any, unknown: str) -> list[str]:
+        return [self.item_ids[row] for row in read_history(history, self.rows, unknown).tolist()]
+
+
+def _not_finite() -> type[Exception]:
+    """What a search raises; imported once something is raised, since the search's own imports take seconds."""
+    from dig.generation import NotFiniteError
+
+    return NotFiniteError

@@ -1,15 +1,18 @@
-"""The tables in a run's folder, read for answers."""
+"""Tables that answers are read from: those in a run's folder, and lists of ids as shops export them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from dig.config import UserError
+from dig.config import UserError, nearest
 
-__all__ = ["read_run_table"]
+__all__ = ["read_ids", "read_run_table"]
+
+_OF_OURS = " (data.columns maps names)"  # which lists of ids have no use for
 
 
 def read_run_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -24,3 +27,71 @@ def read_run_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataF
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} cannot be read: {reason}; the same dig.train command writes it again from what is "
                         "kept") from None  # fmt: skip
+
+
+def read_ids(path: str | Path, column: str) -> list[Any]:
+    """The ids that a file lists, in its order: what is in stock, or who is to be answered.
+
+    Args:
+        path: a table with a header (``.csv``, ``.tsv``) or Parquet, of which one column is read; any other file has an
+            id in each line, taken as it stands. All but Parquet may be ``.gz`` or ``.zst``.
+        column: the column, ``item_id`` or ``user_id``.
+
+    Returns:
+        Texts; of a Parquet column of numbers the numbers.
+
+    Raises:
+        UserError: the file is missing, empty or damaged, lacks the column, or has a row that cannot be read.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"{path} is not a file", exit_code=2)
+    if path.suffix == ".parquet":
+        ids = _parquet_column(path, column)
+    elif {".csv", ".tsv"} & set(path.suffixes):
+        ids = _csv_column(path, column)
+    else:
+        ids = _lines(path)
+    if not ids:
+        raise UserError(f"{path} lists no ids")
+    return ids
+
+
+def _parquet_column(path: Path, column: str) -> list[Any]:
+    try:
+        known = list(pl.read_parquet_schema(path))
+        if column in known:
+            return pl.read_parquet(path, columns=[column])[column].to_list()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    hint = nearest(column, known)
+    advice = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(known) or 'nothing'}"
+    raise UserError(f"{path}: column {column!r} is missing; {advice}")
+
+
+def _csv_column(path: Path, column: str) -> list[Any]:
+    from datamodules.sources.base import Problems
+    from datamodules.sources.csv_table import csv_records
+
+    problems = Problems(path)
+    try:
+        ids = [record[column] for _, record in csv_records(path, [column], problems)]
+    except UserError as error:
+        raise UserError(str(error).replace(_OF_OURS, "")) from None
+    if problems.rows:
+        line, reason = problems.rows[0]
+        raise UserError(f"{path}, line {line}: {reason}; a list of ids is read whole or not at all")
+    return ids
+
+
+def _lines(path: Path) -> list[Any]:
+    from datamodules.sources.streams import read_whole
+
+    content = read_whole(path)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        advice = "a list has one id in each line, a table is named .csv, .tsv or .parquet"
+        raise UserError(f"{path}, line {line}: not UTF-8; {advice}") from None
+    return [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]

@@ -37,9 +37,9 @@ class Thumbnails:
 
 
 def _thumbnail(path: Path) -> str:
-    from dig.interests.models.pictures import open_picture
+    from dig.pictures import read_picture
 
-    picture = open_picture(path)
+    picture = read_picture(path)
     if picture is None:
         return ""
     picture.thumbnail((SIDE, SIDE))

@@ -85,6 +85,8 @@ def ask_jobs(
         say(outcome.summary())
     spent = store.spending(campaign)
     line = f"asked: ${spent.cost:.4f} for {spent.paid:,} answers in all"
+    if spent.estimated:
+        line += f", of which {spent.estimated:,} by an estimate of their tokens"
     if spent.unknown:
         line += f", and at most ${spent.unknown_cost:.4f} for {spent.unknown:,} requests whose end is unknown"
     say(line)

@@ -60,6 +60,7 @@ class Stage:
         every_rank: whether all ranks build together (training, encoding) or rank 0 alone.
         also: further stages that it reads under a configuration.
         enabled: whether a configuration has any use for it.
+        check: looks, once the catalogue is prepared and before anything dear is built, at what would fail it later.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Stage:
     every_rank: bool = False
     also: Callable[[Config], tuple[str, ...]] = field(default=lambda config: ())
     enabled: Callable[[Config], bool] = field(default=lambda config: True)
+    check: Callable[[StageContext], None] = field(default=lambda context: None)
 
     def inputs(self, config: Config) -> tuple[str, ...]:
         """All stages that it reads under a configuration."""

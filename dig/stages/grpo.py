@@ -27,6 +27,7 @@ from dig.stages.knowledge import item_knowledge
 from dig.stages.known import interests_of_items, known_of_items
 from dig.stages.policies import item_tokens, load_spelled_ids, prompt_builder, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
+from dig.stages.reward_check import check_own_terms
 from dig.stages.reward_needs import own_terms, stages_behind
 from dig.stages.tokenize import load_semantic_ids
 from dig.stages.training import Plan, fit, reads_training
@@ -130,4 +131,4 @@ def _check_group_size(config: Config, num_items: int) -> None:
 
 
 STAGE = Stage("grpo", ("prepare", "label", "tokenize", "sft"), _reads, _build, says_policy, version=4,
-              every_rank=True, also=stages_behind)  # fmt: skip
+              every_rank=True, also=stages_behind, check=check_own_terms)  # fmt: skip

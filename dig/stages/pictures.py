@@ -21,6 +21,7 @@ from dig.embeddings.cache import content_keys
 from dig.embeddings.clip import ClipModel, load_clip
 from dig.embeddings.locate import clip_fingerprint
 from dig.modules.encoders import PictureEncoding
+from dig.pictures import picture_content
 from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.encoding import absent, encode, encoding_precision, vector_cache
 from dig.stages.prepare import load_catalogue, picture_fingerprint, picture_folder
@@ -53,7 +54,7 @@ def _build(context: StageContext, folder: Path) -> None:
     pictures = item_pictures(catalogue, picture_folder(context))
     config = visual_model(context)
     clip = load_clip(config)
-    keys = content_keys(path.read_bytes() for path in track(pictures.paths, "reading pictures"))
+    keys = content_keys(picture_content(path) for path in track(pictures.paths, "reading pictures"))
     cache = vector_cache(context, _recipe(context, clip))
     new = absent(context, folder, "pictures", cache, keys)
     if len(new):

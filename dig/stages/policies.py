@@ -60,7 +60,7 @@ def prompt_builder(config: Config, backbone: Backbone, ids: SemanticIds) -> Prom
     """The prompt builder of an experiment."""
     if backbone.one_token:
         return ItemPrompts(len(ids), config.prompt)
-    tokens, context = item_tokens(backbone, ids), Decoder(backbone.model).context
+    tokens, context = item_tokens(backbone, ids), Decoder.of(backbone.model).context
     return PromptBuilder(tokens, backbone.tokenizer, config.prompt, backbone.from_scratch, context)
 
 

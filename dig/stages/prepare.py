@@ -12,6 +12,7 @@ from datamodules.pictures import folder_fingerprint
 from datamodules.preparation import prepare
 from datamodules.sources import read_source, source_files
 from datamodules.sources.quickstart import write_shop
+from datamodules.sources.streams import is_utf8
 from datamodules.splits import Sequences
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config
@@ -22,6 +23,7 @@ __all__ = ["STAGE", "load_catalogue", "load_sequences", "load_slices", "picture_
 # What of ``data`` decides the result; where the files lie and how they were fetched does not.
 _KEYS = ("source", "columns", "min_rating", "duplicates", "k_core", "min_interactions", "split", "split_fractions",
          "max_bad_fraction", "catalogue", "unknown_items")  # fmt: skip
+_IF_SET = ("text_columns", "category_separator", "split_times")
 
 
 def load_catalogue(context: StageContext) -> pl.DataFrame:
@@ -56,10 +58,17 @@ def _folder(config: Config) -> Path:
 
 
 def _reads(config: Config) -> dict[str, Any]:
-    read = select(config, *(f"data.{key}" for key in _KEYS))
+    read = select(config, *(f"data.{key}" for key in (*_KEYS, *_set(config))))
     if config.data.source == "quickstart":
         return read | select(config, "data.shop")
+    if not is_utf8(config.data.encoding):
+        read |= select(config, "data.encoding")
     return read | {name: hash_file(path) for name, path in source_files(config.data).items()}
+
+
+def _set(config: Config) -> list[str]:
+    """Further keys that decide the result, where they are set."""
+    return [key for key in _IF_SET if getattr(config.data, key) not in (None, [])]
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -86,4 +95,4 @@ def _says(path: Path) -> str:
     return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"
 
 
-STAGE = Stage("prepare", (), _reads, _build, _says, version=2)
+STAGE = Stage("prepare", (), _reads, _build, _says, version=3)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
+from pathlib import Path
 
 from dig.artifacts import fingerprint
 from dig.config import Config, UserError, nearest
@@ -11,6 +13,9 @@ from dig.rollouts.rewards import REWARD_TERMS
 
 __all__ = ["active_needs", "own_terms", "stages_behind"]
 
+_MOST = 300
+"""Characters of an error of somebody's own code that are shown."""
+_DIG = f"{Path(__file__).resolve().parents[1]}/"
 _ORIGIN = {"vectors": "embed", "sequential": "sasrec"}
 """The stage that a fact comes from, where that is none which GRPO reads anyway."""
 
@@ -23,10 +28,7 @@ def active_needs(config: Config) -> dict[str, str]:
     """
     reward = config.grpo.reward
     for module in reward.modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"grpo.reward.modules: {module} cannot be imported: {error}", exit_code=2) from None
+        _import(module)
     needs: dict[str, str] = {}
     for name, weight in reward.weights.items():
         if weight and name not in REWARD_TERMS:
@@ -37,6 +39,35 @@ def active_needs(config: Config) -> dict[str, str]:
         if weight:
             needs |= {need: name for need in REWARD_TERMS[name].needs if need not in needs}
     return needs
+
+
+def _import(module: str) -> None:
+    """Imports a module of reward terms.
+
+    Raises:
+        UserError: there is none, or its own code fails; with the line in it.
+    """
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        said = " ".join(str(error).split())[:_MOST]
+        if isinstance(error, SyntaxError):
+            why = f"{error.msg} ({error.filename}:{error.lineno})"
+        elif isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            why = f"{said}; is the folder of its file in PYTHONPATH?"
+            if module.endswith(".py") or "/" in module:
+                why = f"name the module as Python does, {module.rpartition('/')[2].removesuffix('.py')}, with the " \
+                      "folder of its file in PYTHONPATH"  # fmt: skip
+        else:
+            why = f"{type(error).__name__}: {said}{_raised_in(error)}"
+        raise UserError(f"grpo.reward.modules: {module} cannot be imported: {why}", exit_code=2) from None
+
+
+def _raised_in(error: BaseException) -> str:
+    """The last line of somebody's own code on the way to an error; nothing where there is none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    own = [frame for frame in frames if not frame.filename.startswith(_DIG) and "/importlib/" not in frame.filename]
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
 
 
 def stages_behind(config: Config) -> tuple[str, ...]:

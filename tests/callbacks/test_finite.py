@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning
@@ -14,7 +16,7 @@ from preloaded import run_ranks
 
 from callbacks.finite import FiniteGuard
 from callbacks.resume import ResumeCheckpoint
-from dig.config import UserError
+from dig.config import UserError, schema_keys
 
 
 class Fails(lightning.LightningModule):
@@ -72,6 +74,28 @@ def test_without_a_checkpoint_it_says_so_and_healthy_training_goes_through(tmp_p
     with pytest.raises(UserError, match="no checkpoint yet"):
         fit("loss", tmp_path, every=99)
     assert fit("never", tmp_path).weight.tolist() == pytest.approx([0.6] * 3)
+
+
+@pytest.mark.parametrize(
+    ("stage", "cure"),
+    [
+        ("tokenize", "a smaller rqvae.learning_rate"),
+        ("adapt", "a smaller visual.adapt.learning_rate"),
+        ("sasrec", "a smaller sasrec.learning_rate"),
+        ("sft", "a smaller sft.learning_rate or sft.clip_norm"),
+        ("grpo", "a smaller grpo.learning_rate or grpo.clip_norm"),
+    ],
+)
+def test_the_cure_names_keys_that_there_are(tmp_path: Path, stage: str, cure: str):
+    """Entry 20: every key in the hint is one of the schema, and what is set already is not advised."""
+    trainer = SimpleNamespace(precision="32-true", global_step=0, current_epoch=0)
+    with pytest.raises(UserError) as caught:
+        FiniteGuard(stage, tmp_path / "none")._stop(trainer, ["the loss is nan"])
+    assert str(caught.value).endswith(f"The usual cure: {cure}")
+    assert set(re.findall(r"[a-z_]+(?:\.[a-z_]+)+", cure)) <= set(schema_keys())
+    trainer.precision = "bf16-mixed"
+    with pytest.raises(UserError, match=r"or trainer\.precision=32-true$"):
+        FiniteGuard(stage, tmp_path / "none")._stop(trainer, ["the loss is nan"])
 
 
 def test_a_broken_loss_on_one_rank_stops_all_ranks_before_it_reaches_a_weight(tmp_path: Path):

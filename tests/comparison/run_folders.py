@@ -61,7 +61,13 @@ def write_rankings(
     (frame if numbered else frame.drop("example")).write_parquet(path)
 
 
-def write_examples(path: Path, users: Sequence[str], targets: Sequence[str], one_hop: Sequence[str]) -> None:
+def write_examples(
+    path: Path,
+    users: Sequence[str],
+    targets: Sequence[str],
+    one_hop: Sequence[str],
+    histories: Sequence[Sequence[str]] | None = None,
+) -> None:
     """``examples.parquet``, as far as comparisons read it."""
     frame = {
         "example": np.arange(len(users)),
@@ -71,6 +77,8 @@ def write_examples(path: Path, users: Sequence[str], targets: Sequence[str], one
         "history_slice": [["1-4", "5-9", "10-19"][number % 3] for number in range(len(users))],
         "one_hop_slice": list(one_hop),
     }
+    if histories is not None:
+        frame["history"] = pl.Series([list(history) for history in histories], dtype=pl.List(pl.String))
     pl.DataFrame(frame).write_parquet(path)
 
 
@@ -87,6 +95,8 @@ def write_run(
     mask_history: bool = False,
     one_hop: Sequence[str] | None = None,
     numbered: bool = True,
+    histories: Sequence[Sequence[str]] | None = None,
+    catalogue: Sequence[str] | None = None,
 ) -> Path:
     """A run of the experiment that its parent folder is called after.
 
@@ -102,6 +112,8 @@ def write_run(
         mask_history: which protocol ``stages`` is of.
         one_hop: slice a user; None writes no ``examples.parquet``.
         numbered: whether examples have numbers.
+        histories: items that each user had, written with ``examples.parquet``.
+        catalogue: ids of ``items.parquet``; None writes none.
     """
     folder.mkdir(parents=True)
     config = {"experiment": folder.parent.name, "seed": seed, "data": {"split": split},
@@ -115,7 +127,9 @@ def write_run(
         other = "unmasked" if mask_history else "masked"
         write_rankings(folder / f"recommendations_{other}.parquet", users, targets, masked, numbered)
     if one_hop is not None:
-        write_examples(folder / "examples.parquet", users, targets, one_hop)
+        write_examples(folder / "examples.parquet", users, targets, one_hop, histories)
+    if catalogue is not None:
+        pl.DataFrame({"item_id": list(catalogue)}).write_parquet(folder / "items.parquet")
     latest = folder.parent / "latest"
     latest.unlink(missing_ok=True)
     latest.symlink_to(folder.name)

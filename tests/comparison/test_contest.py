@@ -119,8 +119,6 @@ def test_who_may_not_be_compared(runs: Path):
     write_run(runs / "half" / "i9", USERS[:100], TARGETS[:100], {"sft": rankings(TARGETS[:100], 0.2, 9)})
     assert "100 of 200 are in the first alone, 0 of 100 in the second alone" in refusal(Request(("beauty", "half")))
     assert "nothing to compare beauty:sft with; name a second run or stage" in refusal(Request(("beauty:sft",)))
-    twice = Request(("beauty:popularity", "plain_codes:popularity"))  # the same, so one row
-    assert "nothing to compare beauty:popularity with" in refusal(twice)
     assert "beauty holds no rankings of sfd; did you mean sft?" in refusal(Request(("beauty:sfd", "plain_codes")))
 
 

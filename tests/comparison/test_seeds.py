@@ -95,12 +95,15 @@ def test_seeds_are_one_row_and_what_needs_none_is_one(runs: Path):
 
 def test_another_recipe_of_the_experiment_is_another_row(runs: Path):
     found = contest("runs/good/zz:sft", "good:sft")
-    assert [(row.label, row.seeds) for row in found.rows] == [("zz/sft", (43,)), ("g42/sft", SEEDS)]
+    assert [(row.label, row.seeds) for row in found.rows] == [
+        ("good sft.learning_rate=0.1/sft", (43,)),
+        ("good sft.learning_rate=not there/sft", SEEDS),
+    ]
     assert contest("runs/good/zz:sft", "good:sft", against="runs/good/g44:sft").against == 1
 
 
 def test_one_recipe_alone_has_nothing_to_be_compared_with(runs: Path):
-    with pytest.raises(UserError, match="there is nothing to compare good:sft with"):
+    with pytest.raises(UserError, match="there is nothing to compare good:sft with: its seeds are one row"):
         contest("good:sft")
 
 

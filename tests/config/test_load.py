@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from dig.config import UserError, config_to_dict, list_experiments, load_config, schema_keys
+from dig.config import Config, UserError, config_to_dict, list_experiments, load_config, schema_keys
 from dig.config.explain import config_yaml, help_text
 
 
@@ -160,3 +163,31 @@ def test_a_load_leaves_nothing_behind_for_the_next():
     before = config_to_dict(load_config("quickstart"))
     load_config("quickstart", ["data.columns={user_id: customer}", "evaluation.ks=[1]", "grpo.reward.unseen=3.0"])
     assert config_to_dict(load_config("quickstart")) == before
+
+
+def float_keys(schema: type = Config, prefix: str = "") -> list[str]:
+    """Every key of the schema that takes a float, outside sections whose name is the user's choice."""
+    found = []
+    for name, hint in get_type_hints(schema).items():
+        if is_dataclass(hint):
+            found += float_keys(hint, f"{prefix}{name}.")
+        elif hint in (float, float | None):
+            found.append(f"{prefix}{name}")
+    return found
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "nan"])
+def test_no_key_takes_nan_or_infinity(value: str, tmp_path: Path):
+    """Entry 20: every float key, and those inside of free sections, from an argument and from a file."""
+    keys = float_keys()
+    assert len(keys) > 60 and "rqvae.commitment_weight" in keys
+    free = ["grpo.reward.extra.own"] + (["backbone.config.rope_theta", "visual.config.x"] if value != "nan" else [])
+    for key in ("rqvae.commitment_weight", *keys[:: 9 if value == ".nan" else 40], *free):
+        with pytest.raises(
+            UserError, match=rf"^{re.escape(key)}={re.escape(value)}: must be a finite number"
+        ) as caught:
+            load_config("quickstart", [f"{key}={value}"])
+        assert caught.value.exit_code == 2
+    (tmp_path / "own.yaml").write_text(f"extends: quickstart\nsft: {{learning_rate: {value}}}\n")
+    with pytest.raises(UserError, match=r"own\.yaml: sft\.learning_rate: must be a finite number, it is"):
+        load_config(tmp_path / "own.yaml")

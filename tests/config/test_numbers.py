@@ -14,7 +14,7 @@ from dig.config.load import named_section
 from dig.config.schema import Config, ModelConfig, TaskConfig, TasksConfig
 from dig.config.sections.numbers import Bounds, bounds_of
 
-NOT_NUMBERS = {"mining.models.*.extra", "visual.config", "backbone.config", "backbone.lora.targets"}
+NOT_NUMBERS = {"mining.models.*.extra", "visual.config", "backbone.config", "backbone.lora.targets", "data.columns"}
 """Of any type; what they hold is judged by whom it is handed to."""
 BY_HAND = {"rqvae.codebook_size", "trainer.devices"}
 """A number or a list of them: checked by their own sections."""
@@ -86,8 +86,8 @@ def test_no_bound_is_lost_in_a_sentence() -> None:
     [
         ("sft.weight_decay=-3", "sft.weight_decay must not be negative, it is -3.0"),
         ("rqvae.commitment_weight=-1", "rqvae.commitment_weight must not be negative, it is -1.0"),
-        ("sft.learning_rate=.inf", "sft.learning_rate must be a finite number, it is inf"),
-        ("grpo.temperature=.inf", "grpo.temperature must be a finite number, it is inf"),
+        ("sft.learning_rate=.inf", "sft.learning_rate=.inf: must be a finite number, it is inf"),
+        ("grpo.temperature=.inf", "grpo.temperature=.inf: must be a finite number, it is inf"),
         ("seed=-1", "seed must not be negative, it is -1"),
         ("seed=4294967296", "seed must be at most 4,294,967,295, it is 4294967296"),
         ("sft.batch_size=1000000000", "sft.batch_size must be at most 1,048,576, it is 1000000000"),

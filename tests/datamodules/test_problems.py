@@ -48,8 +48,10 @@ def test_clean_data_have_no_problem(tmp_path: Path, capsys: pytest.CaptureFixtur
          Problem("error", "items", "1 pictures are not there, for example 'c.png'")),
         (None, [*ITEMS, ITEMS[0]],
          Problem("note", "items.jsonl", "1 × item repeated word for word, one is kept")),
-        ([f"{row}000000000000" for row in ROWS], None,
-         Problem("error", "interactions", "4 timestamps look like milliseconds; they must be seconds")),
+        ([f"{row}00000000000" for row in ROWS], None,
+         Problem("error", "interactions", "2 timestamps are too large for seconds; they are in no unit that is known")),
+        ([f"{user},{item},17000000000{n}0" for user in "uv" for n, item in enumerate("abc")], None,
+         Problem("note", "interactions.csv", "6 × timestamp in milliseconds, brought to seconds")),
         ([*ROWS, "u,a,9000000000"], None, Problem("error", "interactions", "1 timestamps lie after the year 2100")),
         ([*ROWS, "w,a,1"], None,
          Problem("note", "interactions", "1 of 3 users have fewer than 3 interactions and will be left out "
@@ -88,3 +90,69 @@ def test_kept_unknown_items_are_no_error(tmp_path: Path):
 def test_the_real_tables_have_no_error(name: str):
     problems = found(Path(os.environ["DIG_DATA_ROOT"]) / name)
     assert problems and all(problem.kind == "note" for problem in problems)
+
+
+FOUR = [f"{user},{item},{day}" for user in "uvw" for day, item in enumerate("abcd")]
+FOUR_ITEMS = [{"item_id": item, "title": f"Title {item}"} for item in "abcd"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts"),
+    [
+        ({"k_core": 50}, ["no user is left: data.k_core=50, data.min_interactions=3"]),
+        ({"min_rating": 10}, ["data.min_rating=10 leaves no interaction"]),
+        ({"min_interactions": 9}, ["no user has enough interactions"]),
+        ({"split": "published"}, ["data.split=published, but data.source=tables at"]),
+        ({"split": "global-time"}, ["every user starts at timestamp 0"]),
+        ({"k_core": 50, "min_rating": 10, "split": "published"},
+         ["no user is left: data.k_core=50", "data.min_rating=10 leaves", "data.split=published, but"]),
+    ],
+)  # fmt: skip
+def test_entry_9_what_training_would_refuse(tmp_path: Path, settings: dict, texts: list[str]):
+    """Entry 9: every refusal of the preparation is a problem, each although another leaves nothing."""
+    path = folder(tmp_path, [f"{row},4" for row in FOUR], FOUR_ITEMS)
+    content = (path / "interactions.csv").read_text().replace("timestamp\n", "timestamp,rating\n")
+    (path / "interactions.csv").write_text(content)
+    assert not [problem for problem in found(path) if problem.kind == "error"]
+    errors = [problem.text for problem in found(path, **settings) if problem.kind == "error"]
+    assert len(errors) == len(texts)
+    assert all(any(error.startswith(text) or text in error for error in errors) for text in texts)
+
+
+def test_entry_9_one_day_has_no_time_to_split_at(tmp_path: Path):
+    """Entry 9: global-time on one day, and moments outside of the data."""
+    day = [f"{user},{item},{1400000000 + (user == 'w')}" for user in "uvw" for item in "abcd"]
+    (error,) = [p for p in found(folder(tmp_path, day, FOUR_ITEMS), split="global-time") if p.kind == "error"]
+    assert error.where == "prepare" and "part is empty" in error.text
+    times = ["2014-01-01", "2014-02-01"]
+    errors = [p for p in found(tmp_path, split="global-time", split_times=times) if p.kind == "error"]
+    assert "the validation would begin at 1388534400 (2014-01-01 00:00)" in errors[0].text
+
+
+def test_entry_9_both_tables_are_looked_at(tmp_path: Path):
+    """Entry 9: a column that is missing in one table hides none of the other; too many bad rows are told as such."""
+    path = folder(tmp_path, FOUR, FOUR_ITEMS)
+    (path / "interactions.csv").write_text("user,item_id,timestamp\nu,a,1\n")
+    (path / "items.jsonl").write_text('{"id": "a", "title": "T"}\n')
+    texts = [problem.text for problem in found(path)]
+    assert len(texts) == 2 and "'user_id' is missing" in texts[0] and "item_id is missing" in texts[1]
+    problems = found(folder(tmp_path, [*FOUR, "u,a,never"], FOUR_ITEMS))
+    assert (
+        Problem(
+            "refusal", "interactions.csv", "1 of 13 rows (7.7%) cannot be read, more than data.max_bad_fraction=1.0%"
+        )
+        in problems
+    )
+
+
+def test_entry_9_a_word_for_nothing_as_a_user(tmp_path: Path):
+    """Entries 5 and 9: a user called nan may be one; that the id stands in several rows is told."""
+    problems = found(folder(tmp_path, [*FOUR, *(f"nan,{item},{n}" for n, item in enumerate("abcd"))], FOUR_ITEMS))
+    assert (
+        Problem(
+            "note",
+            "interactions",
+            "'nan' is the user_id of 4 rows; where it stands for a missing id, leave the cell empty",
+        )
+        in problems
+    )

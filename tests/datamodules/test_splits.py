@@ -18,6 +18,7 @@ from datamodules.splits import (
     leave_one_out_parts,
 )
 from dig.config import UserError
+from dig.config.schema import DataConfig
 
 LENGTHS = st.lists(st.integers(1, 8), min_size=1, max_size=6)
 
@@ -130,3 +131,42 @@ def test_leading_items_reach_the_last_one_used():
     pieces = sequences.rows.take([0, 1]), sequences.train.take([0, 2])
     assert [rows.tolist() for rows in leading_items(sequences, *pieces)] == [[0, 1, 2, 3], [4, 5, 6], [7]]
     assert [rows.tolist() for rows in leading_items(sequences)] == [[], [], []]
+
+
+def test_entry_21_fixed_moments():
+    """Entry 21: validation and test begin at the moments that are given; what happened then is the later part's."""
+    users = {"u": [(0, 1), (1, 5), (2, 6), (3, 9)], "v": [(4, 4), (5, 7)]}
+    times = np.array([time for user in users.values() for _, time in user], float)
+    offsets = np.array([0, 4, 6])
+    assert global_time_parts(offsets, times, (0.8, 0.1, 0.1), (6.0, 9.0)).tolist() == [0, 0, 1, 2, 0, 1]
+    for moments, text in (
+        ((0.5, 6.0), "the validation would begin at 0.5, and the data reach from 1 to 9"),
+        ((6.0, 9.5), "the test would begin at 9.5"),
+        ((8.0, 9.0), "the validation part is empty; see data.split_times"),
+    ):
+        with pytest.raises(UserError, match=text):
+            global_time_parts(offsets, times, (0.8, 0.1, 0.1), moments)
+
+
+@pytest.mark.parametrize(
+    ("times", "text"),
+    [
+        (["2014-02-01", "2014-01-01"], "must rise"),
+        (["2014-01-01", "1388534400"], "must rise"),
+        (["2014-01-01"], "must be two moments"),
+        (["soon", "2014-01-01"], "soon is neither an ISO date nor a number"),
+    ],
+)
+def test_entry_21_moments_that_make_no_sense(times: list[str], text: str):
+    """Entry 21: refused where the configuration is read."""
+    with pytest.raises(UserError, match=text):
+        DataConfig(path="x", split="global-time", split_times=times)
+    with pytest.raises(UserError, match=r"is for data\.split=global-time"):
+        DataConfig(path="x", split_times=["2014-01-01", "2014-02-01"])
+
+
+def test_entry_21_moments_are_utc_dates_or_seconds():
+    """Entry 21: a date begins at midnight UTC; an offset is minded."""
+    config = DataConfig(path="x", split="global-time", split_times=["2014-01-01", "2014-02-01T01:00:00+01:00"])
+    assert config.cuts == (1388534400.0, 1391212800.0)
+    assert DataConfig(path="x", split="global-time", split_times=["3", "4.5"]).cuts == (3.0, 4.5)

@@ -82,7 +82,7 @@ def test_the_run_answers(finished: Run):
     recommender = Recommender.from_run(finished.path)
     frame = pl.read_parquet(finished.path / "recommendations.parquet").filter(pl.col("stage") == "eimf")
     examples = pl.read_parquet(finished.path / "examples.parquet")
-    items, _ = recommender.recommend(examples["history"].head(3).to_list(), k=10)
+    items, _ = recommender.recommend(examples["history"].head(3).to_list(), k=10, unseen=False)
     assert items == [row[:10] for row in frame["items"].head(3).to_list()]
 
 

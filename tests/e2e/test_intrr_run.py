@@ -63,7 +63,7 @@ def test_a_run_answers_as_it_was_measured(finished: tuple[Workplace, str], stage
     run = finished[0].latest
     frame = pl.read_parquet(run / "recommendations.parquet").filter(pl.col("stage") == stage)
     histories = pl.read_parquet(run / "examples.parquet").sort("example")["history"].to_list()[:5]
-    items, _ = Recommender.from_run(run, stage).recommend(histories, k=10)
+    items, _ = Recommender.from_run(run, stage).recommend(histories, k=10, unseen=False)
     assert items == [list(ranked)[:10] for ranked in frame.sort("example")["items"].to_list()[:5]]
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -144,9 +147,28 @@ def test_run_loads_as_recommender(finished: tuple[Workplace, str]) -> None:
     sequences = Sequences.load(next((workplace.folder / "home" / "artifacts" / "prepare").glob("*/sequences")))
     ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet").item_ids
     histories = [[ids[row] for row in rows[:-1]] for rows in sequences.rows[:5]]
-    items, _ = recommender.recommend(histories, k=10)
+    items, _ = recommender.recommend(histories, k=10, unseen=False)
     assert items == [list(ranked)[:10] for ranked in frame["items"].to_list()[:5]]
     assert load_config(workplace.latest / "config.yaml").data.shop.items == 80
+
+
+def test_what_the_docs_show_of_a_model_runs(finished: tuple[Workplace, str], tmp_path: Path) -> None:
+    """Newcomers 7 and 11: the snippets of docs/sft.md and docs/evaluation.md, and the first answers as the run does."""
+    run, docs = finished[0].latest, Path(__file__).parents[2] / "docs"
+    code = ""
+    for text in ((docs / "sft.md").read_text(), (docs / "evaluation.md").read_text().split("## Asking a run")[1]):
+        code += "".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    assert code.count("runs/quickstart/latest") == 3
+    script = tmp_path / "snippets.py"
+    script.write_text(
+        code.replace("runs/quickstart/latest", str(run)) + "assert items[1] and module.trie.num_items == 80\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    items, scores = Recommender.from_run(run).recommend([["I0001", "I0002"]], k=5, unseen=False)
+    shown = done.stdout.splitlines()[0]
+    assert shown.startswith(str(items[0]))
+    assert json.loads(shown.removeprefix(str(items[0]))) == pytest.approx(scores[0].tolist(), abs=1e-4)
 
 
 def test_second_run_is_cached_and_damage_is_rebuilt(finished: tuple[Workplace, str]) -> None:
@@ -210,17 +232,6 @@ def test_two_processes_and_wandb_without_an_account(tmp_path: Path) -> None:
     assert all(path.stat().st_size > 0 for path in records)
     effective = recorded(workplace.latest)["sft"][0].config["effective.sft"]
     assert (effective["world_size"], effective["batch_size"]) == (2, 2 * 16)
-
-
-def test_a_split_by_time_from_end_to_end(tmp_path: Path) -> None:
-    workplace = Workplace(tmp_path)
-    output = workplace.run("data.split=global-time", "data.min_interactions=2", "sft.max_steps=6", "grpo.max_steps=2")
-    assert "test · global-time" in output
-    for found in workplace.metrics().values():
-        assert found["split"] == "global-time" and found["examples"] != found["users"]  # several tests a user, or none
-    frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "sft")
-    assert len(frame) == workplace.metrics()["sft"]["examples"]
-    assert 0 < frame["user"].n_unique() == workplace.metrics()["sft"]["users"]
 
 
 @pytest.mark.parametrize("collisions", ["keep", "reassign"])

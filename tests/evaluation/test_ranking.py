@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchmetrics import MetricCollection
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG
 
 from dig.evaluation import MRR, NDCG, HitRate, ranking_metrics
@@ -115,3 +116,24 @@ def test_of_an_item_named_twice_the_first_place_counts_once():
     metric = HitRate(3)
     metric.update(torch.tensor([[7, 7, 7], [1, 7, 7]]), torch.tensor([7, 7]))
     assert metric.hits.tolist() == [1, 1, 0] and float(metric.compute()) == 1.0
+
+
+def test_cut_offs_stay_apart_in_a_collection_that_groups_by_value():
+    """torchmetrics merges metrics whose first states agree (findings/torchmetrics_merges_cutoffs.sh)."""
+    cut_offs = MetricCollection({f"hr@{k}": HitRate(k) for k in (1, 5, 10)})
+    ranked = torch.arange(10).repeat(4, 1)
+    for targets in ([0, 0, 99, 99], [7, 7, 7, 7], [3, 3, 3, 3]):
+        cut_offs.update(ranked, torch.tensor(targets))
+    values = {name: float(value) for name, value in cut_offs.compute().items()}
+    assert values == pytest.approx({"hr@1": 2 / 12, "hr@5": 6 / 12, "hr@10": 10 / 12})
+
+
+@pytest.mark.parametrize("kind", [HitRate, NDCG, MRR])
+def test_counting_goes_past_256_in_a_module_of_bfloat16(kind: type):
+    """A cast to bf16-true reaches the states of metrics (findings/lightning_bf16_counts_to_256.sh)."""
+    module = torch.nn.Module()
+    module.metric = kind(10)
+    module.to(torch.bfloat16)
+    for _ in range(1000):
+        module.metric.update(torch.arange(10).unsqueeze(0), torch.tensor([0]))
+    assert float(module.metric.compute()) == 1.0 and int(module.metric.count) == 1000

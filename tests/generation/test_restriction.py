@@ -80,5 +80,27 @@ def test_a_banned_twin_leaves_its_twins():
     assert (every == float("-inf")).nonzero().tolist() == [[0, 0], [1, 3], [2, 2]]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(-1, 26), max_size=9), min_size=1, max_size=4),
+    st.lists(st.integers(-1, 26), max_size=24),
+)
+def test_bans_among_some_items_leave_what_neither_list_takes(banned: list[list[int]], stock: list[int]):
+    """Whatever is named twice, unknown or in one list only: a node is open while an item of the stock is left below."""
+    width = max(1, *map(len, banned))
+    named = torch.tensor([row + [-1] * (width - len(row)) for row in banned])
+    restriction = TRIE.without(named, torch.tensor(stock, dtype=torch.int64))
+    paths = TRIE.paths(torch.arange(24))
+    for depth in range(TRIE.levels):
+        nodes = paths[:, depth - 1].unique() if depth else torch.zeros(1, dtype=torch.int64)
+        nodes = nodes[nodes >= 0]
+        children, mask = TRIE.allowed(nodes.expand(len(banned), -1), depth, restriction)
+        every, exists = TRIE.allowed(nodes, depth)
+        for row, items in enumerate(banned):
+            left = set(stock) & set(range(24)) - set(items)
+            alive = {int(node) for item in left for node in paths[item] if node >= 0}
+            assert set(children[row][mask[row]].tolist()) == set(every[exists].tolist()) & alive
+
+
 def test_unknown_items_restrict_nothing():
     assert torch.equal(TRIE.without(torch.tensor([[99, -1]])).places, torch.full((1, 2), 24, dtype=torch.int32))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from dig.config.sections.checks import check, check_choice
 from dig.config.sections.numbers import (
@@ -17,10 +19,24 @@ from dig.config.sections.numbers import (
     check_bounds,
 )
 
-__all__ = ["COLUMNS", "DataConfig", "PictureConfig", "SOURCES", "SPLITS", "ShopConfig"]
+__all__ = [
+    "COLUMNS",
+    "INTERACTION_COLUMNS",
+    "ITEM_COLUMNS",
+    "DataConfig",
+    "FilesConfig",
+    "PictureConfig",
+    "SOURCES",
+    "SPLITS",
+    "ShopConfig",
+]
 
 
-COLUMNS = ("user_id", "item_id", "timestamp", "rating", "title", "brand", "categories", "description", "price", "image")
+INTERACTION_COLUMNS = ("user_id", "item_id", "timestamp", "rating", "part")
+"""Columns of the table of interactions; ``part`` is the publisher's split."""
+ITEM_COLUMNS = ("item_id", "title", "brand", "categories", "description", "price", "image")
+COLUMNS = tuple(dict.fromkeys((*INTERACTION_COLUMNS, *ITEM_COLUMNS)))
+_TABLES = {"interactions": INTERACTION_COLUMNS, "items": ITEM_COLUMNS}
 
 
 SOURCES = ("tables", "quickstart", "amazon2014", "amazon2018", "amazon2023", "movielens")
@@ -68,6 +84,16 @@ class PictureConfig:
 
 
 @dataclass
+class FilesConfig:
+    """Your own tables by other names than `interactions.*` and `items.*`, inside `data.path`."""
+
+    interactions: str | None = None
+    """The file of interactions, such as `sales.csv`."""
+    items: str | None = None
+    """The file of items, such as `films.csv`."""
+
+
+@dataclass
 class DataConfig:
     """Where interactions and items come from, what of them is kept, and how they are split."""
 
@@ -77,8 +103,18 @@ class DataConfig:
     """Folder of the files; for `tables` these are `interactions.{csv,csv.gz,csv.zst,parquet}` and `items.{jsonl,…}`."""
     category: str | None = None
     """Amazon's name of the category in its file names, such as `Gift_Cards`; unset takes the only one there."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Your own tables' column names, for example {user_id: customer, item_id: sku}; for `data.source=tables`."""
+    files: FilesConfig = field(default_factory=FilesConfig)
+    """Names of your own two files."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Your own tables' column names, for both tables, {user_id: customer, item_id: sku}, or a map for each,
+    {interactions: {item_id: sku}, items: {item_id: id}}; a column that is not there is refused."""
+    text_columns: list[str] = field(default_factory=list)
+    """Further columns of your own table of items whose content joins the description, such as [year, material]."""
+    category_separator: str | None = None
+    """What stands between the categories in a cell of your own table; unset is decided by the cells and said, '' keeps
+    them whole."""
+    encoding: str = "utf-8"
+    """Of text files, by Python's names, such as `utf-8`, `cp1252`, `latin-1`, `utf-16` or `gb18030`."""
     min_rating: Annotated[float, Bounds(-1e6, 1e6)] | None = None
     """Interactions rated lower are left out; unset keeps all, rated or not."""
     duplicates: str = "keep"
@@ -91,6 +127,9 @@ class DataConfig:
     """`leave-one-out` (last item = test), `global-time` (everybody at one moment) or `published` (the source's)."""
     split_fractions: list[Fraction] = field(default_factory=lambda: [0.8, 0.1, 0.1])
     """Shares of train, validation and test under `data.split=global-time`."""
+    split_times: list[str] = field(default_factory=list)
+    """Fixed moments for `data.split=global-time`, where validation and where the test begins: ISO dates or seconds;
+    [] cuts by `data.split_fractions`."""
     max_bad_fraction: Fraction = 0.01
     """Share of unparsable rows in a file above which it is refused."""
     catalogue: str = "all"
@@ -127,5 +166,74 @@ class DataConfig:
             len(shares) == 3 and min(shares) > 0 and abs(sum(shares) - 1) < 1e-6,
             f"data.split_fractions must be three shares above 0 that add up to 1, they are {shares}",
         )
-        for name in self.columns:
-            check_choice("data.columns", name, COLUMNS)
+        check(
+            _is_encoding(self.encoding),
+            f"data.encoding={self.encoding!r} is not an encoding that Python knows, such as utf-8, cp1252 or utf-16",
+        )
+        self._check_tables()
+        self._check_split_times()
+
+    def columns_of(self, table: str) -> dict[str, str]:
+        """What ``data.columns`` gives for ``interactions`` or ``items``: our name → the file's."""
+        flat = {ours: str(theirs) for ours, theirs in self.columns.items() if ours in _TABLES[table]}
+        return flat | {ours: str(theirs) for ours, theirs in (self.columns.get(table) or {}).items()}
+
+    @property
+    def cuts(self) -> tuple[float, float] | None:
+        """``data.split_times`` in seconds, None where they are not set."""
+        return (_moment(self.split_times[0]), _moment(self.split_times[1])) if self.split_times else None
+
+    def _check_tables(self) -> None:
+        for name, theirs in self.columns.items():
+            check_choice("data.columns", name, (*COLUMNS, *_TABLES))
+            if name not in _TABLES:
+                check(isinstance(theirs, (str, int)), f"data.columns.{name} must be a column's name, it is {theirs!r}")
+                continue
+            check(isinstance(theirs, dict), f"data.columns.{name} must be a map of columns, such as {{item_id: sku}}")
+            for ours, column in theirs.items():
+                check_choice(f"data.columns.{name}", ours, _TABLES[name])
+                check(
+                    isinstance(column, (str, int)),
+                    f"data.columns.{name}.{ours} must be a column's name, it is {column!r}",
+                )
+        given = self.columns_of("interactions")
+        for ours, theirs in given.items():
+            twin = next((other for other in given if other != ours and given[other] == theirs), None)
+            check(twin is None, f"data.columns gives {ours} and {twin} of the interactions the same column {theirs!r}")
+
+    def _check_split_times(self) -> None:
+        if not self.split_times:
+            return
+        check(self.split == "global-time", f"data.split_times is for data.split=global-time, it is {self.split}")
+        check(
+            len(self.split_times) == 2,
+            f"data.split_times must be two moments, where validation and where the test begins; it has "
+            f"{len(self.split_times)}",
+        )
+        for text in self.split_times:
+            check(
+                math.isfinite(_moment(text)), f"data.split_times: {text} is neither an ISO date nor a number of seconds"
+            )
+        first, second = map(_moment, self.split_times)
+        check(first < second, f"data.split_times must rise: {self.split_times[0]} is not before {self.split_times[1]}")
+
+
+def _moment(text: str) -> float:
+    """Seconds since 1970 (UTC) of a number or an ISO date or time, NaN of anything else."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return math.nan
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether it is the name of an encoding of text."""
+    try:
+        return isinstance("".encode(name), bytes)
+    except (LookupError, ValueError):
+        return False

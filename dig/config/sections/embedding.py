@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dig.config.sections.checks import check, check_choice
 from dig.config.sections.numbers import Size, check_bounds
 
-__all__ = ["EmbeddingConfig"]
+__all__ = ["VECTOR_FILES", "EmbeddingConfig"]
+
+VECTOR_FILES = (".parquet", ".npz", ".safetensors")
+"""Endings of files with vectors of items."""
 
 
 @dataclass
@@ -16,6 +20,8 @@ class EmbeddingConfig:
 
     text_encoder: str = "all-MiniLM-L6-v2"
     """A sentence-transformers or transformers model by name or folder; the default works offline from a package."""
+    vectors: str | None = None
+    """Vectors of your own for items, in place of the encoded text: a .parquet, .npz or .safetensors file with ids."""
     interests: str = "all"
     """Which mined interests join the text: `all`, `positive` (RLDI label 1), or `none` (ablation: shallow text)."""
     fields: list[str] = field(default_factory=lambda: ["title", "brand", "categories", "description", "caption"])
@@ -29,6 +35,10 @@ class EmbeddingConfig:
 
     def __post_init__(self) -> None:
         check_bounds("embedding", self)
+        check(
+            self.vectors is None or Path(self.vectors).suffix.lower() in VECTOR_FILES,
+            f"embedding.vectors={self.vectors} must end in {', '.join(VECTOR_FILES)}",
+        )
         check_choice("embedding.interests", self.interests, ("all", "positive", "none"))
         allowed = ("title", "brand", "categories", "description", "caption")
         for name in self.fields:

@@ -71,6 +71,9 @@ class ModelConfig:
     """Seconds of the first pause between attempts; doubled each time, with jitter, up to a minute."""
     breaker: PositiveInt = 20
     """So many failures in a row stop this endpoint for the run; the others go on."""
+    max_unusable: PositiveInt | None = 8
+    """A model is stopped for the run where its first answers, so many, are all unusable, each after a second chance,
+    or nine tenths of the last five times as many; the others go on. null asks on whatever comes."""
     picture_tokens: PositiveInt = 1000
     """Tokens that a picture is taken for in estimates."""
     batch_size: Size = 8

@@ -18,6 +18,9 @@ from dig.config.sections.numbers import (
 
 __all__ = ["LoggingConfig", "TrainerConfig", "WandbConfig"]
 
+_NOT_IN_NAMES = "/\\#?%:"
+"""What W&B refuses in a project's name; project and entity are parts of an address."""
+_LONGEST_NAME = 128
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "32", "bf16", "16", "64")
 """Lightning's, the short names included."""
@@ -128,8 +131,28 @@ class WandbConfig:
     def __post_init__(self) -> None:
         check_bounds("logging.wandb", self)
         check_choice("logging.wandb.mode", self.mode, ("disabled", "offline", "online"))
+        self._check_name("project", self.project)
+        self._check_name("entity", self.entity)
+        self._check_length("group", self.group)
         for tag in self.tags:
             check(1 <= len(tag) <= 64, f"logging.wandb.tags: W&B takes tags of 1 to 64 characters, not {tag!r}")
+
+    def _check_name(self, key: str, name: str | None) -> None:
+        """W&B would refuse such a name at the start of every stage, and keep no record."""
+        if name is None:
+            return
+        bad = sorted({char for char in name if char in _NOT_IN_NAMES or not char.isprintable()})
+        hint = ""
+        if key == "project" and name.count("/") == 1 and all(name.split("/")):
+            entity, project = name.split("/")
+            hint = f"; for a team's project write logging.wandb.entity={entity} logging.wandb.project={project}"
+        check(not bad, f"logging.wandb.{key}={name!r}: W&B takes none of {' '.join(_NOT_IN_NAMES)} in it, and there is "
+              f"{' '.join(map(repr, bad))}{hint}")  # fmt: skip
+        self._check_length(key, name)
+
+    def _check_length(self, key: str, name: str | None) -> None:
+        check(name is None or (bool(name.strip()) and len(name) <= _LONGEST_NAME), f"logging.wandb.{key}: W&B takes "
+              f"names of 1 to {_LONGEST_NAME} characters, this one has {len((name or '').strip())}")  # fmt: skip
 
 
 @dataclass

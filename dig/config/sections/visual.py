@@ -17,7 +17,10 @@ from dig.config.sections.numbers import (
     check_bounds,
 )
 
-__all__ = ["AdaptConfig", "VisualConfig"]
+__all__ = ["FROM_SCRATCH", "AdaptConfig", "VisualConfig"]
+
+FROM_SCRATCH = "scratch"
+"""`visual.pretrained` of a model that starts from random weights and is trained here."""
 
 
 @dataclass
@@ -53,7 +56,7 @@ class VisualConfig:
     model: str | None = None
     """open_clip architecture (`ViT-L-14`), `hf-hub:…` or `local-dir:…`; unset leaves pictures out."""
     pretrained: str | None = None
-    """Pretrained tag (such as `openai`) or checkpoint file of that architecture."""
+    """Pretrained tag (such as `openai`) or checkpoint file of that architecture; `scratch` trains it from nothing."""
     config: dict[str, Any] = field(default_factory=dict)
     """An architecture of your own in open_clip's terms (embed_dim, vision_cfg, text_cfg), from scratch."""
     folder: str | None = None
@@ -79,13 +82,42 @@ class VisualConfig:
             not self.config or {"embed_dim", "vision_cfg", "text_cfg"} <= self.config.keys(),
             "visual.config must hold embed_dim, vision_cfg and text_cfg",
         )
+        if self.model is not None:
+            self._check_weights(self.model)
+
+    def _check_weights(self, model: str) -> None:
+        """Weights have a source; only a model that is trained here may start from random ones, and only if told to."""
+        schema, colon, _ = model.partition(":")
+        located, file = bool(colon), self.pretrained not in (None, FROM_SCRATCH)
+        if located:
+            check_choice("the part of visual.model before its colon", schema, ("hf-hub", "local-dir"))
         check(
-            self.model is None or not self.from_scratch or self.adapt.epochs > 0,
-            f"visual.model={self.model} would read pictures with random weights; name visual.pretrained, or train it "
+            not (located and self.config),
+            f"visual.config describes an architecture, and visual.model={model} brings its own; leave one of them out",
+        )
+        check(
+            not (located and self.pretrained),
+            f"visual.model={model} brings its own weights, so "
+            f"visual.pretrained={self.pretrained} would not be read; leave it out",
+        )
+        check(
+            not (self.config and file),
+            f"visual.config starts from scratch, so visual.pretrained={self.pretrained} "
+            "would not be read; put open_clip_config.json beside the checkpoint and name its folder with "
+            "visual.model=local-dir:FOLDER",
+        )
+        check(
+            located or bool(self.config) or bool((self.pretrained or "").strip()),
+            f"visual.model={model} would read pictures with random weights; name visual.pretrained (a tag or a "
+            f"file), or train it with visual.pretrained={FROM_SCRATCH} and visual.adapt.epochs",
+        )
+        check(
+            not self.from_scratch or self.adapt.epochs > 0,
+            f"visual.model={model} would read pictures with random weights; name visual.pretrained, or train it "
             "with visual.adapt.epochs",
         )
 
     @property
     def from_scratch(self) -> bool:
         """Whether the model starts from random weights."""
-        return bool(self.config) or (self.pretrained is None and ":" not in (self.model or ""))
+        return bool(self.config) or self.pretrained == FROM_SCRATCH

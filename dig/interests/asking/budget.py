@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from dig.config.schema import ModelConfig
 from dig.interests.asking.conversation import Message
 
-__all__ = ["Budget", "BudgetSpentError", "cost_of", "most_tokens", "probable_tokens"]
+__all__ = ["Budget", "BudgetSpentError", "cost_of", "most_tokens", "probable_tokens", "written_tokens"]
 
 _BYTES_A_TOKEN = 4.0
 """In English prose; an estimate alone rests on it, never a limit."""
@@ -35,6 +36,11 @@ def probable_tokens(config: ModelConfig, messages: list[Message]) -> float:
     pictures = sum(message.picture is not None for message in messages)
     size = sum(len(message.text.encode("utf-8", "replace")) for message in messages)
     return size / _BYTES_A_TOKEN + pictures * config.picture_tokens
+
+
+def written_tokens(text: str) -> int:
+    """An estimate of the tokens of an answer."""
+    return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_A_TOKEN)
 
 
 class Budget:

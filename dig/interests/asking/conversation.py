@@ -19,12 +19,14 @@ class Message(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, or "no UTF-8"."""
+    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, "refused", or "no UTF-8"."""
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     note: str = ""
+    estimated: bool = False
+    """Whether the tokens are an estimate, since the endpoint does not count them."""
 
 
 class LocalModel(Protocol):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import polars as pl
 
+from dig.pictures import picture_content
+
 __all__ = ["Evidence", "item_evidence", "picture_digest"]
 
 LIMITS = {"title": 500, "brand": 100, "categories": 500, "description": 4000, "caption": 2000}
@@ -67,5 +69,5 @@ def item_evidence(
 
 
 def picture_digest(path: Path) -> str:
-    """A hash of a picture's bytes."""
-    return blake2b(path.read_bytes(), digest_size=12).hexdigest()
+    """A hash of what a model is shown of a picture."""
+    return blake2b(picture_content(path), digest_size=12).hexdigest()

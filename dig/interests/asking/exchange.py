@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dig.interests.asking.answers import AnswerError
 from dig.interests.asking.budget import Budget, cost_of, most_tokens, probable_tokens
 from dig.interests.asking.conversation import Completion, Message
-from dig.interests.asking.limits import Breaker, Pace, pause_before
+from dig.interests.asking.limits import Breaker, Pace, Usability, pause_before
 from dig.interests.asking.outcome import Outcome
 from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, Failure
+from dig.interests.asking.unanswered import unanswered
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
 
 __all__ = ["Entry", "Exchange", "GivenUpError", "Ledger", "second_chance"]
@@ -32,11 +35,12 @@ class GivenUpError(Exception):
     Args:
         reason: why the last failed.
         final: whether another run would fare no better and might pay again.
+        refused: whether the endpoint will not answer this question.
     """
 
-    def __init__(self, reason: str, final: bool = False) -> None:
+    def __init__(self, reason: str, final: bool = False, refused: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.final = reason, final
+        self.reason, self.final, self.refused = reason, final, refused
 
 
 class Entry(NamedTuple):
@@ -47,8 +51,13 @@ class Entry(NamedTuple):
     """The most that it may cost, US dollars."""
 
 
-class Ledger(NamedTuple):
-    """The books of one model in one campaign; ``again`` where failures of a finished one are asked again."""
+@dataclass
+class Ledger:
+    """The books of one model in one campaign; ``again`` where failures of a finished one are asked again.
+
+    Where a model is stopped before one answer could be used, its failures are marked: they are the model's rather than
+    the items', so a later run asks again once an answer of it can be used.
+    """
 
     store: AnswerStore
     budget: Budget
@@ -56,6 +65,11 @@ class Ledger(NamedTuple):
     asker: Asker
     outcome: Outcome
     again: bool = False
+    usability: Usability = field(init=False)
+    _unproven: list[bytes] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.usability = Usability(self.asker.config.max_unusable, lambda reason: advice(self.asker, reason))
 
     async def begin(self, key: bytes, messages: list[Message], wait: bool = True) -> Entry:
         """Enters a request, as :meth:`Budget.reserve` allows."""
@@ -74,14 +88,19 @@ class Ledger(NamedTuple):
         cost = cost_of(self.asker.config, completion.prompt_tokens, completion.completion_tokens)
         problem = _problem(self.asker, question, completion)
         with self.store.transaction():
-            self.store.paid(entry.number, completion.prompt_tokens, completion.completion_tokens, cost)
+            self.store.paid(
+                entry.number, completion.prompt_tokens, completion.completion_tokens, cost, completion.estimated
+            )
             if problem is None:
                 identity, item_id = self.asker.identity, question.evidence.item_id
                 self.store.answered(identity, question.key, item_id, completion.text)
                 if self.again:  # here, so that no kill leaves an answer that no later run looks for
                     self.store.count_retried(self.campaign, 1)
         self.outcome.answered += problem is None
+        self.outcome.estimated += completion.estimated
         self._settle(entry, cost)
+        if problem is None:
+            self.usability.usable()
         return problem
 
     def refused(self, entry: Entry) -> None:
@@ -94,6 +113,12 @@ class Ledger(NamedTuple):
         self.store.unknown(entry.number)
         self._settle(entry, entry.bound)
 
+    def unreadable(self, entry: Entry, usage: tuple[int, int]) -> None:
+        """Nothing that could be read came, but what it took was told."""
+        cost = cost_of(self.asker.config, *usage)
+        self.store.paid(entry.number, *usage, cost)
+        self._settle(entry, cost)
+
     def give_up(self, question: Question, completion: Completion, problem: AnswerError) -> None:
         """Keeps an answer that is unusable for good."""
         failure = Failure(
@@ -101,6 +126,24 @@ class Ledger(NamedTuple):
         )
         self.store.failed(self.asker.identity, failure)
         self.outcome.failed[problem.reason] += 1
+        self.usability.unusable(problem.reason, completion.text)
+        if not self.usability.proven:
+            self._unproven.append(question.key)
+            if self.usability.stopped is not None:
+                self.store.mark_unproven(self._unproven)
+                self._unproven.clear()
+
+    def to_ask(self, questions: Callable[[], Iterator[Question]], under_way: Collection[bytes]) -> Iterator[Question]:
+        """What this run asks: what is unanswered, then what failed while no answer of the model could be used."""
+        yield from unanswered(questions(), self.store, under_way, self.outcome, self.again)
+        if self.again or not self.usability.proven:
+            return
+        if marked := self.store.unproven(self.asker.identity):
+            for question in questions():
+                if question.key in marked:
+                    marked.discard(question.key)
+                    self.outcome.known -= 1
+                    yield question
 
     def _settle(self, entry: Entry, cost: float) -> None:
         self.budget.settle(entry.bound, cost)
@@ -116,8 +159,28 @@ def _problem(asker: Asker, question: Question, completion: Completion) -> Answer
     except AnswerError as error:
         if completion.note == "cut short":
             return AnswerError("cut short", "the answer was cut at the limit of its length; be shorter")
+        if completion.note == "refused":
+            return AnswerError("refused", "the answer is a refusal; the item is goods on show, say what it is for")
         return error
     return None
+
+
+def advice(asker: Asker, reason: str) -> str:
+    """What a person may change where most answers are unusable for one reason."""
+    key, config = f"mining.models.{asker.name}", asker.config
+    if reason in ("cut short", "empty"):
+        return f"raise {key}.max_output={config.max_output}, which counts what a model thinks, too"
+    if reason.endswith("no choices"):
+        return "ask its provider why, or take another model"
+    if reason.startswith("unreadable"):
+        return f"is {key}.base_url={config.base_url} where its chat completions are, up to and with /v1?"
+    if reason == "refused":
+        return "take another model or other words for the prompt"
+    if reason.startswith("HTTP"):
+        return f"see {key}.temperature, .format, .output_key and .extra for what it refuses"
+    if config.kind == "openai" and config.format != "json_schema":
+        return f"set {key}.format=json_schema where its server holds a model to a schema, or take a larger model"
+    return "take a larger model, or a prompt with fewer demands"
 
 
 def second_chance(asker: Asker, messages: list[Message], completion: Completion, error: AnswerError) -> list[Message]:
@@ -136,7 +199,7 @@ class Exchange:
 
     def __init__(self, ledger: Ledger, endpoint: Endpoint) -> None:
         config = ledger.asker.config
-        self.ledger, self.endpoint = ledger, endpoint
+        self.ledger, self.endpoint, self.usability = ledger, endpoint, ledger.usability
         self.pace = Pace(config.requests_per_minute, config.tokens_per_minute)
         self.breaker = Breaker(config.breaker, 16 * config.backoff)
 
@@ -149,19 +212,28 @@ class Exchange:
             GivenUpError: no answer came.
         """
         messages = question.messages(self.ledger.asker)
+        completion, problem = Completion("", 0, 0), AnswerError("empty", "the answer is empty")
         for chance in range(2):
             try:
-                entry, completion = await self._complete(question.key, messages)
+                entry, answer = await self._complete(question.key, messages)
             except GivenUpError as error:
+                if chance and error.refused:  # as too long a conversation is: the first answer is the last
+                    self.ledger.give_up(question, completion, problem)
+                    return
+                if error.refused:
+                    reason, _, said = error.reason.partition(": ")
+                    self.usability.unusable(reason, said)
                 if not error.final:
                     raise
                 self.ledger.give_up(question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
                 return
-            problem = self.ledger.paid(entry, question, completion)
-            if problem is None:
+            found = self.ledger.paid(entry, question, answer)
+            if found is None:
                 return
+            completion, problem = answer, found
             if chance:
                 self.ledger.give_up(question, completion, problem)
+                return
             messages = second_chance(self.ledger.asker, messages, completion, problem)
 
     async def _complete(self, key: bytes, messages: list[Message]) -> tuple[Entry, Completion]:
@@ -178,11 +250,14 @@ class Exchange:
             busy = isinstance(outcome, RefusedError) and outcome.healthy
             failures, refusals = failures + (not busy), refusals + busy
             if not outcome.transient or failures > config.retries or refusals > _PATIENCE * config.retries:
-                raise GivenUpError(outcome.reason, isinstance(outcome, LostError) and not outcome.transient)
+                lost = isinstance(outcome, LostError)
+                raise GivenUpError(outcome.reason, lost and not outcome.transient, not lost and not outcome.transient)
             await asyncio.sleep(pause_before(failures + refusals, config.backoff))
 
     async def _turn(self, tokens: float) -> None:
         """Waits until this endpoint may be asked."""
+        if self.usability.stopped is not None:
+            self.breaker.stop(self.usability.stopped)
         await self.breaker.admit()
         while wait := self.pace.wait(tokens):
             await asyncio.sleep(wait)
@@ -201,7 +276,10 @@ class Exchange:
             self.ledger.refused(entry)
             return entry, error
         except LostError as error:
-            self.ledger.lost(entry)
+            if error.usage is not None:
+                self.ledger.unreadable(entry, error.usage)
+            else:
+                self.ledger.lost(entry)
             return entry, error
         except BaseException:  # cancelled: nobody knows what becomes of it
             self.ledger.lost(entry)
@@ -217,4 +295,6 @@ class Exchange:
             if error.healthy:
                 self.breaker.untold()
                 return
+        elif error.excerpt is not None and error.transient:
+            self.usability.unusable(error.reason, error.excerpt)
         self.breaker.failed(error.reason)

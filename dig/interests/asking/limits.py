@@ -1,18 +1,28 @@
-"""How fast an endpoint may be asked, when it wants to be left alone, and when it has failed too often."""
+"""How fast an endpoint may be asked, when it wants to be left alone, and when it has failed or babbled too often."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 
-__all__ = ["Breaker", "EndpointStoppedError", "Pace", "pause_before"]
+from dig.console import printable
+
+__all__ = ["Breaker", "EndpointStoppedError", "Pace", "Usability", "pause_before"]
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the endpoint names more."""
 PROBES = 3
 """So many probes after a pause each may fail before an endpoint is given up for the run."""
+
+
+_WINDOW = 5
+"""So many times the limit of unusable answers is the window in which a model is looked at later."""
+_SHARE = 0.9
+"""Of the window, from which share of unusable answers on a model is stopped."""
+_EXCERPT = 80
 
 
 class EndpointStoppedError(Exception):
@@ -128,3 +138,74 @@ class Breaker:
     def untold(self) -> None:
         """A probe ended in a way that says nothing of the endpoint's health; another may follow."""
         self._probing = False
+
+
+class Usability:
+    """Stops a model of whose answers hardly one can be used, before it has cost a catalogue.
+
+    What counts is a question whose second chance failed, too, and a response that cannot be read. A model is stopped
+    where the first ``limit`` are such, or later where nine tenths of the last ``5 * limit`` are. Until the first usable
+    answer no more than ``limit`` questions are begun.
+
+    Args:
+        limit: unusable answers from the start; None stops nothing.
+        advice: what may help, by the reason why most answers are unusable.
+    """
+
+    def __init__(self, limit: int | None, advice: Callable[[str], str] = lambda reason: "") -> None:
+        self.limit, self._advice = limit, advice
+        self.proven = limit is None
+        """Whether an answer could be used."""
+        self.stopped: str | None = None
+        """Why the model is not asked any more, None while it is."""
+        self._window: deque[str | None] = deque(maxlen=None if limit is None else _WINDOW * limit)
+        self._answers = self._under_way = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def at_once(self) -> int | None:
+        """Questions that may be under way now, at least one; None knows no limit."""
+        return None if self.proven or self.limit is None else max(1, self.limit - self._answers)
+
+    async def admit(self) -> None:
+        """Returns when one more question may be begun, or none any more; :meth:`ended` is to follow."""
+        while self.stopped is None and (most := self.at_once) is not None and self._under_way >= most:
+            self._changed.clear()
+            await self._changed.wait()
+        self._under_way += 1
+
+    def ended(self) -> None:
+        """A question has ended, whatever came of it."""
+        self._under_way -= 1
+        self._changed.set()
+
+    def usable(self) -> None:
+        """One more answer could be used."""
+        self.proven = True
+        self._note(None)
+
+    def unusable(self, reason: str, excerpt: str) -> None:
+        """One more answer could not; stops the model where there were too many.
+
+        Args:
+            reason: a few words.
+            excerpt: what came instead.
+        """
+        self._note(reason)
+        if self.limit is None or self.stopped is not None:
+            return
+        bad = Counter(each for each in self._window if each is not None)
+        first = self._answers == bad.total() >= self.limit
+        if first or (len(self._window) == self._window.maxlen and bad.total() >= _SHARE * len(self._window)):
+            which = "first" if first else "last"
+            counts = ", ".join(f"{count:,} {each}" for each, count in bad.most_common(3))
+            shown = f", such as {printable(excerpt, _EXCERPT)!r}" if excerpt.strip() else ""
+            advice = self._advice(bad.most_common(1)[0][0])
+            self.stopped = (f"{bad.total():,} of the {which} {len(self._window):,} answers cannot be used ({counts})"
+                            f"{shown}{f'; {advice}' if advice else ''}")  # fmt: skip
+            self._changed.set()
+
+    def _note(self, reason: str | None) -> None:
+        self._answers += 1
+        self._window.append(reason)
+        self._changed.set()

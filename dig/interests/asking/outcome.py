@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 __all__ = ["Outcome"]
 
+_REASONS = 5
+"""Reasons for questions that are left which a line names; messages of providers may differ in every one."""
+
 
 @dataclass
 class Outcome:
@@ -22,6 +25,7 @@ class Outcome:
         stopped: why the model was not asked any more, None where it was asked to the end.
         cost: US dollars of this run, unknown ends at their most.
         requests: requests of this run.
+        estimated: answers of this run whose tokens the endpoint did not count, so that an estimate did.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Outcome:
     stopped: str | None = None
     cost: float = 0.0
     requests: int = 0
+    estimated: int = 0
 
     @property
     def done(self) -> int:
@@ -46,9 +51,13 @@ class Outcome:
             parts.append(f"{self.known:,} known")
         parts.append(f"{self.answered:,} answered")
         parts += [f"{count:,} unusable ({reason})" for reason, count in self.failed.most_common()]
-        parts += [f"{count:,} left ({reason})" for reason, count in self.left.most_common()]
+        parts += [f"{count:,} left ({reason})" for reason, count in self.left.most_common(_REASONS)]
+        if others := sum(count for _, count in self.left.most_common()[_REASONS:]):
+            parts.append(f"{others:,} left (other reasons)")
         unseen = self.total - self.done - self.left.total()
         if unseen > 0:
             parts.append(f"{unseen:,} not asked")
         line = ", ".join(parts) + f"; {self.requests:,} requests, ${self.cost:.4f}"
+        if self.estimated:
+            line += f" (tokens of {self.estimated:,} answers by an estimate)"
         return f"{line}; stopped: {self.stopped}" if self.stopped else line

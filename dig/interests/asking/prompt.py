@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -11,9 +13,11 @@ from string import Template
 import yaml
 
 from dig.config.errors import UserError, nearest
+from dig.folding import fold
 
 __all__ = ["Prompt", "load_prompt", "prompt_names"]
 
+_EXAMPLE = re.compile(r'"(?:interest|caption)"\s*:\s*"([^"$]+)"')
 _PARTS = ("system", "user", "repair")
 
 
@@ -46,6 +50,11 @@ class Prompt:
         except (KeyError, ValueError) as error:
             raise UserError(f"prompt {self.name}: {error} cannot be filled in; there are {', '.join(values)} "
                             "(a dollar sign is written $$)", exit_code=2) from None  # fmt: skip
+
+    @cached_property
+    def examples(self) -> frozenset[str]:
+        """Folded interests and captions that stand in it to show the form of an answer."""
+        return frozenset(map(fold, _EXAMPLE.findall(f"{self.system}\n{self.user}")))
 
     def ask_again(self, problem: str) -> str:
         """The turn after an unusable answer."""

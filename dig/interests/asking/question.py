@@ -73,7 +73,7 @@ class Question(NamedTuple):
 
     def check(self, asker: Asker, text: str) -> Any:
         """The validated answer; raises :class:`AnswerError`."""
-        return parse_answer(text, SHAPES[asker.purpose], self.evidence.ref)
+        return parse_answer(text, SHAPES[asker.purpose], self.evidence.ref, asker.prompt.examples)
 
 
 def asker_of(name: str, config: ModelConfig, prompt: Prompt, purpose: str, limit: int = 0) -> Asker:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from dig.config.errors import UserError
+from dig.console import warn
 from dig.interests.asking.budget import Budget, BudgetSpentError
 from dig.interests.asking.conversation import LocalModel
 from dig.interests.asking.exchange import Entry, Exchange, GivenUpError, Ledger, second_chance
@@ -21,7 +22,6 @@ from dig.interests.asking.outcome import Outcome
 from dig.interests.asking.progress import Board, board
 from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
-from dig.interests.asking.unanswered import unanswered
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, secret_of
 from dig.slurm.signals import SIGNALS, Preempted, current_watch
@@ -117,43 +117,61 @@ class _Run:
         endpoint = Endpoint(job.asker.name, job.asker.config, SHAPES[job.asker.purpose])
         exchange = Exchange(ledger, endpoint)
         under_way: set[bytes] = set()
-        questions = unanswered(job.questions(), ledger.store, under_way, ledger.outcome, self.again)
+        questions = ledger.to_ask(job.questions, under_way)
         try:
             await _all_or_none(
                 self._work(exchange, questions, under_way, shown) for _ in range(job.asker.config.concurrency)
             )
         finally:
             await endpoint.close()
-        ledger.outcome.stopped = exchange.breaker.stopped or self.over
+        self._ended(ledger.outcome, exchange.usability.stopped or exchange.breaker.stopped)
 
     async def _work(
         self, exchange: Exchange, questions: Iterator[Question], under_way: set[bytes], shown: Board
     ) -> None:
         outcome = exchange.ledger.outcome
-        for question in questions:
-            if self.over is not None or exchange.breaker.stopped:
-                return
-            under_way.add(question.key)
+        while True:
+            await exchange.usability.admit()
             try:
-                await exchange.answer(question)
-            except GivenUpError as error:
-                outcome.left[error.reason] += 1
+                stopped = self.over or exchange.usability.stopped or exchange.breaker.stopped
+                question = None if stopped else next(questions, None)
+                if question is None:
+                    return
+                await self._one(exchange, question, under_way)
             except EndpointStoppedError:
                 return
-            except BudgetSpentError as error:
-                self.over = self.over or str(error)
-                return
             finally:
-                under_way.discard(question.key)
+                exchange.usability.ended()
             shown.show(outcome)
+
+    async def _one(self, exchange: Exchange, question: Question, under_way: set[bytes]) -> None:
+        under_way.add(question.key)
+        try:
+            await exchange.answer(question)
+        except GivenUpError as error:
+            exchange.ledger.outcome.left[error.reason] += 1
+        except BudgetSpentError as error:
+            self.over = self.over or str(error)
+        finally:
+            under_way.discard(question.key)
+
+    def _ended(self, outcome: Outcome, stopped: str | None) -> None:
+        """A model is not asked any more; says so at once where others are."""
+        outcome.stopped = stopped or self.over
+        if stopped is not None and len(self.jobs) > 1:
+            warn(f"{outcome.name} is not asked any more: {stopped}; the others go on")
 
     async def _local(self, job: Job, ledger: Ledger, shown: Board) -> None:
         """A model of this process, in a thread of its own: batches, and second chances as batches, too."""
-        questions = unanswered(job.questions(), ledger.store, (), ledger.outcome, self.again)
+        questions = ledger.to_ask(job.questions, ())
         model: LocalModel | None = None
         config = job.asker.config
         size = _VLLM_QUESTIONS if config.kind == "vllm" else 4 * config.batch_size  # vLLM makes its own batches
-        while self.over is None and (some := list(islice(questions, size))):
+        usability = ledger.usability
+        while self.over is None and usability.stopped is None:
+            some = list(islice(questions, min(size, usability.at_once or size)))
+            if not some:
+                break
             if model is None:
                 model = await asyncio.to_thread(local_model, job.asker.name, config)
             try:
@@ -161,7 +179,7 @@ class _Run:
             except BudgetSpentError as error:
                 self.over = self.over or str(error)
             shown.show(ledger.outcome)
-        ledger.outcome.stopped = self.over
+        self._ended(ledger.outcome, usability.stopped)
 
     async def _local_batch(self, model: LocalModel, ledger: Ledger, questions: list[Question]) -> None:
         """As much of a batch as the limits allow.
@@ -172,6 +190,8 @@ class _Run:
         waiting = [(question, question.messages(ledger.asker)) for question in questions]
         over: BudgetSpentError | None = None
         for chance in range(2):
+            if ledger.usability.stopped is not None:
+                break
             entered: list[Entry] = []
             try:
                 for question, messages in waiting:

@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, campaign TEXT NOT N
                                      cost REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER NOT NULL);
 """  # noqa: E501
-_UNDER_WAY, _PAID, _UNPAID, _UNKNOWN = range(4)
+_UNDER_WAY, _PAID, _UNPAID, _UNKNOWN, _ESTIMATED = range(5)
+_UNPROVEN = " from a model that was stopped"
 _PARAMETERS = 2000
 _SNAPSHOT = 20_000_000
 
@@ -56,12 +57,13 @@ class Spending(NamedTuple):
 
     Attributes:
         requests: sent, whatever became of them.
-        paid: requests whose answer came with a count of tokens.
+        paid: requests whose answer came.
         cost: US dollars of those.
         unknown: requests whose end nobody knows: a kill, a cut line, a time-out.
         unknown_cost: the most that they can have cost.
         tokens_in: tokens read, of the paid ones.
         tokens_out: tokens written, of the paid ones.
+        estimated: paid requests whose tokens the endpoint did not count, so that an estimate did.
     """
 
     requests: int = 0
@@ -71,6 +73,7 @@ class Spending(NamedTuple):
     unknown_cost: float = 0.0
     tokens_in: int = 0
     tokens_out: int = 0
+    estimated: int = 0
 
 
 def store_path(home: Path) -> Path:
@@ -186,10 +189,10 @@ class AnswerStore:
         )
         return int(cursor.lastrowid or 0)
 
-    def paid(self, request: int, tokens_in: int, tokens_out: int, cost: float) -> None:
-        """The request was answered, at a known cost."""
+    def paid(self, request: int, tokens_in: int, tokens_out: int, cost: float, estimated: bool = False) -> None:
+        """The request was answered, at a known cost, or at an estimated one, which is marked as such."""
         self._base.execute("UPDATE requests SET state=?, tokens_in=?, tokens_out=?, cost=? WHERE id=?",
-                           (_PAID, tokens_in, tokens_out, cost, request))  # fmt: skip
+                           (_ESTIMATED if estimated else _PAID, tokens_in, tokens_out, cost, request))  # fmt: skip
 
     def unpaid(self, request: int) -> None:
         """The request was refused, or never reached the endpoint."""
@@ -211,6 +214,16 @@ class AnswerStore:
                            (failure.key, self._asker(asker), failure.item_id, failure.reason, failure.problem,
                             _packed(failure.text)))  # fmt: skip
 
+    def mark_unproven(self, keys: Sequence[bytes]) -> None:
+        """Marks failures of a model that was stopped before one of its answers could be used."""
+        rows = [(_UNPROVEN, key) for key in keys]
+        self._base.executemany("UPDATE failures SET reason=reason||? WHERE key=?", rows)
+
+    def unproven(self, asker: str) -> set[bytes]:
+        """The keys of the failures that are marked so."""
+        statement = "SELECT key FROM failures WHERE asker=? AND reason LIKE ?"
+        return {key for (key,) in self._base.execute(statement, (self._asker(asker), f"%{_UNPROVEN}"))}
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What is entered within is kept as a whole or not at all."""
@@ -225,11 +238,12 @@ class AnswerStore:
 
     def spending(self, campaign: str, asker: str | None = None) -> Spending:
         """What a campaign has cost so far, of one model or of all."""
-        totals = """SELECT COUNT(*), SUM(state=?1), SUM(cost*(state=?1)), SUM(state IN (?2,?3)),
-                    SUM(cost*(state IN (?2,?3))), SUM(tokens_in), SUM(tokens_out) FROM requests WHERE campaign=?4"""
-        given: list[object] = [_PAID, _UNDER_WAY, _UNKNOWN, campaign]
+        totals = """SELECT COUNT(*), SUM(state IN (?1,?5)), SUM(cost*(state IN (?1,?5))), SUM(state IN (?2,?3)),
+                    SUM(cost*(state IN (?2,?3))), SUM(tokens_in), SUM(tokens_out), SUM(state=?5)
+                    FROM requests WHERE campaign=?4"""
+        given: list[object] = [_PAID, _UNDER_WAY, _UNKNOWN, campaign, _ESTIMATED]
         if asker is not None:
-            totals += " AND asker=?5"
+            totals += " AND asker=?6"
             given.append(self._asker(asker))
         found = self._base.execute(totals, given).fetchone()
         return Spending(*(value or 0 for value in found))
@@ -245,8 +259,10 @@ class AnswerStore:
 
     def mean_tokens_out(self, asker: str) -> float | None:
         """Tokens of a paid answer, over all experiments; None before the first."""
-        statement = "SELECT AVG(tokens_out) FROM (SELECT tokens_out FROM requests WHERE asker=? AND state=? LIMIT 5000)"
-        found: float | None = self._base.execute(statement, (self._asker(asker), _PAID)).fetchone()[0]
+        statement = """SELECT AVG(tokens_out) FROM (SELECT tokens_out FROM requests
+                       WHERE asker=? AND state IN (?,?) LIMIT 5000)"""
+        given = (self._asker(asker), _PAID, _ESTIMATED)
+        found: float | None = self._base.execute(statement, given).fetchone()[0]
         return found
 
     def retried(self, campaign: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import math
 import os
 import re
 import time
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
+from dig.console import warn
+from dig.interests.asking.budget import probable_tokens, written_tokens
 from dig.interests.asking.conversation import Completion, Message
 from dig.interests.models.pictures import chat_turn
+from dig.interests.models.response import ProviderError, UnreadableError, error_in, one_line, read_response
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,10 +25,17 @@ __all__ = ["Endpoint", "LostError", "RefusedError", "redacted", "secret_of"]
 
 MAX_BODY = 4_000_000
 """Bytes of a response; more are not read."""
-_SHOWN = 200
-_FATAL = {401: "the key is not accepted", 403: "the key may not do this", 404: "there is no such model or page"}
+_FATAL = {
+    401: "the key is not accepted",
+    402: "the quota is used up",
+    403: "the key may not do this",
+    404: "there is no such model or page",
+}
 _TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
+_OTHER_KEY = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_UNWANTED = re.compile(r"instead|unsupported|not supported|unknown|unrecognized|not permitted|extra", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"too large|too long|exceed|maximum context|at most", re.IGNORECASE)
 
 
 class RefusedError(Exception):
@@ -53,11 +63,20 @@ class RefusedError(Exception):
 
 
 class LostError(Exception):
-    """The request was sent and its end is unknown, so it may have been paid; says why in a few words."""
+    """No answer came of a request that was sent, so it may have been paid.
 
-    def __init__(self, reason: str, transient: bool = True) -> None:
+    Args:
+        reason: a few words, to be counted by.
+        transient: whether another attempt may do better.
+        excerpt: the beginning of a response that cannot be read; None where none came.
+        usage: (read, written) tokens where the endpoint counted them all the same.
+    """
+
+    def __init__(
+        self, reason: str, transient: bool = True, excerpt: str | None = None, usage: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.transient = reason, transient
+        self.reason, self.transient, self.excerpt, self.usage = reason, transient, excerpt, usage
 
 
 def secret_of(name: str, config: ModelConfig) -> str | None:
@@ -100,7 +119,9 @@ class Endpoint:
         self.secret = secret_of(name, config)
         self._client = AsyncOpenAI(api_key=self.secret or "none", base_url=config.base_url, max_retries=0,
                                    timeout=config.timeout, http_client=DefaultAioHttpClient())  # fmt: skip
+        self._output_key = config.output_key
         self._options = self._fixed(shape)
+        self._told_of_usage = False
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -108,7 +129,7 @@ class Endpoint:
 
     def _fixed(self, shape: type[BaseModel]) -> dict[str, Any]:
         config = self.config
-        body: dict[str, Any] = {config.output_key: config.max_output, **config.extra}
+        body: dict[str, Any] = {self._output_key: config.max_output, **config.extra}
         if config.temperature is not None:
             body["temperature"] = config.temperature
         if config.format == "json_object":
@@ -134,6 +155,7 @@ class Endpoint:
         turns = [await _turn(message) for message in messages]
         headers = {"X-Client-Request-Id": request}
         # In `messages` the client would look at every turn against its own types, which takes as long as sending them.
+        output_key = self._output_key
         body_of_ours = {**self._options, "messages": turns}
         try:
             async with asyncio.timeout(self.config.timeout):
@@ -141,8 +163,9 @@ class Endpoint:
                 async with create(model=self.config.model, messages=[], extra_headers=headers,
                                   extra_body=body_of_ours) as response:  # fmt: skip
                     body = await _read(response)
+                    kind = response.headers.get("content-type", "")
         except openai.APIStatusError as error:
-            raise self._refusal(error) from None
+            raise self._refused(error, output_key) from None
         except TimeoutError:
             raise LostError(f"no answer in {self.config.timeout:g} s") from None
         except openai.APIConnectionError as error:
@@ -151,7 +174,7 @@ class Endpoint:
             raise LostError(f"connection lost ({type(error).__name__})") from None
         except _READ_ERRORS as error:
             raise LostError(f"connection lost ({type(error).__name__})") from None
-        return self._completion(body)
+        return self._completion(body, kind, messages)
 
     def _line(self, error: Exception) -> RefusedError | LostError:
         """What a failure of the line means; a connection that never stood has carried no request."""
@@ -162,36 +185,60 @@ class Endpoint:
             return LostError(f"no answer in {self.config.timeout:g} s")
         return LostError(f"connection lost ({cause})")
 
-    def _refusal(self, error: Any) -> RefusedError:
-        status, said = error.status_code, redacted(_one_line(str(error.message)), self.secret)
-        fatal = _FATAL.get(status)
-        if fatal or (status == 429 and any(code in str(error.body) for code in _QUOTA)):
-            where = f" ({self.config.key_variable})" if status in (401, 403) and self.config.key_variable else ""
-            return RefusedError(f"HTTP {status}: {fatal or 'the quota is used up'}{where}: {said}", False, fatal=True)
-        if status in _TRANSIENT:
-            return RefusedError(f"HTTP {status}", retry_after=_retry_after(error.response.headers),
-                                healthy=status == 429)  # fmt: skip
-        return RefusedError(f"HTTP {status}: {said}", transient=False)
+    def _refused(self, error: Any, output_key: str) -> RefusedError:
+        """What a status of refusal means."""
+        status, body = error.status_code, error.body
+        found = error_in(body if isinstance(body, dict) and "error" in body else {"error": body})
+        said = one_line((found.message if found else "") or str(error.message), self.secret)
+        if status in (400, 422) and self._renames(output_key, f"{said} {body}"):
+            return RefusedError(f"HTTP {status}: {said}", healthy=True)
+        quota = status == 429 and any(code in str(body) for code in _QUOTA)
+        return self._refusal(402 if quota else status, f"HTTP {status}", said, _retry_after(error.response.headers))
 
-    def _completion(self, body: bytes) -> Completion:
-        """The answer in a response; one whose bytes are no UTF-8 is marked, and was paid all the same."""
-        note = ""
+    def _renames(self, sent: str, said: str) -> bool:
+        """Whether the limit of an answer goes by its other name from now on, since the endpoint refuses the first."""
+        other = _OTHER_KEY.get(sent)
+        if other is None or sent not in said or not _UNWANTED.search(said) or _TOO_LARGE.search(said):
+            return False
+        if self._output_key == sent == self.config.output_key:  # once; what was under way is merely sent again
+            self._output_key = other
+            self._options = {other if key == sent else key: value for key, value in self._options.items()}
+            warn(f"{self.name}: the endpoint takes {other}, not {sent}, and is asked so in this run; set "
+                 f"mining.models.{self.name}.output_key={other}")  # fmt: skip
+        return self._output_key == other
+
+    def _refusal(self, status: int | None, where: str, said: str, retry_after: float | None = None) -> RefusedError:
+        """What a provider's error means, whether it came as a status or inside a body."""
+        fatal = _FATAL.get(status or 0)
+        if fatal:
+            key = f" ({self.config.key_variable})" if status in (401, 403) and self.config.key_variable else ""
+            return RefusedError(f"{where}: {fatal}{key}: {said}", transient=False, fatal=True)
+        if status in _TRANSIENT or status is None:
+            return RefusedError(f"{where}: {said}" if said else where, retry_after=retry_after, healthy=status == 429)
+        return RefusedError(f"{where}: {said}", transient=False)
+
+    def _completion(self, body: bytes, kind: str, messages: list[Message]) -> Completion:
+        """The answer in a response; what the endpoint does not count is counted by an estimate."""
         try:
-            text = body.decode("utf-8")
-        except UnicodeDecodeError:
-            text, note = body.decode("utf-8", "replace"), "no UTF-8"
-        try:
-            content = json.loads(text)
-            tokens = int(content["usage"]["prompt_tokens"]), int(content["usage"]["completion_tokens"])
-            choice = content["choices"][0]
-            answer = choice["message"].get("content") or ""
-            if not isinstance(answer, str):
-                raise TypeError("content is no text")
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-            raise LostError(f"unreadable response ({type(error).__name__})") from None
-        if choice.get("finish_reason") == "length":
-            note = note or "cut short"
-        return Completion(redacted(answer, self.secret), *tokens, note)
+            found = read_response(body, kind, self.secret)
+        except UnreadableError as error:
+            raise LostError(error.reason, excerpt=error.excerpt, usage=error.usage) from None
+        if isinstance(found, ProviderError):
+            said = one_line(found.message, self.secret)
+            code = f" {one_line(found.code, self.secret)}" if found.code else ""
+            refusal = self._refusal(found.status, f"HTTP 200 with error{code}", said)
+            if found.billed and not refusal.fatal:
+                raise LostError(refusal.reason, refusal.transient)
+            raise refusal
+        written = found.text + found.thoughts
+        estimated = found.tokens_in is None or (found.tokens_out is None and bool(written))
+        if estimated and not self._told_of_usage:
+            self._told_of_usage = True
+            warn(f"{self.name}: the endpoint does not say how many tokens its answers took; they are counted by an "
+                 "estimate, four bytes a token")  # fmt: skip
+        read = found.tokens_in if found.tokens_in is not None else math.ceil(probable_tokens(self.config, messages))
+        out = found.tokens_out if found.tokens_out is not None else written_tokens(written)
+        return Completion(redacted(found.text, self.secret), read, out, found.note, estimated)
 
 
 def _read_errors() -> tuple[type[Exception], ...]:
@@ -213,7 +260,7 @@ async def _read(response: Any) -> bytes:
     async for part in response.iter_bytes():
         size += len(part)
         if size > MAX_BODY:
-            raise LostError("response too large", transient=False)
+            raise LostError("response too large", transient=False, excerpt="")
         parts.append(part)
     return b"".join(parts)
 
@@ -239,8 +286,4 @@ def _deepest(error: BaseException) -> str:
     """What the operating system says at the bottom of a chain of errors."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return _one_line(getattr(error, "strerror", None) or type(error).__name__)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_SHOWN]
+    return one_line(getattr(error, "strerror", None) or type(error).__name__)

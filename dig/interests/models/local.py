@@ -28,6 +28,7 @@ from dig.config.schema import ModelConfig
 from dig.console import printable, warn
 from dig.interests.asking.conversation import Completion, Message
 from dig.interests.models.pictures import open_picture
+from dig.weights import load_complete
 
 __all__ = ["TransformersModel", "check_folder", "fold_system"]
 
@@ -237,13 +238,7 @@ def _load(config: ModelConfig, device: torch.device) -> tuple[Any, Any]:
         reader = auto_reader.from_pretrained(config.model, trust_remote_code=False)
         if config.vision and not hasattr(reader, "image_processor"):
             raise ValueError("it has no processor of pictures, so it does not see")
-        model, report = auto_model.from_pretrained(
-            config.model, use_safetensors=True, dtype=dtype, trust_remote_code=False, output_loading_info=True
-        )
-        missing = sorted(report["missing_keys"])
-        if missing:
-            warn(f"mining model {config.name}: its files lack {len(missing)} weights, which start as random numbers: "
-                 f"{missing[0]}{', …' if len(missing) > 1 else ''}")  # fmt: skip
+        model = load_complete(auto_model.from_pretrained, config.model, f"mining model {config.name}", dtype=dtype)
         return model.to(device).eval(), reader
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip() or type(error).__name__

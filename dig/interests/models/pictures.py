@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from dig.interests.asking.conversation import Message
+from dig.pictures import read_picture
 
 __all__ = ["MAX_SIDE", "chat_turn", "open_picture"]
 
@@ -18,14 +19,11 @@ MAX_SIDE = 768
 
 
 def open_picture(path: Path) -> Image.Image | None:
-    """The picture, or None where it is none or is damaged."""
-    try:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError):
-        return None
-    small.thumbnail((MAX_SIDE, MAX_SIDE))
-    return small
+    """The picture as :func:`dig.pictures.read_picture` reads it, made small; None where there is none."""
+    picture = read_picture(path)
+    if picture is not None:
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+    return picture
 
 
 def chat_turn(message: Message) -> dict[str, Any]:

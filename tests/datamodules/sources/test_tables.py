@@ -14,7 +14,7 @@ import zstandard
 from datamodules.sources import read_source
 from datamodules.sources.base import CATALOGUE_SCHEMA, Tables
 from dig.config import UserError
-from dig.config.schema import DataConfig
+from dig.config.schema import DataConfig, FilesConfig
 from dig.console import console
 
 ITEMS = [
@@ -114,7 +114,10 @@ def test_a_quote_that_is_never_closed_costs_no_silence(tmp_path: Path) -> None:
     path = folder(tmp_path, rows=['"u1,a,1', *ROWS])
     assert "cannot be read" in refused(path)
     (path / "interactions.csv").write_text(f'{HEADER}\n"u1,a,1\n' + "u1,a,1\n" * 50_000)
-    assert "interactions.csv:2: field larger than" in refused(path) and "never closed" in refused(path)
+    with console.capture() as captured:
+        tables = read(path)
+    assert len(tables.interactions) == 50_000 and tables.bad_rows == 1
+    assert "interactions.csv:2: a quote mark opens field 1 and does not close it" in captured.get()
 
 
 def test_bad_rows_are_counted_with_line_and_reason(tmp_path: Path) -> None:
@@ -324,3 +327,79 @@ def test_real_counts(name: str, users: int, items: int, interactions: int) -> No
     tables = read(Path(os.environ["DIG_DATA_ROOT"]) / name)
     found = tables.interactions["user_id"].n_unique(), len(tables.catalogue), len(tables.interactions)
     assert found == (users, items, interactions) and tables.bad_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("users", "items"),
+    [
+        (pl.Series([1, 2]), pl.Series([3, 4])),
+        (pl.Series([1.0, 2.0]), pl.Series([3.0, 4.0])),
+        (pl.Series([b"1", b"2"]), pl.Series(["3", "4"], dtype=pl.Categorical)),
+        (pl.Series(["1", "2"], dtype=pl.Enum(["1", "2"])), pl.Series([3, 4], dtype=pl.Int8)),
+        (pl.Series(["1.00", "2.00"]).str.to_decimal(scale=2), pl.Series(["3", "4"])),
+    ],
+)
+def test_entry_5_ids_of_any_type_in_parquet(tmp_path: Path, users: pl.Series, items: pl.Series) -> None:
+    """Entry 5: the user 1.0 of a float column is the user 1, and bytes and categories are their texts."""
+    path = folder(tmp_path, items=[{"item_id": 3, "title": "x"}, {"item_id": "4", "title": "y"}])
+    (path / "interactions.csv").unlink()
+    frame = pl.DataFrame({"user_id": users, "item_id": items, "timestamp": [1, 2]})
+    frame.write_parquet(path / "interactions.parquet")
+    assert read(path).interactions.rows() == [("1", "3", 1.0), ("2", "4", 2.0)]
+
+
+def test_entry_5_nan_users_in_parquet_are_bad_rows(tmp_path: Path) -> None:
+    """Entry 5: NaN is not one user with a tenth of all rows, and a rating of NaN is none."""
+    path = folder(tmp_path, items=[{"item_id": "3", "title": "x"}])
+    (path / "interactions.csv").unlink()
+    nan = float("nan")
+    frame = {
+        "user_id": [1.0, nan, 2.5, None, 4.0, 5.0],
+        "item_id": [3.0, 3.0, 3.0, 3.0, nan, 3.0],
+        "timestamp": [1.0, 1.0, 1.0, 1.0, 1.0, nan],
+        "rating": [nan, 5.0, 5.0, 5.0, 5.0, 5.0],
+    }
+    pl.DataFrame(frame).write_parquet(path / "interactions.parquet")
+    with console.capture() as captured:
+        tables = read(path, max_bad_fraction=1.0)
+    assert tables.interactions.rows() == [("1", "3", 1.0, None)] and tables.problems[0].total == 6
+    reasons = dict(tables.problems[0].rows)
+    assert reasons[2] == "user_id is empty" == reasons[4] and reasons[5] == "item_id is empty"
+    assert reasons[3] == "user_id must be text or a whole number, it is 2.5" and "timestamp" in reasons[6]
+    assert "interactions.parquet:2: user_id is empty" in captured.get()
+
+
+def test_entry_8_two_tables_that_call_the_item_otherwise(tmp_path: Path) -> None:
+    """Entry 8: sku in one table and id in the other are both the item."""
+    path = folder(tmp_path, header="customer,sku,timestamp", items=[{"id": i["item_id"], "title": "T"} for i in ITEMS])
+    columns = {"user_id": "customer", "interactions": {"item_id": "sku"}, "items": {"item_id": "id"}}
+    assert read(path, columns=columns).interactions.equals(read(folder(tmp_path / "plain")).interactions)
+    flat = refused(path, columns={"user_id": "customer", "item_id": "sku"})
+    assert "column sku is missing" in flat and "items: {item_id: …}" in flat
+
+
+@pytest.mark.parametrize("name", ["interactions.csv", "interactions.parquet"])
+def test_newcomers_3_an_optional_column_that_is_mapped_must_be_there(tmp_path: Path, name: str) -> None:
+    """The newcomers' third: rating: starz is refused with the nearest, and an unused column is named."""
+    path = folder(tmp_path, header=f"{HEADER},stars,shop", rows=[f"{row},5,x" for row in ROWS])
+    if name.endswith("parquet"):
+        pl.read_csv(path / "interactions.csv").write_parquet(path / name)
+        (path / "interactions.csv").unlink()
+    assert "column 'starz' is missing; did you mean 'stars'?" in refused(path, columns={"rating": "starz"})
+    with console.capture() as captured:
+        assert read(path, columns={"rating": "stars"}).interactions["rating"].to_list() == [5.0] * 4
+    assert "column ignored: 'shop'" in captured.get()
+
+
+def test_files_of_any_name(tmp_path: Path) -> None:
+    """The newcomers' first: tables need not be renamed."""
+    path = folder(tmp_path)
+    (path / "interactions.csv").rename(path / "sales.csv")
+    (path / "items.jsonl").rename(path / "films 2024.jsonl")
+    named = read(path, files=FilesConfig("sales.csv", "films 2024.jsonl"))
+    assert named.interactions.equals(read(folder(tmp_path / "plain")).interactions)
+    assert "did you mean sales.csv?" in refused(path, files=FilesConfig("sale.csv", "films 2024.jsonl"))
+    assert "must lie in data.path" in refused(path, files=FilesConfig("../sales.csv", None))
+    (path / "sales.xlsx").write_bytes(b"PK")
+    assert "must end in .csv, .tsv, .parquet" in refused(path, files=FilesConfig("sales.xlsx", None))
+    assert "is for data.source=tables" in refused(path, source="movielens", columns={"title": "x"})

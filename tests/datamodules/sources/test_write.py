@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datamodules.preparation import prepare
 from datamodules.sources import read_source
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from datamodules.sources.write import write_tables
+from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.console import console
 
@@ -46,3 +50,37 @@ def test_every_field_survives(tmp_path: Path):
     write_tables(Tables(interactions, catalogue), tmp_path)
     found = read_source(DataConfig(path=str(tmp_path)))
     assert found.catalogue.equals(catalogue) and found.interactions.equals(interactions)
+
+
+def test_entry_8_a_published_split_survives(tmp_path: Path):
+    """Entry 8: convert keeps the publisher's split, and data.split=published reads it back."""
+    interactions = pl.DataFrame(
+        {"user_id": ["u"] * 4, "item_id": ["a"] * 4, "timestamp": [1.0, 2.0, 2.0, 3.0], "part": [0, 0, 1, 2]},
+        schema_overrides={"part": pl.UInt8},
+    )
+    catalogue = pl.DataFrame([{"item_id": "a", "title": "T"}], schema=CATALOGUE_SCHEMA)
+    write_tables(Tables(interactions, catalogue), tmp_path)
+    config = DataConfig(path=str(tmp_path), split="published")
+    assert read_source(config).interactions.equals(interactions)
+    prepared = prepare(read_source(config), config)
+    assert prepared.sequences.parts.tolist() == [0, 0, 1, 2]
+    write_tables(read_source(DataConfig(path=str(tmp_path))), tmp_path / "again")  # whatever split is asked for
+    assert read_source(replace(config, path=str(tmp_path / "again"))).interactions.equals(interactions)
+
+
+@pytest.mark.parametrize("name", ["interactions.csv", "interactions.parquet"])
+def test_entry_8_a_column_of_that_name_may_be_another(tmp_path: Path, name: str):
+    """Entry 8: a shop of spare parts has a column part, too; it is ignored by name, and refused as a split."""
+    frame = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["a", "a"], "timestamp": [1, 2], "part": ["bolt", "train"]})
+    frame.write_csv(tmp_path / name) if name.endswith("csv") else frame.write_parquet(tmp_path / name)
+    (tmp_path / "items.jsonl").write_text('{"item_id": "a", "title": "T"}\n')
+    with console.capture() as captured:
+        assert "part" not in read_source(DataConfig(path=str(tmp_path))).interactions.columns
+    assert "column ignored: 'part'" in captured.get()
+    with pytest.raises(UserError, match="column 'part' holds 'bolt', which is none of train, valid and test"):
+        read_source(DataConfig(path=str(tmp_path), split="published"))
+    frame.with_columns(phase=pl.Series(["Training", "validation"])).write_csv(tmp_path / "interactions.csv")
+    (tmp_path / "interactions.parquet").unlink(missing_ok=True)
+    config = DataConfig(path=str(tmp_path), split="published", columns={"part": "phase"})
+    with console.capture():
+        assert read_source(config).interactions["part"].to_list() == [0, 1]

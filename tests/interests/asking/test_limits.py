@@ -2,7 +2,15 @@ import asyncio
 
 import pytest
 
-from dig.interests.asking.limits import LONGEST_PAUSE, PROBES, Breaker, EndpointStoppedError, Pace, pause_before
+from dig.interests.asking.limits import (
+    LONGEST_PAUSE,
+    PROBES,
+    Breaker,
+    EndpointStoppedError,
+    Pace,
+    Usability,
+    pause_before,
+)
 
 
 class Clock:
@@ -108,3 +116,57 @@ def test_an_untold_probe_makes_room_for_another():
     breaker.stop("the key is not accepted")
     with pytest.raises(EndpointStoppedError, match="the key"):
         asyncio.run(breaker.admit())
+
+
+def told(usability: Usability, answers: str) -> str | None:
+    """What comes of usable (+) and unusable (-) answers."""
+    for answer in answers:
+        if answer == "+":
+            usability.usable()
+        else:
+            usability.unusable("no JSON", "I think\nthat")
+    return usability.stopped
+
+
+def test_a_model_is_stopped_where_none_or_hardly_one_of_its_answers_is_usable():
+    """Entry 16: eight of the first eight, or nine tenths of the last forty; one in fifty does not save it."""
+    assert told(Usability(8), "-" * 7) is None
+    stopped = told(Usability(8, lambda reason: f"mend {reason}"), "-" * 8)
+    assert stopped == ("8 of the first 8 answers cannot be used (8 no JSON), such as 'I think that'; mend no JSON")
+    assert told(Usability(8), "+" + "-" * 35) is None, "the window is not full"
+    assert told(Usability(8), "+" + "-" * 39).startswith("39 of the last 40 answers cannot be used")
+    assert told(Usability(8), ("+" + "-" * 49) * 2).startswith("39 of the last 40")
+    assert told(Usability(8), ("+" + "-" * 4) * 100) is None
+    assert told(Usability(8), "+" * 1000 + "-" * 35) is None and told(Usability(8), "+" * 1000 + "-" * 36) is not None
+    assert told(Usability(None), "-" * 1000) is None
+
+
+def test_no_more_questions_are_begun_than_may_fail_until_one_answer_is_usable():
+    async def begun(answers: list[bool]) -> int:
+        """Questions begun by twenty workers, each of which ends with its answer; the others never end."""
+        usability, count = Usability(8), 0
+
+        async def work() -> None:
+            nonlocal count
+            while True:
+                await usability.admit()
+                if usability.stopped:
+                    return usability.ended()
+                count += 1
+                mine = count
+                if mine > len(answers):
+                    await asyncio.sleep(60)
+                await asyncio.sleep(0)
+                usability.usable() if answers[mine - 1] else usability.unusable("r", "")
+                usability.ended()
+
+        workers = [asyncio.ensure_future(work()) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        for worker in workers:
+            worker.cancel()
+        return count
+
+    assert asyncio.run(begun([])) == 8
+    assert asyncio.run(begun([False] * 3)) == 8
+    assert asyncio.run(begun([False] * 8)) == 8
+    assert asyncio.run(begun([True])) >= 20

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from chat_process import ChatProcess
-from chat_server import FAULTS
+from chat_server import FAULTS, HABITS
 
 from dig.config import UserError
 from dig.interests.asking.reading import read_interests_of
@@ -99,6 +99,111 @@ def test_what_stays_unusable_is_a_failure_with_its_answer_and_never_paid_again(s
     missing = __import__("collections").Counter()
     assert sum(map(len, read_interests_of(job.asker, job.questions(), store, missing))) == 0
     assert missing == {reason: 3}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_every_habit_of_an_endpoint_is_read_and_paid_once(server, store, make, habit: str, capsys):
+    """Entry 16: usage, parts, thoughts, fences, wrappers, marks and streams are form; no answer is lost."""
+    process = server(habit=habit)
+    job = make["job"](make["asker"](process.url), make["catalogue"](12))
+    (outcome,) = ask([job], store, "c", NO_LIMITS)
+    assert (outcome.answered, outcome.requests, len(process.log())) == (12, 12, 12) and outcome.stopped is None
+    missing = __import__("collections").Counter()
+    (frame,) = read_interests_of(job.asker, job.questions(), store, missing)
+    assert frame["item_id"].n_unique() == 12 and not missing
+    spent, paid = store.spending("c"), process.paid()
+    estimated = habit in ("no_usage", "null_usage", "zero_usage", "usage_without_output")
+    assert (spent.paid, spent.unknown, spent.estimated) == (12, 0, 12 if estimated else 0)
+    assert (spent.tokens_in, spent.tokens_out) == pytest.approx(
+        [sum(line[name] for line in paid) for name in ("prompt_tokens", "completion_tokens")], rel=0.2
+    )  # the server counts four bytes a token, too, of other bytes
+    assert spent.cost == pytest.approx((spent.tokens_in * 1.0 + spent.tokens_out * 2.0) / 1e6)
+    told = capsys.readouterr().out
+    assert told.count("does not say how many tokens") == estimated
+    assert ("tokens of 12 answers by an estimate" in outcome.summary()) == estimated
+
+
+def test_an_endpoint_that_wants_another_key_for_the_limit_is_asked_so_from_then_on(server, store, make, capsys):
+    """Entry 16: `Use max_completion_tokens instead` is done, once, and told."""
+    process = server(habit="new_limit")
+    (outcome,) = ask([make["job"](make["asker"](process.url), make["catalogue"](40))], store, "c", NO_LIMITS)
+    refused = sum(line["fault"] == "400" for line in process.log())
+    assert outcome.answered == 40 and 1 <= refused <= 8 and outcome.requests == 40 + refused
+    assert capsys.readouterr().out.count("set mining.models.m.output_key=max_completion_tokens") == 1
+    assert store.spending("c").unknown == 0
+
+
+def test_an_error_inside_a_good_status_is_told_in_the_providers_words(server, store, make, monkeypatch):
+    """Entry 16: HTTP 200 with an error is treated by its code, and nothing of it is paid or secret."""
+    monkeypatch.setenv("TEST_KEY", "own-secret-123456")
+    settings = {"key": "TEST_KEY", "retries": 1, "backoff": 0.001, "concurrency": 2}
+    expected = {
+        502: "in a row, the last: HTTP 200 with error 502: Provider returned error for ***",
+        401: "HTTP 200 with error 401: the key is not accepted (TEST_KEY): Provider returned error for ***",
+        400: "8 of the first 8 answers cannot be used (8 HTTP 200 with error 400), such as 'Provider returned error",
+    }
+    for code, stopped in expected.items():
+        process = server(habit=f"error_{code}")
+        job = make["job"](
+            make["asker"](process.url, f"m{code}", breaker=3 if code == 502 else 20, **settings), make["catalogue"](60)
+        )
+        (outcome,) = ask([job], store, f"c{code}", NO_LIMITS)
+        assert outcome.answered == 0 and stopped in outcome.stopped and "own-secret" not in outcome.summary()
+        assert len(process.log()) <= 12
+        spent = store.spending(f"c{code}")
+        assert spent.cost == spent.unknown_cost == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "requests", "reason", "help"),
+    [
+        ({"faults": ["prose"], "fault_share": 1.0, "lasting": True}, 16, "8 no JSON", "format=json_schema"),
+        ({"faults": ["truncated"], "fault_share": 1.0, "lasting": True}, 16, "8 cut short", "max_output=1024"),
+        ({"reply": '{"interests": [{"interest": "...", "confidence": 0.0}]}'}, 16, "8 nothing said", "format=json"),
+        ({"habit": "refusal"}, 16, "8 refused", "another model"),
+        ({"habit": "no_choices"}, 16, "8 unreadable response: it holds no choices", "provider"),
+        ({"habit": "page"}, 16, "8 unreadable response: a web page (Sign in) instead of an answer", "base_url=http"),
+    ],
+)
+def test_a_model_of_whose_answers_none_is_usable_is_stopped_after_a_few(
+    server, store, make, plan, requests, reason, help
+):
+    """Entry 16: of 150 items the first few tell; the others go on, and a later run may ask again."""
+    bad, good = server(**plan), server()
+    items = make["catalogue"](150)
+    jobs = [
+        make["job"](make["asker"](bad.url, "a", backoff=0.001), items),
+        make["job"](make["asker"](good.url, "b"), items.head(20)),
+    ]
+    stopped, other = ask(jobs, store, "c", NO_LIMITS)
+    assert other.answered == 20 and stopped.answered == 0
+    assert len(bad.log()) == stopped.requests <= requests
+    line = stopped.stopped
+    assert line.startswith("8 of the first 8 answers cannot be used") and reason in line and help in line
+    assert "\n" not in line and len(line) < 400 and line in stopped.summary()
+    keys = [question.key for question in jobs[0].questions()]
+    failed = {failure.key for failure in store.failures(keys)}
+    assert len(failed) == stopped.failed.total() <= 8
+    (once_more,) = ask(jobs[:1], store, "c", NO_LIMITS)
+    assert once_more.requests <= requests, "a later run asks again, and of other items first"
+    assert not failed or len(store.failures(keys)) > len(failed)
+    (outcome,) = ask([make["job"](make["asker"](good.url, "a"), items)], store, "c", NO_LIMITS)
+    assert outcome.done == outcome.answered == 150 and not store.failures(keys), "the fault was the model's"
+
+
+def test_bad_answers_among_good_ones_stop_nobody(server, store, make):
+    """Entry 16: one bad answer in five does no harm."""
+    often = server(faults=["prose", "shape", "empty"], fault_share=0.2, lasting=True)
+    (outcome,) = ask([make["job"](make["asker"](often.url, "often"), make["catalogue"](100))], store, "c", NO_LIMITS)
+    assert outcome.stopped is None and outcome.done == 100 and 5 < outcome.failed.total() < 40
+
+
+def test_no_limit_of_unusable_answers_asks_on(server, store, make):
+    process = server(faults=["prose"], fault_share=1.0, lasting=True)
+    (outcome,) = ask(
+        [make["job"](make["asker"](process.url, max_unusable=None), make["catalogue"](30))], store, "c", NO_LIMITS
+    )
+    assert outcome.stopped is None and outcome.failed == {"no JSON": 30} and outcome.requests == 60
 
 
 def test_answers_of_a_retry_are_counted_one_by_one_so_that_a_kill_loses_none(server, store, make):

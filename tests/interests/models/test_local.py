@@ -269,14 +269,13 @@ def test_damaged_weights(folder):
         model_of(folder)
 
 
-def test_weights_that_are_missing_are_named(tmp_path, folder, monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr(local, "warn", said.append)
+def test_weights_that_are_missing_are_refused_by_name(tmp_path, folder):
+    """Entry 12: no model answers with weights that no file gave."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     kept = {name: value for name, value in model.state_dict().items() if "layers.1.mlp" not in name}
     model.save_pretrained(folder, state_dict=kept)
-    model_of(folder)
-    assert len(said) == 1 and "lack 3 weights" in said[0] and "model.layers.1.mlp" in said[0]
+    with pytest.raises(UserError, match=r"lack 3 of the weights.*model\.layers\.1\.mlp"):
+        model_of(folder)
 
 
 def test_the_number_format_is_the_configured_one(folder):

@@ -1,0 +1,256 @@
+"""Which lines of a delimited file are its rows: counted from the bytes, and read one by one where quotes are odd.
+
+A quote mark opens a field that closes before a separator or a line's end (RFC 4180). Where every quote mark does, rows
+are counted without parsing, and any parser reads the same. Where one does not, rows are read one by one, and no row
+swallows its neighbours: the quote is escaped by a backslash, or a character of its own, or its row is a bad one.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Layout", "Record", "layout_of", "physical_lines", "records"]
+
+_QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
+_CHUNK = 1 << 18  # bytes looked at at once, which stay in the cache
+
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long description is a field as any other
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The rows of a well-formed file.
+
+    Attributes:
+        rows: records, the header among them.
+        lines: (rows,) the line that each begins at; None where each is one line.
+        separators: counts those outside quotes.
+    """
+
+    rows: int
+    lines: np.ndarray | None
+    separators: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What stands at a line: a row's fields, or why it is a bad one.
+
+    Attributes:
+        line: the line it begins at.
+        lines: how many it takes.
+        fields: None of a bad row; empty of an empty line.
+        reason: of a bad row.
+        literal: whether a quote mark that closes nothing was taken as a character.
+    """
+
+    line: int
+    lines: int
+    fields: list[str] | None
+    reason: str = ""
+    literal: bool = False
+
+
+def physical_lines(content: bytes) -> int:
+    """Lines of a text, the last one with or without its end; a bare carriage return ends a line, too."""
+    bare = content.count(b"\r") - content.count(b"\r\n")
+    return content.count(b"\n") + bare + (not content.endswith((b"\n", b"\r")) and bool(content))
+
+
+def layout_of(content: bytes, separator: str, fields: int) -> Layout | None:
+    """Counts rows from the bytes alone.
+
+    Args:
+        content: the file, header included.
+        separator: between fields.
+        fields: number of the header's.
+
+    Returns:
+        None where only a closer look tells what is a row: a quote mark that does not open or close a field, a bare
+        carriage return, a null byte, or quoted line breaks between which every line is a whole row by itself.
+    """
+    if b"\0" in content or (b"\r" in content and content.count(b"\r") != content.count(b"\r\n")):
+        return None
+    data = np.frombuffer(content, np.uint8)
+    if b'"' not in content:
+        rows = _count(data, _NEWLINE) + (not content.endswith(b"\n"))
+        return Layout(rows, None, lambda: _count(data, ord(separator)))
+    scanned = _scan(data, ord(separator))
+    if scanned is None:
+        return None
+    rows, breaks, separators = scanned
+    rows += not content.endswith(b"\n")
+    starts = _record_starts(data, separator, fields) if breaks else None
+    return None if breaks and starts is None else Layout(rows, starts, lambda: separators)
+
+
+def _count(data: np.ndarray, byte: int) -> int:
+    """How often a byte occurs; in parts that stay in the cache, which is faster than ``bytes.count``."""
+    return sum(int(np.count_nonzero(data[at : at + _CHUNK] == byte)) for at in range(0, len(data), _CHUNK))
+
+
+def _scan(data: np.ndarray, separator: int) -> tuple[int, int, int] | None:
+    """Line ends outside quotes, inside, and separators outside; None if a quote mark neither opens nor closes a field.
+
+    Quotes in turn open and close: one that opens follows a separator, a line's end or another quote (a doubled one),
+    one that closes stands before such.
+    """
+    rows, breaks, separators, opened = 0, 0, 0, False
+    for at in range(0, len(data), _CHUNK):
+        part = data[at : at + _CHUNK]
+        quotes, ends, marks = part == _QUOTE, part == _NEWLINE, part == separator
+        inside = _inside(quotes, opened)
+        edges = quotes | ends | marks
+        before = np.append(at == 0 or data[at - 1] in (_QUOTE, _NEWLINE, separator), edges[:-1])
+        last = at + len(part) == len(data)
+        edges |= part == _RETURN
+        after = np.append(edges[1:], last or data[at + len(part)] in (_QUOTE, _NEWLINE, _RETURN, separator))
+        if (quotes & ((inside & ~before) | ~(inside | after))).any():
+            return None
+        opened = bool(inside[-1])
+        rows += int(np.count_nonzero(ends & ~inside))
+        breaks += int(np.count_nonzero(ends & inside))
+        separators += int(np.count_nonzero(marks & ~inside))
+    return None if opened else (rows, breaks, separators)
+
+
+def _inside(quotes: np.ndarray, opened: bool) -> np.ndarray:
+    """(bytes,) bool: whether a quote is open behind each; sixty-four are toggled at once, by shifts of their bits."""
+    packed = np.packbits(quotes, bitorder="little")
+    words = np.pad(packed, (0, -len(packed) % 8)).view("<u8")
+    for shift in (1, 2, 4, 8, 16, 32):
+        words ^= words << np.uint64(shift)
+    odd = np.append(opened, (words >> np.uint64(63)).astype(bool)[:-1])
+    words[np.logical_xor.accumulate(odd)] ^= np.uint64(2**64 - 1)
+    return np.unpackbits(words.view(np.uint8), count=len(quotes), bitorder="little").view(bool)
+
+
+def _record_starts(data: np.ndarray, separator: str, fields: int) -> np.ndarray | None:
+    """(records,) the line that each begins at; None if the lines of one are whole rows by themselves."""
+    quotes, ends = np.flatnonzero(data == _QUOTE), np.flatnonzero(data == _NEWLINE)
+    if not len(ends) or ends[-1] != len(data) - 1:
+        ends = np.append(ends, len(data))
+    outside = np.searchsorted(quotes, ends) % 2 == 0
+    starts = np.append(0, np.flatnonzero(outside)[:-1] + 1)
+    marks = np.searchsorted(np.flatnonzero(data == ord(separator)), ends)
+    whole = np.diff(np.append(0, marks)) == fields - 1
+    several = np.diff(np.append(starts, len(ends))) > 1
+    if (np.logical_and.reduceat(whole, starts) & several).any():
+        return None
+    return starts + 1
+
+
+class _Lines:
+    """Lines one by one; those of the record at hand can be given back."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._returned: deque[str] = deque()
+        self.taken: list[str] = []
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._returned.popleft() if self._returned else next(self._lines)
+        self.taken.append(line)
+        return line
+
+    def give_back(self, kept: int) -> None:
+        """Keeps the first few of the lines taken."""
+        self._returned.extendleft(reversed(self.taken[kept:]))
+        del self.taken[kept:]
+
+
+def records(
+    lines: Iterator[str],
+    separator: str,
+    fields: int,
+    needed: Sequence[int],
+    is_row: Callable[[list[str]], bool] | None,
+) -> Iterator[Record]:
+    """Every line as a row, part of a row, or a bad row.
+
+    Args:
+        lines: with their ends, the header among them.
+        separator: between fields.
+        fields: number of the header's.
+        needed: places of the fields that are read; elsewhere a quote mark that closes nothing is a character.
+        is_row: whether the fields of a line are plausible as a row; unset says nothing about comma-separated ones.
+    """
+    taking = _Lines(lines)
+    reader = csv.reader(taking, delimiter=separator, strict=True)
+    escaped = csv.reader(taking, delimiter=separator, strict=True, escapechar="\\")
+    line = 1
+    while True:
+        taking.taken.clear()
+        row = _next(reader)
+        if not taking.taken:
+            return
+        if row is not None and len(row) == fields and len(taking.taken) == 1:
+            record = Record(line, 1, row)
+        elif row is not None and not row:
+            record = Record(line, len(taking.taken), [])
+        else:
+            record = _closer_look(line, row, taking, escaped, separator, fields, needed, is_row)
+        yield record
+        line += record.lines
+
+
+def _next(reader: Iterator[list[str]]) -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error:
+        return None
+
+
+def _closer_look(
+    line: int, row: list[str] | None, taking: _Lines, escaped: Iterator[list[str]], separator: str, fields: int,
+    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None
+) -> Record:  # fmt: skip
+    """A record that is no row of one line by RFC 4180."""
+    if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
+        return Record(line, len(taking.taken), row)
+    if row is not None and len(taking.taken) == 1 and '\\"' not in taking.taken[0]:
+        return Record(line, 1, None, f"{len(row)} fields instead of {fields}{_last_is_empty(row, fields)}")
+    if '\\"' in taking.taken[0]:
+        taking.give_back(0)
+        row = _next(escaped)
+        if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
+            return Record(line, len(taking.taken), row)
+    taking.give_back(1)
+    row = [_unquoted(field) for field in taking.taken[0].rstrip("\r\n").split(separator)]
+    opened = [place for place, field in enumerate(row) if field.startswith('"')]
+    if len(row) == fields and (separator == "\t" or not set(opened) & set(needed)):
+        return Record(line, 1, row, literal=True)
+    if len(row) != fields:
+        return Record(line, 1, None, f"{len(row)} fields instead of {fields}, or a quote mark that is never closed")
+    return Record(line, 1, None, f"a quote mark opens field {opened[0] + 1} and does not close it before the next "
+                  "separator; inside quotes it is doubled")  # fmt: skip
+
+
+def _unquoted(field: str) -> str:
+    """A field without its quotes, if they are well-formed."""
+    inside = field[1:-1].replace('""', "")
+    closed = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inside
+    return field[1:-1].replace('""', '"') if closed else field
+
+
+def _lines_are_rows(
+    lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None
+) -> bool:  # fmt: skip
+    """Whether each line of a record is a row by itself, so that quotes in two of them met by chance."""
+    if len(lines) == 1 or (is_row is None and separator != "\t"):
+        return False
+    rows = [line.rstrip("\r\n").split(separator) for line in lines]
+    return all(len(row) == fields and (is_row is None or is_row(row)) for row in rows)
+
+
+def _last_is_empty(row: Sequence[str], fields: int) -> str:
+    return "; the last one is empty: a separator ends the line" if len(row) == fields + 1 and not row[-1] else ""
