@@ -105,7 +105,7 @@ class DataConfig:
     """What stands between the categories in a cell of your own table; unset is decided by the cells and said, '' keeps
     them whole."""
     encoding: str = "utf-8"
-    """Of text files, by Python's names: `utf-8`, `cp1252`, `latin-1`, `utf-16`, `gb18030` …"""
+    """Of text files, by Python's names: `utf-8`, `cp1252`, `latin-1`, `utf-16`, `gb18030` and others."""
     min_rating: float | None = None
     """Interactions rated lower are left out; unset keeps all, rated or not."""
     duplicates: str = "keep"
