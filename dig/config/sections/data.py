@@ -70,7 +70,7 @@ class DataConfig:
     columns: dict[str, str] = field(default_factory=dict)
     """Your own tables' column names, for example {user_id: customer, item_id: sku}; for `data.source=tables`."""
     encoding: str = "utf-8"
-    """Of text files, by Python's names: `utf-8`, `cp1252`, `latin-1`, `utf-16`, `gb18030` …"""
+    """Encoding of the text files, by Python's names: `utf-8`, `cp1252`, `latin-1`, `utf-16`, `gb18030` and so on."""
     min_rating: float | None = None
     """Interactions rated lower are left out; unset keeps all, rated or not."""
     duplicates: str = "keep"
