@@ -182,7 +182,7 @@ def _of_moments(ticks: pl.Series, per_second: int) -> RawTimes:
 
 
 def _finite(number: pl.Series) -> pl.Series:
-    return number.set(~number.is_finite().fill_null(value=False), None)
+    return number if number.is_finite().all() else number.set(~number.is_finite().fill_null(value=False), None)
 
 
 def _whole_of(number: pl.Series) -> pl.Series:

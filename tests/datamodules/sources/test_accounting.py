@@ -329,6 +329,13 @@ def test_entry_10_another_form_is_named_in_one_line(tmp_path: Path, content: byt
     assert says in refused(path)
 
 
+def test_entry_10_json_lines_in_another_form(tmp_path: Path):
+    path = folder(tmp_path, items="\r".join(map(json.dumps, ITEMS)))
+    assert "items.jsonl: lines end with bare carriage returns" in refused(path)
+    (path / "items.jsonl").write_bytes("\n".join(map(json.dumps, ITEMS)).encode("utf-16"))
+    assert "items.jsonl: this is UTF-16, not UTF-8; set data.encoding=utf-16" in refused(path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252", "gb18030", "utf-8-sig"])
 def test_entry_10_data_encoding_reads_it(tmp_path: Path, encoding: str):
     text = TEXT.replace("u0", "Zo\u00e9" if encoding == "cp1252" else "\u4f60\u00e9")
