@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
+from dig.config import UserError
 from dig.config.schema import TigerConfig
 from dig.evaluation.beams import BeamRanker
+from dig.generation.view_check import check_view
 from dig.generation.vocabulary import SidVocabulary
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def sid_vocabulary(sizes: Sequence[int]) -> SidVocabulary:
 
 def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
     """A T5 with random weights for Semantic IDs of ``sizes`` codes a level, the suffix level included."""
-    return T5ForConditionalGeneration._from_config(
+    model = T5ForConditionalGeneration._from_config(
         T5Config(
             vocab_size=_SPECIAL + sum(sizes),
             d_model=config.d_model,
@@ -52,11 +54,28 @@ def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
         ),
         attn_implementation=_ATTENTION,
     )
+    check_view(model, "tiger")
+    return model
 
 
 def load_t5(folder: Path) -> Any:
-    """The T5 that ``save_pretrained`` wrote."""
-    return T5ForConditionalGeneration.from_pretrained(folder, use_safetensors=True, attn_implementation=_ATTENTION)
+    """The T5 that ``save_pretrained`` wrote.
+
+    Raises:
+        UserError: its files lack weights, or its scores are not its own.
+    """
+    model, report = T5ForConditionalGeneration.from_pretrained(
+        folder,
+        use_safetensors=True,
+        attn_implementation=_ATTENTION,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(f"{folder}: its files lack {missing[0]} and {len(missing) - 1} more weights")
+    check_view(model, str(folder))
+    return model
 
 
 class Tiger(BeamRanker):

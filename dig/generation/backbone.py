@@ -178,10 +178,15 @@ def _model_of(name: str | Path, where: str, dtype: torch.dtype | str) -> Any:
         UserError: a weight has none, or another shape there.
     """
     model, report = AutoModelForCausalLM.from_pretrained(
-        name, use_safetensors=True, dtype=dtype, trust_remote_code=False, output_loading_info=True
+        name,
+        use_safetensors=True,
+        dtype=dtype,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that they are in the report, with their names
     )
     wrong = [("lack", sorted(report["missing_keys"])),
-             ("hold in another shape", sorted(str(key) for key in report["mismatched_keys"]))]  # fmt: skip
+             ("hold in another shape", sorted(key[0] for key in report["mismatched_keys"]))]  # fmt: skip
     for what, names in wrong:
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -222,8 +227,7 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
     """Lets the saved model pad and end as the tokenizer does that it is trained with."""
     settings, ends = model.generation_config, model.generation_config.eos_token_id
     ends = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
-    if settings.pad_token_id is None:
-        settings.pad_token_id = tokenizer.pad_token_id
+    settings.pad_token_id = tokenizer.pad_token_id
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
         settings.eos_token_id = [*ends, tokenizer.eos_token_id] if ends else tokenizer.eos_token_id
     try:
@@ -232,8 +236,6 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
         model.generation_config = GenerationConfig(bos_token_id=settings.bos_token_id,
                                                    eos_token_id=settings.eos_token_id,
                                                    pad_token_id=settings.pad_token_id)  # fmt: skip
-    if model.config.get_text_config().pad_token_id is None:
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def _say(message: str) -> None:
@@ -292,7 +294,8 @@ def _known_model_type(config: BackboneConfig) -> str:
     if text is not settings:
         known = text.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         raise UserError(f"backbone.config.model_type={model_type} is a language model with other parts around it"
-                        f"{f'; name the language model alone, {text.model_type}' if known else ''}", exit_code=2)  # fmt: skip
+                        f"{f'; name the language model alone, {text.model_type}' if known else ''}",
+                        exit_code=2)  # fmt: skip
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])

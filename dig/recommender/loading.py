@@ -20,6 +20,7 @@ from dig.config import Config
 from dig.config.schema import PromptConfig
 from dig.evaluation.rankers import Ranker
 from dig.generation.intrr import IntRR
+from dig.generation.view_check import check_intrr
 from dig.quantization import SemanticIds
 from dig.recommender.policy import PolicyRanker
 
@@ -34,6 +35,7 @@ def _tiger(folder: Path, config: Config, device: Any) -> Ranker:
 
 def _intrr(folder: Path, config: Config, device: Any) -> Ranker:
     model = IntRR.load(folder)
+    check_intrr(model, str(folder))
     builder = ItemPrompts(len(model.codes), PromptConfig(max_history=model.sizes.max_history))
     return IntRRRanker(model, builder, config.evaluation.num_beams, config.evaluation.batch_size, device)
 
