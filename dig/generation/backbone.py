@@ -205,8 +205,7 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
     """Lets the saved model pad and end as the tokenizer does that it is trained with."""
     settings, ends = model.generation_config, model.generation_config.eos_token_id
     ends = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
-    if settings.pad_token_id is None:
-        settings.pad_token_id = tokenizer.pad_token_id
+    settings.pad_token_id = tokenizer.pad_token_id
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
         settings.eos_token_id = [*ends, tokenizer.eos_token_id] if ends else tokenizer.eos_token_id
     try:
@@ -215,8 +214,6 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
         model.generation_config = GenerationConfig(bos_token_id=settings.bos_token_id,
                                                    eos_token_id=settings.eos_token_id,
                                                    pad_token_id=settings.pad_token_id)  # fmt: skip
-    if model.config.get_text_config().pad_token_id is None:
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def _say(message: str) -> None:
