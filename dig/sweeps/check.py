@@ -19,7 +19,7 @@ __all__ = ["check_trials"]
 _MANY = 100
 """Configurations that are looked at one by one, and combinations of a larger grid that are drawn; each takes a tenth of
 a second."""
-_SECONDS = 10.0
+_SECONDS = 5.0
 """For which combinations of a large grid are drawn."""
 _VALUES = 50
 """Of a parameter of a large grid that are looked at, spread evenly."""
@@ -48,14 +48,13 @@ def _of_grid(settings: Settings) -> Iterator[Point]:
     size = space.grid_size
     count = min(size, settings.limit or size)
     if count > _LARGEST:
-        raise wrong(settings.file.path, "parameters", f"a grid of {size:,} points; take method: random with a run_cap, or "
-                                                      "--trials N")  # fmt: skip
+        raise wrong(settings.file.path, "parameters", f"a grid of {size:,} points; take method: random and a "
+                                                      "run_cap, or --trials N")  # fmt: skip
     if count <= _MANY:
         yield from space.grid(count)
         return
-    axes = space.axes()
-    first = space.point(0)
-    seen = [{**first, name: value} for name, values in axes.items() for value in _spread(values)]
+    axes = {name: _spread(values) for name, values in space.axes().items()}
+    seen = list(_turned(axes))  # as many as the longest list has values hold every value of every list
     say(f"checking {len(seen):,} of {count:,} configurations, each value once, and combinations for up to "
         f"{_SECONDS:g} seconds; others are checked when their trial begins")  # fmt: skip
     yield from seen
@@ -82,8 +81,8 @@ def _tell_of_order(settings: Settings) -> None:
              if len(values) > 1 and all(point[name] == points[0][name] for point in points)]  # fmt: skip
     if still:
         shown = " and ".join(override(name, points[0][name]) for name in still)
-        warn(f"the first {len(points):,} of {size:,} trials all have {shown}: a grid goes through the last parameter of "
-             "the file first; method: random with a run_cap draws from all")  # fmt: skip
+        warn(f"the first {len(points):,} of {size:,} trials all have {shown}: a grid goes through the last parameter "
+             "of the file first; method: random with a run_cap draws from all")  # fmt: skip
 
 
 def _tell_of_whole_numbers(settings: Settings) -> None:
@@ -92,8 +91,8 @@ def _tell_of_whole_numbers(settings: Settings) -> None:
         if each.distribution == "int_uniform" and not each.written and key_type(each.name) is float:
             low, high = each.settings["min"], each.settings["max"]
             drawn = f"{low} and {high} only" if high - low == 1 else f"whole numbers from {low} to {high} only"
-            warn(f"{settings.file.path}: parameters.{each.name}: min and max are whole numbers, so {drawn} are drawn, as "
-                 f"W&B does; write {low}.0 and {high}.0 for a uniform draw, or distribution: int_uniform if that is "
+            warn(f"{settings.file.path}: parameters.{each.name}: min and max are whole numbers, so {drawn} are drawn, "
+                 f"as W&B does; write {low}.0 and {high}.0 for a uniform draw, or distribution: int_uniform if that is "
                  "meant")  # fmt: skip
 
 

@@ -36,8 +36,8 @@ def check_effects(settings: Settings) -> None:
         return
     names = " and ".join(each.name for each in unread)
     stages = ", ".join(settings.stages)
-    raise wrong(settings.file.path, f"parameters.{unread[0].name}", f"{_alike(settings, unread)} are one: no stage reads "
-                f"{names} on the way to {stages}; take it out, or name a metric of a stage that reads it")  # fmt: skip
+    raise wrong(settings.file.path, f"parameters.{unread[0].name}", f"{_alike(settings, unread)} are one: no stage "
+                f"reads {names} on the way to {stages}; take it out, or name a metric of one that does")  # fmt: skip
 
 
 def _matters(settings: Settings, parameter: Parameter) -> bool:

@@ -21,7 +21,7 @@ from dig.sweeps.space import Point
 __all__ = ["preview", "stage_counts"]
 
 _SHOWN = 50
-_COUNTED = 200
+_COUNTED = 50
 """Trials whose stages are counted; each takes a tenth of a second."""
 
 
