@@ -272,8 +272,10 @@ def _known_model_type(config: BackboneConfig) -> str:
     if text is not settings:
         known = text.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         inner = f"; name the language model alone, {text.model_type}" if known else ""
-        raise UserError(f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",
-                        exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",
+            exit_code=2,
+        )
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])
