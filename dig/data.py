@@ -104,7 +104,8 @@ def _resolve(target: str, overrides: list[str]) -> tuple[str, DataConfig, Config
     from datamodules.sources import detect_source
 
     given = {override.partition("=")[0] for override in overrides}
-    source = [] if "data.source" in given else [f"data.source={detect_source(folder)}"]
+    named = "data.source" in given or any(key.startswith("data.files") for key in given)  # these are for tables
+    source = [] if named else [f"data.source={detect_source(folder)}"]
     return folder.resolve().name, load_config(None, [f"data.path={folder}", *source, *overrides]).data, None
 
 

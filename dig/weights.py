@@ -53,7 +53,8 @@ def load_complete(load: Callable[..., Any], source: str | Path, where: str, **se
     Raises:
         UserError: the files lack weights of the model, hold them in another shape, or are damaged.
     """
-    settings = {"use_safetensors": True, "trust_remote_code": False, **settings}
+    # ignored by transformers, so that they are in its report by their names, and refused here
+    settings = {"use_safetensors": True, "trust_remote_code": False, "ignore_mismatched_sizes": True, **settings}
     try:
         model, report = load(source, output_loading_info=True, **settings)
     except (RuntimeError, SafetensorError) as error:  # what is left to the caller says itself what is wrong
@@ -77,7 +78,8 @@ def refuse_missing(where: str, missing: Sequence[str]) -> None:
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
         raise UserError(
-            f"{where}: its files lack {len(missing)} of the weights, which would be random numbers: {shown}; "
+            f"{where}: its files lack {len(missing)} of the weights or hold them in another shape, and these would be "
+            f"random numbers: {shown}; "
             "is a file missing, or is config.json of another model?"
         )
 

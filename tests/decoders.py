@@ -10,8 +10,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 __all__ = ["NOT_SMALL", "small_config", "small_types"]
 
 NOT_SMALL = {
-    "blt", "cohere_compass_text", "dbrx", "dots3_note_text", "gemma3n_text", "gemma4_assistant", "gemma4_unified_assistant", "git", "mimo_v2_flash",
-    "musicgen", "musicgen_melody", "phi4_multimodal", "qwen4_exp_text", "xlnet", "zamba",
+    "blt", "cohere_compass_text", "dbrx", "dots3_note_text", "gemma3n_text", "gemma4_assistant",
+    "gemma4_unified_assistant", "git", "mimo_v2_flash", "musicgen", "musicgen_melody", "phi4_multimodal",
+    "qwen4_exp_text", "xlnet", "zamba",
 }  # fmt: skip
 """Types whose parts have sizes of their own that few keys do not make small, or that transformers builds only with
 parts beside them."""
@@ -42,8 +43,8 @@ _OWN: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie",
                      "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roformer", "xlm-roberta",
                      "xlm-roberta-xl"), _DECODER),
-    **dict.fromkeys(("codegen", "gptj"), {"rotary_dim": 4}),
-    **dict.fromkeys(("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral"), {"head_dim": 8}),
+    **{name: {"rotary_dim": 4} for name in ("codegen", "gptj")},
+    **{name: {"head_dim": 8} for name in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
     "bamba": {**_MAMBA, "attn_layer_indices": [1]},
     "bailing_hybrid": {"layer_types": ["linear_attention", "full_attention"]},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2},
@@ -84,7 +85,7 @@ def small_types() -> list[str]:
 
 
 def small_config(model_type: str) -> dict[str, Any]:
-    """Keys of ``backbone.config`` that make a type small: sizes under whatever names it has, and what goes with them."""
+    """Keys of ``backbone.config`` that make a type small: sizes under its names, and what goes with them."""
     settings = AutoConfig.for_model(model_type)
     defaults, own = settings.to_dict(), _OWN.get(model_type, {})
     own = {name: value for name, value in own.items() if name in defaults or hasattr(settings, name)}

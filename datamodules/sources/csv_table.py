@@ -55,7 +55,7 @@ def read_csv(
 
 
 def check_values(
-    frame: pl.DataFrame, lines: Sequence[int], problems: Problems, *, per_second: int = 1,
+    frame: pl.DataFrame, lines: Sequence[int] | np.ndarray, problems: Problems, *, per_second: int = 1,
     header: Mapping[str, str] | None = None
 ) -> pl.DataFrame:  # fmt: skip
     """Checks and converts columns; what cannot be is a bad row.
@@ -144,7 +144,7 @@ def _reason(row: Mapping[str, object], time: float | None, reason: str, header: 
 
 def _whole(
     content: bytes, path: Path, header: Sequence[str], columns: Mapping[str, str], problems: Problems
-) -> tuple[pl.DataFrame, Sequence[int]] | None:
+) -> tuple[pl.DataFrame, Sequence[int] | np.ndarray] | None:
     """All rows at once as text, with their lines, or None if only a closer look tells what is a row."""
     if content.endswith((b"\n\n", b"\n\r\n")):
         content = content.rstrip(b"\r\n") + b"\n"

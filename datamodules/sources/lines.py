@@ -52,7 +52,9 @@ def read_reviews(path: Path, fields: ReviewFields, problems: Problems, encoding:
     Raises:
         UserError: if the file is damaged or cut off.
     """
-    frames, whole, lines = [pl.DataFrame(schema=_SCHEMA)], [pl.Series(dtype=pl.Int64)], []
+    frames, whole = [pl.DataFrame(schema=_SCHEMA)], [pl.Series(dtype=pl.Int64)]
+    lines: list[Sequence[int]] = []
+    numbers: Sequence[int]
     for block in blocks(path, encoding):
         count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         frame = _whole(block, fields)

@@ -81,6 +81,8 @@ def blocks(path: Path, encoding: str = "utf-8") -> Generator[Block]:
     with _read_ahead(_mapped_lines(path) if plain else _lines(pieces(path, encoding))) as ahead:
         line = 1
         for data in ahead:
+            if line == 1:
+                _check_line_ends(path, data)
             yield Block(line, data)
             line += data.count(b"\n")
 

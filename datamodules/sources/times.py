@@ -107,7 +107,7 @@ def settle_times(raw: RawTimes, per_second: int = 1) -> Times:
         per_second: units of the numbers in a second, where they are not dates.
     """
     if raw.second is None and not raw.whole.null_count() and len(raw.whole):
-        low, high = int(raw.whole.min()), int(raw.whole.max())  # type: ignore[arg-type]
+        low, high = int(raw.whole.min()), int(raw.whole.max())
         scale = next((scale for scale in _PER_SECOND if _FIRST * scale <= low and high <= _LAST * scale), None)
         if scale in (1, 10**3, 10**6) and not (scale == 1 and high >= _SENTINELS[0]):
             unit = None if scale in (1, per_second) else _UNITS[_PER_SECOND.index(scale)]
@@ -144,7 +144,7 @@ def _of_text(values: pl.Series) -> RawTimes:
 def _moments(text: pl.Series) -> tuple[pl.Series, pl.Series]:
     """One form for the whole column is tried first, since it is fast."""
     sample = next((value for value in text.head(100) if value), "")
-    longest = int(text.str.len_bytes().max() or 0)  # type: ignore[arg-type]
+    longest = int(text.str.len_bytes().max() or 0)
     for form in _FORMS if longest <= _DIGITS else ():
         if pl.Series([sample]).str.to_datetime(form, strict=False, time_unit="us").null_count():
             continue
@@ -182,7 +182,7 @@ def _of_moments(ticks: pl.Series, per_second: int) -> RawTimes:
 
 
 def _finite(number: pl.Series) -> pl.Series:
-    return number.set(~number.is_finite().fill_null(value=False), None)
+    return number if number.is_finite().all() else number.set(~number.is_finite().fill_null(value=False), None)
 
 
 def _whole_of(number: pl.Series) -> pl.Series:
@@ -240,10 +240,10 @@ def _absent(raw: RawTimes) -> np.ndarray:
 def _plain(raw: RawTimes, per_second: int) -> Times:
     """Numbers that are not dates keep their order and their size."""
     if raw.second is None or raw.nano is None:
-        large = not raw.whole.null_count() and float(raw.number.abs().max() or 0) >= _EXACT  # type: ignore[arg-type]
+        large = not raw.whole.null_count() and float(raw.number.abs().max() or 0) >= _EXACT
         return Times(raw.number / per_second, raw.whole if large else None)
     timestamp = pl.select(pl.coalesce(raw.number / per_second, raw.second + raw.nano / _NANO)).to_series()
-    fine = bool((raw.nano % 1000 != 0).any()) and float(raw.second.abs().max() or 0) < 9e9  # type: ignore[arg-type]
+    fine = bool((raw.nano % 1000 != 0).any()) and float(raw.second.abs().max() or 0) < 9e9
     ticks = raw.second * _NANO + raw.nano
     return Times(timestamp, ticks if fine and raw.number.null_count() == len(raw.number) else None)
 

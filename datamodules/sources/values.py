@@ -78,4 +78,6 @@ def _without(ids: pl.Series, pattern: str) -> pl.Series:
 
 def _finite(text: pl.Series) -> pl.Series:
     values = text.cast(pl.Float64, strict=False)
+    if values.is_finite().all():  # but for nulls
+        return values
     return values.set(~values.is_finite().fill_null(value=False), None)

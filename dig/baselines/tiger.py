@@ -12,6 +12,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from dig.config.schema import TigerConfig
 from dig.evaluation.beams import BeamRanker
+from dig.generation.view_check import check_view
 from dig.generation.vocabulary import SidVocabulary
 from dig.weights import load_complete
 
@@ -36,7 +37,7 @@ def sid_vocabulary(sizes: Sequence[int]) -> SidVocabulary:
 
 def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
     """A T5 with random weights for Semantic IDs of ``sizes`` codes a level, the suffix level included."""
-    return T5ForConditionalGeneration._from_config(
+    model = T5ForConditionalGeneration._from_config(
         T5Config(
             vocab_size=_SPECIAL + sum(sizes),
             d_model=config.d_model,
@@ -53,13 +54,21 @@ def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
         ),
         attn_implementation=_ATTENTION,
     )
+    check_view(model, "tiger")
+    return model
 
 
 def load_t5(folder: Path) -> Any:
-    """The T5 that ``save_pretrained`` wrote."""
-    return load_complete(
+    """The T5 that ``save_pretrained`` wrote.
+
+    Raises:
+        UserError: its files lack weights, or its scores are not its own.
+    """
+    model = load_complete(
         T5ForConditionalGeneration.from_pretrained, folder, str(folder), attn_implementation=_ATTENTION
     )
+    check_view(model, str(folder))
+    return model
 
 
 class Tiger(BeamRanker):

@@ -1,7 +1,7 @@
 """Typed configuration: the schema, and how it is loaded, checked and explained."""
 
 from dig.config.errors import UserError, nearest, nearest_ids
-from dig.config.load import config_to_dict, list_experiments, load_config, schema_keys
+from dig.config.load import config_to_dict, key_type, list_experiments, load_config, schema_keys
 from dig.config.schema import BASELINES, STAGES, Config
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Config",
     "UserError",
     "config_to_dict",
+    "key_type",
     "list_experiments",
     "load_config",
     "nearest",

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
@@ -22,7 +23,15 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.errors import UserError, nearest
 from dig.config.schema import Config
 
-__all__ = ["config_to_dict", "experiments_folder", "list_experiments", "load_config", "named_section", "schema_keys"]
+__all__ = [
+    "config_to_dict",
+    "experiments_folder",
+    "key_type",
+    "list_experiments",
+    "load_config",
+    "named_section",
+    "schema_keys",
+]
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _ENV = re.compile(r"\$\{oc\.env:\s*([A-Za-z0-9_]+)")
@@ -58,6 +67,20 @@ def schema_keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
         elif named := named_section(hints[entry.name]):
             yield f"{prefix}{entry.name}.*"
             yield from schema_keys(named, f"{prefix}{entry.name}.*.")
+
+
+def key_type(key: str) -> Any:
+    """What a dotted key takes, without None where it may be unset; None for a key that the schema does not know."""
+    hint: Any = Config
+    for part in key.split("."):
+        if get_origin(hint) is dict:
+            hint = get_args(hint)[1]
+        elif is_dataclass(hint) and isinstance(hint, type):
+            hint = get_type_hints(hint).get(part)
+        else:
+            return None
+    choices = [each for each in get_args(hint) if each is not type(None)] if isinstance(hint, UnionType) else []
+    return choices[0] if len(choices) == 1 else hint
 
 
 def named_section(hint: Any) -> type | None:

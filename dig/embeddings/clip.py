@@ -88,10 +88,11 @@ def load_clip(config: VisualConfig) -> ClipModel:
 
     if config.model is None:
         raise UserError("visual.model is not set")
-    if config.config:
+    own = config.config if config.from_scratch else None
+    if own:
         with tempfile.TemporaryDirectory() as name:
-            (Path(name) / _CONFIG).write_text(json.dumps({"model_cfg": config.config, "preprocess_cfg": {}}))
-            return _create(config, f"local-dir:{name}", None)
+            (Path(name) / _CONFIG).write_text(json.dumps({"model_cfg": own, "preprocess_cfg": {}}))
+            return _create(config, f"local-dir:{name}", None, own)
     if ":" in config.model:
         clip_fingerprint(config)  # names a folder that is not there, or that holds no weights
         schema, _, place = config.model.partition(":")
@@ -125,7 +126,7 @@ def save_clip(clip: ClipModel, folder: Path) -> None:
         words.save_pretrained(folder)
 
 
-def _create(config: VisualConfig, name: str, pretrained: str | None) -> ClipModel:
+def _create(config: VisualConfig, name: str, pretrained: str | None, own: dict[str, Any] | None = None) -> ClipModel:
     import open_clip
 
     where = f"visual.model={config.model}" + (f" visual.pretrained={config.pretrained}" if pretrained else "")
@@ -138,7 +139,7 @@ def _create(config: VisualConfig, name: str, pretrained: str | None) -> ClipMode
                 weights_only=True,
                 require_pretrained=not config.from_scratch,
             )
-            architecture = config.config or open_clip.get_model_config(name) or {}
+            architecture = own or open_clip.get_model_config(name) or {}
             # A folder's own settings may ask for its code to be run; ours come after them.
             hub_tokenizer = architecture.get("text_cfg", {}).get("hf_tokenizer_name")
             tokenize = open_clip.get_tokenizer(name, **({"trust_remote_code": False} if hub_tokenizer else {}))

@@ -206,8 +206,7 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
     """Lets the saved model pad and end as the tokenizer does that it is trained with."""
     settings, ends = model.generation_config, model.generation_config.eos_token_id
     ends = [] if ends is None else list(ends) if isinstance(ends, (list, tuple)) else [ends]
-    if settings.pad_token_id is None:
-        settings.pad_token_id = tokenizer.pad_token_id
+    settings.pad_token_id = tokenizer.pad_token_id
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
         settings.eos_token_id = [*ends, tokenizer.eos_token_id] if ends else tokenizer.eos_token_id
     try:
@@ -216,8 +215,6 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
         model.generation_config = GenerationConfig(bos_token_id=settings.bos_token_id,
                                                    eos_token_id=settings.eos_token_id,
                                                    pad_token_id=settings.pad_token_id)  # fmt: skip
-    if model.config.get_text_config().pad_token_id is None:
-        model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
 def _say(message: str) -> None:
@@ -295,8 +292,10 @@ def _known_model_type(config: BackboneConfig) -> str:
     if text is not settings:
         known = text.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         inner = f"; name the language model alone, {text.model_type}" if known else ""
-        raise UserError(f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",
-                        exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",
+            exit_code=2,
+        )
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])

@@ -7,7 +7,8 @@ from typing import Any
 
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
-from torch import nn
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from torch import Tensor, nn
 
 from dig.config import UserError
 from dig.config.schema import LoraConfig
@@ -28,7 +29,7 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
         UserError: if no module has a name among ``backbone.lora.targets``.
     """
     try:
-        return get_peft_model(
+        adapted = get_peft_model(
             model,
             PeftLoraConfig(
                 r=config.rank,
@@ -43,6 +44,10 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
         names = sorted({name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if _adaptable(layer)})
         raise UserError(f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]} The model has: "
                         f"{', '.join(names)}") from None  # fmt: skip
+    for layer in adapted.modules():
+        if isinstance(layer, TrainableTokensLayer) and getattr(layer.base_layer, "bias", None) is not None:
+            layer.register_forward_hook(_with_bias)
+    return adapted
 
 
 def merge_lora(model: nn.Module) -> Any:
@@ -61,6 +66,12 @@ def _row_layers(model: Any) -> list[str]:
     embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
     tied = output is None or output.weight is embedding.weight
     return [name for name, layer in model.named_modules() if layer is embedding or (layer is output and not tied)]
+
+
+def _with_bias(layer: TrainableTokensLayer, _: Any, output: Tensor) -> Tensor:
+    """Adds the bias of an output layer, which peft leaves out where rows of it are trained."""
+    as_base = layer.disable_adapters or layer.merged or not layer.active_adapters
+    return output if as_base else output + layer.base_layer.bias
 
 
 def _adaptable(layer: nn.Module) -> bool:

@@ -181,7 +181,9 @@ def _probe(causal: Any) -> _Probe | None:
     """
     kind, device = causal.config.model_type, next(causal.parameters()).device
     tokens = _plain_tokens(causal.config)
-    prompts = [tokens[: _LENGTHS[0]], tokens[_LENGTHS[0] : sum(_LENGTHS)]]
+    context = min(getattr(causal.config.get_text_config(), name, None) or 64 for name in Decoder.lengths)
+    lengths = [max(1, min(length, context - 2)) for length in _LENGTHS]
+    prompts = [tokens[: lengths[0]], tokens[_LENGTHS[0] : _LENGTHS[0] + lengths[1]]]
     paths = tokens[sum(_LENGTHS) :].view(2, 2, 2)
     prompts, paths = [prompt.to(device) for prompt in prompts], paths.to(device)
     try:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor, nn
 
+from dig.config import UserError
+
 __all__ = ["add_dropout"]
 
 
@@ -25,7 +27,7 @@ def add_dropout(model: nn.Module, probability: float) -> int:
         How many places drop.
 
     Raises:
-        ValueError: if no block was found.
+        UserError: if no block was found.
     """
     if not probability:
         return 0
@@ -33,7 +35,11 @@ def add_dropout(model: nn.Module, probability: float) -> int:
     blocks = [block for layers in causal.base_model.children() if isinstance(layers, nn.ModuleList)
               for layer in layers for block in layer.children() if _adds_to_the_stream(block)]  # fmt: skip
     if not blocks:
-        raise ValueError(f"{causal.config.model_type} has no attention or feed-forward blocks that dig knows to find")
+        raise UserError(
+            f"sft.dropout={probability}: {causal.config.model_type} has no attention or feed-forward blocks that dig "
+            "knows to find; use sft.dropout=0",
+            exit_code=2,
+        )
     for place in (causal.get_input_embeddings(), *blocks):
         place.register_forward_hook(_hook(probability))
     return 1 + len(blocks)

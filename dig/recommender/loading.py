@@ -60,8 +60,10 @@ def _intrr(folder: Path, config: Config, device: Any) -> Ranker:
     from datamodules.item_prompts import ItemPrompts
     from dig.baselines.intrr import IntRRRanker
     from dig.generation.intrr import IntRR
+    from dig.generation.view_check import check_intrr
 
     model = IntRR.load(folder)
+    check_intrr(model, str(folder))
     builder = ItemPrompts(len(model.codes), PromptConfig(max_history=model.sizes.max_history))
     return IntRRRanker(model, builder, config.evaluation.num_beams, config.evaluation.batch_size, device)
 

@@ -1,35 +1,99 @@
-"""Looks at every trial as a configuration before anything runs."""
+"""Looks at the trials as configurations before anything runs."""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
 
-from dig.config import Config, UserError
-from dig.console import say
+from dig.config import Config, UserError, key_type
+from dig.console import say, warn
+from dig.sweeps.file import wrong
 from dig.sweeps.metric import reported
+from dig.sweeps.parameters import override
 from dig.sweeps.settings import Settings, told_of
 from dig.sweeps.space import Point
 
 __all__ = ["check_trials"]
 
-_MANY = 100  # configurations take a tenth of a second each
+_MANY = 100
+"""Configurations that are looked at one by one, and combinations of a larger grid that are drawn; each takes a tenth of
+a second."""
+_SECONDS = 5.0
+"""For which combinations of a large grid are drawn."""
+_VALUES = 50
+"""Of a parameter of a large grid that are looked at, spread evenly."""
+_LARGEST = 1_000_000
+"""Points of a grid without a limit."""
 
 
 def check_trials(settings: Settings) -> None:
-    """All points of a grid; of other sweeps each value of a list and both ends of a range, in some combination.
+    """All points of a grid, or of a large one each value once and some combinations; of other sweeps each value of a
+    list and both ends of a range, in some combination. Says what the file may not mean.
 
     Raises:
         UserError: with exit code 2 and one line: the point, the key, and the nearest right one.
     """
-    if settings.file.method == "grid":
-        points = settings.space.grid()[: settings.limit]
-        if len(points) > _MANY:
-            say(f"checking {len(points):,} configurations")
-        for point in points:
-            _check(settings, point)
-        return
-    for point in _covering(settings):
+    grid = settings.file.method == "grid"
+    for point in _of_grid(settings) if grid else _covering(settings):
         _check(settings, point)
+    if grid:
+        _tell_of_order(settings)
+    else:
+        _tell_of_whole_numbers(settings)
+
+
+def _of_grid(settings: Settings) -> Iterator[Point]:
+    space = settings.space
+    size = space.grid_size
+    count = min(size, settings.limit or size)
+    if count > _LARGEST:
+        raise wrong(settings.file.path, "parameters", f"a grid of {size:,} points; take method: random and a "
+                                                      "run_cap, or --trials N")  # fmt: skip
+    if count <= _MANY:
+        yield from space.grid(count)
+        return
+    axes = {name: _spread(values) for name, values in space.axes().items()}
+    seen = list(_turned(axes))  # as many as the longest list has values hold every value of every list
+    say(f"checking {len(seen):,} of {count:,} configurations, each value once, and combinations for up to "
+        f"{_SECONDS:g} seconds; others are checked when their trial begins")  # fmt: skip
+    yield from seen
+    chance, started = random.Random(0), time.monotonic()  # noqa: S311 - not for secrets
+    for _ in range(_MANY):
+        if time.monotonic() - started > _SECONDS:
+            return
+        yield space.point(chance.randrange(count))
+
+
+def _spread(values: list[object]) -> list[object]:
+    if len(values) <= _VALUES:
+        return values
+    return [values[round(place * (len(values) - 1) / (_VALUES - 1))] for place in range(_VALUES)]
+
+
+def _tell_of_order(settings: Settings) -> None:
+    """A grid that is cut short tries the last parameters first, and may leave others at one value."""
+    size = settings.space.grid_size
+    if settings.limit is None or settings.limit >= size:
+        return
+    points = settings.space.grid(settings.limit)
+    still = [name for name, values in settings.space.axes().items()
+             if len(values) > 1 and all(point[name] == points[0][name] for point in points)]  # fmt: skip
+    if still:
+        shown = " and ".join(override(name, points[0][name]) for name in still)
+        warn(f"the first {len(points):,} of {size:,} trials all have {shown}: a grid goes through the last parameter "
+             "of the file first; method: random with a run_cap draws from all")  # fmt: skip
+
+
+def _tell_of_whole_numbers(settings: Settings) -> None:
+    """W&B draws whole numbers between whole bounds, also for a key that takes any."""
+    for each in settings.space.varied:
+        if each.distribution == "int_uniform" and not each.written and key_type(each.name) is float:
+            low, high = each.settings["min"], each.settings["max"]
+            drawn = f"{low} and {high} only" if high - low == 1 else f"whole numbers from {low} to {high} only"
+            warn(f"{settings.file.path}: parameters.{each.name}: min and max are whole numbers, so {drawn} are drawn, "
+                 f"as W&B does; write {low}.0 and {high}.0 for a uniform draw, or distribution: int_uniform if that is "
+                 "meant")  # fmt: skip
 
 
 def _covering(settings: Settings) -> Iterator[Point]:

@@ -55,7 +55,7 @@ class Ledger:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.settings = settings
-        self._grid = settings.space.grid() if settings.file.method == "grid" else None
+        self._grid = settings.space.grid(settings.limit) if settings.file.method == "grid" else None
         settings.folder.mkdir(parents=True, exist_ok=True)
         self.leases = Leases(settings.folder / "leases")
         journal = settings.folder / "journal.log"

@@ -49,11 +49,13 @@ class Parameter:
         name: the dotted key.
         distribution: a name of ``DISTRIBUTIONS``.
         settings: what the distribution is given.
+        written: whether the file names the distribution, rather than what it follows from.
     """
 
     name: str
     distribution: str
     settings: Mapping[str, Any]
+    written: bool = False
 
     @property
     def values(self) -> list[Any]:
@@ -119,7 +121,7 @@ def _parameter(path: Path, name: str, content: Mapping[str, Any]) -> Parameter:
         _check_values(path, where, settings)
     elif distribution != "constant":
         _check_numbers(path, where, distribution, settings)
-    return Parameter(name, distribution, settings)
+    return Parameter(name, distribution, settings, "distribution" in content)
 
 
 def _distribution(path: Path, where: str, content: Mapping[str, Any]) -> str:

@@ -21,6 +21,8 @@ from dig.sweeps.space import Point
 __all__ = ["preview", "stage_counts"]
 
 _SHOWN = 50
+_COUNTED = 50
+"""Trials whose stages are counted; each takes a tenth of a second."""
 
 
 def preview(settings: Settings) -> None:
@@ -42,7 +44,9 @@ def preview(settings: Settings) -> None:
     if missing:
         say(f"stages are not counted before the data are there: {', '.join(str(path) for path in missing)}")
     else:
-        console.print(_stages(settings, points))
+        if len(points) > _COUNTED:
+            say(f"stages are counted over the first {_COUNTED:,} trials")
+        console.print(_stages(settings, points[:_COUNTED]))
     say(f"folder: {settings.folder}")
 
 
@@ -76,7 +80,7 @@ def _stages(settings: Settings, points: Sequence[Point]) -> Table:
 def _points(settings: Settings) -> list[Point]:
     """The trials: all of a grid, those that chance gives, or the first ones of a search that learns."""
     if settings.file.method == "grid":
-        return settings.space.grid()[: settings.limit]
+        return settings.space.grid(settings.limit)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study()
     points = []

@@ -24,13 +24,16 @@ def run_sweep(settings: Settings, request: Request) -> int:
     """Does what is asked; returns the exit code: 1 if any trial failed.
 
     Raises:
-        UserError: Optuna is missing, or too many trials failed in a row.
+        UserError: Optuna is missing, a parameter makes no difference, or too many trials failed in a row.
     """
     _require_optuna()
     train_alone()
+    from dig.sweeps.effects import check_effects
     from dig.sweeps.ledger import Ledger
     from dig.sweeps.preview import preview
 
+    if not (request.worker or request.status):
+        check_effects(settings)
     if request.dry_run:
         preview(settings)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +54,22 @@ class Space:
         """Points of the grid."""
         return prod(len(_grid_values(parameter)) for parameter in self.varied)
 
-    def grid(self) -> list[Point]:
-        """Every point; the last parameter of the file varies fastest."""
-        axes = [_grid_values(parameter) for parameter in self.varied]
-        return [dict(zip(self.names, chosen, strict=True)) for chosen in product(*axes)]
+    def grid(self, limit: int | None = None) -> list[Point]:
+        """Every point, or the first so many; the last parameter of the file varies fastest."""
+        chosen = islice(product(*self.axes().values()), limit)
+        return [dict(zip(self.names, values, strict=True)) for values in chosen]
+
+    def axes(self) -> dict[str, list[Any]]:
+        """The values of each parameter in a grid."""
+        return {parameter.name: _grid_values(parameter) for parameter in self.varied}
+
+    def point(self, number: int) -> Point:
+        """The point of a grid with a number, without making those before it."""
+        found = {}
+        for name, values in reversed(self.axes().items()):
+            number, place = divmod(number, len(values))
+            found[name] = values[place]
+        return {name: found[name] for name in self.names}
 
     def draw(self, trial: optuna.Trial) -> Point:
         """Lets Optuna choose a point; asked again, a trial gives the same one."""

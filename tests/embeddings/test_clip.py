@@ -106,13 +106,9 @@ def test_without_a_network_it_says_what_works_offline(monkeypatch: pytest.Monkey
         ({"model": "ViT-B-32", "pretrained": "scratch"}, "visual.adapt.epochs"),
         ({"model": "mine", "config": shop_clip.ARCHITECTURE}, "visual.adapt.epochs"),
         ({"model": "mine", "config": {"embed_dim": 3}, "adapt": TUNED}, "embed_dim, vision_cfg and text_cfg"),
-        (
-            {"model": "mine", "config": shop_clip.ARCHITECTURE, "pretrained": "w.bin", "adapt": TUNED},
-            "would not be read",
-        ),
+        ({"model": "mine", "config": shop_clip.ARCHITECTURE, "pretrained": "", "adapt": TUNED}, "random weights"),
         ({"model": "local-dir:/a", "pretrained": "w.safetensors"}, "would not be read"),
         ({"model": "hf-hub:a/b", "pretrained": "openai"}, "would not be read"),
-        ({"model": "local-dir:/a", "config": shop_clip.ARCHITECTURE, "adapt": TUNED}, "brings its own"),
         ({"model": "localdir:/a"}, "local-dir"),
     ],
 )
@@ -121,6 +117,17 @@ def test_random_weights_are_refused_unless_the_configuration_says_from_scratch(s
     with pytest.raises(UserError, match=words) as raised:
         VisualConfig(**settings)
     assert raised.value.exit_code == 2
+
+
+def test_weights_that_are_named_come_before_an_architecture_of_a_parent_experiment(tmp_path: Path):
+    """Entry 12: under ``extends: quickstart`` the folder was passed over, and the shop's architecture trained."""
+    save_clip(load_clip(shop_clip.config()), tmp_path)
+    wider = shop_clip.ARCHITECTURE | {"embed_dim": 32}
+    config = VisualConfig(model=f"local-dir:{tmp_path}", config=wider, adapt=TUNED)
+    assert not config.from_scratch and load_clip(config).dim == 16
+    assert first_weight(config) == first_weight(VisualConfig(model=f"local-dir:{tmp_path}"))
+    with pytest.raises(UserError, match="no such architecture"):
+        load_clip(VisualConfig(model="mine", pretrained="weights.bin", config=wider))
 
 
 def test_from_scratch_is_told_and_keeps_its_fingerprint():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, LoraConfig
@@ -219,3 +222,91 @@ def test_unknown_adapter_targets_are_named():
     with pytest.raises(UserError, match=r"backbone.lora.targets=\['q_prjo'\]") as caught:
         add_lora(tiny.tiny_model("qwen2"), LoraConfig(targets=["q_prjo"]))
     assert "\n" not in str(caught.value)
+
+
+HEADS = {
+    "own head": ("llama", {"tie_word_embeddings": True}),
+    "untied": ("llama", {"tie_word_embeddings": False}),
+    "tied, scaled embedding": ("gemma", {"tie_word_embeddings": True}),
+    "embed_out": ("gpt_neox", {"tie_word_embeddings": False}),
+    "with a bias": ("phi", {"tie_word_embeddings": False}),
+    "Conv1D, tied": ("gpt2", {"tie_word_embeddings": True}),
+}
+
+
+def headed(folder: Path, head: str, rows: int) -> Path:
+    """A pretrained folder with an output layer of a kind."""
+    family, keys = HEADS[head]
+    tiny.tiny_model(family, vocabulary=rows, **keys).save_pretrained(folder)
+    tiny.text_tokenizer().save_pretrained(folder)
+    if head == "own head":
+        weights = load_file(folder / "model.safetensors")
+        generator = torch.Generator().manual_seed(1)
+        weights["lm_head.weight"] = torch.randn(rows, 32, generator=generator)
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("rows", [len(tiny.WORDS), 24, 48])  # the embedding grows, by less, or has room
+@pytest.mark.parametrize("lora", [LORA, PLAIN], ids=["lora", "plain"])
+@pytest.mark.parametrize("head", HEADS)
+def test_words_keep_their_logits_when_rows_are_added_and_on_the_way_back(
+    tmp_path: Path, head: str, lora: LoraConfig, rows: int
+):
+    """Entry 15: a head of its own under tie_word_embeddings=true is kept, as is every other kind of output layer."""
+    folder = headed(tmp_path / "base", head, rows)
+    plain = AutoModelForCausalLM.from_pretrained(folder).eval()
+    if lora.enabled and head != "own head":
+        lora = replace(lora, targets=["c_attn"] if "Conv1D" in head else ["query_key_value", "q_proj", "v_proj"])
+    backbone = build_backbone(BackboneConfig(pretrained=str(folder), lora=lora), IDS.sizes, 64)
+    words, tokens = len(tiny.WORDS), torch.tensor([[5, 6, 7, 9]])
+    torch.testing.assert_close(logits(backbone.model, tokens)[..., :words], logits(plain, tokens)[..., :words])
+    save_backbone(backbone, tmp_path / "saved")
+    again = load_backbone(tmp_path / "saved", IDS.sizes).model
+    torch.testing.assert_close(logits(again, tokens)[..., :words], logits(plain, tokens)[..., :words])
+    own = head not in ("tied, scaled embedding", "Conv1D, tied")
+    assert (again.get_output_embeddings().weight is not again.get_input_embeddings().weight) == own
+    assert again.config.tie_word_embeddings == (not own)
+    assert torch.equal(again.get_output_embeddings().weight[:words], plain.get_output_embeddings().weight[:words])
+
+
+def test_a_head_of_its_own_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Entry 15: the flag that says otherwise is changed, with a line."""
+    folder = headed(tmp_path, "own head", 48)
+    build_backbone(BackboneConfig(pretrained=str(folder), lora=PLAIN), IDS.sizes, 64)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "its output layer has weights of its own, so tie_word_embeddings becomes false" in said
+
+
+def test_a_resize_that_moves_words_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Fault injection: transformers' resize loses the output layer's rows."""
+    resize = LlamaForCausalLM.resize_token_embeddings
+
+    def broken(self: LlamaForCausalLM, *arguments: object, **settings: object) -> object:
+        found = resize(self, *arguments, **settings)
+        self.lm_head.weight.data.zero_()
+        return found
+
+    monkeypatch.setattr(LlamaForCausalLM, "resize_token_embeddings", broken)
+    with pytest.raises(UserError, match="with new rows a llama says something else of words: its logits move by"):
+        pretrained(tmp_path, PLAIN, "llama", tied=False)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "bert"}, ["looks at later tokens", "backbone.config.is_decoder=true makes it one"]),
+        ({"model_type": "qwen3_5"}, ["with other parts around it", "qwen3_5_text"]),
+        ({"model_type": "gpt_neo", "num_layers": 3, "attention_types": [[["global"], 2]]}, ["makes no gpt_neo"]),
+        ({"model_type": "llama", "num_attention_heads": 5}, ["makes no llama", "5"]),
+    ],
+)
+def test_what_cannot_be_built_or_scored_is_said_before_any_work(config: dict, words: list[str]):
+    """Entry 14: one line that names the architecture, wherever transformers' own code stops."""
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    if config["model_type"] in ("bert", "llama"):
+        config = {**small, **config}
+    with pytest.raises(UserError) as caught:
+        build_backbone(BackboneConfig(config=config), [4], max_tokens=8)
+    message = str(caught.value)
+    assert all(word in message for word in words) and "\n" not in message and caught.value.exit_code == 2

@@ -13,9 +13,11 @@ import torch
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
-from dig.generation.backbone import Backbone, build_backbone
+from dig.generation.backbone import Backbone, build_backbone, load_backbone, one_token_backbone, save_backbone
 from dig.generation.decoder import Decoder
-from dig.generation.replicated_paths import ReplicatedDecoder
+from dig.generation.encoder_decoder import EncoderDecoder
+from dig.generation.intrr_view import IntRRDecoder
+from dig.generation.replicated_paths import ReplicatedDecoder, without_cache
 from dig.generation.view_check import ViewError, choose_view
 from dig.modules.token_loss import next_token_loss
 
@@ -43,7 +45,7 @@ def own_log_probs(backbone: Backbone, prompt: torch.Tensor) -> torch.Tensor:
     """(items,) by the model's own forward pass over the prompt and each item, without padding, mask and cache."""
     spelled = backbone.vocabulary.encode(CODES)
     rows = torch.cat([prompt.expand(len(spelled), -1), spelled], dim=1)
-    logits = backbone.model(input_ids=rows).logits[:, len(prompt) - 1 : -1].float()
+    logits = backbone.model(input_ids=rows, **without_cache(backbone.model)).logits[:, len(prompt) - 1 : -1].float()
     return logits.log_softmax(dim=-1).gather(2, spelled.unsqueeze(2)).sum(dim=(1, 2))
 
 
@@ -121,7 +123,7 @@ def test_paths_alone_sample_score_rank_and_train_as_the_model(model_type: str):
 def test_a_tree_made_by_hand_is_confirmed():
     model = small("mpt").model
     trie = CatalogueTrie(torch.tensor([[6, 10], [7, 11]]))
-    with pytest.raises(ViewError, match="paths of a mpt cannot share a row .*off by .*; pass the model itself"):
+    with pytest.raises(ViewError, match=r"paths of a mpt cannot share a row .*off by .*; pass the model itself"):
         beam_search(Decoder(model), torch.tensor([[1, 7]]), torch.ones(1, 2), trie, 2)
 
 
@@ -150,9 +152,27 @@ def test_a_window_by_another_name_is_not_taken_for_none():
         torch.testing.assert_close(found.log_probs[0], own_log_probs(backbone, long)[found.items[0]], atol=2e-4, rtol=0)
 
 
-def test_a_t5_and_an_intrr_are_checked_too():
+def test_a_view_that_is_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch):
+    """Fault injection: a T5 without its correction of biases, and a decoder whose logits are not rescaled."""
     assert choose_view(tiny.tiny_encoder_decoder("t5")).because is None
-    broken = tiny.tiny_encoder_decoder("t5")
-    broken.encoder.final_layer_norm.register_forward_hook(_jitter())
+    monkeypatch.setattr(EncoderDecoder, "_bias", lambda self, distance: torch.zeros(1, 1, *distance.shape))
     with pytest.raises(ViewError, match="a t5 cannot be scored: log-probabilities are off by"):
-        choose_view(broken)
+        choose_view(tiny.tiny_encoder_decoder("t5"))
+    monkeypatch.setattr(Decoder, "_finish", lambda self, logits: logits)
+    model = tiny.tiny_model("cohere", logit_scale=0.3)
+    view = Decoder.of(model)
+    assert isinstance(view, ReplicatedDecoder) and view.whole
+    tokens = torch.tensor([[5, 6, 7]])
+    torch.testing.assert_close(view.logits(view.hidden(tokens, torch.ones_like(tokens))), model(tokens).logits)
+
+
+def test_an_intrr_is_checked_when_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ids = tiny.ragged_catalogue()
+    save_backbone(one_token_backbone(tiny.tiny_intrr(ids)), tmp_path)
+    load_backbone(tmp_path, ids.sizes)
+    monkeypatch.setattr(IntRRDecoder, "after_codes", lambda self, condition, guidance, depth: condition + depth)
+    # the walk code by code goes astray; the pass over whole paths does not
+    monkeypatch.setattr(IntRRDecoder, "after", lambda self, guidance, tokens: guidance.unsqueeze(2).expand(
+        -1, 2, tokens.shape[-1], -1))  # fmt: skip
+    with pytest.raises(UserError, match="an IntRR cannot be scored: states are off by"):
+        load_backbone(tmp_path, ids.sizes)

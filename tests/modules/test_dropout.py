@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 
+from dig.config import UserError
 from dig.config.schema import LoraConfig
 from dig.generation.lora import add_lora
 from dig.modules.dropout import add_dropout
@@ -59,5 +60,5 @@ def test_no_dropout_leaves_the_model_alone_and_no_blocks_are_an_error():
     model = tiny.tiny_model("qwen2")
     assert add_dropout(model, 0.0) == 0 and not model.model.embed_tokens._forward_hooks
     model.model.layers = torch.nn.ModuleList()
-    with pytest.raises(ValueError, match="qwen2 has no attention"):
+    with pytest.raises(UserError, match="qwen2 has no attention"):
         add_dropout(model, 0.1)

@@ -58,7 +58,7 @@ def test_a_lost_rank_is_a_line_where_there_are_others(monkeypatch: pytest.Monkey
 
 
 def test_lightning_takes_no_notebooks_job_for_its_own(monkeypatch: pytest.MonkeyPatch):
-    """Entry 18, a sibling: Lightning finds the variables itself, and would take the tasks of the job for its ranks."""
+    """Entry 18, a sibling: Lightning finds SLURM's variables by itself and would take its tasks for ranks."""
     for name, value in {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0",
                         "SLURM_JOB_NAME": "sys/dashboard/jupyter", "SLURM_NODEID": "0"}.items():  # fmt: skip
         monkeypatch.setenv(name, value)

@@ -58,7 +58,8 @@ class VisualConfig:
     pretrained: str | None = None
     """Pretrained tag (such as `openai`) or checkpoint file of that architecture; `scratch` trains it from nothing."""
     config: dict[str, Any] = field(default_factory=dict)
-    """An architecture of your own in open_clip's terms (embed_dim, vision_cfg, text_cfg), from scratch."""
+    """An architecture of your own in open_clip's terms (embed_dim, vision_cfg, text_cfg), from scratch; not read where
+    `model` or `pretrained` name weights."""
     folder: str | None = None
     """Folder of the pictures that items name by relative path; unset takes `data.path`."""
     batch_size: Size = 64
@@ -88,26 +89,16 @@ class VisualConfig:
     def _check_weights(self, model: str) -> None:
         """Weights have a source; only a model that is trained here may start from random ones, and only if told to."""
         schema, colon, _ = model.partition(":")
-        located, file = bool(colon), self.pretrained not in (None, FROM_SCRATCH)
+        located = bool(colon)
         if located:
             check_choice("the part of visual.model before its colon", schema, ("hf-hub", "local-dir"))
-        check(
-            not (located and self.config),
-            f"visual.config describes an architecture, and visual.model={model} brings its own; leave one of them out",
-        )
         check(
             not (located and self.pretrained),
             f"visual.model={model} brings its own weights, so "
             f"visual.pretrained={self.pretrained} would not be read; leave it out",
         )
         check(
-            not (self.config and file),
-            f"visual.config starts from scratch, so visual.pretrained={self.pretrained} "
-            "would not be read; put open_clip_config.json beside the checkpoint and name its folder with "
-            "visual.model=local-dir:FOLDER",
-        )
-        check(
-            located or bool(self.config) or bool((self.pretrained or "").strip()),
+            located or bool((self.pretrained or "").strip()) or (self.pretrained is None and bool(self.config)),
             f"visual.model={model} would read pictures with random weights; name visual.pretrained (a tag or a "
             f"file), or train it with visual.pretrained={FROM_SCRATCH} and visual.adapt.epochs",
         )
@@ -119,5 +110,7 @@ class VisualConfig:
 
     @property
     def from_scratch(self) -> bool:
-        """Whether the model starts from random weights."""
-        return bool(self.config) or self.pretrained == FROM_SCRATCH
+        """Whether the model starts from random weights, which it does only where none are named."""
+        if ":" in (self.model or ""):
+            return False
+        return self.pretrained == FROM_SCRATCH or (self.pretrained is None and bool(self.config))

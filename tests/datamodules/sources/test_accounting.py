@@ -16,7 +16,17 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.sources import csv_table, lines, metadata, movielens, read_source, tables
+from datamodules.sources import (
+    csv_table,
+    lines,
+    metadata,
+    movielens,
+    movielens100k,
+    own_items,
+    plain,
+    read_source,
+    tables,
+)
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.csv_table import csv_records, read_csv
 from dig.config import UserError
@@ -170,6 +180,12 @@ def dat(path: Path) -> Path:
     return path
 
 
+def hundred(path: Path) -> Path:
+    (path / "u.data").write_text("".join(f"{n % 3}\t{n % 4}\t5\t{n}\n" for n in range(12)))
+    (path / "u.item").write_text("".join(f"{n}|T||||{'|'.join('0' * 19)}\n" for n in range(4)))
+    return path
+
+
 def parquet(path: Path) -> Path:
     folder(path)
     pl.read_csv(path / "interactions.csv").write_parquet(path / "interactions.parquet")
@@ -205,14 +221,16 @@ def one_less(owner: Any, name: str) -> tuple[Any, str, Any]:
     ("make", "source", "lossy", "file"),
     [
         (folder, "tables", lambda: one_less(csv_table, "check_values"), "interactions.csv"),
-        (folder, "tables", lambda: one_less(tables, "json_lines"), "items.jsonl"),
-        (item_table, "tables", lambda: one_less(tables, "csv_records"), "items.csv"),
+        (folder, "tables", lambda: one_less(own_items, "json_lines"), "items.jsonl"),
+        (item_table, "tables", lambda: one_less(own_items, "csv_records"), "items.csv"),
         (parquet, "tables", lambda: one_less(tables, "check_values"), "interactions.parquet"),
         (parquet, "tables", lambda: one_less(tables.pl, "read_parquet"), "interactions.parquet"),
         (amazon, "amazon2018", lambda: one_less(lines, "_settled"), "X_5.json"),
         (amazon, "amazon2018", lambda: one_less(metadata, "_parse_block"), "meta_X.json"),
-        (dat, "movielens", lambda: one_less(movielens, "check_values"), "ratings.dat"),
+        (dat, "movielens", lambda: one_less(plain, "check_values"), "ratings.dat"),
         (dat, "movielens", lambda: one_less(movielens, "_dat_movies"), "movies.dat"),
+        (hundred, "movielens", lambda: one_less(plain, "check_values"), "u.data"),
+        (hundred, "movielens", lambda: one_less(movielens100k, "_movies"), "u.item"),
     ],
 )
 def test_a_reader_that_loses_a_row_is_caught(
@@ -309,6 +327,13 @@ def test_entry_10_another_form_is_named_in_one_line(tmp_path: Path, content: byt
     path = folder(tmp_path)
     (path / "interactions.csv").write_bytes(content)
     assert says in refused(path)
+
+
+def test_entry_10_json_lines_in_another_form(tmp_path: Path):
+    path = folder(tmp_path, items="\r".join(map(json.dumps, ITEMS)))
+    assert "items.jsonl: lines end with bare carriage returns" in refused(path)
+    (path / "items.jsonl").write_bytes("\n".join(map(json.dumps, ITEMS)).encode("utf-16"))
+    assert "items.jsonl: this is UTF-16, not UTF-8; set data.encoding=utf-16" in refused(path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252", "gb18030", "utf-8-sig"])
