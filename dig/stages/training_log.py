@@ -35,12 +35,14 @@ class LogOften(Callback):
             a_batch = getattr(pl_module, "updates_per_rollout", 1) * getattr(pl_module, "minibatches", 1)
             steps = min(steps, math.ceil(trainer.max_steps / a_batch))
         if math.isfinite(steps):
-            trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, int(steps) // _LEAST_LINES))
+            # a connector of Lightning's sets the attribute, so that its class does not declare it
+            every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+            trainer.log_every_n_steps = max(1, min(every, int(steps) // _LEAST_LINES))  # type: ignore[attr-defined]
 
 
 def profiler_of(kind: str | None, logs: str) -> Profiler | None:
     """Lightning's profiler of a name, which writes beside a stage's logs."""
-    return None if kind is None else _PROFILERS[kind](dirpath=logs, filename=_PROFILE)  # type: ignore[call-arg]
+    return None if kind is None else _PROFILERS[kind](dirpath=logs, filename=_PROFILE)
 
 
 def profile_place(logs: str, work: Path) -> str:
