@@ -35,8 +35,8 @@ def add_dropout(model: nn.Module, probability: float) -> int:
     blocks = [block for layers in causal.base_model.children() if isinstance(layers, nn.ModuleList)
               for layer in layers for block in layer.children() if _adds_to_the_stream(block)]  # fmt: skip
     if not blocks:
-        raise UserError(f"sft.dropout={probability}: {causal.config.model_type} has no attention or feed-forward blocks "
-                        "that dig knows to find; use sft.dropout=0", exit_code=2)  # fmt: skip
+        raise UserError(f"sft.dropout={probability}: {causal.config.model_type} has no attention or feed-forward "
+                        "blocks that dig knows to find; use sft.dropout=0", exit_code=2)  # fmt: skip
     for place in (causal.get_input_embeddings(), *blocks):
         place.register_forward_hook(_hook(probability))
     return 1 + len(blocks)
