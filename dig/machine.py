@@ -245,7 +245,7 @@ def _meminfo(root: Path, key: str) -> int | None:
 
 
 def _least(first: int | None, others: Iterator[int]) -> int | None:
-    return min(filter(lambda value: value is not None, (first, *others)), default=None)
+    return min((value for value in (first, *others) if value is not None), default=None)
 
 
 def _text(path: Path) -> str:
