@@ -190,6 +190,11 @@ def configuration_in(path: Path) -> dict[str, Any] | None:
     return checkpoint.get(_CONFIGURATION)
 
 
+def step_in(path: Path) -> int | None:
+    """The optimiser step that a readable checkpoint was taken at; None if it does not say."""
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("global_step")
+
+
 def differing_key(ours: Any, theirs: Any, prefix: str = "") -> str | None:
     """``key: theirs -> ours`` for the first key at which two configurations differ, else None."""
     if isinstance(ours, dict) and isinstance(theirs, dict):

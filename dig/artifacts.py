@@ -24,6 +24,7 @@ from dig.console import say, warn
 from dig.stopwatch import Stopwatch
 
 __all__ = [
+    "MANIFEST",
     "SCRATCH",
     "Artifact",
     "ArtifactStore",
@@ -38,7 +39,7 @@ __all__ = [
     "write_json",
 ]
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 SCRATCH = "scratch"
 """Subfolder of a work folder for what only an interrupted build needs, such as checkpoints; dropped at the end."""
 
@@ -132,12 +133,12 @@ class ArtifactStore:
             warn(f"{kind}: artifact {shown_path(path)} is damaged ({problem}); it is rebuilt")
             shutil.rmtree(path)
             return None
-        manifest = read_json(path / _MANIFEST)
+        manifest = read_json(path / MANIFEST)
         return Artifact(path, key, float(manifest["seconds"]))
 
     def exists(self, kind: str, key: str) -> bool:
         """Whether the artifact's folder is there, without verifying it (cheap, changes nothing)."""
-        return (self.root / kind / key / _MANIFEST).is_file()
+        return (self.root / kind / key / MANIFEST).is_file()
 
     def work_folder(self, kind: str, key: str) -> Path:
         """Where the artifact is built; it survives a kill."""
@@ -186,6 +187,23 @@ class ArtifactStore:
         """An artifact that another rank has just found or built."""
         return Artifact(self.root / kind / key, key, 0.0)
 
+    def note_use(self, kind: str, key: str, run: Path) -> None:
+        """Writes down that a run uses an artifact, so that :mod:`dig.pruning` knows whether any does."""
+        known = self.runs_of(kind, key) or []
+        if run not in known:
+            with suppress(OSError):  # a folder that cannot be written to is told by who needs it
+                (self.root / kind).mkdir(parents=True, exist_ok=True)
+                with (self.root / kind / f"{key}.runs").open("a", encoding="utf-8") as stream:
+                    stream.write(f"{run}\n")
+
+    def runs_of(self, kind: str, key: str) -> list[Path] | None:
+        """Folders of the runs that have used an artifact; None where nobody wrote them down."""
+        try:
+            lines = (self.root / kind / f"{key}.runs").read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return [Path(line) for line in lines if line]
+
     def word_file(self, kind: str, key: str) -> Path:
         """Where rank 0 tells the other ranks of its launch what it found, see :mod:`dig.ranks`."""
         return self.root / kind / f"{key}.ranks"
@@ -194,19 +212,19 @@ class ArtifactStore:
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
     files = {}
     kept = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
-    for path in sorted(path for path in kept if path != work / _MANIFEST):
+    for path in sorted(path for path in kept if path != work / MANIFEST):
         _flush(path)
         files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     manifest = {"fingerprint": key, "seconds": round(seconds, 3), "origin": origin, "files": files}
-    write_json(work / _MANIFEST, manifest)
+    write_json(work / MANIFEST, manifest)
 
 
 def _damage(path: Path) -> str | None:
     """What is wrong with an artifact, or None."""
     try:
-        files = read_json(path / _MANIFEST)["files"]
+        files = read_json(path / MANIFEST)["files"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{_MANIFEST}: {type(error).__name__}"
+        return f"{MANIFEST}: {type(error).__name__}"
     for name, expected in files.items():
         file = path / name
         if not file.is_file():

@@ -234,6 +234,7 @@ def _run_folder(config: Config) -> Path:
     content = config_to_dict(config)
     for key in ("run_id", "runs_dir", "logging", "slurm", "stages"):
         content.pop(key)
+    content["trainer"].pop("profiler")  # looks on
     run_id = config.run_id or fingerprint(content)[:12]
     return Path(config.runs_dir).absolute() / config.experiment / run_id
 

@@ -27,7 +27,8 @@ from dig.generation.vocabulary import SidVocabulary
 from dig.ranks import global_rank
 from dig.weights import load_complete
 
-__all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone"]
+__all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone",
+           "scratch_model"]  # fmt: skip
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for a folder that is not a model's."""
@@ -235,18 +236,37 @@ def _checkpoint_gradients(model: Any, config: BackboneConfig) -> None:
         causal.enable_input_require_grads()
 
 
-def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> Backbone:
-    tokenizer = scratch_tokenizer(sizes)
+def scratch_model(config: BackboneConfig, vocabulary: int, max_tokens: int) -> nn.Module:
+    """The model of a backbone from scratch, as transformers makes it of the configuration.
+
+    Args:
+        config: the backbone's.
+        vocabulary: number of its tokens.
+        max_tokens: positions, where the configuration does not say.
+
+    Raises:
+        UserError: with exit code 2: there is no such architecture, or it has no such key.
+        Exception: whatever an architecture's code does with keys that do not fit each other.
+    """
     model_type = _known_model_type(config)
     keys = {**_SMALL, **config.config} if model_type == "qwen2" else dict(config.config)
     if "num_attention_heads" in config.config and hasattr(AutoConfig.for_model(model_type), "num_key_value_heads"):
         # transformers' defaults are those of large models; as many as heads always fits
         keys["num_key_value_heads"] = config.config.get("num_key_value_heads", config.config["num_attention_heads"])
     keys = {"max_position_embeddings": max_tokens, **keys}
-    keys |= {"vocab_size": len(tokenizer), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    keys |= {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     del keys["model_type"]
+    model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys))
+    return model
+
+
+def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> Backbone:
+    tokenizer = scratch_tokenizer(sizes)
+    model_type = config.config.get("model_type", _SMALL["model_type"])
     try:
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys))
+        model: Any = scratch_model(config, len(tokenizer), max_tokens)
+    except UserError:
+        raise
     except Exception as error:  # whatever an architecture's code does with keys that do not fit each other
         raise UserError(f"backbone.config makes no {model_type}: {' '.join(str(error).split())[:300]}",
                         exit_code=2) from None  # fmt: skip

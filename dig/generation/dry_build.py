@@ -21,7 +21,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
-from dig.generation.backbone import build_backbone
+from dig.generation.backbone import scratch_model
+from dig.generation.tokenizer_files import scratch_words
 
 __all__ = ["count_parameters"]
 
@@ -44,7 +45,7 @@ def count_parameters(config: BackboneConfig, sizes: list[int], max_tokens: int) 
         return _of_pretrained(config.pretrained)
     try:
         with _without_memory():
-            model = build_backbone(config, sizes, max_tokens).model.eval()
+            model = scratch_model(config, len(scratch_words(sizes)), max_tokens).eval()
             tokens = torch.zeros((1, min(_LENGTH, max_tokens)), dtype=torch.long)
             with suppress(DataDependent, DynamicShape, UnsupportedFakeTensorException):  # nothing wrong is known then
                 model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)

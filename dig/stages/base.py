@@ -114,7 +114,10 @@ def _shared(
     context: StageContext, kind: str, key: str, build: Callable[[Path], None], origin: dict[str, Any], together: bool
 ) -> Artifact:
     store, trainer = context.store, context.config.trainer
-    if world_size() == 1 and trainer.num_nodes == 1 and trainer.devices == 1:
+    alone = world_size() == 1 and trainer.num_nodes == 1 and trainer.devices == 1
+    if alone or global_rank() == 0:
+        store.note_use(kind, key, context.run)  # before it is looked for, so that nobody removes it in between
+    if alone:
         return store.get(kind, key, build, origin)
     if global_rank() == 0:
         with leading(store.word_file(kind, key)) as word:

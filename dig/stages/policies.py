@@ -87,4 +87,7 @@ def says_policy(path: Path) -> str:
     name, value = next((key, value) for key, value in found.items() if key.startswith("valid/"))
     rate = found["samples_per_second"]
     speed = f", {rate:,.0f} samples/s" if rate else ""
-    return f"{found['steps']:,} steps{speed}; validation {name.removeprefix('valid/')} {value:.4f} ({found['chosen']})"
+    ended = f" ({found['ended']})" if "ended" in found else ""  # earlier artifacts do not say
+    step = f" of step {found['step']:,}" if found.get("step") is not None else ""
+    metric = f"validation {name.removeprefix('valid/')} {value:.4f} ({found['chosen']}{step})"
+    return f"{found['steps']:,} steps{ended}{speed}; {metric}"

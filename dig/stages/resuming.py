@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from callbacks.resume import checkpoints_of, configuration_in, damage, differing_key
+from callbacks.resume import checkpoints_of, configuration_in, damage, differing_key, step_in
 from dig.config import UserError
 from dig.console import say, warn
 
@@ -41,7 +41,7 @@ def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | N
             warn(f"{stage}: the checkpoint {path.name} of the interrupted run is damaged ({problem})")
             continue
         _check_owner(reads, theirs, path)
-        say(f"{stage}: goes on from the checkpoint {path.name}")
+        say(f"{stage}: goes on from the checkpoint {path.name}{_step(path)}")
         return path
     if given:
         return _given(stage, reads, Path(given).expanduser())
@@ -59,8 +59,13 @@ def _given(stage: str, reads: dict[str, Any], path: Path) -> Path:
     if problem:
         raise UserError(f"{stage}.resume_from={path} is no readable checkpoint: {problem}")
     _check_owner(_whatever_ranks(stage, reads), _whatever_ranks(stage, _configuration(path)), path)
-    say(f"{stage}: goes on from the checkpoint {path}")
+    say(f"{stage}: goes on from the checkpoint {path}{_step(path)}")
     return path
+
+
+def _step(path: Path) -> str:
+    step = step_in(path)
+    return "" if step is None else f", step {step:,}"
 
 
 def _tell_of_other_ranks(stage: str, reads: dict[str, Any], own: Path) -> None:

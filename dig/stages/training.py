@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from callbacks.finite import FiniteGuard
 from callbacks.other_ranks import OtherRanks
 from callbacks.preemption import Preemption
-from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
+from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed, step_in
 from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
 from dig.config import Config
@@ -25,6 +25,7 @@ from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
 from dig.stages.resuming import RESUME, find_checkpoint
 from dig.stages.strategy import meeting, quiet, trainer_place
+from dig.stages.training_log import LogOften, profile_place, profiler_of, why_ended
 from dig.tracking.effective import samples_a_rank
 
 __all__ = ["EncodingBar", "Plan", "fit", "quiet", "reads_training"]
@@ -129,8 +130,13 @@ def fit(
         finally:
             _close(trainer)
     if trainer.is_global_zero:
+        ended = why_ended(plan.stage, trainer, _monitor(config), plan.max_steps, plan.patience)
         rate = throughput.samples_per_second
-        write_json(folder / "training.json", {"steps": trainer.global_step, "samples_per_second": rate, **chosen})
+        write_json(folder / "training.json", {"steps": trainer.global_step, "ended": ended, "samples_per_second": rate,
+                                              **chosen})  # fmt: skip
+        if config.trainer.profiler is not None:
+            place = profile_place(str(trainer.loggers[0].log_dir), folder)
+            say(f"{plan.stage}: trainer.profiler={config.trainer.profiler} has left its tables in {place}")
 
 
 def _trainer(
@@ -144,8 +150,9 @@ def _trainer(
     seed = StepSeed(context.config.seed)
     guard = FiniteGuard(plan.stage, resume.path)
     loggers, watchers = context.tracking.loggers(folder)
-    callbacks: list[Callback] = [seed, throughput, guard, OtherRanks(plan.stage), LearningRateMonitor("step"),
-                                 *plan.callbacks, *context.callbacks(plan.stage)]  # fmt: skip
+    csv = _csv_logger(folder)
+    callbacks: list[Callback] = [seed, throughput, guard, OtherRanks(plan.stage), LogOften()]
+    callbacks += [LearningRateMonitor("step"), *plan.callbacks, *context.callbacks(plan.stage)]
     if progress_enabled():
         callbacks.append(_Bar())
     if plan.patience is not None:
@@ -163,7 +170,8 @@ def _trainer(
         limit_val_batches=1.0 if plan.ranked else 0,
         num_sanity_val_steps=0,
         log_every_n_steps=config.log_every,
-        logger=[_csv_logger(folder), *loggers],
+        logger=[csv, *loggers],
+        profiler=profiler_of(config.profiler, csv.log_dir),
         callbacks=[*callbacks, *watchers, *best, resume, Preemption(plan.stage, resume)],
         plugins=[AtomicCheckpointIO({RESUME: config.keep_checkpoints}), *plugins],
         use_distributed_sampler=False,  # our samplers deal every sample to one rank
@@ -213,7 +221,9 @@ def _choose(
         _load_state(module, Path(best.best_model_path))
     elif isinstance(module, PolicyModule) and module.sharded is not None:
         module.restore_whole(trainer.strategy.lightning_module_state_dict())
-    return {"chosen": winner, monitor: scores[winner], "start": start}
+    step = {"start": 0, "final": trainer.global_step}.get(winner)
+    return {"chosen": winner, monitor: scores[winner], "start": start,
+            "step": step_in(Path(best.best_model_path)) if step is None else step}  # fmt: skip
 
 
 def _save_state(module: lightning.LightningModule, path: Path) -> None:

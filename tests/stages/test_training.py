@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lightning
+import polars as pl
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -17,7 +18,9 @@ from callbacks.resume import AtomicCheckpointIO, checkpoints_of
 from dig.artifacts import ArtifactStore, disk_full
 from dig.config import UserError, load_config
 from dig.console import console
+from dig.pipeline import _run_folder, stage_keys
 from dig.stages.base import StageContext
+from dig.stages.policies import says_policy
 from dig.stages.resuming import find_checkpoint
 from dig.stages.training import Plan, fit
 
@@ -119,14 +122,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damag
     file = tmp_path / "work" / "scratch" / "resume.ckpt"
     io = AtomicCheckpointIO({"resume.ckpt": 2})
     for step in (1, 2, 3):
-        io.save_checkpoint({"step": step, "dig_configuration": {"a": 1}, "text": "dig-marker" + "x" * 50}, file)
+        io.save_checkpoint(
+            {"step": step, "global_step": step, "dig_configuration": {"a": 1}, "text": "dig-marker" + "x" * 50}, file
+        )
     assert [torch.load(path, weights_only=True)["step"] for path in checkpoints_of(file)] == [3, 2]
     damage(file)
     with console.capture() as captured:
         assert find_checkpoint("sft", {"a": 1}, file, None) == file.with_name("resume.1.ckpt")
     said = captured.get()
     assert (
-        "resume.ckpt of the interrupted run is damaged" in said and "goes on from the checkpoint resume.1.ckpt" in said
+        "resume.ckpt of the interrupted run is damaged" in said
+        and "goes on from the checkpoint resume.1.ckpt, step 2" in said
     )
 
 
@@ -151,3 +157,58 @@ def test_ctrl_c_reaches_the_command_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Scripted, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("scores", "plan", "ended", "step"),
+    [
+        ({2: 0.5, 4: 0.3, 6: 0.2}, {}, "grpo.epochs=3", 2),
+        ({2: 0.1, 4: 0.5, 5: 0.3}, {"max_steps": 5}, "grpo.max_steps=5", 4),
+        ({2: 0.5, 4: 0.3}, {"patience": 1}, f"1 validation without a better {METRIC}, grpo.patience=1", 2),
+        ({2: 0.5, 4: 0.3, 6: 0.2}, {"patience": 2}, f"2 validations without a better {METRIC}, grpo.patience=2", 2),
+        ({0: 0.9, 2: 0.1, 4: 0.5, 6: 0.3}, {"keep_start": True}, "grpo.epochs=3", 0),
+        ({2: 0.1, 4: 0.2, 5: 0.3}, {"max_steps": 5}, "grpo.max_steps=5", 5),
+    ],
+)
+def test_it_is_told_why_training_ended_and_which_step_was_kept(
+    tmp_path: Path, scores: dict[int, float], plan: dict[str, object], ended: str, step: int
+) -> None:
+    """newcomers 10: `sft.max_steps=150` ended as "56 steps", and nothing named the patience."""
+    _, chosen, _ = run(tmp_path, scores, **plan)
+    assert (chosen["ended"], chosen["step"]) == (ended, step)
+    line = says_policy(tmp_path / "work")
+    assert f"{chosen['steps']} steps ({ended})" in line and f"({chosen['chosen']} of step {step})" in line
+
+
+class Logging(Scripted):
+    def training_step(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        self.log("rollout/reward", self.weight.detach())
+        return super().training_step(batch)
+
+
+@pytest.mark.parametrize(("epochs", "every", "lines"), [(4, 10, 8), (50, 10, 10), (50, 5, 20), (1, 1000, 2)])
+def test_a_short_training_logs_about_ten_times(tmp_path: Path, epochs: int, every: int, lines: int) -> None:
+    """newcomers 10: a GRPO of eight steps left no reward, since one line came every ten."""
+    settings = ["logging.progress=false", "trainer.accelerator=cpu", f"trainer.log_every={every}"]
+    context = StageContext(load_config("quickstart", settings), {}, ArtifactStore(tmp_path), tmp_path / "run")
+    fit(Plan("grpo", {}, epochs), Logging({}), Nothing(), context, tmp_path / "work")
+    (path,) = (tmp_path / "work/logs").glob("*/metrics.csv")
+    rewards = pl.read_csv(path)["rollout/reward"].drop_nulls()
+    assert len(rewards) == lines
+
+
+@pytest.mark.parametrize(("kind", "told"), [("simple", "run_training_batch"), ("advanced", "ncalls"),
+                                            ("pytorch", "Self CPU")])  # fmt: skip
+def test_a_profile_lies_beside_the_logs_where_the_line_says(tmp_path: Path, kind: str, told: str) -> None:
+    """newcomers 10: `trainer.profiler` was unknown."""
+    _, _, said = run(tmp_path, {2: 0.1, 4: 0.2, 6: 0.3}, [f"trainer.profiler={kind}"])
+    (profile,) = (tmp_path / "work/logs/000").glob("fit-profile*.txt")
+    assert told in profile.read_text()
+    assert f"trainer.profiler={kind} has left its tables in" in said and "work/logs/000" in "".join(said.split())
+
+
+def test_a_profiler_leaves_run_and_artifacts_as_they_are() -> None:
+    plain, profiled = load_config("quickstart"), load_config("quickstart", ["trainer.profiler=simple"])
+    assert _run_folder(plain) == _run_folder(profiled) and stage_keys(plain) == stage_keys(profiled)
+    with pytest.raises(UserError, match=r"trainer.profiler='simpel' is not one of simple, advanced, pytorch; did you"):
+        load_config("quickstart", ["trainer.profiler=simpel"])

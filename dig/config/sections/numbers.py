@@ -109,7 +109,7 @@ def bounds_of(section: type) -> dict[str, Bounds]:
     return {name: bounds for name, bounds in found.items() if bounds is not None}
 
 
-def check_bounds(prefix: str, section: Any) -> None:
+def check_bounds(prefix: str, section: object) -> None:
     """Holds every number of a section to the bounds of its type.
 
     Args:

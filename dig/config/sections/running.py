@@ -54,7 +54,10 @@ class TrainerConfig:
     """How many of the latest checkpoints to resume from are kept, beside the best weights; an unreadable one falls back
     to the one before."""
     log_every: PositiveInt = 10
-    """Optimiser steps between two log lines."""
+    """Optimiser steps between two log lines; fewer in a short training, so that it leaves about ten."""
+    profiler: str | None = None
+    """Where a training's time goes, by Lightning's profiler: simple (a table of hooks), advanced (Python's functions)
+    or pytorch (operators, and a trace for a browser), in the stage's folder of logs; unset measures nothing."""
     workers: Workers = 0
     """Worker processes of a data loader."""
 
@@ -63,6 +66,8 @@ class TrainerConfig:
         self.devices = _devices(self.devices)
         check_choice("trainer.accelerator", self.accelerator, ACCELERATORS)
         check_choice("trainer.precision", self.precision, PRECISIONS)
+        if self.profiler is not None:
+            check_choice("trainer.profiler", self.profiler, ("simple", "advanced", "pytorch"))
         check(
             not (self.precision.startswith("16") and self.accelerator == "cpu"),
             f"trainer.precision={self.precision} needs a GPU; use bf16-mixed or 32-true with trainer.accelerator=cpu",
