@@ -17,14 +17,16 @@ from dig.config.schema import TrainerConfig
 from dig.console import warn
 from dig.ranks import launched
 
-__all__ = ["accelerator_here", "available_memory", "check_machine", "check_processes", "cores", "devices_here",
-           "gigabytes", "total_memory"]  # fmt: skip
+__all__ = ["accelerator_here", "available_memory", "check_count", "check_machine", "check_processes", "cores",
+           "devices_here", "gigabytes", "total_memory"]  # fmt: skip
 
 RANK_BYTES = 600 * 2**20
 """What a process takes for itself when all is imported and nothing is computed yet: 560 MiB were measured."""
 _FEW = 8
 """Ranks on the CPU, and on how few cores they be: a rehearsal of several GPUs."""
 _WORKERS_A_CORE = 8
+_THREADS_A_CORE = 8
+_MANY_THREADS = 256
 _FEW_WORKERS = 32
 _ROOT = Path("/")
 _NEVER_STARTED_HERE = ("spawn", "fork", "notebook")
@@ -91,21 +93,41 @@ def check_processes(config: Config, root: Path = _ROOT) -> None:
         UserError: with exit code 2 and the figures.
     """
     ranks, usable = devices_here(config.trainer), cores(root)
-    if accelerator_here(config.trainer) == "cpu" and ranks > 1:
-        most = max(usable, _FEW)
-        if ranks > most:
-            raise UserError(f"trainer.devices={ranks} would start {ranks} processes on the CPU, and this machine has "
-                            f"{usable} cores; give at most trainer.devices={most}", exit_code=2)  # fmt: skip
-        free = available_memory(root)
-        if free is not None and ranks * RANK_BYTES > free:
-            raise UserError(f"trainer.devices={ranks} needs at least {gigabytes(ranks * RANK_BYTES)} of memory for its "
-                            f"processes alone, and {gigabytes(free)} are available; give at most trainer.devices="
-                            f"{max(1, free // RANK_BYTES)}", exit_code=2)  # fmt: skip
+    if accelerator_here(config.trainer) == "cpu":
+        check_count("trainer.devices=", ranks, root)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal() and int(threads) * ranks > max(_MANY_THREADS, _THREADS_A_CORE * usable):
+        raise UserError(f"OMP_NUM_THREADS={threads} would start {int(threads) * ranks} threads, and this machine has "
+                        f"{usable} cores; export OMP_NUM_THREADS={max(1, usable // ranks)}", exit_code=2)  # fmt: skip
     for key, workers in (("trainer.workers", config.trainer.workers), ("visual.workers", config.visual.workers)):
         most = max(_FEW_WORKERS, _WORKERS_A_CORE * usable) // ranks
         if workers > most:
             raise UserError(f"{key}={workers} would start {workers * ranks} worker processes, and this machine has "
                             f"{usable} cores; give at most {key}={most}", exit_code=2)  # fmt: skip
+
+
+def check_count(setting: str, count: int, root: Path = _ROOT) -> None:
+    """A number of processes on the CPU, each of which trains, against cores and memory.
+
+    Args:
+        setting: what asks for them, up to the number.
+        count: how many.
+        root: of the file system.
+
+    Raises:
+        UserError: with exit code 2 and the figures.
+    """
+    if count == 1:
+        return
+    usable, free = cores(root), available_memory(root)
+    most = max(usable, _FEW)
+    if count > most:
+        raise UserError(f"{setting}{count} would start {count} processes on the CPU, and this machine has {usable} "
+                        f"cores; give at most {setting}{most}", exit_code=2)  # fmt: skip
+    if free is not None and count * RANK_BYTES > free:
+        raise UserError(f"{setting}{count} needs at least {gigabytes(count * RANK_BYTES)} of memory for its processes "
+                        f"alone, and {gigabytes(free)} are available; give at most {setting}"
+                        f"{max(1, free // RANK_BYTES)}", exit_code=2)  # fmt: skip
 
 
 def check_machine(config: Config) -> None:
@@ -120,7 +142,7 @@ def check_machine(config: Config) -> None:
     kind = accelerator_here(trainer)
     if kind != "cpu":
         _check_present(trainer, kind)
-        _check_count(trainer, kind)
+        _check_devices(trainer, kind)
     elif isinstance(trainer.devices, list):
         raise UserError(f"trainer.devices={trainer.devices} names GPUs by their indices, and there is none here; give "
                         "a number of processes", exit_code=2)  # fmt: skip
@@ -153,7 +175,7 @@ def _check_present(trainer: TrainerConfig, kind: str) -> None:
                     "trainer.accelerator=auto or cpu", exit_code=2)  # fmt: skip
 
 
-def _check_count(trainer: TrainerConfig, kind: str) -> None:
+def _check_devices(trainer: TrainerConfig, kind: str) -> None:
     count = _visible_gpus() if kind == "cuda" else 1 if kind == "mps" else None
     if count is None or trainer.devices == "auto":
         return

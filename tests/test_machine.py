@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sweep_files import write
 
 from dig.config import Config, UserError, load_config
 from dig.machine import available_memory, check_machine, check_processes, cores, devices_here, total_memory
@@ -205,3 +206,30 @@ def test_no_rank_is_started_where_too_many_are_asked_for(
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: trainer.devices=64 would start 64 processes") and "\n" not in error
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_count_as_well(two_cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entry 17, a sibling: `OMP_NUM_THREADS`."""
+    root = machine(tmp_path, 32 * GIB)
+    monkeypatch.setenv("OMP_NUM_THREADS", "128")
+    check_processes(cpu("trainer.devices=2"), root)
+    assert refused(cpu("trainer.devices=4"), root) == (
+        "OMP_NUM_THREADS=128 would start 512 threads, and this machine has 2 cores; export OMP_NUM_THREADS=1"
+    )
+
+
+def test_workers_of_a_sweep_count_as_ranks_do(
+    two_cores: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entry 17, a sibling: `python -m dig.sweep … --workers 100000`."""
+    from dig.sweep import main as sweep
+
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("dig.sweeps.workers.subprocess.Popen", started)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, parameters={"sft.learning_rate": {"values": [0.001, 0.002]}})
+    assert sweep(["some.yaml", "--workers", "64"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: --workers 64 would start 64 processes on the CPU") and "\n" not in error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dig.artifacts import atomic_path, shown_path
 from dig.config import UserError
 from dig.console import console, say, warn
+from dig.machine import check_count
 from dig.sweeps.request import Request
 from dig.sweeps.settings import Settings
 from dig.sweeps.workers import start_workers, train_alone, wait_for
@@ -28,6 +29,8 @@ def run_sweep(settings: Settings, request: Request) -> int:
     """
     _require_optuna()
     train_alone()
+    if not request.worker:
+        check_count("--workers ", request.workers)
     from dig.sweeps.effects import check_effects
     from dig.sweeps.ledger import Ledger
     from dig.sweeps.preview import preview

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from dig.config.sections.checks import check
@@ -101,12 +100,17 @@ Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 """What numpy takes for one."""
 
 
-@cache
+_KNOWN: dict[type, dict[str, Bounds]] = {}
+
+
 def bounds_of(section: type) -> dict[str, Bounds]:
     """The bounds of a section's numbers, by the name of the field; for a list or a dict those of its values."""
+    if section in _KNOWN:
+        return _KNOWN[section]
     hints = get_type_hints(section, include_extras=True)
     found = {entry.name: _bounds_in(hints[entry.name]) for entry in fields(section)}
-    return {name: bounds for name, bounds in found.items() if bounds is not None}
+    _KNOWN[section] = {name: bounds for name, bounds in found.items() if bounds is not None}
+    return _KNOWN[section]
 
 
 def check_bounds(prefix: str, section: object) -> None:
