@@ -89,6 +89,13 @@ def load_clip(config: VisualConfig) -> ClipModel:
     if config.model is None:
         raise UserError("visual.model is not set")
     own = config.config if config.from_scratch else None
+    architecture = config.model.replace("/", "-")
+    if own and architecture in open_clip.list_models():
+        raise UserError(
+            f"visual.model={config.model} is an architecture of open_clip, and visual.config (of a parent "
+            "experiment?) describes another; name visual.pretrained, or give your own another name",
+            exit_code=2,
+        )
     if own:
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / _CONFIG).write_text(json.dumps({"model_cfg": own, "preprocess_cfg": {}}))
@@ -97,7 +104,6 @@ def load_clip(config: VisualConfig) -> ClipModel:
         clip_fingerprint(config)  # names a folder that is not there, or that holds no weights
         schema, _, place = config.model.partition(":")
         return _create(config, f"{schema}:{Path(place).expanduser()}" if schema == "local-dir" else config.model, None)
-    architecture = config.model.replace("/", "-")
     if architecture not in open_clip.list_models():
         hint = nearest(architecture, open_clip.list_models())
         raise UserError(f"visual.model={config.model}: open_clip knows no such architecture"

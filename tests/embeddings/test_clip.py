@@ -126,6 +126,8 @@ def test_weights_that_are_named_come_before_an_architecture_of_a_parent_experime
     config = VisualConfig(model=f"local-dir:{tmp_path}", config=wider, adapt=TUNED)
     assert not config.from_scratch and load_clip(config).dim == 16
     assert first_weight(config) == first_weight(VisualConfig(model=f"local-dir:{tmp_path}"))
+    with pytest.raises(UserError, match=r"describes another; name visual\.pretrained"):
+        load_clip(VisualConfig(model="ViT-B-32", config=wider, adapt=TUNED))
     with pytest.raises(UserError, match="no such architecture"):
         load_clip(VisualConfig(model="mine", pretrained="weights.bin", config=wider))
 
