@@ -72,7 +72,7 @@ class Decoder:
 
     def __init__(self, model: nn.Module, compiled: str | None = None) -> None:
         causal = without_adapters(model)
-        self.model: Any = model
+        self.viewed = model
         self.config = causal.config.get_text_config()
         body: nn.Module = causal.base_model
         self.body: Any = body if compiled is None else torch.compile(body, backend=compiled, dynamic=True)

@@ -134,7 +134,7 @@ def confirm_view(view: Decoder) -> None:
     """
     if type(view) is not Decoder:
         return
-    because = choose_view(view.model).because
+    because = choose_view(view.viewed).because
     if because is not None:
         raise ViewError(f"paths of a {view.config.model_type} cannot share a row ({because}); pass the model itself")
 
