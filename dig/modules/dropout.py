@@ -47,7 +47,7 @@ def add_dropout(model: nn.Module, probability: float) -> int:
 
 def _adds_to_the_stream(block: nn.Module) -> bool:
     name = type(block).__name__.lower()
-    return "attention" in name or "mlp" in name or "feedforward" in name or "moe" in name
+    return any(part in name for part in ("attention", "mlp", "feedforward", "moe", "mixer", "deltanet", "shortconv"))
 
 
 def _hook(probability: float) -> Any:

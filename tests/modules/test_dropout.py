@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from dig.config import UserError
 from dig.config.schema import LoraConfig
@@ -62,3 +63,12 @@ def test_no_dropout_leaves_the_model_alone_and_no_blocks_are_an_error():
     model.model.layers = torch.nn.ModuleList()
     with pytest.raises(UserError, match="qwen2 has no attention"):
         add_dropout(model, 0.1)
+
+
+def test_recurrent_blocks_drop_as_attention_does():
+    """Entry 14: what takes attention's place in a hybrid or a Mamba adds to the stream like it."""
+    layers = {"mamba": {"num_hidden_layers": 2}, "lfm2": {"layer_types": ["conv", "full_attention"]}}
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 20}
+    for kind, places in (("mamba", 3), ("lfm2", 5)):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**small, **layers[kind]}))
+        assert add_dropout(model, 0.5) == places
