@@ -160,7 +160,9 @@ def test_a_judge_labels_a_sample(shop, capsys):
 
 
 def test_a_judge_that_failed_is_asked_again_on_demand(shop, capsys):
-    settings = ["labels.source=judge", "labels.judge=kimi", "mining.miners=[gpt]"]
+    """The failures of a judge that was stopped are asked again by themselves: here it is not stopped."""
+    unstopped = "mining.models.kimi.max_unusable=null"
+    settings = ["labels.source=judge", "labels.judge=kimi", "mining.miners=[gpt]", unstopped]
     name = shop()
     assert train([name, "stages=[mine]", *settings]) == 0
     name = shop({"faults": ["prose"], "fault_share": 1.0, "lasting": True})

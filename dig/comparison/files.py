@@ -41,6 +41,7 @@ _PICKLED = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 _QUOTES = "a quote mark does not end on the line where it begins, or in the middle of a cell"
 _DELIMITERS = (",", ";", "\t")
 _SHOWN = 60  # characters of a value from the file
+csv.field_size_limit(2**31 - 1)  # a ranking of a whole catalogue is one cell
 
 
 def is_rankings_file(text: str) -> bool:
@@ -163,9 +164,8 @@ def _delimited(text: str, name: str, delimiter: str | None) -> pl.DataFrame:
                 raise refused(name, f"line {line} has {len(row)} fields and the header {len(header)}{lists}")
             if row:
                 rows.append(row)
-    except csv.Error as error:
-        why = "a cell is too long; write the table as Parquet or JSON lines" if "limit" in str(error) else _QUOTES
-        raise refused(name, f"line {line + 1}: {why}") from None
+    except csv.Error:
+        raise refused(name, f"line {line + 1}: {_QUOTES}") from None
     twice = next((field for field in header if field and header.count(field) > 1), None)
     if twice is not None:
         raise refused(name, f"two columns are called {printable(twice, _SHOWN)}")

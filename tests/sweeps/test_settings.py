@@ -93,7 +93,7 @@ def test_a_search_may_hold_impossible_combinations_but_no_impossible_value(tmp_p
     settings(tmp_path, "backbone.sid_rows=random", method="random", run_cap=3, parameters=parameters)
     parameters["prompt.codes"]["values"].append(-1)
     line = refused(tmp_path, "backbone.sid_rows=random", method="random", run_cap=3, parameters=parameters)
-    assert "prompt.codes must be 0 or above" in line
+    assert "prompt.codes must not be negative" in line
 
 
 def test_ends_of_a_range_are_looked_at(tmp_path: Path):

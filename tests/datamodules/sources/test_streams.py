@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from datamodules.sources import streams
@@ -26,6 +26,7 @@ def test_blocks_join_to_the_content_and_end_with_lines(
     content: bytes, piece: int, block: int, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     content = content.removeprefix(b"\xef\xbb\xbf")
+    assume(not content.startswith((b"\xff\xfe", b"\xfe\xff")))  # UTF-16, which is refused
     monkeypatch.setattr(streams, "_PIECE", piece)
     monkeypatch.setattr(streams, "_BLOCK", block)
     pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[form]
