@@ -14,6 +14,7 @@ _SHOWN = 200
 _MOST = 10**9
 """Tokens; a count above this is none."""
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_CHARSET = re.compile(r"charset=[\"']?([\w.:\-]+)", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _SIGN_OF_LIFE = re.compile(r"^:.*$", re.MULTILINE)
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|rk|key)-|gsk_|xai-|AIza|Bearer\s+)[\w.\-]{8,}")
@@ -82,7 +83,7 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
     """Reads the body of a response with status 200.
 
     Byte order marks, a wrong content type, a stream that nobody asked for, parts, missing counts and fields of other
-    names are form. A body that is not UTF-8 is read with replacement characters and marked.
+    names are form. A body that is neither UTF-8 nor what its type says is read with replacement characters and marked.
 
     Args:
         body: the bytes.
@@ -96,7 +97,7 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
     try:
         text = body.decode(json.detect_encoding(body)).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        text, note = body.decode("utf-8", "replace").removeprefix("\ufeff"), "no UTF-8"
+        text, note = _decoded(body, kind)
     content = _content(text.strip(), kind, secret)
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
@@ -125,6 +126,15 @@ def _unpacked(body: bytes) -> bytes:
         return zlib.decompressobj(31).decompress(body, _UNPACKED)
     except zlib.error:
         return body
+
+
+def _decoded(body: bytes, kind: str) -> tuple[str, str]:
+    """What is not UTF-8, in the encoding of its content type, else with replacement characters and a note."""
+    charset = _CHARSET.search(kind)
+    try:
+        return body.decode(charset[1] if charset else "utf-8"), ""
+    except (LookupError, ValueError):
+        return body.decode("utf-8", "replace").removeprefix("\ufeff"), "no UTF-8"
 
 
 def _choice(choices: Any) -> dict[str, Any] | None:

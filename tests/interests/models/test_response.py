@@ -77,6 +77,9 @@ def test_forms_of_the_body_are_no_faults():
         read_response(b"\x1f\x8bno gzip")
     assert read_response(body({"content": None}, choice={"finish_reason": "content_filter"})).note == "refused"
     assert read_response(body().replace(b'"hi"', b'"h\xff"')) == Response("h\ufffd", 10, 3, "no UTF-8")
+    latin = body({"content": "hü"}).replace(b"\\u00fc", b"\xfc")
+    assert read_response(latin, "application/json; charset=ISO-8859-1") == Response("hü", 10, 3)
+    assert read_response(latin, "application/json; charset=nonsense").note == "no UTF-8"
     thinking = read_response(body({"content": "hi", "reasoning_content": "it is"}, usage=None))
     assert (thinking.text, thinking.thoughts) == ("hi", "it is")
 
