@@ -65,13 +65,13 @@ def test_scores_are_the_models_own_or_it_is_refused(model_type: str, capsys: pyt
     said = [line for line in capsys.readouterr().out.splitlines() if "slower, exact" in line]
     assert len(said) == (kind == "alone")
     trie = CatalogueTrie(backbone.vocabulary.encode(CODES))
-    long, short = (torch.randint(6, 18, (length,), generator=torch.Generator().manual_seed(length)) for length in (9, 5))
+    prompts = [torch.randint(6, 18, (length,), generator=torch.Generator().manual_seed(length)) for length in (9, 5)]
     # the short one is padded on either side
-    sides = [tiny.padded([long, short], side) for side in ("left", "right")]
+    sides = [tiny.padded(prompts, side) for side in ("left", "right")]
     ids, mask = (torch.cat([left, right[1:]]) for left, right in zip(*sides, strict=True))
     found = beam_search(backbone.model, ids, mask, trie, len(CODES), normalise="vocabulary")
     with torch.no_grad():
-        own = [own_log_probs(backbone, prompt) for prompt in (long, short)]
+        own = [own_log_probs(backbone, prompt) for prompt in prompts]
     for row, expected in enumerate((own[0], own[1], own[1])):
         torch.testing.assert_close(found.log_probs[row], expected[found.items[row]], atol=2e-4, rtol=1e-4)
 
