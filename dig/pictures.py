@@ -77,6 +77,8 @@ def _is_plain(picture: Image.Image, content: bytes) -> bool:
         picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
     ):
         return False
+    if _frame(picture) is not None:
+        return False
     if picture.mode in _PLAIN and "transparency" not in picture.info:
         return True
     if not picture.has_transparency_data or picture.mode.startswith("I"):
@@ -86,14 +88,31 @@ def _is_plain(picture: Image.Image, content: bytes) -> bool:
 
 
 def _as_seen(picture: Image.Image) -> Image.Image:
-    raw = _raw_mode(picture)
+    raw, frame = _raw_mode(picture), _frame(picture)
     _stand_upright(picture)
+    if frame is not None:
+        return _on_paper(picture, frame)
     if picture.mode.startswith(("I", "F")):
         return _grey(picture).convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
-    seen = _with_alpha(picture, raw)
+    return _blended(_with_alpha(picture, raw))
+
+
+def _blended(seen: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", seen.size, _PAPER), seen).convert("RGB")
+
+
+def _frame(picture: Image.Image) -> tuple[int, int, int, int] | None:
+    """The part of a GIF that its first frame covers, None where that is all; Pillow fills the rest with a colour."""
+    tile = getattr(picture, "tile", None) if picture.format == "GIF" else None
+    return None if not tile or tile[0][1] == (0, 0, *picture.size) else tile[0][1]
+
+
+def _on_paper(picture: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    seen = Image.new("RGB", picture.size, _PAPER[:3])
+    seen.paste(_blended(picture.convert("RGBA")).crop(frame), frame[:2])
+    return seen
 
 
 def _raw_mode(picture: Image.Image) -> str:

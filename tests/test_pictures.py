@@ -190,6 +190,19 @@ def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path):
         np.testing.assert_allclose(pixels(path)[4, 4], RED, atol=8)
 
 
+def test_a_frame_smaller_than_its_gif_stands_on_paper(tmp_path: Path):
+    """Entry 11: viewers leave the rest of the canvas transparent; Pillow fills it with the first colour."""
+    path = saved(tmp_path, "a.gif", Image.fromarray(np.full((8, 8, 3), RED, np.uint8)).quantize(4))
+    content = bytearray(path.read_bytes())
+    frame = content.index(b"\x2c", 13 + 3 * 2 ** ((content[10] & 7) + 1))
+    content[6:10], content[frame + 1 : frame + 5] = struct.pack("<HH", 24, 16), struct.pack("<HH", 10, 4)
+    path.write_bytes(content)
+    expected = np.full((16, 24, 3), WHITE, np.uint8)
+    expected[4:12, 10:18] = RED
+    np.testing.assert_allclose(pixels(path), expected, atol=1)
+    assert picture_content(path) != path.read_bytes()
+
+
 def test_clip_miners_and_thumbnails_see_the_same(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -53,10 +53,12 @@ def term(body: str, needs: str = "()") -> str:
     return f'{HEAD}@reward_term("own", needs={needs})\ndef own(groups, known):\n{lines}\n'
 
 
-def prepared(folder: Path, *more: str) -> StageContext:
-    config = load_config("quickstart", [f"runs_dir={folder}", "stages=[prepare]"])
-    context, _ = build_stages(config)
-    return StageContext(configured(folder, *more), context.inputs, context.store, context.run)
+@pytest.fixture(scope="module")
+def context(home: Path) -> StageContext:
+    """Of a run whose catalogue is prepared, and which has a term `own`; it belongs to all tests of this file."""
+    config = load_config("quickstart", [f"runs_dir={home}", "stages=[prepare]"])
+    made, _ = build_stages(config)
+    return StageContext(configured(home), made.inputs, made.store, made.run)
 
 
 WRONG = {
@@ -79,12 +81,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_a_term_gives_is_looked_at_before_training(wrong: str, home: Path, own: Path, tmp_path: Path):
+def test_what_a_term_gives_is_looked_at_before_training(wrong: str, context: StageContext, own: Path):
     """Entry 20: None, lists, NumPy, another shape or number format, nan and errors are one line with the place."""
     body, message = WRONG[wrong]
     own.write_text(term(body, '("counts",)'))
     with pytest.raises(UserError) as caught:
-        check_own_terms(prepared(tmp_path))
+        check_own_terms(context)
     line = str(caught.value)
     assert line.startswith("grpo.reward.extra.own: ") and message in line and "\n" not in line
     assert caught.value.exit_code == 2 and "tried before training" in line
@@ -100,10 +102,9 @@ def test_what_a_term_gives_is_looked_at_before_training(wrong: str, home: Path, 
     "return groups.hits.numpy().astype('float64')",
     "return tuple(tuple(row) for row in groups.hits.tolist())",
 ])  # fmt: skip
-def test_numbers_of_the_right_shape_are_converted(body: str, home: Path, own: Path, tmp_path: Path):
+def test_numbers_of_the_right_shape_are_converted(body: str, context: StageContext, own: Path):
     """Entry 20: lists, NumPy arrays and other number formats of the right shape are what they say."""
     own.write_text(term(body))
-    context = prepared(tmp_path)
     check_own_terms(context)
     groups = made_up_rollouts(9, 4)
     found = total_reward(groups, ItemKnowledge(), {"own": 0.5}).total
@@ -111,21 +112,21 @@ def test_numbers_of_the_right_shape_are_converted(body: str, home: Path, own: Pa
     assert torch.equal(found, 0.5 * groups.hits.float()) and found.sum() >= 0.5
 
 
-def test_every_term_of_the_project_passes_its_own_check(home: Path, own: Path, tmp_path: Path):
+def test_every_term_of_the_project_passes_its_own_check(context: StageContext, own: Path, tmp_path: Path):
     """What is made up is enough for any term: the project's own are called as if they were somebody's."""
     names = [name for name, each in REWARD_TERMS.items() if each.function.__module__.startswith("dig.")]
     own.write_text(f"{HEAD}from dig.rollouts import REWARD_TERMS\n\n" + "".join(
         f'@reward_term("own_{name}", tuple(REWARD_TERMS["{name}"].needs))\ndef own_{name}(groups, known):\n'
         f'    return REWARD_TERMS["{name}"].function(groups, known)\n\n\n' for name in names))  # fmt: skip
     extras = [f"grpo.reward.extra.own_{name}=1" for name in names]
-    context = prepared(tmp_path, "grpo.reward.extra.own=0", *extras)
-    check_own_terms(context)
+    config = configured(tmp_path, "grpo.reward.extra.own=0", *extras)
+    check_own_terms(StageContext(config, context.inputs, context.store, context.run))
     assert len(names) == 10
 
 
-def test_what_only_a_model_could_tell_is_warned_of_and_not_refused(home, own: Path, tmp_path: Path, capsys):
+def test_what_only_a_model_could_tell_is_warned_of_and_not_refused(context: StageContext, own: Path, capsys):
     own.write_text(term("return known.get('vectors')[groups.rows] @ torch.ones(384)", '("vectors",)'))
-    check_own_terms(prepared(tmp_path))
+    check_own_terms(context)
     assert "on made-up vectors, so the run goes on" in " ".join(capsys.readouterr().out.split())
 
 

@@ -10,7 +10,7 @@ import pytest
 from sweep_files import write
 
 from dig.config import UserError, key_type
-from dig.sweeps import check
+from dig.sweeps import check, effects
 from dig.sweeps.check import check_trials
 from dig.sweeps.effects import check_effects
 from dig.sweeps.settings import Settings, load_settings
@@ -24,8 +24,15 @@ def values(**lists: list[Any]) -> dict[str, Any]:
     return {name.replace("__", "."): {"values": found} for name, found in lists.items()}
 
 
-def test_trials_that_no_stage_tells_apart_are_refused(tmp_path: Path):
+@pytest.fixture
+def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials are not loaded as configurations, which takes most of the time: what is said does not depend on it."""
+    monkeypatch.setattr(check, "_check", lambda settings, point: None)
+
+
+def test_trials_that_no_stage_tells_apart_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Entry 20: a swept key that no stage reads makes six trials one."""
+    monkeypatch.setattr(effects, "_BESIDE", 2)
     unread = values(grpo__learning_rate=[0.1, 0.2, 0.3], sasrec__epochs=[1, 2])
     with pytest.raises(UserError) as caught:
         check_effects(settings(tmp_path, parameters=unread))
@@ -64,7 +71,7 @@ def test_a_large_grid_is_looked_at_in_seconds(tmp_path: Path, capsys, monkeypatc
         assert {point[name] for point in loaded} == set(listed)
     assert "checking 50 of 125,000 configurations" in " ".join(capsys.readouterr().out.split())
     monkeypatch.undo()
-    grid["sft.epochs"]["values"][31] = 0
+    grid["sft.epochs"]["values"][5] = 0
     with pytest.raises(UserError, match=r"sft\.epochs"):
         check_trials(settings(tmp_path, parameters=grid))
 
@@ -98,14 +105,16 @@ def test_points_by_number_are_those_of_the_grid(tmp_path: Path):
         ({"rqvae.levels": {"min": 2, "max": 4}}, ""),
     ],
 )
-def test_whole_bounds_of_a_key_that_takes_any_number_are_told(tmp_path: Path, parameters, told: str, capsys):
+def test_whole_bounds_of_a_key_that_takes_any_number_are_told(
+    tmp_path: Path, parameters, told: str, capsys, only_told: None
+):
     """Entry 20: `{min: 0, max: 1}` draws whole numbers, as under W&B, and says so."""
     check_trials(settings(tmp_path, method="random", run_cap=3, parameters=parameters))
     out = " ".join(capsys.readouterr().out.split())
     assert (told in out and "warning:" in out) if told else out == ""
 
 
-def test_a_grid_that_is_cut_short_says_what_it_leaves_out(tmp_path: Path, capsys):
+def test_a_grid_that_is_cut_short_says_what_it_leaves_out(tmp_path: Path, capsys, only_told: None):
     check_trials(settings(tmp_path, limit=2))
     out = " ".join(capsys.readouterr().out.split())
     assert "the first 2 of 4 trials all have rqvae.codebook_size=8: a grid goes through the last parameter" in out

@@ -15,7 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from dig.folding import fold
-from dig.interests.asking.forms import json_objects, number_of, with_known_keys, without_thoughts
+from dig.interests.asking.forms import (
+    behind_thoughts,
+    joined_texts,
+    json_objects,
+    number_of,
+    with_known_keys,
+    without_thoughts,
+)
 from dig.interests.reading import BadLineError, ReadingLog, clean_text
 
 __all__ = ["AnswerError", "Caption", "MinedInterest", "MinedInterests", "Verdict", "parse_answer"]
@@ -28,6 +35,7 @@ _FILLERS = frozenset({"string", "text", "phrase", "interest", "interests", "deep
                       "example", "none", "null", "n/a", "na", "unknown", "undefined", "tbd", "todo",
                       "not available", "not specified", "lorem ipsum"})  # fmt: skip
 """Words that stand for an answer and are none."""
+_PICTURES = frozenset({"image", "photo", "picture"})
 _NOWHERE = Path()
 
 
@@ -104,9 +112,9 @@ class MinedInterest(BaseModel):
         known = with_known_keys(value, cls.model_fields)
         known["confidence"] = number_of(known.get("confidence"))
         if isinstance(source := known.get("source"), str):
-            known["source"] = source.strip().casefold()
-        if isinstance(parts := known.get("evidence"), list) and all(isinstance(part, str) for part in parts):
-            known["evidence"] = "; ".join(parts)
+            plain = source.strip().casefold()
+            known["source"] = "picture" if plain in _PICTURES else plain
+        known["evidence"] = joined_texts(known.get("evidence", ""))
         return known
 
 
@@ -120,6 +128,8 @@ class MinedInterests(_Answer):
         """As for every answer; confidences that can only be per cent are shares."""
         known = super().formed(value)
         interests = known.get("interests")
+        if isinstance(interests, dict):  # one alone, or numbered
+            interests = [interests] if "interest" in with_known_keys(interests, {"interest"}) else [*interests.values()]
         if isinstance(interests, list) and all(isinstance(each, dict) for each in interests):
             known["interests"] = _shares([MinedInterest.formed(each) for each in interests])
         return known
@@ -189,6 +199,8 @@ def parse_answer(text: str, shape: type[Answer], ref: str, examples: Collection[
         AnswerError: with a reason: empty, too long, no JSON, broken JSON, wrong shape, another item, nothing said,
             several answers.
     """
+    if len(text) > MAX_ANSWER:  # most of which may be thoughts
+        text = behind_thoughts(text)
     if len(text) > MAX_ANSWER:
         raise AnswerError("too long", f"the answer has {len(text):,} characters")
     answer = _plain(text, shape, ref) or _read(text, shape, ref)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dig.interests.asking.answers import AnswerError
 from dig.interests.asking.budget import Budget, cost_of, most_tokens, probable_tokens
 from dig.interests.asking.conversation import Completion, Message
-from dig.interests.asking.limits import Breaker, Pace, Usability, pause_before
+from dig.interests.asking.limits import LONGEST_ASKED, Breaker, Pace, Usability, pause_before
 from dig.interests.asking.outcome import Outcome
 from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, Failure
@@ -290,7 +290,10 @@ class Exchange:
         if isinstance(error, RefusedError):
             if error.fatal:
                 self.breaker.stop(error.reason)
-            if error.retry_after is not None:
+            if error.retry_after is not None and error.retry_after > LONGEST_ASKED:
+                self.breaker.stop(f"{error.reason}; it asks to be left alone for {error.retry_after / 3600:,.1f} h, "
+                                  "and the same command continues then")  # fmt: skip
+            elif error.retry_after is not None:
                 self.pace.pause(error.retry_after)
             if error.healthy:
                 self.breaker.untold()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-__all__ = ["json_objects", "number_of", "with_known_keys", "without_thoughts"]
+__all__ = ["behind_thoughts", "joined_texts", "json_objects", "number_of", "with_known_keys", "without_thoughts"]
 
 _TAGS = "think|thinking|thought|reasoning|reflection|scratchpad"
 _THOUGHT = re.compile(rf"<({_TAGS})>.*?</\1>", re.DOTALL | re.IGNORECASE)
@@ -37,8 +37,12 @@ def without_thoughts(text: str) -> str:
     that is never closed an answer may stand, so only the tag goes.
     """
     content = _THOUGHT.sub("", text.replace("\ufeff", ""))
-    content = _END_OF_THOUGHT.split(content)[-1]
-    return _START_OF_THOUGHT.sub("", content).strip()
+    return _START_OF_THOUGHT.sub("", behind_thoughts(content)).strip()
+
+
+def behind_thoughts(text: str) -> str:
+    """What follows the last closing tag of a thought; takes time in proportion to the text, whatever it is."""
+    return _END_OF_THOUGHT.split(text)[-1]
 
 
 def json_objects(text: str) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
@@ -114,7 +118,7 @@ def _mended(text: str) -> str:
     return "".join(piece if piece.startswith('"') else _COMMA.sub(r"\1", piece) for piece in pieces)
 
 
-def with_known_keys(value: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+def with_known_keys(value: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
     """The object with keys that differ from known ones in case or blanks alone as these; null counts as not given."""
     known: dict[str, Any] = {}
     for key, each in value.items():
@@ -123,6 +127,17 @@ def with_known_keys(value: Mapping[str, Any], names: Mapping[str, Any]) -> dict[
         if each is not None:
             known.setdefault(name, each)
     return known
+
+
+def joined_texts(value: Any, depth: int = 0) -> Any:
+    """Texts and numbers out of lists and objects as one text; anything else as it is."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    parts = value.values() if isinstance(value, dict) else value
+    if isinstance(value, str) or not isinstance(value, (dict, list)) or depth > _DEPTH:
+        return value
+    texts = [joined_texts(part, depth + 1) for part in parts if part is not None]
+    return "; ".join(texts) if all(isinstance(text, str) for text in texts) else value
 
 
 def number_of(value: Any) -> Any:

@@ -14,6 +14,8 @@ __all__ = ["Breaker", "EndpointStoppedError", "Pace", "Usability", "pause_before
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the endpoint names more."""
+LONGEST_ASKED = 900.0
+"""Seconds that an endpoint may ask to be left alone; for more than that nobody waits, a later run asks again."""
 PROBES = 3
 """So many probes after a pause each may fail before an endpoint is given up for the run."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +14,16 @@ _SHOWN = 200
 _MOST = 10**9
 """Tokens; a count above this is none."""
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_CHARSET = re.compile(r"charset=[\"']?([\w.:\-]+)", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_SIGN_OF_LIFE = re.compile(r"^:.*$", re.MULTILINE)
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|rk|key)-|gsk_|xai-|AIza|Bearer\s+)[\w.\-]{8,}")
+_UNPACKED = 4_000_000
+"""Bytes of an unpacked body; more are not read."""
+_ENVELOPES = ("data", "result", "response")
+_CODES = ("code", "error_code", "status", "type")
+_SAID = ("message", "msg", "error_msg", "detail")
+_NO_ERROR = frozenset({"", "0", "null", "none", "ok", "success"})
 _STATUS = {
     "invalid_api_key": 401, "authentication_error": 401, "permission_error": 403, "permission_denied": 403,
     "model_not_found": 404, "not_found_error": 404, "not_found": 404, "insufficient_quota": 402,
@@ -73,7 +83,7 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
     """Reads the body of a response with status 200.
 
     Byte order marks, a wrong content type, a stream that nobody asked for, parts, missing counts and fields of other
-    names are form. A body that is not UTF-8 is read with replacement characters and marked.
+    names are form. A body that is neither UTF-8 nor what its type says is read with replacement characters and marked.
 
     Args:
         body: the bytes.
@@ -83,22 +93,24 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
     Raises:
         UnreadableError: it holds neither an answer nor an error.
     """
-    note = ""
+    note, body = "", _unpacked(body)
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode(json.detect_encoding(body)).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        text, note = body.decode("utf-8", "replace").removeprefix("\ufeff"), "no UTF-8"
+        text, note = _decoded(body, kind)
     content = _content(text.strip(), kind, secret)
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
+    if isinstance(content, dict) and "choices" not in content:  # a gateway's own envelope
+        content = next((inner for name in _ENVELOPES if isinstance(inner := content.get(name), dict)
+                        and "choices" in inner), content)  # fmt: skip
     if not isinstance(content, dict):
         raise UnreadableError("unreadable response: not a JSON object", one_line(text, secret))
     usage = _usage(content.get("usage"))
     if (error := error_in(content)) is not None:
         return error._replace(billed=bool(usage[0] or usage[1]))
-    choices = content.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else choices
-    if not isinstance(choice, dict):
+    choice = _choice(content.get("choices"))
+    if choice is None:
         known = (usage[0] or 0, usage[1] or 0) if any(usage) else None
         raise UnreadableError("unreadable response: it holds no choices", one_line(text, secret), known)
     if (error := error_in(choice)) is not None:
@@ -106,26 +118,67 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
     return _answer(choice, usage, note)
 
 
+def _unpacked(body: bytes) -> bytes:
+    """The body out of gzip that no header tells of."""
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    try:
+        return zlib.decompressobj(31).decompress(body, _UNPACKED)
+    except zlib.error:
+        return body
+
+
+def _decoded(body: bytes, kind: str) -> tuple[str, str]:
+    """What is not UTF-8, in the encoding of its content type, else with replacement characters and a note."""
+    charset = _CHARSET.search(kind)
+    try:
+        return body.decode(charset[1] if charset else "utf-8"), ""
+    except (LookupError, ValueError):
+        return body.decode("utf-8", "replace").removeprefix("\ufeff"), "no UTF-8"
+
+
+def _choice(choices: Any) -> dict[str, Any] | None:
+    """The first choice by number that says something, else the first; one was asked for."""
+    if isinstance(choices, dict):
+        known = any(name in choices for name in ("message", "text", "delta", "error"))
+        choices = [choices] if known else list(choices.values())
+    found = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
+    found.sort(key=lambda each: each["index"] if type(each.get("index")) is int else 0)
+    return next((each for each in found if _answer(each, (None, None), "").text.strip()), found[0] if found else None)
+
+
 def error_in(content: dict[str, Any]) -> ProviderError | None:
-    """The error that an object is or holds, None where it holds none."""
+    """The error that an object is or holds, None where it holds none.
+
+    Beside choices, an error without words or code (``""``, ``{"code": 0, "message": ""}``) says that there is none.
+    """
     error = content.get("error")
     if not error and "choices" not in content and "message" not in content:
         error = content.get("detail") or content.get("errors")
-    elif not error and isinstance(content.get("message"), str) and "choices" not in content:
+    if not error and not content.get("choices") and any(isinstance(content.get(name), str) for name in _SAID):
         error = content
     if isinstance(error, list):
         error = error[0] if error else None
+    if content.get("choices") and _says_none(error):
+        return None
     if isinstance(error, str):
         return ProviderError(None, "", error, billed=False)
     if not isinstance(error, dict) or not error:
         return None
-    words = [str(error[key]) for key in ("code", "status", "type") if isinstance(error.get(key), (str, int))]
-    message = next((error[key] for key in ("message", "msg", "detail") if isinstance(error.get(key), str)), "")
+    words = [str(error[key]) for key in _CODES if isinstance(error.get(key), (str, int))]
+    message = next((error[key] for key in _SAID if isinstance(error.get(key), str)), "")
     metadata = error.get("metadata")  # of a router: what the provider behind it said
     if isinstance(metadata, dict) and isinstance(raw := metadata.get("raw"), str):
         message = f"{message}: {raw}"
     status = next((found for word in words if (found := _status(word)) is not None), None)
     return ProviderError(status, words[0] if words else "", message or json.dumps(error), billed=False)
+
+
+def _says_none(error: Any) -> bool:
+    """Whether what stands in the place of an error is none."""
+    if isinstance(error, dict):
+        return all(_says_none(value) for value in error.values())
+    return error in (None, "", 0, False) or (isinstance(error, str) and error.strip().lower() in _NO_ERROR)
 
 
 def _status(word: str) -> int | None:
@@ -143,6 +196,8 @@ def _content(text: str, kind: str, secret: str | None) -> Any:
     pieces = list(_pieces(text))
     if pieces:
         return _joined(pieces)
+    if text.startswith(":"):  # a stream's signs of life in front of an answer that is none
+        return _content(_SIGN_OF_LIFE.sub("", text).strip(), kind, secret)
     if not text:
         raise UnreadableError("unreadable response: the body is empty")
     if text.startswith("<") or "html" in kind:
@@ -153,33 +208,44 @@ def _content(text: str, kind: str, secret: str | None) -> Any:
 
 
 def _pieces(text: str) -> Iterator[dict[str, Any]]:
-    """The objects of a stream of server-sent events."""
-    for line in text.splitlines():
-        if line.startswith("data:") and line[5:].strip() not in ("", "[DONE]"):
-            try:
-                piece = json.loads(line[5:])
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(piece, dict):
-                yield piece
+    """The objects of a stream of server-sent events, up to its end.
+
+    Raises:
+        UnreadableError: one of them is broken, so what the others say has a gap.
+    """
+    for line in _LINE_END.split(text):  # other line breaks may stand in the JSON
+        content = line[5:].strip() if line.startswith("data:") else ""
+        if content == "[DONE]":
+            return
+        if not content.startswith("{"):
+            continue
+        try:
+            yield json.loads(content)
+        except (ValueError, RecursionError):
+            raise UnreadableError("unreadable response: a piece of its stream is broken", one_line(content)) from None
 
 
 def _joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
     """One response out of the pieces of a stream: texts one behind the other, the last of everything else."""
     whole: dict[str, Any] = {}
-    message: dict[str, str] = {}
+    message: dict[str, Any] = {}
     choice: dict[str, Any] = {}
     for piece in pieces:
         whole |= {key: value for key, value in piece.items() if key != "choices" and value is not None}
-        choices = piece.get("choices")
-        first = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(first, dict):
-            continue
+        first = _choice(piece.get("choices"))
+        if first is None or first.get("index", 0) != choice.get("index", first.get("index", 0)):
+            continue  # a second answer between the pieces of the first
         choice |= {key: value for key, value in first.items() if value is not None}
         delta = first.get("delta") or first.get("message")
         for key, value in delta.items() if isinstance(delta, dict) else ():
+            if key in ("tool_calls", "function_call"):
+                key, value = "function_call", _arguments({key: value})
+            elif key == "content":
+                value = _text(value)
             if isinstance(value, str) and key != "role":
                 message[key] = message.get(key, "") + value
+    if "function_call" in message:
+        message |= {"function_call": {"arguments": message["function_call"]}}
     return whole | ({"choices": [choice | {"message": message}]} if choice else {})
 
 
@@ -187,7 +253,7 @@ def _answer(choice: dict[str, Any], usage: tuple[int | None, int | None], note: 
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": message if message is not None else choice.get("text")}
-    text = _text(message.get("content")) or _arguments(message)
+    text = _text(message.get("content")) or _arguments(message) or _text(message.get("parsed"))
     thoughts = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
     refusal = _text(message.get("refusal"))
     finish = choice.get("finish_reason")
@@ -195,7 +261,7 @@ def _answer(choice: dict[str, Any], usage: tuple[int | None, int | None], note: 
         text, note = refusal, note or "refused"
     elif not text.strip() and thoughts:
         text, thoughts = thoughts, ""  # servers that take an answer for a thought where no tag ends it
-    if finish == "length":
+    if str(finish).lower() in ("length", "max_tokens", "max_output_tokens"):
         note = note or "cut short"
     elif finish == "content_filter" and not text.strip():
         note = note or "refused"
@@ -207,7 +273,10 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
-        return "" if content.get("type") in ("thinking", "reasoning") else _text(content.get("text"))
+        if not content or content.get("type") in ("thinking", "reasoning"):
+            return ""
+        is_part = "text" in content or isinstance(content.get("type"), str)
+        return _text(content.get("text")) if is_part else json.dumps(content)  # an answer that is not written as text
     return "".join(map(_text, content)) if isinstance(content, list) else ""
 
 

@@ -57,6 +57,11 @@ FORMS = {
     "source in capitals": TEXT.replace('"text"', '"TEXT"').replace('"picture"', '"Picture"'),
     "evidence that is null or a list": TEXT.replace('"evidence": "slow"', '"evidence": ["slow", "calm"]').replace(
         '"source": "picture"', '"evidence": null, "source": "picture"'),
+    "evidence in an object": TEXT.replace('"evidence": "slow"', '"evidence": {"title": ["slow", 5], "brand": null}'),
+    "evidence in a list of objects": TEXT.replace('"evidence": "slow"', '"evidence": [{"text": "slow"}]'),
+    "source by another word": TEXT.replace('"picture"', '"image"'),
+    "interests by number": json.dumps(GOOD | {"interests": dict(enumerate(GOOD["interests"]))}),
+    "thoughts longer than any answer": f"<think>{'hm ' * MAX_ANSWER}</think>{TEXT}",
     "commas behind the last": TEXT.replace("}]", "},]").replace("]}", "],\n}"),
     "Python": str({**GOOD, "reasoning": None}),
     "Python with a comma, in prose": "It's this: " + str(GOOD)[:-1] + ",}",
@@ -73,6 +78,13 @@ def test_form_is_taken_off_and_nothing_else(form: str):
     assert [(mined.interest, mined.confidence, mined.source) for mined in answer.interests] == [
         ("slow mornings", 0.9, "text"), ("warm colours", 1.0, "picture")]  # fmt: skip
     assert reason(FORMS[form], ref="00000000") == "another item"
+
+
+def test_texts_in_other_forms_are_joined_and_one_interest_needs_no_list():
+    """Entry 16: nested evidence, an interest without a list around it."""
+    alone = GOOD | {"interests": {"Interest": "calm", "confidence": "0,8", "evidence": {"title": ["slow", 5], "b": {}}}}
+    (found,) = parse_answer(json.dumps(alone), MinedInterests, "abcd1234").interests
+    assert (found.interest, found.confidence, found.evidence) == ("calm", 0.8, "slow; 5; ")
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,14 @@ def test_retry_after_is_obeyed_by_the_whole_endpoint(server, store, make):
         assert sum(moment + 0.1 < line["time"] < moment + 0.38 for line in log) == 0
 
 
+def test_nobody_waits_a_day_for_an_endpoint(server, store, make):
+    """Entry 16: quotas a day come as `Retry-After` of hours; the run says so and ends."""
+    process = server(faults=["429"], fault_share=1.0, retry_after="86400")
+    (outcome,) = ask([make["job"](make["asker"](process.url), make["catalogue"](9))], store, "c", NO_LIMITS)
+    assert outcome.answered == 0
+    assert "HTTP 429" in outcome.stopped and "to be left alone for 24.0 h" in outcome.stopped
+
+
 def test_limits_are_hard_and_count_what_was_spent_before(server, store, make):
     process = server()
     items = make["catalogue"](50)
