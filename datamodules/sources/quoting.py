@@ -8,6 +8,7 @@ swallows its neighbours: the quote is escaped by a backslash, or a character of 
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Layout", "Record", "layout_of", "physical_lines", "records"]
+__all__ = ["Layout", "Record", "form_of", "layout_of", "physical_lines", "records"]
 
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
+_DIGITS, _LETTERS = re.compile(r"\d+"), re.compile(r"[^\W\d_]+")
 _CHUNK = 1 << 18  # bytes looked at at once, which stay in the cache
 
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long description is a field as any other
@@ -174,6 +176,7 @@ def records(
     fields: int,
     needed: Sequence[int],
     is_row: Callable[[list[str]], bool] | None,
+    id_place: int | None = None,
 ) -> Iterator[Record]:
     """Every line as a row, part of a row, or a bad row.
 
@@ -183,6 +186,7 @@ def records(
         fields: number of the header's.
         needed: places of the fields that are read; elsewhere a quote mark that closes nothing is a character.
         is_row: whether the fields of a line are plausible as a row; unset says nothing about comma-separated ones.
+        id_place: place of the id; where ``is_row`` is unset, comma-separated lines are rows if their ids look alike.
     """
     taking = _Lines(lines)
     reader = csv.reader(taking, delimiter=separator, strict=True)
@@ -198,7 +202,7 @@ def records(
         elif row is not None and not row:
             record = Record(line, len(taking.taken), [])
         else:
-            record = _closer_look(line, row, taking, escaped, separator, fields, needed, is_row)
+            record = _closer_look(line, row, taking, escaped, separator, fields, needed, is_row, id_place)
         yield record
         line += record.lines
 
@@ -212,17 +216,17 @@ def _next(reader: Iterator[list[str]]) -> list[str] | None:
 
 def _closer_look(
     line: int, row: list[str] | None, taking: _Lines, escaped: Iterator[list[str]], separator: str, fields: int,
-    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None
+    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None, id_place: int | None
 ) -> Record:  # fmt: skip
     """A record that is no row of one line by RFC 4180."""
-    if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
+    if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row, id_place):
         return Record(line, len(taking.taken), row)
     if row is not None and len(taking.taken) == 1 and '\\"' not in taking.taken[0]:
         return Record(line, 1, None, f"{len(row)} fields instead of {fields}{_last_is_empty(row, fields)}")
     if '\\"' in taking.taken[0]:
         taking.give_back(0)
         row = _next(escaped)
-        if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
+        if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row, id_place):
             return Record(line, len(taking.taken), row)
     taking.give_back(1)
     row = [_unquoted(field) for field in taking.taken[0].rstrip("\r\n").split(separator)]
@@ -243,13 +247,22 @@ def _unquoted(field: str) -> str:
 
 
 def _lines_are_rows(
-    lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None
+    lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None, id_place: int | None
 ) -> bool:  # fmt: skip
     """Whether each line of a record is a row by itself, so that quotes in two of them met by chance."""
-    if len(lines) == 1 or (is_row is None and separator != "\t"):
+    if len(lines) == 1:
         return False
     rows = [line.rstrip("\r\n").split(separator) for line in lines]
-    return all(len(row) == fields and (is_row is None or is_row(row)) for row in rows)
+    if not all(len(row) == fields for row in rows):
+        return False
+    if is_row is not None or separator == "\t":
+        return is_row is None or all(map(is_row, rows))
+    return id_place is not None and len({form_of(row[id_place]) for row in rows}) == 1
+
+
+def form_of(text: str) -> str:
+    """What a text looks like: ``9`` for digits, ``a`` for letters, other signs as they are; ``B0012`` is ``a9``."""
+    return _LETTERS.sub("a", _DIGITS.sub("9", text.strip('" ')))
 
 
 def _last_is_empty(row: Sequence[str], fields: int) -> str:
