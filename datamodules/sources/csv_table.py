@@ -73,8 +73,8 @@ def check_values(
     """
     times = settle_times(parse_times(frame["timestamp"]), per_second)
     if step := float_step(frame["timestamp"]):
-        problems.note(f"timestamp as a float that tells numbers {step:,} apart at best; row order decides between equal "
-                      "ones", len(frame))  # fmt: skip
+        text = f"timestamp as a float that tells numbers {step:,} apart at best; row order decides between equal ones"
+        problems.note(text, len(frame))
     if times.unit:
         problems.note(f"timestamp in {times.unit}, brought to seconds", len(frame))
     columns = {name: frame[name] for name in _IDS} | {"timestamp": times.timestamp}

@@ -16,6 +16,7 @@ import polars as pl
 from datamodules.sources.base import Problems
 from datamodules.sources.streams import Block, blocks, count_records
 from datamodules.sources.times import RawTimes, settle_times
+from dig.config import UserError
 
 __all__ = ["ReviewFields", "json_lines", "not_utf8", "read_reviews"]
 
@@ -150,6 +151,11 @@ def json_lines(block: Block, problems: Problems) -> Iterator[tuple[int, Any]]:
         try:
             yield number, json.loads(line.decode("utf-8", "surrogateescape"))
         except json.JSONDecodeError as error:
+            if number == 1 and line.strip() in (b"[", b"{", b"[{"):
+                raise UserError(
+                    f"{problems.path}: one JSON value over several lines, not one a line; write each record on a line "
+                    "of its own, for example by: jq -c '.[]' (or jq -c .)"
+                ) from None
             problems.add(number, f"not JSON: {error.msg} at column {error.colno}")
         except (ValueError, RecursionError) as error:
             problems.add(number, f"not JSON: {error}")

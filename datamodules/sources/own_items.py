@@ -12,7 +12,7 @@ import polars as pl
 
 from datamodules.sources.base import Problems
 from datamodules.sources.catalogue import Row, catalogue_frame, item_row, text_of
-from datamodules.sources.cells import is_missing, list_of, plain_words, spelled_list
+from datamodules.sources.cells import is_missing, list_of, plain_words, quoted_list
 from datamodules.sources.csv_table import check_columns, csv_records
 from datamodules.sources.lines import json_lines, not_utf8
 from datamodules.sources.prices import decimal_mark, price_of
@@ -58,7 +58,8 @@ def read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFra
             records.append((line, record))
             present.update(dict.fromkeys(record))
         else:
-            problems.add(line, f"holds a {type(record).__name__}, not an item")
+            listed = "; jq -c '.[]' writes each record on a line of its own" if isinstance(record, list) else ""
+            problems.add(line, f"holds a {type(record).__name__}, not an item{listed}")
     if records and columns["item_id"] not in present:
         raise UserError(f"{path}: column {columns['item_id']} is missing (data.columns maps names)")
     if records:
@@ -233,10 +234,9 @@ def _text(value: Any, kept: frozenset[str] = frozenset()) -> str | None:
     """A text; of texts that a cell lists, all of them, and ``[]`` is nothing."""
     if is_missing(value, sure=isinstance(value, str) and value.strip() in kept):
         return None
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        listed = spelled_list(value)
-        if listed is not None and (not listed or "'" in value or '"' in value):
-            return text_of([part for part in listed if not is_missing(part)])
+    listed = quoted_list(value)
+    if listed is not value:
+        return text_of([part for part in listed if not is_missing(part)])
     if isinstance(value, (list, tuple, dict)):
         return text_of(list_of(value))
     return text_of(value)
