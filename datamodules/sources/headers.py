@@ -58,10 +58,12 @@ def check_form(path: Path, content: bytes, required: Sequence[str]) -> None:
             raise UserError(f"{path}:1: fields are separated by {name}, not {_NAMES[own]}; {remedy}")
     fields = first.split(own)
     after = content[end + 1 : content.find(b"\n", end + 1)].decode("utf-8", "replace").split(own) if end >= 0 else []
-    alike = len(after) == len(fields) and _look_alike(fields, after)
+    alike = len(after) == len(fields) and _alike(fields, after) > 1
     if len(fields) >= len(required) and (alike or any(_is_value(field) for field in fields)):
-        raise UserError(f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names "
-                        f"before it, such as {own.join(required)!r}")  # fmt: skip
+        such = f", such as {own.join(required)!r}" if required else ""
+        raise UserError(
+            f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names before it{such}"
+        )
 
 
 def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:
@@ -79,10 +81,10 @@ def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -
             raise UserError(f"{path}: column {name!r} stands there twice")
 
 
-def _look_alike(first: Sequence[str], second: Sequence[str]) -> bool:
-    """Whether a field with digits has the form of the one below it, as ``i17`` and ``i18``, unlike a name."""
+def _alike(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many fields with digits have the form of the one below, as ``i17`` and ``i18``, unlike a name."""
     forms = [form_of(field) for field in first]
-    return any("9" in form and form == form_of(below) for form, below in zip(forms, second, strict=True))
+    return sum("9" in form and form == form_of(below) for form, below in zip(forms, second, strict=True))
 
 
 def _is_value(field: str) -> bool:

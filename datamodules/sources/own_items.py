@@ -58,8 +58,7 @@ def read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFra
             records.append((line, record))
             present.update(dict.fromkeys(record))
         else:
-            listed = "; jq -c '.[]' writes each record on a line of its own" if isinstance(record, list) else ""
-            problems.add(line, f"holds a {type(record).__name__}, not an item{listed}")
+            problems.add(line, f"holds a {type(record).__name__}, not an item")
     if records and columns["item_id"] not in present:
         raise UserError(f"{path}: column {columns['item_id']} is missing (data.columns maps names)")
     if records:

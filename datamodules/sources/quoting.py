@@ -102,7 +102,7 @@ def _scan(data: np.ndarray, separator: int, returns: bool = True) -> tuple[int, 
     """Line ends outside quotes, inside, and separators outside; None if a quote mark neither opens nor closes a field.
 
     Quotes in turn open and close: one that opens follows a separator, a line's end or another quote (a doubled one),
-    one that closes stands before such. Sixty-four bytes are looked at together, a bit for each; ``returns`` says whether
+    one that closes stands before such. Sixty-four bytes are looked at at once; ``returns`` says whether
     there is a carriage return.
     """
     rows, breaks, separators = 0, 0, 0

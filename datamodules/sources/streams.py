@@ -211,7 +211,9 @@ def _decompressed(path: Path) -> Iterator[bytes]:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _errors() as error:
         if not _begins_as_named(path):
-            raise UserError(f"{path}: not compressed as its name says; take {path.suffix} off its name") from None
+            raise UserError(
+                f"{path}: damaged or cut off, or not compressed as its name says; then take {path.suffix} off its name"
+            ) from None
         raise UserError(f"{path}: damaged or cut off: {error}") from None
 
 

@@ -144,13 +144,15 @@ def _of_text(values: pl.Series) -> RawTimes:
     whole = text.str.replace(r"^([+-]?\d+)\.0*$", "$1").cast(pl.Int64, strict=False)
     long_stamp = text.str.contains(_LONG_STAMP).fill_null(value=False)
     number = _finite(text.cast(pl.Float64, strict=False)).set(long_stamp, None)
-    fine = text.str.contains(_FINE).fill_null(value=False) & (number >= _FIRST) & (number <= _LAST)
-    number = number.set(fine.fill_null(value=False), None)
+    fine = (text.str.contains(_FINE) & (number >= _FIRST) & (number <= _LAST)).fill_null(value=False)
+    if fine.any() and number.filter(fine).n_unique() == text.filter(fine).n_unique():
+        fine = fine & False  # Float64 tells them apart
+    number = number.set(fine, None)
     if not number.null_count():
         return RawTimes(number, whole)
     second, nano = _moments(text.str.replace(_LONG_STAMP, "${1}T${2}.${3}").set(number.is_not_null(), None))
     if fine.any():
-        parts = text.set(~fine.fill_null(value=False), None)
+        parts = text.set(~fine, None)
         second = second.zip_with(second.is_not_null(), parts.str.extract(_FINE, 1).cast(pl.Int64))
         nano = nano.zip_with(nano.is_not_null(), parts.str.extract(_FINE, 2).str.pad_end(9, "0").cast(pl.Int64))
     return RawTimes(number, whole, second, nano)
