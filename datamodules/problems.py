@@ -12,6 +12,7 @@ from datamodules.preparation import Prepared, prepare
 from datamodules.sources import known_items, rated, read_files, source_files, tables
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.cells import plain_words
+from datamodules.sources.values import id_difference
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.console import console
@@ -95,6 +96,8 @@ def _prepared(read: Tables, config: DataConfig) -> tuple[Prepared | None, list[s
     unknown = "drop" if config.unknown_items == "drop" else "keep"
     read = known_items(read, replace(config, unknown_items=unknown))
     if read.interactions.is_empty():
+        if config.unknown_items == "drop" and not refusals:
+            refusals.append("data.unknown_items=drop leaves no interaction")
         return None, refusals
     least = 3 if config.split == "leave-one-out" else 1
     without_core = replace(config, k_core=0)
@@ -137,8 +140,10 @@ def _unknown(tables: Tables, read: Tables, config: DataConfig) -> Iterator[Probl
         return
     known = bare.is_in(read.catalogue["item_id"].implode()).all()
     kind = "error" if config.unknown_items == "refuse" and not known else "note"
+    unknown = bare.filter(~bare.is_in(read.catalogue["item_id"].implode()))
+    difference = id_difference(unknown, read.catalogue["item_id"]) if len(unknown) else None
     yield Problem(kind, "items", f"{len(bare):,} items have interactions but no record, or a record without any text, "
-                  f"for example {bare[0]!r}")  # fmt: skip
+                  f"for example {bare[0]!r}{f'; {difference}' if difference else ''}")  # fmt: skip
 
 
 def _items(tables: Tables, config: DataConfig) -> Iterator[Problem]:
@@ -180,6 +185,14 @@ def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
                     "interactions",
                     f"{word!r} is the {name} of {count:,} rows; where it stands for a missing id, leave the cell empty",
                 )
+    users = frame["user_id"].unique(maintain_order=True)
+    bare = users.str.strip_chars().str.replace(r"^(\d+)\.0$", "$1")
+    twins = users.filter((bare != users) & bare.is_in(users.implode()))
+    if len(twins):
+        text = (
+            f"{len(twins):,} users' ids are those of others but for blanks or a trailing '.0', for example {twins[0]!r}"
+        )
+        yield Problem("note", "interactions", f"{text}; they are users of their own")
     times = frame["timestamp"]
     if float(times.max() or 0) > _TOO_LARGE:
         count = int((times > _TOO_LARGE).sum())

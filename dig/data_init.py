@@ -16,7 +16,7 @@ from datamodules.sources.base import Problems
 from datamodules.sources.csv_table import csv_records
 from datamodules.sources.guessing import Guess, TableGuess, guess_tables
 from datamodules.sources.headers import check_form, read_header, separator_of
-from datamodules.sources.lines import json_lines
+from datamodules.sources.lines import json_lines, not_utf8
 from datamodules.sources.own_items import read_parquet
 from datamodules.sources.streams import COMPRESSIONS, blocks, read_whole
 from dig.artifacts import atomic_path
@@ -91,6 +91,9 @@ def _sample(path: Path, encoding: str) -> pl.DataFrame:
     texts = [{str(name): _cell(value) for name, value in row.items()} for row in islice(rows, _ROWS)]
     if not texts:
         raise UserError(f"{path}: there are no rows")
+    if any(not_utf8(text) for row in texts for text in (*row, *row.values()) if text):
+        raise UserError(f"{path}: there are bytes that are not UTF-8; name the file's encoding, such as "
+                        "data.encoding=cp1252 (Windows) or latin-1")  # fmt: skip
     columns = list(dict.fromkeys(name for row in texts for name in row))
     return pl.DataFrame({name: pl.Series([row.get(name) for row in texts], dtype=pl.String) for name in columns})
 

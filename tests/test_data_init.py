@@ -167,3 +167,14 @@ def test_what_cannot_be_guessed_is_one_line(
 def test_the_flag_is_that_of_init(capsys: pytest.CaptureFixture):
     assert main(["validate", "x", "--dry-run"]) == 2
     assert "--dry-run is for init" in capsys.readouterr().err
+
+
+def test_entry_10_a_table_in_latin_1_names_the_key(capsys: pytest.CaptureFixture):
+    """Entry 10: bytes of another encoding are one line and no traceback."""
+    write("sales.csv", ["user_id", "item_id", "timestamp"], [row[:3] for row in rows()])
+    lines = ["item_id,title", *(f"{n},Amélie {n}" for n in range(1, 31))]
+    Path("films.csv").write_bytes("\n".join(lines).encode("latin-1"))
+    assert main(["init", "sales.csv", "films.csv", "--dry-run"]) == 1
+    said = " ".join(capsys.readouterr().err.split()) or "nothing"
+    assert "films.csv: there are bytes that are not UTF-8; name the file's encoding" in said
+    assert main(["init", "sales.csv", "films.csv", "--dry-run", "data.encoding=latin-1"]) == 0

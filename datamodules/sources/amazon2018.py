@@ -8,6 +8,7 @@ from typing import Any
 from datamodules.sources.amazon import read_both, reviews_and_metadata
 from datamodules.sources.base import Tables
 from datamodules.sources.catalogue import Row, item_row, plain_text
+from datamodules.sources.cells import flat, quoted_list
 from datamodules.sources.metadata import parse_json
 from dig.config.schema import DataConfig
 
@@ -31,14 +32,13 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
 
 
 def _item(record: dict[str, Any]) -> Row:
-    pictures = record.get("imageURLHighRes") or record.get("imageURL") or [None]
-    names = record.get("category") or []
+    pictures = list(flat(record.get("imageURLHighRes") or record.get("imageURL")))
     return item_row(
         record.get("asin"),
         title=plain_text(record.get("title")),
         brand=plain_text(record.get("brand")),
-        categories=[text for name in names if (text := plain_text(name))],
+        categories=[text for name in flat(quoted_list(record.get("category"))) if (text := plain_text(name))],
         description=plain_text(record.get("description")),
         price=record.get("price"),
-        image=pictures[0] if isinstance(pictures, list) else pictures,
+        image=next(iter(pictures), None),
     )

@@ -10,6 +10,7 @@ import polars as pl
 from datamodules.sources.amazon_ratings import bare_catalogue, ratings_files
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.catalogue import Row, item_row, plain_text
+from datamodules.sources.cells import flat
 from datamodules.sources.csv_table import read_csv
 from datamodules.sources.files import category_of, data_folder, find, find_one
 from datamodules.sources.lines import ReviewFields, read_reviews
@@ -70,6 +71,12 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
         all_problems.append(Problems(found[part]))
         frame = _reviews(found[part], all_problems[-1], config.encoding)
         frames.append(frame.with_columns(pl.lit(number, pl.UInt8).alias("part")))
+    if len({tuple(frame.columns) for frame in frames}) > 1:
+        names = ", ".join(found[part].name for part in _PARTS)
+        raise UserError(
+            f"{found[_PARTS[0]].parent}: {names} differ: one has times in nanoseconds, or ratings, where another has "
+            "none; write them alike"
+        )
     return Tables(pl.concat(frames), catalogue, all_problems)
 
 
@@ -100,9 +107,10 @@ def _picture(images: Any) -> str | None:
     """The first picture's best version; the field is a list of dicts, or in some exports a dict of lists."""
     for size in ("hi_res", "large", "thumb"):
         if isinstance(images, dict):
-            found = next((url for url in images.get(size) or [] if url), None)
+            found = next((url for url in flat(images.get(size)) if url), None)
         else:
-            found = next((image[size] for image in images or [] if isinstance(image, dict) and image.get(size)), None)
+            listed = images if isinstance(images, list) else []
+            found = next((image[size] for image in listed if isinstance(image, dict) and image.get(size)), None)
         if found:
             return str(found)
     return None

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from datamodules.sources.base import CATALOGUE_SCHEMA
-from datamodules.sources.cells import flat, id_text
+from datamodules.sources.cells import flat, id_text, quoted_list
 from datamodules.sources.prices import price_of
 
 __all__ = ["Row", "catalogue_frame", "category_names", "item_row", "plain_text", "price_of", "text_of"]
@@ -79,7 +79,8 @@ def text_of(value: Any) -> str | None:
 
 
 def category_names(value: Any) -> list[str] | None:
-    """Category names of a text, a list, or a list of paths, each once and in order."""
+    """Category names of a text, a list (also one that a text spells), or a list of paths, each once and in order."""
+    value = quoted_list(value)
     texts = (text.replace(_UNIT, " ") for name in flat(value) if name and (text := text_of(name)))
     return list(dict.fromkeys(texts)) or None
 
@@ -90,9 +91,10 @@ def plain_text(value: Any) -> str | None:
     Returns:
         None where nothing is left, or where it is the code of a page and not a text.
     """
+    value = quoted_list(value)
     if isinstance(value, list):
         return " ".join(text for part in value if part and (text := plain_text(part))) or None
-    if value is None:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     text = str(value)
     if "&" in text:

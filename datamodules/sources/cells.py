@@ -16,17 +16,18 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["flat", "id_text", "is_missing", "list_of", "plain_words", "spelled_list"]
+__all__ = ["flat", "id_text", "is_missing", "list_of", "plain_words", "quoted_list", "spelled_list"]
 
 _LONGEST = 100_000  # characters of a cell that is looked at as a list
 _LARGEST = 2**53  # from here on a float no longer tells whole numbers apart
 # What pandas, numpy and databases write where there is nothing; the second group may be somebody's title, too.
 _SURE = frozenset({"nan", "NaN", "<NA>", "NaT", "#N/A", "#NA", "\\N"})
 _WORDS = frozenset({"None", "none", "null", "NULL", "Null", "N/A", "n/a", "NA", "NONE"})
+_CALLS = ("array(", "np.array(", "frozenset(", "c(")
 _NAMES = ("name", "title", "label", "value", "category", "genre")
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>[uU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))|(?P<number>-?\d+(?:\.\d+)?(?![\w.]))"""
-    r"""|(?P<nothing>None|nan|NaN|null|<NA>)(?!\w)|(?P<mark>[\[\](){},]|(?:array|list|set|tuple)\(|dtype=[\w<>']+))""",
+    r"""\s*(?:(?P<text>[uUbB]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))|(?P<number>-?\d+(?:\.\d+)?(?![\w.]))"""
+    r"""|(?P<nothing>None|nan|NaN|null|<NA>)(?!\w)|(?P<mark>[\[\](){},]|(?:array|list|set|tuple|frozenset|c|np\.(?:str_|bytes_|array))\(|dtype=[\w<>']+))""",
     re.DOTALL,
 )
 
@@ -89,7 +90,8 @@ def flat(value: Any) -> Iterator[Any]:
             waiting.extend(reversed(value))
         elif isinstance(value, dict):
             named = next((value[name] for name in _NAMES if value.get(name)), None)
-            waiting.extend([named] if named is not None else [part for part in value.values() if isinstance(part, str)])
+            texts = [part for part in value.values() if isinstance(part, str)]
+            waiting.extend([named] if named is not None else reversed(texts))
         else:
             yield value
 
@@ -106,12 +108,22 @@ def list_of(value: Any, bare: bool = False) -> list[Any] | None:
     return spelled_list(value, bare) if isinstance(value, str) else None
 
 
+def quoted_list(value: Any) -> Any:
+    """The list that a text spells with quotation marks, or an empty one; anything else as it is: ``[2]`` is a text."""
+    if not isinstance(value, str) or value.lstrip()[:1] != "[":
+        return value
+    listed = spelled_list(value)
+    return listed if listed is not None and (not listed or "'" in value or '"' in value) else value
+
+
 def spelled_list(text: str, bare: bool = False) -> list[Any] | None:
     """The elements of a list that a text spells as JSON, Python or numpy, or with ``bare`` without quotes."""
     text = text.strip()
     if len(text) > _LONGEST or len(text) < 2:
         return None
-    if text[0] + text[-1] not in ("[]", "{}", "()") and not text.startswith("array("):
+    if text.startswith(('"[', '"{')):
+        text = _string(text)  # encoded twice
+    if text[0] + text[-1] not in ("[]", "{}", "()") and not text.startswith(_CALLS):
         return None
     if text[0] == "(" and "," not in text:
         return None  # a remark in brackets, or an amount below 0
@@ -123,6 +135,15 @@ def spelled_list(text: str, bare: bool = False) -> list[Any] | None:
     if found is None and bare and text[0] in "[{":
         found = _bare(text[1:-1])
     return found
+
+
+def _string(text: str) -> str:
+    """What a JSON string holds; the text itself if it is none."""
+    try:
+        inside = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return inside if isinstance(inside, str) and inside else text
 
 
 def _json(text: str) -> list[Any] | None:
@@ -150,7 +171,7 @@ def _tokens(text: str) -> list[Any] | None:
 
 
 def _unquoted(token: str) -> str:
-    token = token.lstrip("uU")
+    token = token.lstrip("uUbB")
     if "\\" not in token:
         return token[1:-1]
     try:

@@ -14,7 +14,7 @@ from datamodules.sources.headers import check_columns, check_form, read_header, 
 from datamodules.sources.lines import not_utf8
 from datamodules.sources.quoting import Record, layout_of, physical_lines, records
 from datamodules.sources.streams import read_whole
-from datamodules.sources.times import parse_times, seconds, settle_times
+from datamodules.sources.times import float_step, parse_times, seconds, settle_times
 from datamodules.sources.values import read_ratings
 
 __all__ = ["check_columns", "check_values", "csv_records", "read_csv", "seconds"]
@@ -72,6 +72,9 @@ def check_values(
         the order (see :mod:`datamodules.sources.times`).
     """
     times = settle_times(parse_times(frame["timestamp"]), per_second)
+    if step := float_step(frame["timestamp"]):
+        text = f"timestamp as a float that tells numbers {step:,} apart at best; row order decides between equal ones"
+        problems.note(text, len(frame))
     if times.unit:
         problems.note(f"timestamp in {times.unit}, brought to seconds", len(frame))
     columns = {name: frame[name] for name in _IDS} | {"timestamp": times.timestamp}
@@ -111,7 +114,8 @@ def csv_records(
     """
     content = read_whole(path, encoding)
     header = _checked_header(path, content, {name: name for name in required})
-    for record in _rows(content, path, header, range(len(header)), None, problems):
+    id_place = header.index(required[0]) if required else None
+    for record in _rows(content, path, header, range(len(header)), None, problems, id_place):
         if record.fields == header:
             problems.add(record.line, "the header again")
         else:
@@ -206,11 +210,11 @@ def _row_by_row(
 
 def _rows(
     content: bytes, path: Path, header: Sequence[str], needed: Sequence[int],
-    is_row: Callable[[list[str]], bool] | None, problems: Problems
+    is_row: Callable[[list[str]], bool] | None, problems: Problems, id_place: int | None = None
 ) -> Iterator[Record]:  # fmt: skip
     """Rows with the right number of fields; counts all lines, and adds what is a bad row."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", newline="")
-    found = records(text, separator_of(path), len(header), needed, is_row)
+    found = records(text, separator_of(path), len(header), needed, is_row, id_place)
     others = next(found).lines  # lines that begin no row: of the header, empty, or inside a quoted field
     literal = 0
     for record in found:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from datamodules.sources.quoting import form_of
 from dig.config import UserError, nearest
 
 __all__ = ["check_columns", "check_form", "read_header", "separator_of"]
@@ -56,9 +57,13 @@ def check_form(path: Path, content: bytes, required: Sequence[str]) -> None:
             remedy = {",": "name it .csv", "\t": "name it .tsv"}.get(other, f"save it with {_NAMES[own]}")
             raise UserError(f"{path}:1: fields are separated by {name}, not {_NAMES[own]}; {remedy}")
     fields = first.split(own)
-    if len(fields) >= len(required) and any(_is_value(field) for field in fields):
-        raise UserError(f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names "
-                        f"before it, such as {own.join(required)!r}")  # fmt: skip
+    after = content[end + 1 : content.find(b"\n", end + 1)].decode("utf-8", "replace").split(own) if end >= 0 else []
+    alike = len(after) == len(fields) and _alike(fields, after) > 1
+    if len(fields) >= len(required) and (alike or any(_is_value(field) for field in fields)):
+        such = f", such as {own.join(required)!r}" if required else ""
+        raise UserError(
+            f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names before it{such}"
+        )
 
 
 def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:
@@ -74,6 +79,12 @@ def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -
             raise UserError(f"{path}: column {name!r} is missing; {found} (data.columns maps names)")
         if list(columns).count(name) > 1:
             raise UserError(f"{path}: column {name!r} stands there twice")
+
+
+def _alike(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many fields with digits have the form of the one below, as ``i17`` and ``i18``, unlike a name."""
+    forms = [form_of(field) for field in first]
+    return sum("9" in form and form == form_of(below) for form, below in zip(forms, second, strict=True))
 
 
 def _is_value(field: str) -> bool:

@@ -16,11 +16,13 @@ import polars as pl
 from datamodules.sources.base import Problems
 from datamodules.sources.streams import Block, blocks, count_records
 from datamodules.sources.times import RawTimes, settle_times
+from dig.config import UserError
 
 __all__ = ["ReviewFields", "json_lines", "not_utf8", "read_reviews"]
 
 _SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float64}
 _EXACT = 2**53  # Float64 holds every whole number up to here
+_ONE_A_LINE = "write each on a line of its own, for example by: jq -c '.[]' (or jq -c . where it is no list)"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -148,8 +150,15 @@ def json_lines(block: Block, problems: Problems) -> Iterator[tuple[int, Any]]:
             continue
         problems.total += 1
         try:
-            yield number, json.loads(line.decode("utf-8", "surrogateescape"))
+            record = json.loads(line.decode("utf-8", "surrogateescape"))
+            if number == 1 and isinstance(record, list) and record and all(isinstance(each, dict) for each in record):
+                raise UserError(f"{problems.path}: one JSON list of all records, not one a line; {_ONE_A_LINE}")
+            yield number, record
         except json.JSONDecodeError as error:
+            if number == 1 and line.strip() in (b"[", b"{", b"[{"):
+                raise UserError(
+                    f"{problems.path}: JSON over several lines, not one record a line; {_ONE_A_LINE}"
+                ) from None
             problems.add(number, f"not JSON: {error.msg} at column {error.colno}")
         except (ValueError, RecursionError) as error:
             problems.add(number, f"not JSON: {error}")

@@ -8,7 +8,7 @@ import polars as pl
 
 from datamodules.sources import movielens100k
 from datamodules.sources.base import Problems, Tables
-from datamodules.sources.catalogue import Row, catalogue_frame, item_row
+from datamodules.sources.catalogue import Row, item_row
 from datamodules.sources.csv_table import csv_records, read_csv
 from datamodules.sources.files import data_folder, find, find_one
 from datamodules.sources.lines import not_utf8
@@ -46,8 +46,7 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
     else:
         ratings = read_csv(found["ratings"], _COLUMNS, of_ratings, encoding=config.encoding)
         movies = _csv_movies(found["movies"], of_movies, config.encoding)
-    of_movies.delivered = len(movies)
-    return Tables(ratings, catalogue_frame(movies), [of_ratings, of_movies])
+    return Tables(ratings, movielens100k.once(movies, of_movies), [of_ratings, of_movies])
 
 
 def _dat_ratings(path: Path, problems: Problems, encoding: str) -> pl.DataFrame:
@@ -56,16 +55,12 @@ def _dat_ratings(path: Path, problems: Problems, encoding: str) -> pl.DataFrame:
 
 
 def _dat_movies(path: Path, problems: Problems, encoding: str) -> list[Row]:
-    """ML-10M's file is UTF-8, ML-1M's is Latin-1; text of the latter with an accent is hardly ever valid UTF-8."""
+    """ML-10M's file is UTF-8, ML-1M's is Latin-1."""
     content = read_whole(path, encoding)
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
     rows = []
     problems.in_file += count_records(content)
-    for number, line in enumerate(text.split("\n"), start=1):
-        line = line.removesuffix("\r")
+    for number, raw in enumerate(content.split(b"\n"), start=1):
+        line = movielens100k.text_of_line(raw).removesuffix("\r")
         if not line.strip():
             continue
         problems.total += 1

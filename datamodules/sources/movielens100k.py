@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
+
 from datamodules.sources.base import Problems, Tables
 from datamodules.sources.catalogue import Row, catalogue_frame, item_row
 from datamodules.sources.files import find, find_one
 from datamodules.sources.plain import read_plain
 from datamodules.sources.streams import count_records, read_whole
 
-__all__ = ["files", "read"]
+__all__ = ["files", "once", "read", "text_of_line"]
 
 _COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 # What u.genre lists; it is read where it lies beside the others.
@@ -58,17 +60,33 @@ def read(found: dict[str, Path], encoding: str) -> Tables:
     ratings = read_plain(found["ratings"], "\t", _COLUMNS, of_ratings, encoding)
     genres = _genres(found["genres"], encoding) if "genres" in found else _GENRES
     movies = _movies(found["movies"], genres, of_movies, encoding)
-    of_movies.delivered = len(movies)
-    return Tables(ratings, catalogue_frame(movies), [of_ratings, of_movies])
+    return Tables(ratings, once(movies, of_movies), [of_ratings, of_movies])
+
+
+def once(movies: list[Row], problems: Problems) -> pl.DataFrame:
+    """The catalogue; of several records of one movie the first stays, which is noted."""
+    everything = catalogue_frame(movies)
+    catalogue = everything.unique("item_id", keep="first", maintain_order=True)
+    problems.left_out = len(everything) - len(catalogue)
+    if problems.left_out:
+        problems.note("a movie repeated, the first record is kept", problems.left_out)
+    problems.delivered = len(catalogue)
+    return catalogue
+
+
+def text_of_line(line: bytes) -> str:
+    """UTF-8 where it is valid, else Windows' Latin-1: text of the latter with an accent is hardly ever valid UTF-8."""
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return line.decode("latin-1")
 
 
 def _text(path: Path, encoding: str) -> str:
-    """The publisher's files are Latin-1; what others made of them may be UTF-8, which text with an accent tells."""
-    content = read_whole(path, encoding)
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+    """The publisher's files are Latin-1; what others made of them may be UTF-8."""
+    return "\n".join(map(text_of_line, read_whole(path, encoding).split(b"\n")))
 
 
 def _genres(path: Path, encoding: str) -> tuple[str, ...]:

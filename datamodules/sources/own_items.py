@@ -12,7 +12,7 @@ import polars as pl
 
 from datamodules.sources.base import Problems
 from datamodules.sources.catalogue import Row, catalogue_frame, item_row, text_of
-from datamodules.sources.cells import is_missing, list_of, plain_words, spelled_list
+from datamodules.sources.cells import is_missing, list_of, plain_words, quoted_list
 from datamodules.sources.csv_table import check_columns, csv_records
 from datamodules.sources.lines import json_lines, not_utf8
 from datamodules.sources.prices import decimal_mark, price_of
@@ -233,10 +233,9 @@ def _text(value: Any, kept: frozenset[str] = frozenset()) -> str | None:
     """A text; of texts that a cell lists, all of them, and ``[]`` is nothing."""
     if is_missing(value, sure=isinstance(value, str) and value.strip() in kept):
         return None
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        listed = spelled_list(value)
-        if listed is not None and (not listed or "'" in value or '"' in value):
-            return text_of([part for part in listed if not is_missing(part)])
+    listed = quoted_list(value)
+    if listed is not value:
+        return text_of([part for part in listed if not is_missing(part)])
     if isinstance(value, (list, tuple, dict)):
         return text_of(list_of(value))
     return text_of(value)

@@ -8,6 +8,7 @@ swallows its neighbours: the quote is escaped by a backslash, or a character of 
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Layout", "Record", "layout_of", "physical_lines", "records"]
+__all__ = ["Layout", "Record", "form_of", "layout_of", "physical_lines", "records"]
 
 _QUOTE, _NEWLINE, _RETURN = ord('"'), ord("\n"), ord("\r")
+_DIGITS, _LETTERS = re.compile(r"\d+"), re.compile(r"[^\W\d_]+")
+_ONE, _TOP = np.uint64(1), np.uint64(63)
 _CHUNK = 1 << 18  # bytes looked at at once, which stay in the cache
 
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long description is a field as any other
@@ -81,7 +84,7 @@ def layout_of(content: bytes, separator: str, fields: int) -> Layout | None:
     if b'"' not in content:
         rows = _count(data, _NEWLINE) + (not content.endswith(b"\n"))
         return Layout(rows, None, lambda: _count(data, ord(separator)))
-    scanned = _scan(data, ord(separator))
+    scanned = _scan(data, ord(separator), b"\r" in content)
     if scanned is None:
         return None
     rows, breaks, separators = scanned
@@ -95,40 +98,61 @@ def _count(data: np.ndarray, byte: int) -> int:
     return sum(int(np.count_nonzero(data[at : at + _CHUNK] == byte)) for at in range(0, len(data), _CHUNK))
 
 
-def _scan(data: np.ndarray, separator: int) -> tuple[int, int, int] | None:
+def _scan(data: np.ndarray, separator: int, returns: bool = True) -> tuple[int, int, int] | None:
     """Line ends outside quotes, inside, and separators outside; None if a quote mark neither opens nor closes a field.
 
     Quotes in turn open and close: one that opens follows a separator, a line's end or another quote (a doubled one),
-    one that closes stands before such.
+    one that closes stands before such. Sixty-four bytes are looked at at once; ``returns`` says whether
+    there is a carriage return.
     """
-    rows, breaks, separators, opened = 0, 0, 0, False
+    rows, breaks, separators = 0, 0, 0
+    opened, follows = False, True  # whether a quote is open, and whether a separator or the like stands before
     for at in range(0, len(data), _CHUNK):
         part = data[at : at + _CHUNK]
-        quotes, ends, marks = part == _QUOTE, part == _NEWLINE, part == separator
+        quotes, ends, marks = _bits(part == _QUOTE), _bits(part == _NEWLINE), _bits(part == separator)
         inside = _inside(quotes, opened)
         edges = quotes | ends | marks
-        before = np.append(at == 0 or data[at - 1] in (_QUOTE, _NEWLINE, separator), edges[:-1])
-        last = at + len(part) == len(data)
-        edges |= part == _RETURN
-        after = np.append(edges[1:], last or data[at + len(part)] in (_QUOTE, _NEWLINE, _RETURN, separator))
+        before = edges << _ONE
+        before[1:] |= edges[:-1] >> _TOP
+        before[0] |= np.uint64(follows)
+        follows = _last(edges, len(part))
+        if returns:
+            edges |= _bits(part == _RETURN)
+        after = edges >> _ONE
+        after[:-1] |= edges[1:] << _TOP
+        end = at + len(part)
+        if end == len(data) or data[end] in (_QUOTE, _NEWLINE, _RETURN, separator):
+            after[-1] |= _ONE << np.uint64((len(part) - 1) % 64)
         if (quotes & ((inside & ~before) | ~(inside | after))).any():
             return None
-        opened = bool(inside[-1])
-        rows += int(np.count_nonzero(ends & ~inside))
-        breaks += int(np.count_nonzero(ends & inside))
-        separators += int(np.count_nonzero(marks & ~inside))
+        opened = _last(inside, len(part))
+        rows += int(np.bitwise_count(ends & ~inside).sum())
+        breaks += int(np.bitwise_count(ends & inside).sum())
+        separators += int(np.bitwise_count(marks & ~inside).sum())
     return None if opened else (rows, breaks, separators)
 
 
+def _bits(flags: np.ndarray) -> np.ndarray:
+    """(bytes / 64,) uint64: a bit a flag, the first one lowest."""
+    packed = np.packbits(flags, bitorder="little")
+    if len(packed) % 8:
+        packed = np.pad(packed, (0, -len(packed) % 8))
+    return packed.view("<u8")
+
+
+def _last(bits: np.ndarray, size: int) -> bool:
+    """The last of ``size`` bits."""
+    return bool(bits[-1] >> np.uint64((size - 1) % 64) & _ONE)
+
+
 def _inside(quotes: np.ndarray, opened: bool) -> np.ndarray:
-    """(bytes,) bool: whether a quote is open behind each; sixty-four are toggled at once, by shifts of their bits."""
-    packed = np.packbits(quotes, bitorder="little")
-    words = np.pad(packed, (0, -len(packed) % 8)).view("<u8")
+    """Bits that say whether a quote is open behind each byte; those of a word are toggled at once, by shifts."""
+    words = quotes.copy()
     for shift in (1, 2, 4, 8, 16, 32):
         words ^= words << np.uint64(shift)
-    odd = np.append(opened, (words >> np.uint64(63)).astype(bool)[:-1])
+    odd = np.append(opened, (words >> _TOP).astype(bool)[:-1])
     words[np.logical_xor.accumulate(odd)] ^= np.uint64(2**64 - 1)
-    return np.unpackbits(words.view(np.uint8), count=len(quotes), bitorder="little").view(bool)
+    return words
 
 
 def _record_starts(data: np.ndarray, separator: str, fields: int) -> np.ndarray | None:
@@ -174,6 +198,7 @@ def records(
     fields: int,
     needed: Sequence[int],
     is_row: Callable[[list[str]], bool] | None,
+    id_place: int | None = None,
 ) -> Iterator[Record]:
     """Every line as a row, part of a row, or a bad row.
 
@@ -183,6 +208,7 @@ def records(
         fields: number of the header's.
         needed: places of the fields that are read; elsewhere a quote mark that closes nothing is a character.
         is_row: whether the fields of a line are plausible as a row; unset says nothing about comma-separated ones.
+        id_place: place of the id; where ``is_row`` is unset, comma-separated lines are rows if their ids look alike.
     """
     taking = _Lines(lines)
     reader = csv.reader(taking, delimiter=separator, strict=True)
@@ -198,7 +224,7 @@ def records(
         elif row is not None and not row:
             record = Record(line, len(taking.taken), [])
         else:
-            record = _closer_look(line, row, taking, escaped, separator, fields, needed, is_row)
+            record = _closer_look(line, row, taking, escaped, separator, fields, needed, is_row, id_place)
         yield record
         line += record.lines
 
@@ -212,17 +238,25 @@ def _next(reader: Iterator[list[str]]) -> list[str] | None:
 
 def _closer_look(
     line: int, row: list[str] | None, taking: _Lines, escaped: Iterator[list[str]], separator: str, fields: int,
-    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None
+    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None, id_place: int | None
 ) -> Record:  # fmt: skip
     """A record that is no row of one line by RFC 4180."""
-    if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
+    if (
+        row is not None
+        and len(row) == fields
+        and not _lines_are_rows(taking.taken, separator, fields, is_row, id_place)
+    ):
         return Record(line, len(taking.taken), row)
     if row is not None and len(taking.taken) == 1 and '\\"' not in taking.taken[0]:
         return Record(line, 1, None, f"{len(row)} fields instead of {fields}{_last_is_empty(row, fields)}")
     if '\\"' in taking.taken[0]:
         taking.give_back(0)
         row = _next(escaped)
-        if row is not None and len(row) == fields and not _lines_are_rows(taking.taken, separator, fields, is_row):
+        if (
+            row is not None
+            and len(row) == fields
+            and not _lines_are_rows(taking.taken, separator, fields, is_row, id_place)
+        ):
             return Record(line, len(taking.taken), row)
     taking.give_back(1)
     row = [_unquoted(field) for field in taking.taken[0].rstrip("\r\n").split(separator)]
@@ -243,13 +277,22 @@ def _unquoted(field: str) -> str:
 
 
 def _lines_are_rows(
-    lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None
+    lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None, id_place: int | None
 ) -> bool:  # fmt: skip
     """Whether each line of a record is a row by itself, so that quotes in two of them met by chance."""
-    if len(lines) == 1 or (is_row is None and separator != "\t"):
+    if len(lines) == 1:
         return False
     rows = [line.rstrip("\r\n").split(separator) for line in lines]
-    return all(len(row) == fields and (is_row is None or is_row(row)) for row in rows)
+    if not all(len(row) == fields for row in rows):
+        return False
+    if is_row is not None or separator == "\t":
+        return is_row is None or all(map(is_row, rows))
+    return id_place is not None and len({form_of(row[id_place]) for row in rows}) == 1
+
+
+def form_of(text: str) -> str:
+    """What a text looks like: ``9`` for digits, ``a`` for letters, other signs as they are; ``B0012`` is ``a9``."""
+    return _LETTERS.sub("a", _DIGITS.sub("9", text.strip('" ')))
 
 
 def _last_is_empty(row: Sequence[str], fields: int) -> str:

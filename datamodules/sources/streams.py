@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import mmap
 import queue
+import re
 import threading
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -21,10 +22,29 @@ COMPRESSIONS = ("", ".gz", ".zst")
 """Suffixes of plain, gzipped and zstd files."""
 _PIECE = 1 << 20  # bytes read from the file at once
 _BLOCK = 8 << 20  # bytes of lines handed out at once
+_FIRST_BYTES = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 _AHEAD = 3  # blocks waiting
 _BOM = b"\xef\xbb\xbf"
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
           codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+_BINARY = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet (.xlsx), not text; unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls), not text; save the sheet as CSV",
+    b"\x1f\x8b": "gzipped data; let its name end in .gz, or unpack it once more",
+    b"\x28\xb5\x2f\xfd": "zstd data; let its name end in .zst, or unpack it once more",
+    b"BZh": "bzip2 data; unpack it",
+    b"\xfd7zXZ": "xz data; unpack it",
+    b"PAR1": "Parquet; let its name end in .parquet",
+    b"ARROW1": "an Arrow file, not text; save it as Parquet",
+    b"SQLite format 3": "a SQLite database, not text; write its tables as CSV",
+}
+_TEXT = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the data; fetch them by: git lfs pull",
+    b"<!doctype html": "a web page, not data",
+    b"<html": "a web page, not data",
+}
+"""What begins like this (text in small letters) is something else than its name says."""
+_HEAD, _PRINTED = 40, re.compile(rb"[\t\r\n -~]*")
 _LOOKED_AT = 4096  # bytes
 
 
@@ -123,7 +143,17 @@ def _recoded(path: Path, content: Iterator[bytes], encoding: str) -> Iterator[by
 
 
 def _check_encoding(path: Path, start: bytes) -> None:
-    """Refuses what is UTF-16 or UTF-32: it shows in its mark, or in null bytes at every other place."""
+    """Refuses what is no text, and what is UTF-16 or UTF-32: it shows in its mark, or in nulls at every other place.
+
+    Raises:
+        UserError: which names what it is.
+    """
+    head = start[:_HEAD]
+    kind = next((kind for mark, kind in _TEXT.items() if head.lstrip().lower().startswith(mark)), None)
+    if not _PRINTED.fullmatch(head):
+        kind = next((kind for mark, kind in _BINARY.items() if head.startswith(mark)), kind)
+    if kind:
+        raise UserError(f"{path}: this is {kind}")
     name = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
     looked = start[:_LOOKED_AT]
     if name is None and len(looked) >= 4:
@@ -180,7 +210,17 @@ def _decompressed(path: Path) -> Iterator[bytes]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _errors() as error:
+        if not _begins_as_named(path):
+            raise UserError(
+                f"{path}: damaged or cut off, or not compressed as its name says; then take {path.suffix} off its name"
+            ) from None
         raise UserError(f"{path}: damaged or cut off: {error}") from None
+
+
+def _begins_as_named(path: Path) -> bool:
+    """Whether a file begins as its compression does."""
+    with path.open("rb") as stream:
+        return stream.read(4).startswith(_FIRST_BYTES[path.suffix])
 
 
 def _decompressor(path: Path) -> Callable[[], Any] | None:

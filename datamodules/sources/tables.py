@@ -146,6 +146,11 @@ def _parquet_interactions(
     ignored_columns(frame.columns, list(columns.values()), problems)
     frame = frame.select(pl.col(theirs).alias(ours) for ours, theirs in columns.items() if theirs in frame.columns)
     problems.total += len(frame)
+    for ours in ("timestamp", "rating", "part"):
+        dtype = frame[ours].dtype if ours in frame.columns else pl.Int64
+        if dtype.is_nested() or dtype == pl.Binary:
+            raise UserError(f"{path}: column {columns[ours]!r} holds {str(dtype).split('(')[0].lower()} values, not "
+                            "numbers or text")  # fmt: skip
     if frame["timestamp"].dtype == pl.Time:
         raise UserError(f"{path}: column {columns['timestamp']!r} holds times of day without a date")
     frame, lines = _with_text_ids(frame, problems)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-__all__ = ["RawTimes", "Times", "parse_times", "seconds", "settle_times"]
+__all__ = ["RawTimes", "Times", "float_step", "parse_times", "seconds", "settle_times"]
 
 _NANO = 10**9
 _EXACT = 2**53  # Float64 holds every whole number up to here
@@ -32,6 +32,7 @@ _ISO = (
     r"\s*([Zz]|UTC|utc|GMT|[+-]\d{2}(?::?\d{2})?)?$"
 )
 _LONG_STAMP = r"^((?:19|20)\d{6})(\d{6})(\d{6,9})$"  # yyyymmddHHMMSS and a fraction that no integer holds
+_FINE = r"^(\d{9,10})\.(\d{7,9})\d*$"  # seconds with a fraction that Float64 does not hold
 _FORMS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.f",
           "%Y-%m-%dT%H:%M:%S%.fZ")  # fmt: skip
 
@@ -95,6 +96,14 @@ def parse_times(values: pl.Series) -> RawTimes:
     return _of_text(values.cast(pl.String))
 
 
+def float_step(values: pl.Series) -> int:
+    """How far apart two times in a column of floats must be at least to differ, where that is more than 1; else 0."""
+    if not values.dtype.is_float() or not (largest := values.drop_nans().abs().max()):
+        return 0
+    step = np.spacing(np.float32(largest) if values.dtype == pl.Float32 else np.float64(largest))
+    return int(step) if np.isfinite(step) and step > 1 else 0
+
+
 def settle_times(raw: RawTimes, per_second: int = 1) -> Times:
     """Brings times to seconds, by what the column as a whole is.
 
@@ -135,9 +144,17 @@ def _of_text(values: pl.Series) -> RawTimes:
     whole = text.str.replace(r"^([+-]?\d+)\.0*$", "$1").cast(pl.Int64, strict=False)
     long_stamp = text.str.contains(_LONG_STAMP).fill_null(value=False)
     number = _finite(text.cast(pl.Float64, strict=False)).set(long_stamp, None)
+    fine = (text.str.contains(_FINE) & (number >= _FIRST) & (number <= _LAST)).fill_null(value=False)
+    if fine.any() and number.filter(fine).n_unique() == text.filter(fine).n_unique():
+        fine = fine & False  # Float64 tells them apart
+    number = number.set(fine, None)
     if not number.null_count():
         return RawTimes(number, whole)
     second, nano = _moments(text.str.replace(_LONG_STAMP, "${1}T${2}.${3}").set(number.is_not_null(), None))
+    if fine.any():
+        parts = text.set(~fine, None)
+        second = second.zip_with(second.is_not_null(), parts.str.extract(_FINE, 1).cast(pl.Int64))
+        nano = nano.zip_with(nano.is_not_null(), parts.str.extract(_FINE, 2).str.pad_end(9, "0").cast(pl.Int64))
     return RawTimes(number, whole, second, nano)
 
 

@@ -156,3 +156,19 @@ def test_entry_9_a_word_for_nothing_as_a_user(tmp_path: Path):
         )
         in problems
     )
+
+
+def test_entry_9_every_item_unknown_and_dropped(tmp_path: Path):
+    rows = [f"u,X{n},{n}" for n in range(5)]
+    texts = [each.text for each in found(folder(tmp_path, rows), unknown_items="drop") if each.kind == "error"]
+    assert texts == ["data.unknown_items=drop leaves no interaction"]
+
+
+def test_entry_10_ids_that_nearly_agree_are_told_apart(tmp_path: Path):
+    """Entry 10: `validate` says which difference it is, of items and of users."""
+    rows = ["u,007,1", "u,007,2", "u,007,3", "u ,007,4", "u.0,007,5"]
+    texts = [each.text for each in found(folder(tmp_path, rows, [{"item_id": "7", "title": "T"}]))]
+    assert any("ids differ by leading zeros: the interactions have '007', the items '7'" in text for text in texts)
+    assert any(
+        "1 users' ids are those of others but for blanks or a trailing '.0', for example 'u '" in text for text in texts
+    )

@@ -117,6 +117,31 @@ def test_entry_1_lines_that_are_rows_are_not_one_quoted_field(tmp_path: Path):
     assert frame["user_id"].to_list() == ["u1", "u2", "u3", "u4"] and not problems.rows
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ['2,"Beta,x', "3,Gamma,x", '4,Delta",x', "5,Eps,x"],
+        ['2,Beta,"x', "3,Gamma,x", '4,Delta,x"', "5,Eps,x"],
+    ],
+)
+def test_entry_1_items_between_two_quote_marks_are_not_one(tmp_path: Path, rows: list[str]):
+    """Entry 1: a quote mark that begins a title costs its own row, and swallows none of the next."""
+    path = tmp_path / "items.csv"
+    path.write_text("\n".join(["item_id,title,categories", "1,Alpha,x", *rows]) + "\n")
+    problems = Problems(path)
+    found = list(csv_records(path, ["item_id", "title"], problems))
+    assert [record["item_id"] for _, record in found] == ["1", "3", "4", "5"]
+    assert problems.in_file == 5 and [line for line, _ in problems.rows] == [3]
+
+
+def test_entry_1_lines_of_a_description_are_no_items(tmp_path: Path):
+    """Entry 1: a quoted text keeps its lines, though they have as many commas as the header."""
+    path = tmp_path / "items.csv"
+    path.write_text('item_id,title,description\n1,Soap,"A soap\nSoft, white, clean\nFor hands, face, hair"\n2,B,"x"\n')
+    found = [record["description"] for _, record in csv_records(path, ["item_id", "title"], Problems(path))]
+    assert found == ["A soap\nSoft, white, clean\nFor hands, face, hair", "x"]
+
+
 def test_entry_1_a_field_that_truly_holds_line_breaks_is_one_row(tmp_path: Path):
     rows = ['u1,i1,5,"one\ntwo, three\n\nfour ""five"""', 'u2,i2,6,"x\r\ny"', "u3,i3,soon,z"]
     frame, problems = table(tmp_path / "x.csv", "\n".join([f"{HEADER},note", *rows]))
@@ -305,6 +330,15 @@ def test_entry_7_movies_dat_in_either_encoding(tmp_path: Path, encoding: str):
     assert read(tmp_path, source="movielens")[0].catalogue["title"].to_list() == titles
 
 
+def test_entry_7_one_line_in_latin_1_leaves_the_others_utf_8(tmp_path: Path):
+    """Entry 7: each line of movies.dat is read in its own encoding; what Windows writes for quotes is no control."""
+    dat(tmp_path)
+    lines = [("Misérables", "utf-8"), ("Amélie", "latin-1"), ("Sophie’s Choice", "cp1252"), ("Plain", "ascii")]
+    content = b"".join(f"{n}::{title}::Drama\n".encode(encoding) for n, (title, encoding) in enumerate(lines))
+    (tmp_path / "movies.dat").write_bytes(content)
+    assert read(tmp_path, source="movielens")[0].catalogue["title"].to_list() == [title for title, _ in lines]
+
+
 TEXT = "\n".join([HEADER, *ROWS]) + "\n"
 
 
@@ -321,12 +355,44 @@ TEXT = "\n".join([HEADER, *ROWS]) + "\n"
         (TEXT.replace("\n", "\r").encode(), "lines end with bare carriage returns"),
         (f"\n{TEXT}".encode(), "the first line is empty; it must be the header"),
         (f"{HEADER},user_id\nu,i,1,u\n".encode(), "column 'user_id' stands there twice"),
+        (gzip.compress(TEXT.encode()), "this is gzipped data; let its name end in .gz"),
+        (zstandard.compress(TEXT.encode()), "this is zstd data; let its name end in .zst"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "this is a ZIP archive or a spreadsheet (.xlsx), not text"),
+        (b"PAR1\x15\x04\x15\x00PAR1", "this is Parquet; let its name end in .parquet"),
+        (b"<!DOCTYPE html>\n<html></html>\n", "this is a web page, not data"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "this is a pointer of Git LFS"),
     ],
 )
 def test_entry_10_another_form_is_named_in_one_line(tmp_path: Path, content: bytes, says: str):
     path = folder(tmp_path)
     (path / "interactions.csv").write_bytes(content)
     assert says in refused(path)
+
+
+def test_entry_10_a_name_that_promises_a_compression(tmp_path: Path):
+    path = folder(tmp_path)
+    (path / "interactions.csv").rename(path / "interactions.csv.gz")
+    assert "not compressed as its name says; then take .gz off its name" in refused(path)
+
+
+def test_entry_10_a_header_that_begins_like_a_binary_file_is_text(tmp_path: Path):
+    path = folder(tmp_path, interactions="PAR1,user_id,item_id,timestamp\nx,u,A,1\n")
+    assert len(read(path, unknown_items="keep")[0].interactions) == 1
+
+
+def test_entry_10_items_without_a_header(tmp_path: Path):
+    path = folder(tmp_path)
+    (path / "items.jsonl").unlink()
+    (path / "items.csv").write_text("i0,Thing number 0,A\ni1,Thing number 1,B\n")
+    assert "items.csv:1: there is no header, the first line is a row (i0,Thing number 0,A)" in refused(path)
+    (path / "items.csv").write_text("sku1,name,kind\ni0,Thing number 0,A\n")
+    assert "column 'item_id' is missing" in refused(path)
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_entry_10_one_json_list_is_not_json_lines(tmp_path: Path, indent: int | None):
+    said = refused(folder(tmp_path, items=json.dumps(ITEMS, indent=indent)))
+    assert "items.jsonl: " in said and "write each on a line of its own" in said
 
 
 def test_entry_10_json_lines_in_another_form(tmp_path: Path):

@@ -293,3 +293,34 @@ def test_a_folder_of_something_else(tmp_path: Path):
     (tmp_path / "cats.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"no known data; looked for .* name it with data\.source="):
         detect_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("record", "column", "expected"),
+    [
+        ({"category": float("nan")}, "categories", None),
+        ({"category": "Home"}, "categories", ["Home"]),
+        ({"category": "['Home', 'Soap']"}, "categories", ["Home", "Soap"]),
+        ({"title": float("nan")}, "title", None),
+        ({"description": [float("nan"), "text"]}, "description", "text"),
+        ({"description": "[]"}, "description", None),
+        ({"imageURL": float("nan")}, "image", None),
+    ],
+)
+def test_entry_5_metadata_that_another_program_wrote_again(
+    tmp_path: Path, record: dict[str, object], column: str, expected: object
+):
+    """Entries 4 and 5: NaN and lists as text in Amazon's metadata are what they are in tables of one's own."""
+    lines(tmp_path / "meta_X.json", [{"asin": "A", "title": "T", **record}])
+    review = {"reviewerID": "U", "asin": "A", "overall": 5.0, "unixReviewTime": 1_400_000_000}
+    lines(tmp_path / "X_5.json", [review])
+    found = read("amazon2018", tmp_path)[0].catalogue[column][0]
+    assert (found.to_list() if isinstance(found, pl.Series) else found) == expected
+
+
+def test_entry_2_parts_of_a_split_whose_times_cannot_stand_together(tmp_path: Path):
+    lines(tmp_path / "meta_X.jsonl", [{"parent_asin": "A", "title": "T", "images": float("nan")}])
+    for part, time in (("train", 1_600_000_000_000), ("valid", 1_600_000_001_000_000_001), ("test", 1_600_000_002_000)):
+        (tmp_path / f"X.{part}.csv").write_text(f"user_id,parent_asin,rating,timestamp\nU,A,5.0,{time}\n")
+    said = refused("amazon2023", tmp_path, split="published")
+    assert "X.train.csv, X.valid.csv, X.test.csv differ: one has times in nanoseconds" in said

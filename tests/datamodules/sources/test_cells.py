@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from datamodules.sources.cells import id_text, is_missing, list_of, spelled_list
+from datamodules.sources.cells import id_text, is_missing, list_of, quoted_list, spelled_list
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,28 @@ def test_entry_5_missing_values():
     for value in ("Nan", "nano", "Nullarbor", 0, 0.0, "0", []):
         assert not is_missing(value), value
     assert is_missing("nan", sure=True) and not is_missing("None", sure=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[np.str_('Home'), np.str_('Soap')]",  # a list of numpy 2's texts
+        "[b'Home', b'Soap']",
+        "np.array(['Home', 'Soap'])",
+        "frozenset({'Home', 'Soap'})",
+        'c("Home", "Soap")',  # R
+        r'"[\"Home\",\"Soap\"]"',  # JSON, encoded twice
+        '{"main": "Home", "further": "Soap"}',
+    ],
+)
+def test_entry_4_lists_as_other_programs_write_them(text: str):
+    assert spelled_list(text) == ["Home", "Soap"]
+
+
+@pytest.mark.parametrize("text", ['"Home"', '"[2]', "c(om)", "[2] Case", "car (red, blue)"])
+def test_entry_4_a_text_that_only_looks_like_a_list(text: str):
+    assert spelled_list(text) is None and quoted_list(text) == text
+
+
+def test_entry_4_an_object_keeps_its_order():
+    assert list_of({"a": "Home", "b": "Soap"}) == ["Home", "Soap"]

@@ -66,7 +66,7 @@ def test_bad_lines(tmp_path: Path):
 
 def test_a_movie_twice_is_one_item(tmp_path: Path):
     tables, said = read(dat(tmp_path, "1::1::5::9\n", b"1::T::G\n1::U::G\n"))
-    assert tables.catalogue["title"].to_list() == ["T"] and "1 items stand in the catalogue again" in said
+    assert tables.catalogue["title"].to_list() == ["T"] and "1 × a movie repeated, the first record is kept" in said
 
 
 def test_missing_and_empty(tmp_path: Path):

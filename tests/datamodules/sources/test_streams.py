@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datamodules.sources import streams
@@ -17,7 +17,7 @@ from dig.config import UserError
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    content=st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=30).map(b"\n".join),
+    content=st.lists(st.binary(max_size=12).filter(lambda line: not {0, 10} & set(line)), max_size=30).map(b"\n".join),
     piece=st.integers(1, 40),
     block=st.integers(1, 60),
     form=st.sampled_from(["", ".gz", ".zst"]),
@@ -25,8 +25,7 @@ from dig.config import UserError
 def test_blocks_join_to_the_content_and_end_with_lines(
     content: bytes, piece: int, block: int, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    assume(not content.startswith((b"\xff\xfe", b"\xfe\xff")))  # UTF-16, which is refused
+    content = b"x\n" + content  # what begins otherwise may be taken for a file in another form, and refused
     monkeypatch.setattr(streams, "_PIECE", piece)
     monkeypatch.setattr(streams, "_BLOCK", block)
     pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[form]

@@ -16,7 +16,7 @@ from datamodules.preparation import prepare
 from datamodules.problems import find_problems
 from datamodules.sources import read_source
 from datamodules.sources.base import Tables
-from datamodules.sources.times import parse_times, seconds, settle_times
+from datamodules.sources.times import float_step, parse_times, seconds, settle_times
 from datamodules.sources.write import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
@@ -219,3 +219,49 @@ def test_entry_2_nanoseconds_in_json_lines(tmp_path: Path):
     with console.capture():
         prepared = prepare(read_source(config), config)
     assert prepared.sequences.rows[0].tolist() == list(range(12))
+
+
+def test_entry_2_fractions_of_seconds_are_not_rounded_before_the_order_is_known(tmp_path: Path):
+    """Entry 2: ``date +%s.%N`` and decimals of a database tell nanoseconds apart, which Float64 does not."""
+    late = [f"1600000000.{n:09d}" for n in (43, 42, 41)]
+    for times in (pl.Series(late), pl.Series(late).cast(pl.Decimal(30, 9))):
+        settled = settle_times(parse_times(times))
+        assert settled.ticks is not None and not settled.bad
+        assert settled.ticks.to_list() == [1_600_000_000_000_000_000 + n for n in (43, 42, 41)]
+    mixed = settle_times(parse_times(pl.Series(["1600000000", "1600000000.5", *late, "x"])))
+    assert mixed.timestamp.to_list() == [1.6e9, 1.6e9 + 0.5, 1.6e9, 1.6e9, 1.6e9, None]
+    assert mixed.ticks is not None and mixed.ticks[4] - mixed.ticks[0] == 41
+    assert settle_times(parse_times(pl.Series(["1600000000.1234567", "1600000000.5"]))).ticks is None
+
+
+@pytest.mark.parametrize(
+    ("times", "step"),
+    [
+        (pl.Series([1.6e9, 1.6e9 + 1], dtype=pl.Float32), 128),
+        (pl.Series([1.6e18, 1.6e18 + 40]), 256),
+        (pl.Series([1.6e9, 1.6e9 + 1]), 0),
+        (pl.Series([1.0, 2.0], dtype=pl.Float32), 0),
+        (pl.Series([None, float("nan"), float("inf")], dtype=pl.Float64), 0),
+        (pl.Series([1_600_000_000_000_000_040]), 0),
+    ],
+)
+def test_entry_2_floats_that_do_not_tell_times_apart(times: pl.Series, step: int):
+    """Entry 2: what was lost when a table was written cannot be brought back, and is said."""
+    assert float_step(times) == step
+
+
+def test_entry_2_floats_that_do_not_tell_times_apart_are_said(tmp_path: Path):
+    times = pl.Series([1.6e9, 1.6e9 + 1, 1.6e9 + 2], dtype=pl.Float32)
+    frame = pl.DataFrame({"user_id": ["u"] * 3, "item_id": ["a", "b", "c"], "timestamp": times})
+    frame.write_parquet(tmp_path / "interactions.parquet")
+    (tmp_path / "items.csv").write_text("item_id,title\na,A\nb,B\nc,C\n")
+    texts = [problem.text for problem in find_problems(DataConfig(path=str(tmp_path)))]
+    assert any("a float that tells numbers 128 apart at best" in text for text in texts)
+
+
+@pytest.mark.parametrize("name", ["timestamp", "rating"])
+def test_entry_2_a_column_of_lists_is_refused(tmp_path: Path, name: str):
+    frame = pl.DataFrame({"user_id": ["u"], "item_id": ["a"], "timestamp": [1], "rating": [5]})
+    frame.with_columns(pl.Series(name, [[1]])).write_parquet(tmp_path / "interactions.parquet")
+    (tmp_path / "items.csv").write_text("item_id,title\na,A\n")
+    assert f"column '{name}' holds list values, not numbers or text" in refused(tmp_path)

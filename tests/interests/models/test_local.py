@@ -265,7 +265,7 @@ def test_code_of_a_repository_is_neither_run_nor_asked_about(tmp_path, monkeypat
 
 def test_damaged_weights(folder):
     (folder / "model.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="cannot be loaded: .*header"):
+    with pytest.raises(UserError, match=r"cannot be loaded: .*header"):
         model_of(folder)
 
 
