@@ -331,6 +331,8 @@ def _cells(values: pl.Series, name: str, known: Collection[str]) -> pl.Series:
         return pl.Series(
             values.name, [_bracketed(cell, row, name) for row, cell in enumerate(cells)], dtype=pl.List(pl.String)
         )
+    if all(cell.startswith(("{", "frozenset(")) for cell in cells if cell):
+        raise refused(name, f"{values.name} holds sets, which have no order; write lists, best first")
     split = {
         separator: [[part.strip() for part in cell.split(separator) if part.strip()] for cell in cells]
         for separator in _SEPARATORS

@@ -169,3 +169,9 @@ def test_ids_become_text_and_lose_nothing(values: Any, expected: list[str]):
 )
 def test_what_is_ambiguous_or_no_ranking_is_one_line(columns: dict[str, Any], expected: str):
     assert expected in refusal(columns)
+
+
+def test_sets_have_no_order():
+    frame = pl.DataFrame({"user": ["u", "v"], "items": ["{'a', 'b'}", "{'c'}"]})
+    with pytest.raises(UserError, match="items holds sets, which have no order"):
+        ranked_lists(frame, "theirs", {"a", "b", "c"})
