@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -79,7 +79,8 @@ def key_type(key: str) -> Any:
             hint = get_type_hints(hint).get(part)
         else:
             return None
-    choices = [each for each in get_args(hint) if each is not type(None)] if isinstance(hint, UnionType) else []
+    several = get_origin(hint) in (Union, UnionType)  # of annotated types `|` makes a Union
+    choices = [each for each in get_args(hint) if each is not type(None)] if several else []
     return choices[0] if len(choices) == 1 else hint
 
 
