@@ -94,7 +94,7 @@ def _numbers(found: Any, device: torch.device) -> Tensor | None:
     return None
 
 
-def _line_of(function: Callable[..., Any], error: Exception | None = None) -> str:
+def _line_of(function: Callable[..., Any], error: BaseException | None = None) -> str:
     """``file:line`` in a term's file where an error was raised, else where the term begins."""
     code = getattr(code_of(function), "__code__", None)
     if code is None:  # an object that can be called
