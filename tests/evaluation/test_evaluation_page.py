@@ -10,8 +10,8 @@ import pytest
 from comparison.run_folders import ITEMS, rankings, targets_of, write_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
-_MEASURING = PAGE.read_text(encoding="utf-8").split("## Asking a run")[0]  # what follows is run by test_small_run.py
-BLOCKS = re.findall(r"```python\n(.*?)```", _MEASURING, flags=re.DOTALL)
+_ASKING = re.compile(r"^## Asking a run$.*?(?=^## )", flags=re.DOTALL | re.MULTILINE)  # run by test_small_run.py
+BLOCKS = re.findall(r"```python\n(.*?)```", _ASKING.sub("", PAGE.read_text(encoding="utf-8")), flags=re.DOTALL)
 USERS = [f"user{number:02}" for number in range(30)]
 
 
