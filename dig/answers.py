@@ -204,7 +204,9 @@ def _histories(run: Path, users: str, asked: Asked) -> pl.DataFrame:
 
 def _listed(table: pl.DataFrame, file: str, unknown: str) -> pl.DataFrame:
     """The users that a file lists, in its order, each once."""
-    ids = list(dict.fromkeys(str(user) for user in read_ids(file, "user_id") if user is not None))
+    given = (user for user in read_ids(file, "user_id") if user is not None and user == user)  # NaN is nobody
+    texts = (str(int(user)) if isinstance(user, float) and user.is_integer() else str(user) for user in given)
+    ids = list(dict.fromkeys(texts))
     listed = pl.DataFrame({"user": pl.Series(ids, dtype=pl.String)})
     found = listed.join(table, on="user", how="inner", maintain_order="left")
     if len(found) < len(listed):

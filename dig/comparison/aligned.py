@@ -20,7 +20,7 @@ from dig.console import printable
 
 __all__ = ["Aligned", "Source", "read_source"]
 
-_DECIMAL = re.compile(r"(-?\d+)\.0+")
+_DECIMAL = re.compile(r"(-?\d+)\.0*")
 _SHOWN = 60
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
+import sys
 import zlib
 from collections.abc import Mapping
 from io import StringIO
@@ -39,7 +41,10 @@ FILES = (
 _TREC = ("query", "q0", "doc", "rank", "score", "tag")
 _PICKLED = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 _QUOTES = "a quote mark does not end on the line where it begins, or in the middle of a cell"
+_USERS = ("user", "userid", "uid", "query", "queryid", "qid", "customer", "customerid")
+_ITEMS = ("item", "itemid", "iid", "items", "itemids", "docid", "recommendations", "recs", "ranking", "topk")
 _DELIMITERS = (",", ";", "\t")
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long list is a cell as any other
 _SHOWN = 60  # characters of a value from the file
 csv.field_size_limit(2**31 - 1)  # a ranking of a whole catalogue is one cell
 
@@ -94,7 +99,7 @@ def read_file(path: Path) -> pl.DataFrame:
 
 
 def frame_of(table: Any, name: str) -> pl.DataFrame:
-    """A table that is in memory already: polars, pandas, or lists by user.
+    """A table that is in memory already: polars, pandas, columns by name, or lists by user.
 
     Args:
         table: a polars or pandas DataFrame, or items (best first) or scores by item, by user.
@@ -106,7 +111,10 @@ def frame_of(table: Any, name: str) -> pl.DataFrame:
     if isinstance(table, pl.DataFrame):
         return table
     if isinstance(table, Mapping):
-        return _columns(_by_user({str(user): _plain(found) for user, found in table.items()}, name), name)
+        content = {str(user): _plain(found) for user, found in table.items()}
+        return _columns(_by_column(content) or _by_user(content, name), name)
+    if isinstance(table, pl.LazyFrame):
+        return table.collect()
     if hasattr(table, "columns") and hasattr(table, "to_dict"):
         return _columns(
             [{str(key): _plain(value) for key, value in row.items()} for row in table.to_dict("records")], name
@@ -156,7 +164,7 @@ def _delimited(text: str, name: str, delimiter: str | None) -> pl.DataFrame:
         header = [field.strip() for field in next(reader)]
         line = reader.line_num
         for row in reader:
-            if reader.line_num > line + 1:
+            if reader.line_num > line + 1 and not _wraps_lists(row):
                 raise refused(name, f"line {line + 1}: {_QUOTES}")
             line = reader.line_num
             if row and len(row) != len(header):
@@ -173,6 +181,12 @@ def _delimited(text: str, name: str, delimiter: str | None) -> pl.DataFrame:
     return pl.DataFrame(
         {field: pl.Series(list(column), dtype=pl.String) for field, column in zip(header, values, strict=True) if field}
     )
+
+
+def _wraps_lists(row: list[str]) -> bool:
+    """Whether line ends stand in printed lists alone: NumPy breaks a line after 75 characters."""
+    broken = [cell.strip() for cell in row if "\n" in cell or "\r" in cell]
+    return all(cell[:1] == "[" and cell[-1:] == "]" and cell.count("[") == 1 for cell in broken)
 
 
 def _trec(text: str, name: str) -> pl.DataFrame:
@@ -217,10 +231,24 @@ def _json(text: str, name: str) -> list[dict[str, Any]]:
     except ValueError as error:
         raise refused(name, f"it is not JSON ({printable(str(error), _SHOWN)})") from None
     if isinstance(content, dict):
-        return _by_user(content, name)
+        return _by_column(content) or _by_user(content, name)
     if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
         raise refused(name, "it must be a list of objects, or an object with lists (or scores) by user")
     return content
+
+
+def _by_column(content: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The rows of a table that is written column by column, as pandas does by default, or as its ``split``."""
+    if set(content) == {"columns", "index", "data"} and all(isinstance(part, list) for part in content.values()):
+        rows = [row for row in content["data"] if isinstance(row, list) and len(row) == len(content["columns"])]
+        return [dict(zip(content["columns"], row, strict=True)) for row in rows] if rows == content["data"] else None
+    words = [re.sub(r"[^a-z]", "", key.partition(":")[0].lower()) for key in content]
+    if not any(word in _USERS for word in words) or not any(word in _ITEMS for word in words):
+        return None
+    columns = [dict(enumerate(column)) if isinstance(column, list) else column for column in content.values()]
+    if not all(isinstance(column, dict) and list(column) == list(columns[0]) for column in columns):
+        return None
+    return [{key: column[row] for key, column in zip(content, columns, strict=True)} for row in columns[0]]
 
 
 def _by_user(content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -268,7 +296,9 @@ def _series(values: list[Any], key: str, name: str) -> pl.Series:
             for value in values
         ]
         return pl.Series(texts, dtype=pl.List(pl.Struct(dict.fromkeys(fields, pl.String))))
-    raise refused(name, f"{printable(key, _SHOWN)} must hold ids, not {', '.join(sorted(k.__name__ for k in kinds))}")
+    wrong = ", ".join(sorted(kind.__name__ for kind in kinds))
+    hint = "; items with their scores are written as {item: score}" if kinds == {list} else ""
+    raise refused(name, f"{printable(key, _SHOWN)} must hold ids, not {wrong}{hint}")
 
 
 def _scalar(value: Any, key: str, name: str) -> str | None:

@@ -208,6 +208,8 @@ def _wide(frame: pl.DataFrame, columns: Mapping[str, str], name: str, known: Col
 
 def _require_falling(scores: pl.Series, items: pl.Series, rows: pl.DataFrame, name: str) -> None:
     """Scores beside a list say whether it is best first."""
+    if scores.dtype == pl.String and _holds_lists(scores):
+        scores = _cells(scores, name, ())
     if not isinstance(scores.dtype, pl.List | pl.Array):
         return
     number = pl.element().cast(pl.Float64, strict=False)
@@ -331,6 +333,8 @@ def _cells(values: pl.Series, name: str, known: Collection[str]) -> pl.Series:
         return pl.Series(
             values.name, [_bracketed(cell, row, name) for row, cell in enumerate(cells)], dtype=pl.List(pl.String)
         )
+    if all(cell.startswith(("{", "frozenset(")) for cell in cells if cell):
+        raise refused(name, f"{values.name} holds sets or objects, which have no order; write lists, best first")
     split = {
         separator: [[part.strip() for part in cell.split(separator) if part.strip()] for cell in cells]
         for separator in _SEPARATORS

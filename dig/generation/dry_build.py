@@ -49,6 +49,8 @@ def count_parameters(config: BackboneConfig, sizes: list[int], max_tokens: int) 
             tokens = torch.zeros((1, min(_LENGTH, max_tokens)), dtype=torch.long)
             with suppress(DataDependent, DynamicShape, UnsupportedFakeTensorException):  # nothing wrong is known then
                 model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+        if getattr(model.config, "num_hidden_layers", 1) == 0:
+            raise ValueError("num_hidden_layers=0 leaves nothing that could read a history")
     except UserError:
         raise
     except Exception as error:  # transformers' and torch's, of any kind

@@ -92,9 +92,10 @@ class Recommender:
             device: where to compute; None takes a GPU if there is one.
 
         Raises:
-            UserError: if the folder is no run, or the stage was not trained in it.
+            UserError: if the folder is no run, the stage was not trained in it, or the device is not there.
         """
         run = Path(path)
+        _check_device(device)
         if not (run / "config.yaml").is_file():
             raise UserError(f"{run} is no run: it has no config.yaml")
         there = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
@@ -249,7 +250,10 @@ class Recommender:
             UserError: as :meth:`interests`, or one of the items is unknown.
         """
         history = self._ids(history, unknown)
-        recommended = self._ids(items, "refuse") if len(items) else []
+        if items is None or isinstance(items, str | bytes):
+            raise UserError(f"items is {items!r} and not a list of item ids", exit_code=2)
+        listed = list(items)
+        recommended = self._ids(listed, "refuse") if listed else []
         return [self._profiles().reasons(history, item, limit) for item in recommended]
 
     def _ranking(self, rows: list[np.ndarray], question: Question) -> Ranking:
@@ -276,6 +280,19 @@ class Recommender:
 
     def _ids(self, history: Any, unknown: str) -> list[str]:
         return [self.item_ids[row] for row in read_history(history, self.rows, unknown).tolist()]
+
+
+def _check_device(device: torch.device | str | None) -> None:
+    """Puts a tensor there, so that a device which is missing is a line and not a traceback behind the model's."""
+    if device is None:
+        return
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].strip()[:150] or type(error).__name__
+        raise UserError(
+            f"device={device} cannot be used here ({reason}); device=None or 'cpu' can", exit_code=2
+        ) from None
 
 
 def _not_finite() -> type[Exception]:

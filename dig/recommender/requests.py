@@ -187,8 +187,9 @@ def _ordered(value: Any, where: str) -> list[Any]:
     if isinstance(value, AbstractSet) and not isinstance(value, KeysView | ItemsView):
         raise UserError(f"{where} is a {type(value).__name__}, which has no order; give a list, oldest first", 2)
     if isinstance(value, Mapping):
-        raise UserError(f"{where} is a {type(value).__name__}; give its values: list(….values())", exit_code=2)
-    if hasattr(value, "columns"):
+        advice = "values: list(….values())" if where.startswith("histories") else "ids as a list"
+        raise UserError(f"{where} is a {type(value).__name__}; give its {advice}", exit_code=2)
+    if hasattr(type(value), "columns"):  # the type is asked, since a lazy table would resolve its schema and warn
         raise UserError(f"{where} is a table; give its column of item ids", exit_code=2)
     if getattr(value, "ndim", 1) == 0:
         raise UserError(f"{where} is {_shown(value)} and not a list of item ids", exit_code=2)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from dig.config import UserError, nearest
+from dig.console import printable, warn
 
 __all__ = ["read_ids", "read_run_table"]
 
@@ -61,6 +62,7 @@ def _parquet_column(path: Path, column: str) -> list[Any]:
     try:
         known = list(pl.read_parquet_schema(path))
         if column in known:
+            _tell_unread(path, column, known)
             return pl.read_parquet(path, columns=[column])[column].to_list()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
@@ -75,19 +77,28 @@ def _csv_column(path: Path, column: str) -> list[Any]:
 
     problems = Problems(path)
     try:
-        ids = [record[column] for _, record in csv_records(path, [column], problems)]
+        records = [record for _, record in csv_records(path, [column], problems)]
     except UserError as error:
         raise UserError(str(error).replace(_OF_OURS, "")) from None
     if problems.rows:
         line, reason = problems.rows[0]
         raise UserError(f"{path}, line {line}: {reason}; a list of ids is read whole or not at all")
-    return ids
+    _tell_unread(path, column, records[0] if records else ())
+    return [record[column] for record in records]
+
+
+def _tell_unread(path: Path, column: str, known: Iterable[str]) -> None:
+    """A quantity of 0, say, takes nothing out of a list."""
+    others = [printable(name, 40) for name in known if name != column]
+    if others:
+        told = ", ".join(others[:5]) + (", …" if others[5:] else "")
+        warn(f"{path}: {column} alone is read, so every row counts, whatever it says in {told}")
 
 
 def _lines(path: Path) -> list[Any]:
-    from datamodules.sources.streams import read_whole
+    from datamodules.sources.streams import pieces
 
-    content = read_whole(path)
+    content = b"".join(pieces(path))
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -43,8 +44,10 @@ def check_own_terms(context: StageContext) -> None:
     groups = made_up_rollouts(len(load_catalogue(context)), config.grpo.group_size, device)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for name in own:
+            before = {what: tensor.clone() for what, tensor in _given(groups, known).items()}
             try:
                 call_term(name, groups, known)
+                _require_unchanged(name, before, _given(groups, known))
             except (ValueError, KeyError) as error:
                 said = f"grpo.reward.extra.{name}: {error.args[0] if error.args else error}"
                 if isinstance(error.__cause__, Exception) and _MODELLED & REWARD_TERMS[name].needs:
@@ -66,6 +69,22 @@ def made_up_rollouts(items: int, group: int, device: torch.device | str = "cpu")
     histories[1, :-1] = -1
     log_probs = -0.5 - torch.arange(_PROMPTS * group, dtype=torch.float32).view(_PROMPTS, group)
     return Groups(*(each.to(device) for each in (rows, targets, log_probs, histories)))
+
+
+def _given(groups: Groups, known: ItemKnowledge) -> dict[str, Tensor]:
+    """What a term is given, by the name that it has there."""
+    names = ("items", "targets", "log_probs", "histories", "valid", "hits", "rows", "first", "ranks")
+    return {f"groups.{name}": getattr(groups, name) for name in names} | {
+        f"known.get({name!r})": fact for name, fact in known.named_buffers()
+    }
+
+
+def _require_unchanged(name: str, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:
+    """All terms of a batch see the same tensors, so one that writes into them changes what the others pay."""
+    changed = next((what for what in before if not torch.equal(before[what], after[what])), None)
+    if changed is not None:
+        raise ValueError(f"the reward term {name} writes into {changed}, which other terms read, too; work on "
+                         f"{changed}.clone()")  # fmt: skip
 
 
 class _Undecided(nn.Module):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dig.artifacts import fingerprint
 from dig.config import Config, UserError, nearest
 from dig.rollouts.rewards import REWARD_TERMS
+from dig.rollouts.rewards.registry import module_of
 
 __all__ = ["active_needs", "own_terms", "stages_behind"]
 
@@ -82,7 +86,14 @@ def own_terms(config: Config) -> dict[str, str]:
     found = {}
     for name in config.grpo.reward.extra:
         try:
-            found[name] = fingerprint(inspect.getsource(REWARD_TERMS[name].function))
-        except OSError:  # typed into an interpreter
+            found[name] = fingerprint(_source(REWARD_TERMS[name].function))
+        except (OSError, KeyError, TypeError):  # typed into an interpreter
             found[name] = "unknown"
     return found
+
+
+def _source(function: Callable[..., Any]) -> str:
+    """A function's own source; of a partial or an object the module's, where its arguments stand."""
+    if inspect.isroutine(function):
+        return inspect.getsource(function)
+    return inspect.getsource(sys.modules[module_of(function)])

@@ -27,8 +27,13 @@ def check_effects(settings: Settings) -> None:
     Nothing is compared before the data are there, since what is read depends on them.
 
     Raises:
-        UserError: with exit code 2, for a parameter that no stage of a trial reads.
+        UserError: with exit code 2, for a parameter that no stage of a trial reads, or whose values are all one.
     """
+    for each in settings.space.varied:
+        values = _values(settings, each)
+        if len(values) > 1 and all(value == values[0] for value in values):
+            raise wrong(settings.file.path, f"parameters.{each.name}", f"its values are all {values[0]}, so that "
+                        f"trials which differ in it alone are one; write value: {values[0]}")  # fmt: skip
     if missing_files(settings.base.data):
         return
     unread = [each for each in settings.space.varied if not _matters(settings, each)]

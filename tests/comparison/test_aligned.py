@@ -192,6 +192,7 @@ def test_without_histories_nothing_is_taken_out_and_that_is_said(shop: Path):
         ([101, 102, 103], [[7, 8], [8, 9], [9, 7]], None),
         ([101.0, 102.0, 103.0], [[7.0, 8.0], [8.0, 9.0], [9.0, 7.0]], None),
         (["101.0", "102.0", "103.0"], [["7.0", "8.0"], ["8.0", "9.0"], ["9.0", "7.0"]], "3 user ids are read without"),
+        (["101.", "102.", "103."], [["7.", "8."], ["8.", "9."], ["9.", "7."]], "3 user ids are read without"),
         ([" 101", "102 ", "103"], [["7", "8"], ["8", "9 "], ["9", "7"]], "2 user ids are read without decimals or"),
     ],
 )

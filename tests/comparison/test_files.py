@@ -6,6 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -151,6 +152,50 @@ def test_tables_in_memory():
     assert frame_of(pl.DataFrame(LONG), "mine").equals(pl.DataFrame(LONG))
     with pytest.raises(UserError, match="mine: rankings are a file, a DataFrame or lists by user, not a int"):
         frame_of(3, "mine")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"user": {"0": 1, "1": 2}, "items": {"0": [5, 6], "1": [7]}},  # DataFrame.to_json()
+        {"user": [1, 2], "items": [[5, 6], [7]]},
+        {"columns": ["user", "items"], "index": [0, 1], "data": [[1, [5, 6]], [2, [7]]]},  # orient="split"
+        {"1": [5, 6], "2": [7]},
+    ],
+)
+def test_json_by_column_by_row_or_by_user_is_one_table(tmp_path: Path, content: dict):
+    """A table that pandas writes column by column is not taken for users called `user` and `items`."""
+    frame = read_file(written(tmp_path, "r.json", json.dumps(content)))
+    assert frame.to_dict(as_series=False) == {"user": ["1", "2"], "items": [["5", "6"], ["7"]]}
+    assert frame_of(content, "mine").equals(frame)
+
+
+def test_pairs_of_item_and_score_are_told_how_to_be_written():
+    with pytest.raises(UserError, match=r"mine: items must hold ids, not list; .*\{item: score\}"):
+        frame_of({"u": [("a", 0.5), ("b", 0.25)]}, "mine")
+
+
+def test_a_list_that_numpy_broke_over_lines_is_one_cell(tmp_path: Path):
+    """NumPy breaks what it prints after 75 characters, and pandas writes that into a cell of CSV."""
+    ids = [f"item-{number:03d}" for number in range(20)]
+    table = pd.DataFrame({"user": ["u", "v"], "items": [np.array(ids), np.array(ids[:2])]})
+    path = tmp_path / "r.csv"
+    table.to_csv(path, index=False)
+    assert "\n" in str(table["items"][0])
+    frame = read_file(path)
+    assert frame["user"].to_list() == ["u", "v"] and len(frame["items"][0].split()) == 20
+    written(tmp_path, "open.csv", 'user,items\nu,"[a\nv,b]\nw,c"\n')
+    assert "line 2: a quote mark does not end" in refusal(tmp_path / "open.csv")
+
+
+def test_a_cell_may_be_as_long_as_it_likes(tmp_path: Path):
+    """The csv module stops at 131,072 characters, unless anything else in the process has told it otherwise."""
+    items = "|".join(f"item-{number}" for number in range(20_000))
+    assert read_file(written(tmp_path, "r.csv", f"user,items\nu1,{items}\n"))["items"].to_list() == [items]
+
+
+def test_a_lazy_table_is_read_without_a_warning(recwarn: pytest.WarningsRecorder):
+    assert frame_of(pl.DataFrame(LONG).lazy(), "mine").equals(pl.DataFrame(LONG)) and not recwarn.list
 
 
 def test_nested_records_keep_their_fields(tmp_path: Path):

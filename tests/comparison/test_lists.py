@@ -169,3 +169,19 @@ def test_ids_become_text_and_lose_nothing(values: Any, expected: list[str]):
 )
 def test_what_is_ambiguous_or_no_ranking_is_one_line(columns: dict[str, Any], expected: str):
     assert expected in refusal(columns)
+
+
+def test_sets_have_no_order():
+    frame = pl.DataFrame({"user": ["u", "v"], "items": ["{'a', 'b'}", "{'c'}"]})
+    with pytest.raises(UserError, match="items holds sets or objects, which have no order"):
+        ranked_lists(frame, "theirs", {"a", "b", "c"})
+
+
+def test_printed_scores_beside_a_printed_list_say_its_order():
+    """In CSV a list of scores is text; it is looked at as in Parquet."""
+    frame = pl.DataFrame({"user": ["u", "v"], "items": ["['a', 'b']", "['c']"], "scores": ["[0.9 0.1]", "[0.5]"]})
+    assert ranked_lists(frame, "theirs", {"a", "b", "c"}).items["item"].to_list() == ["a", "b", "c"]
+    for scores, said in (("[0.1, 0.9]", "user u is not best first"), ("[0.9]", "user u has 2 items and 1 scores")):
+        odd = frame.with_columns(scores=pl.Series([scores, "[0.5]"]))
+        with pytest.raises(UserError, match=said):
+            ranked_lists(odd, "theirs", {"a", "b", "c"})

@@ -156,7 +156,10 @@ def test_what_the_docs_show_of_a_model_runs(finished: tuple[Workplace, str], tmp
     """Newcomers 7 and 11: the snippets of docs/sft.md and docs/evaluation.md, and the first answers as the run does."""
     run, docs = finished[0].latest, Path(__file__).parents[2] / "docs"
     code = ""
-    for text in ((docs / "sft.md").read_text(), (docs / "evaluation.md").read_text().split("## Asking a run")[1]):
+    for text in (
+        (docs / "sft.md").read_text(),
+        (docs / "evaluation.md").read_text().split("## Asking a run")[1].split("\n## ")[0],
+    ):
         code += "".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     assert code.count("runs/quickstart/latest") == 3
     script = tmp_path / "snippets.py"

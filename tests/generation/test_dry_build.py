@@ -47,6 +47,7 @@ def test_a_large_one_takes_no_memory() -> None:
         ({"num_key_value_heads": 3}, "backbone.config.num_key_value_heads=3"),
         ({"intermediate_size": -4}, "backbone.config.intermediate_size=-4"),
         ({"rms_norm_eps": "small"}, "backbone.config.rms_norm_eps=small"),
+        ({"num_hidden_layers": 0}, "backbone.config.num_hidden_layers=0"),
     ],
 )
 def test_what_cannot_be_built_or_breaks_in_its_first_step_is_one_line(keys: dict[str, Any], said: str) -> None:

@@ -145,6 +145,16 @@ def test_entry_21_lists_of_ids_are_read_as_they_stand(
     assert read_ids(written(tmp_path / name, content), "item_id") == ids
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_entry_21_a_quantity_that_is_not_read_is_said(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Entry 21: an item with a quantity of 0 would be recommended without a word."""
+    table = pl.DataFrame({"item_id": ["A", "B"], "qty": [3, 0]})
+    content = table.write_csv() if suffix == ".csv" else table
+    assert read_ids(written(tmp_path / f"stock{suffix}", content), "item_id") == ["A", "B"]
+    told = " ".join("".join(capsys.readouterr()).split())
+    assert "item_id alone is read, so every row counts, whatever it says in qty" in told
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,7 @@ def test_entry_19_no_customers_get_no_answers(nobody: Any):
         ([{"A": 1}], "histories[0] is a dict"),
         (pl.DataFrame({"items": [["A"]]}), "histories is a table; give its column of item ids"),
         (pd.DataFrame({"items": [["A"]]}), "histories is a table"),
+        (pl.LazyFrame({"items": [["A"]]}), "histories is a table"),
         ([["A"], [b"B"]], "histories[1][0] has the bytes b'B'; item ids are texts: decode them first"),
         ([np.array([b"A"])], "histories[0][0] has the bytes b'A'"),
         ([["A", ["B"]]], "histories[0][1] has ['B']; item ids are texts"),
@@ -240,3 +242,23 @@ def test_entry_21_what_is_no_stock_is_one_line(stock: Any, said: str):
     with pytest.raises(UserError) as caught:
         popular().recommend([["A"]], 3, stock=stock)
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_entry_19_a_stock_by_quantity_is_not_a_list_of_ids():
+    """Its values would be the quantities."""
+    with pytest.raises(UserError, match="stock is a dict; give its ids as a list"):
+        popular().recommend([["A"]], 3, stock={"A": 4, "B": 0})
+
+
+@pytest.mark.parametrize("device", ["cudaa", "cuda:99", 3.5])
+def test_entry_19_a_device_that_is_not_there_is_one_line(device: Any, tmp_path: Path):
+    with pytest.raises(UserError) as caught:
+        Recommender.from_run(tmp_path, device=device)
+    said = str(caught.value)
+    assert said.startswith(f"device={device} cannot be used here (") and "\n" not in said
+
+
+@pytest.mark.parametrize("items", ["B", b"B", None])
+def test_entry_19_what_is_to_be_explained_is_a_list(items: Any):
+    with pytest.raises(UserError, match=r"^items is .* and not a list of item ids"):
+        popular().explain(["A"], items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from dig.rollouts import REWARD_TERMS
 from dig.rollouts.rewards import ItemKnowledge, total_reward
 from dig.stages import BUILT, StageContext
 from dig.stages.reward_check import check_own_terms, made_up_rollouts
+from dig.stages.reward_needs import own_terms
 
 HEAD = """import numpy
 import torch
@@ -76,6 +78,7 @@ WRONG = {
     "infinity": ("return groups.hits / 0.0", "own is inf for item I"),
     "an error": ("return known.get('counts')[groups.items + 10**9]", "own raises IndexError: index 10"),
     "what is not asked for": ("return known.get('vectors')[groups.rows, 0]", "name it in needs=(…) of @reward_term"),
+    "an exit": ("import sys\nsys.exit(0)", "own raises SystemExit: 0"),
     "an end": ("raise StopIteration('done')", "own raises StopIteration: done"),
 }
 
@@ -91,6 +94,45 @@ def test_what_a_term_gives_is_looked_at_before_training(wrong: str, context: Sta
     assert line.startswith("grpo.reward.extra.own: ") and message in line and "\n" not in line
     assert caught.value.exit_code == 2 and "tried before training" in line
     assert f"{own}:" in line
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("groups.rows.fill_(0)", "groups.rows"),
+        ("groups.items[:, 0] = -1", "groups.items"),
+        ("known.get('counts').zero_()", "known.get('counts')"),
+    ],
+)
+def test_a_term_that_writes_into_what_it_is_given_is_refused(body: str, what: str, context: StageContext, own: Path):
+    """Entry 20: the other terms of the batch would be computed from what it left."""
+    own.write_text(term(f"{body}\nreturn torch.zeros(groups.items.shape)", '("counts",)'))
+    with pytest.raises(UserError) as caught:
+        check_own_terms(context)
+    assert f"own writes into {what}, which other terms read, too" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["functools.partial(paid, 0.5)", "Paid(0.5)"])
+def test_partials_and_objects_are_terms(value: str, context: StageContext, own: Path):
+    """Entry 20: what can be called but is not a function; its arguments are part of the fingerprint."""
+    lines = [
+        "import functools",
+        "def paid(what, groups, known):",
+        "    return groups.hits.float() * what",
+        "class Paid:",
+        "    def __init__(self, what): self.what = what",
+        "    def __call__(self, groups, known): return paid(self.what, groups, known)",
+    ]
+    hashes = []
+    for number in ("0.5", "0.7"):
+        own.write_text("\n".join([HEAD, *lines, f"reward_term('own')({value.replace('0.5', number)})", ""]))
+        linecache.clearcache()
+        sys.modules.pop("own_rewards", None)
+        check_own_terms(context)
+        hashes.append(own_terms(context.config)["own"])
+    assert hashes[0] != hashes[1] and "unknown" not in hashes
+    groups = made_up_rollouts(9, 4)
+    assert torch.equal(total_reward(groups, ItemKnowledge(), {"own": 1.0}).total, 0.7 * groups.hits.float())
 
 
 @pytest.mark.parametrize("body", [

@@ -48,6 +48,17 @@ def test_trials_that_no_stage_tells_apart_are_refused(tmp_path: Path, monkeypatc
         check_effects(settings(tmp_path, method="random", run_cap=3, parameters=drawn))
 
 
+@pytest.mark.parametrize(
+    ("method", "parameter"),
+    [("grid", {"values": [1, 1.0]}), ("random", {"min": 0.5, "max": 0.5})],
+)
+def test_values_that_are_all_one_are_called_so(method: str, parameter: dict[str, Any], tmp_path: Path):
+    """Entry 20: a key that is read, but whose values are equal, is not called one that no stage reads."""
+    cap = {"run_cap": 3} if method == "random" else {}
+    with pytest.raises(UserError, match=r"parameters\.sft\.weight_decay: its values are all .*; write value: "):
+        check_effects(settings(tmp_path, method=method, parameters={"sft.weight_decay": parameter}, **cap))
+
+
 def test_a_parameter_that_matters_somewhere_is_taken(tmp_path: Path):
     """Entry 20: one value, data that are not there, and a key that is read under another's value are no fault."""
     check_effects(settings(tmp_path))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from dig.rollouts.rewards.groups import Groups
 from dig.rollouts.rewards.knowledge import KNOWLEDGE, ItemKnowledge
 
-__all__ = ["REWARD_TERMS", "RewardTerm", "reward_term"]
+__all__ = ["REWARD_TERMS", "RewardTerm", "code_of", "module_of", "reward_term"]
 
 TermFunction = Callable[[Groups, ItemKnowledge], Tensor]
 
@@ -28,6 +31,23 @@ class RewardTerm:
     name: str
     function: TermFunction
     needs: frozenset[str]
+
+
+def code_of(function: Callable[..., Any]) -> Any:
+    """What a term's source stands in: the function behind decorators and partials, or the class of an object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    inner = inspect.unwrap(function)
+    return inner if hasattr(inner, "__qualname__") else type(inner)
+
+
+def module_of(function: Callable[..., Any]) -> str:
+    """The module that a term comes from."""
+    return str(code_of(function).__module__)
+
+
+def _place(function: Callable[..., Any]) -> tuple[str, str]:
+    return module_of(function), code_of(function).__qualname__
 
 
 REWARD_TERMS: dict[str, RewardTerm] = {}
@@ -50,11 +70,8 @@ def reward_term(name: str, needs: tuple[str, ...] = ()) -> Callable[[TermFunctio
 
     def register(function: TermFunction) -> TermFunction:
         known = REWARD_TERMS.get(name)
-        if known and (known.function.__module__, known.function.__qualname__) != (
-            function.__module__,
-            function.__qualname__,
-        ):
-            raise ValueError(f"there is a reward term {name} already, {known.function.__module__}")
+        if known and _place(known.function) != _place(function):
+            raise ValueError(f"there is a reward term {name} already, {module_of(known.function)}")
         REWARD_TERMS[name] = RewardTerm(name, function, frozenset(needs))
         return function
 

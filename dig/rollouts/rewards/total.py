@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from dig.rollouts.rewards.groups import Groups
 from dig.rollouts.rewards.knowledge import ItemKnowledge
-from dig.rollouts.rewards.registry import REWARD_TERMS
+from dig.rollouts.rewards.registry import REWARD_TERMS, code_of, module_of
 
 __all__ = ["Reward", "call_term", "total_reward"]
 
@@ -64,8 +63,8 @@ def call_term(name: str, groups: Groups, known: ItemKnowledge) -> Tensor:
     function = REWARD_TERMS[name].function
     try:
         found = function(groups, known)
-    except Exception as error:
-        if function.__module__.startswith("dig."):
+    except (Exception, SystemExit) as error:  # a term that exits would end the run, and as if it were done
+        if module_of(function).startswith("dig."):
             raise
         said = " ".join(str(error).split())[:_MOST]
         raise ValueError(f"the reward term {name} raises {type(error).__name__}: {said} ({_line_of(function, error)})"
@@ -76,7 +75,7 @@ def call_term(name: str, groups: Groups, known: ItemKnowledge) -> Tensor:
         what = "None" if found is None else what
         raise ValueError(f"the reward term {name} is {what}, but the rollouts are {tuple(groups.items.shape)}: it must "
                          f"return (batch, group) numbers ({_line_of(function)})")  # fmt: skip
-    own = "" if function.__module__.startswith("dig.") else f" ({_line_of(function)})"
+    own = "" if module_of(function).startswith("dig.") else f" ({_line_of(function)})"
     _check_finite(name, rewards, groups, known, own)
     return rewards
 
@@ -95,11 +94,11 @@ def _numbers(found: Any, device: torch.device) -> Tensor | None:
     return None
 
 
-def _line_of(function: Callable[..., Any], error: Exception | None = None) -> str:
+def _line_of(function: Callable[..., Any], error: BaseException | None = None) -> str:
     """``file:line`` in a term's file where an error was raised, else where the term begins."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
+    code = getattr(code_of(function), "__code__", None)
     if code is None:  # an object that can be called
-        return function.__module__
+        return module_of(function)
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     line = next((frame.lineno for frame in reversed(frames) if frame.filename == code.co_filename), None)
     return f"{code.co_filename}:{line or code.co_firstlineno}"
