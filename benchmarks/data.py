@@ -1,7 +1,8 @@
 """Preparation at size beside the usual pandas loops, JSON lines beside ``json.loads``, the loader beside a backbone.
 
 Every measurement is a process of its own, so that its peak memory is its own. All ratios are from one run.
-``--small`` leaves out 10 and 30 million interactions.
+``--small`` leaves out 10 and 30 million interactions. ``--beside CHECKOUT`` measures reading alone, in turn with
+another checkout of this repository (``git worktree add ../before c9b0586``).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import os
 import random
 import subprocess
 import sys
@@ -30,11 +32,15 @@ COMPARED = 1  # million interactions that the pandas loops get
 LEVELS, CODES = 4, 256
 REVIEWS, METADATA = 300_000, 250_000
 USERS, BATCHES, STEPS = 20_000, 150, 8
+TURNS = 3  # measurements of each of two checkouts, of which the best counts
 
 
 def main() -> None:
     """Measures and prints tables and, as the last line, JSON."""
     sizes = SIZES[:2] if "--small" in sys.argv else SIZES
+    if "--beside" in sys.argv:
+        beside(Path(sys.argv[sys.argv.index("--beside") + 1]).resolve(), sizes[1 if "--small" in sys.argv else 2])
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = {size: _measured("prepare", _log(folder, size)) for size in sizes}
@@ -55,10 +61,37 @@ def main() -> None:
     }))  # fmt: skip
 
 
-def _measured(task: str, path: Path) -> dict[str, float]:
-    """Runs a task in a process of its own; what it prints last is JSON."""
-    command = [sys.executable, __file__, "--task", task, str(path)]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - ourselves
+def beside(checkout: Path, millions: int) -> None:
+    """Reading here and in another checkout, in turn on the same files; ratios above one are ours being faster."""
+    here = Path(__file__).parents[1]
+    best: dict[Path, dict[str, float]] = {here: {}, checkout: {}}
+    with tempfile.TemporaryDirectory() as name:
+        log, reviews = _log(Path(name), millions), _reviews(Path(name) / "reviews")
+        for _ in range(TURNS):
+            for tree in (checkout, here):
+                rates = _measured("reading", reviews, tree)
+                prepared = _measured("prepare", log, tree)
+                values = {"csv": prepared["tables"], "all": prepared["seconds"], "gigabytes": prepared["gigabytes"]}
+                values |= {each: rates[each] for each in ("plain", "gzip", "metadata")}
+                best[tree] = {each: min(value, best[tree].get(each, value)) for each, value in values.items()}
+    ours, theirs = best[here], best[checkout]
+    table = Table(title=f"best of {TURNS} in turn, {millions} M interactions; seconds")
+    for heading in ("what", "here", "there", "there / here"):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for each in ours:
+        table.add_row(each, f"{ours[each]:.2f}", f"{theirs[each]:.2f}", f"{theirs[each] / ours[each]:.2f}")
+    Console().print(table)
+    ratios = {f"{each}_ratio": round(theirs[each] / ours[each], 3) for each in ("csv", "plain", "gzip", "metadata")}
+    print(json.dumps({**ratios, f"seconds_fraction_{millions}m": round(ours["all"] / theirs["all"], 3),
+                      f"memory_fraction_{millions}m": round(ours["gigabytes"] / theirs["gigabytes"], 3)}))  # fmt: skip
+
+
+def _measured(task: str, path: Path, checkout: Path | None = None) -> dict[str, float]:
+    """Runs a task in a process of its own, of another checkout if one is named; what it prints last is JSON."""
+    tree = checkout or Path(__file__).parents[1]
+    command = [sys.executable, str(tree / "benchmarks" / "data.py"), "--task", task, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout  # noqa: S603 - ourselves
     found: dict[str, float] = json.loads(output.splitlines()[-1])
     return found
 
