@@ -189,11 +189,15 @@ def test_a_bad_trial_is_stopped_early_and_leaves_no_artifact(tmp_path: Path, hom
     assert len(sealed) == 1
 
 
+DIVERGING = "sft.weight_decay=100"
+"""At the largest learning rate that the schema takes, a step multiplies each weight by minus ten thousand."""
+
+
 def test_a_failed_trial_is_written_down_and_the_sweep_goes_on(tmp_path: Path, home: Path):
     mine = tmp_path / "home"
     shutil.copytree(home, mine)
-    path = write(tmp_path, parameters={"sft.learning_rate": {"values": [1e30, 0.004]}})
-    arguments = ("rqvae.codebook_size=8", "sft.epochs=1")
+    path = write(tmp_path, parameters={"sft.learning_rate": {"values": [100.0, 0.004]}})
+    arguments = ("rqvae.codebook_size=8", "sft.epochs=1", DIVERGING)
     output = run(tmp_path, mine, path, *arguments, code=1)
     found = table(tmp_path)
     assert found["state"].to_list() == ["failed", "done"] and found["valid/ndcg@10"][0] is None
@@ -207,7 +211,7 @@ def test_a_failed_trial_is_written_down_and_the_sweep_goes_on(tmp_path: Path, ho
 def test_several_failures_in_a_row_stop_the_sweep(tmp_path: Path, home: Path):
     mine = tmp_path / "home"
     shutil.copytree(home, mine)
-    path = write(tmp_path, parameters={"sft.learning_rate": {"values": [1e30, 2e30, 3e30, 0.004]}})
-    output = run(tmp_path, mine, path, "rqvae.codebook_size=8", "sft.epochs=1", code=1)
+    path = write(tmp_path, parameters={"sft.learning_rate": {"values": [100.0, 99.0, 98.0, 0.004]}})
+    output = run(tmp_path, mine, path, "rqvae.codebook_size=8", "sft.epochs=1", DIVERGING, code=1)
     assert "3 trials in a row failed, so the sweep stops" in output
     assert table(tmp_path)["state"].to_list() == ["failed"] * 3

@@ -222,8 +222,10 @@ def _choose(
     elif isinstance(module, PolicyModule) and module.sharded is not None:
         module.restore_whole(trainer.strategy.lightning_module_state_dict())
     step = {"start": 0, "final": trainer.global_step}.get(winner)
-    return {"chosen": winner, monitor: scores[winner], "start": start,
-            "step": step_in(Path(best.best_model_path)) if step is None else step}  # fmt: skip
+    if step is None:
+        step = step_in(Path(best.best_model_path))
+    trainer.strategy.barrier("chosen")  # the files go with rank 0's scratch folder: not before all have read them
+    return {"chosen": winner, monitor: scores[winner], "start": start, "step": step}
 
 
 def _save_state(module: lightning.LightningModule, path: Path) -> None:
