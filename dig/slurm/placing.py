@@ -77,19 +77,39 @@ def place(config: Config, environment: Mapping[str, str] = os.environ) -> None:
         slurm.nodes = None
         _compare(config, environment)
         return
+    _check_srun(config, environment)
     _tell_of_idle_tasks(config, environment)
     if slurm.nodes is None and trainer.num_nodes > 1 and not any(name in environment for name in _LAUNCHERS):
         raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs somebody who starts the tasks on the nodes; "
                         f"slurm.nodes={trainer.num_nodes} submits a job to SLURM that does", exit_code=2)  # fmt: skip
 
 
+def _check_srun(config: Config, environment: Mapping[str, str]) -> None:
+    """A script of one's own that asks for the very tasks of ``slurm.*`` meant them: another job would be a mistake."""
+    slurm = config.slurm
+    if slurm.nodes is None or not _in_script(environment):
+        return
+    tasks = environment.get("SLURM_NTASKS", "")
+    nodes = environment.get("SLURM_NNODES", environment.get("SLURM_JOB_NUM_NODES", ""))
+    wanted = slurm.nodes * (slurm.gpus or slurm.tasks)
+    if wanted > 1 and (tasks, nodes) == (str(wanted), str(slurm.nodes)):
+        raise UserError(f"this job has the {wanted} tasks on {_count(slurm.nodes, 'node')} that slurm.* asks for, but "
+                        "its script starts one process; put srun before python, as scripts/slurm.sbatch does; env -u "
+                        "SLURM_NTASKS python … submits another job from here", exit_code=2)  # fmt: skip
+
+
 def _tell_of_idle_tasks(config: Config, environment: Mapping[str, str]) -> None:
     """A script of one's own that asks for several tasks and forgets srun leaves all but one idle."""
     tasks = environment.get("SLURM_NTASKS", "1")
-    alone = "SLURM_PROCID" in environment and "SLURM_STEP_ID" not in environment and config.slurm.nodes is None
-    if alone and tasks.isdecimal() and int(tasks) > 1 and not any(name in environment for name in _LAUNCHERS):
+    if config.slurm.nodes is None and _in_script(environment) and tasks.isdecimal() and int(tasks) > 1:
         warn(f"this job has {tasks} tasks, and one process trains here as if there was no SLURM; where all of them are "
              "meant to, put srun before python, as scripts/slurm.sbatch does")  # fmt: skip
+
+
+def _in_script(environment: Mapping[str, str]) -> bool:
+    """Whether a job's script started this process by itself, not ``srun`` and no other launcher."""
+    launched = "SLURM_STEP_ID" in environment or any(name in environment for name in _LAUNCHERS)
+    return "SLURM_PROCID" in environment and not launched
 
 
 def _contradiction(key: str, value: object, wanted_key: str, wanted: object) -> UserError:

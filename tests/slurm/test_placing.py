@@ -127,6 +127,16 @@ def test_a_job_is_ours_if_its_script_says_so_or_srun_started_several_tasks(envir
     assert not to_submit(load_config("quickstart", ["slurm.nodes=1"]), environment)
 
 
+def test_a_script_with_the_tasks_that_are_asked_for_has_forgotten_srun() -> None:
+    """It submitted a second job of the same size and ended."""
+    asked = ("slurm.nodes=2", "slurm.tasks=2")
+    with pytest.raises(UserError, match="has the 4 tasks on 2 nodes .* put srun before python") as raised:
+        placed(*asked, environment=BATCH)
+    assert raised.value.exit_code == 2
+    for other in ({**BATCH, "RANK": "0"}, {**BATCH, "SLURM_NTASKS": "3"}, NOTEBOOK):
+        assert placed(*asked, environment=other).slurm.nodes == 2, "another job of its own"
+
+
 def test_tasks_that_stay_idle_in_a_script_of_ones_own_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     placed(environment=BATCH)
     told = " ".join(capsys.readouterr().out.split())
