@@ -39,7 +39,7 @@ def main() -> None:
     """Measures and prints tables and, as the last line, JSON."""
     sizes = SIZES[:2] if "--small" in sys.argv else SIZES
     if "--beside" in sys.argv:
-        beside(Path(sys.argv[sys.argv.index("--beside") + 1]).resolve(), sizes[1 if "--small" in sys.argv else 2])
+        beside(Path(sys.argv[sys.argv.index("--beside") + 1]).resolve(), sizes[0 if "--small" in sys.argv else 1])
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -69,7 +69,7 @@ def beside(checkout: Path, millions: int) -> None:
         log, reviews = _log(Path(name), millions), _reviews(Path(name) / "reviews")
         for _ in range(TURNS):
             for tree in (checkout, here):
-                rates = _measured("reading", reviews, tree)
+                rates = _measured("sources", reviews, tree)
                 prepared = _measured("prepare", log, tree)
                 values = {"csv": prepared["tables"], "all": prepared["seconds"], "gigabytes": prepared["gigabytes"]}
                 values |= {each: rates[each] for each in ("plain", "gzip", "metadata")}
@@ -89,7 +89,7 @@ def beside(checkout: Path, millions: int) -> None:
 def _measured(task: str, path: Path, checkout: Path | None = None) -> dict[str, float]:
     """Runs a task in a process of its own, of another checkout if one is named; what it prints last is JSON."""
     tree = checkout or Path(__file__).parents[1]
-    command = [sys.executable, str(tree / "benchmarks" / "data.py"), "--task", task, str(path)]
+    command = [sys.executable, __file__, "--task", task, str(path)]  # this very task, by the other's modules
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout  # noqa: S603 - ourselves
     found: dict[str, float] = json.loads(output.splitlines()[-1])
@@ -213,25 +213,32 @@ def _pandas(folder: Path) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started, "gigabytes": _peak_gigabytes()}
 
 
-def _reading(folder: Path) -> dict[str, float]:
-    """Seconds for reviews and metadata, ours and the usual way."""
-    from datamodules.sources import metadata, read_source
+def _sources(folder: Path) -> dict[str, float]:
+    """Seconds in which we read reviews, plain and packed, and metadata."""
+    from datamodules.sources import read_source
     from dig.config.schema import DataConfig
     from dig.console import console
 
     console.quiet = True
-    warm = DataConfig(source="amazon2018", path=str(folder / "plain"), unknown_items="keep")
-    read_source(warm)
+    read_source(DataConfig(source="amazon2018", path=str(folder / "plain"), unknown_items="keep"))  # warm
     sources = {
-        "plain": ("amazon2018", "plain"),
-        "gzip": ("amazon2018", "packed"),
-        "metadata": ("amazon2014", "metadata"),
+        "plain": ("amazon2018", "plain", 4),
+        "gzip": ("amazon2018", "packed", 4),
+        "metadata": ("amazon2014", "metadata", 2),
     }
-    ours = {
+    return {
         name: _best(lambda s=source, p=place: read_source(
-            DataConfig(source=s, path=str(folder / p), category="X", unknown_items="keep")))
-        for name, (source, place) in sources.items()
+            DataConfig(source=s, path=str(folder / p), category="X", unknown_items="keep")), repeats)
+        for name, (source, place, repeats) in sources.items()
     }  # fmt: skip
+
+
+def _reading(folder: Path) -> dict[str, float]:
+    """Seconds for reviews and metadata, ours and the usual way."""
+    from datamodules.sources import metadata, read_source
+    from dig.config.schema import DataConfig
+
+    ours = _sources(folder)
     peak = _peak_gigabytes()
     metadata._POOLED = 1 << 60
     old = DataConfig(source="amazon2014", path=str(folder / "metadata"), category="X", unknown_items="keep")
@@ -344,7 +351,7 @@ def _show_rates(reading: dict[str, float], loading: dict[str, float]) -> None:
     Console().print(table)
 
 
-TASKS = {"prepare": _prepare, "pandas": _pandas, "reading": _reading, "loading": _loading}
+TASKS = {"prepare": _prepare, "pandas": _pandas, "sources": _sources, "reading": _reading, "loading": _loading}
 
 if __name__ == "__main__":
     if "--task" in sys.argv:

@@ -15,7 +15,7 @@ from datamodules.sources.base import CATALOGUE_SCHEMA
 from datamodules.sources.cells import flat, id_text, quoted_list
 from datamodules.sources.prices import price_of
 
-__all__ = ["Row", "catalogue_frame", "category_names", "item_row", "plain_text", "price_of", "text_of"]
+__all__ = ["Row", "catalogue_frame", "category_names", "item_row", "known_id", "plain_text", "price_of", "text_of"]
 
 Row = tuple[str, str | None, str | None, list[str] | None, str | None, float | None, str | None]
 """A row of ``CATALOGUE_SCHEMA``: item_id, title, brand, categories, description, price, image."""
@@ -36,12 +36,8 @@ def item_row(
     Raises:
         ValueError: without an id.
     """
-    try:
-        known = id_text(item_id)
-    except ValueError as error:
-        raise ValueError("no item id" if "is empty" in str(error) else f"item id {error}") from None
     return (
-        known,
+        known_id(item_id),
         text_of(title),
         text_of(brand),
         category_names(categories),
@@ -49,6 +45,18 @@ def item_row(
         price_of(price),
         text_of(image),
     )
+
+
+def known_id(value: Any) -> str:
+    """An item's id as text.
+
+    Raises:
+        ValueError: without an id.
+    """
+    try:
+        return id_text(value)
+    except ValueError as error:
+        raise ValueError("no item id" if "is empty" in str(error) else f"item id {error}") from None
 
 
 def catalogue_frame(rows: Sequence[Row]) -> pl.DataFrame:
@@ -64,6 +72,11 @@ def catalogue_frame(rows: Sequence[Row]) -> pl.DataFrame:
 
 def text_of(value: Any) -> str | None:
     """A text, or texts joined by spaces; None where there is nothing. Bytes that were not UTF-8 become U+FFFD."""
+    if value is None:
+        return None
+    if isinstance(value, str):  # nearly always
+        value = value.strip()
+        return (value if value.isascii() else _SURROGATE.sub("\ufffd", value)) or None
     if isinstance(value, (list, tuple)):
         value = " ".join(text for part in value if part and (text := text_of(part)))
     if isinstance(value, bytes):
@@ -72,16 +85,14 @@ def text_of(value: Any) -> str | None:
         if not math.isfinite(value):
             return None
         value = int(value) if value == int(value) else value  # a column of whole numbers with gaps is one of floats
-    if value is None or isinstance(value, bool):
-        return None
-    text = str(value).strip()
-    return (text if text.isascii() else _SURROGATE.sub("\ufffd", text)) or None
+    return None if isinstance(value, bool) else text_of(str(value))
 
 
 def category_names(value: Any) -> list[str] | None:
     """Category names of a text, a list (also one that a text spells), or a list of paths, each once and in order."""
-    value = quoted_list(value)
-    texts = (text.replace(_UNIT, " ") for name in flat(value) if name and (text := text_of(name)))
+    if value is None:
+        return None
+    texts = (text.replace(_UNIT, " ") for name in flat(quoted_list(value)) if name and (text := text_of(name)))
     return list(dict.fromkeys(texts)) or None
 
 

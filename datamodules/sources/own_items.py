@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from datamodules.sources.base import Problems
-from datamodules.sources.catalogue import Row, catalogue_frame, item_row, text_of
+from datamodules.sources.catalogue import Row, catalogue_frame, category_names, known_id, text_of
 from datamodules.sources.cells import is_missing, list_of, plain_words, quoted_list
 from datamodules.sources.csv_table import check_columns, csv_records
 from datamodules.sources.lines import json_lines, not_utf8
@@ -23,7 +23,6 @@ from dig.config.schema import ITEM_COLUMNS, DataConfig
 
 __all__ = ["ignored_columns", "read_items", "read_parquet"]
 
-_TEXTS = ("title", "brand", "description", "image")
 _NAMED = 20  # ignored columns that are named
 
 
@@ -64,8 +63,9 @@ def read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFra
     if records:
         check_columns(path, list(present), wanted)
         ignored_columns(list(present), [*columns.values(), *config.text_columns], problems)
-    decisions = _decide((record for _, record in records), columns, config, problems)
-    return _rows(path, records, columns, config.text_columns, decisions, problems)
+    used = {ours: theirs for ours, theirs in columns.items() if theirs in present}
+    decisions = _decide([record for _, record in records], used, config, problems)
+    return _rows(path, records, used, config.text_columns, decisions, problems)
 
 
 def ignored_columns(present: Sequence[str], used: Sequence[str], problems: Problems) -> None:
@@ -104,33 +104,28 @@ def _records(path: Path, required: Sequence[str], problems: Problems, encoding: 
 
 
 def _decide(
-    records: Iterable[Mapping[str, Any]], columns: Mapping[str, str], config: DataConfig, problems: Problems
+    records: Sequence[Mapping[str, Any]], columns: Mapping[str, str], config: DataConfig, problems: Problems
 ) -> _Decisions:
     """Looks at the whole table before a cell of it is read, and notes what was decided."""
-    categories: Counter[str] = Counter()
-    prices: list[Any] = []
-    titles: Counter[str] = Counter()
-    words: Counter[tuple[str, str]] = Counter()
-    for record in records:
-        cell = record.get(columns["categories"])
-        if isinstance(cell, str) and not is_missing(cell) and list_of(cell, bare=True) is None:
-            categories[cell] += 1
-        prices.append(record.get(columns["price"]))
-        if word := plain_words(record.get(columns["title"])):
-            titles[word] += 1
-        words.update(
-            (name, word)
-            for name in ("brand", "categories", "description", "price", "image")
-            if (word := plain_words(record.get(columns[name])))
-        )
+    cells = {ours: [record.get(theirs) for record in records] for ours, theirs in columns.items()}
+    categories = Counter(
+        cell
+        for cell in cells.get("categories", [])
+        if isinstance(cell, str) and not is_missing(cell) and list_of(cell, bare=True) is None
+    )
+    words = {ours: Counter(filter(None, map(plain_words, values))) for ours, values in cells.items()}
+    words.pop("item_id", None)
+    titles = words.get("title", {})
     kept = frozenset(word for word, count in titles.items() if count == 1 and not is_missing(word, sure=True))
-    words.update({("title", word): count for word, count in titles.items() if word not in kept})
-    for (name, word), count in words.items():
-        problems.note(f"{word!r} in the column {columns[name]!r}, taken for a missing value", count)
+    for name, counts in words.items():
+        for word, count in counts.items():
+            if name != "title" or word not in kept:
+                problems.note(f"{word!r} in the column {columns[name]!r}, taken for a missing value", count)
     for word in kept:
         problems.note(f"title {word!r}, kept: it may be a name, since it stands there once")
     separators = find_separators(categories, config.category_separator)
     _note_separators(separators, categories, problems)
+    prices = cells.get("price", [])
     mark = decimal_mark(prices)
     _note_prices(prices, mark, problems)
     return _Decisions(separators, mark, kept)
@@ -179,7 +174,8 @@ def _rows(
     lists = 0
     for line, record in records:
         cells = {ours: record.get(theirs) for ours, theirs in columns.items()}
-        lists += isinstance(cells["categories"], str) and list_of(cells["categories"], bare=True) is not None
+        listed = cells.get("categories")
+        lists += isinstance(listed, str) and list_of(listed, bare=True) is not None
         try:
             row = _row(cells, {name: record.get(name) for name in text_columns}, decisions)
         except ValueError as error:
@@ -215,17 +211,16 @@ def _row(cells: Mapping[str, Any], further: Mapping[str, Any], decisions: _Decis
     Raises:
         ValueError: without an id.
     """
-    texts = {name: _text(cells[name], decisions.titles if name == "title" else frozenset()) for name in _TEXTS}
-    image = texts["image"]
-    listed = list_of(cells["image"])
-    return item_row(
-        cells["item_id"],
-        title=texts["title"],
-        brand=texts["brand"],
-        categories=_categories(cells["categories"], decisions.separators),
-        description=_described(texts["description"], further),
-        price=_price(cells["price"], decisions.mark),
-        image=next(filter(None, map(text_of, listed)), None) if listed is not None else image,
+    image = cells.get("image")
+    listed = list_of(image)
+    return (
+        known_id(cells.get("item_id")),
+        _text(cells.get("title"), decisions.titles),
+        _text(cells.get("brand")),
+        _categories(cells.get("categories"), decisions.separators),
+        _described(_text(cells.get("description")), further),
+        _price(cells.get("price"), decisions.mark),
+        _text(image) if listed is None else next(filter(None, map(text_of, listed)), None),
     )
 
 
@@ -246,8 +241,8 @@ def _categories(value: Any, separators: Separators) -> list[str] | None:
         return None
     listed = list_of(value, bare=True)
     if listed is not None:
-        return [name for name in listed if not is_missing(name, sure=True)] or None
-    return separators.split(value) if isinstance(value, str) else [value]
+        return category_names([name for name in listed if not is_missing(name, sure=True)])
+    return category_names(separators.split(value) if isinstance(value, str) else [value])
 
 
 def _price(value: Any, mark: str | None) -> float | None:

@@ -45,6 +45,7 @@ _TEXT = {
 }
 """What begins like this (text in small letters) is something else than its name says."""
 _HEAD, _PRINTED = 40, re.compile(rb"[\t\r\n -~]*")
+_BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is no line
 _LOOKED_AT = 4096  # bytes
 
 
@@ -88,7 +89,11 @@ def read_whole(path: Path, encoding: str = "utf-8") -> bytes:
 
 def count_records(data: bytes) -> int:
     """Lines that hold more than blanks."""
-    return sum(map(bool, map(bytes.strip, data.split(b"\n"))))
+    if not data:
+        return 0
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    first = not data[: data.find(b"\n") + 1 or None].strip()
+    return lines - first - len(_BLANK_LINE.findall(data))
 
 
 def blocks(path: Path, encoding: str = "utf-8") -> Generator[Block]:
