@@ -58,17 +58,16 @@ def read_reviews(path: Path, fields: ReviewFields, problems: Problems, encoding:
     lines: list[Sequence[int]] = []
     numbers: Sequence[int]
     for block in blocks(path, encoding):
-        count = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
         frame = _whole(block, fields)
-        if frame is None or len(frame) != count:
+        if frame is None or len(frame) != block.lines:
             frame, exact, numbers = _line_by_line(block, fields, problems)
             problems.in_file += count_records(block.data)
         else:
             exact = frame["timestamp"].cast(pl.Int64, strict=False)
             exact = exact.set(frame["timestamp"] != exact, None)
-            numbers = range(block.first_line, block.first_line + count)
+            numbers = range(block.first_line, block.first_line + block.lines)
             problems.total += len(frame)
-            problems.in_file += count
+            problems.in_file += block.lines
         frames.append(frame)
         whole.append(exact)
         lines.append(numbers)

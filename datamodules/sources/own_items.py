@@ -115,7 +115,7 @@ def _decide(
     )
     words = {ours: Counter(filter(None, map(plain_words, values))) for ours, values in cells.items()}
     words.pop("item_id", None)
-    titles = words.get("title", {})
+    titles = words.get("title", Counter())
     kept = frozenset(word for word, count in titles.items() if count == 1 and not is_missing(word, sure=True))
     for name, counts in words.items():
         for word, count in counts.items():

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dig.config import UserError
 from dig.console import byte_progress
 
-__all__ = ["COMPRESSIONS", "Block", "blocks", "count_records", "is_utf8", "pieces", "read_whole"]
+__all__ = ["COMPRESSIONS", "Block", "blocks", "count_bytes", "count_records", "is_utf8", "pieces", "read_whole"]
 
 COMPRESSIONS = ("", ".gz", ".zst")
 """Suffixes of plain, gzipped and zstd files."""
@@ -47,13 +49,15 @@ _TEXT = {
 _HEAD, _PRINTED = 40, re.compile(rb"[\t\r\n -~]*")
 _BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is no line
 _LOOKED_AT = 4096  # bytes
+_PART = 1 << 18  # bytes that are counted at once
 
 
 class Block(NamedTuple):
-    """Whole lines and the number of the first."""
+    """Whole lines, the number of the first, and how many there are; the last one may lack its end."""
 
     first_line: int
     data: bytes
+    lines: int
 
 
 def pieces(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:
@@ -87,11 +91,17 @@ def read_whole(path: Path, encoding: str = "utf-8") -> bytes:
     return content
 
 
+def count_bytes(data: bytes | np.ndarray, byte: int) -> int:
+    """How often a byte occurs; in parts that stay in the cache, which is faster than ``bytes.count``."""
+    view = np.frombuffer(data, np.uint8)
+    return sum(int(np.count_nonzero(view[at : at + _PART] == byte)) for at in range(0, len(view), _PART))
+
+
 def count_records(data: bytes) -> int:
     """Lines that hold more than blanks."""
     if not data:
         return 0
-    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    lines = count_bytes(data, ord("\n")) + (not data.endswith(b"\n"))
     first = not data[: data.find(b"\n") + 1 or None].strip()
     return lines - first - len(_BLANK_LINE.findall(data))
 
@@ -108,8 +118,9 @@ def blocks(path: Path, encoding: str = "utf-8") -> Generator[Block]:
         for data in ahead:
             if line == 1:
                 _check_line_ends(path, data)
-            yield Block(line, data)
-            line += data.count(b"\n")
+            count = count_bytes(data, ord("\n")) + (not data.endswith(b"\n"))
+            yield Block(line, data, count)
+            line += count
 
 
 def _mapped_lines(path: Path) -> Iterator[bytes]:

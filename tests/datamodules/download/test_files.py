@@ -255,11 +255,13 @@ def test_a_killed_process_is_followed_by_one_that_resumes(server: FaultyServer, 
 
 
 def test_of_two_processes_one_fetches_and_one_waits(server: FaultyServer, tmp_path: Path):
-    server.pages["/x"] = Page(BODY, pause=0.01, piece=1000)
+    server.pages["/x"] = Page(BODY, pause=1.0, piece=1000)
     first = start(f"{server.url}/x", tmp_path)
     wait_for(lambda: (tmp_path / "x.bin.part").exists())
     second = start(f"{server.url}/x", tmp_path)
+    assert second.stdout is not None
+    said = next(line for line in second.stdout if "another process is fetching it; waiting" in line)
+    server.pages["/x"].pause = 0.0  # it goes on only now, however slowly the second one started
     outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
-    assert "another process is fetching it; waiting" in outputs[1]
-    assert server.starts("/x") == [0] and (tmp_path / "x.bin").read_bytes() == BODY
+    assert said and server.starts("/x") == [0] and (tmp_path / "x.bin").read_bytes() == BODY

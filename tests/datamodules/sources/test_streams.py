@@ -32,12 +32,22 @@ def test_blocks_join_to_the_content_and_end_with_lines(
     path = tmp_path / f"x{form}"
     path.write_bytes(pack(content))
     found = list(streams.blocks(path))
-    assert b"".join(data for _, data in found) == content
-    assert all(data.endswith(b"\n") for _, data in found[:-1])
+    assert b"".join(block.data for block in found) == content
+    assert all(block.data.endswith(b"\n") for block in found[:-1])
     lines = 1
-    for first, data in found:
-        assert first == lines
-        lines += data.count(b"\n")
+    for block in found:
+        assert block.first_line == lines
+        assert block.lines == len(block.data.split(b"\n")) - block.data.endswith(b"\n")
+        lines += block.lines
+
+
+@given(st.text(alphabet='a \n\r\t"', max_size=30), st.integers(1, 5))
+def test_records_are_lines_that_hold_something(text: str, part: int):
+    data = text.encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "_PART", part)
+        assert streams.count_bytes(data, ord("\n")) == data.count(b"\n")
+        assert streams.count_records(data) == sum(1 for line in data.split(b"\n") if line.strip())
 
 
 def test_a_mark_at_the_start_is_no_content(tmp_path: Path):
