@@ -130,7 +130,7 @@ def test_a_job_is_ours_if_its_script_says_so_or_srun_started_several_tasks(envir
 def test_a_script_with_the_tasks_that_are_asked_for_has_forgotten_srun() -> None:
     """It submitted a second job of the same size and ended."""
     asked = ("slurm.nodes=2", "slurm.tasks=2")
-    with pytest.raises(UserError, match="has the 4 tasks on 2 nodes .* put srun before python") as raised:
+    with pytest.raises(UserError, match=r"has the 4 tasks on 2 nodes .* put srun before python") as raised:
         placed(*asked, environment=BATCH)
     assert raised.value.exit_code == 2
     for other in ({**BATCH, "RANK": "0"}, {**BATCH, "SLURM_NTASKS": "3"}, NOTEBOOK):
