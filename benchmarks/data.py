@@ -39,7 +39,7 @@ def main() -> None:
     """Measures and prints tables and, as the last line, JSON."""
     sizes = SIZES[:2] if "--small" in sys.argv else SIZES
     if "--beside" in sys.argv:
-        beside(Path(sys.argv[sys.argv.index("--beside") + 1]).resolve(), sizes[0 if "--small" in sys.argv else 1])
+        beside(Path(sys.argv[sys.argv.index("--beside") + 1]).resolve(), sizes[0 if "--small" in sys.argv else 2])
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
