@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dig.config import UserError
-from dig.console import byte_progress
+from dig.console import byte_progress, warn
 
 __all__ = ["COMPRESSIONS", "Block", "blocks", "count_bytes", "count_records", "is_utf8", "pieces", "read_whole"]
 
@@ -48,6 +48,7 @@ _TEXT = {
 """What begins like this (text in small letters) is something else than its name says."""
 _HEAD, _PRINTED = 40, re.compile(rb"[\t\r\n -~]*")
 _BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is no line
+_NOT_ASCII = re.compile(r"\w{0,20}[^\W\x00-\x7f]\w{0,20}")
 _LOOKED_AT = 4096  # bytes
 _PART = 1 << 18  # bytes that are counted at once
 
@@ -148,14 +149,45 @@ def _mapped_lines(path: Path) -> Iterator[bytes]:
 
 def _recoded(path: Path, content: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
+    otherwise = _Utf8()
     try:
         for piece in content:
+            otherwise.see(piece)
             if text := decoder.decode(piece):
                 yield text.encode()
+        otherwise.see(b"", final=True)
         if text := decoder.decode(b"", final=True):
             yield text.encode()
     except UnicodeError as error:
         raise UserError(f"{path}: not {encoding}, which data.encoding names: {error}") from None
+    if otherwise.example:
+        wrong = otherwise.example.encode().decode(encoding, "replace")
+        warn(f"{path}: this is UTF-8; data.encoding={encoding} makes {wrong!r} of {otherwise.example!r}, leave it out")
+
+
+class _Utf8:
+    """Whether bytes are UTF-8, as text in another encoding that is not ASCII hardly ever is by chance."""
+
+    def __init__(self) -> None:
+        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
+        self._seen = ""
+
+    def see(self, piece: bytes, final: bool = False) -> None:
+        """Takes the next bytes."""
+        if self._decoder is None:
+            return
+        try:
+            text = self._decoder.decode(piece, final)
+        except UnicodeDecodeError:
+            self._decoder = None
+            return
+        if not self._seen and not text.isascii() and (word := _NOT_ASCII.search(text)):
+            self._seen = word[0]
+
+    @property
+    def example(self) -> str:
+        """The first word that is not ASCII; empty if there is none, or the bytes are not UTF-8."""
+        return self._seen if self._decoder else ""
 
 
 def _check_encoding(path: Path, start: bytes) -> None:

@@ -79,3 +79,28 @@ def test_a_folder_or_nothing(tmp_path: Path):
         list(streams.blocks(tmp_path))
     with pytest.raises(UserError, match="cannot be read: No such file"):
         streams.read_whole(tmp_path / "none.gz")
+
+
+@pytest.mark.parametrize("form", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("stored", "named", "told"),
+    [
+        ("utf-8", "latin-1", "this is UTF-8; data.encoding=latin-1 makes 'ThÃ©' of 'Thé', leave it out"),
+        ("utf-8", "cp1252", "this is UTF-8"),
+        ("cp1252", "cp1252", ""),
+        ("utf-16", "utf-16", ""),
+    ],
+)
+def test_an_encoding_that_is_named_for_a_file_in_utf_8_is_told(
+    form: str, stored: str, named: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Entry 10: its letters become pairs of others, and no row is odd."""
+    monkeypatch.setattr(streams, "_PIECE", 7)  # letters are cut between pieces
+    content = "item_id,title\n" + "".join(f"{row},Green Thé {row}\n" for row in range(20))
+    path = tmp_path / f"items.csv{form}"
+    path.write_bytes({"": bytes, ".gz": gzip.compress}[form](content.encode(stored)))
+    read = streams.read_whole(path, named)
+    assert (read == content.encode()) == (stored == named)
+    said = " ".join(capsys.readouterr().out.split())
+    assert told in said and bool(said) == bool(told)
