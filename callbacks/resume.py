@@ -15,6 +15,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from dig.own_files import temporary_beside
+
 __all__ = ["AtomicCheckpointIO", "ResumeCheckpoint", "StepSeed", "checkpoints_of", "configuration_in", "damage",
            "differing_key"]  # fmt: skip
 
@@ -37,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Saves atomically; a failure leaves everything as it was."""
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        temporary = temporary_beside(final)
         try:
             _write(checkpoint, temporary)
             for place in range(self.keep.get(final.name, 1) - 1, 0, -1):
@@ -49,7 +51,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as stream:
+    with path.open("xb") as stream:
         try:
             torch.save(checkpoint, stream)
         except RuntimeError as error:

@@ -5,8 +5,14 @@ The names here are loaded when they are first used, so that ``import dig`` costs
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.argv[:1] == ["-m"]:  # `python -m dig.…` imports this package before the command
+    from dig.failures import guard_imports
+
+    guard_imports()
 
 if TYPE_CHECKING:
     from dig.config import Config, UserError, load_config

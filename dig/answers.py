@@ -15,6 +15,7 @@ from rich.table import Table
 
 from dig.config import UserError, load_config, nearest_ids
 from dig.console import console, messages_to_stderr, printable, say, warn
+from dig.proof import RunProof
 from dig.quantization.semantic_ids import SemanticIds
 from dig.recommender import Recommender, read_ids, read_run_table
 from dig.recommender.export import check_out, export, starts_formula
@@ -228,6 +229,7 @@ def _users(run: Path) -> pl.DataFrame:
 
 def _semantic_ids(run: Path) -> dict[str, list[int]]:
     path = run / "semantic_ids.parquet"
+    RunProof(run).require(path.name)
     if not path.is_file():
         return {}
     ids = SemanticIds.load(path)

@@ -8,19 +8,20 @@ under its final name by one rename. What does not match its manifest is rebuilt.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dig.config import UserError
-from dig.console import say, warn
+from dig.console import warn
+from dig.manifest import MANIFEST, DamagedError, hash_file, read_manifest
+from dig.own_files import atomic_path, flush_to_disk, lock, make_folder, open_own
 from dig.stopwatch import Stopwatch
 
 __all__ = [
@@ -39,7 +40,6 @@ __all__ = [
     "write_json",
 ]
 
-MANIFEST = "manifest.json"
 SCRATCH = "scratch"
 """Subfolder of a work folder for what only an interrupted build needs, such as checkpoints; dropped at the end."""
 
@@ -50,29 +50,10 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def disk_full(error: BaseException) -> bool:
     """Whether an exception says that there is no space left (or no quota); polars says so in words alone."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
     return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``; flushed to disk and renamed to it when the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -126,15 +107,21 @@ class ArtifactStore:
     def find(self, kind: str, key: str) -> Artifact | None:
         """The artifact if it is there and undamaged, else None; a damaged one is moved out of the way, and said."""
         path = self.root / kind / key
-        if not path.is_dir():
+        if not os.path.lexists(path):
             return None
-        problem = _damage(path)
-        if problem is not None:
-            warn(f"{kind}: artifact {shown_path(path)} is damaged ({problem}); it is rebuilt")
+        try:
+            manifest = read_manifest(path, key)
+            problem = manifest.damage()
+        except DamagedError as error:
+            problem = str(error)
+        if problem is None:
+            return Artifact(path, key, manifest.seconds)
+        warn(f"{kind}: artifact {shown_path(path)} is damaged ({problem}); it is rebuilt")
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        else:
             shutil.rmtree(path)
-            return None
-        manifest = read_json(path / MANIFEST)
-        return Artifact(path, key, float(manifest["seconds"]))
+        return None
 
     def exists(self, kind: str, key: str) -> bool:
         """Whether the artifact's folder is there, without verifying it (cheap, changes nothing)."""
@@ -160,14 +147,14 @@ class ArtifactStore:
         if found is not None:
             return found
         work = self.work_folder(kind, key)
-        work.mkdir(parents=True, exist_ok=True)
+        work.parent.mkdir(parents=True, exist_ok=True)
         with lock(work.with_suffix(".lock"), f"{kind}: another process is building the same artifact"):
             found = self.find(kind, key)  # another process may have built it while this one waited
             if found is not None:
                 with suppress(OSError):
                     work.rmdir()
                 return found
-            work.mkdir(parents=True, exist_ok=True)
+            _prepare_work(work, kind)
             try:
                 watch = Stopwatch(work.with_suffix(".seconds"), work)
                 build(work)
@@ -193,8 +180,8 @@ class ArtifactStore:
         if run not in known:
             with suppress(OSError):  # a folder that cannot be written to is told by who needs it
                 (self.root / kind).mkdir(parents=True, exist_ok=True)
-                with (self.root / kind / f"{key}.runs").open("a", encoding="utf-8") as stream:
-                    stream.write(f"{run}\n")
+                with open_own(self.root / kind / f"{key}.runs", append=True) as stream:
+                    stream.write(f"{run}\n".encode())
 
     def runs_of(self, kind: str, key: str) -> list[Path] | None:
         """Folders of the runs that have used an artifact; None where nobody wrote them down."""
@@ -209,53 +196,24 @@ class ArtifactStore:
         return self.root / kind / f"{key}.ranks"
 
 
+def _prepare_work(work: Path, kind: str) -> None:
+    """A folder to build in: what an interrupted build left there stays, links that lead out of it do not."""
+    odd = make_folder(work)
+    links = [path for path in work.rglob("*") if path.is_symlink()]
+    for path in links:
+        path.unlink()
+    if odd or links:
+        warn(f"{kind}: {shown_path(links[0] if links else work)} was not what a build leaves; it was removed")
+
+
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
     files = {}
     kept = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
     for path in sorted(path for path in kept if path != work / MANIFEST):
-        _flush(path)
+        flush_to_disk(path)
         files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     manifest = {"fingerprint": key, "seconds": round(seconds, 3), "origin": origin, "files": files}
     write_json(work / MANIFEST, manifest)
-
-
-def _damage(path: Path) -> str | None:
-    """What is wrong with an artifact, or None."""
-    try:
-        files = read_json(path / MANIFEST)["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{MANIFEST}: {type(error).__name__}"
-    for name, expected in files.items():
-        file = path / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != expected["size"]:
-            return f"{name} has {file.stat().st_size} bytes instead of {expected['size']}"
-        if hash_file(file) != expected["sha256"]:
-            return f"{name} has another content"
-    return None
-
-
-@contextmanager
-def lock(path: Path, held: str) -> Iterator[None]:
-    """Holds a file lock, so that of two processes with the same work one works and one waits.
-
-    Args:
-        path: the lock's file, which stays.
-        held: what is said before waiting.
-    """
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{held}; waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield  # the lock file stays: to remove it would let a third process lock another file of the same name
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 def shown_path(path: Path) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from dig.artifacts import disk_full
 from dig.config.errors import UserError
+from dig.failures import chain, failure_line, imports_done, show_traceback
 from dig.slurm.signals import PREEMPTED, Preempted
 
 __all__ = ["exit_code"]
@@ -17,25 +19,44 @@ def exit_code(
 ) -> int:
     """Runs a command: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end, 130 interrupted.
 
+    What files, disks and memory refuse is one line; with ``DIG_TRACEBACK=1`` it also says where. Errors that only the
+    program can have caused pass.
+
     Args:
         run: the command; gets the arguments and returns the code.
         arguments: None takes those of the process.
         on_full_disk: what to do then.
         on_interrupt: what is kept then.
     """
+    imports_done()
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
+        show_traceback(error)
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:
-        if not disk_full(error):
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: no space left on the disk{where}; {on_full_disk}", file=sys.stderr)
-        return 1
     except Preempted:  # what was saved is said before the job is requeued
         return PREEMPTED
     except KeyboardInterrupt:
         print(on_interrupt, file=sys.stderr)
         return 130
+    except Exception as error:
+        show_traceback(error)
+        if any(isinstance(each, KeyboardInterrupt) for each in chain(error)):  # a library made another error of it
+            print(on_interrupt, file=sys.stderr)
+            return 130
+        if isinstance(error, BrokenPipeError) and error.filename is None:  # who read the answer has enough of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        line = _full_disk(error, on_full_disk) or failure_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 1
+
+
+def _full_disk(error: Exception, advice: str) -> str | None:
+    if not disk_full(error):
+        return None
+    name = getattr(error, "filename", None)
+    return f"no space left on the disk{f' ({name})' if name else ''}; {advice}"

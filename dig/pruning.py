@@ -6,18 +6,18 @@ and vectors lie elsewhere under ``DIG_HOME``; they outlive runs and are left alo
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dig.artifacts import MANIFEST, ArtifactStore, read_json
 from dig.config import UserError
+from dig.own_files import lock_at_once
 
 __all__ = ["Stored", "list_stored", "prunable", "remove"]
 
@@ -105,7 +105,7 @@ def remove(store: ArtifactStore, chosen: Iterable[Stored]) -> Iterator[tuple[Sto
     A folder gets another name first, so that nobody opens half of it.
     """
     for each in chosen:
-        with _locked(each.path.with_name(f"{each.fingerprint}.lock")) as free:
+        with lock_at_once(each.path.with_name(f"{each.fingerprint}.lock")) as free:
             again = _look(store, each.kind, each.path) if free else None  # a run may have begun to use it meanwhile
             if again is None or set(again.runs) - set(each.runs):
                 yield each, False
@@ -117,18 +117,6 @@ def remove(store: ArtifactStore, chosen: Iterable[Stored]) -> Iterator[tuple[Sto
                 with suppress(OSError):
                     each.path.with_name(f"{each.fingerprint}{ending}").unlink()
         yield each, True
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Holds the lock that builders hold, or says that one of them does; it stays, as theirs."""
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def _look(store: ArtifactStore, kind: str, path: Path) -> Stored | None:

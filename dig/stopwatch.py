@@ -6,6 +6,8 @@ import json
 import time
 from pathlib import Path
 
+from dig.own_files import replace_text
+
 __all__ = ["Stopwatch"]
 
 
@@ -21,7 +23,7 @@ class Stopwatch:
         self._file = file
         self._before = _earlier(file, work)
         self._started = time.perf_counter()
-        file.write_text(json.dumps({"seconds": self._before, "since": time.time()}))
+        replace_text(file, json.dumps({"seconds": self._before, "since": time.time()}))
 
     def seconds(self) -> float:
         """Of all attempts together."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,6 +28,17 @@ def build(folder: Path) -> None:
 
 def never(folder: Path) -> None:
     raise AssertionError("built again")
+
+
+def rewrite(folder: Path, key: str, value: Any) -> None:
+    """Another value in a manifest."""
+    write_json(folder / "manifest.json", read_json(folder / "manifest.json") | {key: value})
+
+
+def replaced(path: Path, make: Callable[[Path], Any]) -> None:
+    """Something else under the same name."""
+    path.rename(path.with_name(f"{path.name}.before"))
+    make(path)
 
 
 @pytest.fixture
@@ -68,9 +81,30 @@ def test_built_once_then_found(store: ArtifactStore) -> None:
         (lambda path: (path / "sub" / "more.txt").write_text("mare"), "another content"),
         (lambda path: (path / "manifest.json").write_text("{"), "manifest.json"),
         (lambda path: (path / "manifest.json").unlink(), "manifest.json"),
+        (lambda path: rewrite(path, "files", ["data.txt"]), "lists no files"),
+        (lambda path: rewrite(path, "files", {}), "lists no files"),
+        (lambda path: rewrite(path, "files", {"data.txt": {"sha256": "0" * 64}}), "no size of 'data.txt'"),
+        (lambda path: rewrite(path, "files", {"data.txt": {"size": 7}}), "no SHA-256 of 'data.txt'"),
+        (lambda path: rewrite(path, "files", {"data.txt": 7}), "no size of 'data.txt'"),
+        (lambda path: rewrite(path, "files", {"data.txt": {"size": True, "sha256": "0" * 64}}), "no size"),
+        (lambda path: rewrite(path, "files", {"../data.txt": {"size": 7, "sha256": "0" * 64}}), "not a file of"),
+        (lambda path: rewrite(path, "files", {"/etc/hostname": {"size": 7, "sha256": "0" * 64}}), "not a file of"),
+        (lambda path: rewrite(path, "seconds", "long"), "seconds is not a number"),
+        (lambda path: rewrite(path, "seconds", None), "seconds is not a number"),
+        (lambda path: rewrite(path, "fingerprint", "other"), "of another artifact"),
+        (lambda path: (path / "manifest.json").write_text("[1]"), "holds a list"),
+        (lambda path: (path / "manifest.json").write_text("[" * 200_000), "RecursionError"),
+        (lambda path: (path / "manifest.json").write_bytes(b"\xff\xfe\x00"), "UnicodeDecodeError"),
+        (lambda path: replaced(path / "manifest.json", os.mkfifo), "not a file"),
+        (lambda path: replaced(path / "data.txt", os.mkfifo), "data.txt is not a file"),
+        (lambda path: replaced(path / "data.txt", Path.mkdir), "data.txt is not a file"),
+        (lambda path: replaced(path, Path.touch), "not a folder"),
+        (lambda path: replaced(path, lambda place: place.symlink_to(place.parent / "absent")), "not a folder"),
+        (lambda path: replaced(path, lambda place: place.symlink_to(place.parent)), "manifest.json is missing"),
     ],
 )
 def test_damage_is_said_and_rebuilt(store: ArtifactStore, damage: Callable[[Path], None], word: str) -> None:
+    """Guard 8: whatever stands in an artifact's place is sound, or a line says what is wrong and it is rebuilt."""
     damage(store.get("kind", "key", build, {}).path)
     with console.capture() as captured:
         rebuilt = store.get("kind", "key", build, {})
@@ -177,3 +211,36 @@ def test_other_errors_are_not_called_a_full_disk(store: ArtifactStore) -> None:
 
     with pytest.raises(FileNotFoundError):
         store.get("kind", "key", fail, {})
+
+
+def test_two_artifacts_that_were_swapped_are_both_rebuilt(store: ArtifactStore) -> None:
+    """Guard 8: each folder is whole in itself, and of something else than its name says."""
+    one, other = store.get("kind", "one", build, {}).path, store.get("kind", "other", build, {}).path
+    other.rename(other.with_name("between"))
+    one.rename(other)
+    other.with_name("between").rename(one)
+    assert not store.get("kind", "one", build, {}).cached
+    assert not store.get("kind", "other", build, {}).cached
+    assert store.get("kind", "one", never, {}).cached
+
+
+def test_a_build_writes_into_its_own_folder_alone(store: ArtifactStore, tmp_path: Path) -> None:
+    """Guard 1: a work folder that is a link, and links in one that an interrupted build left, lead out of the store."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "data.txt").write_text("dear reader")
+    work = store.work_folder("kind", "key")
+    work.parent.mkdir(parents=True)
+    work.symlink_to(elsewhere)
+    store.get("kind", "key", build, {})
+    left = store.work_folder("kind", "other")
+    left.mkdir()
+    (left / "sub").symlink_to(elsewhere)
+    (left / "data.txt").symlink_to(elsewhere / "data.txt")
+    (left / "kept.txt").write_text("kept")
+    with console.capture() as captured:
+        path = store.get("kind", "other", build, {}).path
+    assert [entry.name for entry in elsewhere.iterdir()] == ["data.txt"]
+    assert (elsewhere / "data.txt").read_text() == "dear reader"
+    assert (path / "kept.txt").read_text() == "kept" and (path / "sub" / "more.txt").read_text() == "more"
+    assert "was not what a build leaves" in captured.get()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from comparison.run_folders import rankings, targets_of, write_run
+from proven import prove
 
 from dig.compare import main
 
@@ -23,6 +24,8 @@ def workplace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         stages = {"popularity": rankings(TARGETS, 0.1, 0), "sft": rankings(TARGETS, 0.5, seed)}
         write_run(tmp_path / "runs" / "beauty" / run_id, USERS, TARGETS, stages, seed=seed)
     write_run(tmp_path / "runs" / "later" / "c3", USERS, TARGETS, {"sft": rankings(TARGETS, 0.5, 7)}, split="by-time")
+    for config in tmp_path.glob("runs/*/*/config.yaml"):
+        prove(config.parent)
     return tmp_path
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from proven import prove
+from safetensors.numpy import load_file, save_file
 
 from dig import load_config
 from dig.config import UserError
@@ -33,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = pl.read_parquet(path / "items.parquet")["item_id"].to_list()
     told = [Interest(item, "slow [bold]mornings", "text", 0.9, "m", 1, 0.9) for item in items]
     to_frame(told).write_parquet(path / "interests.parquet")
-    return path
+    return prove(path)
 
 
 def user_of(run: Path) -> tuple[str, list[str]]:
@@ -83,6 +85,7 @@ def test_without_interests_it_says_so(run: Path, tmp_path: Path, capsys: pytest.
     plain = tmp_path / "plain"
     shutil.copytree(run, plain)
     (plain / "interests.parquet").unlink()
+    prove(plain)
     assert main([f"run={plain}", f"user={user_of(run)[0]}"]) == 0
     assert "no interests to explain by" in capsys.readouterr().out
     assert asked(capsys, f"run={plain}", f"user={user_of(run)[0]}")["interests"] is None
@@ -184,13 +187,18 @@ def odd_run(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     users = dict(zip(pl.read_parquet(path / "users.parquet")["user"], ODD, strict=False))
     rewrite(path / "users.parquet", pl.col("user").replace(users))
     (path / "interests.parquet").unlink()
-    return path
+    for weights in (path / "checkpoints").rglob("*.safetensors"):  # which say which ids they count by
+        content = load_file(weights)
+        weights.unlink()
+        save_file(content, weights)
+    return prove(path)
 
 
 def rewrite(path: Path, column: pl.Expr) -> None:
     table = pl.read_parquet(path).with_columns(column)
     path.unlink()  # a hard link to an artifact's file, perhaps
     table.write_parquet(path)
+    prove(path.parent)
 
 
 def test_entry_10_hard_ids_are_named_by_every_key(
@@ -269,6 +277,7 @@ def test_held_out_answers_follow_the_evaluation_and_not_the_data(
     assert "mask_history: false" in config
     (copy / "config.yaml").unlink()
     (copy / "config.yaml").write_text(config.replace("mask_history: false", f"mask_history: {str(mask).lower()}"))
+    prove(copy)
     user, _ = user_of(run)
     found = asked(capsys, f"run={copy}", f"user={user}", "held_out=true", "stage=item_knn")
     kept = pl.read_parquet(run / f"recommendations{'_masked' if mask else ''}.parquet")
@@ -384,5 +393,8 @@ def test_a_damaged_table_is_said_in_a_line(name: str, run: Path, tmp_path: Path,
     content = path.read_bytes()
     path.unlink()  # a hard link to an artifact's file, perhaps
     path.write_bytes(content[: len(content) // 2])
+    assert main([f"run={copy}", f"user={user_of(run)[0]}"]) == 1
+    assert f"{name}.parquet has {len(content) // 2} bytes instead of {len(content)}" in capsys.readouterr().err
+    (copy / "manifest.json").unlink()  # a run of before
     assert main([f"run={copy}", f"user={user_of(run)[0]}"]) == 1
     assert f"{name}.parquet cannot be read" in capsys.readouterr().err

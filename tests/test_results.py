@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from finished_run import write_run
+from proven import prove
 
 from dig.results import main
 
@@ -84,7 +85,7 @@ def test_a_benchmark_from_a_file(workplace: Path, capsys: pytest.CaptureFixture[
 def test_errors_are_one_line(
     workplace: Path, arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
 ):
-    write_run(Path("runs/quickstart/one"))
+    prove(write_run(Path("runs/quickstart/one")))
     assert main(arguments) == code
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and "\n" not in error and says in error

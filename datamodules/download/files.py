@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +14,7 @@ from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, an
 from dig.artifacts import disk_full, hash_file
 from dig.config import UserError
 from dig.console import byte_progress, progress_enabled, say, warn
+from dig.own_files import lock
 
 __all__ = ["RemoteFile", "download", "download_all"]
 
@@ -63,7 +62,7 @@ def download(file: RemoteFile, folder: Path, policy: RetryPolicy | None = None) 
         return path
     policy = policy or RetryPolicy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path):
+    with lock(path.with_name(f".{path.name}.lock"), f"{path.name}: another process is fetching it"):
         if _is_there(path, file):  # the other process was faster
             return path
         reasons = []
@@ -98,17 +97,6 @@ def _is_there(path: Path, file: RemoteFile) -> bool:
     if file.size is not None and path.stat().st_size != file.size:
         raise UserError(f"{path} has {path.stat().st_size:,} bytes, the published file {file.size:,}; move it away")
     return True
-
-
-@contextmanager
-def _lock(path: Path) -> Generator[None]:
-    with path.with_name(f".{path.name}.lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{path.name}: another process is fetching it; waiting")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:

@@ -6,12 +6,13 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import httpx
 
 from datamodules.download.retry import RetryError
 from dig.artifacts import write_json
+from dig.own_files import open_own
 
 __all__ = ["Partial"]
 
@@ -72,7 +73,7 @@ class Partial:
 
     def open(self) -> BinaryIO:
         """For appending; unbuffered, so that nothing that arrived is lost in a kill."""
-        return self.path.open("ab", buffering=0)
+        return cast(BinaryIO, open_own(self.path, append=True))
 
     def restart(self) -> None:
         """Forgets what has arrived."""

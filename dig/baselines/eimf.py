@@ -88,11 +88,11 @@ class EIMF(nn.Module, Scorer):
         latest = [history[-self.config.max_history :] for history in histories]
         return self.next_logits(padded_rows(latest).to(self.encoder.items.weight.device)).float()
 
-    def save(self, folder: Path) -> None:
-        """Writes weights and sizes."""
+    def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
+        """Writes weights and sizes; ``metadata`` goes into the weights, the stamp of the catalogue, say."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.to("cpu", torch.float32).contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, folder / _WEIGHTS)
+        save_file(weights, folder / _WEIGHTS, metadata)
         write_json(folder / _CONFIG, asdict(self.config))
 
     @classmethod

@@ -64,13 +64,13 @@ class ItemKNN(Scorer):
         found = torch.from_numpy((bought @ self.similarity).toarray())
         return torch.where(found > 0, found, self._prior)
 
-    def save(self, folder: Path) -> None:
-        """Writes the neighbours."""
+    def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
+        """Writes the neighbours; ``metadata`` goes into the file, the stamp of the catalogue, say."""
         folder.mkdir(parents=True, exist_ok=True)
         kept = self.similarity
         arrays = {"data": kept.data, "indices": kept.indices, "indptr": kept.indptr, "counts": self.counts,
                   "decay": np.array([self.decay])}  # fmt: skip
-        save_file(arrays, folder / _FILE)
+        save_file(arrays, folder / _FILE, metadata)
 
     @classmethod
     def load(cls, folder: Path) -> ItemKNN:

@@ -45,10 +45,10 @@ class Popularity(Scorer):
         """(batch, items) the counts, whatever the history."""
         return self.counts.float().expand(len(histories), -1)
 
-    def save(self, folder: Path) -> None:
-        """Writes the counts."""
+    def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
+        """Writes the counts; ``metadata`` goes into the file, the stamp of the catalogue, say."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"counts": self.counts}, folder / _FILE)
+        save_file({"counts": self.counts}, folder / _FILE, metadata)
 
     @classmethod
     def load(cls, folder: Path) -> Popularity:

@@ -17,6 +17,7 @@ from dig.comparison.rankings import Ranking, places, read_examples
 from dig.comparison.runs import Run
 from dig.config import UserError, nearest_ids
 from dig.console import printable
+from dig.proof import RunProof
 
 __all__ = ["Aligned", "Source", "read_source"]
 
@@ -146,6 +147,7 @@ def read_source(source: Source, like: Ranking) -> Aligned:
 
 def _catalogue(run: Run) -> pl.Series | None:
     path = run.folder / "items.parquet"
+    RunProof(run.folder).require(path.name)
     if not path.is_file():
         return None
     try:

@@ -18,6 +18,7 @@ from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, Request, c
 from dig.config import UserError
 from dig.console import printable
 from dig.evaluation.rankers import rank_unseen
+from dig.proof import RunProof
 
 __all__ = ["compare", "write_rankings"]
 
@@ -155,6 +156,7 @@ def _examples(folder: Path, part: str) -> pl.DataFrame:
         raise UserError(
             f"{folder} has no {path.name}; evaluate again: python -m dig.train experiment={folder / 'config.yaml'}"
         )
+    RunProof(folder).require(path.name)
     return pl.read_parquet(path, columns=["example", "user", "target", "history"])
 
 
@@ -187,7 +189,10 @@ def _by_rows(recommender: Any, folder: Path) -> Callable[[list[list[str]], int, 
     path = folder / "items.parquet"
     if not path.is_file():
         raise UserError(f"{folder} has no items.parquet, which says which item a catalogue row is")
+    proof = RunProof(folder)
+    proof.require(path.name)
     ids = pl.read_parquet(path, columns=["item_id"])["item_id"].to_list()
+    proof.require_catalogue(ids, path.name)
     rows = {item: row for row, item in enumerate(ids)}
 
     def ask(histories: list[list[str]], k: int, unseen: bool) -> Lists:

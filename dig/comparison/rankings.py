@@ -13,6 +13,7 @@ from dig.comparison.request import PARTS
 from dig.comparison.runs import Run
 from dig.config import UserError, nearest
 from dig.console import printable
+from dig.proof import RunProof
 
 __all__ = ["Ranking", "places", "read_examples", "read_rankings", "read_slices", "require_same_examples"]
 
@@ -143,6 +144,7 @@ def require_same_examples(first: Ranking, other: Ranking) -> None:
 
 def _read(path: Path, run: Run, schema: dict[str, pl.DataType]) -> pl.DataFrame:
     """A table with at least these columns."""
+    RunProof(run.folder).require(path.name)
     try:
         frame = pl.read_parquet(path)
         missing = [name for name in schema if name not in frame.columns]

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from dig.config import UserError, nearest
+from dig.proof import RunProof
 
 __all__ = ["BESIDE", "Run", "find_runs", "named", "path_of"]
 
@@ -194,6 +195,7 @@ def _known(root: Path) -> list[str]:
 
 def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     folder = folder.resolve()
+    RunProof(folder).require("config.yaml", "metrics.json")
     config = _mapping(folder / "config.yaml", yaml.safe_load)
     measured = [found for name, found in _tested(folder).items() if not stages or name in stages]
     split = next((str(found["split"]) for found in measured if found.get("split")), config.get("data", {}).get("split"))

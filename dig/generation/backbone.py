@@ -125,15 +125,15 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
     return Backbone(model, tokenizer, vocabulary, from_scratch)
 
 
-def save_backbone(backbone: Backbone, folder: Path) -> None:
+def save_backbone(backbone: Backbone, folder: Path, metadata: dict[str, str] | None = None) -> None:
     """Writes model (safetensors) and tokenizer, which plain transformers loads; adapters and composed rows are folded
-    into the weights first. An IntRR is written in a format of its own.
+    into the weights first. An IntRR is written in a format of its own, which takes ``metadata``.
 
     Raises:
         UserError: AutoTokenizer reads the tokenizer otherwise than it is.
     """
     if isinstance(backbone.model, IntRR):
-        backbone.model.save(folder)
+        backbone.model.save(folder, metadata)
         return
     model = merge_lora(backbone.model)
     fold_rows(model)

@@ -191,14 +191,14 @@ class IntRR(nn.Module):
         super().train(mode)
         return self
 
-    def save(self, folder: Path) -> None:
-        """Writes weights and sizes."""
+    def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
+        """Writes weights and sizes; ``metadata`` goes into the weights, the stamp of the catalogue, say."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = {
             name: tensor.to("cpu", torch.float32 if tensor.is_floating_point() else None).contiguous()
             for name, tensor in self.state_dict().items()
         }
-        save_file(weights, folder / _WEIGHTS)
+        save_file(weights, folder / _WEIGHTS, metadata)
         write_json(folder / _CONFIG, {"model_type": _KIND, **asdict(self.sizes)})
 
     @classmethod

@@ -9,6 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from dig.catalogue import Catalogue, table_stamp
 from dig.config.errors import UserError
 
 __all__ = ["SemanticIds", "group_rows"]
@@ -131,7 +132,7 @@ class SemanticIds:
             pl.lit(pl.Series([self.sizes], dtype=pl.List(pl.Int64))).first().alias("sizes"),
             pl.lit(self.levels, dtype=pl.Int64).alias("levels"),
             pl.lit(self.twins).alias("twins"),
-        ).write_parquet(path)
+        ).write_parquet(path, metadata=Catalogue.of(self.item_ids).stamp)
 
     @classmethod
     def load(cls, path: str | Path) -> SemanticIds:
@@ -147,9 +148,12 @@ class SemanticIds:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"{path}: no readable table of Semantic IDs ({reason})") from error
         try:
-            return cls._from_frame(frame)
+            ids = cls._from_frame(frame)
         except ValueError as error:
             raise UserError(f"{path}: {error}") from error
+        if Catalogue.of(ids.item_ids).problem(table_stamp(Path(path))):
+            raise UserError(f"{path}: its items are not in the order that it was written in")
+        return ids
 
     @classmethod
     def _from_frame(cls, frame: pl.DataFrame) -> SemanticIds:

@@ -12,10 +12,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from dig.catalogue import check_catalogue
 from dig.config import BASELINES, UserError, load_config
 from dig.console import say, warn
 from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
+from dig.proof import RunProof
 from dig.recommender.loading import load_ranker
 from dig.recommender.requests import read_count, read_flag, read_histories, read_history, read_items
 from dig.recommender.tables import read_run_table
@@ -92,7 +94,8 @@ class Recommender:
             device: where to compute; None takes a GPU if there is one.
 
         Raises:
-            UserError: if the folder is no run, the stage was not trained in it, or the device is not there.
+            UserError: if the folder is no run, the stage was not trained in it, the device is not there, or a file that
+                is read is not what the run was left with.
         """
         run = Path(path)
         _check_device(device)
@@ -107,12 +110,17 @@ class Recommender:
         if not (run / "items.parquet").is_file():
             raise UserError(f"{run} has no items.parquet; the same dig.train command writes it again from what is kept")
         chosen = stage or there[0]
+        proof, folder = RunProof(run), run / "checkpoints" / chosen
+        proof.require("config.yaml")
         config = load_config(run / "config.yaml")
-        ranker = load_ranker(chosen, run / "checkpoints" / chosen, config, device)
-        interests = run / "interests.parquet"
-        items = read_run_table(run / "items.parquet", ["item_id"])["item_id"]
-        told = read_run_table(interests) if interests.is_file() else None
-        return cls(ranker, items.to_list(), told, chosen, run / "users.parquet")
+        with proof.checking(f"checkpoints/{chosen}"):
+            items = read_run_table(run / "items.parquet", ["item_id"])["item_id"].to_list()
+            proof.require_catalogue(items, "items.parquet")
+            check_catalogue(folder, items, "items.parquet")
+            ranker = load_ranker(chosen, folder, config, device)
+            interests = run / "interests.parquet"
+            told = read_run_table(interests) if interests.is_file() else None
+        return cls(ranker, items, told, chosen, run / "users.parquet")
 
     @cached_property
     def repeat_share(self) -> float | None:

@@ -10,6 +10,7 @@ import polars as pl
 
 from dig.config import UserError, nearest
 from dig.console import printable, warn
+from dig.proof import RunProof
 
 __all__ = ["read_ids", "read_run_table"]
 
@@ -20,8 +21,10 @@ def read_run_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataF
     """A table of a run.
 
     Raises:
-        UserError: it cannot be read, or lacks a column.
+        UserError: it is not the table that the run was left with, cannot be read, or lacks a column.
     """
+    if (path.parent / "config.yaml").is_file():
+        RunProof(path.parent).require(path.name)
     try:
         return pl.read_parquet(path, columns=list(columns) if columns else None)
     except (pl.exceptions.PolarsError, OSError) as error:

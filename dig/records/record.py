@@ -15,6 +15,7 @@ import yaml
 from dig.artifacts import read_json
 from dig.config import UserError, nearest
 from dig.console import warn
+from dig.proof import RunProof
 from dig.records.command import repeat_command
 from dig.records.curve import validation_curve
 
@@ -73,6 +74,8 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     Raises:
         UserError: it is no finished run, or its recommenders were measured on different splits or users.
     """
+    if (folder / "config.yaml").is_file():
+        RunProof(folder).require("config.yaml", "metrics.json", "versions.json")
     config, metrics = _config(folder), _metrics(folder)
     splits = _same(folder, metrics, "split")
     command, left_out = repeat_command(config)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dig.config import Config, UserError
 from dig.console import say
+from dig.own_files import replace_text
 from dig.slurm.job import MARKER, foreign_job
 from dig.slurm.script import job_name, job_script, log_files
 
@@ -30,7 +31,7 @@ def submit(config: Config, arguments: Sequence[str]) -> str:
     folder = Path(config.slurm.logs)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{job_name(config)}-{hashlib.sha256(script.encode()).hexdigest()[:8]}.sbatch"
-    path.write_text(script, encoding="utf-8")
+    replace_text(path, script)
     job = _sbatch(path)
     whole, each = log_files(config, job)
     slurm = config.slurm

@@ -23,7 +23,7 @@ from dig.stages.encoding import encode_texts
 from dig.stages.item_training import train_on_items
 from dig.stages.label import load_interests
 from dig.stages.policies import says_policy
-from dig.stages.prepare import load_catalogue, load_sequences
+from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 from dig.stages.training import reads_training
 
 __all__ = ["STAGE"]
@@ -49,7 +49,7 @@ def _build(context: StageContext, folder: Path) -> None:
     model = EIMF(len(item_ids), config.eimf)
     module = EIMFModule(model, config.eimf, config.evaluation, known, config.seed)
     if train_on_items("eimf", config.eimf, _reads(config), module, context, folder):
-        model.save(folder / "model")
+        model.save(folder / "model", load_stamp(context))
         if known is not None:
             _write_typical(folder / "typical_users.parquet", module, known.explicit, sequences)
 

@@ -14,7 +14,7 @@ from dig.stages.base import Stage, StageContext
 from dig.stages.fresh_intrr import fresh_intrr
 from dig.stages.item_training import train_on_items
 from dig.stages.policies import says_policy
-from dig.stages.prepare import load_catalogue, load_sequences
+from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 from dig.stages.tokenize import follows_behaviour
 from dig.stages.training import reads_training
 
@@ -42,7 +42,7 @@ def _build(context: StageContext, folder: Path) -> None:
     )
     module = IntRRModule(model, config.intrr, config.evaluation)
     if train_on_items("intrr", config.intrr, _reads(config), module, context, folder):
-        model.save(folder / "model")
+        model.save(folder / "model", load_stamp(context))
 
 
 STAGE = Stage("intrr", ("prepare", "tokenize"), _reads, _build, says_policy, every_rank=True,

@@ -10,6 +10,7 @@ from torch import Tensor
 from datamodules.item_prompts import ItemPrompts
 from datamodules.prompts import PromptBuilder
 from dig.artifacts import read_json
+from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
 from dig.generation.backbone import Backbone, save_backbone
 from dig.generation.decoder import Decoder
@@ -77,7 +78,9 @@ def save_policy(module: PolicyModule, folder: Path, ids: SemanticIds, adapters: 
     module.to("cpu", torch.float32)
     if adapters:
         save_adapter(module.model, folder / "adapter")
-    save_backbone(module.backbone, folder / "model")
+    catalogue = Catalogue.of(ids.item_ids)
+    save_backbone(module.backbone, folder / "model", catalogue.stamp)
+    stamp_config(folder / "model", catalogue)
     ids.save(folder / "model" / "semantic_ids.parquet")
 
 

@@ -15,10 +15,19 @@ from datamodules.sources.quickstart import write_shop
 from datamodules.sources.streams import is_utf8
 from datamodules.splits import Sequences
 from dig.artifacts import hash_file, read_json, write_json
+from dig.catalogue import Catalogue
 from dig.config import Config
 from dig.stages.base import Stage, StageContext, select
 
-__all__ = ["STAGE", "load_catalogue", "load_sequences", "load_slices", "picture_fingerprint", "picture_folder"]
+__all__ = [
+    "STAGE",
+    "load_catalogue",
+    "load_sequences",
+    "load_stamp",
+    "load_slices",
+    "picture_fingerprint",
+    "picture_folder",
+]
 
 # What of ``data`` decides the result; where the files lie and how they were fetched does not.
 _KEYS = ("source", "columns", "min_rating", "duplicates", "k_core", "min_interactions", "split", "split_fractions",
@@ -29,6 +38,11 @@ _IF_SET = ("text_columns", "category_separator", "split_times")
 def load_catalogue(context: StageContext) -> pl.DataFrame:
     """The catalogue, one row an item."""
     return pl.read_parquet(context.file("prepare", "items.parquet"))
+
+
+def load_stamp(context: StageContext) -> dict[str, str]:
+    """What marks that something counts by the catalogue, as metadata of a file."""
+    return Catalogue.of(load_catalogue(context)["item_id"]).stamp
 
 
 def load_sequences(context: StageContext) -> Sequences:
@@ -80,7 +94,8 @@ def _build(context: StageContext, folder: Path) -> None:
     else:
         tables = read_source(config)
     prepared = prepare(tables, config)
-    prepared.catalogue.write_parquet(folder / "items.parquet")
+    stamp = Catalogue.of(prepared.catalogue["item_id"]).stamp
+    prepared.catalogue.write_parquet(folder / "items.parquet", metadata=stamp)
     prepared.sequences.save(folder / "sequences")
     prepared.slices.write_parquet(folder / "slices.parquet")
     write_json(folder / "statistics.json", prepared.statistics)

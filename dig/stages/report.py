@@ -12,10 +12,14 @@ import numpy as np
 import polars as pl
 
 from datamodules.splits import TEST
-from dig.artifacts import Artifact, atomic_path, link_or_copy, read_json, write_json
+from dig.artifacts import Artifact, atomic_path, link_or_copy, read_json, shown_path, write_json
+from dig.catalogue import Catalogue
+from dig.config import UserError
 from dig.config.explain import config_yaml
 from dig.evaluation.harness import other_protocol
 from dig.evaluation.paired import metric_gains, paired_difference
+from dig.manifest import DamagedError, FileEntry, Manifest, read_manifest
+from dig.proof import write_proof
 from dig.records import package_versions
 from dig.report.html import render_report
 from dig.stages.base import StageContext
@@ -26,6 +30,8 @@ from dig.stages.report_data import report_data
 __all__ = ["build_report"]
 
 _LOGGED = ("tokenize", *MEASURED)
+_UNPROVEN = ("logs/", "codes.svg")
+"""What nothing is computed from."""
 _NOTHING = pl.DataFrame(schema={
     "example": pl.Int64, "user": pl.String, "target": pl.String, "items": pl.List(pl.String),
     "scores": pl.List(pl.Float32), "stage": pl.String,
@@ -45,27 +51,73 @@ def build_report(
     """
     run, config = context.run, context.config
     run.mkdir(parents=True, exist_ok=True)
-    _write_text(run / "config.yaml", config_yaml(config))
+    files = _RunFiles(run)
+    files.text("config.yaml", config_yaml(config))
     metrics = {name: _metrics(context, name, found) for name, found in evaluations.items()}
     protocols = ("test", other_protocol("test", config.evaluation.mask_history).name)
     tables = {protocol: _rankings(protocol, evaluations) for protocol in protocols}
     for protocol, table in (*tables.items(), ("valid", _rankings("valid", evaluations))):
-        _write_table(table, run / recommendations_file(protocol))
+        files.table(recommendations_file(protocol), table)
     for stale in {"test_masked", "test_unmasked"} - set(protocols):
         (run / recommendations_file(stale)).unlink(missing_ok=True)
     if {"sft", "grpo"} <= metrics.keys():
         metrics["grpo"]["over_sft"] = _over(tables["test"], "sft", "grpo", config.evaluation.ks)
     for part in ("test", "valid"):
-        _write_table(load_examples(context, part), run / examples_file(part))
-    counts, buyers = training_counts(load_sequences(context), len(load_catalogue(context)))
-    items = load_catalogue(context).with_columns(train_count=pl.Series(counts), train_users=pl.Series(buyers))
-    _write_table(items, run / "items.parquet")
-    _write_table(_users(context), run / "users.parquet")
-    _share_artifacts(context)
-    write_json(run / "metrics.json", metrics)
-    write_json(run / "versions.json", package_versions())
+        files.table(examples_file(part), load_examples(context, part))
+    items = load_catalogue(context)
+    catalogue = Catalogue.of(items["item_id"])
+    counts, buyers = training_counts(load_sequences(context), len(items))
+    items = items.with_columns(train_count=pl.Series(counts), train_users=pl.Series(buyers))
+    files.table("items.parquet", items, catalogue.stamp)
+    files.table("users.parquet", _users(context))
+    _share_artifacts(context, files)
+    files.json("metrics.json", metrics)
+    files.json("versions.json", package_versions())
     _write_text(run / "report.html", render_report(report_data(context, metrics, states, tables)))
+    write_proof(run, files.entries, catalogue)
     return metrics
+
+
+class _RunFiles:
+    """Files of a run's folder, with the sizes and hashes that its manifest is made of.
+
+    Args:
+        run: the folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.entries: dict[str, FileEntry] = {}
+
+    def text(self, name: str, text: str) -> None:
+        _write_text(self.run / name, text)
+        self._enter(name)
+
+    def json(self, name: str, content: Any) -> None:
+        write_json(self.run / name, content)
+        self._enter(name)
+
+    def table(self, name: str, table: pl.DataFrame, metadata: dict[str, str] | None = None) -> None:
+        with atomic_path(self.run / name) as temporary:
+            table.write_parquet(temporary, metadata=metadata)
+        self._enter(name)
+
+    def shared(self, artifact: Manifest, file: str, name: str) -> None:
+        """A file of an artifact, which keeps the hash that the artifact was verified by."""
+        link_or_copy(artifact.folder / file, self.run / name)
+        if not name.startswith(_UNPROVEN):
+            self.entries[name] = artifact.files[file]
+
+    def shared_folder(self, artifact: Manifest, folder: str, target: str) -> None:
+        """Makes ``target`` hold the files below a folder of an artifact, and nothing else."""
+        files = [file for file in artifact.files if file.startswith(f"{folder}/")]
+        if files:
+            _clear(self.run / target)
+        for file in files:
+            self.shared(artifact, file, f"{target}/{file.removeprefix(f'{folder}/')}")
+
+    def _enter(self, name: str) -> None:
+        self.entries[name] = FileEntry.of(self.run / name)
 
 
 def _metrics(context: StageContext, name: str, found: Artifact) -> dict[str, Any]:
@@ -105,40 +157,41 @@ def _users(context: StageContext) -> pl.DataFrame:
     return users.join(lists, on="row", how="left", maintain_order="left").drop("row")
 
 
-def _share_artifacts(context: StageContext) -> None:
+def _share_artifacts(context: StageContext, files: _RunFiles) -> None:
     """Files of the artifacts that belong to a run."""
     run = context.run
+    artifacts = {stage: _manifest(stage, artifact) for stage, artifact in context.inputs.items()}
     for stage, names in {"label": ("interests.parquet",), "tokenize": ("semantic_ids.parquet", "codes.svg")}.items():
         for name in names:
             (run / name).unlink(missing_ok=True)
-            if stage in context.inputs:
-                link_or_copy(context.file(stage, name), run / name)
+            if stage in artifacts:
+                files.shared(artifacts[stage], name, name)
     for stage in _LOGGED:
         for kind, folder in (("logs", "logs"), ("model", "checkpoints"), ("adapter", "adapters")):
-            if stage in context.inputs:
-                _share_folder(context.inputs[stage].path / kind, run / folder / stage)
+            if stage in artifacts:
+                files.shared_folder(artifacts[stage], kind, f"{folder}/{stage}")
             else:
-                shutil.rmtree(run / folder / stage, ignore_errors=True)
-        if stage in context.inputs and (chosen := context.file(stage, "training.json")).is_file():
-            link_or_copy(chosen, run / "logs" / stage / chosen.name)
-    policies = [stage for stage in ("sft", "grpo") if stage in context.inputs]
+                _clear(run / folder / stage)
+        if stage in artifacts and "training.json" in artifacts[stage].files:
+            files.shared(artifacts[stage], "training.json", f"logs/{stage}/training.json")
+    policies = [stage for stage in ("sft", "grpo") if stage in artifacts]
     if policies:
-        _share_folder(context.inputs[policies[-1]].path / "model", run / "model")
+        files.shared_folder(artifacts[policies[-1]], "model", "model")
 
 
-def _share_folder(source: Path, target: Path) -> None:
-    """Makes ``target`` hold the files of ``source`` and nothing else."""
-    if not source.is_dir():
-        return
-    shutil.rmtree(target, ignore_errors=True)
-    for path in source.rglob("*"):
-        if path.is_file():
-            link_or_copy(path, target / path.relative_to(source))
+def _manifest(stage: str, artifact: Artifact) -> Manifest:
+    try:
+        return read_manifest(artifact.path, artifact.fingerprint)
+    except DamagedError as error:
+        raise UserError(f"report: the artifact of {stage}, {shown_path(artifact.path)}, changed while it was read "
+                        f"({error}); the same command builds it again") from None  # fmt: skip
 
 
-def _write_table(table: pl.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        table.write_parquet(temporary)
+def _clear(folder: Path) -> None:
+    """Removes a folder of the run; a link in its place is removed, and what it points to stays."""
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from dig.modules.sasrec import SASRecModule
 from dig.stages.base import Stage, StageContext
 from dig.stages.item_training import train_on_items
 from dig.stages.policies import says_policy
-from dig.stages.prepare import load_catalogue, load_sequences
+from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 from dig.stages.reward_needs import stages_behind
 from dig.stages.training import reads_training
 
@@ -38,7 +38,7 @@ def _build(context: StageContext, folder: Path) -> None:
     model = SASRec(len(load_catalogue(context)), config.sasrec)
     module = SASRecModule(model, config.sasrec, config.evaluation)
     if train_on_items("sasrec", config.sasrec, _reads(config), module, context, folder):
-        model.save(folder / "model")
+        model.save(folder / "model", load_stamp(context))
 
 
 STAGE = Stage("sasrec", ("prepare",), _reads, _build, says_policy, version=2, every_rank=True,

@@ -12,6 +12,7 @@ from datamodules.item_answers import HistoryTokens, ItemAnswers
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.splits import leading_items
 from dig.baselines.tiger import PAD, build_t5, sid_vocabulary
+from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
 from dig.modules.tiger import TigerModule
 from dig.stages.base import Stage, StageContext
@@ -50,6 +51,7 @@ def _build(context: StageContext, folder: Path) -> None:
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
         model.to("cpu", torch.float32).save_pretrained(folder / "model")
+        stamp_config(folder / "model", Catalogue.of(item_ids))
         ids.save(folder / "model" / "semantic_ids.parquet")
         write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 

@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from dig.artifacts import fingerprint
+from dig.own_files import open_own
 from dig.sweeps.bands import BandPruner
 from dig.sweeps.leases import Holder, Leases
 from dig.sweeps.settings import Settings
@@ -60,6 +61,8 @@ class Ledger:
         self.leases = Leases(settings.folder / "leases")
         journal = settings.folder / "journal.log"
         lock = JournalFileSymlinkLock(str(journal))
+        if journal.is_symlink():
+            open_own(journal)  # says so: Optuna would write to whatever it points to
         _mend(journal, lock)
         bands = settings.file.bands
         self.study = optuna.create_study(
@@ -137,7 +140,7 @@ class Ledger:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         path = self.settings.folder / "claims"
-        path.touch()
+        open_own(path).close()
         with _locked(JournalFileSymlinkLock(str(path))):
             yield
 

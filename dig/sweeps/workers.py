@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dig.config import UserError
 from dig.console import say, warn
+from dig.own_files import open_own
 
 __all__ = ["start_workers", "train_alone", "wait_for"]
 
@@ -44,7 +45,7 @@ def start_workers(count: int, arguments: Sequence[str], folder: Path) -> list[su
     started = []
     for number in range(1, count):
         path = logs / f"{number + 1}.log"
-        with path.open("ab") as log:
+        with open_own(path, append=True) as log:
             command = [sys.executable, "-m", "dig.sweep", *arguments, "--worker"]
             started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT,  # noqa: S603 - ourselves
                                             env=os.environ | _share(number, count, devices)))  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dig.artifacts import hash_file, link_or_copy
+from dig.own_files import temporary_beside
 from dig.tracking.identity import safe_name
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _kept(path: Path, folder: Path) -> Path:
     """The file under a name made of its content, linked where the file system allows it, else copied."""
     kept = folder / "wandb" / "data" / "files" / f"{hash_file(path)[:32]}{path.suffix}"
     if not kept.is_file():
-        temporary = kept.with_name(f".{kept.name}.{os.getpid()}.tmp")
+        temporary = temporary_beside(kept)
         link_or_copy(path, temporary)
         temporary.replace(kept)
     return kept

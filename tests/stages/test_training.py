@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import polars as pl
@@ -136,13 +136,22 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damag
     )
 
 
-def test_a_full_disk_during_a_checkpoint_is_a_line_and_the_run_goes_on_later(tmp_path: Path) -> None:
+def test_a_full_disk_during_a_checkpoint_is_a_line_and_the_run_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """/dev/full takes no byte: the checkpoint's temporary file fails as on a full disk."""
     scratch = tmp_path / "work" / "scratch"
     scratch.mkdir(parents=True)
-    (scratch / f".resume.ckpt.{os.getpid()}.tmp").symlink_to("/dev/full")
     settings = ["trainer.checkpoint_every=1"]
-    with pytest.raises(OSError, match="No space left on device") as caught:
+    plain = Path.open
+
+    def full(path: Path, *arguments: Any, **keys: Any) -> Any:
+        if path.name.startswith(".resume.ckpt."):
+            return plain(Path("/dev/full"), "wb")
+        return plain(path, *arguments, **keys)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left on device") as caught:
+        patch.setattr(Path, "open", full)
         run(tmp_path, {2: 0.1, 4: 0.5, 6: 0.3}, settings=settings)
     assert disk_full(caught.value)  # which the store and the command line turn into a line
     assert not list(scratch.glob("*.tmp"))

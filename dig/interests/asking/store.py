@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dig.config.errors import UserError
-from dig.console import say
+from dig.console import printable, say
+from dig.own_files import open_own
 
 __all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path"]
 
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER 
 _UNDER_WAY, _PAID, _UNPAID, _UNKNOWN, _ESTIMATED = range(5)
 _UNPROVEN = " from a model that was stopped"
 _PARAMETERS = 2000
+_LOCK_BYTES = 100
 _SNAPSHOT = 20_000_000
 
 
@@ -125,16 +127,16 @@ class AnswerStore:
 
         What an earlier run left under way is entered as unknown.
         """
-        with self.path.with_suffix(".lock").open("a+") as stream:
+        with open_own(self.path.with_suffix(".lock"), append=True) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 stream.seek(0)
-                say(f"another run ({stream.read().strip() or 'unnamed'}) is asking into {self.path}; waiting for it")
+                who = stream.read(_LOCK_BYTES).decode(errors="replace").strip()
+                say(f"another run ({printable(who, 40) or 'unnamed'}) is asking into {self.path}; waiting for it")
                 fcntl.flock(stream, fcntl.LOCK_EX)
             stream.truncate(0)
-            stream.write(f"process {os.getpid()}")
-            stream.flush()
+            stream.write(f"process {os.getpid()}".encode())
             self._base.execute("UPDATE requests SET state=? WHERE state=?", (_UNKNOWN, _UNDER_WAY))
             yield
 

@@ -1,0 +1,147 @@
+"""The catalogue by which tables and models count: a fingerprint of its item ids in order, stamped into what counts so.
+
+A row number means an item only together with the order that it was counted in. So whatever holds row numbers carries
+the fingerprint of that order: Parquet and safetensors in their metadata, a transformers folder in ``config.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from dig.artifacts import read_json, write_json
+from dig.config.errors import UserError
+
+__all__ = ["STAMP", "Catalogue", "check_catalogue", "stamp_config", "table_stamp"]
+
+STAMP = "dig_catalogue"
+"""Key of the stamp wherever it stands."""
+_COUNTED = ("counts", "items.weight", "encoder.items.weight", "codes")
+"""Tensors of our own models with a row for each item."""
+
+
+class Catalogue(NamedTuple):
+    """A catalogue as far as row numbers go.
+
+    Attributes:
+        items: how many there are.
+        fingerprint: of their ids in order.
+    """
+
+    items: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, item_ids: Iterable[str]) -> Self:
+        """Of item ids in order."""
+        ids = [each if isinstance(each, str) else str(each) for each in item_ids]
+        lengths = ",".join(map(str, map(len, ids)))  # so that no other way of cutting the text into ids is the same
+        digest = hashlib.sha256(f"{lengths}\n".encode())
+        digest.update("".join(ids).encode("utf-8", "surrogatepass"))
+        return cls(len(ids), digest.hexdigest()[:32])
+
+    @property
+    def text(self) -> str:
+        """Both in a word."""
+        return f"{self.items} {self.fingerprint}"
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """As metadata of a file."""
+        return {STAMP: self.text}
+
+    def problem(self, stamp: str | None) -> str | None:
+        """In what a stamp differs; None where it does not, or there is none."""
+        if stamp is None or stamp == self.text:
+            return None
+        items, _, _ = stamp.partition(" ")
+        if items.isdecimal() and int(items) != self.items:
+            return f"counts by a catalogue of {int(items):,} items"
+        return "counts by as many items, which are others or in another order"
+
+
+def stamp_config(folder: Path, catalogue: Catalogue) -> None:
+    """Stamps a folder that transformers wrote; its library leaves keys alone that it does not know."""
+    path = folder / "config.json"
+    if path.is_file():
+        write_json(path, {**read_json(path), **catalogue.stamp})
+
+
+def check_catalogue(folder: Path, item_ids: Sequence[str], where: str) -> None:
+    """Whether a model's folder counts by these items; what carries no stamp is held to its number of rows.
+
+    Args:
+        folder: as a stage left it.
+        item_ids: of the catalogue in order.
+        where: what the ids were read from, for the message.
+
+    Raises:
+        UserError: one of its files counts by another catalogue.
+    """
+    catalogue = Catalogue.of(item_ids)
+    for name, stamps in _stamps(folder):
+        problem = catalogue.problem(stamps(item_ids))
+        if problem is not None:
+            raise UserError(f"{folder / name} {problem} than the {catalogue.items:,} of {where}, so its rows would be "
+                            "taken for other items; the same dig.train command writes both again")  # fmt: skip
+
+
+def table_stamp(path: Path) -> str | None:
+    """The stamp in a Parquet file; None of an older one, and of one that cannot be read, which its reader tells."""
+    import polars as pl
+
+    try:
+        return pl.read_parquet_metadata(path).get(STAMP)
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+
+
+def _stamps(folder: Path) -> Iterator[tuple[str, Callable[[Sequence[str]], str | None]]]:
+    """Files of a model that may carry a stamp, and how each is read."""
+    for path in sorted(folder.glob("*.safetensors")):
+        yield path.name, lambda ids, path=path: _of_weights(path, len(ids))  # type: ignore[misc]
+    if (folder / "config.json").is_file():
+        yield "config.json", lambda ids: _of_config(folder / "config.json")
+    if (folder / "semantic_ids.parquet").is_file():
+        yield "semantic_ids.parquet", lambda ids: _of_table(folder / "semantic_ids.parquet")
+
+
+def _of_weights(path: Path, items: int) -> str | None:
+    """The stamp of weights; of older ones without it a stamp of their number of rows, where that is another one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as weights:
+            stamp = (weights.metadata() or {}).get(STAMP)
+            names = set(weights.keys())
+            rows = {weights.get_slice(name).get_shape()[0] for name in _COUNTED if name in names}
+    except (SafetensorError, OSError, IndexError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} cannot be read: {reason}; the same dig.train command writes it again") from None
+    other = next((number for number in rows if number != items), None)
+    return f"{other} " if other is not None else stamp
+
+
+def _of_config(path: Path) -> str | None:
+    try:
+        content: Mapping[str, Any] | Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {type(error).__name__}; the same dig.train command writes it "
+                        "again") from None  # fmt: skip
+    found = content.get(STAMP) if isinstance(content, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+def _of_table(path: Path) -> str | None:
+    """Its own ids say it, in the order that its codes have."""
+    import polars as pl
+
+    try:
+        ids = pl.read_parquet(path, columns=["item_id"], glob=False)["item_id"].cast(pl.String).to_list()
+        return Catalogue.of(ids).text
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path} cannot be read: {reason}; the same dig.train command writes it again") from None

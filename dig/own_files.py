@@ -1,0 +1,148 @@
+"""Files that dig keeps under names that others can guess, in folders that others may write to: locks, notes, logs.
+
+Such a name may have become a link meanwhile, or a pipe. So it is opened without following links and without emptying
+anything, and new content appears under it by a rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from dig.config.errors import UserError
+from dig.console import say
+
+__all__ = ["atomic_path", "flush_to_disk", "lock", "lock_at_once", "make_folder", "open_own", "replace_text",
+           "temporary_beside"]  # fmt: skip
+
+_FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def open_own(path: Path, append: bool = False) -> IO[bytes]:
+    """Opens a file of ours as it is, made if it is not there: no link is followed, nothing is emptied.
+
+    Args:
+        path: the file.
+        append: open it for writing at its end; else what others have made and we may only read is opened, too, which
+            is enough to lock it.
+
+    Raises:
+        UserError: it is a link or not a regular file, or is to be written and also has another name.
+        OSError: the file system refuses it.
+    """
+    access = os.O_RDWR | (os.O_APPEND if append else 0)
+    try:
+        try:
+            number = os.open(path, _FLAGS | access, 0o666)
+        except OSError as error:
+            if append or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            number = os.open(path, _FLAGS | os.O_RDONLY, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP or path.is_symlink():
+            raise _refused(path, "is a link, which dig neither follows nor writes through") from None
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            raise _refused(path, "is not a file") from None
+        raise
+    found = os.fstat(number)
+    problem = None
+    if not stat.S_ISREG(found.st_mode):
+        problem = "is not a file"
+    elif append and found.st_nlink > 1:
+        problem = "has a second name, so that writing to it would change another file"
+    if problem:
+        os.close(number)
+        raise _refused(path, problem)
+    os.set_blocking(number, True)
+    return os.fdopen(number, "a+b" if append else "rb", buffering=0)
+
+
+def _refused(path: Path, problem: str) -> UserError:
+    return UserError(f"{path} {problem}; remove it, and the same command makes it anew")
+
+
+@contextmanager
+def lock(path: Path, held: str) -> Iterator[None]:
+    """Holds a file lock, so that of two processes with the same work one works and one waits.
+
+    Args:
+        path: the lock's file, which stays.
+        held: what is said before waiting.
+
+    Raises:
+        UserError: there is something else than a lock's file under that name.
+    """
+    with open_own(path) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{held}; waiting for it")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield  # the lock file stays: to remove it would let a third process lock another file of the same name
+
+
+@contextmanager
+def lock_at_once(path: Path) -> Iterator[bool]:
+    """Holds a file lock, or says that somebody else does; the file stays.
+
+    Raises:
+        UserError: as of :func:`lock`.
+    """
+    with open_own(path) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder that nobody can guess, for what is renamed to ``path`` when it is complete."""
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.tmp")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``; flushed to disk and renamed to it when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        flush_to_disk(temporary)
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):  # what ended the block is told, not that its rest cannot be removed
+            temporary.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Puts a text under a name, whatever was there; a link is replaced, not followed."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def flush_to_disk(path: Path) -> None:
+    """Waits until a file's content is on the disk."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def make_folder(path: Path) -> bool:
+    """Makes a folder of ours; what stands under its name and is not one, or is a link, gives way.
+
+    Returns:
+        Whether something had to give way.
+    """
+    odd = path.is_symlink() or (path.exists() and not path.is_dir())
+    if odd:
+        path.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+    return odd
