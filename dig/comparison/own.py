@@ -18,6 +18,7 @@ from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, Request, c
 from dig.config import UserError
 from dig.console import printable
 from dig.evaluation.rankers import rank_unseen
+from dig.received.tables import IDS, read_parquet_table
 
 __all__ = ["compare", "write_rankings"]
 
@@ -155,7 +156,8 @@ def _examples(folder: Path, part: str) -> pl.DataFrame:
         raise UserError(
             f"{folder} has no {path.name}; evaluate again: python -m dig.train experiment={folder / 'config.yaml'}"
         )
-    return pl.read_parquet(path, columns=["example", "user", "target", "history"])
+    schema = {"example": pl.Int64, "user": pl.String, "target": pl.String, "history": IDS}
+    return read_parquet_table(path, schema)
 
 
 def _by_ids(recommender: Any) -> Callable[[list[list[str]], int, bool], Lists]:
@@ -187,7 +189,7 @@ def _by_rows(recommender: Any, folder: Path) -> Callable[[list[list[str]], int, 
     path = folder / "items.parquet"
     if not path.is_file():
         raise UserError(f"{folder} has no items.parquet, which says which item a catalogue row is")
-    ids = pl.read_parquet(path, columns=["item_id"])["item_id"].to_list()
+    ids = read_parquet_table(path, {"item_id": pl.String})["item_id"].to_list()
     rows = {item: row for row, item in enumerate(ids)}
 
     def ask(histories: list[list[str]], k: int, unseen: bool) -> Lists:

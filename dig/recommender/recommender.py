@@ -23,6 +23,7 @@ from dig.recommender.tables import read_run_table
 __all__ = ["Answers", "Question", "Recommender"]
 
 _BEST_FIRST = ("grpo", "sft", *reversed(BASELINES))  # the last trained first
+_OF_INTERESTS = ("item_id", "text", "label", "score", "confidence")
 _SELDOM = 0.01
 """Share of purchases that repeat one of the same customer, below which nobody is said to buy twice."""
 _SCORES = 2**27
@@ -111,7 +112,7 @@ class Recommender:
         ranker = load_ranker(chosen, run / "checkpoints" / chosen, config, device)
         interests = run / "interests.parquet"
         items = read_run_table(run / "items.parquet", ["item_id"])["item_id"]
-        told = read_run_table(interests) if interests.is_file() else None
+        told = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
         return cls(ranker, items.to_list(), told, chosen, run / "users.parquet")
 
     @cached_property
