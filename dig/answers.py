@@ -224,7 +224,7 @@ def _users(run: Path) -> pl.DataFrame:
     path = run / "users.parquet"
     if not path.is_file():
         raise UserError(f"{run} has no users.parquet; the same dig.train command writes it again from what is kept")
-    return read_run_table(path)
+    return read_run_table(path, ["user", "items", "tests"])
 
 
 def _semantic_ids(run: Path) -> dict[str, list[int]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
@@ -20,6 +21,7 @@ from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.base import build_alone, build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
+from dig.stages.reward_needs import NOT_IMPORTED, modules_to_import, without_own_code
 from dig.stages.start import check_backbone, check_start
 from dig.tracking import NOT_TRACKED, Tracking
 
@@ -145,20 +147,26 @@ def shared_folders(config: Config) -> list[Path]:
 
 
 def find_stages(config: Config) -> StageContext:
-    """What is finished of ``config.stages`` and what they need, without building or verifying anything."""
+    """What is finished of ``config.stages`` and what they need, without building or verifying anything.
+
+    Modules that the configuration names are not imported, so ``grpo`` with reward terms of them is not found.
+    """
     store = ArtifactStore()
     found = {step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
-             for step in _plan(config) if store.exists(step.stage.name, step.key)}  # fmt: skip
+             for step in _described(config) if store.exists(step.stage.name, step.key)}  # fmt: skip
     return StageContext(config, found, store, _run_folder(config))
 
 
 def stage_keys(config: Config) -> dict[str, str]:
-    """The fingerprint of each stage that a configuration runs, in order; equal ones are computed once."""
-    return {step.stage.name: step.key for step in _plan(config)}
+    """The fingerprint of each stage that a configuration runs, in order; equal ones are computed once.
+
+    Modules that the configuration names are not imported; with reward terms of them ``grpo`` has not its own.
+    """
+    return {step.stage.name: step.key for step in _described(config)}
 
 
 def describe(config: Config) -> Table:
-    """The stages, whether each is cached, and what each would read; nothing is built."""
+    """The stages, whether each is cached, and what each would read; nothing is built, nothing of the user's imported."""
     store = ArtifactStore()
     table = Table(title=f"{config.experiment}: dry run", title_justify="left")
     for heading in ("stage", "state", "needs", "fingerprint", "reads"):
@@ -168,10 +176,14 @@ def describe(config: Config) -> Table:
     if missing:  # the rest depends on what they hold
         table.add_row("download", "to do", "the publisher", "", ", ".join(str(path) for path in missing))
         return table
-    steps = _plan(config)
+    steps = _described(config)
     check_backbone(config, _unbuilt(steps, store))
     for step in steps:
         kind, key = step.stage.name, step.key
+        if NOT_IMPORTED in step.origin["reads"].get("own reward terms", {}).values():
+            reads = ", ".join(step.origin["reads"])
+            table.add_row(kind, "known in a run", ", ".join(step.needs), "that of its own terms' code", reads)
+            continue
         state = "cached" if store.exists(kind, key) else "to do"
         if state == "to do" and store.work_folder(kind, key).is_dir():
             state = "interrupted, goes on"
@@ -180,6 +192,8 @@ def describe(config: Config) -> Table:
     if "report" in config.stages:
         table.add_row("report", "always", "what is above", "", "evaluation")
     table.caption = f"run folder: {shown_path(_run_folder(config))}"
+    if modules := modules_to_import(config):
+        table.caption += f"\na run imports (grpo.reward.modules), a dry run does not: {escape(', '.join(modules))}"
     return table
 
 
@@ -206,6 +220,12 @@ def _plan(config: Config) -> list[_Step]:
             keys[name] = fingerprint(origin)
             steps.append(_Step(stage, needs, keys[name], origin))
     return steps
+
+
+def _described(config: Config) -> list[_Step]:
+    """The plan as far as it is known without importing what the configuration names."""
+    with without_own_code():
+        return _plan(config)
 
 
 def _unbuilt(steps: Sequence[_Step], store: ArtifactStore) -> set[str]:

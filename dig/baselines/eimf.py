@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dig.artifacts import read_json, write_json
+from dig.artifacts import write_json
 from dig.baselines.extraction import ages_after_every_item, ages_at_the_end, build_extraction
 from dig.baselines.sasrec import SASRec, latest_items
 from dig.config.schema import EIMFConfig
 from dig.evaluation.rankers import Scorer, padded_rows
+from dig.received.weights import load_module, read_section
 
 __all__ = ["EIMF"]
 
@@ -97,11 +98,14 @@ class EIMF(nn.Module, Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> EIMF:
-        """Reads what :meth:`save` wrote, for evaluation."""
-        weights = load_file(folder / _WEIGHTS)
-        model = cls(len(weights["encoder.items.weight"]), EIMFConfig(**read_json(folder / _CONFIG)))
-        model.load_state_dict(weights)
-        return model.eval()
+        """Reads what :meth:`save` wrote, for evaluation.
+
+        Raises:
+            UserError: a file is missing or damaged, or the weights are not those of the configuration.
+        """
+        config = read_section(folder / _CONFIG, EIMFConfig)
+        items = "encoder.items.weight"
+        return load_module(folder / _WEIGHTS, lambda header: cls(header[items].shape[0], config), config.layers)
 
     def _states(self, histories: Tensor) -> tuple[Tensor, Tensor]:
         """States (batch, length, width) of histories from the left, 0 behind them, and where they are."""

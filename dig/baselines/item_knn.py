@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor
 
+from dig.config.errors import UserError
 from dig.config.schema import ItemKNNConfig
 from dig.evaluation.rankers import Scorer
+from dig.received.weights import read_tensors
 
 if TYPE_CHECKING:
     from datamodules.histories import Histories
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ItemKNN", "cosine_neighbours"]
 
 _FILE = "neighbours.safetensors"
+_TENSORS = {"data": ("float", 1), "indices": ("int", 1), "indptr": ("int", 1), "counts": ("int", 1),
+            "decay": ("float", 1)}  # fmt: skip
 _CHUNK = 4096
 
 
@@ -74,11 +78,20 @@ class ItemKNN(Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> ItemKNN:
-        """Reads what :meth:`save` wrote."""
-        found = load_file(folder / _FILE)
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or another one.
+        """
+        found = {name: tensor.numpy() for name, tensor in read_tensors(folder / _FILE, _TENSORS).items()}
         shape = (len(found["counts"]), len(found["counts"]))
-        similarity = sparse.csr_matrix((found["data"], found["indices"], found["indptr"]), shape=shape)
-        return cls(similarity, found["counts"], float(found["decay"][0]))
+        try:
+            similarity = sparse.csr_matrix((found["data"], found["indices"], found["indptr"]), shape=shape)
+            similarity.check_format(full_check=True)  # a product reads memory wherever these indices point
+            decay = float(found["decay"].item())
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{folder / _FILE} cannot be read: {str(error).splitlines()[0]}") from None
+        return cls(similarity, found["counts"], decay)
 
 
 def cosine_neighbours(train: Histories, num_items: int, neighbours: int, shrinkage: float) -> sparse.csr_matrix:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dig.evaluation.rankers import Scorer
+from dig.received.weights import read_tensors
 
 if TYPE_CHECKING:
     from datamodules.histories import Histories
@@ -52,5 +53,9 @@ class Popularity(Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> Popularity:
-        """Reads what :meth:`save` wrote."""
-        return cls(load_file(folder / _FILE)["counts"])
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or another one.
+        """
+        return cls(read_tensors(folder / _FILE, {"counts": ("int", 1)})["counts"])

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dig.artifacts import read_json, write_json
+from dig.artifacts import write_json
 from dig.config.schema import EIMFConfig, SASRecConfig
 from dig.evaluation.rankers import Scorer, padded_rows
 from dig.generation.causal_layer import CausalLayer, Slots
+from dig.received.weights import load_module, read_section
 
 __all__ = ["SASRec", "latest_items"]
 
@@ -110,12 +111,15 @@ class SASRec(nn.Module, Scorer):
 
     @classmethod
     def load(cls, folder: Path) -> SASRec:
-        """Reads what :meth:`save` wrote, for evaluation."""
-        weights = load_file(folder / _WEIGHTS)
-        config = SASRecConfig(**{"scale": None, **read_json(folder / _CONFIG)})  # saved before there were scales
-        model = cls(len(weights["items.weight"]), config)
-        model.load_state_dict(weights)
-        return model.eval()
+        """Reads what :meth:`save` wrote, for evaluation.
+
+        Raises:
+            UserError: a file is missing or damaged, or the weights are not those of the configuration.
+        """
+        config = read_section(folder / _CONFIG, SASRecConfig, scale=None)  # saved before there were scales
+        return load_module(
+            folder / _WEIGHTS, lambda header: cls(header["items.weight"].shape[0], config), config.layers
+        )
 
 
 def latest_items(histories: Tensor, longest: int) -> Tensor:

@@ -14,6 +14,7 @@ from dig.config.schema import TigerConfig
 from dig.evaluation.beams import BeamRanker
 from dig.generation.view_check import check_view
 from dig.generation.vocabulary import SidVocabulary
+from dig.received.models import check_model_folder
 from dig.weights import load_complete
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def load_t5(folder: Path) -> Any:
     Raises:
         UserError: its files lack weights, or its scores are not its own.
     """
+    check_model_folder(folder, T5ForConditionalGeneration, ("t5",))
     model = load_complete(
         T5ForConditionalGeneration.from_pretrained, folder, str(folder), attn_implementation=_ATTENTION
     )

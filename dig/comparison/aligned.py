@@ -15,9 +15,10 @@ from dig.comparison.files import counted, frame_of, read_file, refused
 from dig.comparison.lists import RankedLists, ranked_lists
 from dig.comparison.rankings import Ranking, places, read_examples
 from dig.comparison.runs import Run
-from dig.config import UserError, nearest_ids
+from dig.config import nearest_ids
 from dig.console import printable
 from dig.proof import RunProof
+from dig.received.tables import read_parquet_table
 
 __all__ = ["Aligned", "Source", "read_source"]
 
@@ -150,10 +151,7 @@ def _catalogue(run: Run) -> pl.Series | None:
     RunProof(run.folder).require(path.name)
     if not path.is_file():
         return None
-    try:
-        return pl.read_parquet(path, columns=["item_id"])["item_id"].cast(pl.String)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({printable(str(error), 120)}); {run.again}") from None
+    return read_parquet_table(path, {"item_id": pl.String}, advice=run.again)["item_id"]
 
 
 def _example_numbers(lists: RankedLists, like: Ranking) -> tuple[pl.DataFrame, list[str]]:

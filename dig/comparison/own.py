@@ -19,6 +19,7 @@ from dig.config import UserError
 from dig.console import printable
 from dig.evaluation.rankers import rank_unseen
 from dig.proof import RunProof
+from dig.received.tables import IDS, read_parquet_table
 
 __all__ = ["compare", "write_rankings"]
 
@@ -157,7 +158,8 @@ def _examples(folder: Path, part: str) -> pl.DataFrame:
             f"{folder} has no {path.name}; evaluate again: python -m dig.train experiment={folder / 'config.yaml'}"
         )
     RunProof(folder).require(path.name)
-    return pl.read_parquet(path, columns=["example", "user", "target", "history"])
+    schema = {"example": pl.Int64, "user": pl.String, "target": pl.String, "history": IDS}
+    return read_parquet_table(path, schema)
 
 
 def _by_ids(recommender: Any) -> Callable[[list[list[str]], int, bool], Lists]:
@@ -191,7 +193,7 @@ def _by_rows(recommender: Any, folder: Path) -> Callable[[list[list[str]], int, 
         raise UserError(f"{folder} has no items.parquet, which says which item a catalogue row is")
     proof = RunProof(folder)
     proof.require(path.name)
-    ids = pl.read_parquet(path, columns=["item_id"])["item_id"].to_list()
+    ids = read_parquet_table(path, {"item_id": pl.String})["item_id"].to_list()
     proof.require_catalogue(ids, path.name)
     rows = {item: row for row, item in enumerate(ids)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from dig.comparison.runs import Run
 from dig.config import UserError, nearest
 from dig.console import printable
 from dig.proof import RunProof
+from dig.received.tables import IDS, read_parquet_table
 
 __all__ = ["Ranking", "places", "read_examples", "read_rankings", "read_slices", "require_same_examples"]
 
@@ -105,7 +106,8 @@ def read_examples(run: Run, like: Ranking, column: str) -> pl.Series | None:
     path = run.examples
     if not path.is_file():
         return None
-    frame = _read(path, run, {"user": pl.String(), "target": pl.String()})
+    others = {column: IDS if column == "history" else pl.String()}
+    frame = _read(path, run, {"user": pl.String(), "target": pl.String()}, others)
     if column not in frame.columns:
         return None
     frame = _ordered(frame)
@@ -142,21 +144,13 @@ def require_same_examples(first: Ranking, other: Ranking) -> None:
     )
 
 
-def _read(path: Path, run: Run, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """A table with at least these columns."""
+def _read(
+    path: Path, run: Run, schema: Mapping[str, pl.DataType], others: Mapping[str, pl.DataType] | None = None
+) -> pl.DataFrame:
+    """A table with at least these columns, and of the others those that it has."""
     RunProof(run.folder).require(path.name)
-    try:
-        frame = pl.read_parquet(path)
-        missing = [name for name in schema if name not in frame.columns]
-        if missing:
-            raise UserError(f"{path} has no column {missing[0]}; {run.again}")
-        frame = frame.with_columns(pl.col(name).cast(kind) for name, kind in schema.items())
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path} is damaged ({printable(str(error), 120)}); {run.again}") from None
-    empty = next((name for name in schema if frame[name].null_count()), None)
-    if empty:
-        raise UserError(f"{path} is damaged (a row has no {empty}); {run.again}")
-    return frame
+    others = {"example": pl.Int64(), **(others or {})}
+    return read_parquet_table(path, schema, optional=others, nulls=tuple(others), advice=run.again)
 
 
 def _ordered(frame: pl.DataFrame) -> pl.DataFrame:

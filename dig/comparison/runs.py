@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dig.config import UserError, nearest
 from dig.proof import RunProof
+from dig.received.documents import read_yaml_mapping
+from dig.received.metrics import read_metrics
 
 __all__ = ["BESIDE", "Run", "find_runs", "named", "path_of"]
 
@@ -23,6 +23,7 @@ _LONGEST = 255
 """Bytes that a file's name can have; asking for a longer one is an error of the file system."""
 BESIDE = ("seed", "run_id", "runs_dir", "logging", "slurm", "stages", "baselines")
 """Keys beside the recipe: no recommender is another one by them."""
+_SHOWN = 60
 _OTHER = {True: "recommendations_masked.parquet", False: "recommendations_unmasked.parquet"}
 
 
@@ -125,7 +126,7 @@ def _other_seeds(run: Run) -> list[Run]:
         folder = rankings.parent
         if folder == run.folder or folder.is_symlink() or not (folder / "config.yaml").is_file():
             continue
-        tested = _tested(folder)
+        tested = read_metrics(folder)
         stages = tuple(stage for stage in run.stages if stage in tested)
         if stages or not run.stages:
             other = _read(os.path.relpath(folder), folder, stages, run.part)
@@ -196,10 +197,11 @@ def _known(root: Path) -> list[str]:
 def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     folder = folder.resolve()
     RunProof(folder).require("config.yaml", "metrics.json")
-    config = _mapping(folder / "config.yaml", yaml.safe_load)
-    measured = [found for name, found in _tested(folder).items() if not stages or name in stages]
-    split = next((str(found["split"]) for found in measured if found.get("split")), config.get("data", {}).get("split"))
-    evaluation = config.get("evaluation", {})
+    path = folder / "config.yaml"
+    config = read_yaml_mapping(path)
+    data, evaluation = (_section(config, name, path) for name in ("data", "evaluation"))
+    measured = [found for name, found in read_metrics(folder).items() if not stages or name in stages]
+    split = next((found["split"] for found in measured if found.get("split")), data.get("split"))
     masked = next((found["mask_history"] for found in measured if "mask_history" in found),
                   evaluation.get("mask_history", False))  # fmt: skip
     files = {bool(masked): folder / _RANKINGS[part]}
@@ -210,9 +212,9 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
         folder=folder,
         stages=stages,
         experiment=str(config.get("experiment") or folder.parent.name),
-        seed=config.get("seed"),
-        split=split,
-        ks=_cutoffs(measured) or tuple(evaluation.get("ks", (5, 10))),
+        seed=_seed(config, path),
+        split=None if split is None else str(split),
+        ks=_cutoffs(measured) or _ks(evaluation, path),
         rankings={protocol: path for protocol, path in files.items() if path.is_file()},
         recipe=json.dumps({key: config[key] for key in config if key not in BESIDE}, sort_keys=True, default=str),
         part=part,
@@ -223,11 +225,25 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     return run
 
 
-def _tested(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a run measured of each of its recommenders; nothing if it is too old to say."""
-    path = folder / "metrics.json"
-    metrics = _mapping(path, json.loads) if path.is_file() else {}
-    return {name: found for name, found in metrics.items() if isinstance(found, dict) and "test" in found}
+def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
+    found = config.get(name) or {}
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: {name}: must hold keys and values, it is {str(found)[:_SHOWN]!r}")
+    return found
+
+
+def _seed(config: Mapping[str, Any], path: Path) -> int | None:
+    seed = config.get("seed")
+    if seed is not None and type(seed) is not int:
+        raise UserError(f"{path}: seed: must be a whole number, it is {str(seed)[:_SHOWN]!r}")
+    return seed
+
+
+def _ks(evaluation: Mapping[str, Any], path: Path) -> tuple[int, ...]:
+    ks = evaluation.get("ks", [5, 10])
+    if not isinstance(ks, list) or not ks or not all(type(k) is int and k > 0 for k in ks):
+        raise UserError(f"{path}: evaluation.ks: must be a list of whole numbers above 0, it is {str(ks)[:_SHOWN]!r}")
+    return tuple(ks)
 
 
 def _cutoffs(measured: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
@@ -235,13 +251,3 @@ def _cutoffs(measured: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     found = [{int(name[3:]) for name in metrics["test"] if name.startswith("hr@") and name[3:].isdecimal()}
              for metrics in measured]  # fmt: skip
     return tuple(sorted(set.intersection(*found))) if found else ()
-
-
-def _mapping(path: Path, parse: Any) -> dict[str, Any]:
-    try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold keys and values, not a {type(content).__name__}")
-    return content

@@ -25,6 +25,7 @@ from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer, scrat
 from dig.generation.view_check import NotCausalError, check_intrr, check_view
 from dig.generation.vocabulary import SidVocabulary
 from dig.ranks import global_rank
+from dig.received.models import check_model_folder, check_vocabulary
 from dig.weights import load_complete
 
 __all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone",
@@ -114,12 +115,14 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
                             "Semantic IDs")  # fmt: skip
         check_intrr(model, str(folder))
         return one_token_backbone(model)
+    check_model_folder(folder, AutoModelForCausalLM)
     try:
         model = load_complete(AutoModelForCausalLM.from_pretrained, folder, str(folder), dtype="auto")
         tokenizer = read_tokenizer(folder)[0]
     except _UNREADABLE as error:
         raise UserError(f"{folder} cannot be loaded: {_reason(error)}") from None
     vocabulary = SidVocabulary.of(tokenizer, sizes)
+    check_vocabulary(folder, model, int(vocabulary.ids.max()))
     from_scratch = len(tokenizer) == len(scratch_words(sizes))
     check_view(model, str(folder))
     return Backbone(model, tokenizer, vocabulary, from_scratch)
@@ -256,7 +259,9 @@ def scratch_model(config: BackboneConfig, vocabulary: int, max_tokens: int) -> n
     keys = {"max_position_embeddings": max_tokens, **keys}
     keys |= {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     del keys["model_type"]
-    model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **keys))
+    model: nn.Module = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(model_type, **keys), trust_remote_code=False
+    )
     return model
 
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dig.artifacts import read_json, write_json
+from dig.artifacts import write_json
+from dig.config.errors import UserError
 from dig.config.schema import AssignmentConfig
 from dig.generation.assignment import Assigned, RecursiveAssignment
 from dig.generation.causal_layer import CausalLayer, by_length
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
+from dig.received.documents import read_json_mapping
+from dig.received.weights import TensorHeader, load_module, read_section
 
 __all__ = ["IntRR", "IntRRSizes", "intrr_vocabulary", "is_intrr"]
 
@@ -203,17 +206,27 @@ class IntRR(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> IntRR:
-        """Reads what :meth:`save` wrote, for evaluation."""
-        weights, settings = load_file(folder / _WEIGHTS), read_json(folder / _CONFIG)
-        del settings["model_type"]
-        model = cls(weights["codes"], IntRRSizes(**settings))
-        model.load_state_dict(weights)
-        return model.eval()
+        """Reads what :meth:`save` wrote, for evaluation.
+
+        Raises:
+            UserError: a file is missing or damaged, or the weights are not those of the configuration.
+        """
+        sizes = read_section(folder / _CONFIG, IntRRSizes, ignored=("model_type",))
+
+        def make(header: dict[str, TensorHeader]) -> IntRR:
+            return cls(torch.zeros(header["codes"].shape, dtype=torch.int64), sizes)
+
+        model = load_module(folder / _WEIGHTS, make, sizes.layers)
+        if model.codes.ndim != 2 or model.codes.shape[1] != len(sizes.codes):
+            raise UserError(f"{folder}: its codes are not those of {len(sizes.codes)} levels")
+        if bool(((model.codes < -1) | (model.codes >= torch.tensor(sizes.codes))).any()):
+            raise UserError(f"{folder}: a code of an item lies outside the {sizes.codes} of its levels")
+        return model
 
 
 def is_intrr(folder: Path) -> bool:
     """Whether a model's folder holds an IntRR."""
-    return (folder / _CONFIG).is_file() and read_json(folder / _CONFIG).get("model_type") == _KIND
+    return (folder / _CONFIG).is_file() and read_json_mapping(folder / _CONFIG).get("model_type") == _KIND
 
 
 def intrr_vocabulary(sizes: Sequence[int]) -> SidVocabulary:

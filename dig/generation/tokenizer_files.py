@@ -57,11 +57,19 @@ def read_tokenizer(name: str | Path) -> tuple[Any, str | None]:
     Raises:
         OSError: it cannot be had; also ValueError and KeyError, as transformers has them.
     """
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    path = cached_file(str(name), _FILE, _raise_exceptions_for_missing_entries=False)
-    if path is None or _reads_alike(tokenizer, Tokenizer.from_file(str(path))):
-        return tokenizer, None
-    return PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False), type(tokenizer).__name__
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        path = cached_file(str(name), _FILE, _raise_exceptions_for_missing_entries=False)
+        if path is None or _reads_alike(tokenizer, Tokenizer.from_file(str(path))):
+            return tokenizer, None
+        return PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False), type(tokenizer).__name__
+    except (OSError, ValueError, KeyError):
+        raise
+    except BaseException as error:  # the library says everything by Exception itself, or by what Rust panics with
+        if not isinstance(error, Exception) and "Panic" not in type(error).__name__:
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"its tokenizer is damaged ({reason})") from error
 
 
 def save_tokenizer(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dig.config import Config
+from dig.config import Config, UserError
 from dig.config.schema import PromptConfig
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ def _tiger(folder: Path, config: Config, device: Any) -> Ranker:
     from datamodules.item_answers import HistoryTokens
     from dig.baselines.tiger import PAD, Tiger, load_t5, sid_vocabulary
     from dig.quantization import SemanticIds
+    from dig.received.models import check_vocabulary
 
     ids = SemanticIds.load(folder / "semantic_ids.parquet")
     tokens = HistoryTokens(sid_vocabulary(ids.sizes).encode(ids.codes), config.tiger.max_history, PAD)
     with _quietly():
         model = load_t5(folder)
+    check_vocabulary(folder, model, int(tokens.item_tokens.max()))
     return Tiger(model, tokens, config.evaluation.num_beams, config.evaluation.batch_size, device)
 
 
@@ -110,5 +112,12 @@ def load_ranker(stage: str, folder: Path, config: Config, device: torch.device |
         folder: its model folder.
         config: of the run.
         device: where to compute; None takes a GPU for a policy if there is one.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another model.
     """
-    return _LOADERS[stage](folder, config, device)
+    try:
+        return _LOADERS[stage](folder, config, device)
+    except (ValueError, IndexError, RuntimeError) as error:  # what readers could not know of the parts of a model
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{folder} cannot be loaded: {reason}") from error

@@ -25,6 +25,7 @@ from dig.recommender.tables import read_run_table
 __all__ = ["Answers", "Question", "Recommender"]
 
 _BEST_FIRST = ("grpo", "sft", *reversed(BASELINES))  # the last trained first
+_OF_INTERESTS = ("item_id", "text", "label", "score", "confidence")
 _SELDOM = 0.01
 """Share of purchases that repeat one of the same customer, below which nobody is said to buy twice."""
 _SCORES = 2**27
@@ -119,7 +120,7 @@ class Recommender:
             check_catalogue(folder, items, "items.parquet")
             ranker = load_ranker(chosen, folder, config, device)
             interests = run / "interests.parquet"
-            told = read_run_table(interests) if interests.is_file() else None
+            told = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
         return cls(ranker, items, told, chosen, run / "users.parquet")
 
     @cached_property

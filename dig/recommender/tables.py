@@ -11,26 +11,39 @@ import polars as pl
 from dig.config import UserError, nearest
 from dig.console import printable, warn
 from dig.proof import RunProof
+from dig.received.tables import IDS, read_parquet_table
 
 __all__ = ["read_ids", "read_run_table"]
 
 _OF_OURS = " (data.columns maps names)"  # which lists of ids have no use for
 
 
-def read_run_table(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """A table of a run.
+_AGAIN = "the same dig.train command writes it again from what is kept"
+_TYPES: dict[str, pl.DataType] = {
+    "item_id": pl.String(),
+    "title": pl.String(),
+    "user": pl.String(),
+    "items": IDS,
+    "tests": pl.Int64(),
+    "text": pl.String(),
+    "label": pl.Int64(),
+    "score": pl.Float64(),
+    "confidence": pl.Float64(),
+}
+_FULL = ("item_id", "user", "text")
+"""Of each row these have a value."""
+
+
+def read_run_table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Columns of a table of a run, each in the type in which a run writes it.
 
     Raises:
-        UserError: it is not the table that the run was left with, cannot be read, or lacks a column.
+        UserError: it is not the table that the run was left with, cannot be read, lacks a column, has one of another type, or a row without an id.
     """
     if (path.parent / "config.yaml").is_file():
         RunProof(path.parent).require(path.name)
-    try:
-        return pl.read_parquet(path, columns=list(columns) if columns else None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read: {reason}; the same dig.train command writes it again from what is "
-                        "kept") from None  # fmt: skip
+    schema = {name: _TYPES[name] for name in columns}
+    return read_parquet_table(path, schema, nulls=tuple(set(columns) - set(_FULL)), advice=_AGAIN)
 
 
 def read_ids(path: str | Path, column: str) -> list[Any]:

@@ -6,7 +6,9 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +17,52 @@ from dig.config import Config, UserError, nearest
 from dig.rollouts.rewards import REWARD_TERMS
 from dig.rollouts.rewards.registry import module_of
 
-__all__ = ["active_needs", "own_terms", "stages_behind"]
+__all__ = ["NOT_IMPORTED", "active_needs", "modules_to_import", "own_terms", "stages_behind", "without_own_code"]
 
 _MOST = 300
 """Characters of an error of somebody's own code that are shown."""
 _DIG = f"{Path(__file__).resolve().parents[1]}/"
+NOT_IMPORTED = "not imported"
+"""In the place of a term's source within :func:`without_own_code`."""
+_DESCRIBING: ContextVar[bool] = ContextVar("_DESCRIBING", default=False)
 _ORIGIN = {"vectors": "embed", "sequential": "sasrec"}
 """The stage that a fact comes from, where that is none which GRPO reads anyway."""
+
+
+@contextmanager
+def without_own_code() -> Iterator[None]:
+    """Within it no module that a configuration names is imported: who looks at a configuration does not run it.
+
+    Terms of modules that were imported before are known; of others it is not known what they need, nor their source.
+    """
+    token = _DESCRIBING.set(True)
+    try:
+        yield
+    finally:
+        _DESCRIBING.reset(token)
+
+
+def modules_to_import(config: Config) -> tuple[str, ...]:
+    """Modules that a configuration names and that are not imported yet."""
+    return tuple(module for module in config.grpo.reward.modules if module not in sys.modules)
 
 
 def active_needs(config: Config) -> dict[str, str]:
     """The facts that terms with a weight need, each with the first term that does.
 
+    Imports the modules of ``grpo.reward.modules``, but for :func:`without_own_code`.
+
     Raises:
         UserError: a module cannot be imported, or there is no such term.
     """
     reward = config.grpo.reward
-    for module in reward.modules:
+    unknown = modules_to_import(config) if _DESCRIBING.get() else ()
+    for module in () if _DESCRIBING.get() else reward.modules:
         _import(module)
     needs: dict[str, str] = {}
     for name, weight in reward.weights.items():
+        if weight and name not in REWARD_TERMS and unknown:
+            continue  # one of them may register it
         if weight and name not in REWARD_TERMS:
             hint = nearest(name, REWARD_TERMS)
             raise UserError(f"grpo.reward.extra.{name}: no such term is registered"
@@ -85,6 +113,9 @@ def own_terms(config: Config) -> dict[str, str]:
     active_needs(config)
     found = {}
     for name in config.grpo.reward.extra:
+        if name not in REWARD_TERMS and _DESCRIBING.get():
+            found[name] = NOT_IMPORTED
+            continue
         try:
             found[name] = fingerprint(_source(REWARD_TERMS[name].function))
         except (OSError, KeyError, TypeError):  # typed into an interpreter

@@ -106,12 +106,12 @@ def damaged(folder: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("cut off", "recommendations.parquet is damaged ("),
-        ("overwritten", "recommendations.parquet is damaged ("),
-        ("nothing", "recommendations.parquet is damaged ("),
-        ("no column", "recommendations.parquet has no column items; evaluate again: python -m dig.train experiment="),
+        ("cut off", "recommendations.parquet cannot be read: "),
+        ("overwritten", "recommendations.parquet cannot be read: "),
+        ("nothing", "recommendations.parquet cannot be read: it is "),
+        ("no column", "it has no column items; evaluate again: python -m dig.train experiment="),
         ("another type", "recommendations.parquet"),
-        ("a hole", "recommendations.parquet is damaged (a row has no target)"),
+        ("a hole", "recommendations.parquet cannot be read: row 8 has no target"),
         ("no user", "holds no user: the test of mine is empty"),
         ("nan", "mine:sft scores an item with no number for user user07: its model"),
         ("null", "mine:sft scores an item with no number for user user07: its model"),

@@ -87,7 +87,7 @@ def test_cutoffs_are_those_of_the_stages_asked_for(root: Path):
         ("runs/started/latest", 1, "is no finished run: it has no config.yaml"),
         ("started", 1, "is no finished run: it has no config.yaml; the newest finished one is runs/started/a1"),
         ("without", 1, "it has no recommendations.parquet; evaluate again: python -m dig.train experiment="),
-        ("broken", 1, "config.yaml cannot be read"),
+        ("broken", 1, "config.yaml:2: not YAML"),
         ("listed", 1, "config.yaml must hold keys and values, not a list"),
     ],
 )

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from dig.config import UserError, load_config
+from dig.console import console
+from dig.pipeline import find_stages, stage_keys
 from dig.rollouts import REWARD_TERMS
 from dig.stages import BUILT
-from dig.stages.reward_needs import active_needs, own_terms, stages_behind
+from dig.stages.reward_needs import NOT_IMPORTED, active_needs, own_terms, stages_behind, without_own_code
+from dig.train import main
 
 OWN = """
 from dig.rollouts import reward_term
@@ -100,3 +103,35 @@ def test_advantages_go_with_the_objective():
     assert config().grpo.advantage_scale == "group"
     assert config("grpo.objective=dr_grpo").grpo.advantage_scale == "none"
     assert config("grpo.objective=dr_grpo", "grpo.advantage=batch").grpo.advantage_scale == "batch"
+
+
+def test_a_dry_run_imports_nothing_that_a_configuration_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Guard 9: a received configuration is described without running the code that it names, which is said."""
+    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(console, "width", 200)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "marking_rewards.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').close()\n")
+    named = ("grpo.reward.modules=[marking_rewards]", "grpo.reward.extra.even=0.5")
+    for flag in ("--dry-run", "--print-config"):
+        assert main(["experiment=quickstart", *named, "trainer.accelerator=cpu", flag]) == 0
+    shown = capsys.readouterr().out
+    assert "a dry run does not: marking_rewards" in shown and "known in a run" in shown
+    assert "grpo" not in find_stages(config(*named)).inputs
+    assert stage_keys(config(*named))["sft"] == stage_keys(config())["sft"]
+    assert not (tmp_path / "imported").exists() and "marking_rewards" not in sys.modules
+    with pytest.raises(UserError, match=r"grpo\.reward\.extra\.even: no such term"):  # a run imports it
+        active_needs(config(*named))
+    assert (tmp_path / "imported").exists()
+    sys.modules.pop("marking_rewards", None)
+
+
+def test_terms_that_are_imported_already_are_known_in_a_dry_run(own_module: Path):
+    """Guard 9: in a notebook that has imported them, the description is that of the run."""
+    asked = config("grpo.reward.modules=[even_rewards]", "grpo.reward.extra.even=0.5")
+    with without_own_code():
+        assert own_terms(asked) == {"even": NOT_IMPORTED} and "counts" not in active_needs(asked)
+    inside = own_terms(asked)
+    with without_own_code():
+        assert own_terms(asked) == inside and active_needs(asked)["counts"] == "even"
