@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from dig.artifacts import disk_full
 from dig.config.errors import UserError
+from dig.secrets import hidden
 from dig.slurm.signals import PREEMPTED, Preempted
 
 __all__ = ["exit_code"]
@@ -23,6 +26,7 @@ def exit_code(
         on_full_disk: what to do then.
         on_interrupt: what is kept then.
     """
+    sys.excepthook = _hidden_traceback
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
@@ -39,3 +43,8 @@ def exit_code(
     except KeyboardInterrupt:
         print(on_interrupt, file=sys.stderr)
         return 130
+
+
+def _hidden_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback as Python prints it, without what is a secret: errors of libraries quote addresses and headers."""
+    print(hidden("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

@@ -23,7 +23,7 @@ from dig.interests.asking.progress import Board, board
 from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.models import local_model
-from dig.interests.models.endpoint import Endpoint, secret_of
+from dig.interests.models.endpoint import Endpoint, check_credentials
 from dig.slurm.signals import SIGNALS, Preempted, current_watch
 
 __all__ = ["Job", "Limits", "ask"]
@@ -78,7 +78,7 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
     """
     for job in jobs:
         if job.asker.config.kind == "openai":
-            secret_of(job.asker.name, job.asker.config)  # before anything is sent anywhere
+            check_credentials(job.asker.name, job.asker.config)
     with store.asking():
         spent = store.spending(campaign)
         budget = Budget(limits.max_cost, limits.max_requests, spent.cost + spent.unknown_cost, spent.requests)
