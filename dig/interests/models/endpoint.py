@@ -49,6 +49,7 @@ class RefusedError(Exception):
         fatal: whether no request of this run will.
         retry_after: seconds that the endpoint asks to be left alone.
         healthy: whether the endpoint works and merely wants to be asked less.
+        unreachable: whether no connection stood at all.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class RefusedError(Exception):
         fatal: bool = False,
         retry_after: float | None = None,
         healthy: bool = False,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason, self.transient, self.fatal = reason, transient, fatal
-        self.retry_after, self.healthy = retry_after, healthy
+        self.retry_after, self.healthy, self.unreachable = retry_after, healthy, unreachable
 
 
 class LostError(Exception):
@@ -229,7 +231,8 @@ class Endpoint:
         """What a failure of the line means; a connection that never stood has carried no request."""
         cause = type(error.__cause__ or error).__name__
         if cause in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol"):
-            return RefusedError(f"{self.config.base_url or 'OpenAI'} cannot be reached ({_deepest(error)})")
+            where = self.config.base_url or "OpenAI"
+            return RefusedError(f"{where} cannot be reached ({_deepest(error)})", unreachable=True)
         if cause.endswith(("Timeout", "TimeoutError")):
             return LostError(f"no answer in {self.config.timeout:g} s")
         return LostError(f"connection lost ({cause})")
