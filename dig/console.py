@@ -19,6 +19,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from dig.secrets import hidden
+
 __all__ = [
     "byte_progress",
     "console",
@@ -47,13 +49,13 @@ def progress_enabled() -> bool:
 
 
 def say(message: str) -> None:
-    """Prints a line; square brackets in it are text, not markup."""
-    console.print(escape(message))
+    """Prints a line without what looks like a secret; square brackets in it are text, not markup."""
+    console.print(escape(hidden(message)))
 
 
 def warn(message: str) -> None:
-    """Prints a line that asks for attention."""
-    console.print(f"[yellow]warning:[/yellow] {escape(message)}")
+    """Prints a line that asks for attention, without what looks like a secret."""
+    console.print(f"[yellow]warning:[/yellow] {escape(hidden(message))}")
 
 
 @contextmanager

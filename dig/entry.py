@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from dig.artifacts import disk_full
 from dig.config.errors import UserError
 from dig.failures import chain, failure_line, imports_done, show_traceback
+from dig.secrets import hidden
 from dig.slurm.signals import PREEMPTED, Preempted
 
 __all__ = ["exit_code"]
@@ -29,6 +32,7 @@ def exit_code(
         on_interrupt: what is kept then.
     """
     imports_done()
+    sys.excepthook = _hidden_traceback
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
@@ -51,7 +55,7 @@ def exit_code(
         line = _full_disk(error, on_full_disk) or failure_line(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {hidden(line)}", file=sys.stderr)
         return 1
 
 
@@ -60,3 +64,8 @@ def _full_disk(error: Exception, advice: str) -> str | None:
         return None
     name = getattr(error, "filename", None)
     return f"no space left on the disk{f' ({name})' if name else ''}; {advice}"
+
+
+def _hidden_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback as Python prints it, without what is a secret: errors of libraries quote addresses and headers."""
+    print(hidden("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

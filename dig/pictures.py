@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-__all__ = ["UNREADABLE", "picture_content", "read_picture"]
+__all__ = ["FORMATS", "UNREADABLE", "picture_content", "read_picture"]
 
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+"""What shops have, by Pillow's names; its other readers are never given a file from outside. Cameras' JPEGs of several
+pictures count as JPEG."""
 UNREADABLE = (
     OSError,
     ValueError,
@@ -39,15 +42,15 @@ _SMALL_GREYS = {"L;2": 85, "L;4": 17}
 
 
 def read_picture(path: Path) -> Image.Image | None:
-    """The picture in RGB as a viewer shows it, or None where the file is not a picture or is damaged.
+    """The picture in RGB as a viewer shows it, or None where the file is not one of :data:`FORMATS` or is damaged.
 
-    Transparent parts show white paper, the picture is turned as its orientation tag says, grey values of 16 bits and
-    of floating point are scaled to 8, and of an animation the first frame is taken. Colour profiles are not applied.
+    Transparent parts show white paper, the picture is turned as its orientation tag says, grey values of 16 bits are
+    scaled to 8, and of an animation the first frame is taken. Colour profiles are not applied.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's hints about large or odd files
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 return _as_seen(picture)
     except UNREADABLE:
         return None
@@ -63,7 +66,7 @@ def picture_content(path: Path) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as picture:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 plain = _is_plain(picture, content)
     except UNREADABLE:
         plain = True

@@ -33,7 +33,7 @@ def _run(arguments: list[str]) -> int:
     flags = [argument for argument in arguments if argument.startswith("-")]
     unknown = [flag for flag in flags if flag not in _FLAGS]
     if unknown:
-        raise UserError(f"{unknown[0]}: no such flag; there are {', '.join(_FLAGS)}", exit_code=2)
+        raise UserError(f"{unknown[0].partition('=')[0]}: no such flag; there are {', '.join(_FLAGS)}", exit_code=2)
     if not arguments or {"--help", "-h"} & set(flags):
         print(help_text())
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -32,6 +33,7 @@ class Partial:
         self.path = target.with_name(f"{target.name}.part")
         self._notes = target.with_name(f"{target.name}.part.json")
         self.url = url
+        self._address = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()  # it may hold a credential
         self.version: str | None = None
         self.total: int | None = None
         self._recall()
@@ -69,7 +71,7 @@ class Partial:
                 raise RetryError("its file changed meanwhile" if changed else "sent another range than was asked for")
             self.total = total if total is not None else self.total
         self.version = version
-        write_json(self._notes, {"url": self.url, "version": version, "total": self.total})
+        write_json(self._notes, {"url": self._address, "version": version, "total": self.total})
 
     def open(self) -> BinaryIO:
         """For appending; unbuffered, so that nothing that arrived is lost in a kill."""
@@ -91,7 +93,7 @@ class Partial:
     def _recall(self) -> None:
         try:
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
-            known = notes["url"] == self.url
+            known = notes["url"] in (self._address, self.url)  # the latter as older versions wrote it
             self.version, self.total = (notes["version"], notes["total"]) if known else (None, None)
         except (OSError, ValueError, KeyError, TypeError):
             known = False

@@ -8,6 +8,8 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
+from dig.pictures import FORMATS
+
 __all__ = ["check_picture"]
 
 
@@ -31,13 +33,13 @@ def check_picture(data: bytes, max_side: int) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's hints about large or odd files; the limits here decide
-            with Image.open(io.BytesIO(data)) as picture:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 if max(picture.size) > max_side:
                     raise ValueError(f"{picture.width} × {picture.height} pixels, more than {max_side}")
                 picture.load()
                 return str(picture.format).lower()
     except UnidentifiedImageError:
-        raise ValueError("not a picture") from None
+        raise ValueError(f"not a picture in one of {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise ValueError("too many pixels") from None
     except (OSError, SyntaxError, struct.error, EOFError, IndexError, KeyError, TypeError, MemoryError, OverflowError):

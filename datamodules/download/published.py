@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from datamodules.download.files import RemoteFile
 from dig.config import UserError, nearest
+from dig.config.sections.checks import secret_value
+from dig.secrets import named_variable
 
 __all__ = ["PUBLISHED", "Publication", "published_files"]
 
@@ -76,10 +78,10 @@ def published_files(dataset: str, mirrors: Sequence[str] = ()) -> list[RemoteFil
 
     Args:
         dataset: a key of :data:`PUBLISHED`.
-        mirrors: addresses of folders that hold the files by their names.
+        mirrors: addresses of folders that hold the files by their names; ``env:NAME`` for one in the environment.
 
     Raises:
-        UserError: for an unknown data set, with the nearest one.
+        UserError: for an unknown data set, with the nearest one; for an environment variable that is not set.
     """
     if dataset not in PUBLISHED:
         hint = nearest(dataset, PUBLISHED) or ", ".join(PUBLISHED)
@@ -88,6 +90,14 @@ def published_files(dataset: str, mirrors: Sequence[str] = ()) -> list[RemoteFil
     files = []
     for path in publication.paths:
         name = path.rpartition("/")[2]
-        own = [f"{mirror.rstrip('/')}/{name}" for mirror in mirrors]
+        own = [_in_mirror(mirror, name) for mirror in mirrors]
         files.append(RemoteFile(name, (*own, *(f"{base}/{path}" for base in publication.bases))))
     return files
+
+
+def _in_mirror(mirror: str, name: str) -> str:
+    """The address of a file in a mirror; a query, which may hold a signature, stays behind it."""
+    variable = named_variable(mirror)
+    address = mirror if variable is None else secret_value(variable, f"data.mirrors={mirror} needs it for an address")
+    folder, mark, query = address.partition("?")
+    return f"{folder.rstrip('/')}/{name}{mark}{query}"

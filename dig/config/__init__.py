@@ -1,7 +1,7 @@
 """Typed configuration: the schema, and how it is loaded, checked and explained."""
 
 from dig.config.errors import UserError, nearest, nearest_ids
-from dig.config.load import config_to_dict, key_type, list_experiments, load_config, schema_keys
+from dig.config.load import config_to_dict, key_type, list_experiments, load_config, refuse_secrets, schema_keys
 from dig.config.schema import BASELINES, STAGES, Config
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "load_config",
     "nearest",
     "nearest_ids",
+    "refuse_secrets",
     "schema_keys",
 ]

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from itertools import islice
 
+from dig.secrets import hidden
+
 __all__ = ["UserError", "nearest", "nearest_ids"]
 
 _MOST_IDS = 100_000  # comparing letters takes a second
@@ -15,12 +17,12 @@ class UserError(Exception):
     """A mistake in a file, an argument or the environment: what, where, and the nearest right thing.
 
     Args:
-        message: one line that a person can act on.
+        message: one line that a person can act on; what looks like a secret in it is hidden.
         exit_code: 2 for wrong usage (arguments, configuration), 1 for everything that fails later (data, files).
     """
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
+        super().__init__(hidden(message))
         self.exit_code = exit_code
 
 

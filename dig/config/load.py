@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from dig.config.errors import UserError, nearest
 from dig.config.schema import Config
+from dig.secrets import is_sensitive, secret_in, shown_override
 
 __all__ = [
     "config_to_dict",
@@ -30,11 +31,17 @@ __all__ = [
     "list_experiments",
     "load_config",
     "named_section",
+    "refuse_secrets",
     "schema_keys",
 ]
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_ENV = re.compile(r"\$\{oc\.env:\s*([A-Za-z0-9_]+)")
+_ENV = re.compile(r"\$\{oc\.env:([A-Za-z0-9_]+)(?:,[^${}]*)?\}")
+_OTHER_KEY = re.compile(r"\$\{[\w.\[\]-]+\}")
+_EXTRA = re.compile(r"mining\.models\.[^.]+\.extra\.")
+_FREE = ("backbone.config", "data.columns", "grpo.reward.extra", "mining.models.*.extra", "mining.models.*.headers",
+         "visual.config")  # fmt: skip
+"""Sections whose keys are the user's own."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +118,11 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
     merged = copy.deepcopy(_defaults())
     OmegaConf.update(merged, "experiment", name)
     for layer in layers:
+        _check_secrets(layer)
         _check_keys(layer, _known_keys())
         _merge(merged, layer)
     _check_environment(merged, layers)
+    _check_secrets(_Layer("the configuration", merged))
     _check_finite(merged, layers)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)  # noqa: S101 - tells the type checker what to_object returns
@@ -180,29 +189,69 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _override_layer(override: str) -> _Layer:
-    key, separator, _ = override.partition("=")
+    key, separator, value = override.partition("=")
+    shown = shown_override(override)
     if not separator or not key:
         hint = nearest(override, schema_keys())
-        raise UserError(f"{override}: arguments look like key=value{f', for example {hint}=…' if hint else ''}", 2)
+        raise UserError(f"{shown}: arguments look like key=value{f', for example {hint}=…' if hint else ''}", 2)
     if key == "slurm.time" and ":" in override:  # YAML takes 10:00:00 for a number to the base of 60
-        return _Layer(override, OmegaConf.create({"slurm": {"time": override.partition("=")[2].strip("'\"")}}))
+        return _Layer(shown, OmegaConf.create({"slurm": {"time": value.strip("'\"")}}))
+    if rule := secret_in(key, value):  # before anything else may quote it
+        raise _secret_error("", key, rule)
     try:
-        return _Layer(override, OmegaConf.from_dotlist([override]))
+        return _Layer(shown, OmegaConf.from_dotlist([override]))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"{override}: the value is not YAML: {_first_line(error)}", exit_code=2) from None
+        what = "" if shown != override else f": {_first_line(error)}"
+        raise UserError(f"{shown}: the value is not YAML{what}", exit_code=2) from None
+
+
+def refuse_secrets(origin: str, content: Any) -> None:
+    """Refuses what looks like a secret: configurations are written to disk, and so are the errors about them.
+
+    Args:
+        origin: the file or argument, for the error.
+        content: its content as plain containers.
+
+    Raises:
+        UserError: with exit code 2, the key and the rule, and never the value.
+    """
+    for key, value in [*_strings(content), *((key, str(value)) for key, value in _numbers(content))]:
+        rule = secret_in(key, value)
+        if rule is None and is_sensitive(key.rpartition(".")[2]) and _EXTRA.match(key):
+            rule = "is a credential by its name"
+        if rule:
+            raise _secret_error(origin, key, rule)
+
+
+def _check_secrets(layer: _Layer) -> None:
+    refuse_secrets(layer.origin, OmegaConf.to_container(layer.content, resolve=False))
+
+
+def _secret_error(origin: str, key: str, rule: str) -> UserError:
+    where = key if not origin or origin.startswith(f"{key}=") else f"{origin}: {key}"
+    right = "export it in the environment, and name its variable where a key of the configuration takes one"
+    if key.startswith("mining.models."):
+        name = ".".join(key.split(".")[:3])
+        right = f"name its environment variable: {name}.key=NAME, {name}.headers={{Authorization: env:NAME}}, or " \
+                f"{name}.base_url=env:NAME for an address that holds it"  # fmt: skip
+    elif key.startswith("data.mirrors"):
+        right = "name the environment variable that holds the address: data.mirrors=[env:NAME]"
+    elif key.startswith("logging.wandb"):
+        right = "export it as WANDB_API_KEY, or run `wandb login`"
+    return UserError(f"{where}: {rule}, which would be written to disk; {right}", exit_code=2)
 
 
 def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
-    free = ("backbone.config", "data.columns", "grpo.reward.extra", "mining.models.*.extra", "visual.config")
     for key in _leaves(layer.content):
         prefixes, names = _prefixes(key.split("."), known)
         unknown = next((prefix for prefix in prefixes if prefix not in known), None)
-        if unknown is None or any(prefixes[-1].startswith(f"{prefix}.") for prefix in free):
+        if unknown is None or any(prefixes[-1].startswith(f"{prefix}.") for prefix in _FREE):
             continue
         hint = nearest(unknown, known) or ""
         for name in names:
             hint = hint.replace("*", name, 1)
-        shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
+        # Without its value: a misspelt key may hold what belongs into the environment.
+        shown = key if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         raise UserError(f"{shown}: unknown key{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
 
 
@@ -233,7 +282,8 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
     except ValidationError as error:
         key = error.full_key or ""
         shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
-        raise UserError(f"{shown}: {_first_line(error)}", exit_code=2) from None
+        what = "a value of the wrong type" if is_sensitive(key.rpartition(".")[2]) else _first_line(error)
+        raise UserError(f"{shown}: {what}", exit_code=2) from None
     except OmegaConfBaseException as error:
         raise UserError(f"{layer.origin}: {_first_line(error)}", exit_code=2) from None
 
@@ -243,12 +293,18 @@ def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
     for layer in layers:
         for key, text in _strings(OmegaConf.to_container(layer.content, resolve=False)):
             for variable in _ENV.findall(text):
-                if not variable.startswith("DIG_"):
+                if not variable.startswith("DIG_") or is_sensitive(variable):
                     raise UserError(
                         f"{layer.origin}: {key}: only DIG_… variables may enter a configuration, since "
                         f"it is written to disk; {variable} may not",
                         exit_code=2,
                     )
+            if "${" in _OTHER_KEY.sub("", _ENV.sub("", text)):
+                raise UserError(
+                    f"{layer.origin}: {key}: only ${{key}} and ${{oc.env:DIG_NAME}} are filled in: only DIG_… "
+                    "variables may enter a configuration, since it is written to disk",
+                    exit_code=2,
+                )
     try:
         OmegaConf.resolve(merged)
     except OmegaConfBaseException as error:
@@ -266,21 +322,21 @@ def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
 def _check_finite(merged: DictConfig, layers: list[_Layer]) -> None:
     """No key takes nan or infinity: they compare with no bound, and what they do shows hours later."""
     for key, value in _numbers(OmegaConf.to_container(merged)):
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             named = [layer.origin for layer in layers if OmegaConf.select(layer.content, key) is not None]
             where = next((origin for origin in reversed(named) if origin.startswith(f"{key}=")), None)
             shown = where or f"{named[-1]}: {key}" if named else key
             raise UserError(f"{shown}: must be a finite number, it is {value}", exit_code=2)
 
 
-def _numbers(content: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+def _numbers(content: Any, prefix: str = "") -> Iterator[tuple[str, int | float]]:
     if isinstance(content, dict):
         for key, value in content.items():
             yield from _numbers(value, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(content, list):
         for value in content:
             yield from _numbers(value, prefix)
-    elif isinstance(content, float):
+    elif isinstance(content, (int, float)) and not isinstance(content, bool):
         yield prefix, content
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dig.config import UserError, nearest
+from dig.config import UserError, nearest, refuse_secrets
 
 __all__ = ["METHODS", "Bands", "MetricGoal", "SweepFile", "check_keys", "read_sweep", "wrong"]
 
@@ -85,6 +85,7 @@ def read_sweep(path: Path) -> SweepFile:
         UserError: with exit code 2, for whatever is wrong with it: one line with the key and the nearest right one.
     """
     content = _load(path)
+    refuse_secrets(str(path), content)
     for key, what in _OF_LAUNCH.items():
         if key in content:
             raise wrong(path, key, f"{what} is not supported; method: grid, random or bayes runs here")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dig.artifacts import fingerprint
 from dig.config import STAGES, Config, UserError, config_to_dict, load_config
+from dig.secrets import shown_override
 from dig.sweeps.command import Arguments, command_arguments, split_arguments
 from dig.sweeps.file import SweepFile, read_sweep, wrong
 from dig.sweeps.metric import Metric, find_metric
@@ -108,13 +109,13 @@ def load_settings(path: Path, arguments: Sequence[str], limit: int | None = None
 
 def shown_point(point: Point) -> str:
     """A point as people read it."""
-    return ", ".join(override(name, value) for name, value in point.items()) or "no parameter varies"
+    return ", ".join(shown_override(override(name, value)) for name, value in point.items()) or "no parameter varies"
 
 
 def told_of(path: Path, point: Point, error: UserError) -> UserError:
     """The error of a point, with the file: and with the point itself, unless one parameter alone is wrong."""
     text = str(error)
-    alone = any(text.startswith(f"{override(name, value)}:") for name, value in point.items())
+    alone = any(text.startswith((f"{override(name, value)}:", f"{name}:")) for name, value in point.items())
     where = "parameters" if alone else f"the trial {shown_point(point)}" if point else "command"
     return UserError(f"{path}: {where}: {text}", exit_code=2)
 

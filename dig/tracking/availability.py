@@ -10,10 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-__all__ = ["api_key", "why_offline", "without_secrets"]
+__all__ = ["api_key", "why_offline"]
 
 _QUERY = {"query": "query Viewer { viewer { id } }"}
-_SECRETS = ("WANDB_API_KEY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 _OVERALL = 2.0
 """Times the timeout of one step of a request that the whole request may take; a server may drip bytes for ever."""
 
@@ -50,15 +49,6 @@ def api_key(base_url: str) -> str | None:
         if entry and entry[2]:
             return entry[2]
     return None
-
-
-def without_secrets(text: str) -> str:
-    """A text in which no secret of the environment is left."""
-    for name in _SECRETS:
-        secret = os.environ.get(name, "").strip()
-        if secret:
-            text = text.replace(secret, "***")
-    return text
 
 
 def _ask(base_url: str, key: str | None, timeout: float) -> str | None:

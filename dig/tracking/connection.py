@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dig.config.schema import WandbConfig
 from dig.console import printable, warn
-from dig.tracking.availability import without_secrets
+from dig.secrets import hidden
 from dig.tracking.identity import Identity
 from dig.tracking.mend import mend_records
 
@@ -163,5 +163,5 @@ def _stage_files_in(folder: Path) -> None:
 
 
 def _told(error: BaseException) -> str:
-    text = printable(without_secrets(str(error)), 200)
+    text = printable(hidden(str(error)), 200)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tracking.wandb_server import KEY, WandbServer, wandb_server
 
-from dig.tracking.availability import api_key, why_offline, without_secrets
+from dig.secrets import hidden
+from dig.tracking.availability import api_key, why_offline
 
 
 @pytest.fixture
@@ -101,5 +102,7 @@ def test_the_key_that_wandb_login_left(server: WandbServer, monkeypatch: pytest.
 
 
 def test_secrets_do_not_leave_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://me:word@proxy")
-    assert without_secrets(f"key {KEY} by http://me:word@proxy") == "key *** by ***"
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:password@proxy")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    text = hidden(f"key {KEY} by http://me:password@proxy")
+    assert text == "key *** by http://***@proxy"

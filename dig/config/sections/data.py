@@ -18,6 +18,7 @@ from dig.config.sections.numbers import (
     Seed,
     check_bounds,
 )
+from dig.secrets import address_secret, named_variable
 
 __all__ = [
     "COLUMNS",
@@ -143,7 +144,8 @@ class DataConfig:
     published: str | None = None
     """The published data set behind this experiment, such as `amazon2014/Beauty`, for `data.download=true`."""
     mirrors: list[str] = field(default_factory=list)
-    """Addresses of folders to try before the publisher's."""
+    """Addresses of folders to try before the publisher's; `env:NAME` takes one from an environment variable, for an
+    address that holds a credential."""
     pictures: PictureConfig = field(default_factory=PictureConfig)
     """Fetching pictures."""
     shop: ShopConfig = field(default_factory=ShopConfig)
@@ -170,6 +172,13 @@ class DataConfig:
             _is_encoding(self.encoding),
             f"data.encoding={self.encoding!r} is not an encoding that Python knows, such as utf-8, cp1252 or utf-16",
         )
+        for mirror in self.mirrors:
+            rule = None if named_variable(mirror) else address_secret(mirror)
+            check(
+                rule is None,
+                f"data.mirrors: an address {rule}, which would be written to disk; name the environment variable that "
+                "holds the address: data.mirrors=[env:NAME]",
+            )
         self._check_tables()
         self._check_split_times()
 

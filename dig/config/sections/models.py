@@ -17,14 +17,12 @@ from dig.config.sections.numbers import (
     Size,
     check_bounds,
 )
+from dig.secrets import address_secret, hidden, named_variable, variable_name
 
 __all__ = ["KINDS", "ModelConfig"]
 
 KINDS = ("openai", "transformers", "vllm")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(
-    r"(api|access|auth)?[-_]?(key|token|secret|password|authorization)$|(key|token|secret|password)=", re.I
-)
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @dataclass
@@ -38,9 +36,12 @@ class ModelConfig:
     identity: str | None = None
     """Name under which its answers are kept; unset takes `model`. Two models of one name need different ones."""
     base_url: str | None = None
-    """Address of the endpoint, up to and with `/v1`; unset is OpenAI's own."""
+    """Address of the endpoint, up to and with `/v1`; unset is OpenAI's own. `env:NAME` takes it from an environment
+    variable, for an address that holds a credential."""
     key: str | None = None
     """Environment variable that holds the endpoint's key; unset sends none, but to OpenAI OPENAI_API_KEY."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers of every request, each from an environment variable: `{Authorization: env:NAME}`."""
     vision: bool = False
     """Whether it can look at pictures; then an item's picture goes with its text."""
     price_in: NonNegativeFloat | None = None
@@ -87,16 +88,23 @@ class ModelConfig:
         check_choice("mining.models.*.format", self.format, ("json_schema", "json_object", "none"))
         check_choice("mining.models.*.dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
         check(bool(self.model), "mining.models.*.model is not set: name the model")
-        check(self.base_url is None or self.base_url.startswith(("http://", "https://")),
-              f"mining.models.*.base_url={self.base_url!r} must begin with http:// or https://")  # fmt: skip
-        check(self.base_url is None or not ("@" in self.base_url or _SECRET.search(self.base_url.partition("?")[2])),
-              "mining.models.*.base_url must hold no user, password or key; name the key's environment variable in "
-              "`key`")  # fmt: skip
-        secret = next((name for name in self.extra if _SECRET.search(name)), None)
-        check(secret is None, f"mining.models.*.extra.{secret} looks like a secret, which would be written to disk; "
-              "name its environment variable in `key`")  # fmt: skip
-        check(self.key is None or bool(_VARIABLE.fullmatch(self.key)),
-              "mining.models.*.key must be the name of an environment variable, never the key itself")  # fmt: skip
+        self._check_credentials()
+
+    def _check_credentials(self) -> None:
+        """Credentials are named, never written."""
+        check(self.key is None or variable_name(self.key), "mining.models.*.key must be the name of an environment "
+              "variable, in capitals such as OPENAI_API_KEY, never the key itself")  # fmt: skip
+        for name, value in self.headers.items():
+            check(bool(_HEADER.fullmatch(name)), f"mining.models.*.headers: {name!r} is not the name of a header")
+            check(named_variable(value) is not None, f"mining.models.*.headers.{name} must be env:NAME, with the name "
+                  "of the environment variable that holds it, in capitals")  # fmt: skip
+        if self.base_url is None or named_variable(self.base_url):
+            return
+        check(self.base_url.startswith(("http://", "https://")), f"mining.models.*.base_url={hidden(self.base_url)!r} "
+              "must begin with http:// or https://, or be env:NAME")  # fmt: skip
+        rule = address_secret(self.base_url)
+        check(rule is None, f"mining.models.*.base_url {rule}, which would be written to disk; name the key's "
+              "environment variable in `key`, or the whole address' with base_url=env:NAME")  # fmt: skip
 
     @property
     def name(self) -> str:

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from dig.config.sections.checks import check, check_choice
 from dig.config.sections.numbers import Bounds, Nodes, Wait, check_bounds
+from dig.secrets import line_secret
 
 __all__ = ["SlurmConfig", "seconds_of"]
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?")
 _MEMORY = re.compile(r"\d+[KMGT]?")
-_SECRET = re.compile(r"\b\w*(key|token|secret|password)\w*\s*=", re.IGNORECASE)
 _INTERACTIVE = ("bash", "interactive")  # Lightning takes jobs of these names for a shell
 
 
@@ -111,11 +111,14 @@ class SlurmConfig:
             for text in value if isinstance(value, list) else [value]:
                 check(not isinstance(text, str) or "\n" not in text, f"slurm.{entry.name} must be one line: {text!r}")
         for line in (*self.setup, *self.options, *self.srun_options):
+            name = line_secret(line)
             check(
-                not _SECRET.search(line) or "$" in line,
-                f"slurm: {line.split('=')[0].split()[-1]} looks like a secret, which a script must not hold; export it "
-                "before you submit, and the job is given it by name",
+                name is None,
+                f"slurm: {name} looks like a secret, which a script must not hold; export it before you submit, and "
+                "the job is given it by name",
             )
+        check("=" not in self.export, "slurm.export takes names of environment variables, not their values: a script "
+              "must not hold them; export them before you submit")  # fmt: skip
         for name in ("options", "srun_options"):
             for option in getattr(self, name):
                 check(option.startswith("-"), f"slurm.{name}: {option} is no option; write it as --name=value")

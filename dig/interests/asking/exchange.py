@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dig.console import warn
 from dig.interests.asking.answers import AnswerError
 from dig.interests.asking.budget import Budget, cost_of, most_tokens, probable_tokens
 from dig.interests.asking.conversation import Completion, Message
-from dig.interests.asking.limits import LONGEST_ASKED, Breaker, Pace, Usability, pause_before
+from dig.interests.asking.limits import (
+    LONGEST_ASKED,
+    Breaker,
+    EndpointStoppedError,
+    Pace,
+    Usability,
+    pause_before,
+)
 from dig.interests.asking.outcome import Outcome
 from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, Failure
@@ -199,6 +208,7 @@ class Exchange:
 
     def __init__(self, ledger: Ledger, endpoint: Endpoint) -> None:
         config = ledger.asker.config
+        self._told = False
         self.ledger, self.endpoint, self.usability = ledger, endpoint, ledger.usability
         self.pace = Pace(config.requests_per_minute, config.tokens_per_minute)
         self.breaker = Breaker(config.breaker, 16 * config.backoff)
@@ -244,15 +254,17 @@ class Exchange:
             await self._turn(tokens)
             entry, outcome = await self._attempt(key, messages)
             if isinstance(outcome, Completion):
+                self.breaker.reached()
                 self.breaker.succeeded()
                 return entry, outcome
+            self._tell(outcome)
             self._note(outcome)
             busy = isinstance(outcome, RefusedError) and outcome.healthy
             failures, refusals = failures + (not busy), refusals + busy
             if not outcome.transient or failures > config.retries or refusals > _PATIENCE * config.retries:
                 lost = isinstance(outcome, LostError)
                 raise GivenUpError(outcome.reason, lost and not outcome.transient, not lost and not outcome.transient)
-            await asyncio.sleep(pause_before(failures + refusals, config.backoff))
+            await self._rest(pause_before(failures + refusals, config.backoff))
 
     async def _turn(self, tokens: float) -> None:
         """Waits until this endpoint may be asked."""
@@ -260,7 +272,19 @@ class Exchange:
             self.breaker.stop(self.usability.stopped)
         await self.breaker.admit()
         while wait := self.pace.wait(tokens):
-            await asyncio.sleep(wait)
+            await self._rest(wait)
+
+    async def _rest(self, seconds: float) -> None:
+        """A pause, cut short where the endpoint is given up.
+
+        Raises:
+            EndpointStoppedError: nothing more is to be sent.
+        """
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and self.breaker.stopped is None:
+            await asyncio.sleep(min(left, 0.5))
+        if self.breaker.stopped is not None:
+            raise EndpointStoppedError(self.breaker.stopped)
 
     async def _attempt(
         self, key: bytes, messages: list[Message]
@@ -285,8 +309,24 @@ class Exchange:
             self.ledger.lost(entry)
             raise
 
+    def _tell(self, error: RefusedError | LostError) -> None:
+        """Says at once, once, that an endpoint fails, and how long that is put up with."""
+        if self._told or not error.transient:
+            return
+        self._told = True
+        config, name = self.ledger.asker.config, self.ledger.asker.name
+        if isinstance(error, RefusedError) and error.unreachable:
+            how = f"it is given up after {self.breaker.patience:.0f} s"
+        else:
+            how = f"a question is asked again up to {config.retries:,} times, each for {config.timeout:g} s at most"
+        warn(f"{name}: {error.reason}; {how} (further failures of it are counted, not told)")
+
     def _note(self, error: RefusedError | LostError) -> None:
         """What a failed attempt says of the endpoint."""
+        if isinstance(error, RefusedError) and error.unreachable:
+            self.breaker.unreachable(error.reason)
+        else:
+            self.breaker.reached()
         if isinstance(error, RefusedError):
             if error.fatal:
                 self.breaker.stop(error.reason)

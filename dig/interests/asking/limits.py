@@ -20,6 +20,14 @@ PROBES = 3
 """So many probes after a pause each may fail before an endpoint is given up for the run."""
 
 
+NEVER_REACHED = 10.0
+"""Seconds after which an endpoint that no connection of this run has reached is given up: nothing listens there."""
+AWAY_REST = 2.0
+"""Seconds at most between two probes of an endpoint that is out of reach."""
+OUT_OF_REACH = 300.0
+"""Seconds after which one that was reached before, and may be starting again, is given up."""
+
+
 _WINDOW = 5
 """So many times the limit of unusable answers is the window in which a model is looked at later."""
 _SHARE = 0.9
@@ -91,6 +99,8 @@ class Breaker:
     def __init__(self, failures: int, rest: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._rest, self._clock = failures, rest, clock
         self._in_a_row = self._probes = 0
+        self._reached = False
+        self._away_since: float | None = None
         self._open_until: float | None = None
         self._probing = False
         self._stopped: str | None = None
@@ -119,6 +129,22 @@ class Breaker:
         if self._stopped is not None:
             raise EndpointStoppedError(self._stopped)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that an endpoint may be out of reach."""
+        return OUT_OF_REACH if self._reached else NEVER_REACHED
+
+    def unreachable(self, why: str) -> None:
+        """No connection stood; stops the endpoint where that has lasted too long."""
+        now = self._clock()
+        self._away_since = now if self._away_since is None else self._away_since
+        if now - self._away_since >= self.patience:
+            self.stop(f"{why} for {now - self._away_since:.0f} s")
+
+    def reached(self) -> None:
+        """A connection stood, whatever came of it."""
+        self._reached, self._away_since = True, None
+
     def succeeded(self) -> None:
         """The endpoint works."""
         self._in_a_row = self._probes = 0
@@ -127,15 +153,17 @@ class Breaker:
     def failed(self, why: str) -> None:
         """One more failure."""
         self._in_a_row += 1
+        away = self._away_since is not None
         if self._probing:
             self._probing = False
-            self._probes += 1
+            self._probes += not away
             if self._probes >= PROBES:
                 self.stop(f"{self._in_a_row} failures in a row, the last: {why}")
                 return
         elif self._open_until is not None or self._in_a_row < self._limit:
             return  # what was under way when it opened says nothing new
-        self._open_until = self._clock() + self._rest * 2.0**self._probes
+        rest = self._rest * 2.0**self._probes
+        self._open_until = self._clock() + (min(rest, AWAY_REST) if away else rest)
 
     def untold(self) -> None:
         """A probe ended in a way that says nothing of the endpoint's health; another may follow."""

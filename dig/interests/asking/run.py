@@ -23,11 +23,13 @@ from dig.interests.asking.progress import Board, board
 from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.models import local_model
-from dig.interests.models.endpoint import Endpoint, secret_of
+from dig.interests.models.endpoint import Endpoint, check_credentials
 from dig.slurm.signals import SIGNALS, Preempted, current_watch
 
 __all__ = ["Job", "Limits", "ask"]
 
+HOMEWARD = 6.0
+"""Seconds after an interrupt in which requests under way may be answered; what is not counts as a cost unknown."""
 _VLLM_QUESTIONS = 1000
 """Answers of a local model are kept when so many have come; a kill loses no more."""
 
@@ -58,8 +60,8 @@ class Limits:
 def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, again: bool = False) -> list[Outcome]:
     """Asks all models side by side until every question has an answer or a reason why not.
 
-    Every answer is kept the moment it arrives. An interrupt (Ctrl-C, SIGTERM) lets what is under way come home; a
-    second one does not.
+    Every answer is kept the moment it arrives. An interrupt (Ctrl-C, SIGTERM) lets what is under way come home within
+    :data:`HOMEWARD` seconds; a second one does not.
 
     Args:
         jobs: models and their questions.
@@ -78,7 +80,7 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
     """
     for job in jobs:
         if job.asker.config.kind == "openai":
-            secret_of(job.asker.name, job.asker.config)  # before anything is sent anywhere
+            check_credentials(job.asker.name, job.asker.config)
     with store.asking():
         spent = store.spending(campaign)
         budget = Budget(limits.max_cost, limits.max_requests, spent.cost + spent.unknown_cost, spent.requests)
@@ -100,6 +102,7 @@ class _Run:
         self.over: str | None = None
         """Why nothing more is asked at all."""
         self.interrupted = False
+        self._exchanges: list[Exchange] = []
 
     async def run(self) -> None:
         with board([ledger.outcome for ledger in self.ledgers]) as shown, self._interrupts():
@@ -116,6 +119,9 @@ class _Run:
     async def _remote(self, job: Job, ledger: Ledger, shown: Board) -> None:
         endpoint = Endpoint(job.asker.name, job.asker.config, SHAPES[job.asker.purpose])
         exchange = Exchange(ledger, endpoint)
+        self._exchanges.append(exchange)
+        if self.interrupted:
+            exchange.breaker.stop("interrupted")
         under_way: set[bytes] = set()
         questions = ledger.to_ask(job.questions, under_way)
         try:
@@ -158,7 +164,7 @@ class _Run:
     def _ended(self, outcome: Outcome, stopped: str | None) -> None:
         """A model is not asked any more; says so at once where others are."""
         outcome.stopped = stopped or self.over
-        if stopped is not None and len(self.jobs) > 1:
+        if stopped is not None and len(self.jobs) > 1 and not self.interrupted:
             warn(f"{outcome.name} is not asked any more: {stopped}; the others go on")
 
     async def _local(self, job: Job, ledger: Ledger, shown: Board) -> None:
@@ -226,7 +232,11 @@ class _Run:
                 watch.note(number)
             if self.interrupted and task is not None:
                 task.cancel()
+            elif task is not None:
+                loop.call_later(HOMEWARD, task.cancel)
             self.interrupted, self.over = True, self.over or "interrupted"
+            for exchange in self._exchanges:  # nobody waits for a next attempt
+                exchange.breaker.stop("interrupted")
 
         numbers = {signal.SIGINT, signal.SIGTERM, *(SIGNALS if watch is not None else ())}
         for number in numbers:

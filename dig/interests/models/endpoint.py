@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import re
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
+from dig.config.sections.checks import secret_value
 from dig.console import warn
 from dig.interests.asking.budget import probable_tokens, written_tokens
 from dig.interests.asking.conversation import Completion, Message
 from dig.interests.models.pictures import chat_turn
 from dig.interests.models.response import ProviderError, UnreadableError, error_in, one_line, read_response
+from dig.secrets import named_variable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Endpoint", "LostError", "RefusedError", "redacted", "secret_of"]
+__all__ = ["Endpoint", "LostError", "RefusedError", "address_of", "check_credentials", "redacted", "secret_of"]
 
 MAX_BODY = 4_000_000
 """Bytes of a response; more are not read."""
@@ -47,6 +49,7 @@ class RefusedError(Exception):
         fatal: whether no request of this run will.
         retry_after: seconds that the endpoint asks to be left alone.
         healthy: whether the endpoint works and merely wants to be asked less.
+        unreachable: whether no connection stood at all.
     """
 
     def __init__(
@@ -56,10 +59,11 @@ class RefusedError(Exception):
         fatal: bool = False,
         retry_after: float | None = None,
         healthy: bool = False,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason, self.transient, self.fatal = reason, transient, fatal
-        self.retry_after, self.healthy = retry_after, healthy
+        self.retry_after, self.healthy, self.unreachable = retry_after, healthy, unreachable
 
 
 class LostError(Exception):
@@ -86,18 +90,55 @@ def secret_of(name: str, config: ModelConfig) -> str | None:
         UserError: its environment variable is not set.
     """
     variable = config.key_variable
-    if variable is None:
-        return None
-    secret = os.environ.get(variable, "").strip()
-    if not secret:
-        raise UserError(f"the environment variable {variable} is not set, and mining.models.{name} needs it for the "
-                        "key of its endpoint")  # fmt: skip
-    return secret
+    return None if variable is None else secret_value(variable, f"mining.models.{name} needs it for the key of its "
+                                                                "endpoint")  # fmt: skip
 
 
-def redacted(text: str, secret: str | None) -> str:
-    """The text without the key, whatever a server puts into its messages."""
-    return text.replace(secret, "***") if secret else text
+def address_of(name: str, config: ModelConfig) -> tuple[str | None, dict[str, str]]:
+    """The endpoint's address without its query, and the query, which goes with every request.
+
+    Raises:
+        UserError: the environment variable of the address is not set, or holds none.
+    """
+    if config.base_url is None:
+        return None, {}
+    variable = named_variable(config.base_url)
+    address = config.base_url
+    if variable is not None:
+        address = secret_value(variable, f"mining.models.{name}.base_url names it")
+        if not address.startswith(("http://", "https://")):
+            raise UserError(f"mining.models.{name}.base_url names the environment variable {variable}, which must hold "
+                            "an address that begins with http:// or https://")  # fmt: skip
+    plain, _, query = address.partition("?")
+    return plain, dict(parse_qsl(query, keep_blank_values=True))
+
+
+def check_credentials(name: str, config: ModelConfig) -> None:
+    """Looks for all environment variables of an endpoint, before anything is sent anywhere.
+
+    Raises:
+        UserError: one of them is not set.
+    """
+    secret_of(name, config)
+    address_of(name, config)
+    _headers_of(name, config)
+
+
+def redacted(text: str, *secrets: str | None) -> str:
+    """The text without the credentials, whatever a server puts into its messages."""
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    return text
+
+
+def _headers_of(name: str, config: ModelConfig) -> dict[str, str]:
+    """Header → value; the name that the client knows, too, is written as the client writes it."""
+    return {
+        "Authorization" if header.lower() == "authorization" else header: secret_value(
+            str(named_variable(value)), f"mining.models.{name}.headers.{header} names it"
+        )
+        for header, value in config.headers.items()
+    }
 
 
 class Endpoint:
@@ -117,8 +158,18 @@ class Endpoint:
 
         self.name, self.config = name, config
         self.secret = secret_of(name, config)
-        self._client = AsyncOpenAI(api_key=self.secret or "none", base_url=config.base_url, max_retries=0,
-                                   timeout=config.timeout, http_client=DefaultAioHttpClient())  # fmt: skip
+        base_url, query = address_of(name, config)
+        headers = _headers_of(name, config)
+        self._secrets = (
+            self.secret,
+            *headers.values(),
+            *(query.values() if named_variable(config.base_url or "") else ()),
+        )
+        # A redirect would carry headers of ours to whatever host it names; the client drops the key alone.
+        client = DefaultAioHttpClient(follow_redirects=not headers)
+        self._client = AsyncOpenAI(api_key=self.secret or "none", base_url=base_url, max_retries=0,
+                                   timeout=config.timeout, http_client=client, default_headers=headers,
+                                   default_query=query)  # fmt: skip
         self._output_key = config.output_key
         self._options = self._fixed(shape)
         self._told_of_usage = False
@@ -180,7 +231,8 @@ class Endpoint:
         """What a failure of the line means; a connection that never stood has carried no request."""
         cause = type(error.__cause__ or error).__name__
         if cause in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol"):
-            return RefusedError(f"{self.config.base_url or 'OpenAI'} cannot be reached ({_deepest(error)})")
+            where = self.config.base_url or "OpenAI"
+            return RefusedError(f"{where} cannot be reached ({_deepest(error)})", unreachable=True)
         if cause.endswith(("Timeout", "TimeoutError")):
             return LostError(f"no answer in {self.config.timeout:g} s")
         return LostError(f"connection lost ({cause})")
@@ -238,7 +290,7 @@ class Endpoint:
                  "estimate, four bytes a token")  # fmt: skip
         read = found.tokens_in if found.tokens_in is not None else math.ceil(probable_tokens(self.config, messages))
         out = found.tokens_out if found.tokens_out is not None else written_tokens(written)
-        return Completion(redacted(found.text, self.secret), read, out, found.note, estimated)
+        return Completion(redacted(found.text, *self._secrets), read, out, found.note, estimated)
 
 
 def _read_errors() -> tuple[type[Exception], ...]:

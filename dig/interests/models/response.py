@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from dig.secrets import hidden
+
 __all__ = ["ProviderError", "Response", "UnreadableError", "error_in", "one_line", "read_response"]
 
 _SHOWN = 200
@@ -75,7 +77,7 @@ class Response(NamedTuple):
 def one_line(text: str, secret: str | None = None) -> str:
     """A provider's words as one printable line of bounded length, without keys."""
     text = text.replace(secret, "***") if secret else text  # before the cut, which could leave half of it
-    text = _KEY_LIKE.sub("***", text[: 20 * _SHOWN])
+    text = hidden(_KEY_LIKE.sub("***", text[: 20 * _SHOWN]))
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_SHOWN]
 
 
