@@ -23,13 +23,15 @@ Command = tuple[str, ...]
 """A module and its arguments."""
 
 _BATTERY = """
-import contextlib, importlib, io, json, os, sys, time, traceback
+import contextlib, importlib.util, io, json, os, sys, time, traceback
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 for module, *arguments in json.loads(sys.argv[1]):
     output, errors, began = io.StringIO(), io.StringIO(), time.monotonic()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
+            if importlib.util.find_spec(module).submodule_search_locations:  # a package
+                module += ".__main__"
             code = importlib.import_module(module).main(arguments)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "ACCEPTED",
     "BAD",
     "CRASHED",
     "DIFFERENT",
@@ -39,7 +40,8 @@ HUNG = "HUNG"
 CRASHED = "CRASHED"
 MESSY = "NOT ONE LINE"
 LOST = "LOST WORK"
-BAD = (DIFFERENT, TRACEBACK, HUNG, CRASHED, MESSY, LOST)
+ACCEPTED = "TAKEN AS RIGHT"
+BAD = (DIFFERENT, TRACEBACK, HUNG, CRASHED, MESSY, LOST, ACCEPTED)
 """Verdicts that make a part fail."""
 
 _CODES = (0, 1, 2, 75, 130)
@@ -209,10 +211,8 @@ class Figures:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers."""
-        content = asdict(self)
-        for row in content["rows"]:
-            row["verdicts"], row["codes"] = dict(row["verdicts"]), dict(row["codes"])
-        return content
+        rows = [{**vars(row), "verdicts": dict(row.verdicts), "codes": dict(row.codes)} for row in self.rows]
+        return {**vars(self), "rows": rows}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Figures:
