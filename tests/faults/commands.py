@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from faults.verdicts import Ending
 from preloaded import Preloaded
+
+from faults.verdicts import Ending
 
 __all__ = ["ROOT", "battery", "environment", "finish", "run", "start"]
 
@@ -51,7 +52,13 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def start(
-    command: Command, folder: Path, home: Path, fresh: bool = False, before: str = "", **more: str
+    command: Command,
+    folder: Path,
+    home: Path,
+    fresh: bool = False,
+    before: str = "",
+    script: Path | None = None,
+    **more: str,
 ) -> subprocess.Popen[str]:
     """Starts ``python -m MODULE ARGUMENTS`` in a session of its own.
 
@@ -61,9 +68,10 @@ def start(
         home: its ``DIG_HOME``.
         fresh: an interpreter that has imported nothing, instead of a fork of one that has.
         before: shell commands to run first, such as ``ulimit``; implies ``fresh``.
+        script: run in place of the module.
         more: further environment variables.
     """
-    words = [sys.executable, "-m", *command]
+    words = [sys.executable, *(("-m", command[0]) if script is None else (str(script),)), *command[1:]]
     settings: dict[str, Any] = {"cwd": folder, "env": environment(home, **more), "stdout": subprocess.PIPE,
                                 "stderr": subprocess.PIPE, "text": True, "errors": "replace",
                                 "start_new_session": True}  # fmt: skip

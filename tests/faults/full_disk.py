@@ -72,7 +72,8 @@ def _stages(shop: Shop) -> list[Path | None]:
 def _home(shop: Shop, disk: Path, before: list[Path | None]) -> Path:
     """A home in which no stage is finished but those before."""
     home = disk / "home"
-    shutil.copytree(shop.home, home, ignore=lambda folder, names: names if folder == f"{shop.home / 'artifacts'}" else ())
+    store = str(shop.home / "artifacts")
+    shutil.copytree(shop.home, home, ignore=lambda folder, names: names if folder == store else ())
     for artifact in before:
         if artifact is not None:
             copied(artifact, home / artifact.relative_to(shop.home))

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from faults.commands import finish, run as run_command, start
+from faults.commands import finish, start
+from faults.commands import run as run_command
 from faults.full_disk import mounted
 from faults.verdicts import LOST, Ending, Figures, verdict
 from faults.workshop import Shop, Workshop, copied, metrics_of, trained

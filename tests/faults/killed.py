@@ -12,7 +12,8 @@ from pathlib import Path
 
 from workplace import Workplace, built_artifacts
 
-from faults.commands import Command, finish, run as run_command, start
+from faults.commands import Command, finish, start
+from faults.commands import run as run_command
 from faults.verdicts import LOST, Ending, Figures, verdict
 from faults.workshop import Workshop, metrics_of
 
@@ -38,8 +39,8 @@ def run(workshop: Workshop) -> Figures:
     figures = Figures("kills", "kills of the quickstart at random moments")
     job = _undisturbed(workshop)
     seconds = job.undisturbed.seconds
-    figures.remarks.append(f"an undisturbed run took {seconds:.0f} s; a run was killed within {_SHARE:.0%} of that after "
-                           "each of its starts, and one that came to its end made room for the next")  # fmt: skip
+    figures.remarks.append(f"an undisturbed run took {seconds:.0f} s; a run was killed within {_SHARE:.0%} of that "
+                           "after each of its starts, and one that came to its end made room for the next")  # fmt: skip
     rng = random.Random(workshop.seed)  # noqa: S311 - no secret
     left, runs = _SMALL if workshop.small else _KILLS, 0
     while left > 0:

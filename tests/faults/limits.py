@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from faults.commands import Command, run as run_command
+from faults.commands import Command
+from faults.commands import run as run_command
 from faults.verdicts import EQUAL, SAID, Figures, verdict
 from faults.workshop import Shop, Workshop, metrics_of
 

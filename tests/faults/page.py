@@ -26,7 +26,8 @@ _HEAD = """# Faults as figures
 
 Made by `make test-faults`; not written by hand. Each part damages, fills, kills or refuses something, on small shops of
 the quickstart's kind and on the quickstart itself, and counts what happened. Words in capitals are failures, and each
-is listed below its table as it came. `PYTHONPATH=tests .venv/bin/python -m faults --only PART --small` takes a quick look.
+is listed below its table as it came. `PYTHONPATH=tests .venv/bin/python -m faults --only PART --small` takes a quick
+look at a part.
 
 "as undisturbed": exit code 0 and the answer or the metrics of a run that nobody disturbs. "refused in one line": exit
 code 1 or 2, and one line that begins with `error:`.

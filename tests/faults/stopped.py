@@ -10,7 +10,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from faults.commands import Command, finish, run as run_command, start
+from faults.commands import Command, finish, start
+from faults.commands import run as run_command
 from faults.verdicts import LOST, Ending, Figures, stop_verdict, verdict
 from faults.workshop import Workshop, metrics_of
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from faults.commands import Command, finish, run as run_command, start
+from faults.commands import Command, finish, start
+from faults.commands import run as run_command
 from faults.verdicts import LOST, Ending, Figures, verdict
 from faults.workshop import Shop, Workshop, copied, metrics_of
 
@@ -62,7 +63,8 @@ def _pairs(shop: Shop, small: bool) -> list[tuple[str, Sequence[Command], bool, 
         ("dig.cache prune beside dig.train, all finished", (train, prune), True, times),
         ("dig.data convert twice, one folder",
          (("dig.data", "convert", str(shop.settings), "--out", "tables", "--overwrite"),) * 2, True, times),
-        ("dig.results add twice, one name", (("dig.results", "add", "runs/small/latest", "--as", "x"),) * 2, True, times),
+        ("dig.results add twice, one name",
+         (("dig.results", "add", "runs/small/latest", "--as", "x"),) * 2, True, times),
         ("dig.sweep twice, one sweep", (("dig.sweep", "sweep.yaml"),) * 2, True, 1),
     ]  # fmt: skip
 

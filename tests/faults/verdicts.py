@@ -203,7 +203,7 @@ class Figures:
 
     def count_bad(self, what: str, told: str, ending: Ending) -> None:
         """Keeps a line of what went wrong."""
-        lines = [line for line in (ending.errors if ending.errors.strip() else ending.output).splitlines()]
+        lines = (ending.errors if ending.errors.strip() else ending.output).splitlines()
         said = next((line for line in reversed(lines) if line.strip()), "(said nothing)")
         self.bad.append(
             f"{what}: {told}: {' '.join(ending.command)[:200]}: exit {ending.code}, {said[:200]}{_place_of(ending)}"

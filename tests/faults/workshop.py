@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -130,7 +129,7 @@ def copied(source: Path, target: Path) -> Path:
     for path in target.rglob("*"):
         assert path.is_symlink() or not path.is_file() or path.stat().st_nlink == 1
         if path.is_file() and not path.is_symlink():
-            os.chmod(path, 0o644)
+            path.chmod(0o644)
     return target
 
 
