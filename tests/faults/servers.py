@@ -34,7 +34,7 @@ _LIES = {"answers of another shape": {"faults": ["shape"], "fault_share": 1.0, "
          "answers of 10 MB, once each": {"faults": ["huge"], "fault_share": 0.1},
          "a page to sign in": {"habit": "page"},
          "an error within an answer": {"habit": "error_500"},
-         "all its faults, once each": {"faults": ["429", "500", "cut", "truncated", "shape", "prose", "empty", "encoding"],
+         "all its faults, once each": {"faults": ["429", "500", "cut", "truncated", "shape", "prose", "encoding"],
                                        "fault_share": 0.4}}  # fmt: skip
 _DOWNLOAD = """
 import dataclasses, sys
@@ -87,7 +87,8 @@ def _mine(workshop: Workshop, figures: Figures, told: str, url: str, **settings:
         asked = len(good.log())
     what = verdict(after) if after.code == 0 and asked <= max(_ITEMS - kept, 0) + 2 else LOST
     figures.count("the same command at a good endpoint", what, after, f"after {told}: {kept} kept, {asked} asked")
-    figures.remarks.append(f"{told}: {ending.seconds:.1f} s, {kept} of {_ITEMS} answers kept, {asked} asked afterwards")
+    told_of = f"{kept} of {_ITEMS} answers kept, {asked} asked afterwards"
+    figures.remarks.append(f"{told}: {ending.seconds:.1f} s, {told_of}")
 
 
 def _answered(place: Path) -> int:
@@ -125,8 +126,11 @@ def _trickle() -> Iterator[str]:
 
 
 def _downloads(workshop: Workshop, figures: Figures) -> None:
-    reviews = [{"reviewerID": f"u{user}", "asin": f"i{(user + step) % 5}", "overall": 5.0, "unixReviewTime": 1000 * step}
-               for user in range(6) for step in range(4)]  # fmt: skip
+    reviews = [
+        {"reviewerID": f"u{user}", "asin": f"i{(user + step) % 5}", "overall": 5.0, "unixReviewTime": 1000 * step}
+        for user in range(6)
+        for step in range(4)
+    ]
     items = [{"asin": f"i{item}", "title": f"Item {item}", "categories": [["Beauty"]]} for item in range(9)]
     bodies = {"/reviews_Beauty_5.json.gz": "".join(f"{json.dumps(each)}\n" for each in reviews),
               "/meta_Beauty.json.gz": "".join(f"{each}\n" for each in items)}  # fmt: skip
