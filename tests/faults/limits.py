@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from faults.commands import Command
 from faults.commands import run as run_command
-from faults.verdicts import EQUAL, SAID, Figures, verdict
+from faults.verdicts import Ending, Figures, verdict
 from faults.workshop import Shop, Workshop, metrics_of
 
 __all__ = ["run"]
@@ -26,12 +26,13 @@ def run(workshop: Workshop) -> Figures:
     for told, limit in _LIMITS.items():
         for command in _commands(shop):
             place = workshop.place("limits")
-            ending = run_command(command, place, place / "home", limit=300.0, before=limit)
-            what = verdict(ending)
-            if command[0] == "dig.train" and what == EQUAL:
-                answer = metrics_of(place / "runs" / "small" / "latest")
-                what = EQUAL if answer == shop.metrics else SAID
-                ending = replace(ending, answer=answer)
+            home = place / "home" if command == shop.train else shop.home
+            ending = run_command(command, place, home, limit=300.0, before=limit)
+            metrics = None
+            if command == shop.train and ending.code == 0:
+                metrics = metrics_of(place / "runs" / "small" / "latest")
+            undisturbed = Ending(command, 0, "", "", 0.0, shop.metrics if command == shop.train else None)
+            what = verdict(replace(ending, answer=metrics), undisturbed)
             figures.count(f"{told}: {command[0]}", what, ending)
         if workshop.small:
             break

@@ -178,12 +178,10 @@ def _pictures(workshop: Workshop, figures: Figures) -> None:
         server.pages |= {f"/{name}.png": page for name, page in pages.items()}
         rows = [{"item_id": name, "title": name, "image": f"{server.url}/{name}.png"} for name in pages]
         (tables / "items.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-        bought = [f"u{user},{name},{step}" for user in range(8) for step, name in enumerate(pages)]
-        (tables / "interactions.csv").write_text(
-            "\n".join(["user_id,item_id,timestamp", *bought, ""]), encoding="utf-8"
-        )
-        command = ("dig.train", f"data.path={tables}", "data.pictures={fetch: true, allow_private_hosts: true, timeout: 3}",
-                   "stages=[prepare]", "logging.progress=false")  # fmt: skip
+        bought = [f"u{user},{name},{step}\n" for user in range(8) for step, name in enumerate(pages)]
+        (tables / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "".join(bought), encoding="utf-8")
+        fetch = "data.pictures={fetch: true, allow_private_hosts: true, timeout: 3}"
+        command = ("dig.train", f"data.path={tables}", fetch, "stages=[prepare]")
         began = time.monotonic()
         ending = run_command(command, place, place / "home", _LIMIT)
     figures.count("pictures from a server of seven habits", verdict(ending), ending)
