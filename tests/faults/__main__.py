@@ -35,11 +35,13 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="a quick look; the page stays as it is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", default="", help="numbers of trials of a part, to look at them again")
+    parser.add_argument("--folder", type=Path, help="work there and leave the finished shops for the next look")
     asked = parser.parse_args()
     parts = asked.only.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    folder = Path(mkdtemp(prefix="dig-faults-"))
+    folder = asked.folder.absolute() if asked.folder else Path(mkdtemp(prefix="dig-faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(folder, asked.small, asked.seed, [int(number) for number in asked.trials.split(",") if number])
     results = []
     try:
@@ -52,7 +54,7 @@ def main() -> int:
         if not asked.small and not workshop.only:
             write_page(results, asked.seed)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder / "places" if asked.folder else folder, ignore_errors=True)
     return int(any(figures.bad for figures in results))
 
 

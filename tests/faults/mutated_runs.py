@@ -12,9 +12,10 @@ from typing import Any
 
 import polars as pl
 
+from dig.artifacts import fingerprint, hash_file, write_json
 from faults.commands import Command, battery
 from faults.mutations import mutate
-from faults.verdicts import BAD, EQUAL, REFUSED, SAID, Ending, Figures, verdict
+from faults.verdicts import BAD, DIFFERENT, EQUAL, REFUSED, SAID, SIGNED, Ending, Figures, verdict
 from faults.workshop import STAGES, Shop, Workshop, copied
 
 __all__ = ["asked", "run", "worst"]
@@ -25,6 +26,7 @@ _LIMIT = 40.0
 _KINDS = {".yaml": "configuration", ".parquet": "tables", ".safetensors": "weights", ".json": "JSON",
           ".html": "the page"}  # fmt: skip
 _OUT = "answers.csv"
+_SIGNED, _UNSIGNED = ", its manifest written again", ", its manifest removed"
 
 
 def run(workshop: Workshop) -> Figures:
@@ -38,6 +40,7 @@ def run(workshop: Workshop) -> Figures:
         rng = random.Random(f"{workshop.seed} {number}")  # noqa: S311 - no secret
         folder = _fresh(shop, place)
         kind, told, stage = _damage(folder, other.run, rng)
+        signed = rng.choice((_leave, _leave, _remove_manifest, _sign))(folder)
         batch = asked(shop, stage, place)
         if missing := [command for command in batch if command not in undisturbed]:
             damaged = folder.rename(place / "damaged")
@@ -47,9 +50,11 @@ def run(workshop: Workshop) -> Figures:
             damaged.rename(folder)
         endings = _answers(batch, place)
         verdicts = [verdict(ending, undisturbed[ending.command]) for ending in endings]
+        if signed == _SIGNED:  # it is another run then, and answers as its files say; what it may not do is end badly
+            verdicts = [SIGNED if what == DIFFERENT else what for what in verdicts]
         commands += len(endings)
         chosen = worst(verdicts)
-        figures.count(kind, chosen, endings[verdicts.index(chosen)], f"{number} ({told})")
+        figures.count(f"{kind}{signed}", chosen, endings[verdicts.index(chosen)], f"{number} ({told})")
         for what, ending in zip(verdicts, endings, strict=True):
             if what in BAD and ending is not endings[verdicts.index(chosen)]:
                 figures.count_bad(what, "as above", ending)
@@ -72,7 +77,7 @@ def asked(shop: Shop, stage: str, place: Path) -> list[Command]:
 
 def worst(verdicts: Sequence[str]) -> str:
     """The verdict that a folder counts by."""
-    order = (*BAD, SAID, REFUSED, EQUAL)
+    order = (*BAD, SAID, SIGNED, REFUSED, EQUAL)
     return min(verdicts, key=order.index)
 
 
@@ -124,3 +129,29 @@ def _swap_folder(folder: Path, other: Path, rng: random.Random) -> tuple[str, st
         copied(other / name, folder / name)
         return "whole folders", f"{name} of another run", stage
     return "whole folders", f"{name} removed", stage
+
+
+def _leave(folder: Path) -> str:
+    """The manifest stays as it was, and does not fit what was damaged."""
+    return ""
+
+
+def _remove_manifest(folder: Path) -> str:
+    """A run folder of an earlier version has no manifest; what was damaged is for its readers to notice."""
+    (folder / "manifest.json").unlink(missing_ok=True)
+    return _UNSIGNED
+
+
+def _sign(folder: Path) -> str:
+    """Writes the hashes of the damaged files into the manifest, so that its readers meet them."""
+    path = folder / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content.pop("fingerprint")
+        present = [name for name in content["files"] if (folder / name).is_file()]
+        content["files"] = {name: {"size": (folder / name).stat().st_size, "sha256": hash_file(folder / name)}
+                            for name in present}  # fmt: skip
+        write_json(path, content | {"fingerprint": fingerprint(content)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was the manifest that was damaged
+        return ""
+    return _SIGNED

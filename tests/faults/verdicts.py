@@ -19,6 +19,7 @@ __all__ = [
     "MESSY",
     "REFUSED",
     "SAID",
+    "SIGNED",
     "STOPPED",
     "TRACEBACK",
     "Ending",
@@ -33,6 +34,7 @@ __all__ = [
 REFUSED = "refused in one line"
 EQUAL = "as undisturbed"
 SAID = "different, and said so"
+SIGNED = "as its files say"
 STOPPED = "stopped as told"
 DIFFERENT = "SILENTLY DIFFERENT"
 TRACEBACK = "TRACEBACK"

@@ -92,7 +92,7 @@ class Workshop:
     def place(self, name: str) -> Path:
         """A new empty folder."""
         self._places += 1
-        path = self.folder / f"{name}-{self._places}"
+        path = self.folder / "places" / f"{name}-{self._places}"
         path.mkdir(parents=True)
         return path
 
@@ -107,14 +107,17 @@ class Workshop:
         return self._shop("two", seed=43, items=64, shop=8)
 
     def _shop(self, name: str, **numbers: int) -> Shop:
-        folder = self.place(name)
+        folder = self.folder / name
+        latest = folder / "runs" / "small" / "latest"
         settings = folder / "small.yaml"
+        if (latest / "metrics.json").is_file():  # of an earlier look, see --folder
+            return Shop(folder, settings, latest.resolve(), metrics_of(latest))
+        folder.mkdir()
         settings.write_text(_SETTINGS.format(**numbers), encoding="utf-8")
         ending = run(("dig.train", f"experiment={settings}"), folder, folder / "home", limit=600)
         if ending.code != 0:
             raise RuntimeError(f"the undisturbed run failed: {ending.text}")
-        latest = (folder / "runs" / "small" / "latest").resolve()
-        return Shop(folder, settings, latest, metrics_of(latest))
+        return Shop(folder, settings, latest.resolve(), metrics_of(latest))
 
 
 def metrics_of(run_folder: Path) -> dict[str, Any]:
