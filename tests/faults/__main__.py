@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,9 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(folder, asked.small, asked.seed, [int(number) for number in asked.trials.split(",") if number])
     results = []
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # what was started is ended, and what was mounted given back
     try:
         for part in parts:
             began = time.monotonic()

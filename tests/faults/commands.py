@@ -88,11 +88,18 @@ def finish(process: subprocess.Popen[str], command: Command, limit: float, began
         output, errors = process.communicate(timeout=limit)
         code = process.returncode
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _end(process)
         output, errors = process.communicate()
         code = None
+    except BaseException:
+        _end(process)
+        raise
     return Ending(command, code, output, errors, time.monotonic() - began)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def run(command: Command, folder: Path, home: Path, limit: float = 120.0, **settings: Any) -> Ending:
