@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills bench findings clean
+.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults bench findings clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
@@ -47,6 +47,9 @@ test-slurm: install  ## jobs on a SLURM of two nodes that it starts here; needs 
 
 test-kills: install  ## twenty kills of the quickstart at random moments; a table of how it went on (about an hour)
 	$(BIN)/python tests/kills.py
+
+test-faults: install  ## damage, kills, full disks, bad servers: figures into docs/reliability.md (about half an hour)
+	PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS)
 
 bench: install  ## every benchmark; each prints a table and, as its last line, JSON
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

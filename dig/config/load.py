@@ -114,7 +114,7 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
         path = _find_experiment(str(experiment), asked_by=f"experiment={experiment}")
         name = path.stem
         layers = list(_with_parents(path))
-    layers += [_override_layer(override) for override in overrides]
+    layers += [_argument_layer(override) for override in overrides]
     merged = copy.deepcopy(_defaults())
     OmegaConf.update(merged, "experiment", name)
     for layer in layers:
@@ -186,6 +186,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{_shown(path)}: must hold keys and values, not a {type(content).__name__}", exit_code=2)
     return {str(key): value for key, value in content.items()}
+
+
+def _argument_layer(override: str) -> _Layer:
+    """The layer of an argument; what no configuration can hold is refused without being quoted."""
+    key, _, value = override.partition("=")
+    if not key.isprintable():
+        raise UserError(f"{key!r}: a key has no line breaks and other characters that cannot be shown", exit_code=2)
+    try:
+        value.encode()
+        return _override_layer(override)
+    except UnicodeEncodeError:  # bytes of a command line come as surrogates, which no file can hold
+        raise UserError(f"{key}: the value is not UTF-8", exit_code=2) from None
+    except (ValueError, RecursionError):  # of YAML's own readers of numbers and dates: !!int x, 5,000 digits
+        what = "a number, a date or brackets beyond what can be read"
+        raise UserError(f"{key}: the value is not YAML: {what}", exit_code=2) from None
 
 
 def _override_layer(override: str) -> _Layer:

@@ -191,3 +191,23 @@ def test_no_key_takes_nan_or_infinity(value: str, tmp_path: Path):
     (tmp_path / "own.yaml").write_text(f"extends: quickstart\nsft: {{learning_rate: {value}}}\n")
     with pytest.raises(UserError, match=r"own\.yaml: sft\.learning_rate: must be a finite number, it is"):
         load_config(tmp_path / "own.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed=!!int x", "seed: the value is not YAML: a number"),
+        ("seed=" + "1" * 5000, "seed: the value is not YAML: a number"),
+        ("sft.epochs=!!timestamp 2020-99-99", "sft.epochs: the value is not YAML: a number, a date"),
+        ("data.path=\udcff", "data.path: the value is not UTF-8"),
+        ("\udcff=1", r"'\udcff': a key has no line breaks"),
+        ("\n=1", r"'\n': a key has no line breaks"),
+        ("seed\x1b[31m=1", r"'seed\x1b[31m': a key has no line breaks"),
+    ],
+)
+def test_arguments_that_no_configuration_holds_get_one_line(override: str, expected: str) -> None:
+    """Guards, minor: a bad command line is one line; the value is not quoted."""
+    with pytest.raises(UserError) as caught:
+        load_config("quickstart", [override])
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(expected) and len(str(caught.value)) < 200

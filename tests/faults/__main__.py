@@ -1,0 +1,66 @@
+"""``python -m faults [--only PART,PART] [--small] [--seed N] [--trials 3,17]``: the parts, their table and the page."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from tempfile import mkdtemp
+
+from faults.page import print_figures, write_page
+from faults.workshop import Workshop
+
+PARTS = {
+    "runs": "mutated_runs",
+    "store": "mutated_store",
+    "kills": "killed",
+    "disk": "full_disk",
+    "homes": "homes",
+    "limits": "limits",
+    "two": "two_at_once",
+    "servers": "servers",
+    "signals": "stopped",
+    "lines": "command_lines",
+}
+"""Parts in the order of the page, and their modules."""
+
+
+def main() -> int:
+    """Runs the parts; exit code 1 where one of them went wrong."""
+    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts of {','.join(PARTS)}")
+    parser.add_argument("--small", action="store_true", help="a quick look; the page stays as it is")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", default="", help="numbers of trials of a part, to look at them again")
+    parser.add_argument("--folder", type=Path, help="work there and leave the finished shops for the next look")
+    asked = parser.parse_args()
+    parts = asked.only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    folder = asked.folder.absolute() if asked.folder else Path(mkdtemp(prefix="dig-faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    workshop = Workshop(folder, asked.small, asked.seed, [int(number) for number in asked.trials.split(",") if number])
+    results = []
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # what was started is ended, and what was mounted given back
+    try:
+        for part in parts:
+            began = time.monotonic()
+            figures = importlib.import_module(f"faults.{PARTS[part]}").run(workshop)
+            figures.seconds = time.monotonic() - began
+            print_figures(figures)
+            results.append(figures)
+        if not asked.small and not workshop.only:
+            write_page(results, asked.seed)
+    finally:
+        shutil.rmtree(folder / "places" if asked.folder else folder, ignore_errors=True)
+    return int(any(figures.bad for figures in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Damaged run folders: what ``dig.recommend`` and ``dig.compare`` make of them."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dig.artifacts import fingerprint, hash_file, write_json
+from faults.commands import Command, battery
+from faults.mutations import mutate
+from faults.verdicts import BAD, DIFFERENT, EQUAL, REFUSED, SAID, SIGNED, Ending, Figures, verdict
+from faults.workshop import STAGES, Shop, Workshop, copied
+
+__all__ = ["asked", "run", "worst"]
+
+_TIMES, _SMALL = 150, 30
+_LIMIT = 40.0
+"""Seconds for a command on average; an undisturbed one takes one or two."""
+_KINDS = {".yaml": "configuration", ".parquet": "tables", ".safetensors": "weights", ".json": "JSON",
+          ".html": "the page"}  # fmt: skip
+_OUT = "answers.csv"
+_SIGNED, _UNSIGNED = ", its manifest written again", ", its manifest removed"
+
+
+def run(workshop: Workshop) -> Figures:
+    """Damages a copy of a run folder, asks it, and compares with what it answered before."""
+    figures = Figures("runs", "damaged run folders, asked by dig.recommend and dig.compare")
+    place = workshop.place("runs")
+    shop, other = workshop.shop, workshop.other
+    undisturbed: dict[Command, Ending] = {}
+    commands = 0
+    for number in workshop.only or range(_SMALL if workshop.small else _TIMES):
+        rng = random.Random(f"{workshop.seed} {number}")  # noqa: S311 - no secret
+        folder = _fresh(shop, place)
+        kind, told, stage = _damage(folder, other.run, rng)
+        signed = rng.choice((_leave, _leave, _remove_manifest, _sign))(folder)
+        batch = asked(shop, stage, place)
+        if missing := [command for command in batch if command not in undisturbed]:
+            damaged = folder.rename(place / "damaged")
+            _fresh(shop, place)
+            undisturbed |= dict(zip(missing, _answers(missing, place), strict=True))
+            shutil.rmtree(folder)
+            damaged.rename(folder)
+        endings = _answers(batch, place)
+        verdicts = [verdict(ending, undisturbed[ending.command]) for ending in endings]
+        if signed == _SIGNED:  # it is another run then, and answers as its files say; what it may not do is end badly
+            verdicts = [SIGNED if what == DIFFERENT else what for what in verdicts]
+        commands += len(endings)
+        chosen = worst(verdicts)
+        figures.count(f"{kind}{signed}", chosen, endings[verdicts.index(chosen)], f"{number} ({told})")
+        for what, ending in zip(verdicts, endings, strict=True):
+            if what in BAD and ending is not endings[verdicts.index(chosen)]:
+                figures.count_bad(what, "as above", ending)
+    figures.remarks.append(f"{commands} commands asked of {sum(row.times for row in figures.rows)} damaged folders; a "
+                           "folder counts by the worst of its verdicts")  # fmt: skip
+    return figures
+
+
+def asked(shop: Shop, stage: str, place: Path) -> list[Command]:
+    """What is asked of a damaged folder."""
+    items = pl.read_parquet(shop.run / "items.parquet")["item_id"]
+    (place / "users.txt").write_text("".join(f"{user}\n" for user in shop.users), encoding="utf-8")
+    return [
+        ("dig.recommend", "run=run", f"user={shop.users[0]}", "json=true"),
+        ("dig.recommend", "run=run", f"items=[{items[0]},{items[-1]}]", f"stage={stage}", "json=true"),
+        ("dig.recommend", "run=run", "users=users.txt", f"out={_OUT}", f"stage={stage}", "held_out=true"),
+        ("dig.compare", "run", "--format", "csv", "--draws", "200"),
+    ]
+
+
+def worst(verdicts: Sequence[str]) -> str:
+    """The verdict that a folder counts by."""
+    order = (*BAD, SAID, SIGNED, REFUSED, EQUAL)
+    return min(verdicts, key=order.index)
+
+
+def _fresh(shop: Shop, place: Path) -> Path:
+    folder = place / "run"
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    return copied(shop.run, folder)
+
+
+def _answers(commands: Sequence[Command], place: Path) -> list[Ending]:
+    (place / _OUT).unlink(missing_ok=True)
+    return [replace(ending, answer=_answer(ending, place))
+            for ending in battery(commands, place, place / "home", _LIMIT)]  # fmt: skip
+
+
+def _answer(ending: Ending, place: Path) -> Any:
+    if ending.code != 0:
+        return None
+    if f"out={_OUT}" in ending.command:
+        return (place / _OUT).read_bytes()
+    if "json=true" in ending.command:
+        return json.loads(ending.output)
+    return [line for line in ending.output.splitlines() if not line.startswith("warning:")]
+
+
+def _damage(folder: Path, other: Path, rng: random.Random) -> tuple[str, str, str]:
+    """Damages a run folder; its kind, what was done, and the recommender to ask."""
+    if rng.random() < 0.1:
+        return _swap_folder(folder, other, rng)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    path = rng.choice(files)
+    name = path.relative_to(folder)
+    stages = [part for part in name.parts if part in STAGES]
+    try:
+        told = mutate(path, other / name, rng)
+    except (ValueError, pl.exceptions.PolarsError):  # its format cannot hold that
+        path.write_bytes(b"")
+        told = "emptied"
+    return _KINDS.get(path.suffix, "other files"), f"{name}: {told}", stages[0] if stages else rng.choice(STAGES)
+
+
+def _swap_folder(folder: Path, other: Path, rng: random.Random) -> tuple[str, str, str]:
+    """Exchanges a recommender's folder, or all of them, for those of another run, or leaves them out."""
+    stage = rng.choice([stage for stage in STAGES if (folder / "checkpoints" / stage).is_dir()])
+    name = rng.choice((f"checkpoints/{stage}", f"checkpoints/{stage}", "checkpoints"))
+    shutil.rmtree(folder / name)
+    if rng.random() < 0.7:
+        copied(other / name, folder / name)
+        return "whole folders", f"{name} of another run", stage
+    return "whole folders", f"{name} removed", stage
+
+
+def _leave(folder: Path) -> str:
+    """The manifest stays as it was, and does not fit what was damaged."""
+    return ""
+
+
+def _remove_manifest(folder: Path) -> str:
+    """A run folder of an earlier version has no manifest; what was damaged is for its readers to notice."""
+    (folder / "manifest.json").unlink(missing_ok=True)
+    return _UNSIGNED
+
+
+def _sign(folder: Path) -> str:
+    """Writes the hashes of the damaged files into the manifest, so that its readers meet them."""
+    path = folder / "manifest.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content.pop("fingerprint")
+        present = [name for name in content["files"] if (folder / name).is_file()]
+        content["files"] = {name: {"size": (folder / name).stat().st_size, "sha256": hash_file(folder / name)}
+                            for name in present}  # fmt: skip
+        write_json(path, content | {"fingerprint": fingerprint(content)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was the manifest that was damaged
+        return ""
+    return _SIGNED
