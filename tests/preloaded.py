@@ -2,7 +2,8 @@
 
 Twenty runs would wait for twenty times the same imports. :class:`Preloaded` is a ``subprocess.Popen`` whose process is
 a fork of a server that this test process starts on first use. It is a process of its own in every other respect: its
-own folder, environment, output, signals, and it is this process's child.
+own folder, environment, output, signals, and it is this process's child. With :data:`FORK_RANKS` in its environment the
+ranks that it launches are forks as well, and its children.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import pkgutil
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -22,8 +24,13 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Preloaded", "run", "run_ranks"]
+__all__ = ["FORK_RANKS", "Preloaded", "run", "run_ranks"]
 
+FORK_RANKS = "DIG_TESTS_FORK_RANKS"
+"""Environment variable: ``dig.launch`` forks its ranks, which saves each the imports; ``/proc`` shows what was forked,
+so tests that look for ranks there start them as users do."""
+
+_PARENT_DEATH_SIGNAL = 1  # prctl
 _SUBREAPER = 36  # prctl: processes whose parent ends become this one's children
 _LAZY = (
     "altair",
@@ -82,14 +89,14 @@ def run_ranks(ranks: int, script: str, *arguments: Any, timeout: float = 240.0) 
 
 def _connection() -> socket.socket:
     found = socket.socket(socket.AF_UNIX)
-    found.connect(f"\0{_server()}")  # a name in no folder, which is gone with the server
+    found.connect(f"\0{_RANKS_OF or _server()}")  # a name in no folder, which is gone with the server
     return found
 
 
 @functools.cache
 def _server() -> str:
     """The address of the server, which ends with this process."""
-    ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_SUBREAPER, 1)
     address = f"dig-preloaded-{os.getpid()}"
     process = subprocess.Popen([sys.executable, __file__, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
@@ -98,6 +105,11 @@ def _server() -> str:
 
 
 _SERVERS: list[subprocess.Popen] = []
+_RANKS_OF = ""  # in a process that forks its ranks: the address of the server for them
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def _serve(address: str) -> None:
@@ -113,12 +125,25 @@ def _serve(address: str) -> None:
     from wandb.sdk.data_types._private import MEDIA_TMP
 
     atexit.unregister(MEDIA_TMP.cleanup)  # the first fork to end would remove it under the others
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(f"\0{address}")
-    listening.listen()
+    from dig.report.scripts import vega_bundle
+
+    vega_bundle()  # seconds of every report, and always the same
+    listening = _listening(address)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    parent = os.getppid()
+    _answer(listening, os.getppid())
+
+
+def _listening(address: str) -> socket.socket:
+    found = socket.socket(socket.AF_UNIX)
+    found.bind(f"\0{address}")
+    found.listen()
+    return found
+
+
+def _answer(listening: socket.socket, parent: int) -> None:
+    """Forks a process for every request until the parent is gone; returns in the parent's absence and in each fork,
+    when its command has ended."""
     listening.settimeout(1.0)
     while os.getppid() == parent:
         try:
@@ -151,6 +176,25 @@ def _serve(address: str) -> None:
         client.close()
 
 
+def _fork_ranks() -> None:
+    """Lets the launcher in this process fork its ranks: from a server that is a fork of this process as it is now."""
+    global _RANKS_OF
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+
+    _prctl(_SUBREAPER, 1)
+    launcher, listening = os.getpid(), _listening(f"dig-preloaded-{os.getpid()}")
+    if os.fork() == 0:
+        _prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(nothing, standard)  # who reads the launcher's output waits for its end
+        _answer(listening, launcher)
+        sys.exit()
+    listening.close()
+    _RANKS_OF = f"dig-preloaded-{launcher}"
+    subprocess_handler.Popen = Preloaded
+
+
 def _become(request: dict[str, Any], files: list[int]) -> None:
     """Runs the command of a request in this process."""
     for inherited in list(weakref.finalize._registry):
@@ -163,6 +207,8 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    if os.environ.pop(FORK_RANKS, None):
+        _fork_ranks()
     first, *arguments = request["arguments"]
     if first == "-m":
         module, *arguments = arguments

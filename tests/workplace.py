@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from preloaded import Preloaded
+from preloaded import FORK_RANKS, Preloaded
 
 __all__ = [
     "SMALL",
@@ -69,8 +69,12 @@ class Workplace:
         self.settings = settings
         self.process = Preloaded if preloaded else subprocess.Popen
 
-    def start(self, *arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, start_new_session: bool = False, fork_ranks: bool = False
+    ) -> subprocess.Popen[str]:
         environment = {**os.environ, "DIG_HOME": str(self.home), "CUDA_VISIBLE_DEVICES": ""}
+        if fork_ranks:
+            environment[FORK_RANKS] = "yes"
         command = [sys.executable, "-m", "dig.train", *self.settings, f"runs_dir={self.folder / 'runs'}", *arguments]
         return self.process(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=environment,
@@ -78,7 +82,7 @@ class Workplace:
         )  # fmt: skip
 
     def run(self, *arguments: str, timeout: float = 600) -> str:
-        process = self.start(*arguments)
+        process = self.start(*arguments, fork_ranks=self.process is Preloaded)
         output, _ = process.communicate(timeout=timeout)
         assert process.returncode == 0, output
         return output

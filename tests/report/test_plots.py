@@ -127,3 +127,17 @@ def test_names_from_outside_are_labels_and_no_expressions():
         assert drawn(plot.spec) is not None
         expressions = re.findall(r"'(?:expr|labelExpr|test|signal)': '([^']*)'", str(plot.spec))
         assert not any("alert" in each for each in expressions)
+
+
+def test_plots_of_one_shape_share_nothing_but_the_shape():
+    first, second = (lines_plot(CurvePlot(title, [Line(f"{title} {part}", [(0, start), (1, start + 1)])
+                                                  for part in ("train", "valid")], log=False))
+                     for title, start in (("loss", 1.0), ("HR", 2.0)))  # fmt: skip
+    for plot, title, start in ((first, "loss", 1.0), (second, "HR", 2.0)):
+        names = [f"{title} train", f"{title} valid"]
+        assert plot.spec["description"] == f"{title} over steps"
+        assert [row["y"] for row in plot.spec["data"]["values"]] == 2 * [start, start + 1]
+        lines, dots = plot.spec["layer"]
+        for scale in (lines["encoding"]["color"], lines["encoding"]["strokeDash"], dots["encoding"]["color"]):
+            assert scale["scale"]["domain"] == names
+        assert len([each for each in drawn(plot.spec).iter() if each.get("aria-roledescription") == "line mark"]) == 2
