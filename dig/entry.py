@@ -36,7 +36,7 @@ def exit_code(
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        show_traceback(error)
+        show_traceback(error, hidden)
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except Preempted:  # what was saved is said before the job is requeued
@@ -45,7 +45,7 @@ def exit_code(
         print(on_interrupt, file=sys.stderr)
         return 130
     except Exception as error:
-        show_traceback(error)
+        show_traceback(error, hidden)
         if any(isinstance(each, KeyboardInterrupt) for each in chain(error)):  # a library made another error of it
             print(on_interrupt, file=sys.stderr)
             return 130

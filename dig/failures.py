@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 __all__ = ["TRACEBACK", "chain", "failure_line", "guard_imports", "imports_done", "show_traceback"]
@@ -67,10 +67,10 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def show_traceback(error: BaseException) -> None:
-    """Prints where an error arose, if that is asked for."""
+def show_traceback(error: BaseException, hidden: Callable[[str], str] = str) -> None:
+    """Prints where an error arose, if that is asked for; ``hidden`` takes secrets out of it."""
     if os.environ.get(TRACEBACK, "") not in ("", "0"):
-        traceback.print_exception(error)
+        print(hidden("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def guard_imports() -> None:

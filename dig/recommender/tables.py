@@ -38,7 +38,8 @@ def read_run_table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     """Columns of a table of a run, each in the type in which a run writes it.
 
     Raises:
-        UserError: it is not the table that the run was left with, cannot be read, lacks a column, has one of another type, or a row without an id.
+        UserError: it is not the table that the run was left with, cannot be read, lacks a column, has one of another
+            type, or a row without an id.
     """
     if (path.parent / "config.yaml").is_file():
         RunProof(path.parent).require(path.name)
