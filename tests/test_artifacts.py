@@ -137,7 +137,8 @@ from pathlib import Path
 from dig.artifacts import ArtifactStore
 def build(folder):
     (folder / "started").write_text("")
-    time.sleep(float(sys.argv[2]))
+    while not (Path(sys.argv[1]) / "go").exists():
+        time.sleep(0.01)
     with (Path(sys.argv[1]) / "count").open("a") as stream:
         stream.write("x")
 found = ArtifactStore(Path(sys.argv[1])).get("kind", "key", build, {})
@@ -145,10 +146,9 @@ print("cached" if found.cached else "built")
 """
 
 
-def slow(tmp_path: Path, seconds: float) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(tmp_path), str(seconds)], stdout=subprocess.PIPE, text=True
-    )
+def slow(tmp_path: Path) -> subprocess.Popen[str]:
+    """A process that builds once there is a file ``go``."""
+    return subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], stdout=subprocess.PIPE, text=True)
 
 
 def wait_for(path: Path) -> None:
@@ -159,7 +159,7 @@ def wait_for(path: Path) -> None:
 
 
 def test_kill_in_the_middle_of_a_build(tmp_path: Path, store: ArtifactStore) -> None:
-    process = slow(tmp_path, 60)
+    process = slow(tmp_path)
     wait_for(store.work_folder("kind", "key") / "started")
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -170,12 +170,14 @@ def test_kill_in_the_middle_of_a_build(tmp_path: Path, store: ArtifactStore) -> 
 
 
 def test_two_processes_with_the_same_work(tmp_path: Path, store: ArtifactStore) -> None:
-    first = slow(tmp_path, 1.5)
+    first = slow(tmp_path)
     wait_for(store.work_folder("kind", "key") / "started")
-    second = slow(tmp_path, 0)
+    second = slow(tmp_path)
+    assert second.stdout is not None
+    assert next(line for line in second.stdout if "waiting" in line)
+    (tmp_path / "go").touch()
     assert "built" in first.communicate(timeout=60)[0]
-    output = second.communicate(timeout=60)[0]
-    assert "waiting" in output and "cached" in output
+    assert "cached" in second.communicate(timeout=60)[0]
     assert (tmp_path / "count").read_text() == "x"
     assert not store.work_folder("kind", "key").exists()
 
