@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dig.config.errors import UserError, nearest
 
-__all__ = ["check", "check_choice"]
+__all__ = ["check", "check_choice", "check_folder_name", "folder_name_problem"]
+
+_LONGEST_NAME = 200
+"""Bytes of a folder's name; file systems take 255, and names are made longer here and there."""
 
 
 def check(condition: bool, message: str) -> None:
@@ -18,3 +21,29 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     hint = nearest(value, choices) or nearest(value.lower(), choices)
     meant = f"; did you mean {hint!r}?" if hint else ""
     check(value in choices, f"{key}={value!r} is not one of {', '.join(choices)}{meant}")
+
+
+def folder_name_problem(name: str) -> str | None:
+    """Why a text cannot be the name of one folder below another, to follow its key; None where it can."""
+    if not name.strip():
+        return "is empty"
+    if "/" in name or "\0" in name or name in (".", ".."):
+        return "must be the name of one folder, without a /"
+    if name.startswith("."):
+        return "begins with a dot, so that its folder would be hidden"
+    if not name.isprintable() or name != name.strip():
+        return "has line breaks, control characters, or blanks at its ends"
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+        return f"is longer than {_LONGEST_NAME} bytes"
+    return None
+
+
+def check_folder_name(key: str, name: str | None) -> None:
+    """The name of a folder below another: one that leads elsewhere would have files written and removed there.
+
+    Raises:
+        UserError: with exit code 2 and the key; None passes.
+    """
+    problem = None if name is None else folder_name_problem(name)
+    shown = ascii(name if name is None or len(name) <= 60 else f"{name[:60]}…")
+    check(problem is None, f"{key}={shown} {problem}")
