@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,8 @@ class ArtifactStore:
             _prepare_work(work, kind)
             try:
                 watch = Stopwatch(work.with_suffix(".seconds"), work)
-                build(work)
+                with _in_place(work, kind):
+                    build(work)
                 seconds = watch.seconds()
                 _seal(work, key, seconds, origin)
             except Exception as error:
@@ -206,12 +207,27 @@ def _prepare_work(work: Path, kind: str) -> None:
         warn(f"{kind}: {shown_path(links[0] if links else work)} was not what a build leaves; it was removed")
 
 
+@contextmanager
+def _in_place(work: Path, kind: str) -> Iterator[None]:
+    """A folder that is removed meanwhile, and made again by the next file, lacks what was written before."""
+    number = os.open(work, os.O_RDONLY | os.O_DIRECTORY)  # no other folder gets its inode while it is open
+    try:
+        yield
+        if not work.is_dir() or not os.path.samestat(os.fstat(number), work.stat()):
+            raise UserError(f"{kind}: {shown_path(work)} was removed while it was built; the same command builds it "
+                            "again")  # fmt: skip
+    finally:
+        os.close(number)
+
+
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
     files = {}
     kept = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
     for path in sorted(path for path in kept if path != work / MANIFEST):
         flush_to_disk(path)
         files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
+    if not files:
+        raise AssertionError(f"the build of {work} left no file")
     manifest = {"fingerprint": key, "seconds": round(seconds, 3), "origin": origin, "files": files}
     write_json(work / MANIFEST, manifest)
 

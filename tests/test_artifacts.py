@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from dig.artifacts import SCRATCH, ArtifactStore, atomic_path, fingerprint, read_json, write_json
 from dig.config import UserError
 from dig.console import console
+from dig.entry import exit_code
 
 
 def build(folder: Path) -> None:
@@ -246,3 +248,84 @@ def test_a_build_writes_into_its_own_folder_alone(store: ArtifactStore, tmp_path
     assert (elsewhere / "data.txt").read_text() == "dear reader"
     assert (path / "kept.txt").read_text() == "kept" and (path / "sub" / "more.txt").read_text() == "more"
     assert "was not what a build leaves" in captured.get()
+
+
+def a_file(tmp_path: Path) -> Path:
+    (tmp_path / "home").write_text("x")
+    return tmp_path / "home"
+
+
+def below_a_file(tmp_path: Path) -> Path:
+    return a_file(tmp_path) / "deeper"
+
+
+def refused_by_the_system(tmp_path: Path) -> Path:
+    return Path("/proc/dig-home")  # nobody can make folders there, root included
+
+
+def too_long(tmp_path: Path) -> Path:
+    return tmp_path / ("n" * 300)
+
+
+def too_deep(tmp_path: Path) -> Path:
+    return tmp_path.joinpath(*["n" * 200] * 30)
+
+
+def a_circle(tmp_path: Path) -> Path:
+    (tmp_path / "home").symlink_to(tmp_path / "home")
+    return tmp_path / "home"
+
+
+def a_file_for_a_kind(tmp_path: Path) -> Path:
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts" / "kind").write_text("x")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "home", [a_file, below_a_file, refused_by_the_system, too_long, too_deep, a_circle, a_file_for_a_kind]
+)
+def test_a_home_that_cannot_be_one_is_a_line(
+    home: Callable[[Path], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard 8: whatever is wrong with DIG_HOME ends a command with one line that names the place."""
+    path = home(tmp_path)
+
+    def run(arguments: list[str]) -> int:
+        store = ArtifactStore(path)
+        store.note_use("kind", "key", tmp_path)
+        store.get("kind", "key", build, {})
+        return 0
+
+    assert exit_code(run, [], "free some", "interrupted") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and str(path)[:60] in said
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_home_that_vanishes_during_a_build_is_a_line(
+    again: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard 8: somebody cleans up while a stage works; what is written after that is half an artifact."""
+
+    def lost(folder: Path) -> None:
+        build(folder)
+        shutil.rmtree(tmp_path / "home")
+        if again:
+            write_json(folder / "last.json", {})
+
+    def run(arguments: list[str]) -> int:
+        ArtifactStore(tmp_path / "home").get("kind", "key", lost, {})
+        return 0
+
+    assert exit_code(run, [], "free some", "interrupted") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "home/artifacts/kind/key.work" in said
+    assert ArtifactStore(tmp_path / "home").get("kind", "key", build, {}).path.is_dir()
+
+
+def test_a_build_that_leaves_nothing_is_not_an_artifact(store: ArtifactStore) -> None:
+    """Guard 8: a manifest without files would vouch for whatever stands there."""
+    with pytest.raises(AssertionError, match="left no file"):
+        store.get("kind", "key", lambda folder: None, {})
+    assert store.find("kind", "key") is None

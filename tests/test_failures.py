@@ -66,7 +66,8 @@ def too_much(arguments: list[str]) -> int:
 REAL = [(too_long, "File name too long: nnn"), (missing, "absent.parquet"), (below_a_file, "Not a directory: "),
         (no_store, "unable to open database file"), (too_much, "not enough memory")]  # fmt: skip
 NUMBERS = [errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ESTALE,
-           errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EIO, errno.EBUSY, errno.EFBIG, errno.ETIMEDOUT]  # fmt: skip
+           errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EIO, errno.EBUSY, errno.EFBIG,
+           errno.ETIMEDOUT]  # fmt: skip
 
 
 @pytest.mark.parametrize(("run", "told"), REAL)

@@ -13,6 +13,7 @@ from dig.comparison.labels import differing_keys
 from dig.comparison.rankings import Ranking
 from dig.comparison.runs import Run
 from dig.config import UserError
+from dig.config.sections.checks import folder_name_problem
 from dig.console import printable
 
 __all__ = ["about_lists", "about_settings", "identical_rows", "kept_examples"]
@@ -52,6 +53,8 @@ def identical_rows(first: Ranking, groups: Sequence[Sequence[Ranking]]) -> tuple
 
 def _share_files(one: Ranking, other: Ranking) -> bool:
     """Whether two runs hold links to the same model files."""
+    if any(folder_name_problem(ranking.stage) for ranking in (one, other)):  # a name from a table leads anywhere
+        return False
     ours, theirs = (ranking.run.folder / "checkpoints" / ranking.stage for ranking in (one, other))
     files = [path.relative_to(ours) for path in ours.rglob("*") if path.is_file()]
     return bool(files) and all((theirs / file).is_file() and (ours / file).samefile(theirs / file) for file in files)

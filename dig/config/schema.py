@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from dig.config.errors import UserError, nearest
 from dig.config.sections.backbone import BackboneConfig, LoraConfig, PromptConfig
-from dig.config.sections.checks import check
+from dig.config.sections.checks import check, check_folder_name
 from dig.config.sections.data import (
     COLUMNS,
     INTERACTION_COLUMNS,
@@ -141,6 +141,9 @@ class Config:
 
     def __post_init__(self) -> None:
         check_bounds("", self)
+        check_folder_name("experiment", self.experiment)
+        check_folder_name("run_id", self.run_id)
+        check(self.run_id != "latest", "run_id=latest is the name of the link to the last run; choose another")
         for stage in self.stages:
             if stage not in STAGES:
                 hint = nearest(stage, STAGES) or STAGES[0]

@@ -14,6 +14,7 @@ import yaml
 
 from dig.artifacts import read_json
 from dig.config import UserError, nearest
+from dig.config.sections.checks import folder_name_problem
 from dig.console import warn
 from dig.proof import RunProof
 from dig.records.command import repeat_command
@@ -132,6 +133,10 @@ def _metrics(folder: Path) -> dict[str, dict[str, Any]]:
         content = None
     if not isinstance(content, dict) or not all(isinstance(found, dict) for found in content.values()):
         raise UserError(f"{path}: is no mapping of recommenders to their metrics")
+    for name in content:
+        problem = folder_name_problem(name)  # it names folders of the run
+        if problem is not None:
+            raise UserError(f"{path}: a recommender's name {problem}: {name[:60]!a}")
     measured = {name: found for name, found in content.items() if isinstance(found.get("test"), dict)}
     if not measured:
         raise UserError(f"{path}: no recommender in it has a test")

@@ -14,6 +14,8 @@ from dig.config import UserError, nearest, refuse_secrets
 __all__ = ["METHODS", "Bands", "MetricGoal", "SweepFile", "check_keys", "read_sweep", "wrong"]
 
 METHODS = ("grid", "random", "bayes")
+_LONGEST_NAME = 60
+"""Characters of a sweep's folder, which may be of four bytes each."""
 _KEYS = ("program", "method", "metric", "parameters", "early_terminate", "run_cap", "command", "name", "description",
          "project", "entity", "apiVersion", "kind", "controller")  # fmt: skip
 """Of these, the last six say something to W&B alone."""
@@ -196,7 +198,7 @@ def _bands(path: Path, found: Any) -> Bands | None:
 def _plain(name: str) -> str:
     """A name as that of a folder."""
     found = "".join(each if each.isalnum() or each in "-_." else "-" for each in name).strip("-.")
-    return found or "sweep"
+    return found[:_LONGEST_NAME] or "sweep"
 
 
 def _listed(words: Iterable[str]) -> str:

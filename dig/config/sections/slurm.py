@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Annotated
 
-from dig.config.sections.checks import check, check_choice
+from dig.config.sections.checks import check, check_choice, check_folder_name
 from dig.config.sections.numbers import Bounds, Nodes, Wait, check_bounds
 from dig.secrets import line_secret
 
@@ -83,6 +83,7 @@ class SlurmConfig:
             self.mem is None or bool(_MEMORY.fullmatch(self.mem)),
             f"slurm.mem={self.mem} is no size; write a number with K, M, G or T, such as 64G",
         )
+        check_folder_name("slurm.job_name", self.job_name)
         check(
             self.job_name not in _INTERACTIVE,
             f"slurm.job_name={self.job_name} would be taken for an interactive shell; choose another name",

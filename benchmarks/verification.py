@@ -1,0 +1,97 @@
+"""What it costs that a run proves itself: `dig.recommend` and a cached `dig.train`, with verification and without.
+
+Both sides are processes of their own that import the same modules, in turn in one run; on one of them everything that
+hashes, stamps and compares is switched off. The ratio is that of medians, of wall and of processor time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.table import Table
+
+ROUNDS = int(os.environ.get("DIG_BENCH_ROUNDS", "9"))
+_MODULES = """
+import sys
+import dig.artifacts, dig.catalogue, dig.manifest, dig.proof, dig.recommend, dig.train
+"""
+_OFF = """
+from contextlib import nullcontext
+from dig.catalogue import Catalogue
+from dig.manifest import FileEntry, Manifest
+from dig.proof import RunProof
+nothing = lambda *arguments, **named: None
+Manifest.damage = Manifest.file_damage = Manifest.size_damage = nothing
+RunProof.__init__ = nothing
+RunProof.require = RunProof.require_catalogue = nothing
+RunProof.checking = lambda *arguments: nullcontext()
+FileEntry.of = classmethod(lambda kind, path: kind(size=0, sha256=""))
+Catalogue.of = classmethod(lambda kind, ids: kind(0, ""))
+Catalogue.problem = nothing
+dig.catalogue.check_catalogue = nothing
+"""
+_ASKED = "sys.exit(dig.{command}.main(sys.argv[1:]))"
+
+
+def main() -> None:
+    """Prints the table and, as the last line, JSON."""
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        os.environ |= {"DIG_HOME": str(home / "home"), "CUDA_VISIBLE_DEVICES": ""}
+        train = ["experiment=quickstart", f"runs_dir={home / 'runs'}", "logging.progress=false", *sys.argv[1:]]
+        _seconds("train", train, verified=True)
+        run = home / "runs" / "quickstart" / "latest"
+        asked = [f"run={run}", "items=[I0001,I0002]", "unseen=true"]
+        cases = {
+            "recommend, the policy": ("recommend", asked),
+            "recommend, item_knn": ("recommend", [*asked, "stage=item_knn"]),
+            "a cached run": ("train", train),
+        }
+        found = {name: _compared(*case) for name, case in cases.items()}
+        size = sum(path.stat().st_size for path in run.resolve().rglob("*") if path.is_file())
+    table = Table(title=f"with verification / without, medians of {ROUNDS} in turn; the run has {size / 1e6:.1f} MB")
+    for heading in ("command", "wall s", "without", "ratio", "CPU s", "without", "ratio"):
+        table.add_column(heading, justify="right" if table.columns else "left")
+    for name, case in found.items():
+        shown = (f"{case[kind][side]:.3f}" for kind in ("wall", "cpu") for side in ("with", "without", "ratio"))
+        table.add_row(name, *shown)
+    Console(width=120).print(table)
+    print(json.dumps({f"{name.split(', ')[-1].replace(' ', '_')}_{kind}_ratio": round(case[kind]["ratio"], 4)
+                      for name, case in found.items() for kind in ("wall", "cpu")}))  # fmt: skip
+
+
+def _compared(command: str, arguments: list[str]) -> dict[str, dict[str, float]]:
+    """Medians of both sides, who goes first in turn."""
+    taken: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for verified in (True, False):
+        _seconds(command, arguments, verified)  # files into the page cache, bytecode onto the disk
+    for number in range(ROUNDS):
+        for verified in (True, False) if number % 2 else (False, True):
+            taken[verified].append(_seconds(command, arguments, verified))
+    found = {}
+    for place, kind in enumerate(("wall", "cpu")):
+        ours, theirs = (statistics.median(each[place] for each in taken[side]) for side in (True, False))
+        found[kind] = {"with": ours, "without": theirs, "ratio": ours / theirs}
+    return found
+
+
+def _seconds(command: str, arguments: list[str], verified: bool) -> tuple[float, float]:
+    """Wall and processor seconds of a command in a process of its own."""
+    code = _MODULES + ("" if verified else _OFF) + _ASKED.format(command=command)
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
