@@ -73,8 +73,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Reads JSON of our own; :mod:`dig.received` reads what may come from others.
+
+    Raises:
+        ValueError: it is not JSON, or deeper than Python reads.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is deeper than Python reads") from None
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def stage_keys(config: Config) -> dict[str, str]:
 
 
 def describe(config: Config) -> Table:
-    """The stages, whether each is cached, and what each would read; nothing is built, nothing of the user's imported."""
+    """The stages, whether each is cached, and what each would read; nothing is built or imported."""
     store = ArtifactStore()
     table = Table(title=f"{config.experiment}: dry run", title_justify="left")
     for heading in ("stage", "state", "needs", "fingerprint", "reads"):

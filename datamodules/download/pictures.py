@@ -21,6 +21,7 @@ from datamodules.download.picture_check import check_picture
 from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
 from dig.artifacts import atomic_path
 from dig.config import UserError
+from dig.config.documents import read_json_lines
 from dig.config.schema import PictureConfig
 from dig.console import say, track
 
@@ -28,6 +29,7 @@ __all__ = ["RECORD", "PictureReport", "fetch_pictures", "picture_paths"]
 
 RECORD = "pictures.jsonl"
 """A line an item: ``item_id``, ``url``, ``file`` or null, ``reason`` of a miss."""
+_RECORD_BYTES = 2 << 30
 _SAVE_EVERY = 200
 _REDIRECTS = 5
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "gif": ".gif"}
@@ -200,7 +202,11 @@ def _lines(folder: Path) -> list[tuple[str, str, str | None, str | None]]:
     path = folder / RECORD
     if not path.is_file():
         return []
-    records = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    advice = "delete the file, and what was fetched is looked for anew"
+    records = read_json_lines(path, ("item_id", "url", "file", "reason"), _RECORD_BYTES, advice)
+    named = next((key for record in records for key in ("item_id", "url") if record[key] is None), None)
+    if named:
+        raise UserError(f"{path}: a line has no {named}; {advice}")
     return [(record["item_id"], record["url"], record["file"], record["reason"]) for record in records]
 
 

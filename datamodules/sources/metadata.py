@@ -105,7 +105,7 @@ def _parse_block(block: Block, parse: Callable[[str], Any], convert: Callable[[d
     rows: list[Row] = []
     bad: list[tuple[int, str]] = []
     total, broken = 0, 0
-    for number, line in enumerate(block.data.split(b"\n"), start=block.first_line):
+    for number, line in enumerate(block.data.split(b"\n") if block.data.strip() else (), start=block.first_line):
         if not line.strip():
             continue
         total += 1

@@ -25,6 +25,8 @@ COMPRESSIONS = ("", ".gz", ".zst")
 _PIECE = 1 << 20  # bytes read from the file at once
 _BLOCK = 8 << 20  # bytes of lines handed out at once
 _FIRST_BYTES = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+_FED = 1024  # bytes of zstd data unpacked at once
+_UNPACKED = 4 << 20  # bytes unpacked at once: a megabyte of packed data may be a thousand of line ends
 _AHEAD = 3  # blocks waiting
 _BOM = b"\xef\xbb\xbf"
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
@@ -49,6 +51,11 @@ _TEXT = {
 _HEAD, _PRINTED = 40, re.compile(rb"[\t\r\n -~]*")
 _BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is no line
 _NOT_ASCII = re.compile(r"\w{0,20}[^\W\x00-\x7f]\w{0,20}")
+_BLANKS = b" \t\r\x0b\x0c"
+_SHORT = 8
+"""Bytes of a line, on average, below which blank ones are counted as numbers and not as texts."""
+_LONGEST_LINE = 1 << 28
+"""Bytes; what has no line end for so long is not a table."""
 _LOOKED_AT = 4096  # bytes
 _PART = 1 << 18  # bytes that are counted at once
 
@@ -87,7 +94,10 @@ def read_whole(path: Path, encoding: str = "utf-8") -> bytes:
     Raises:
         UserError: as :func:`pieces` does, and if lines end with bare carriage returns.
     """
-    content = b"".join(pieces(path, encoding))
+    try:
+        content = b"".join(pieces(path, encoding))
+    except MemoryError:
+        raise UserError(f"{path}: unpacked it does not fit into memory") from None
     _check_line_ends(path, content)
     return content
 
@@ -103,6 +113,9 @@ def count_records(data: bytes) -> int:
     if not data:
         return 0
     lines = count_bytes(data, ord("\n")) + (not data.endswith(b"\n"))
+    if lines * _SHORT > len(data):  # each match of the expression below would take forty bytes
+        ends = np.frombuffer(data.translate(None, _BLANKS), dtype=np.uint8) == ord("\n")
+        return int(np.count_nonzero(~ends[1:] & ends[:-1])) + int(len(ends) > 0 and not ends[0])
     first = not data[: data.find(b"\n") + 1 or None].strip()
     return lines - first - len(_BLANK_LINE.findall(data))
 
@@ -114,7 +127,7 @@ def blocks(path: Path, encoding: str = "utf-8") -> Generator[Block]:
         UserError: as :func:`pieces` does.
     """
     plain = path.suffix not in COMPRESSIONS[1:] and is_utf8(encoding)
-    with _read_ahead(_mapped_lines(path) if plain else _lines(pieces(path, encoding))) as ahead:
+    with _read_ahead(_mapped_lines(path) if plain else _lines(path, pieces(path, encoding))) as ahead:
         line = 1
         for data in ahead:
             if line == 1:
@@ -219,7 +232,7 @@ def _check_line_ends(path: Path, content: bytes) -> None:
                         "example by: tr '\\r' '\\n'")  # fmt: skip
 
 
-def _lines(content: Iterator[bytes]) -> Iterator[bytes]:
+def _lines(path: Path, content: Iterator[bytes]) -> Iterator[bytes]:
     """Joins pieces to blocks that end with a line."""
     kept: list[bytes] = []
     size = 0
@@ -231,6 +244,8 @@ def _lines(content: Iterator[bytes]) -> Iterator[bytes]:
             kept[-1] = piece[:end]
             yield b"".join(kept)
             kept, size = [piece[end:]], len(piece) - end
+        elif size > _LONGEST_LINE:
+            raise UserError(f"{path}: a line has more than {_LONGEST_LINE >> 20} MB; it is not a table of lines")
     if size:
         yield b"".join(kept)
 
@@ -248,9 +263,9 @@ def _decompressed(path: Path) -> Iterator[bytes]:
                     continue
                 while raw:
                     begun = True
-                    if piece := state.decompress(raw):
+                    if piece := state.decompress(raw, _UNPACKED):
                         yield piece
-                    raw = state.unused_data if state.eof else b""
+                    raw = state.unused_data if state.eof else state.unconsumed_tail
                     if state.eof:  # files may be several compressed ones in a row, padded with zeros
                         state, begun, raw = make(), False, raw.lstrip(b"\0")
             if begun:
@@ -277,8 +292,42 @@ def _decompressor(path: Path) -> Callable[[], Any] | None:
     if path.suffix == ".zst":
         import zstandard
 
-        return lambda: zstandard.ZstdDecompressor().decompressobj()
+        return lambda: _Zstd(zstandard)
     return None
+
+
+class _Zstd:
+    """A frame of zstd, unpacked in bounded pieces by the interface of zlib's ``decompressobj``.
+
+    The library's own object gives all that a piece unpacks to at once; its reader does not, and wants a stream.
+    """
+
+    def __init__(self, library: Any) -> None:
+        self._object = library.ZstdDecompressor().decompressobj()
+        self.unconsumed_tail = memoryview(b"")
+
+    @property
+    def eof(self) -> bool:
+        """Whether the frame ended."""
+        return bool(self._object.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        """What lies behind the frame, of all that was given."""
+        return bytes(self._object.unused_data) + bytes(self.unconsumed_tail)
+
+    def decompress(self, data: bytes | memoryview, most: int) -> bytes:
+        """Unpacks some of the data, ``most`` bytes or a little more; the rest is in ``unconsumed_tail``.
+
+        Three bytes can be a block of 128 KiB, so that a kilobyte at once is 40 MB at most.
+        """
+        rest, parts, size = memoryview(data), [], 0
+        while len(rest) and size < most and not self.eof:
+            part, rest = self._object.decompress(rest[:_FED]), rest[_FED:]
+            parts.append(part)
+            size += len(part)
+        self.unconsumed_tail = rest
+        return b"".join(parts)
 
 
 def _errors() -> tuple[type[Exception], ...]:

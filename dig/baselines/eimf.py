@@ -22,6 +22,8 @@ from dig.received.weights import load_module, read_section
 __all__ = ["EIMF"]
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_SHAPE = ("hidden_size", "layers", "heads", "max_history", "interests", "extraction")
+"""Without these nobody knows what the weights mean."""
 
 
 class EIMF(nn.Module, Scorer):
@@ -103,7 +105,7 @@ class EIMF(nn.Module, Scorer):
         Raises:
             UserError: a file is missing or damaged, or the weights are not those of the configuration.
         """
-        config = read_section(folder / _CONFIG, EIMFConfig)
+        config = read_section(folder / _CONFIG, EIMFConfig, required=_SHAPE)
         items = "encoder.items.weight"
         return load_module(folder / _WEIGHTS, lambda header: cls(header[items].shape[0], config), config.layers)
 

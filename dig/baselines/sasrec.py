@@ -21,6 +21,8 @@ from dig.received.weights import load_module, read_section
 __all__ = ["SASRec", "latest_items"]
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_SHAPE = ("hidden_size", "layers", "heads", "max_history")
+"""Without these nobody knows what the weights mean."""
 
 
 class SASRec(nn.Module, Scorer):
@@ -116,7 +118,8 @@ class SASRec(nn.Module, Scorer):
         Raises:
             UserError: a file is missing or damaged, or the weights are not those of the configuration.
         """
-        config = read_section(folder / _CONFIG, SASRecConfig, scale=None)  # saved before there were scales
+        # without a scale it was saved before there were any
+        config = read_section(folder / _CONFIG, SASRecConfig, required=_SHAPE, scale=None)
         return load_module(
             folder / _WEIGHTS, lambda header: cls(header["items.weight"].shape[0], config), config.layers
         )

@@ -9,7 +9,7 @@ import re
 import sys
 import zlib
 from collections.abc import Mapping
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ _USERS = ("user", "userid", "uid", "query", "queryid", "qid", "customer", "custo
 _ITEMS = ("item", "itemid", "iid", "items", "itemids", "docid", "recommendations", "recs", "ranking", "topk")
 _DELIMITERS = (",", ";", "\t")
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a long list is a cell as any other
+_UNPACKED = 4 << 30  # bytes of a gzipped text at most
 _SHOWN = 60  # characters of a value from the file
 csv.field_size_limit(2**31 - 1)  # a ranking of a whole catalogue is one cell
 
@@ -125,7 +126,7 @@ def frame_of(table: Any, name: str) -> pl.DataFrame:
 def _parquet(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(path / "*.parquet" if path.is_dir() else path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise refused(str(path), f"it cannot be read as Parquet ({printable(str(error), 120)})") from None
 
 
@@ -133,8 +134,11 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+            with gzip.open(BytesIO(content)) as stream:
+                content = stream.read(_UNPACKED + 1)
+            if len(content) > _UNPACKED:
+                raise refused(str(path), f"it unpacks to more than {_UNPACKED >> 30} GB; write it as Parquet")
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise refused(str(path), f"it cannot be read ({printable(str(error), 120)})") from None
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise refused(str(path), "it is written in UTF-16; save it as UTF-8")
@@ -206,7 +210,10 @@ def _trec(text: str, name: str) -> pl.DataFrame:
 
 def _loads(text: str) -> Any:
     """JSON whose numbers stay as they are written, so that no id is rounded; NaN is nothing."""
-    return json.loads(text, parse_float=str, parse_int=str, parse_constant=lambda _: None)
+    try:
+        return json.loads(text, parse_float=str, parse_int=str, parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError("it is deeper than Python reads") from None
 
 
 def _json_lines(text: str, name: str) -> list[dict[str, Any]]:

@@ -351,7 +351,7 @@ def _bracketed(cell: str, row: int, name: str) -> list[str]:
         parsed = json.loads(cell, parse_int=str, parse_float=str)
         if isinstance(parsed, list) and all(isinstance(element, str) for element in parsed):
             return parsed
-    except ValueError:
+    except (ValueError, RecursionError):
         parsed = []
     bare = _QUOTED.sub("", cell)
     if "..." in bare or cell[-1] not in ")]":

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dig.config import UserError, nearest
+from dig.config.documents import read_yaml_mapping
 from dig.proof import RunProof
-from dig.received.documents import read_yaml_mapping
 from dig.received.metrics import read_metrics
 
 __all__ = ["BESIDE", "Run", "find_runs", "named", "path_of"]

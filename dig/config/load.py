@@ -20,6 +20,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
 from dig.config.schema import Config
 from dig.secrets import is_sensitive, secret_in, shown_override
@@ -175,13 +176,14 @@ def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    check_yaml(read_text(path, YAML_BYTES, exit_code=2), _shown(path), exit_code=2)
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{_shown(path)}:{mark.line + 1}" if mark is not None else _shown(path)
         raise UserError(f"{where}: not YAML: {getattr(error, 'problem', error)}", exit_code=2) from None
-    except (OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+    except (OmegaConfBaseException, OSError, ValueError, OverflowError) as error:  # also a date of month 13
         raise UserError(f"{_shown(path)}: cannot be read: {_first_line(error)}", exit_code=2) from None
     if not isinstance(content, dict):
         raise UserError(f"{_shown(path)}: must hold keys and values, not a {type(content).__name__}", exit_code=2)

@@ -68,7 +68,10 @@ def read_item_vectors(path: Path, item_ids: Sequence[str]) -> ItemVectors:
         KeyError,
         zipfile.BadZipFile,
         SafetensorError,
+        RecursionError,
+        MemoryError,
         pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
     ) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"embedding.vectors={path} cannot be read: {lines[0][:200]}") from None

@@ -98,7 +98,7 @@ def _pooling(folder: Path) -> str:
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         architectures = config.get("architectures") if config.get("is_causal", True) else None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         architectures = None
     return _pooling_mark((folder / "modules.json").is_file(), architectures)
 
@@ -139,7 +139,10 @@ def _cached_snapshot(hub_id: str) -> Path | None:
     index = folder / "model.safetensors.index.json"
     shards = {"model.safetensors"}
     if index.is_file():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
+        try:
+            shards = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
     return folder if all((folder / shard).is_file() for shard in shards) else None
 
 

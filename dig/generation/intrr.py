@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dig.artifacts import write_json
+from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError
 from dig.config.schema import AssignmentConfig
 from dig.generation.assignment import Assigned, RecursiveAssignment
 from dig.generation.causal_layer import CausalLayer, by_length
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
-from dig.received.documents import read_json_mapping
 from dig.received.weights import TensorHeader, load_module, read_section
 
 __all__ = ["IntRR", "IntRRSizes", "intrr_vocabulary", "is_intrr"]

@@ -19,6 +19,8 @@ __all__ = ["BadLineError", "ReadingLog", "clean_text", "read_records"]
 EXAMPLES = 5
 """How many bad lines and unknown items are kept word for word."""
 
+_LONGEST = 1 << 28
+"""Bytes of a line at most."""
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _JOINERS = "\u200c\u200d"  # format characters that words of Persian, Hindi and emoji need
 
@@ -115,7 +117,11 @@ def _raw_lines(path: Path) -> Iterator[bytes]:
         with path.open("rb") as plain:
             packed = plain.read(2) == b"\x1f\x8b"
             plain.seek(0)
-            yield from gzip.GzipFile(fileobj=plain) if packed else plain
+            stream = gzip.GzipFile(fileobj=plain) if packed else plain
+            for line in iter(lambda: stream.readline(_LONGEST), b""):
+                if len(line) == _LONGEST:
+                    raise UserError(f"{path}: a line has more than {_LONGEST >> 20} MB; it is not a file of lines")
+                yield line
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read to its end: {error}") from error
 

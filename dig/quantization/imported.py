@@ -16,6 +16,9 @@ from dig.config.errors import UserError, nearest
 
 __all__ = ["read_codes"]
 
+_MOST = 4 << 30
+"""Bytes of JSON at most, unpacked."""
+
 
 def read_codes(path: Path, name: str | None, item_ids: Sequence[str], levels: int) -> Tensor:
     """The leading codes of every item of a catalogue.
@@ -48,10 +51,14 @@ def read_codes(path: Path, name: str | None, item_ids: Sequence[str], levels: in
 
 def _load(path: Path) -> Any:
     try:
-        content = path.read_bytes()
-        return json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise UserError(f"{path}: no readable JSON ({str(error).splitlines()[0]})") from None
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            content = stream.read(_MOST + 1)
+        if len(content) > _MOST:
+            raise ValueError(f"more than {_MOST >> 30} GB")
+        return json.loads(content)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: no readable JSON ({reason})") from None
 
 
 def _table(path: Path, content: Any, name: str | None) -> dict[str, Any]:

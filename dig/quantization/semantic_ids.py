@@ -144,7 +144,7 @@ class SemanticIds:
         """
         try:
             frame = pl.read_parquet(path, columns=list(_SCHEMA), glob=False).cast(_SCHEMA)
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"{path}: no readable table of Semantic IDs ({reason})") from error
         try:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError
-from dig.received.documents import read_json_mapping
 
 __all__ = ["read_metrics"]
 

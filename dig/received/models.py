@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError, nearest
-from dig.received.documents import read_json_mapping
 from dig.received.weights import TensorHeader, weights_header
 
 __all__ = ["check_model_folder", "check_model_type", "check_vocabulary", "folder_headers"]

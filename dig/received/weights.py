@@ -15,8 +15,8 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError, nearest
-from dig.received.documents import read_json_mapping
 
 if TYPE_CHECKING:
     import torch
@@ -110,13 +110,16 @@ def load_module(path: Path, make: Callable[[dict[str, TensorHeader]], Module], l
 _CONFIG = "config.json"
 
 
-def read_section(path: Path, section: type[Section], ignored: Sequence[str] = (), **defaults: Any) -> Section:
+def read_section(
+    path: Path, section: type[Section], ignored: Sequence[str] = (), required: Sequence[str] = (), **defaults: Any
+) -> Section:
     """A JSON file with the fields of a dataclass, each of its type.
 
     Args:
         path: the file.
         section: the dataclass.
         ignored: keys of the file that the dataclass lacks.
+        required: fields that the file has, though the dataclass has defaults for them.
         defaults: values of fields that older files lack.
 
     Raises:
@@ -134,9 +137,13 @@ def read_section(path: Path, section: type[Section], ignored: Sequence[str] = ()
         if isinstance(value, int) and not 0 <= value <= _SIZES:
             raise UserError(f"{path}: {name}: {value} is not between 0 and {_SIZES:,}")
     for field in fields(section):  # type: ignore[arg-type]  # a dataclass, as the argument's description says
-        if field.name not in content and field.default is MISSING and field.default_factory is MISSING:
+        needed = field.name in required or (field.default is MISSING and field.default_factory is MISSING)
+        if field.name not in content and needed:
             raise UserError(f"{path}: {field.name} is missing")
-    return section(**content)
+    try:
+        return section(**content)
+    except UserError as error:  # what the section itself has to say
+        raise UserError(f"{path}: {error}") from None
 
 
 def _is_a(value: Any, hint: Any) -> bool:

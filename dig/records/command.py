@@ -15,6 +15,8 @@ from dig.config.schema import DataConfig
 
 __all__ = ["repeat_command"]
 
+_MOST = 500
+"""Keys that a command repeats; each is tried by loading the configuration with it."""
 _NO_RESULT = ("experiment", "runs_dir", "run_id", "logging")
 """Sections that decide where a run is written and what it says, not what it finds."""
 
@@ -40,6 +42,8 @@ def repeat_command(content: Mapping[str, Any]) -> tuple[str, list[str]]:
     differing = {
         key: value for key, value in theirs.items() if value != {} and not (key in ours and ours[key] == value)
     }
+    if len(differing) > _MOST:
+        raise UserError(f"the run's configuration differs in {len(differing):,} keys from its experiment {experiment}")
     left_out = _refused(experiment, differing)
     overrides = [f"{key}={_written(_public(value))}" for key, value in differing.items() if key not in left_out]
     words = ["python", "-m", "dig.train", *([f"experiment={experiment}"] if experiment else []), *overrides]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from dig.config import UserError
 
 __all__ = ["thinned_curve", "validation_curve"]
 
@@ -20,6 +22,9 @@ def validation_curve(logs: Path) -> list[dict[str, float]]:
 
     Args:
         logs: a stage's folder of logs, with a folder an attempt.
+
+    Raises:
+        UserError: a log is not one.
     """
     found: dict[int, dict[str, float]] = {}
     for path in sorted(logs.glob("*/metrics.csv")):
@@ -36,13 +41,20 @@ def thinned_curve(curve: Sequence[dict[str, float]], most: int) -> list[dict[str
 
 
 def _validations(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for row in _rows(path, file):
             values = {name.removeprefix(_PREFIX): round(number, _DIGITS) for name, value in row.items()
                       if name and name.startswith(_PREFIX) and (number := _number(value)) is not None}  # fmt: skip
             epoch = _number(row.get("epoch"))
             if values and epoch is not None:
                 yield int(epoch) + 1, values
+
+
+def _rows(path: Path, file: Iterable[str]) -> Iterator[dict[str, str]]:
+    try:
+        yield from csv.DictReader(file)
+    except csv.Error as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def _number(text: str | None) -> float | None:

@@ -10,13 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dig.artifacts import read_json
 from dig.config import UserError, nearest
+from dig.config.documents import read_json_mapping, read_yaml_mapping
 from dig.config.sections.checks import folder_name_problem
 from dig.console import warn
 from dig.proof import RunProof
+from dig.received.metrics import read_metrics
 from dig.records.command import repeat_command
 from dig.records.curve import validation_curve
 
@@ -27,6 +26,7 @@ PROTOCOLS = ("unmasked", "masked")
 ONE_HOP = ("beneficiary", "non-beneficiary")
 """Whether one step of the training part's transitions leads to the target (arXiv 2606.17276)."""
 _DIGITS = 6
+_AGAIN = "the same dig.train command writes it again"
 _TRAINING = ("steps", "chosen", "samples_per_second")
 
 
@@ -82,7 +82,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     command, left_out = repeat_command(config)
     if left_out:
         warn(f"{folder}: the command leaves out what today's configuration does not know: {', '.join(left_out)}")
-    masks = bool(config.get("evaluation", {}).get("mask_history", False))
+    masks = bool((config.get("evaluation") or {}).get("mask_history", False))
     experiment, seed = str(config.get("experiment", "custom")), config.get("seed")
     content = {
         "experiment": experiment,
@@ -106,38 +106,31 @@ def package_versions() -> dict[str, str]:
 def _versions(folder: Path) -> dict[str, str]:
     """Those that the run was made with; a run of before says nothing, so those that are installed."""
     path = folder / "versions.json"
-    try:
-        return read_json(path) if path.is_file() else package_versions()
-    except ValueError:
-        raise UserError(f"{path}: is damaged; the same dig.train command writes it again") from None
+    if not path.is_file():
+        return package_versions()
+    content = read_json_mapping(path, advice=_AGAIN)
+    if not all(isinstance(version, str | None) for version in content.values()):
+        raise UserError(f"{path}: must hold the version of each package; {_AGAIN}")
+    return content
 
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     _check_there(folder, path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        content = None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: is no configuration")
+    content = read_yaml_mapping(path)
+    if not isinstance(content.get("evaluation", {}), dict | None) or type(content.get("seed")) not in (int, type(None)):
+        raise UserError(f"{path}: is not a configuration: evaluation holds keys and values, seed a whole number")
     return content
 
 
 def _metrics(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / "metrics.json"
     _check_there(folder, path)
-    try:
-        content = read_json(path)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or not all(isinstance(found, dict) for found in content.values()):
-        raise UserError(f"{path}: is no mapping of recommenders to their metrics")
-    for name in content:
+    measured = read_metrics(folder)
+    for name in measured:
         problem = folder_name_problem(name)  # it names folders of the run
         if problem is not None:
             raise UserError(f"{path}: a recommender's name {problem}: {name[:60]!a}")
-    measured = {name: found for name, found in content.items() if isinstance(found.get("test"), dict)}
     if not measured:
         raise UserError(f"{path}: no recommender in it has a test")
     return measured
@@ -202,7 +195,7 @@ def _training(folder: Path, name: str) -> dict[str, Any]:
     for place in ("checkpoints", "logs"):
         path = folder / place / name / "training.json"
         if path.is_file():
-            content = read_json(path)
+            content = read_json_mapping(path, advice=_AGAIN)
             return {key: _rounded(content[key]) for key in _TRAINING if content.get(key) is not None}
     return {}
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dig.config import UserError, nearest, refuse_secrets
+from dig.config.documents import read_yaml_mapping
 
 __all__ = ["METHODS", "Bands", "MetricGoal", "SweepFile", "check_keys", "read_sweep", "wrong"]
 
@@ -130,19 +129,7 @@ def _load(path: Path) -> dict[str, Any]:
         found = sorted(each.as_posix() for folder in {path.parent, Path("sweeps")} for each in folder.glob("*.yaml"))
         hint = nearest(path.as_posix(), found)
         raise UserError(f"{path}: no such sweep file{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise UserError(f"{where}: not YAML: {getattr(error, 'problem', error)}", exit_code=2) from None
-    except RecursionError:
-        raise UserError(f"{path}: cannot be read: it is nested too deeply", exit_code=2) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", exit_code=2) from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold keys and values, not a {type(content).__name__}", exit_code=2)
-    return content
+    return read_yaml_mapping(path, exit_code=2)
 
 
 def _metric(path: Path, found: Any) -> MetricGoal | None:

@@ -55,10 +55,10 @@ class Leases:
                 touched = os.fstat(stream.fileno()).st_mtime
         except (OSError, ValueError):
             return None
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or not isinstance(found.get("pid", 0), int):
             return None
         if found.get("where") == _where():
-            alive = _started(int(found.get("pid", 0))) == found.get("started")
+            alive = _started(found.get("pid", 0)) == found.get("started")
             return Holder(str(found.get("host")), None) if alive else None
         age = max(0.0, self._now() - touched)
         return None if age > STALE else Holder(str(found.get("host")), age)

@@ -16,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from dig.artifacts import fingerprint
+from dig.config import UserError
 from dig.own_files import open_own
 from dig.sweeps.bands import BandPruner
 from dig.sweeps.leases import Holder, Leases
@@ -65,13 +66,20 @@ class Ledger:
             open_own(journal)  # says so: Optuna would write to whatever it points to
         _mend(journal, lock)
         bands = settings.file.bands
-        self.study = optuna.create_study(
-            study_name=settings.folder.name,
-            storage=JournalStorage(JournalFileBackend(str(journal), lock)),
-            direction="maximize" if settings.metric.maximize else "minimize",
-            pruner=BandPruner(bands) if bands else optuna.pruners.NopPruner(),
-            load_if_exists=True,
-        )
+        try:
+            self.study = optuna.create_study(
+                study_name=settings.folder.name,
+                storage=JournalStorage(JournalFileBackend(str(journal), lock)),
+                direction="maximize" if settings.metric.maximize else "minimize",
+                pruner=BandPruner(bands) if bands else optuna.pruners.NopPruner(),
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise UserError(
+                f"{journal} is damaged ({reason}), so the trials of this sweep are not known; move the folder away, "
+                "and the sweep begins anew (what its trials trained stays in the cache)"
+            ) from None
 
     @property
     def size(self) -> int:

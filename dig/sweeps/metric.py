@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dig.artifacts import read_json
 from dig.config import BASELINES, STAGES, Config, UserError, nearest
+from dig.config.documents import read_json_mapping
 from dig.sweeps.file import MetricGoal, SweepFile, wrong
 
 __all__ = ["FAMILIES", "Metric", "find_metric", "reported"]
@@ -58,7 +58,7 @@ class Metric:
             UserError: the log has it nowhere.
         """
         chosen = artifact / "training.json"
-        if chosen.is_file() and isinstance(value := read_json(chosen).get(self.name), (int, float)):
+        if chosen.is_file() and isinstance(value := read_json_mapping(chosen).get(self.name), (int, float)):
             return float(value)
         values = [value for _, value in _logged(artifact, self.name) if math.isfinite(value)]
         if not values:

@@ -12,6 +12,7 @@ from string import Template
 
 import yaml
 
+from dig.config.documents import check_yaml
 from dig.config.errors import UserError, nearest
 from dig.folding import fold
 
@@ -83,8 +84,9 @@ def load_prompt(name: str, key: str) -> Prompt:
     place = Path(name).expanduser() if own else files("dig.interests").joinpath("prompts", f"{name}.yaml")
     try:
         text = place.read_text(encoding="utf-8")
+        check_yaml(text, name, exit_code=2)
         content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, OverflowError, yaml.YAMLError) as error:
         raise UserError(f"{key}={name}: cannot be read ({type(error).__name__})", exit_code=2) from None
     if not isinstance(content, dict) or not all(isinstance(content.get(part), str) for part in _PARTS):
         raise UserError(f"{key}={name}: a prompt holds the texts {', '.join(_PARTS)}", exit_code=2)

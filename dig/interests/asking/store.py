@@ -41,6 +41,9 @@ _UNPROVEN = " from a model that was stopped"
 _PARAMETERS = 2000
 _LOCK_BYTES = 100
 _SNAPSHOT = 20_000_000
+_LONGEST = 64 << 20
+"""Bytes of an answer at most."""
+_ANEW = "move it away, and models are asked again"
 
 
 class Failure(NamedTuple):
@@ -294,4 +297,11 @@ def _packed(text: str) -> bytes:
 
 
 def _unpacked(packed: bytes) -> str:
-    return zlib.decompress(packed).decode("utf-8")
+    try:
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(packed, _LONGEST).decode("utf-8")
+    except (zlib.error, TypeError, UnicodeDecodeError) as error:
+        raise UserError(f"the store of answers is damaged ({error}); {_ANEW}") from None
+    if not unpacking.eof:
+        raise UserError(f"the store of answers is damaged (an answer does not end); {_ANEW}")
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,41 @@ def test_an_encoding_that_is_named_for_a_file_in_utf_8_is_told(
     assert (read == content.encode()) == (stored == named)
     said = " ".join(capsys.readouterr().out.split())
     assert told in said and bool(said) == bool(told)
+
+
+@pytest.mark.parametrize("form", [".gz", ".zst"])
+def test_line_ends_that_unpack_to_a_thousand_times_as_much_are_read_in_pieces(form: str, tmp_path: Path):
+    """Guard 6: a small packed file of nothing but line ends took the memory of all that it unpacks to, many times."""
+    size = 100 << 20
+    pack = {".gz": gzip.compress, ".zst": zstandard.compress}[form]
+    path = tmp_path / f"items.jsonl{form}"
+    path.write_bytes(pack(bytes(10).replace(b"\0", b"\n") * (size // 10)))
+    assert path.stat().st_size < size / 500
+    tracemalloc.start()
+    try:
+        rows, ends = 0, 0
+        for _, data in streams.blocks(path):
+            rows += streams.count_records(data)
+            ends += data.count(b"\n")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows == 0 and ends == size // 10 * 10
+    assert peak < 8 * (40 << 20) / 2  # the blocks that wait for their reader, of 8 MB or what a kilobyte unpacks to
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([b"\n", b"\n\n", b" ", b"\t", b"\r", b"\x0b", b"a", b"word"])).map(b"".join))
+def test_records_are_lines_that_hold_more_than_blanks(data: bytes):
+    """Guard 6: blank lines are counted without a text for each; the same as by splitting."""
+    assert streams.count_records(data) == sum(bool(line.strip()) for line in data.split(b"\n"))
+
+
+def test_a_line_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guard 6: what never ends a line would be held whole."""
+    monkeypatch.setattr(streams, "_BLOCK", 1000)
+    monkeypatch.setattr(streams, "_LONGEST_LINE", 1 << 20)
+    path = tmp_path / "items.jsonl.gz"
+    path.write_bytes(gzip.compress(b"{" + b" " * (8 << 20)))
+    with pytest.raises(UserError, match=r"items\.jsonl\.gz: a line has more than 1 MB"):
+        list(streams.blocks(path))

@@ -19,7 +19,15 @@ import yaml
 
 from dig.config.errors import UserError
 
-__all__ = ["check_yaml", "parse_json", "read_json_lines", "read_json_mapping", "read_text", "read_yaml_mapping"]
+__all__ = [
+    "YAML_BYTES",
+    "check_yaml",
+    "parse_json",
+    "read_json_lines",
+    "read_json_mapping",
+    "read_text",
+    "read_yaml_mapping",
+]
 
 JSON_BYTES = 64 << 20
 """Bytes of a JSON file at most: the metrics of a run with all its slices have a few hundred kilobytes."""
