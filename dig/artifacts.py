@@ -8,7 +8,6 @@ under its final name by one rename. What does not match its manifest is rebuilt.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dig.config import UserError
-from dig.console import say, warn
+from dig.console import warn
+from dig.locks import wait_for_lock
 from dig.stopwatch import Stopwatch
 
 __all__ = [
@@ -243,13 +243,12 @@ def lock(path: Path, held: str) -> Iterator[None]:
     Args:
         path: the lock's file, which stays.
         held: what is said before waiting.
+
+    Raises:
+        UserError: the other process took longer than :func:`dig.locks.wait_for_lock` waits.
     """
     with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{held}; waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        wait_for_lock(stream, held)
         yield  # the lock file stays: to remove it would let a third process lock another file of the same name
 
 

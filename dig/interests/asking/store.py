@@ -7,7 +7,6 @@ end is known; what a kill leaves open stays entered at the most.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -20,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dig.config.errors import UserError
-from dig.console import say
+from dig.console import printable
+from dig.locks import wait_for_lock
 
 __all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path"]
 
@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER 
 _UNDER_WAY, _PAID, _UNPAID, _UNKNOWN, _ESTIMATED = range(5)
 _UNPROVEN = " from a model that was stopped"
 _PARAMETERS = 2000
+_HOLDER = 200  # characters of a lock's file
 _SNAPSHOT = 20_000_000
 
 
@@ -126,12 +127,9 @@ class AnswerStore:
         What an earlier run left under way is entered as unknown.
         """
         with self.path.with_suffix(".lock").open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                say(f"another run ({stream.read().strip() or 'unnamed'}) is asking into {self.path}; waiting for it")
-                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            holder = printable(stream.read(_HOLDER), 40) or "unnamed"
+            wait_for_lock(stream, f"another run ({holder}) is asking into {self.path}")
             stream.truncate(0)
             stream.write(f"process {os.getpid()}")
             stream.flush()
