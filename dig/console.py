@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -68,7 +68,7 @@ def messages_to_stderr() -> Generator[None]:
         console.stderr = before
 
 
-def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: int | None = None) -> Generator[T]:
     """Passes the elements on under a progress bar with count, elapsed and remaining time."""
     columns = (
         TextColumn("{task.description}"),

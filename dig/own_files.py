@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from dig.config.errors import UserError
-from dig.console import say
+from dig.locks import wait_for_lock
 
 __all__ = ["atomic_path", "flush_to_disk", "lock", "lock_at_once", "make_folder", "open_own", "replace_text",
            "temporary_beside"]  # fmt: skip
@@ -77,14 +77,11 @@ def lock(path: Path, held: str) -> Iterator[None]:
         held: what is said before waiting.
 
     Raises:
-        UserError: there is something else than a lock's file under that name.
+        UserError: there is something else than a lock's file under that name, or the other process took longer than
+            :func:`dig.locks.wait_for_lock` waits.
     """
     with open_own(path) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{held}; waiting for it")
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        wait_for_lock(stream, held)
         yield  # the lock file stays: to remove it would let a third process lock another file of the same name
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import httpx
 
+from datamodules.download.alarm import Alarm
 from datamodules.download.partial import Partial
 from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, shown, wait_seconds
 from dig.artifacts import disk_full, hash_file
@@ -113,17 +115,18 @@ def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:
     with httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=5) as client:
         while True:
             try:
-                _receive(client, url, file, part)
+                _receive(client, url, file, part, policy)
                 _verify(file, part)
                 break
             except RetryError as error:
-                failure, asked = error, error.wait
+                failure, asked, slow = error, error.wait, error.slow
             except httpx.TransportError as error:
                 failure, asked = RetryError(f"{type(error).__name__}: {error}".rstrip(": ")), None
+                slow = False
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise RefusedError(f"{type(error).__name__}: {error}") from None
             if part.size > most:
-                most, fruitless = part.size, 0
+                most, fruitless = part.size, fruitless if slow else 0
             fruitless += 1
             if part.size == 0:
                 restarts += 1
@@ -134,15 +137,23 @@ def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:
     say(f"{file.name}: {path.stat().st_size / 1e6:,.1f} MB from {httpx.URL(url).host}")
 
 
-def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial) -> None:
+def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial, policy: RetryPolicy) -> None:
     """One request: from where the part ends to the end of the file.
 
     Raises:
-        RetryError: if the body ended early, or the server's file changed.
+        RetryError: if the body ended early or comes too slowly, or the server's file changed.
         RefusedError: for an answer that no retry will change.
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "dig", **part.range_headers()}
-    with client.stream("GET", url, headers=headers) as response:
+    with Alarm(policy.head) as alarm:
+        request = client.build_request("GET", url, headers=headers, extensions={"trace": alarm.trace})
+        try:
+            response = client.send(request, stream=True)
+        except (httpx.HTTPError, OSError):
+            if alarm.rang:
+                raise RetryError(f"sent no whole answer within {policy.head:g} s") from None
+            raise
+    with closing(response):
         if response.status_code == 416 and part.size:
             if part.total == part.size:
                 return
@@ -158,7 +169,7 @@ def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial) ->
             raise RefusedError(f"offers {offered:,} bytes, the published file has {file.size:,}")
         _announce(file, url, part)
         with byte_progress(file.name, part.total, part.size) as advance:
-            _store(response, part, advance)
+            _store(response, part, advance, policy)
     if part.total is not None and part.size != part.total:
         early = part.size < part.total
         reason = f"promised {part.total:,} bytes and sent {part.size:,}"
@@ -167,11 +178,18 @@ def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial) ->
         raise RetryError(reason)
 
 
-def _store(response: httpx.Response, part: Partial, advance: Callable[[int], None]) -> None:
+def _store(response: httpx.Response, part: Partial, advance: Callable[[int], None], policy: RetryPolicy) -> None:
+    began, came = time.monotonic(), 0
     with part.open() as stream:
         for chunk in response.iter_raw():  # as it comes: a gathered chunk would be lost with the connection
             stream.write(chunk)
             advance(len(chunk))
+            came += len(chunk)
+            if time.monotonic() - began >= policy.window:
+                if came < policy.slowest * policy.window:
+                    raise RetryError(f"sent less than {policy.slowest:,.0f} bytes a second for {policy.window:g} s",
+                                     slow=True)  # fmt: skip
+                began, came = time.monotonic(), 0
 
 
 def _announce(file: RemoteFile, url: str, part: Partial) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import ipaddress
 import json
-import socket
-import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
 
+from datamodules.download.hosts import checked_host
 from datamodules.download.picture_check import check_picture
 from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
 from dig.artifacts import atomic_path
@@ -24,6 +23,7 @@ from dig.config import UserError
 from dig.config.documents import read_json_lines
 from dig.config.schema import PictureConfig
 from dig.console import say, track
+from dig.slurm.signals import Preempted, current_watch, signals_call
 
 __all__ = ["RECORD", "PictureReport", "fetch_pictures", "picture_paths"]
 
@@ -32,7 +32,7 @@ RECORD = "pictures.jsonl"
 _RECORD_BYTES = 2 << 30
 _SAVE_EVERY = 200
 _REDIRECTS = 5
-_SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "gif": ".gif"}
+_SUFFIXES = {"jpeg": ".jpg", "mpo": ".jpg", "png": ".png", "webp": ".webp", "gif": ".gif"}
 
 
 @dataclass(frozen=True)
@@ -78,23 +78,12 @@ def fetch_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     known = _recall(folder)
     cached = {url for url in images.values() if url in known and known[url].file}
-    fetcher = _Fetcher(folder, limits, backoff)
+    waiting = list(dict.fromkeys(url for url in images.values() if url not in cached))
     try:
-        waiting = list(dict.fromkeys(url for url in images.values() if url not in cached))
-        with ThreadPoolExecutor(limits.concurrency) as pool:
-            tasks: dict[Future[_Found], str] = {pool.submit(fetcher.fetch, url): url for url in waiting}
-            try:
-                done = track(as_completed(tasks), "pictures", total=len(tasks))
-                for count, task in enumerate(done, start=1):
-                    known[tasks[task]] = task.result()
-                    if count % _SAVE_EVERY == 0:
-                        _record(folder, images, known)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        if waiting:
+            asyncio.run(_Round(waiting, known, lambda: _record(folder, images, known)).run(folder, limits, backoff))
     finally:
         _record(folder, images, known)
-        fetcher.close()
     return _report(images, known, cached)
 
 
@@ -103,69 +92,120 @@ def picture_paths(folder: Path) -> dict[str, Path]:
     return {item: folder / file for item, _, file, _ in _lines(folder) if file and (folder / file).is_file()}
 
 
+class _Round:
+    """Asks for all pictures, as many at once as is allowed, and ends at once when it is told to.
+
+    Args:
+        waiting: addresses.
+        known: takes what comes of each.
+        keep: writes what is known.
+    """
+
+    def __init__(self, waiting: list[str], known: dict[str, _Found], keep: Callable[[], None]) -> None:
+        self._waiting, self._known, self._keep = iter(waiting), known, keep
+        self._bar = track(range(len(waiting)), "pictures", total=len(waiting))
+        self._count = 0
+        self._interrupted = False
+
+    async def run(self, folder: Path, limits: PictureConfig, backoff: float) -> None:
+        """Returns when every address was asked.
+
+        Raises:
+            Preempted: for a signal that somebody watches for; KeyboardInterrupt for another.
+        """
+        task = asyncio.current_task()
+
+        def stop() -> None:
+            self._interrupted = True
+            if task is not None:
+                task.cancel()
+
+        async with _Fetcher(folder, limits, backoff) as fetcher:
+            with signals_call(stop):
+                workers = [asyncio.create_task(self._work(fetcher)) for _ in range(limits.concurrency)]
+                try:
+                    await asyncio.gather(*workers)
+                except asyncio.CancelledError:
+                    if not self._interrupted:
+                        raise
+                finally:
+                    for worker in workers:
+                        worker.cancel()
+                    await asyncio.gather(*workers, return_exceptions=True)
+                    self._bar.close()
+        watch = current_watch()
+        if watch is not None and watch.name is not None:
+            raise Preempted(f"pictures that came are kept ({watch.name})")
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    async def _work(self, fetcher: _Fetcher) -> None:
+        for url in self._waiting:
+            self._known[url] = await fetcher.fetch(url)
+            next(self._bar, None)
+            self._count += 1
+            if self._count % _SAVE_EVERY == 0:
+                self._keep()
+
+
 class _Fetcher:
-    """Asks for pictures from several threads, with a limit a host."""
+    """Asks for pictures, with a limit a host and a whole limit a picture."""
 
     def __init__(self, folder: Path, limits: PictureConfig, backoff: float) -> None:
         self.folder = folder
         self.limits = limits
         self.policy = RetryPolicy(limits.attempts, backoff, longest=10.0, timeout=limits.timeout)
-        self.client = httpx.Client(timeout=limits.timeout, headers={"User-Agent": "dig"})
-        self._hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(limits.per_host))
-        self._lock = threading.Lock()
+        pool = httpx.Limits(max_connections=None, max_keepalive_connections=limits.concurrency)
+        self.client = httpx.AsyncClient(timeout=limits.timeout, headers={"User-Agent": "dig"}, limits=pool)
+        self._hosts: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limits.per_host))
 
-    def close(self) -> None:
-        self.client.close()
+    async def __aenter__(self) -> _Fetcher:
+        return self
 
-    def fetch(self, url: str) -> _Found:
-        """One picture, with retries."""
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.aclose()
+
+    async def fetch(self, url: str) -> _Found:
+        """One picture, with retries, in the time that a picture may take."""
+        left = _Budget(self.limits.max_seconds)
         for attempt in range(1, self.limits.attempts + 1):
             try:
-                return _Found(self._store(url, self._body(url)), None)
+                body = await self._body(url, left)
+                return _Found(await asyncio.to_thread(self._store, url, body), None)
+            except TimeoutError:
+                return _Found(None, f"not whole within {self.limits.max_seconds:g} s (data.pictures.max_seconds)")
             except (RefusedError, httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
                 return _Found(None, str(error) or type(error).__name__)
             except (RetryError, httpx.HTTPError) as error:
                 reason = str(error) if isinstance(error, RetryError) else type(error).__name__
                 if attempt < self.limits.attempts:
-                    time.sleep(wait_seconds(self.policy, attempt, getattr(error, "wait", None)))
+                    await asyncio.sleep(wait_seconds(self.policy, attempt, getattr(error, "wait", None)))
         return _Found(None, reason)
 
-    def _body(self, url: str) -> bytes:
-        """Follows redirects itself, so that every host on the way is looked at."""
+    async def _body(self, url: str, left: _Budget) -> bytes:
+        """Follows redirects itself, so that every host on the way is looked at.
+
+        Raises:
+            TimeoutError: the budget is spent; waiting for a turn costs nothing.
+        """
         for _ in range(_REDIRECTS + 1):
-            host = self._checked_host(url)
-            with self._lock:
-                turn = self._hosts[host]
-            with turn, self.client.stream("GET", url) as response:
+            async with left.spending():
+                host = await checked_host(url, self.limits.allow_private_hosts)
+            async with self._hosts[host], left.spending(), self.client.stream("GET", url) as response:
                 if response.is_redirect:
                     url = urljoin(url, response.headers.get("location", ""))
                     continue
                 answer_of(response)
-                return self._capped(response)
+                return await self._capped(response)
         raise RefusedError("too many redirects")
 
-    def _capped(self, response: httpx.Response) -> bytes:
+    async def _capped(self, response: httpx.Response) -> bytes:
         body = bytearray()
-        for chunk in response.iter_bytes():
+        async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self.limits.max_bytes:
                 raise RefusedError(f"larger than {self.limits.max_bytes:,} bytes")
         return bytes(body)
-
-    def _checked_host(self, url: str) -> str:
-        """The host of an address from item data, which is untrusted.
-
-        Raises:
-            RefusedError: unless it is http(s) without credentials, to a host outside private networks.
-        """
-        parts = httpx.URL(url)
-        if parts.scheme not in ("http", "https") or not parts.host:
-            raise RefusedError("address is neither http nor https")
-        if parts.userinfo:
-            raise RefusedError("address with a password")
-        if not self.limits.allow_private_hosts and not _is_public(parts.host):
-            raise RefusedError("host in a private network (data.pictures.allow_private_hosts)")
-        return parts.host
 
     def _store(self, url: str, body: bytes) -> str:
         kind = check_picture(body, self.limits.max_side)
@@ -176,13 +216,21 @@ class _Fetcher:
         return name
 
 
-def _is_public(host: str) -> bool:
-    """Whether all addresses of a host are on the public internet; an unknown host fails when it is asked."""
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):
-        return True
-    return all(ipaddress.ip_address(str(address).split("%")[0]).is_global for address in found)
+class _Budget:
+    """Seconds that are left for one picture."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+
+    @asynccontextmanager
+    async def spending(self) -> AsyncIterator[None]:
+        """A block that is cut off with TimeoutError when nothing is left."""
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(max(self._left, 0.0)):
+                yield
+        finally:
+            self._left -= time.monotonic() - begun
 
 
 def _record(folder: Path, images: Mapping[str, str], known: Mapping[str, _Found]) -> None:

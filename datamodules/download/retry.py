@@ -23,12 +23,18 @@ class RetryPolicy:
         backoff: seconds before the second request; doubled with each, up to ``longest``.
         longest: seconds to wait at most, also when a server asks for more.
         timeout: seconds without a byte before a request is given up.
+        head: seconds that the head of an answer may take, redirects included.
+        slowest: bytes a second below which a request is given up and begun again where it stands.
+        window: seconds over which that is measured.
     """
 
     attempts: int = 6
     backoff: float = 1.0
     longest: float = 60.0
     timeout: float = 30.0
+    head: float = 60.0
+    slowest: float = 1000.0
+    window: float = 60.0
 
 
 class RefusedError(Exception):
@@ -36,11 +42,12 @@ class RefusedError(Exception):
 
 
 class RetryError(Exception):
-    """A request that may succeed later; ``wait`` is what the server asked for, in seconds."""
+    """A request that may succeed later; ``wait`` is what the server asked for, in seconds, and ``slow`` says that what
+    came is too little to count as progress."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    def __init__(self, reason: str, wait: float | None = None, slow: bool = False) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.wait, self.slow = wait, slow
 
 
 def answer_of(response: httpx.Response) -> None:

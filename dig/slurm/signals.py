@@ -8,6 +8,7 @@ the next start goes on from, as after a kill.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -23,7 +24,7 @@ from dig.console import say
 from dig.slurm.job import Job, current_job
 from dig.slurm.requeue import requeue
 
-__all__ = ["PREEMPTED", "Preempted", "SIGNALS", "Watch", "current_watch", "watched"]
+__all__ = ["PREEMPTED", "Preempted", "SIGNALS", "Watch", "current_watch", "signals_call", "watched"]
 
 PREEMPTED = 75
 """Exit code of a process that was told to end: what it made is kept, and the same command goes on (EX_TEMPFAIL)."""
@@ -206,6 +207,35 @@ _current: list[Watch] = []
 def current_watch() -> Watch | None:
     """The watch of this process; None where nobody watches."""
     return _current[-1] if _current else None
+
+
+@contextmanager
+def signals_call(stop: Callable[[], None]) -> Iterator[None]:
+    """Within a running event loop: an interrupt calls a function in the loop, where an exception could be lost.
+
+    Args:
+        stop: called for Ctrl-C and each signal to end; who calls this raises when the loop's work has ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, watch = asyncio.get_running_loop(), current_watch()
+
+    def handle(number: int) -> None:
+        if watch is not None and number in SIGNALS:
+            watch.note(number)
+        stop()
+
+    numbers = {signal.SIGINT, signal.SIGTERM, *(SIGNALS if watch is not None else ())}
+    for number in numbers:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        if watch is not None:
+            watch.take_over()
 
 
 @contextmanager

@@ -77,6 +77,8 @@ class PictureConfig:
     """Requests for one picture before it is a miss."""
     timeout: Seconds = 20.0
     """Seconds without a byte before a request is given up."""
+    max_seconds: Seconds = 60.0
+    """Seconds that a picture may take in all, attempts and redirects together; one that takes longer is a miss."""
     allow_private_hosts: bool = False
     """Also ask hosts inside a private network; the addresses come from item data, so this is off."""
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sqlite3
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
-from dig.slurm.signals import SIGNALS, Preempted, current_watch
+from dig.slurm.signals import Preempted, current_watch, signals_call
 
 __all__ = ["Job", "Limits", "ask"]
 
@@ -219,18 +217,10 @@ class _Run:
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
         """The first interrupt ends the run gently, the second at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
-        watch = current_watch()
-
-        def stop(number: int) -> None:
-            if watch is not None and number in SIGNALS:
-                watch.note(number)
-            if self.interrupted and task is not None:
+        def stop() -> None:
+            if task is not None and self.interrupted:
                 task.cancel()
             elif task is not None:
                 loop.call_later(HOMEWARD, task.cancel)
@@ -238,19 +228,12 @@ class _Run:
             for exchange in self._exchanges:  # nobody waits for a next attempt
                 exchange.breaker.stop("interrupted")
 
-        numbers = {signal.SIGINT, signal.SIGTERM, *(SIGNALS if watch is not None else ())}
-        for number in numbers:
-            loop.add_signal_handler(number, stop, number)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not self.interrupted:
-                raise
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-            if watch is not None:
-                watch.take_over()
+        with signals_call(stop):
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not self.interrupted:
+                    raise
 
 
 async def _all_or_none(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -7,7 +7,6 @@ end is known; what a kill leaves open stays entered at the most.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -20,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dig.config.errors import UserError
-from dig.console import printable, say
+from dig.console import printable
+from dig.locks import wait_for_lock
 from dig.own_files import open_own
 
 __all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path"]
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER 
 _UNDER_WAY, _PAID, _UNPAID, _UNKNOWN, _ESTIMATED = range(5)
 _UNPROVEN = " from a model that was stopped"
 _PARAMETERS = 2000
-_LOCK_BYTES = 100
+_HOLDER = 200  # bytes of a lock's file
 _SNAPSHOT = 20_000_000
 _LONGEST = 64 << 20
 """Bytes of an answer at most."""
@@ -131,13 +131,9 @@ class AnswerStore:
         What an earlier run left under way is entered as unknown.
         """
         with open_own(self.path.with_suffix(".lock"), append=True) as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                who = stream.read(_LOCK_BYTES).decode(errors="replace").strip()
-                say(f"another run ({printable(who, 40) or 'unnamed'}) is asking into {self.path}; waiting for it")
-                fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            holder = printable(stream.read(_HOLDER).decode(errors="replace").strip(), 40) or "unnamed"
+            wait_for_lock(stream, f"another run ({holder}) is asking into {self.path}")
             stream.truncate(0)
             stream.write(f"process {os.getpid()}".encode())
             self._base.execute("UPDATE requests SET state=? WHERE state=?", (_UNKNOWN, _UNDER_WAY))

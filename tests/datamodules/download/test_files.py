@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from faulty_server import FaultyServer, Page
 
-from datamodules.download import RemoteFile, RetryPolicy, download
+from datamodules.download import RemoteFile, RetryPolicy, download, published_files
 from dig.config import UserError
 from dig.console import console
 
@@ -218,7 +222,7 @@ def test_a_full_disk_is_one_line_and_the_part_stays(
 SCRIPT = """
 import sys
 from pathlib import Path
-from datamodules.download import RemoteFile, RetryPolicy, download
+from datamodules.download import RemoteFile, RetryPolicy, download, published_files
 download(RemoteFile("x.bin", (sys.argv[1],)), Path(sys.argv[2]), RetryPolicy(attempts=3, backoff=0.01))
 """
 
@@ -265,3 +269,63 @@ def test_of_two_processes_one_fetches_and_one_waits(server: FaultyServer, tmp_pa
     outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert said and server.starts("/x") == [0] and (tmp_path / "x.bin").read_bytes() == BODY
+
+
+def test_a_server_that_trickles_is_given_up(server: FaultyServer, tmp_path: Path):
+    """Guard 4: what comes too slowly is no progress, and the limit is told; what came stays for the next command."""
+    server.pages["/x"] = Page(BODY, pause=0.02, piece=1)
+    policy = RetryPolicy(attempts=2, backoff=0.001, slowest=1000.0, window=0.3)
+    with pytest.raises(UserError, match=r"sent less than 1,000 bytes a second for 0\.3 s"):
+        download(RemoteFile("x.bin", (f"{server.url}/x",)), tmp_path, policy)
+    assert 0 < (tmp_path / "x.bin.part").stat().st_size < 1000
+
+
+def test_a_head_that_trickles_is_given_up(tmp_path: Path):
+    """Guard 4: a head whose bytes come one by one has a limit of its own."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+
+        def trickle() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    connection.recv(1 << 16)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                    for number in range(50):
+                        connection.sendall(b"X-%d: y\r\n" % number)
+                        time.sleep(0.05)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+        policy = RetryPolicy(attempts=1, backoff=0.001, timeout=5.0, head=0.4)
+        begun = time.monotonic()
+        with pytest.raises(UserError, match=r"sent no whole answer within 0\.4 s"):
+            download(RemoteFile("x.bin", (url,)), tmp_path, policy)
+    assert time.monotonic() - begun < 2.4
+
+
+def test_a_mirror_is_named_by_its_variable(server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Guard 7: an address with a signature stays in the environment: no file, line or error holds it."""
+    signature = "first-signature"
+    monkeypatch.setenv("MY_MIRROR", f"{server.url}/folder-word?sig={signature}")
+    files = published_files("amazon2014/Beauty", ["env:MY_MIRROR"])
+    assert files[0].urls[0] == f"{server.url}/folder-word/reviews_Beauty_5.json.gz?sig={signature}"
+    server.pages[f"/folder-word/reviews_Beauty_5.json.gz?sig={signature}"] = Page(b"\x1f\x8b" + BODY, cuts=[100])
+    file = replace(files[0], urls=files[0].urls[:1])
+    server.pages[f"/folder-word/x?sig={signature}"] = Page(refusals=[404])
+    with console.capture() as text:
+        path = download(file, tmp_path, QUICK)
+        with pytest.raises(UserError) as raised:
+            download(replace(file, name="y", urls=(f"{server.url}/folder-word/x?sig={signature}",)), tmp_path, QUICK)
+    assert path.read_bytes() == b"\x1f\x8b" + BODY
+    told = text.get() + str(raised.value)
+    assert signature not in told and "folder-word" not in told
+    with pytest.raises(UserError, match=r"NO_SUCH is not set, and data\.mirrors=env:NO_SUCH needs it"):
+        published_files("amazon2014/Beauty", ["env:NO_SUCH"])
+
+
+def test_what_is_left_of_a_fetch_does_not_hold_its_address(server: FaultyServer, tmp_path: Path):
+    """Guard 7: notes beside a part name the address by its hash, so that a signature in it stays out of files."""
+    server.pages["/x?sig=first-signature"] = Page(BODY, cuts=[100] * 9, etag='"1"')
+    with pytest.raises(UserError):
+        download(RemoteFile("x.bin", (f"{server.url}/x?sig=first-signature",)), tmp_path, RetryPolicy(1, 0.001))
+    assert left(tmp_path) and all(b"first-signature" not in path.read_bytes() for path in tmp_path.iterdir())

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +19,12 @@ from faulty_server import FaultyServer, Page
 from PIL import Image
 
 from datamodules.download import PictureReport, fetch_pictures, picture_paths
+from datamodules.download.hosts import is_public
 from datamodules.download.picture_check import check_picture
 from datamodules.download.pictures import RECORD
 from dig.config.schema import PictureConfig
 from dig.console import console
+from dig.slurm.signals import Preempted, watched
 
 LIMITS = PictureConfig(concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=5.0,
                        allow_private_hosts=True)  # fmt: skip
@@ -163,7 +170,8 @@ def test_a_redirect_into_the_private_network_is_refused(
     port = server.url.rpartition(":")[2]
     real = socket.getaddrinfo
 
-    def resolve(host: str, *rest: object, **named: object) -> object:
+    def resolve(host: str | bytes, *rest: object, **named: object) -> object:
+        host = host.decode() if isinstance(host, bytes) else host
         if host == "shop.example" and not rest[0]:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 0))]
         return real("127.0.0.1" if host == "shop.example" else host, *rest, **named)  # type: ignore[arg-type]
@@ -180,18 +188,69 @@ def test_redirects_are_followed_a_few_times(server: FaultyServer, tmp_path: Path
     assert report.fetched == 1 and report.reasons == {"too many redirects": 1}
 
 
-def test_an_interrupt_keeps_the_record(server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    images = {"a": f"{server.url}/good.png", "b": f"{server.url}/none"}
-    fetched(images, tmp_path)
-
-    def interrupted(*_: object, **__: object) -> Iterator[object]:
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr("datamodules.download.pictures.as_completed", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fetched(images, tmp_path)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupt_keeps_the_record_and_ends_at_once(server: FaultyServer, tmp_path: Path, number: int):
+    """Guard 5: a signal ends a fetch that waits for servers within seconds, and what came is kept."""
+    server.pages["/slow"] = Page(picture(), hang=30.0)
+    images = {"a": f"{server.url}/good.png", "b": f"{server.url}/none", "c": f"{server.url}/slow"}
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
+    with pytest.raises((KeyboardInterrupt, Preempted)), watched(grace=30.0, may_requeue=False):
+        timer.start()
+        fetched(images, tmp_path, replace(LIMITS, timeout=30.0))
+    assert time.monotonic() - server.asked[0].moment < 5
     assert set(reasons(tmp_path)) == {"a", "b"} and set(picture_paths(tmp_path)) == {"a"}
+
+
+def test_a_picture_has_a_whole_limit(server: FaultyServer, tmp_path: Path):
+    """Guard 4: a server that trickles, in a body, over redirects or between attempts, keeps nobody for ever."""
+    server.pages["/body"] = Page(picture(), pause=0.2, piece=1)
+    server.pages["/again"] = Page(picture(), refusals=[503] * 9, hang=0.3)
+    images = {name: f"{server.url}/{name}" for name in ("body", "again")}
+    begun = time.monotonic()
+    report = fetched(images, tmp_path, replace(LIMITS, timeout=5.0, max_seconds=0.8))
+    assert time.monotonic() - begun < 4
+    assert reasons(tmp_path)["body"] == "not whole within 0.8 s (data.pictures.max_seconds)" and report.missing == 2
+
+
+def test_a_head_that_trickles_has_the_same_limit(tmp_path: Path):
+    """Guard 4: bytes of a head count as little as those of a body."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def trickle() -> None:
+            with suppress(OSError):
+                connection, _ = server.accept()
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                for number in range(100):
+                    connection.sendall(b"X-%d: y\r\n" % number)
+                    time.sleep(0.1)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        begun = time.monotonic()
+        report = fetched({"a": f"http://127.0.0.1:{server.getsockname()[1]}/x"}, tmp_path,
+                         replace(LIMITS, timeout=5.0, max_seconds=0.6, attempts=1))  # fmt: skip
+    assert time.monotonic() - begun < 3 and "not whole within 0.6 s" in next(iter(report.reasons))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.1.1", "172.16.0.1", "192.0.0.8", "192.0.2.1",  # noqa: S104
+     "192.88.99.1", "192.168.0.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1",
+     "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:224.0.0.1", "64:ff9b::7f00:1",
+     "64:ff9b::a00:1", "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:a00:1::1",
+     "3fff::1", "4000::1", "fc00::1", "fd00::1", "fe80::1", "fe80::1%lo", "fec0::1", "ff02::1", "ff0e::1", "x"],
+)  # fmt: skip
+def test_addresses_that_are_no_public_hosts(address: str):
+    """Guard 10: groups, reserved, unspecified, benchmarks' and embedded private addresses are not public."""
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::1"]
+)
+def test_addresses_of_public_hosts(address: str):
+    """Guard 10: what carries a public address of IPv4 is as public as that."""
+    assert is_public(address)
 
 
 def test_nothing_to_fetch(tmp_path: Path):

@@ -107,7 +107,7 @@ def sent_picture(model: VllmModel, path: Path) -> tuple[str, bytes] | None:
     return kind, base64.b64decode(data, validate=True)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "tiff"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp"])
 def test_pictures_are_sent_as_small_jpegs(llm, tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.new("RGB", (1000, 500), "red").save(path)
