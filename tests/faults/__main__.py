@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="a quick look; the page stays as it is")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", default="", help="numbers of trials of a part, to look at them again")
+    parser.add_argument("--page", action="store_true", help="write the page after a quick look, too")
     parser.add_argument("--folder", type=Path, help="work there and leave the finished shops for the next look")
     asked = parser.parse_args()
     parts = asked.only.split(",")
@@ -55,8 +56,8 @@ def main() -> int:
             figures.seconds = time.monotonic() - began
             print_figures(figures)
             results.append(figures)
-        if not asked.small and not workshop.only:
-            write_page(results, asked.seed)
+        if (asked.page or not asked.small) and not workshop.only:
+            write_page(results, asked.seed, asked.small)
     finally:
         shutil.rmtree(folder / "places" if asked.folder else folder, ignore_errors=True)
     return int(any(figures.bad for figures in results))
