@@ -66,7 +66,8 @@ def page_text(kept: dict[str, Any]) -> str:
         content = dict(kept[part])
         origin = content.pop("origin")
         figures = Figures.from_dict(content)
-        how = f"Part `{part}`{', a quick look' if origin['small'] else ''}, {figures.seconds:.0f} s, seed {origin['seed']}"
+        look = ", a quick look" if origin["small"] else ""
+        how = f"Part `{part}`{look}, {figures.seconds:.0f} s, seed {origin['seed']}"
         where = f"commit {origin['commit']}, {origin['machine']}, {origin['versions']}"
         title = f"## {figures.title[0].upper()}{figures.title[1:]}"
         lines = [title, "", f"{how}; {origin['date']}, {where}.", ""]
