@@ -133,9 +133,7 @@ def _load(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         raise UserError(f"{where}: not YAML: {getattr(error, 'problem', error)}", exit_code=2) from None
-    except RecursionError:
-        raise UserError(f"{path}: cannot be read: it is nested too deeply", exit_code=2) from None
-    except (OSError, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}", exit_code=2) from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold keys and values, not a {type(content).__name__}", exit_code=2)
