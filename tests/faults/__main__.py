@@ -8,10 +8,12 @@ import shutil
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 
 from faults.page import print_figures, write_page
+from faults.verdicts import Figures
 from faults.workshop import Workshop
 
 PARTS = {
@@ -27,6 +29,10 @@ PARTS = {
     "lines": "command_lines",
 }
 """Parts in the order of the page, and their modules."""
+
+_WIDE = {"runs", "store"}
+"""Parts that use both cores of a small machine by themselves; of the others two run side by side."""
+_LONG = {"kills", "disk", "signals"}
 
 
 def main() -> int:
@@ -45,22 +51,31 @@ def main() -> int:
     folder = asked.folder.absolute() if asked.folder else Path(mkdtemp(prefix="dig-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(folder, asked.small, asked.seed, [int(number) for number in asked.trials.split(",") if number])
-    results = []
+    results: list[Figures] = []
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # what was started is ended, and what was mounted given back
     try:
-        for part in parts:
-            began = time.monotonic()
-            figures = importlib.import_module(f"faults.{PARTS[part]}").run(workshop)
-            figures.seconds = time.monotonic() - began
-            print_figures(figures)
-            results.append(figures)
+        assert workshop.shop.run.is_dir()  # built before anything runs side by side
+        results += [_run(part, workshop) for part in parts if part in _WIDE]
+        with ThreadPoolExecutor(2) as pool:
+            lanes = ([part for part in parts if part in lane] for lane in (_LONG, set(PARTS) - _LONG - _WIDE))
+            for figures in pool.map(lambda lane: [_run(part, workshop) for part in lane], lanes):
+                results += figures
         if (asked.page or not asked.small) and not workshop.only:
             write_page(results, asked.seed, asked.small)
     finally:
         shutil.rmtree(folder / "places" if asked.folder else folder, ignore_errors=True)
     return int(any(figures.bad for figures in results))
+
+
+def _run(part: str, workshop: Workshop) -> Figures:
+    """Runs a part, and prints its table as soon as it is there."""
+    began = time.monotonic()
+    figures: Figures = importlib.import_module(f"faults.{PARTS[part]}").run(workshop)
+    figures.seconds = time.monotonic() - began
+    print_figures(figures)
+    return figures
 
 
 if __name__ == "__main__":
