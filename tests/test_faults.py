@@ -147,9 +147,10 @@ def test_the_same_seed_draws_the_same():
 def test_the_page_holds_what_was_measured():
     figures = Figures("runs", "damaged runs", seconds=3.0)
     figures.count("tables", DIFFERENT, replace(RIGHT, output="<b>|"), "3 (cut)")
-    origin = {"seed": 0, "date": "2026-11-30", "commit": "abc", "machine": "Linux", "versions": "Python"}
+    origin = {"seed": 0, "small": True, "date": "2026-11-30", "commit": "abc", "machine": "Linux", "versions": "Python"}
     content = json.loads(json.dumps({"runs": {"origin": origin, **figures.to_dict()}}))
     text = page_text(content)
+    assert "Part `runs`, a quick look, 3 s, seed 0; 2026-11-30" in text
     assert "| tables | 1 | SILENTLY DIFFERENT 1 | 0 1 | 1.0 s | nothing |" in text
     assert "- SILENTLY DIFFERENT: tables 3 (cut)" in text and "<b>" not in text
     assert Figures.from_dict({key: content["runs"][key] for key in content["runs"] if key != "origin"}) == figures

@@ -14,9 +14,13 @@ from faults.commands import run as run_command
 from faults.verdicts import LOST, REFUSED, Ending, Figures, verdict
 from faults.workshop import Shop, Workshop, copied, trained
 
-__all__ = ["mounted", "run"]
+__all__ = ["NotMountedError", "mounted", "run"]
 
 _SIZE = 256 << 20
+
+
+class NotMountedError(Exception):
+    """No small file system can be mounted here."""
 
 
 def run(workshop: Workshop) -> Figures:
@@ -29,7 +33,7 @@ def run(workshop: Workshop) -> Figures:
     try:
         with mounted(workshop.place("disk")) as disk:
             _all_stages(figures, shop, disk, random.Random(workshop.seed), workshop.small)  # noqa: S311 - no secret
-    except OSError as error:
+    except NotMountedError as error:
         figures.skipped = f"no small file system can be mounted here: {error}"
     return figures
 
@@ -98,11 +102,11 @@ def mounted(place: Path, options: str = f"size={_SIZE}") -> Iterator[Path]:
     """A small file system of its own at a folder, in memory.
 
     Raises:
-        OSError: it cannot be mounted.
+        NotMountedError: it cannot be mounted.
     """
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
     if done.returncode:
-        raise OSError(done.stderr.strip())
+        raise NotMountedError(done.stderr.strip())
     try:
         yield place
     finally:

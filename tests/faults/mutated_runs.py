@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from faults.mutations import mutate
 from faults.verdicts import BAD, DIFFERENT, EQUAL, REFUSED, SAID, SIGNED, Ending, Figures, verdict
 from faults.workshop import STAGES, Shop, Workshop, copied
 
-__all__ = ["asked", "run", "worst"]
+__all__ = ["JOBS", "asked", "run", "worst"]
 
+JOBS = 2
+"""Trials side by side."""
 _TIMES, _SMALL = 150, 30
 _LIMIT = 40.0
 """Seconds for a command on average; an undisturbed one takes one or two."""
@@ -30,37 +33,49 @@ _SIGNED, _UNSIGNED = ", its manifest written again", ", its manifest removed"
 
 
 def run(workshop: Workshop) -> Figures:
-    """Damages a copy of a run folder, asks it, and compares with what it answered before."""
+    """Damages copies of a run folder, asks them, and compares with what it answered before."""
     figures = Figures("runs", "damaged run folders, asked by dig.recommend and dig.compare")
     place = workshop.place("runs")
     shop, other = workshop.shop, workshop.other
-    undisturbed: dict[Command, Ending] = {}
-    commands = 0
-    for number in workshop.only or range(_SMALL if workshop.small else _TIMES):
-        rng = random.Random(f"{workshop.seed} {number}")  # noqa: S311 - no secret
-        folder = _fresh(shop, place)
-        kind, told, stage = _damage(folder, other.run, rng)
-        signed = rng.choice((_leave, _leave, _remove_manifest, _sign))(folder)
-        batch = asked(shop, stage, place)
-        if missing := [command for command in batch if command not in undisturbed]:
-            damaged = folder.rename(place / "damaged")
-            _fresh(shop, place)
-            undisturbed |= dict(zip(missing, _answers(missing, place), strict=True))
-            shutil.rmtree(folder)
-            damaged.rename(folder)
-        endings = _answers(batch, place)
+    undisturbed = _undisturbed(shop, place / "undisturbed")
+    numbers = workshop.only or range(_SMALL if workshop.small else _TIMES)
+    with ThreadPoolExecutor(JOBS) as pool:
+        trials = list(pool.map(lambda number: _trial(workshop.seed, number, shop, other, place / str(number)), numbers))
+    for number, (kind, told, endings) in zip(numbers, trials, strict=True):
         verdicts = [verdict(ending, undisturbed[ending.command]) for ending in endings]
-        if signed == _SIGNED:  # it is another run then, and answers as its files say; what it may not do is end badly
+        if kind.endswith(_SIGNED):  # another run then, which answers as its files say; it may not end badly
             verdicts = [SIGNED if what == DIFFERENT else what for what in verdicts]
-        commands += len(endings)
-        chosen = worst(verdicts)
-        figures.count(f"{kind}{signed}", chosen, endings[verdicts.index(chosen)], f"{number} ({told})")
-        for what, ending in zip(verdicts, endings, strict=True):
-            if what in BAD and ending is not endings[verdicts.index(chosen)]:
-                figures.count_bad(what, "as above", ending)
-    figures.remarks.append(f"{commands} commands asked of {sum(row.times for row in figures.rows)} damaged folders; a "
-                           "folder counts by the worst of its verdicts")  # fmt: skip
+        chosen = verdicts.index(worst(verdicts))
+        figures.count(kind, verdicts[chosen], endings[chosen], f"{number} ({told})")
+        for place_of, what in enumerate(verdicts):
+            if what in BAD and place_of != chosen:
+                figures.count_bad(what, "as above", endings[place_of])
+    commands = sum(len(endings) for _, _, endings in trials)
+    told = "a folder counts by the worst of its verdicts"
+    figures.remarks.append(f"{commands} commands asked of {len(trials)} damaged folders; {told}")
     return figures
+
+
+def _undisturbed(shop: Shop, place: Path) -> dict[Command, Ending]:
+    """What the finished run answers, whichever recommender is asked."""
+    _fresh(shop, place)
+    commands = dict.fromkeys(command for stage in STAGES for command in asked(shop, stage, place))
+    endings = _answers(list(commands), place)
+    failed = [ending for ending in endings if ending.code != 0]
+    if failed or len(endings) < len(commands):
+        raise RuntimeError(f"the undisturbed run does not answer: {(failed or endings)[-1]}")
+    return dict(zip(commands, endings, strict=True))
+
+
+def _trial(seed: int, number: int, shop: Shop, other: Shop, place: Path) -> tuple[str, str, list[Ending]]:
+    """Damages a copy and asks it; its kind, what was done, and how the commands ended."""
+    rng = random.Random(f"{seed} {number}")  # noqa: S311 - no secret
+    folder = _fresh(shop, place)
+    kind, told, stage = _damage(folder, other.run, rng)
+    kind += rng.choice((_leave, _leave, _remove_manifest, _sign))(folder)
+    endings = _answers(asked(shop, stage, place), place)
+    shutil.rmtree(place)
+    return kind, told, endings
 
 
 def asked(shop: Shop, stage: str, place: Path) -> list[Command]:
@@ -82,10 +97,8 @@ def worst(verdicts: Sequence[str]) -> str:
 
 
 def _fresh(shop: Shop, place: Path) -> Path:
-    folder = place / "run"
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    return copied(shop.run, folder)
+    place.mkdir()
+    return copied(shop.run, place / "run")
 
 
 def _answers(commands: Sequence[Command], place: Path) -> list[Ending]:

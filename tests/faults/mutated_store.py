@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from faults.mutated_runs import JOBS
 from faults.mutations import mutate
 from faults.verdicts import Ending, Figures, verdict
 from faults.workshop import Shop, Workshop, copied, trained
@@ -19,19 +21,27 @@ def run(workshop: Workshop) -> Figures:
     """Damages a file of a copied store and gives the command of the finished run again."""
     figures = Figures("store", "damaged artifacts, met by the same dig.train command")
     shop, other = workshop.shop, workshop.other
-    rebuilt = 0
+    place = workshop.place("store")
     undisturbed = Ending(shop.train, 0, "", "", 0.0, shop.metrics)
-    for number in workshop.only or range(_SMALL if workshop.small else _TIMES):
-        rng = random.Random(f"{workshop.seed} store {number}")  # noqa: S311 - no secret
-        place = workshop.place("store")
-        home = copied(shop.home, place / "home")
-        kind, told = _damage(home / "artifacts", other, rng)
-        ending = trained(shop, place, home)
-        rebuilt += "it is rebuilt" in ending.text
+    numbers = workshop.only or range(_SMALL if workshop.small else _TIMES)
+    with ThreadPoolExecutor(JOBS) as pool:
+        trials = list(pool.map(lambda number: _trial(workshop.seed, number, shop, other, place / str(number)), numbers))
+    for number, (kind, told, ending) in zip(numbers, trials, strict=True):
         figures.count(kind, verdict(ending, undisturbed), ending, f"{number} ({told})")
-        shutil.rmtree(place)
-    figures.remarks.append(f"{rebuilt} were noticed as damaged and built again")
+    noticed = sum("it is rebuilt" in ending.text for _, _, ending in trials)
+    figures.remarks.append(f"{noticed} of {len(trials)} were noticed as damaged and built again")
     return figures
+
+
+def _trial(seed: int, number: int, shop: Shop, other: Shop, place: Path) -> tuple[str, str, Ending]:
+    """Damages a copy of a store and trains with it; its kind, what was done, and how that ended."""
+    rng = random.Random(f"{seed} store {number}")  # noqa: S311 - no secret
+    place.mkdir()
+    home = copied(shop.home, place / "home")
+    kind, told = _damage(home / "artifacts", other, rng)
+    ending = trained(shop, place, home)
+    shutil.rmtree(place)
+    return kind, told, ending
 
 
 def _damage(store: Path, other: Shop, rng: random.Random) -> tuple[str, str]:

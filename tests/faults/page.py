@@ -48,11 +48,11 @@ def print_figures(figures: Figures) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
 
-def write_page(results: Sequence[Figures], seed: int) -> None:
+def write_page(results: Sequence[Figures], seed: int, small: bool) -> None:
     """Keeps the results of these parts beside those of the others, and writes the page of all."""
     kept: dict[str, Any] = json.loads(_RESULTS.read_text(encoding="utf-8")) if _RESULTS.is_file() else {}
     for figures in results:
-        kept[figures.part] = {"origin": _origin(seed), **figures.to_dict()}
+        kept[figures.part] = {"origin": {**_origin(seed), "small": small}, **figures.to_dict()}
     _RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     _PAGE.write_text(page_text(kept), encoding="utf-8")
 
@@ -66,14 +66,16 @@ def page_text(kept: dict[str, Any]) -> str:
         content = dict(kept[part])
         origin = content.pop("origin")
         figures = Figures.from_dict(content)
-        lines = [f"## {figures.title[0].upper()}{figures.title[1:]}", "",
-                 f"Part `{part}`, {figures.seconds:.0f} s, seed {origin['seed']}; {origin['date']}, commit "
-                 f"{origin['commit']}, {origin['machine']}, {origin['versions']}.", ""]  # fmt: skip
+        look = ", a quick look" if origin["small"] else ""
+        how = f"Part `{part}`{look}, {figures.seconds:.0f} s, seed {origin['seed']}"
+        where = f"commit {origin['commit']}, {origin['machine']}, {origin['versions']}"
+        title = f"## {figures.title[0].upper()}{figures.title[1:]}"
+        lines = [title, "", f"{how}; {origin['date']}, {where}.", ""]
         if figures.skipped:
             lines += [f"Not run: {figures.skipped}", ""]
         else:
             lines += [_line(_HEADINGS), _line(["---"] * len(_HEADINGS)), *map(_line, _cells(figures)), ""]
-        lines += [f"{remark}." for remark in figures.remarks] + [""] * bool(figures.remarks)
+        lines += [f"{_plain(remark)}.  " for remark in figures.remarks] + [""] * bool(figures.remarks)
         lines += [f"- {_plain(line)}" for line in figures.bad] + [""] * bool(figures.bad)
         sections.append("\n".join(lines))
     return "\n".join(sections)

@@ -17,7 +17,7 @@ from faults.workshop import Workshop, metrics_of
 
 __all__ = ["run"]
 
-_TIMES, _SMALL = 12, 4
+_TIMES, _SMALL = 8, 2
 _EARLY = 0.3
 _END = 10.0
 """Seconds within which a process that was told to stop has ended."""

@@ -51,7 +51,7 @@ def _pairs(shop: Shop, small: bool) -> list[tuple[str, Sequence[Command], bool, 
     recommend = ("dig.recommend", "run=runs/small/latest", "users=users.txt", "out=answers.csv")
     compare = ("dig.compare", "runs/small/latest", "--format", "csv", "--out", "table.csv", "--draws", "200")
     prune = ("dig.cache", "prune", "--yes", "--unrecorded", "--interrupted")
-    times = 1 if small else 3
+    times = 1 if small else 2
     return [
         ("dig.train twice, from nothing", (train, train), False, 2 if not small else 1),
         ("dig.train twice, all finished", (train, train), True, times),

@@ -207,9 +207,8 @@ class Figures:
         """Keeps a line of what went wrong."""
         lines = (ending.errors if ending.errors.strip() else ending.output).splitlines()
         said = next((line for line in reversed(lines) if line.strip()), "(said nothing)")
-        self.bad.append(
-            f"{what}: {told}: {' '.join(ending.command)[:200]}: exit {ending.code}, {said[:200]}{_place_of(ending)}"
-        )
+        line = f"{what}: {told}: {' '.join(ending.command)[:200]}: exit {ending.code}, {said[:200]}{_place_of(ending)}"
+        self.bad.append("".join(char if char.isprintable() else "?" for char in line))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers."""

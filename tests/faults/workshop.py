@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import shutil
 from collections.abc import Sequence
@@ -87,12 +88,11 @@ class Workshop:
         self.small = small
         self.seed = seed
         self.only = only
-        self._places = 0
+        self._numbers = itertools.count(1)
 
     def place(self, name: str) -> Path:
         """A new empty folder."""
-        self._places += 1
-        path = self.folder / "places" / f"{name}-{self._places}"
+        path = self.folder / "places" / f"{name}-{next(self._numbers)}"
         path.mkdir(parents=True)
         return path
 

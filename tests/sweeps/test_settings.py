@@ -76,16 +76,6 @@ def test_what_is_wrong_is_one_line_that_says_where(tmp_path: Path, changes: dict
     assert said in line and str(tmp_path / "some.yaml") in line
 
 
-@pytest.mark.parametrize("content", ["[" * 20_000, "a: !!int x", "a: " + "1" * 5000])
-def test_a_file_that_yaml_cannot_read_is_one_line(tmp_path: Path, content: str):
-    """Guards, minor: brackets without end and numbers that are none end in a line, not in a traceback."""
-    path = tmp_path / "sweep.yaml"
-    path.write_text(content)
-    with pytest.raises(UserError, match="cannot be read") as caught:
-        load_settings(path, (), None)
-    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
-
-
 def test_a_missing_file_has_a_nearest_one(tmp_path: Path):
     write(tmp_path)
     with pytest.raises(UserError, match=r"no such sweep file; did you mean .*some\.yaml"):
