@@ -125,9 +125,11 @@ def _serve(address: str) -> None:
     from wandb.sdk.data_types._private import MEDIA_TMP
 
     atexit.unregister(MEDIA_TMP.cleanup)  # the first fork to end would remove it under the others
+    from dig.config import load_config
     from dig.report.scripts import vega_bundle
 
     vega_bundle()  # seconds of every report, and always the same
+    load_config("quickstart")  # leaves the schema's defaults
     listening = _listening(address)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

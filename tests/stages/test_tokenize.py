@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from workplace import home_with_vectors
 
 from dig import load_config, run_experiment
 from dig.config import UserError
@@ -13,6 +14,12 @@ from dig.stages.tokenize import _warn_of_few
 
 SMALL = ["stages=[tokenize]", "data.shop.items=80", "data.shop.users=150", "rqvae.codebook_size=[12,6]",
          "visual.model=null", "mining.miners=[lexical]", "rqvae.epochs=15", "logging.progress=false"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for all tokenizers: what comes before them is done once."""
+    return home_with_vectors(tmp_path_factory.mktemp("tokenize") / "home")
 
 
 def test_one_item_and_equal_items_are_refused():
@@ -31,9 +38,9 @@ def test_fewer_items_than_codes_are_said(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize("tokenizer", ["rqvae", "kmeans", "balanced-kmeans"])
 def test_every_tokenizer_leaves_a_table_its_health_and_a_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
 ):
-    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DIG_HOME", str(home))
     run = run_experiment(load_config("quickstart", [*SMALL, f"rqvae.tokenizer={tokenizer}", f"runs_dir={tmp_path}"]))
     folder = run.artifacts["tokenize"]
     ids = SemanticIds.load(folder / "semantic_ids.parquet")
@@ -50,8 +57,8 @@ def test_every_tokenizer_leaves_a_table_its_health_and_a_picture(
     assert not (folder / "items_seen.parquet").exists()
 
 
-def test_codes_that_learn_from_purchases_say_what_they_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+def test_codes_that_learn_from_purchases_say_what_they_saw(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DIG_HOME", str(home))
     settings = [*SMALL, "rqvae.contrast_weight=0.1", "rqvae.collaborative_weight=0.1", f"runs_dir={tmp_path}"]
     run = run_experiment(load_config("quickstart", settings))
     assert (run.artifacts["tokenize"] / "items_seen.parquet").is_file()
