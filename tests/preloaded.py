@@ -24,6 +24,8 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from libraries import import_untraced
+
 __all__ = ["FORK_RANKS", "Preloaded", "run", "run_ranks"]
 
 FORK_RANKS = "DIG_TESTS_FORK_RANKS"
@@ -114,6 +116,7 @@ def _prctl(option: int, value: int) -> None:
 
 def _serve(address: str) -> None:
     """Forks a process for every request, until the process that asks is gone."""
+    import_untraced()
     sys.path[0] = str(Path(__file__).parents[1])  # the folders beside this file bear the packages' names
     for package in ("dig", "datamodules", "callbacks"):
         found = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")

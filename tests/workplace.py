@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -146,7 +147,8 @@ def wait_for_checkpoint(workplace: Workplace, stage: str, process: subprocess.Po
     seen: set[int] = set()
     while process.poll() is None:
         for path in (workplace.folder / "home" / "artifacts" / stage).glob("*.work/scratch/resume.ckpt"):
-            seen.add(path.stat().st_mtime_ns)
+            with contextlib.suppress(FileNotFoundError):  # the stage has just ended
+                seen.add(path.stat().st_mtime_ns)
         if len(seen) >= 2 + newer_than:
             return True
         time.sleep(0.01)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from workplace import home_with_vectors
 
 from dig import load_config, run_experiment
 from dig.config import UserError
@@ -19,7 +18,7 @@ SMALL = ["stages=[tokenize]", "data.shop.items=80", "data.shop.users=150", "rqva
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache for all tokenizers: what comes before them is done once."""
-    return home_with_vectors(tmp_path_factory.mktemp("tokenize") / "home")
+    return tmp_path_factory.mktemp("tokenize")
 
 
 def test_one_item_and_equal_items_are_refused():
