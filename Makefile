@@ -3,12 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+<<<<<<< HEAD
 .PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults bench findings clean
+=======
+.PHONY: quickstart test beside install lint types unit e2e readme test-slurm test-kills bench findings clean
+>>>>>>> wip-citime
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
 
-test: lint types unit e2e quickstart readme test-slurm  ## everything that CI runs
+test: lint  ## everything that CI runs; what keeps one processor busy runs beside the tests, and is shown behind them
+	@$(MAKE) --no-print-directory beside > .beside.log 2>&1 & beside=$$!; \
+	$(MAKE) --no-print-directory unit && $(MAKE) --no-print-directory e2e; tests=$$?; \
+	wait $$beside; beside=$$?; cat .beside.log; exit $$((tests || beside))
+	@$(MAKE) --no-print-directory test-slurm
+
+beside: types quickstart readme
 
 install: $(INSTALLED)
 
@@ -29,7 +39,8 @@ types: install
 	$(BIN)/mypy
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
-WHOLE_RUNS := tests/browser tests/e2e tests/slurm tests/tracking tests/test_recommend.py tests/test_sweep.py
+# The longest first, which would otherwise keep one processor busy at the end.
+WHOLE_RUNS := tests/test_sweep.py tests/test_launch.py tests/e2e tests/browser tests/tracking tests/slurm tests/test_recommend.py
 
 unit: install  ## tests of the parts, with line coverage
 	$(BIN)/coverage erase
@@ -66,4 +77,4 @@ findings:  ## what libraries of this field do otherwise than one would guess; ea
 	@failed=0; for file in findings/*.sh; do echo "== $$file"; PYTHON=$(PYTHON) bash $$file || { echo "changed or failed: $$file"; failed=1; }; done; exit $$failed
 
 clean:  ## removes caches and runs, keeps .venv
-	rm -rf .dig runs .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf .dig runs .mypy_cache .ruff_cache .pytest_cache .coverage .beside.log

@@ -24,6 +24,8 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+from libraries import import_untraced
+
 __all__ = ["FORK_RANKS", "Preloaded", "run", "run_ranks"]
 
 FORK_RANKS = "DIG_TESTS_FORK_RANKS"
@@ -114,6 +116,7 @@ def _prctl(option: int, value: int) -> None:
 
 def _serve(address: str) -> None:
     """Forks a process for every request, until the process that asks is gone."""
+    import_untraced()
     sys.path[0] = str(Path(__file__).parents[1])  # the folders beside this file bear the packages' names
     for package in ("dig", "datamodules", "callbacks"):
         found = pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
@@ -125,9 +128,11 @@ def _serve(address: str) -> None:
     from wandb.sdk.data_types._private import MEDIA_TMP
 
     atexit.unregister(MEDIA_TMP.cleanup)  # the first fork to end would remove it under the others
+    from dig.config import load_config
     from dig.report.scripts import vega_bundle
 
     vega_bundle()  # seconds of every report, and always the same
+    load_config("quickstart")  # leaves the schema's defaults
     listening = _listening(address)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

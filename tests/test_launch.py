@@ -85,7 +85,7 @@ def test_a_killed_rank_and_a_killed_launcher_end_the_job_and_the_next_start_goes
 
 
 def test_a_mistake_in_the_data_is_a_line_and_its_own_exit_code(tmp_path: Path):
-    process = tokenized_workplace(tmp_path).start(*TWO, "sft.resume_from=nowhere.ckpt")
+    process = tokenized_workplace(tmp_path).start(*TWO, "sft.resume_from=nowhere.ckpt", fork_ranks=True)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "sft.resume_from=nowhere.ckpt: there is no such file" in output and "Traceback" not in output

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import polars as pl
+import preloaded
 import pytest
 from preloaded import Preloaded
 from sweep_files import write
-from workplace import SMALL
+from workplace import SMALL, tokenized_home
 
 PROJECT = Path(__file__).parents[1]
 SETTINGS = [key for key in SMALL if not key.startswith(("experiment=", "rqvae.codebook_size"))]
@@ -46,12 +47,7 @@ def table(folder: Path) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which the stages that all trials share are done."""
-    folder = tmp_path_factory.mktemp("shared")
-    home = folder / "home"
-    environment = {**os.environ, "DIG_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "dig.train", "experiment=quickstart", "stages=[embed]", *SETTINGS]
-    subprocess.run([*command, f"runs_dir={folder}"], check=True, env=environment, cwd=folder, capture_output=True)
-    return home
+    return tokenized_home(tmp_path_factory.mktemp("shared") / "home")
 
 
 def test_help_and_wrong_files_import_neither_torch_nor_optuna(tmp_path: Path):
@@ -115,7 +111,8 @@ def test_a_dry_run_counts_what_the_sweeps_of_the_project_compute(
     shared: str,
 ):
     monkeypatch.setenv("DIG_HOME", str(tmp_path))
-    done = cheap(f"sweeps/{name}.yaml", "experiment=quickstart", "--dry-run")
+    command = [sys.executable, "-m", "dig.sweep", f"sweeps/{name}.yaml", "experiment=quickstart", "--dry-run"]
+    done = preloaded.run(command, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     assert f"{name}: {trials} trials" in done.stdout
     counts = {line.split("│")[1].strip(): [int(each) for each in line.split("│")[2:6]]

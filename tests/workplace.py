@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import functools
 import json
 import os
@@ -11,14 +11,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from preloaded import FORK_RANKS, Preloaded
+
+from dig.artifacts import lock
 
 __all__ = [
     "SMALL",
     "Workplace",
     "built_artifacts",
+    "home_with_vectors",
+    "home_without",
+    "tokenized_home",
     "tokenized_workplace",
     "wait_for_checkpoint",
     "without_seconds",
@@ -98,16 +104,37 @@ class Workplace:
 def tokenized_workplace(folder: Path) -> Workplace:
     """A workplace of the small shop in which all stages before the policies are done."""
     folder.mkdir(exist_ok=True)
-    shutil.copytree(_tokenized(), folder / "home")
-    return Workplace(folder)
+    return Workplace(folder, tokenized_home(folder / "home"))
+
+
+def tokenized_home(folder: Path) -> Path:
+    """A cache of one's own in which all stages of the small shop before the policies are done."""
+    return Path(shutil.copytree(_tokenized(), folder))
+
+
+def home_with_vectors(folder: Path) -> Path:
+    """A cache of one's own in which nothing is done, but the texts and pictures of the small shop are encoded."""
+    shutil.copytree(_tokenized() / "vectors", folder / "vectors")
+    return folder
+
+
+def home_without(home: Path, stages: Collection[str], folder: Path) -> Path:
+    """A copy of a cache in which these stages, and what trains on them, are still to be done."""
+    left_out = {home / "artifacts" / stage for stage in stages}
+    ignored = lambda place, names: [name for name in names if Path(place, name) in left_out]  # noqa: E731
+    return Path(shutil.copytree(home, folder, ignore=ignored))
 
 
 @functools.cache
 def _tokenized() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="dig-tokenized-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    Workplace(folder).run("stages=[tokenize,popularity,item_knn]")
-    return folder / "home"
+    """Computed once for all test processes, which share ``DIG_TESTS_SHARED`` (tests/conftest.py)."""
+    folder = Path(os.environ["DIG_TESTS_SHARED"]) / "tokenized"
+    with lock(folder.with_name("tokenized.lock"), "another test process makes the small shop's Semantic IDs"):
+        if not folder.is_dir():
+            work = Path(tempfile.mkdtemp(dir=folder.parent))
+            Workplace(work).run("stages=[tokenize,popularity,item_knn]")
+            (work / "home").rename(folder)
+    return folder
 
 
 def without_seconds(metrics: dict) -> dict:
@@ -120,7 +147,8 @@ def wait_for_checkpoint(workplace: Workplace, stage: str, process: subprocess.Po
     seen: set[int] = set()
     while process.poll() is None:
         for path in (workplace.folder / "home" / "artifacts" / stage).glob("*.work/scratch/resume.ckpt"):
-            seen.add(path.stat().st_mtime_ns)
+            with contextlib.suppress(FileNotFoundError):  # the stage has just ended
+                seen.add(path.stat().st_mtime_ns)
         if len(seen) >= 2 + newer_than:
             return True
         time.sleep(0.01)

@@ -48,9 +48,18 @@ def all_measures(ks: Sequence[int], facts: CatalogueFacts, **settings: Any) -> M
         facts: of the catalogue; without categories there is no diversity.
         settings: torchmetrics' own.
     """
+    named, groups = _beyond_measures(ks, facts, **settings)
+    accuracy = dict(accuracy_measures(ks, **settings).items(keep_base=True))
+    accuracy_groups = [[f"{name}@{each}" for name in ("hr", "ndcg", "mrr")] for each in ks]
+    return MetricCollection(accuracy | named, compute_groups=[*accuracy_groups, *groups])
+
+
+def _beyond_measures(
+    ks: Sequence[int], facts: CatalogueFacts, **settings: Any
+) -> tuple[dict[str, Metric | MetricCollection], list[list[str]]]:
+    """What is known of the first K of the largest cut-off besides accuracy, and which of it counts the same."""
     k, items = max(ks), len(facts.counts)
-    named: dict[str, Metric | MetricCollection] = dict(accuracy_measures(ks, **settings).items(keep_base=True))
-    named |= {
+    named: dict[str, Metric | MetricCollection] = {
         f"coverage@{k}": Coverage(k, facts, **settings),
         f"gini@{k}": Gini(k, facts, **settings),
         f"novelty@{k}": Novelty(k, facts, **settings),
@@ -59,14 +68,13 @@ def all_measures(ks: Sequence[int], facts: CatalogueFacts, **settings: Any) -> M
         f"duplicates@{k}": DuplicateShare(k, items, **settings),
         f"memorization@{MEMORIZED}": MemorizationRatio(MEMORIZED, **settings),
     }
-    groups = [[f"{name}@{each}" for name in ("hr", "ndcg", "mrr")] for each in ks]
-    groups += [[f"coverage@{k}", f"gini@{k}", f"novelty@{k}"]]
+    groups = [[f"coverage@{k}", f"gini@{k}", f"novelty@{k}"]]
     groups += [[name] for name in (f"popularity_lift@{k}", f"invalid@{k}", f"duplicates@{k}",
                                    f"memorization@{MEMORIZED}")]  # fmt: skip
     if facts.categories is not None:
         named[f"diversity@{k}"] = IntraListDiversity(k, facts, **settings)
         groups.append([f"diversity@{k}"])
-    return MetricCollection(named, compute_groups=groups)
+    return named, groups
 
 
 def beyond_accuracy(
@@ -83,13 +91,12 @@ def beyond_accuracy(
         ks: cut-offs; the largest counts.
         facts: of the catalogue.
     """
-    measures = all_measures(ks, facts, sync_on_compute=False)  # of what this process has at hand
-    nothing = torch.full((len(ranked),), -1)  # of accuracy the targets are not asked
+    named, groups = _beyond_measures(ks, facts, sync_on_compute=False)  # of what this process has at hand
+    measures = MetricCollection(named, compute_groups=groups)
     for start in range(0, len(ranked), _TOGETHER):
         part = slice(start, start + _TOGETHER)
-        measures.update(ranked=ranked[part], targets=nothing[part],
+        measures.update(ranked=ranked[part],
                         bought=torch.from_numpy(histories.take(part).flat().astype(np.int64)),
                         candidates=torch.from_numpy(candidates[part].astype(np.int64)))  # fmt: skip
-    accuracy = accuracy_measures(ks).keys()
-    found = {name: float(value) for name, value in measures.compute().items() if name not in accuracy}
+    found = {name: float(value) for name, value in measures.compute().items()}
     return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from workplace import Workplace, wait_for_checkpoint
+from workplace import Workplace, home_with_vectors, home_without, wait_for_checkpoint
 
 from datamodules.leakage import SEEN_FILE
 from datamodules.splits import Sequences
@@ -36,7 +36,9 @@ def run(folder: Path, *overrides: str) -> Run:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("eimf")
+    place = tmp_path_factory.mktemp("eimf")
+    home_with_vectors(place / "home")
+    return place
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +47,12 @@ def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIG_DATA_ROOT", str(folder))
 
 
-@pytest.fixture
-def finished(folder: Path, home: None) -> Run:
-    return run(folder)  # the second time from the cache
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIG_HOME", str(folder / "home"))
+        patch.setenv("DIG_DATA_ROOT", str(folder))
+        return run(folder)
 
 
 def test_it_is_measured_beside_the_others(finished: Run):
@@ -135,8 +140,9 @@ def test_interests_that_saw_held_out_items_are_refused(finished: Run, tmp_path: 
         STAGE.build(context_of(finished, tmp_path, label=leaky), tmp_path / "work")
 
 
-def test_killed_it_ends_with_the_same_metrics(finished: Run, tmp_path: Path):
-    workplace = Workplace(tmp_path, settings=("experiment=eimf", *SMALL, "stages=[eimf,report]", "baselines=[eimf]"))
+def test_killed_it_ends_with_the_same_metrics(finished: Run, folder: Path, tmp_path: Path):
+    home = home_without(folder / "home", {"eimf"}, tmp_path / "home")
+    workplace = Workplace(tmp_path, home, ("experiment=eimf", *SMALL, "stages=[eimf,report]", "baselines=[eimf]"))
     for kill in range(2):
         process = workplace.start()
         seen = wait_for_checkpoint(workplace, "eimf", process, newer_than=12 * kill)  # the second past the clustering

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import tiny
 from safetensors.numpy import load_file
-from workplace import SMALL
+from workplace import SMALL, home_with_vectors
 
 from datamodules.splits import Sequences
 from datamodules.tokens import TokenArrays
@@ -26,7 +26,7 @@ NAMES = ("iirg", "ablations/next_item_only", "ablations/random_relations")
 def folder(tmp_path_factory: pytest.TempPathFactory):
     place = tmp_path_factory.mktemp("iirg")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIG_HOME", str(place / "home"))
+        patch.setenv("DIG_HOME", str(home_with_vectors(place / "home")))
         patch.setenv("DIG_DATA_ROOT", str(place))
         yield place
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from workplace import SMALL
+from workplace import SMALL, tokenized_home
 
 from dig import load_config, run_experiment
 from dig.quantization import SemanticIds
@@ -17,7 +17,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("ablations")
     few = ("sft.epochs=1", "grpo.max_steps=2", "grpo.validate_every=2", f"runs_dir={folder / 'runs'}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIG_HOME", str(folder / "home"))
+        patch.setenv("DIG_HOME", str(tokenized_home(folder / "home")))
         found = {name: run_experiment(load_config(f"ablations/{name}", [*SMALL[1:], *few])) for name in NAMES}
     assert all({"popularity", "sft", "grpo"} <= run.metrics.keys() for run in found.values())
     return {name: run.path for name, run in found.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from workplace import SMALL, Workplace, built_artifacts, wait_for_checkpoint
+from workplace import SMALL, Workplace, built_artifacts, home_with_vectors, home_without, wait_for_checkpoint
 
 from dig import Recommender
 from dig.generation.intrr import IntRR
@@ -24,7 +24,8 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
-    workplace = Workplace(tmp_path_factory.mktemp("intrr"), settings=SETTINGS)
+    folder = tmp_path_factory.mktemp("intrr")
+    workplace = Workplace(folder, home_with_vectors(folder / "home"), SETTINGS)
     return workplace, workplace.run("prompt.item_token=true", "prompt.codes=0", "backbone.sid_rows=composed")
 
 
@@ -67,9 +68,15 @@ def test_a_run_answers_as_it_was_measured(finished: tuple[Workplace, str], stage
     assert items == [list(ranked)[:10] for ranked in frame.sort("example")["items"].to_list()[:5]]
 
 
+def before(finished: tuple[Workplace, str], folder: Path, *kept: str) -> Workplace:
+    """A workplace in which all is done up to the trainings, and of these what is kept."""
+    left = {"intrr", "tokens", "sft", "grpo"} - set(kept)
+    return Workplace(folder, home_without(finished[0].home, left, folder / "home"), SETTINGS)
+
+
 @pytest.mark.parametrize("stage", ["intrr", "sft"])
 def test_killed_in_training_it_resumes_to_the_same_metrics(stage: str, finished: tuple[Workplace, str], tmp_path: Path):
-    workplace = Workplace(tmp_path, settings=SETTINGS)
+    workplace = before(finished, tmp_path, *({"intrr"} - {stage}))
     for kill in range(2):
         process = workplace.start()
         seen = wait_for_checkpoint(workplace, stage, process, newer_than=kill)
@@ -83,8 +90,8 @@ def test_killed_in_training_it_resumes_to_the_same_metrics(stage: str, finished:
     assert workplace.metrics() == finished[0].metrics(), "and the other one's spelling has no say"
 
 
-def test_two_processes_and_twins(tmp_path: Path):
-    workplace = Workplace(tmp_path, settings=SETTINGS)
+def test_two_processes_and_twins(finished: tuple[Workplace, str], tmp_path: Path):
+    workplace = before(finished, tmp_path)
     workplace.run("rqvae.collisions=keep", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=fsdp",
                   "grpo.max_steps=2", "intrr.epochs=1", "sft.epochs=1")  # fmt: skip
     ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet")
@@ -96,9 +103,9 @@ def test_two_processes_and_twins(tmp_path: Path):
     assert {item for items in lists for item in items} - leaders, "items behind their twin are recommended, too"
 
 
-def test_codes_that_others_made_have_no_codebooks_to_start_at(tmp_path: Path):
+def test_codes_that_others_made_have_no_codebooks_to_start_at(finished: tuple[Workplace, str], tmp_path: Path):
     (tmp_path / "ids.json").write_text(json.dumps({f"I{item:04d}": [item % 8, item // 8] for item in range(1, 81)}))
-    workplace = Workplace(tmp_path, settings=SETTINGS)
+    workplace = before(finished, tmp_path)
     imported = ("rqvae.tokenizer=imported", f"rqvae.imported={tmp_path / 'ids.json'}", "rqvae.codebook_size=[8,16]")
     refused = workplace.start(*imported, "stages=[intrr]")
     output, _ = refused.communicate(timeout=300)

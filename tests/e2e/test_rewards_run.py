@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from workplace import SMALL
+from workplace import SMALL, tokenized_home
 
 from datamodules.leakage import guard_artifact
 from datamodules.splits import Sequences
@@ -39,7 +39,9 @@ def run(folder: Path, *overrides: str) -> Run:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("rewards")
+    place = tmp_path_factory.mktemp("rewards")
+    tokenized_home(place / "home")
+    return place
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +49,11 @@ def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIG_HOME", str(folder / "home"))
 
 
-@pytest.fixture
-def finished(folder: Path, home: None) -> Run:
-    return run(folder, *EVERYTHING)  # the second time from the cache
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIG_HOME", str(folder / "home"))
+        return run(folder, *EVERYTHING)
 
 
 def test_every_term_is_paid_and_told(finished: Run):

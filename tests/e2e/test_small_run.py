@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 from tracking.wandb_records import recorded
-from workplace import Workplace, built_artifacts, tokenized_workplace, wait_for_checkpoint
+from workplace import Workplace, built_artifacts, home_with_vectors, tokenized_workplace, wait_for_checkpoint
 
 from datamodules.splits import Sequences
 from dig import Recommender, load_config
@@ -25,7 +25,8 @@ MEASURED = ["popularity", "item_knn", "sft", "grpo"]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
-    workplace = Workplace(tmp_path_factory.mktemp("finished"))
+    folder = tmp_path_factory.mktemp("finished")
+    workplace = Workplace(folder, home_with_vectors(folder / "home"))
     return workplace, workplace.run()
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workplace import Workplace, built_artifacts
+from workplace import Workplace, built_artifacts, home_with_vectors
 
 
 def test_two_jobs_on_one_run_folder(tmp_path: Path):
-    workplace = Workplace(tmp_path)
+    workplace = Workplace(tmp_path, home_with_vectors(tmp_path / "home"))
     jobs = [workplace.start("baselines=[popularity]", "sft.epochs=1", "grpo.max_steps=2") for _ in range(2)]
     outputs = [job.communicate(timeout=600)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs

@@ -15,6 +15,12 @@ SMALL = ["stages=[tokenize]", "data.shop.items=80", "data.shop.users=150", "rqva
          "visual.model=null", "mining.miners=[lexical]", "rqvae.epochs=15", "logging.progress=false"]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for all tokenizers: what comes before them is done once."""
+    return tmp_path_factory.mktemp("tokenize")
+
+
 def test_one_item_and_equal_items_are_refused():
     with pytest.raises(UserError, match="one item"):
         _warn_of_few(ItemFeatures(torch.randn(1, 4)), [4])
@@ -31,9 +37,9 @@ def test_fewer_items_than_codes_are_said(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize("tokenizer", ["rqvae", "kmeans", "balanced-kmeans"])
 def test_every_tokenizer_leaves_a_table_its_health_and_a_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
 ):
-    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DIG_HOME", str(home))
     run = run_experiment(load_config("quickstart", [*SMALL, f"rqvae.tokenizer={tokenizer}", f"runs_dir={tmp_path}"]))
     folder = run.artifacts["tokenize"]
     ids = SemanticIds.load(folder / "semantic_ids.parquet")
@@ -50,8 +56,8 @@ def test_every_tokenizer_leaves_a_table_its_health_and_a_picture(
     assert not (folder / "items_seen.parquet").exists()
 
 
-def test_codes_that_learn_from_purchases_say_what_they_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+def test_codes_that_learn_from_purchases_say_what_they_saw(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DIG_HOME", str(home))
     settings = [*SMALL, "rqvae.contrast_weight=0.1", "rqvae.collaborative_weight=0.1", f"runs_dir={tmp_path}"]
     run = run_experiment(load_config("quickstart", settings))
     assert (run.artifacts["tokenize"] / "items_seen.parquet").is_file()

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tracking.wandb_records import Recorded, recorded
 from tracking.wandb_server import KEY, WandbServer, wandb_server
-from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
+from workplace import Workplace, home_with_vectors, tokenized_workplace, wait_for_checkpoint
 
 OFFLINE = (
     "logging.wandb.mode=offline",
@@ -38,7 +38,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", KEY)
         patch.setenv("HOME", str(folder / "person"))
-        place = Workplace(folder)
+        place = Workplace(folder, home_with_vectors(folder / "home"))
         output = place.run(*OFFLINE)
     assert output.splitlines()[-1].startswith("run: ")
     assert output.count("W&B: recorded offline; `wandb sync ") == 1 and KEY not in output
