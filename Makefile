@@ -3,11 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-<<<<<<< HEAD
-.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults bench findings clean
-=======
-.PHONY: quickstart test beside install lint types unit e2e readme test-slurm test-kills bench findings clean
->>>>>>> wip-citime
+.PHONY: quickstart test beside install lint types unit e2e readme test-slurm test-kills test-faults bench findings clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
