@@ -16,7 +16,7 @@ from dig.config import BASELINES, UserError, load_config
 from dig.console import say, warn
 from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
-from dig.recommender.loading import load_ranker
+from dig.recommender.loading import catalogue_size, load_ranker
 from dig.recommender.requests import read_count, read_flag, read_histories, read_history, read_items
 from dig.recommender.tables import read_run_table
 
@@ -112,6 +112,11 @@ class Recommender:
         ranker = load_ranker(chosen, run / "checkpoints" / chosen, config, device)
         interests = run / "interests.parquet"
         items = read_run_table(run / "items.parquet", ["item_id"])["item_id"]
+        catalogue = catalogue_size(ranker)
+        if len(items) != catalogue or items.n_unique() != catalogue:
+            rows = f"{len(items):,} rows of {items.n_unique():,} items"
+            raise UserError(f"{run / 'items.parquet'} has {rows}, and {chosen} was trained on {catalogue:,}; they are "
+                            "not of one run")  # fmt: skip
         told = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
         return cls(ranker, items.to_list(), told, chosen, run / "users.parquet")
 
