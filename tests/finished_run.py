@@ -15,8 +15,10 @@ RECOMMENDERS = ("popularity", "sasrec", "sft", "grpo")
 
 
 def numbers(base: float) -> dict[str, float]:
-    return {"hr@5": base, "hr@10": 1.5 * base, "ndcg@5": 0.6 * base, "ndcg@10": 0.75 * base, "mrr@5": 0.5 * base,
-            "coverage@10": 0.25, "novelty@10": 12.345, "invalid@10": 0.0}  # fmt: skip
+    shares = {"hr@5": base, "hr@10": 1.5 * base, "ndcg@5": 0.6 * base, "ndcg@10": 0.75 * base, "mrr@5": 0.5 * base}
+    return {name: min(share, 1.0) for name, share in shares.items()} | {
+        "coverage@10": 0.25, "novelty@10": 12.345, "invalid@10": 0.0
+    }  # fmt: skip
 
 
 def protocol_part(base: float) -> tuple[dict[str, float], dict[str, list[float]], dict[str, dict[str, float]]]:

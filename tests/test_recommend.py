@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -398,3 +399,61 @@ def test_a_damaged_table_is_said_in_a_line(name: str, run: Path, tmp_path: Path,
     (copy / "manifest.json").unlink()  # a run of before
     assert main([f"run={copy}", f"user={user_of(run)[0]}"]) == 1
     assert f"{name}.parquet cannot be read" in capsys.readouterr().err
+
+
+def _table(name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        changed = change(pl.read_parquet(folder / name))
+        (folder / name).unlink()
+        changed.write_parquet(folder / name)
+
+    return damage
+
+
+def _content(name: str, content: bytes | None) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+
+    return damage
+
+
+_COUNTS = "checkpoints/popularity/counts.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_content(_COUNTS, None), "counts.safetensors cannot be read: it is missing"),
+        (_content(_COUNTS, b""), "counts.safetensors cannot be read: it is empty"),
+        (_content(_COUNTS, b"\xff" * 40), "its header would be longer than the file"),
+        (_content("config.yaml", b"data: [1]"), "data"),
+        (_content("config.yaml", b"a: &a [*a]"), "the alias *a stands for nothing before it"),
+        (_content("users.parquet", b"PAR1"), "users.parquet cannot be read"),
+        (_table("users.parquet", lambda frame: frame.drop("items")), "it has no column items"),
+        (_table("users.parquet", lambda frame: frame.with_columns(user=pl.int_range(pl.len()))),
+         "its column user holds whole numbers and not texts"),
+        (_table("items.parquet", lambda frame: frame.with_columns(item_id=pl.int_range(pl.len()))),
+         "its column item_id holds whole numbers and not texts"),
+        (_table("items.parquet", lambda frame: frame.with_columns(item_id=pl.lit(None, dtype=pl.String))),
+         "row 1 has no item_id"),
+        (_table("items.parquet", lambda frame: frame.drop("title")), "it has no column title"),
+        (_table("items.parquet", lambda frame: frame.head(40)), "40 rows of 40 items, and popularity was trained on 80"),
+        (_table("items.parquet", lambda frame: pl.concat([frame, frame])), "160 rows of 80 items"),
+        (_table("interests.parquet", lambda frame: frame.drop("label")), "it has no column label"),
+        (_table("interests.parquet", lambda frame: frame.with_columns(label=pl.lit("good"))),
+         "its column label holds texts and not whole numbers"),
+    ],
+)  # fmt: skip
+def test_a_received_run_that_is_damaged_is_one_line(
+    run: Path, tmp_path: Path, damage: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
+):
+    """Guard 8: weights, configuration and tables of a run that somebody else wrote."""
+    folder = tmp_path / "received"
+    shutil.copytree(run, folder)
+    damage(folder)
+    user, _ = user_of(run)
+    assert main([f"run={folder}", f"user={user}", "stage=popularity", "k=3"]) in (1, 2)
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and said in message and message.count("\n") == 1

@@ -200,11 +200,14 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     path = folder / "config.yaml"
     config = read_yaml_mapping(path)
     data, evaluation = (_section(config, name, path) for name in ("data", "evaluation"))
-    measured = [found for name, found in read_metrics(folder).items() if not stages or name in stages]
+    measured = [found for name, found in read_metrics(folder, finite=True).items() if not stages or name in stages]
     split = next((found["split"] for found in measured if found.get("split")), data.get("split"))
-    masked = next((found["mask_history"] for found in measured if "mask_history" in found),
-                  evaluation.get("mask_history", False))  # fmt: skip
-    files = {bool(masked): folder / _RANKINGS[part]}
+    masked = evaluation.get("mask_history", False)
+    if not isinstance(masked, bool):
+        raise UserError(f"{path}: evaluation.mask_history: must be true or false, it is {str(masked)[:_SHOWN]!r}")
+    masked = next((found["mask_history"] for found in measured if "mask_history" in found), masked)
+    ks = _ks(evaluation, path)
+    files = {masked: folder / _RANKINGS[part]}
     if part == "test":
         files[not masked] = folder / _OTHER[not masked]
     run = Run(
@@ -214,13 +217,13 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
         experiment=str(config.get("experiment") or folder.parent.name),
         seed=_seed(config, path),
         split=None if split is None else str(split),
-        ks=_cutoffs(measured) or _ks(evaluation, path),
+        ks=_cutoffs(measured) or ks,
         rankings={protocol: path for protocol, path in files.items() if path.is_file()},
         recipe=json.dumps({key: config[key] for key in config if key not in BESIDE}, sort_keys=True, default=str),
         part=part,
         config=config,
     )
-    if not files[bool(masked)].is_file():
+    if not files[masked].is_file():
         raise UserError(f"{given}: it has no {_RANKINGS[part]}; {run.again}")
     return run
 

@@ -121,6 +121,8 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
         tokenizer = read_tokenizer(folder)[0]
     except _UNREADABLE as error:
         raise UserError(f"{folder} cannot be loaded: {_reason(error)}") from None
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{folder}: its tokenizer names no padding token, so tokenizer_config.json is not its own")
     vocabulary = SidVocabulary.of(tokenizer, sizes)
     check_vocabulary(folder, model, int(vocabulary.ids.max()))
     from_scratch = len(tokenizer) == len(scratch_words(sizes))

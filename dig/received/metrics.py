@@ -21,11 +21,15 @@ _SPARE = 1e-6
 _AGAIN = "the same dig.train command writes it again"
 
 
-def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
+def read_metrics(folder: Path, finite: bool = False) -> dict[str, dict[str, Any]]:
     """The recommenders of a run's ``metrics.json`` that have a test; nothing where there is no such file.
 
-    HR, NDCG and MRR are numbers from 0 to 1 at a cut-off above 0 (or NaN, where a slice has no user); what else a run
+    HR, NDCG and MRR are numbers from 0 to 1 at a cut-off above 0, or NaN where a slice has no user; what else a run
     notes has the type in which it is written, and any value.
+
+    Args:
+        folder: the run's.
+        finite: also refuse NaN among the metrics of the test.
 
     Raises:
         UserError: the file cannot be read, or holds something else.
@@ -39,7 +43,7 @@ def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
             raise UserError(f"{path}: {name[:60]}: must hold what was measured of a recommender, it is "
                             f"{str(entry)[:60]!r}; {_AGAIN}")  # fmt: skip
         try:
-            _check(entry)
+            _check(entry, finite)
         except ValueError as error:
             raise UserError(f"{path}: {name[:60]}.{error}; {_AGAIN}") from None
         if "test" in entry:
@@ -47,14 +51,14 @@ def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _check(entry: Mapping[str, Any]) -> None:
+def _check(entry: Mapping[str, Any], finite: bool) -> None:
     """Raises ValueError with key and reason."""
     for key in _TABLES:
         if not isinstance(entry.get(key, {}), dict | None):
             raise ValueError(f"{key}: must hold keys and values")
     for part in _PARTS:
         if part in entry:
-            _check_values(entry[part], part)
+            _check_values(entry[part], part, finite and part == "test")
     for part, slices in (entry.get("slices") or {}).items():
         for name, values in slices.items() if isinstance(slices, dict) else [("", slices)]:
             if not isinstance(values, dict):
@@ -76,14 +80,14 @@ def _check(entry: Mapping[str, Any]) -> None:
         raise ValueError(f"mask_history: must be true or false, it is {str(entry['mask_history'])[:60]!r}")
 
 
-def _check_values(values: Any, part: str) -> None:
+def _check_values(values: Any, part: str, finite: bool = False) -> None:
     if not isinstance(values, dict):
         raise ValueError(f"{part}: must hold metrics, it is {str(values)[:60]!r}")
     for name, value in values.items():
         share = _SHARE.fullmatch(name)
         if share and not _CUTOFF.fullmatch(share[2]):
             raise ValueError(f"{part}.{name[:60]}: {share[2][:20]!r} is not a number of items to look at")
-        if share and not (_number(value) and (-_SPARE <= value <= 1 + _SPARE or (value != value and part != "test"))):
+        if share and not (_number(value) and (-_SPARE <= value <= 1 + _SPARE or (value != value and not finite))):
             raise ValueError(f"{part}.{name[:60]}: must be between 0 and 1, it is {str(value)[:60]}")
 
 

@@ -113,9 +113,8 @@ def _check_nulls(frame: pl.DataFrame, full: set[str]) -> None:
 
 
 def _inner_nulls(lists: pl.Series) -> bool:
-    """Whether a list holds a null; an empty list is one once it is exploded."""
-    empty = int((lists.list.len() == 0).sum())
-    return lists.explode().null_count() > empty
+    """Whether a list holds a null; of an empty list polars' versions make a null or nothing."""
+    return lists.filter(lists.list.len() > 0).explode().null_count() > 0
 
 
 def _words(kind: pl.DataType | type[pl.DataType]) -> str:

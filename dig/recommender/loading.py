@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dig.evaluation.rankers import Ranker
 
-__all__ = ["load_ranker"]
+__all__ = ["catalogue_size", "load_ranker"]
 
 # Each recommender imports what it needs itself: some need seconds of imports, and an answer needs one of them.
 
@@ -118,6 +118,17 @@ def load_ranker(stage: str, folder: Path, config: Config, device: torch.device |
     """
     try:
         return _LOADERS[stage](folder, config, device)
-    except (ValueError, IndexError, RuntimeError) as error:  # what readers could not know of the parts of a model
+    except UserError:
+        raise
+    except Exception as error:  # whatever a library says to files that no reader of ours understands
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{folder} cannot be loaded: {reason}") from error
+
+
+def catalogue_size(ranker: Any) -> int:
+    """The number of items that a recommender ranks."""
+    if hasattr(ranker, "trie"):
+        return int(ranker.trie.num_rows)
+    if hasattr(ranker, "counts"):
+        return len(ranker.counts)
+    return len(ranker.output_table())

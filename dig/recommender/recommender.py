@@ -18,7 +18,7 @@ from dig.console import say, warn
 from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
 from dig.proof import RunProof
-from dig.recommender.loading import load_ranker
+from dig.recommender.loading import catalogue_size, load_ranker
 from dig.recommender.requests import read_count, read_flag, read_histories, read_history, read_items
 from dig.recommender.tables import read_run_table
 
@@ -119,6 +119,7 @@ class Recommender:
             proof.require_catalogue(items, "items.parquet")
             check_catalogue(folder, items, "items.parquet")
             ranker = load_ranker(chosen, folder, config, device)
+            _check_size(run / "items.parquet", items, chosen, catalogue_size(ranker))
             interests = run / "interests.parquet"
             told = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
         return cls(ranker, items, told, chosen, run / "users.parquet")
@@ -309,3 +310,11 @@ def _not_finite() -> type[Exception]:
     from dig.generation import NotFiniteError
 
     return NotFiniteError
+
+
+def _check_size(path: Path, items: list[str], stage: str, size: int) -> None:
+    """A table of another catalogue; runs of old versions have no fingerprint that tells."""
+    different = len(set(items))
+    if len(items) != size or different != size:
+        rows = f"{len(items):,} rows of {different:,} items"
+        raise UserError(f"{path} has {rows}, and {stage} was trained on {size:,}; they are not of one run")

@@ -108,3 +108,44 @@ def test_what_is_no_run_is_told_with_the_nearest_that_is(root: Path, name: str, 
 def test_no_run_at_all(root: Path):
     with pytest.raises(UserError, match="there are none in runs, --runs names another folder"):
         find_runs(["beauty"], root)
+
+
+NESTED_ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.yaml", NESTED_ALIASES, "config.yaml:5: it has more than 10,000 values"),
+        ("config.yaml", "data: [1]", "data: must hold keys and values"),
+        ("config.yaml", "evaluation: [ks]", "evaluation: must hold keys and values"),
+        ("config.yaml", "evaluation: {ks: words}", "evaluation.ks: must be a list of whole numbers above 0"),
+        ("config.yaml", "evaluation: {ks: [0, 5]}", "evaluation.ks: must be a list of whole numbers above 0"),
+        ("config.yaml", "evaluation: {mask_history: [1]}", "evaluation.mask_history: must be true or false"),
+        ("config.yaml", "seed: [1, 2]", "seed: must be a whole number"),
+        ("config.yaml", "seed: true", "seed: must be a whole number"),
+        ("metrics.json", "null", "must hold keys and values, not null"),
+        ("metrics.json", "[]", "must hold keys and values, not a list"),
+        ("metrics.json", "[" * 200_000, "it is deeper than 64 levels"),
+        ("metrics.json", '{"sft": null}', "sft: must hold what was measured"),
+        ("metrics.json", '{"sft": {"test": [1]}}', "sft.test: must hold"),
+        ("metrics.json", '{"sft": {"test": {"hr@0": 0.5}}}', "sft.test.hr@0: '0' is not a number of items"),
+        ("metrics.json", '{"sft": {"test": {"hr@5": 1.5}}}', "sft.test.hr@5: must be between 0 and 1, it is 1.5"),
+        ("metrics.json", '{"sft": {"test": {"ndcg@5": NaN}}}', "sft.test.ndcg@5: must be between 0 and 1, it is nan"),
+        ("metrics.json", '{"sft": {"test": {"hr@5": "high"}}}', "sft.test.hr@5: must be between 0 and 1"),
+        ("metrics.json", '{"sft": {"test": {}, "split": [1]}}', "sft.split: must be a text"),
+        ("metrics.json", '{"sft": {"test": {}, "mask_history": "no"}}', "sft.mask_history: must be true or false"),
+        ("metrics.json", '{"sft": {"test": {}, "intervals": {"test": {"hr@5": [1]}}}}', "must be two numbers"),
+        ("metrics.json", '{"sft": {"test": {}, "slices": {"test": {"warm": 1}}}}', "must hold the metrics of each"),
+        ("metrics.json", '{"sft": {"test": {}, "users": "many"}}', "sft.users: must be a number"),
+    ],
+)
+def test_a_received_run_that_says_something_else_is_one_line(root: Path, name: str, text: str, said: str):
+    """Guards 6 and 8: configuration and metrics of a run that somebody else wrote."""
+    folder = write_run(root / "beauty" / "a1", USERS, TARGETS, stages())
+    (folder / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        find_runs([str(folder)], root)
+    assert name in str(caught.value) and said in str(caught.value) and "\n" not in str(caught.value)

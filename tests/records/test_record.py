@@ -35,7 +35,7 @@ def test_versions_are_those_of_the_run(tmp_path: Path):
     (folder / "versions.json").write_text('{"dig": "0.0.9", "torch": "2.6.0"}')
     assert read_run(folder).content["versions"] == {"dig": "0.0.9", "torch": "2.6.0"}
     (folder / "versions.json").write_text('{"dig"')
-    with pytest.raises(UserError, match=r"versions\.json: is damaged"):
+    with pytest.raises(UserError, match=r"versions\.json cannot be read: line 1 is not JSON"):
         read_run(folder)
 
 
@@ -78,9 +78,9 @@ def test_what_is_no_run_is_told_in_a_line(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"config\.yaml is missing"):
         read_run(tmp_path / "empty")
-    for name, content, says in (("metrics.json", "{", "no mapping"), ("metrics.json", '{"a": 1}', "no mapping"),
-                                ("metrics.json", '{"a": {}}', "has a test"), ("config.yaml", "- a", "no configuration"),
-                                ("config.yaml", "a: [", "no configuration")):  # fmt: skip
+    for name, content, says in (("metrics.json", "{", "not JSON"), ("metrics.json", '{"a": 1}', "what was measured"),
+                                ("metrics.json", '{"a": {}}', "has a test"), ("config.yaml", "- a", "not a list"),
+                                ("config.yaml", "a: [", "not YAML")):  # fmt: skip
         folder = tmp_path / "damaged"
         shutil.copytree(tmp_path / "abcdef", folder, dirs_exist_ok=True)
         (folder / name).write_text(content)

@@ -22,6 +22,7 @@ from datamodules.download import PictureReport, fetch_pictures, picture_paths
 from datamodules.download.hosts import is_public
 from datamodules.download.picture_check import check_picture
 from datamodules.download.pictures import RECORD
+from dig.config import UserError
 from dig.config.schema import PictureConfig
 from dig.console import console
 from dig.slurm.signals import Preempted, watched
@@ -256,3 +257,26 @@ def test_addresses_of_public_hosts(address: str):
 def test_nothing_to_fetch(tmp_path: Path):
     assert fetched({}, tmp_path) == PictureReport(0, 0, 0, {})
     assert picture_paths(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2: line 1 is not JSON"),
+        ("[1]", "line 2: it must hold keys and values, not a list"),
+        ('{"item_id": "b", "url": "http://x/b", "file": 1, "reason": null}', "line 2: file is a whole number"),
+        ('{"item_id": "b", "url": "http://x/b"}', "line 2: file is missing"),
+        ('{"item_id": null, "url": "http://x/b", "file": null, "reason": null}', "a line has no item_id"),
+        ("[" * 200_000, "line 2: it is deeper than 64 levels"),
+    ],
+)
+def test_a_record_of_pictures_that_is_malformed_is_one_line(tmp_path: Path, line: str, said: str):
+    """Guard 9: a malformed pictures.jsonl raised."""
+    first = '{"item_id": "a", "url": "http://x/a", "file": "a.png", "reason": null}'
+    (tmp_path / RECORD).write_text(f"{first}\n{line}\n")
+    with pytest.raises(UserError) as caught:
+        picture_paths(tmp_path)
+    assert said in str(caught.value) and "delete the file" in str(caught.value) and "\n" not in str(caught.value)
+    (tmp_path / RECORD).write_text(f"{first}\n\n")
+    (tmp_path / "a.png").write_bytes(picture())
+    assert picture_paths(tmp_path) == {"a": tmp_path / "a.png"}
