@@ -9,6 +9,7 @@ from types import TracebackType
 
 from dig.artifacts import disk_full
 from dig.config.errors import UserError
+from dig.console import visible
 from dig.secrets import hidden
 from dig.slurm.signals import PREEMPTED, Preempted
 
@@ -30,7 +31,7 @@ def exit_code(
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if not disk_full(error):
