@@ -30,6 +30,19 @@ SMALL = ("experiment=quickstart", "data.shop.items=60", "data.shop.users=40", "l
          "logging.wandb.mode=offline", "mining.miners=[m]", "mining.max_missing=1.0")  # fmt: skip
 
 
+NO_PUBLISHER = """import sys
+import datamodules.download.files as files
+import datamodules.download.published as published
+published._SNAP = ()
+published.PUBLISHED["amazon2014/Beauty"] = published._amazon2014("Beauty")
+quick = files.RetryPolicy(1, 0.01)
+files.RetryPolicy = lambda: quick
+from dig.train import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command without the publisher's own addresses, which no test asks."""
+
+
 def forms(secret: str) -> set[bytes]:
     plain = secret.encode()
     return {plain, quote(plain, safe="").encode(), quote_plus(plain).encode(), base64.b64encode(plain).rstrip(b"="),
@@ -105,25 +118,12 @@ def place(tmp_path_factory: pytest.TempPathFactory):
         }  # fmt: skip
         told = {}
         for name, (module, *arguments) in commands.items():
-            if name == "mirror":
-                arguments.append("data.pictures.attempts=1")
-            done = subprocess.run([sys.executable, *(("-c", FAIL_FAST) if name == "mirror" else ("-m", module)), *arguments],
-                                  cwd=folder, env=environment, capture_output=True, text=True, timeout=400)  # fmt: skip
+            program = ["-c", NO_PUBLISHER] if name == "mirror" else ["-m", module]
+            done = subprocess.run([sys.executable, *program, *arguments], cwd=folder, env=environment,
+                                  capture_output=True, text=True, timeout=400)  # fmt: skip
             told[name] = (done.returncode, done.stdout + done.stderr)
         gateway.close()
     yield folder, told, gateway.seen, secrets
-
-
-FAIL_FAST = """import sys
-import datamodules.download.published as published
-published._SNAP = ()
-published.PUBLISHED["amazon2014/Beauty"] = published._amazon2014("Beauty")
-import datamodules.download.files as files
-files.RetryPolicy = lambda: __import__("datamodules.download.retry", fromlist=["x"]).RetryPolicy(1, 0.01)
-from dig.train import main
-sys.exit(main(sys.argv[1:]))
-"""
-"""The command without the publisher's own addresses, which no test asks."""
 
 
 def test_the_commands_did_their_work(place) -> None:
