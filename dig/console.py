@@ -29,11 +29,23 @@ __all__ = [
     "printable",
     "progress_enabled",
     "say",
+    "spreadsheet_cell",
     "track",
+    "visible",
     "warn",
 ]
 
 T = TypeVar("T")
+_UNSEEN = {
+    code: None
+    for first, last in (
+        (0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F),  # controls of terminals, but for tabs and ends of lines
+        (0x061C, 0x061C), (0x200E, 0x200F), (0x202A, 0x202E), (0x2066, 0x2069),  # controls of direction
+        (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F),  # marks and tags that nobody sees
+    )
+    for code in range(first, last + 1)
+} | {0x0D: " ", 0x2028: " ", 0x2029: " "}  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 console = Console(highlight=False, soft_wrap=True)
 _state = {"progress": True}
 
@@ -50,12 +62,12 @@ def progress_enabled() -> bool:
 
 def say(message: str) -> None:
     """Prints a line without what looks like a secret; square brackets in it are text, not markup."""
-    console.print(escape(hidden(message)))
+    console.print(escape(visible(hidden(message))))
 
 
 def warn(message: str) -> None:
     """Prints a line that asks for attention, without what looks like a secret."""
-    console.print(f"[yellow]warning:[/yellow] {escape(hidden(message))}")
+    console.print(f"[yellow]warning:[/yellow] {escape(visible(hidden(message)))}")
 
 
 @contextmanager
@@ -79,6 +91,20 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
     )
     with Progress(*columns, console=console, transient=True, disable=not progress_enabled()) as progress:
         yield from progress.track(iterable, total=total, description=escape(description))
+
+
+def visible(text: str) -> str:
+    """Text from outside without what a terminal or a page obeys instead of showing it: control characters, and marks
+    that turn the direction in which a line is read. Tabs and ends of lines stay."""
+    return text.translate(_UNSEEN)
+
+
+def spreadsheet_cell(value: T) -> T | str:
+    """A value for a table that people open in a spreadsheet: text that one would take for a formula gets an apostrophe
+    before it, which spreadsheets do not show. Not for ids and texts that dig reads back."""
+    if not isinstance(value, str):
+        return value
+    return f"'{text}" if (text := visible(value)).startswith(_FORMULA) else text
 
 
 def printable(text: str, limit: int) -> str:

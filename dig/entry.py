@@ -10,6 +10,7 @@ from types import TracebackType
 
 from dig.artifacts import disk_full
 from dig.config.errors import UserError
+from dig.console import visible
 from dig.failures import chain, failure_line, imports_done, show_traceback
 from dig.secrets import hidden
 from dig.slurm.signals import PREEMPTED, Preempted
@@ -37,7 +38,7 @@ def exit_code(
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         show_traceback(error, hidden)
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return error.exit_code
     except Preempted:  # what was saved is said before the job is requeued
         return PREEMPTED
@@ -55,7 +56,7 @@ def exit_code(
         line = _full_disk(error, on_full_disk) or failure_line(error)
         if line is None:
             raise
-        print(f"error: {hidden(line)}", file=sys.stderr)
+        print(f"error: {visible(hidden(line))}", file=sys.stderr)
         return 1
 
 

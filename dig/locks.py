@@ -66,10 +66,7 @@ def _limit() -> float:
 
 
 def _words(seconds: float) -> str:
-    return (
-        f"{seconds / 3600:.3g} h"
-        if seconds >= 3600
-        else f"{seconds / 60:.3g} min"
-        if seconds >= 60
-        else f"{seconds:.3g} s"
-    )
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"

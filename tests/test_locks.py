@@ -28,8 +28,8 @@ def held(path: Path):
 def test_a_lock_is_waited_for_as_long_as_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard 5: a lock has a whole limit, told before the wait and in the error after it."""
     path = tmp_path / "a.lock"
-    refused = pytest.raises(UserError, match=r"a\.lock is held, for 0\.3 s; .*DIG_LOCK_HOURS")
-    with held(path), console.capture() as text, path.open("a") as stream, refused:
+    error = pytest.raises(UserError, match=r"a\.lock is held, for 0\.3 s; .*DIG_LOCK_HOURS")
+    with held(path), console.capture() as text, path.open("a") as stream, error:
         wait_for_lock(stream, "a.lock is held", 0.3)
     assert text.get().count("a.lock is held; waiting for it, 0.3 s at most") == 1
     for value in ("soon", "0", "-1", "nan"):

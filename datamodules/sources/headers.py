@@ -10,7 +10,7 @@ from pathlib import Path
 from datamodules.sources.quoting import form_of
 from dig.config import UserError, nearest
 
-__all__ = ["check_columns", "check_form", "read_header", "separator_of"]
+__all__ = ["check_columns", "check_form", "read_header", "separator_of", "leads_outside"]
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -61,9 +61,19 @@ def check_form(path: Path, content: bytes, required: Sequence[str]) -> None:
     alike = len(after) == len(fields) and _alike(fields, after) > 1
     if len(fields) >= len(required) and (alike or any(_is_value(field) for field in fields)):
         such = f", such as {own.join(required)!r}" if required else ""
+        row = "" if leads_outside(path) else f" ({first[:60]})"
         raise UserError(
-            f"{path}:1: there is no header, the first line is a row ({first[:60]}); put a line of names before it{such}"
+            f"{path}:1: there is no header, the first line is a row{row}; put a line of names before it{such}"
         )
+
+
+def leads_outside(path: Path) -> bool:
+    """Whether a file is a link out of its folder: one in a folder from a stranger may point to whatever is here, so
+    errors do not quote what it holds."""
+    try:
+        return path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
+    except (OSError, RuntimeError):
+        return True
 
 
 def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:
@@ -76,6 +86,8 @@ def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -
         if name not in columns:
             hint = nearest(name, columns)
             found = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(columns) or 'nothing'}"
+            if leads_outside(path):
+                found = "the file is a link out of its folder, so its columns are not told"
             raise UserError(f"{path}: column {name!r} is missing; {found} (data.columns maps names)")
         if list(columns).count(name) > 1:
             raise UserError(f"{path}: column {name!r} stands there twice")

@@ -9,6 +9,7 @@ from io import StringIO
 
 from dig.comparison.measure import Comparison
 from dig.comparison.wording import caption, gain_heading, gain_spread, gain_text, heading, p_text, shown, title
+from dig.console import spreadsheet_cell
 
 __all__ = ["csv_text", "latex", "markdown", "records"]
 
@@ -46,7 +47,7 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
     writer = csv.DictWriter(stream, _FIELDS, lineterminator="\n")
     writer.writeheader()
     for comparison in comparisons:
-        writer.writerows(records(comparison))
+        writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in records(comparison))
     return stream.getvalue()
 
 

@@ -38,6 +38,7 @@ __all__ = [
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _ENV = re.compile(r"\$\{oc\.env:([A-Za-z0-9_]+)(?:,[^${}]*)?\}")
+_KEY = re.compile(r"[\w.*/-]{1,200}")
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]-]+\}")
 _EXTRA = re.compile(r"mining\.models\.[^.]+\.extra\.")
 _FREE = ("backbone.config", "data.columns", "grpo.reward.extra", "mining.models.*.extra", "mining.models.*.headers",
@@ -267,6 +268,8 @@ def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
         hint = nearest(unknown, known) or ""
         for name in names:
             hint = hint.replace("*", name, 1)
+        if not _KEY.fullmatch(key):  # a file of something else, which is not to be quoted
+            raise UserError(f"{layer.origin.partition('=')[0]}: holds something else than keys of the configuration", 2)
         # Without its value: a misspelt key may hold what belongs into the environment.
         shown = key if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         raise UserError(f"{shown}: unknown key{f'; did you mean {hint}?' if hint else ''}", exit_code=2)

@@ -15,7 +15,7 @@ from dig.report.data import ReportData
 from dig.report.formats import duration, interval, metric_name, number, recommender_name, shorten, slug, words
 from dig.report.plots.style import CONFIG, colour_index
 from dig.report.protocols import finite, interval_bounds, main_metric, values_of
-from dig.report.scripts import content_policy, json_block, vega_bundle
+from dig.report.scripts import content_policy, finalize, json_block, vega_bundle
 from dig.report.sections import SECTIONS
 
 __all__ = ["render_report"]
@@ -29,6 +29,7 @@ def render_report(data: ReportData) -> str:
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )

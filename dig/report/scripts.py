@@ -10,13 +10,15 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from markupsafe import Markup
 
-__all__ = ["content_policy", "json_block", "vega_bundle"]
+from dig.console import visible
+
+__all__ = ["content_policy", "finalize", "json_block", "vega_bundle"]
 
 _CLOSING = re.compile(r"<(?=/script|!--)", re.IGNORECASE)
 
@@ -34,15 +36,29 @@ def vega_bundle() -> str:
 
 
 def json_block(value: Any) -> Markup:
-    """A value as JSON for a ``<script type="application/json">``: ASCII, and nothing that could end the element.
+    """A value as JSON for a ``<script type="application/json">``: ASCII, nothing that could end the element, and no
+    control character in what a plot shows.
 
     Raises:
         ValueError: for NaN and infinities, which JSON has none of.
     """
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_shown(value), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - nothing is left that HTML would read
+
+
+def finalize(value: Any) -> Any:
+    """What a template does to each value before it is escaped: text from outside loses its control characters."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(each) for each in value]
+    return finalize(value)
 
 
 def content_policy(scripts: Iterable[str], styles: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ import dig.report
 from dig.artifacts import atomic_path
 from dig.report.formats import duration, metric_name, number, recommender_name, shorten, slug, words
 from dig.report.plots.style import CONFIG
-from dig.report.scripts import content_policy, json_block, vega_bundle
+from dig.report.scripts import content_policy, finalize, json_block, vega_bundle
 from dig.sweeps.axes import axis_of, label
 from dig.sweeps.plots import heat_map, history_plot, importance_plot, parallel_plot
 from dig.sweeps.results import TrialRow
@@ -48,6 +48,7 @@ def render_page(settings: Settings, rows: Sequence[TrialRow], shares: Mapping[st
         loader=FileSystemLoader([_OURS, _REPORT]),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dig.artifacts import atomic_path
+from dig.console import spreadsheet_cell
 from dig.report.formats import DASH, duration
 from dig.sweeps.settings import Settings
 from dig.sweeps.space import Point
@@ -73,7 +74,7 @@ def table_of_trials(settings: Settings, rows: Sequence[TrialRow]) -> Table:
 
 
 def write_tables(settings: Settings, trials: Sequence[FrozenTrial]) -> None:
-    """``trials.csv`` and ``trials.parquet``, both whole at any time."""
+    """``trials.csv``, safe to open in a spreadsheet, and ``trials.parquet``, both whole at any time."""
     rows = trial_rows(settings, trials)
     records = [
         {"trial": row.number}
@@ -85,7 +86,8 @@ def write_tables(settings: Settings, trials: Sequence[FrozenTrial]) -> None:
     schema = {"trial": pl.Int64, settings.metric.name: pl.Float64, "seconds": pl.Float64}
     frame = pl.DataFrame(records, infer_schema_length=None, strict=False, schema_overrides=schema)
     with atomic_path(settings.folder / "trials.csv") as temporary:
-        frame.write_csv(temporary)
+        texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+        frame.with_columns(pl.col(texts).map_elements(spreadsheet_cell, return_dtype=pl.String)).write_csv(temporary)
     with atomic_path(settings.folder / "trials.parquet") as temporary:
         frame.write_parquet(temporary)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dig.artifacts import read_json
 from dig.config import Config
+from dig.console import spreadsheet_cell
 from dig.tracking.connection import Connection
 from dig.tracking.lineage import Result, declare, results_of_run
 from dig.tracking.tables import Rows, metric_rows, recommendation_rows, slice_rows, summary_values
@@ -105,7 +106,8 @@ def _table(name: str, make: Callable[[], Rows]) -> Callable[[Run], None]:
 
         found = make()
         if found.rows:
-            table: Table = wandb.Table(columns=found.columns, data=found.rows)
+            rows = [[spreadsheet_cell(value) for value in row] for row in found.rows]  # W&B exports tables as CSV
+            table: Table = wandb.Table(columns=found.columns, data=rows)
             run.log({name: table})
 
     return send

@@ -16,7 +16,7 @@ from dig.report import ReportData, render_report
 from dig.report.config_diff import Change
 from dig.report.sections import SECTIONS
 
-EVIL = "<script>alert(\"1\")</script><img src=x onerror='y'></title>\u202e\u2028"
+EVIL = "<script>alert(\"1\")</script><img src=x onerror='y'></title>\u202e\u2028\x1b[31m\x9b"
 FULL = sample()
 SLIM = replace(
     FULL,
@@ -77,7 +77,10 @@ def test_the_best_of_a_column_is_strong():
     ],
 )  # fmt: skip
 def test_text_from_outside_stays_text(data: ReportData):
-    page = Page(render_report(data))
+    """Guard 10: and nothing in it turns a line or reaches a terminal."""
+    html = render_report(data)
+    assert not {"\x1b", "\x9b", "\u202e"} & set(html) and "\\u001b" not in html and "\\u202e" not in html
+    page = Page(html)
     kinds = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
     assert kinds.count(None) == 2 and set(kinds) == {None, "application/json"}
     assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
