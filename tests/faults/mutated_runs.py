@@ -19,7 +19,7 @@ from faults.mutations import mutate
 from faults.verdicts import BAD, DIFFERENT, EQUAL, REFUSED, SAID, SIGNED, Ending, Figures, verdict, warnings_of
 from faults.workshop import STAGES, Shop, Workshop, copied
 
-__all__ = ["JOBS", "asked", "run", "worst"]
+__all__ = ["JOBS", "asked", "run", "verdicts", "worst"]
 
 JOBS = 2
 """Trials side by side."""
@@ -42,12 +42,12 @@ def run(workshop: Workshop) -> Figures:
     with ThreadPoolExecutor(JOBS) as pool:
         trials = list(pool.map(lambda number: _trial(workshop.seed, number, shop, other, place / str(number)), numbers))
     for number, (kind, told, endings) in zip(numbers, trials, strict=True):
-        verdicts = _verdicts(endings, undisturbed)
+        given = verdicts(endings, undisturbed)
         if kind.endswith(_SIGNED):  # another run then, which answers as its files say; it may not end badly
-            verdicts = [SIGNED if what == DIFFERENT else what for what in verdicts]
-        chosen = verdicts.index(worst(verdicts))
-        figures.count(kind, verdicts[chosen], endings[chosen], f"{number} ({told})")
-        for place_of, what in enumerate(verdicts):
+            given = [SIGNED if what == DIFFERENT else what for what in given]
+        chosen = given.index(worst(given))
+        figures.count(kind, given[chosen], endings[chosen], f"{number} ({told})")
+        for place_of, what in enumerate(given):
             if what in BAD and place_of != chosen:
                 figures.count_bad(what, "as above", endings[place_of])
     commands = sum(len(endings) for _, _, endings in trials)
@@ -56,15 +56,15 @@ def run(workshop: Workshop) -> Figures:
     return figures
 
 
-def _verdicts(endings: Sequence[Ending], undisturbed: Mapping[Command, Ending]) -> list[str]:
+def verdicts(endings: Sequence[Ending], undisturbed: Mapping[Command, Ending]) -> list[str]:
     """What became of each; a warning that one process gives once, such as of a missing manifest, is for all of it."""
-    verdicts, warned = [], False
+    given, warned = [], False
     for ending in endings:
         usual = undisturbed[ending.command]
         what = verdict(ending, usual)
         warned |= bool(warnings_of(ending) - warnings_of(usual))
-        verdicts.append(SAID if what == DIFFERENT and warned else what)
-    return verdicts
+        given.append(SAID if what == DIFFERENT and warned else what)
+    return given
 
 
 def _undisturbed(shop: Shop, place: Path) -> dict[Command, Ending]:
