@@ -133,7 +133,8 @@ def _damage(folder: Path, other: Path, rng: random.Random) -> tuple[str, str, st
     if rng.random() < 0.1:
         return _swap_folder(folder, other, rng)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    path = rng.choice(files)
+    beside = [path.suffix in (".html", ".svg") or "logs" in path.parts for path in files]  # nothing is answered by them
+    path = rng.choices(files, [1 if each else 6 for each in beside])[0]
     name = path.relative_to(folder)
     stages = [part for part in name.parts if part in STAGES]
     try:
