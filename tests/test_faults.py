@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from faults import command_lines, commands, mutations
 from faults.commands import battery
-from faults.mutated_runs import worst
+from faults.mutated_runs import asked, verdicts, worst
 from faults.page import page_text
 from faults.verdicts import (
     ACCEPTED,
@@ -31,6 +31,7 @@ from faults.verdicts import (
     stop_verdict,
     verdict,
 )
+from faults.workshop import STAGES, Shop
 from safetensors.numpy import save_file
 
 RIGHT = Ending(("dig.recommend", "run=run"), 0, "A\n", "", 1.0, ["A"])
@@ -79,6 +80,23 @@ def test_a_warning_that_the_undisturbed_run_has_too_tells_of_nothing():
     """Otherwise every difference of a run that warns anyway would count as one that was told."""
     warned = replace(RIGHT, output="warning: old run\n")
     assert verdict(replace(warned, answer=["B"]), warned) == DIFFERENT
+
+
+def test_a_warning_is_for_all_that_a_process_answers_after_it():
+    """A process says once that a run has no manifest; what it answered before is not told by that."""
+    usual = {RIGHT.command: RIGHT}
+    other = replace(RIGHT, answer=["B"])
+    warned = replace(RIGHT, output="warning: the run has no manifest\n")
+    assert verdicts([other, warned, other], usual) == [DIFFERENT, EQUAL, SAID]
+
+
+def test_no_question_overwrites_the_answer_to_another(tmp_path: Path):
+    pl.DataFrame({"item_id": ["a", "b"]}).write_parquet(tmp_path / "items.parquet")
+    pl.DataFrame({"user": ["u", "v", "w"]}).write_parquet(tmp_path / "users.parquet")
+    shop = Shop(tmp_path, tmp_path / "small.yaml", tmp_path, {})
+    commands = {command for stage in STAGES for command in asked(shop, stage, tmp_path)}
+    outs = [word for command in commands for word in command if word.startswith("out=")]
+    assert len(set(outs)) == len(outs) == len(STAGES)
 
 
 def test_a_stop_has_its_code_and_its_time():

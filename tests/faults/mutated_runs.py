@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,10 @@ import polars as pl
 from dig.artifacts import fingerprint, hash_file, write_json
 from faults.commands import Command, battery
 from faults.mutations import mutate
-from faults.verdicts import BAD, DIFFERENT, EQUAL, REFUSED, SAID, SIGNED, Ending, Figures, verdict
+from faults.verdicts import BAD, DIFFERENT, EQUAL, REFUSED, SAID, SIGNED, Ending, Figures, verdict, warnings_of
 from faults.workshop import STAGES, Shop, Workshop, copied
 
-__all__ = ["JOBS", "asked", "run", "worst"]
+__all__ = ["JOBS", "asked", "run", "verdicts", "worst"]
 
 JOBS = 2
 """Trials side by side."""
@@ -28,7 +28,7 @@ _LIMIT = 40.0
 """Seconds for a command on average; an undisturbed one takes one or two."""
 _KINDS = {".yaml": "configuration", ".parquet": "tables", ".safetensors": "weights", ".json": "JSON",
           ".html": "the page"}  # fmt: skip
-_OUT = "answers.csv"
+_OUT = "-answers.csv"
 _SIGNED, _UNSIGNED = ", its manifest written again", ", its manifest removed"
 
 
@@ -42,18 +42,29 @@ def run(workshop: Workshop) -> Figures:
     with ThreadPoolExecutor(JOBS) as pool:
         trials = list(pool.map(lambda number: _trial(workshop.seed, number, shop, other, place / str(number)), numbers))
     for number, (kind, told, endings) in zip(numbers, trials, strict=True):
-        verdicts = [verdict(ending, undisturbed[ending.command]) for ending in endings]
+        given = verdicts(endings, undisturbed)
         if kind.endswith(_SIGNED):  # another run then, which answers as its files say; it may not end badly
-            verdicts = [SIGNED if what == DIFFERENT else what for what in verdicts]
-        chosen = verdicts.index(worst(verdicts))
-        figures.count(kind, verdicts[chosen], endings[chosen], f"{number} ({told})")
-        for place_of, what in enumerate(verdicts):
+            given = [SIGNED if what == DIFFERENT else what for what in given]
+        chosen = given.index(worst(given))
+        figures.count(kind, given[chosen], endings[chosen], f"{number} ({told})")
+        for place_of, what in enumerate(given):
             if what in BAD and place_of != chosen:
                 figures.count_bad(what, "as above", endings[place_of])
     commands = sum(len(endings) for _, _, endings in trials)
     told = "a folder counts by the worst of its verdicts"
     figures.remarks.append(f"{commands} commands asked of {len(trials)} damaged folders; {told}")
     return figures
+
+
+def verdicts(endings: Sequence[Ending], undisturbed: Mapping[Command, Ending]) -> list[str]:
+    """What became of each; a warning that one process gives once, such as of a missing manifest, is for all of it."""
+    given, warned = [], False
+    for ending in endings:
+        usual = undisturbed[ending.command]
+        what = verdict(ending, usual)
+        warned |= bool(warnings_of(ending) - warnings_of(usual))
+        given.append(SAID if what == DIFFERENT and warned else what)
+    return given
 
 
 def _undisturbed(shop: Shop, place: Path) -> dict[Command, Ending]:
@@ -85,7 +96,7 @@ def asked(shop: Shop, stage: str, place: Path) -> list[Command]:
     return [
         ("dig.recommend", "run=run", f"user={shop.users[0]}", "json=true"),
         ("dig.recommend", "run=run", f"items=[{items[0]},{items[-1]}]", f"stage={stage}", "json=true"),
-        ("dig.recommend", "run=run", "users=users.txt", f"out={_OUT}", f"stage={stage}", "held_out=true"),
+        ("dig.recommend", "run=run", "users=users.txt", f"out={stage}{_OUT}", f"stage={stage}", "held_out=true"),
         ("dig.compare", "run", "--format", "csv", "--draws", "200"),
     ]
 
@@ -102,7 +113,6 @@ def _fresh(shop: Shop, place: Path) -> Path:
 
 
 def _answers(commands: Sequence[Command], place: Path) -> list[Ending]:
-    (place / _OUT).unlink(missing_ok=True)
     return [replace(ending, answer=_answer(ending, place))
             for ending in battery(commands, place, place / "home", _LIMIT)]  # fmt: skip
 
@@ -110,8 +120,9 @@ def _answers(commands: Sequence[Command], place: Path) -> list[Ending]:
 def _answer(ending: Ending, place: Path) -> Any:
     if ending.code != 0:
         return None
-    if f"out={_OUT}" in ending.command:
-        return (place / _OUT).read_bytes()
+    for stage in STAGES:
+        if f"out={stage}{_OUT}" in ending.command:
+            return (place / f"{stage}{_OUT}").read_bytes()
     if "json=true" in ending.command:
         return json.loads(ending.output)
     return [line for line in ending.output.splitlines() if not line.startswith("warning:")]
@@ -122,7 +133,8 @@ def _damage(folder: Path, other: Path, rng: random.Random) -> tuple[str, str, st
     if rng.random() < 0.1:
         return _swap_folder(folder, other, rng)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    path = rng.choice(files)
+    beside = [path.suffix in (".html", ".svg") or "logs" in path.parts for path in files]  # nothing is answered by them
+    path = rng.choices(files, [1 if each else 6 for each in beside])[0]
     name = path.relative_to(folder)
     stages = [part for part in name.parts if part in STAGES]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -37,7 +38,9 @@ def run(workshop: Workshop) -> Figures:
                 copied(shop.run.parent, place / "runs" / "small")
                 (place / "users.txt").write_text("".join(f"{user}\n" for user in shop.users), encoding="utf-8")
             (place / "sweep.yaml").write_text(_SWEEP.format(settings=shop.settings), encoding="utf-8")
-            (place / "docs" / "results").mkdir(parents=True)
+            for folder in ("docs/results", "experiments"):  # what a project has
+                (place / folder).mkdir(parents=True)
+            shutil.copy(shop.settings, place / "experiments")
             endings = _together(commands, place, delay=0.7 * number)
             for ending in endings:
                 figures.count(told, verdict(ending), ending)
