@@ -49,7 +49,7 @@ def all_measures(ks: Sequence[int], facts: CatalogueFacts, **settings: Any) -> M
         settings: torchmetrics' own.
     """
     named, groups = _beyond_measures(ks, facts, **settings)
-    accuracy = dict(accuracy_measures(ks, **settings).items(keep_base=True))
+    accuracy: dict[str, Metric | MetricCollection] = dict(accuracy_measures(ks, **settings).items(keep_base=True))
     accuracy_groups = [[f"{name}@{each}" for name in ("hr", "ndcg", "mrr")] for each in ks]
     return MetricCollection(accuracy | named, compute_groups=[*accuracy_groups, *groups])
 
