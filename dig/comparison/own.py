@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from dig.artifacts import atomic_path
+from dig.catalogue import Catalogue
 from dig.comparison.contest import find_contests
 from dig.comparison.files import refused
 from dig.comparison.markup import records
@@ -192,7 +193,7 @@ def _by_rows(recommender: Any, folder: Path) -> Callable[[list[list[str]], int, 
     proof = RunProof(folder)
     proof.require(path.name)
     ids = pl.read_parquet(path, columns=["item_id"])["item_id"].to_list()
-    proof.require_catalogue(ids, path.name)
+    proof.require_catalogue(Catalogue.of(ids), path.name)
     rows = {item: row for row, item in enumerate(ids)}
 
     def ask(histories: list[list[str]], k: int, unseen: bool) -> Lists:
