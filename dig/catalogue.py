@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from dig.artifacts import read_json, write_json
+from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError
+from dig.received.weights import weights_header
 
 __all__ = ["STAMP", "Catalogue", "check_catalogue", "stamp_config", "table_stamp"]
 
@@ -37,11 +39,9 @@ class Catalogue(NamedTuple):
     @classmethod
     def of(cls, item_ids: Iterable[str]) -> Self:
         """Of item ids in order."""
-        ids = [each if isinstance(each, str) else str(each) for each in item_ids]
-        lengths = ",".join(map(str, map(len, ids)))  # so that no other way of cutting the text into ids is the same
-        digest = hashlib.sha256(f"{lengths}\n".encode())
-        digest.update("".join(ids).encode("utf-8", "surrogatepass"))
-        return cls(len(ids), digest.hexdigest()[:32])
+        ids = list(item_ids)
+        text = json.dumps(ids, ensure_ascii=False, separators=(",", ":"), default=str)  # quoted: one way to cut it
+        return cls(len(ids), hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32])
 
     @property
     def text(self) -> str:
@@ -70,20 +70,19 @@ def stamp_config(folder: Path, catalogue: Catalogue) -> None:
         write_json(path, {**read_json(path), **catalogue.stamp})
 
 
-def check_catalogue(folder: Path, item_ids: Sequence[str], where: str) -> None:
-    """Whether a model's folder counts by these items; what carries no stamp is held to its number of rows.
+def check_catalogue(folder: Path, catalogue: Catalogue, where: str) -> None:
+    """Whether a model's folder counts by a catalogue; what carries no stamp is held to its number of rows.
 
     Args:
         folder: as a stage left it.
-        item_ids: of the catalogue in order.
-        where: what the ids were read from, for the message.
+        catalogue: what rows are going to be taken for.
+        where: what it was read from, for the message.
 
     Raises:
-        UserError: one of its files counts by another catalogue.
+        UserError: one of its files counts by another catalogue, or cannot be read.
     """
-    catalogue = Catalogue.of(item_ids)
-    for name, stamps in _stamps(folder):
-        problem = catalogue.problem(stamps(item_ids))
+    for name, stamp in _stamps(folder, catalogue.items):
+        problem = catalogue.problem(stamp)
         if problem is not None:
             raise UserError(f"{folder / name} {problem} than the {catalogue.items:,} of {where}, so its rows would be "
                             "taken for other items; the same dig.train command writes both again")  # fmt: skip
@@ -99,20 +98,20 @@ def table_stamp(path: Path) -> str | None:
         return None
 
 
-def _stamps(folder: Path) -> Iterator[tuple[str, Callable[[Sequence[str]], str | None]]]:
-    """Files of a model that may carry a stamp, and how each is read."""
+def _stamps(folder: Path, items: int) -> Iterator[tuple[str, str | None]]:
+    """Files of a model that may carry a stamp, each with what it carries."""
     for path in sorted(folder.glob("*.safetensors")):
-        yield path.name, lambda ids, path=path: _of_weights(path, len(ids))  # type: ignore[misc]
-    if (folder / "config.json").is_file():
-        yield "config.json", lambda ids: _of_config(folder / "config.json")
-    if (folder / "semantic_ids.parquet").is_file():
-        yield "semantic_ids.parquet", lambda ids: _of_table(folder / "semantic_ids.parquet")
+        yield path.name, _of_weights(path, items)
+    for name, stamp_of in (("config.json", _of_config), ("semantic_ids.parquet", _of_table)):
+        if (folder / name).is_file():
+            yield name, stamp_of(folder / name)
 
 
 def _of_weights(path: Path, items: int) -> str | None:
     """The stamp of weights; of older ones without it a stamp of their number of rows, where that is another one."""
     from safetensors import SafetensorError, safe_open
 
+    weights_header(path)  # what is wrong with it is told better
     try:
         with safe_open(path, framework="np") as weights:
             stamp = (weights.metadata() or {}).get(STAMP)
@@ -126,12 +125,7 @@ def _of_weights(path: Path, items: int) -> str | None:
 
 
 def _of_config(path: Path) -> str | None:
-    try:
-        content: Mapping[str, Any] | Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {type(error).__name__}; the same dig.train command writes it "
-                        "again") from None  # fmt: skip
-    found = content.get(STAMP) if isinstance(content, Mapping) else None
+    found = read_json_mapping(path, advice="the same dig.train command writes it again").get(STAMP)
     return found if isinstance(found, str) else None
 
 

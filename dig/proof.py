@@ -115,13 +115,13 @@ class RunProof:
         if refused:
             raise refused[0]
 
-    def require_catalogue(self, item_ids: Sequence[str], name: str) -> None:
-        """A table's ids are the catalogue of the run, in its order.
+    def require_catalogue(self, ours: Catalogue, name: str) -> None:
+        """What a table's ids are is the catalogue of the run.
 
         Raises:
             UserError: they are not.
         """
-        ours, run, path = Catalogue.of(item_ids), self.catalogue, self.run / name
+        run, path = self.catalogue, self.run / name
         if run is not None and ours != run:
             raise UserError(f"{path} has {ours.items:,} items that are not, in this order, the {run.items:,} of the "
                             f"run; {_AGAIN}")  # fmt: skip

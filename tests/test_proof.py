@@ -241,13 +241,13 @@ def test_semantic_ids_that_were_shuffled_or_cut_are_refused(tmp_path: Path) -> N
     path = tmp_path / "semantic_ids.parquet"
     ids.save(path)
     assert table_stamp(path) == Catalogue.of(ids.item_ids).text
-    check_catalogue(tmp_path, ids.item_ids, "items.parquet")
+    check_catalogue(tmp_path, Catalogue.of(ids.item_ids), "items.parquet")
     for change, told in ((lambda table: table.sample(fraction=1.0, shuffle=True, seed=1), "in another order"),
                          (lambda table: table.head(20), "by a catalogue of 20 items than the 24")):  # fmt: skip
         ids.save(path)
         rewrite(path, change)
         with pytest.raises(UserError, match=told):
-            check_catalogue(tmp_path, ids.item_ids, "items.parquet")
+            check_catalogue(tmp_path, Catalogue.of(ids.item_ids), "items.parquet")
     table = pl.read_parquet(path)
     table.write_parquet(path, metadata={STAMP: Catalogue.of(ids.item_ids).text})  # by a program that keeps metadata
     with pytest.raises(UserError, match="not in the order that it was written in"):
@@ -257,9 +257,9 @@ def test_semantic_ids_that_were_shuffled_or_cut_are_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["counts", "items.weight", "encoder.items.weight", "codes"])
 def test_weights_without_a_stamp_are_held_to_their_rows(tmp_path: Path, name: str) -> None:
     save_file({name: np.zeros((7, 2), np.float32)}, tmp_path / "model.safetensors")
-    check_catalogue(tmp_path, [str(row) for row in range(7)], "items.parquet")
+    check_catalogue(tmp_path, Catalogue.of(map(str, range(7))), "items.parquet")
     with pytest.raises(UserError, match=r"by a catalogue of 7 items than the 8 of items.parquet"):
-        check_catalogue(tmp_path, [str(row) for row in range(8)], "items.parquet")
+        check_catalogue(tmp_path, Catalogue.of(map(str, range(8))), "items.parquet")
 
 
 def test_a_folder_of_transformers_is_stamped_in_its_settings(tmp_path: Path) -> None:
@@ -267,9 +267,9 @@ def test_a_folder_of_transformers_is_stamped_in_its_settings(tmp_path: Path) -> 
     model = tiny.tiny_model("qwen2")
     model.save_pretrained(tmp_path)
     stamp_config(tmp_path, Catalogue.of(ids))
-    check_catalogue(tmp_path, ids, "items.parquet")
+    check_catalogue(tmp_path, Catalogue.of(ids), "items.parquet")
     with pytest.raises(UserError, match=r"config.json counts by as many items"):
-        check_catalogue(tmp_path, ids[::-1], "items.parquet")
+        check_catalogue(tmp_path, Catalogue.of(ids[::-1]), "items.parquet")
     again = type(model).from_pretrained(tmp_path)
     assert all(
         one.equal(two) for one, two in zip(model.state_dict().values(), again.state_dict().values(), strict=True)

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from dig.artifacts import atomic_path
+from dig.catalogue import Catalogue
 from dig.comparison.contest import find_contests
 from dig.comparison.files import refused
 from dig.comparison.markup import records
@@ -194,7 +195,7 @@ def _by_rows(recommender: Any, folder: Path) -> Callable[[list[list[str]], int, 
     proof = RunProof(folder)
     proof.require(path.name)
     ids = read_parquet_table(path, {"item_id": pl.String})["item_id"].to_list()
-    proof.require_catalogue(ids, path.name)
+    proof.require_catalogue(Catalogue.of(ids), path.name)
     rows = {item: row for row, item in enumerate(ids)}
 
     def ask(histories: list[list[str]], k: int, unseen: bool) -> Lists:

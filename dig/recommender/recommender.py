@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dig.catalogue import check_catalogue
+from dig.catalogue import Catalogue, check_catalogue
 from dig.config import BASELINES, UserError, load_config
 from dig.console import say, warn
 from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
@@ -116,8 +116,9 @@ class Recommender:
         config = load_config(run / "config.yaml")
         with proof.checking(f"checkpoints/{chosen}"):
             items = read_run_table(run / "items.parquet", ["item_id"])["item_id"].to_list()
-            proof.require_catalogue(items, "items.parquet")
-            check_catalogue(folder, items, "items.parquet")
+            catalogue = Catalogue.of(items)
+            proof.require_catalogue(catalogue, "items.parquet")
+            check_catalogue(folder, catalogue, "items.parquet")
             ranker = load_ranker(chosen, folder, config, device)
             _check_size(run / "items.parquet", items, chosen, catalogue_size(ranker))
             interests = run / "interests.parquet"

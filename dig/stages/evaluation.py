@@ -18,7 +18,7 @@ from datamodules.examples import ExampleDataModule, Examples
 from datamodules.leakage import guard_artifact
 from datamodules.splits import HeldOut, Sequences
 from dig.artifacts import Artifact, fingerprint, write_json
-from dig.catalogue import check_catalogue
+from dig.catalogue import Catalogue, check_catalogue
 from dig.config import BASELINES, UserError
 from dig.console import say
 from dig.evaluation.catalogue_facts import CatalogueFacts
@@ -142,7 +142,7 @@ def _evaluation(context: StageContext, name: str, examples: Artifact) -> Artifac
 def _measure(context: StageContext, name: str, examples: Artifact, folder: Path) -> None:
     config, sequences, catalogue = context.config.evaluation, load_sequences(context), load_catalogue(context)
     guard_artifact(f"report: {name}", context.inputs[name].path, sequences, catalogue["item_id"])
-    check_catalogue(context.file(name, "model"), catalogue["item_id"].to_list(), "the stage prepare")
+    check_catalogue(context.file(name, "model"), Catalogue.of(catalogue["item_id"]), "the stage prepare")
     ranker = load_ranker(name, context.file(name, "model"), context.config, "cpu")
     main = Protocol("test", config.mask_history)
     facts = catalogue_facts(sequences, catalogue)
