@@ -234,7 +234,7 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
         base.merge_with(layer.content)
     except ValidationError as error:
         key = error.full_key or ""
-        shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
+        shown = layer.origin if not key or layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         raise UserError(f"{shown}: {_first_line(error)}", exit_code=2) from None
     except OmegaConfBaseException as error:
         raise UserError(f"{layer.origin}: {_first_line(error)}", exit_code=2) from None
