@@ -301,7 +301,7 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
         base.merge_with(layer.content)
     except ValidationError as error:
         key = error.full_key or ""
-        shown = layer.origin if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
+        shown = layer.origin if not key or layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         what = "a value of the wrong type" if is_sensitive(key.rpartition(".")[2]) else _first_line(error)
         raise UserError(f"{shown}: {what}", exit_code=2) from None
     except OmegaConfBaseException as error:
