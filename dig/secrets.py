@@ -62,7 +62,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _SHORTEST = 20  # characters of a token that looks random
 _CHANGES = 0.25  # of its neighbouring characters, how many are of different kinds; random base 64 has .6, hex .45
-_LEAST = 6  # characters of an environment variable's value that is worth hiding
+_LEAST = 8  # characters of an environment variable's value that is worth hiding
 
 _in_use: set[str] = set()
 
@@ -132,7 +132,8 @@ def named_variable(text: str) -> str | None:
 
 def remember(secret: str) -> str:
     """Notes a credential in use, so that :func:`hidden` knows it and its parts in whatever form; gives it back."""
-    _in_use.update(_forms(secret))
+    if len(secret) >= _LEAST:  # a shorter one is a word such as `none`, which messages use as well
+        _in_use.update(_forms(secret))
     parts = _split(secret) if "://" in secret else None
     if parts is not None:
         found = [parts.password, parts.query, *(value for _, value in parse_qsl(parts.query))]

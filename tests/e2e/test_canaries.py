@@ -107,7 +107,7 @@ def place(tmp_path_factory: pytest.TempPathFactory):
         small = [*SMALL[1:], "runs_dir=runs"]
         commands = {
             "print": ["dig.train", "experiment=shop.yaml", *small, "--print-config"],
-            "run": ["dig.train", "experiment=shop.yaml", *small, "stages=[mine,popularity,report]"],
+            "run": ["dig.train", "experiment=shop.yaml", *small, "stages=[mine,popularity]"],
             "mirror": ["dig.train", "experiment=shop.yaml", "data.source=amazon2014", "data.category=Beauty",
                        "data.path=none", "data.published=amazon2014/Beauty", "data.download=true",
                        "data.mirrors=[env:SHOP_MIRROR]", "stages=[prepare]"],

@@ -27,6 +27,8 @@ OFFLINE = (
     "grpo.max_steps=8",
     "trainer.log_every=1",
 )
+CANARIES = {"HF_TOKEN": "hf_canaryHUB0123456789", "SHOP_PASSWORD": "canaryPASSWORD77",
+            "https_proxy": "http://canaryUSER:canaryPROXY99@127.0.0.1:9"}  # fmt: skip
 STAGES = ["adapt", "grpo", "label", "report", "sft", "tokenize"]
 
 
@@ -37,6 +39,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     (folder / "person").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", KEY)
+        for name, canary in CANARIES.items():
+            patch.setenv(name, canary)
         patch.setenv("HOME", str(folder / "person"))
         place = Workplace(folder, home_with_vectors(folder / "home"))
         output = place.run(*OFFLINE)
@@ -183,7 +187,8 @@ def test_artifacts_know_what_they_are_made_from_and_lie_beside_the_run(
 def test_the_key_is_in_nothing_that_was_written(workplace: Workplace) -> None:
     files = [path for path in workplace.folder.rglob("*") if path.is_file()]
     assert len(files) > 50
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    wanted = [each.encode() for each in (KEY, *CANARIES.values(), "canaryPROXY99")]  # Guard 7: the page and tables, too
+    assert not [path for path in files if any(each in path.read_bytes() for each in wanted)]
 
 
 def test_the_home_folder_is_needed_for_nothing(workplace: Workplace) -> None:
