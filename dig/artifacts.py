@@ -53,7 +53,10 @@ def fingerprint(content: Any) -> str:
 def disk_full(error: BaseException) -> bool:
     """Whether an exception says that there is no space left (or no quota); polars says so in words alone."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
-    return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
+    if getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers):
+        return True
+    # A header of Parquet that could not be written whole; what cannot be read has other words.
+    return type(error).__module__.startswith("polars") and "Invalid thrift: transport error" in str(error)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

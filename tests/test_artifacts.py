@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dig.artifacts import SCRATCH, ArtifactStore, atomic_path, fingerprint, read_json, write_json
+from dig.artifacts import SCRATCH, ArtifactStore, atomic_path, disk_full, fingerprint, read_json, write_json
 from dig.config import UserError
 from dig.console import console
 from dig.entry import exit_code
@@ -329,3 +329,28 @@ def test_a_build_that_leaves_nothing_is_not_an_artifact(store: ArtifactStore) ->
     with pytest.raises(AssertionError, match="left no file"):
         store.get("kind", "key", lambda folder: None, {})
     assert store.find("kind", "key") is None
+
+
+def test_a_full_disk_is_told_by_whatever_polars_says_of_it(tmp_path: Path):
+    """Guards, full disks: a table's header that finds no room names no error of the system, only its transport."""
+    code = """
+import resource, sys
+import polars as pl
+table = pl.DataFrame({f"c{column}": [str(row * column) for row in range(50)] for column in range(40)})
+for size in range(2000, 30000, 400):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        table.write_parquet(sys.argv[1])
+    except pl.exceptions.PolarsError as error:
+        print(error)
+"""
+    path = tmp_path / "table.parquet"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    words = set(done.stdout.splitlines())
+    assert any("transport error" in each for each in words)  # else polars speaks otherwise by now
+    full = [each.replace("(os error 27)", "(os error 28)") for each in words]  # a limit stands in for a disk
+    assert all(disk_full(pl.exceptions.ComputeError(each)) for each in full)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(pl.exceptions.ComputeError) as cut:
+        pl.read_parquet(path)
+    assert not disk_full(cut.value)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 
+from faults.commands import preload
 from faults.page import print_figures, write_page
 from faults.verdicts import Figures
 from faults.workshop import Workshop
@@ -56,6 +57,7 @@ def main() -> int:
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # what was started is ended, and what was mounted given back
     try:
+        preload()
         assert workshop.shop.run.is_dir()  # built before anything runs side by side
         results += [_run(part, workshop) for part in parts if part in _WIDE]
         with ThreadPoolExecutor(2) as pool:

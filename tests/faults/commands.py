@@ -17,7 +17,7 @@ from preloaded import Preloaded
 
 from faults.verdicts import Ending
 
-__all__ = ["ROOT", "battery", "environment", "finish", "run", "start"]
+__all__ = ["ROOT", "battery", "environment", "finish", "preload", "run", "start"]
 
 ROOT = Path(__file__).parents[2]
 Command = tuple[str, ...]
@@ -43,6 +43,11 @@ for module, *arguments in json.loads(sys.argv[1]):
     answers.flush()
 os._exit(0)
 """
+
+
+def preload() -> None:
+    """Starts the process that commands are forked from; later it may be asked for forks side by side."""
+    run(("this",), ROOT, ROOT)
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
