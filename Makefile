@@ -3,18 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test beside install lint types unit e2e readme test-slurm test-kills test-faults bench findings clean
+.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults bench findings clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
 
-test: lint  ## everything that CI runs; what keeps one processor busy runs beside the tests, and is shown behind them
-	@$(MAKE) --no-print-directory beside > .beside.log 2>&1 & beside=$$!; \
-	$(MAKE) --no-print-directory unit && $(MAKE) --no-print-directory e2e; tests=$$?; \
-	wait $$beside; beside=$$?; cat .beside.log; exit $$((tests || beside))
-	@$(MAKE) --no-print-directory test-slurm
-
-beside: types quickstart readme
+test: lint types unit e2e quickstart readme test-slurm  ## everything that CI runs
 
 install: $(INSTALLED)
 
@@ -73,4 +67,4 @@ findings:  ## what libraries of this field do otherwise than one would guess; ea
 	@failed=0; for file in findings/*.sh; do echo "== $$file"; PYTHON=$(PYTHON) bash $$file || { echo "changed or failed: $$file"; failed=1; }; done; exit $$failed
 
 clean:  ## removes caches and runs, keeps .venv
-	rm -rf .dig runs .mypy_cache .ruff_cache .pytest_cache .coverage .beside.log
+	rm -rf .dig runs .mypy_cache .ruff_cache .pytest_cache .coverage
