@@ -46,10 +46,10 @@ _KNOWN = re.compile(
 _BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _SCHEME = re.compile(r"\b(?:(?i:bearer)[\s+]+(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}"
                      r"|(?i:basic)[\s+]+(?=[\w+/]*[A-Z])(?=[\w+/]*[\d=])[\w+/=-]{8,})")  # fmt: skip
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2}[^\s\"'<>`]+")
-_PAIR = re.compile(r"([\w.%-]+)(?:=|%3[dD])([^&;#/?\s\"'<>)]+)")
+_ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2}[^\s\"'<>`]+")
+_PAIR = re.compile(r"(?<![\w.%-])([\w.%-]+)(?:=|%3[dD])([^&;#/?\s\"'<>)]+)")
 _USER = re.compile(r"(:[/\\]{2})[^\s\"'<>/?#]+@")
-_BARE_USER = re.compile(r"(?<![\w.:/@-])[\w.%+-]+:[^\s\"'@/:]{2,}@(?=[\w-]+(?:\.[\w-]+|:\d))")
+_BARE_USER = re.compile(r"(?<![\w.:/@%+-])[\w.%+-]+:[^\s\"'@/:]{2,}@(?=[\w-]+(?:\.[\w-]+|:\d))")
 _LINE = re.compile(
     r"""(?:^|(?<=[\s;&|("',{=-]))(?=([A-Za-z_][\w.-]*)(\s*[=:]\s*|\s+)"""
     r"""((?:bearer|basic)\s+[^\s"']+|"[^"]*"|'[^']*'|[^\s;&|,]+))""",

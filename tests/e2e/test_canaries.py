@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import os
-import subprocess
-import sys
 import threading
+from contextlib import redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, quote_plus
 
 import pytest
 import yaml
 from chat_process import ChatProcess
+
+from datamodules.download import RetryPolicy, files, published
 
 CANARIES = {
     "SHOP_KEY": "sk-canaryKEY0123456789abcdef",
@@ -28,19 +28,6 @@ PARTS = ("canaryUSER", "canaryPASSWORD1", "canaryPATH42", "canarySIGNATURE99", "
 SMALL = ("experiment=quickstart", "data.shop.items=60", "data.shop.users=40", "logging.progress=false",
          "visual.model=null", "rqvae.inputs=text", "baselines=[popularity]",
          "logging.wandb.mode=offline", "mining.miners=[m]", "mining.max_missing=1.0")  # fmt: skip
-
-
-NO_PUBLISHER = """import sys
-import datamodules.download.files as files
-import datamodules.download.published as published
-published._SNAP = ()
-published.PUBLISHED["amazon2014/Beauty"] = published._amazon2014("Beauty")
-quick = files.RetryPolicy(1, 0.01)
-files.RetryPolicy = lambda: quick
-from dig.train import main
-sys.exit(main(sys.argv[1:]))
-"""
-"""The command without the publisher's own addresses, which no test asks."""
 
 
 def forms(secret: str) -> set[bytes]:
@@ -117,11 +104,17 @@ def place(tmp_path_factory: pytest.TempPathFactory):
             "recommend": ["dig.recommend", "run=runs/shop/latest", "user=nobody"],
         }  # fmt: skip
         told = {}
-        for name, (module, *arguments) in commands.items():
-            program = ["-c", NO_PUBLISHER] if name == "mirror" else ["-m", module]
-            done = subprocess.run([sys.executable, *program, *arguments], cwd=folder, env=environment,
-                                  capture_output=True, text=True, timeout=400)  # fmt: skip
-            told[name] = (done.returncode, done.stdout + done.stderr)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(published, "_SNAP", ())  # no test asks the publisher
+            patch.setitem(published.PUBLISHED, "amazon2014/Beauty", published._amazon2014("Beauty"))
+            patch.setattr(files, "RetryPolicy", lambda: RetryPolicy(1, 0.01))
+            for name, (module, *arguments) in commands.items():
+                with redirect_stdout(StringIO()) as out, redirect_stderr(out):
+                    code = import_module(module).main(arguments)
+                told[name] = (code, out.getvalue())
         gateway.close()
     yield folder, told, gateway.seen, secrets
 
