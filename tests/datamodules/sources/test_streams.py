@@ -79,7 +79,7 @@ def test_line_ends_that_unpack_to_a_thousand_times_as_much_are_read_in_pieces(fo
     pack = {".gz": gzip.compress, ".zst": zstandard.compress}[form]
     path = tmp_path / f"items.jsonl{form}"
     path.write_bytes(pack(b"\n" * size) * 5)
-    assert path.stat().st_size < size / 500
+    assert path.stat().st_size < 5 * size / 500
     tracemalloc.start()
     try:
         rows, ends = 0, 0
