@@ -110,11 +110,11 @@ def test_an_encoding_that_is_named_for_a_file_in_utf_8_is_told(
 @pytest.mark.parametrize("form", [".gz", ".zst"])
 def test_line_ends_that_unpack_to_a_thousand_times_as_much_are_read_in_pieces(form: str, tmp_path: Path):
     """Guard 6: a small packed file of nothing but line ends took the memory of all that it unpacks to, many times."""
-    size = 100 << 20
+    size = 60 << 20  # of each of five packed files in a row
     pack = {".gz": gzip.compress, ".zst": zstandard.compress}[form]
     path = tmp_path / f"items.jsonl{form}"
-    path.write_bytes(pack(bytes(10).replace(b"\0", b"\n") * (size // 10)))
-    assert path.stat().st_size < size / 500
+    path.write_bytes(pack(b"\n" * size) * 5)
+    assert path.stat().st_size < 5 * size / 500
     tracemalloc.start()
     try:
         rows, ends = 0, 0
@@ -124,8 +124,8 @@ def test_line_ends_that_unpack_to_a_thousand_times_as_much_are_read_in_pieces(fo
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert rows == 0 and ends == size // 10 * 10
-    assert peak < 8 * (40 << 20) / 2  # the blocks that wait for their reader, of 8 MB or what a kilobyte unpacks to
+    assert rows == 0 and ends == 5 * size
+    assert peak < 4 * size  # the blocks that wait for their reader, of 8 MB or what a kilobyte unpacks to
 
 
 @settings(max_examples=200, deadline=None)
