@@ -134,7 +134,7 @@ def guard_artifact(name: str, folder: Path, sequences: Sequences, item_ids: pl.S
         raise UserError(
             f"{name} does not record which items it saw ({SEEN_FILE}), so held-out items cannot be ruled out"
         )
-    guard(name, pl.read_parquet(path), sequences, item_ids, "refuse")
+    guard(name, pl.read_parquet(path, glob=False), sequences, item_ids, "refuse")
 
 
 def _pairs(users: np.ndarray, items: np.ndarray) -> pl.DataFrame:

@@ -83,8 +83,8 @@ def read_parquet(path: Path, problems: Problems) -> pl.DataFrame:
         UserError: if it cannot be read.
     """
     try:
-        problems.in_file += pl.scan_parquet(path).select(pl.len()).collect().item()
-        return pl.read_parquet(path)
+        problems.in_file += pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
 

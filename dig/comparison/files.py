@@ -125,7 +125,7 @@ def frame_of(table: Any, name: str) -> pl.DataFrame:
 
 def _parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path / "*.parquet" if path.is_dir() else path)
+        return pl.read_parquet(sorted(path.glob("*.parquet")) if path.is_dir() else path, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise refused(str(path), f"it cannot be read as Parquet ({printable(str(error), 120)})") from None
 

@@ -112,7 +112,7 @@ def _shown(items: Sequence[str]) -> str:
 
 
 def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path, glob=False)
     if _IDS not in frame.columns:
         raise ValueError(f"there is no column {_IDS} (columns: {', '.join(frame.columns[:_SHOWN])})")
     ids, others = _text(frame[_IDS]), frame.drop(_IDS)

@@ -47,5 +47,5 @@ def judge_job(context: StageContext) -> Job:
     """What the judge is asked: about the merged interests, or while they are not there about the mined ones."""
     config = context.config
     stage = "label" if "label" in context.inputs else "mine"
-    interests = pl.read_parquet(context.file(stage, "interests.parquet"))
+    interests = pl.read_parquet(context.file(stage, "interests.parquet"), glob=False)
     return judging_job(context, interests[judged_sample(interests, config.labels.judge_sample, config.seed)])

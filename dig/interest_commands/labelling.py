@@ -25,7 +25,7 @@ _TEXT = 500  # characters of an item's text that are shown
 def label(config: Config, out: Path, count: int) -> int:
     """Shows interests one by one; every answer is written at once, and labelled ones are not shown again."""
     context = built(config, "mine")
-    interests = pl.read_parquet(context.file("mine", "interests.parquet"))
+    interests = pl.read_parquet(context.file("mine", "interests.parquet"), glob=False)
     done = _labelled(out)
     order = np.random.default_rng(config.seed).permutation(len(interests)).tolist()
     waiting = (interests.row(row, named=True) for row in order)

@@ -44,10 +44,12 @@ def show(config: Config, item: str) -> int:
     if stage is None:
         say("its interests are not mined yet (python -m dig.train … stages=[label])")
         return 0
-    interests = pl.read_parquet(finished.file(stage, "interests.parquet")).filter(pl.col("item_id") == item)
+    interests = pl.read_parquet(finished.file(stage, "interests.parquet"), glob=False).filter(pl.col("item_id") == item)
     console.print(_interest_table(interests))
     if stage == "label":
-        quality = pl.read_parquet(finished.file("label", "quality.parquet")).filter(pl.col("item_id") == item)
+        quality = pl.read_parquet(finished.file("label", "quality.parquet"), glob=False).filter(
+            pl.col("item_id") == item
+        )
         say(f"quality q: {quality['quality'][0]:.3f}")
     return 0
 

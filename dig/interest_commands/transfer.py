@@ -28,7 +28,7 @@ def export(config: Config, out: Path) -> int:
     if not out.name.endswith((".jsonl", ".jsonl.gz")):
         raise UserError(f"--out {out} must end in .jsonl or .jsonl.gz", exit_code=2)
     context = built(config, "label")
-    interests = pl.read_parquet(context.file("label", "interests.parquet"))
+    interests = pl.read_parquet(context.file("label", "interests.parquet"), glob=False)
     lines = 0
     with atomic_path(out) as temporary:
         opened = gzip.open if out.suffix == ".gz" else open

@@ -124,7 +124,7 @@ class _ParquetWriter:
 
     def finish(self, path: Path) -> None:
         self._flush()
-        pl.scan_parquet(self._parts).sink_parquet(path, maintain_order=True)
+        pl.scan_parquet(self._parts, glob=False).sink_parquet(path, maintain_order=True)
 
     def _flush(self) -> None:
         part = self._folder / f"{len(self._parts):06d}.parquet"

@@ -80,7 +80,7 @@ def _parquet_column(path: Path, column: str) -> list[Any]:
         known = list(pl.read_parquet_schema(path))
         if column in known:
             _tell_unread(path, column, known)
-            return pl.read_parquet(path, columns=[column])[column].to_list()
+            return pl.read_parquet(path, columns=[column], glob=False)[column].to_list()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
     hint = nearest(column, known)

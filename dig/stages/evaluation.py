@@ -78,7 +78,7 @@ def evaluate_all(context: StageContext) -> dict[str, Artifact]:
 
 def load_examples(context: StageContext, part: str = "test") -> pl.DataFrame:
     """The examples of a part: ``example, user, target, history, one_hop`` and a column a way to slice."""
-    return pl.read_parquet(_protocol(context).path / examples_file(part))
+    return pl.read_parquet(_protocol(context).path / examples_file(part), glob=False)
 
 
 def _protocol(context: StageContext) -> Artifact:
@@ -165,9 +165,11 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
         except NotANumberError as error:
             raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
     if global_rank() == 0:
-        asked = Asked(pl.read_parquet(examples.path / examples_file("test")), parts[-1][1], parts[-1][2], facts)
+        asked = Asked(
+            pl.read_parquet(examples.path / examples_file("test"), glob=False), parts[-1][1], parts[-1][2], facts
+        )
         write_evaluation(folder, name, sequences.split, config.ks, catalogue["item_id"], asked, found)
-        validated = pl.read_parquet(examples.path / examples_file("valid"))
+        validated = pl.read_parquet(examples.path / examples_file("valid"), glob=False)
         _write_rankings(folder, name, "valid", validated, catalogue["item_id"], found["valid"])
 
 

@@ -37,12 +37,12 @@ _TOLD = 3  # features in the stage's line
 
 def load_interests(context: StageContext) -> pl.DataFrame:
     """Interests with their labels."""
-    return pl.read_parquet(context.file("label", "interests.parquet"))
+    return pl.read_parquet(context.file("label", "interests.parquet"), glob=False)
 
 
 def load_quality(context: StageContext) -> np.ndarray:
     """(items,) float32 q."""
-    return pl.read_parquet(context.file("label", "quality.parquet"))["quality"].to_numpy()
+    return pl.read_parquet(context.file("label", "quality.parquet"), glob=False)["quality"].to_numpy()
 
 
 def _reads(config: Config) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _file(config: Config) -> Path:
 
 
 def _build(context: StageContext, folder: Path) -> None:
-    mined = pl.read_parquet(context.file("mine", "interests.parquet"))
+    mined = pl.read_parquet(context.file("mine", "interests.parquet"), glob=False)
     vectors = _encode(context, folder, mined)
     if global_rank():
         return
@@ -134,9 +134,9 @@ def _verdicts(context: StageContext, folder: Path, interests: pl.DataFrame) -> n
 
 def _says(path: Path) -> str:
     report = read_json(path / "report.json")
-    interests = pl.read_parquet(path / "interests.parquet")
+    interests = pl.read_parquet(path / "interests.parquet", glob=False)
     positive = (interests["label"] == 1).mean() if len(interests) else 0.0
-    quality = pl.read_parquet(path / "quality.parquet")["quality"].mean()
+    quality = pl.read_parquet(path / "quality.parquet", glob=False)["quality"].mean()
     merged = report.get("merged")
     joined = f"{merged['joined']:,} of {merged['mined']:,} said the same as another; " if merged else ""
     joined += f"{merged['cut']:,} beyond mining.max_per_item; " if merged and merged["cut"] else ""

@@ -118,10 +118,13 @@ class _Parts:
             self.count += 1
 
     def whole(self) -> pl.DataFrame:
-        return pl.read_parquet(self.folder / "*.parquet")
+        return pl.read_parquet(self._files(), glob=False)
 
     def write(self, path: Path) -> None:
-        pl.scan_parquet(self.folder / "*.parquet").sink_parquet(path)
+        pl.scan_parquet(self._files(), glob=False).sink_parquet(path)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.parquet"))
 
 
 def _without_models(catalogue: pl.DataFrame, captions: dict[str, str], config: MiningConfig) -> Iterable[pl.DataFrame]:
@@ -199,7 +202,7 @@ def _most_confident(interests: pl.DataFrame, limit: int) -> pl.DataFrame:
 
 
 def _says(path: Path) -> str:
-    interests = pl.read_parquet(path / "interests.parquet")
+    interests = pl.read_parquet(path / "interests.parquet", glob=False)
     miners = ", ".join(sorted(interests["miner"].unique())) or "none"
     line = f"{len(interests):,} interests of {interests['item_id'].n_unique():,} items (miners: {miners})"
     visual = path / "visual.json"
@@ -211,7 +214,7 @@ def _says(path: Path) -> str:
     of_users = path / "user_interests.parquet"
     if not of_users.is_file():
         return line
-    return f"{line}, texts of {pl.read_parquet(of_users)['user_id'].n_unique():,} users that saw no held-out item"
+    return f"{line}, texts of {pl.read_parquet(of_users, glob=False)['user_id'].n_unique():,} users that saw no held-out item"
 
 
 def _also(config: Config) -> tuple[str, ...]:

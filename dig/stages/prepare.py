@@ -37,7 +37,7 @@ _IF_SET = ("text_columns", "category_separator", "split_times")
 
 def load_catalogue(context: StageContext) -> pl.DataFrame:
     """The catalogue, one row an item."""
-    return pl.read_parquet(context.file("prepare", "items.parquet"))
+    return pl.read_parquet(context.file("prepare", "items.parquet"), glob=False)
 
 
 def load_stamp(context: StageContext) -> dict[str, str]:
@@ -52,7 +52,7 @@ def load_sequences(context: StageContext) -> Sequences:
 
 def load_slices(context: StageContext) -> pl.DataFrame:
     """The slices of every held-out example."""
-    return pl.read_parquet(context.file("prepare", "slices.parquet"))
+    return pl.read_parquet(context.file("prepare", "slices.parquet"), glob=False)
 
 
 def picture_folder(context: StageContext) -> Path:

@@ -130,7 +130,7 @@ def _metrics(context: StageContext, name: str, found: Artifact) -> dict[str, Any
 def _rankings(protocol: str, evaluations: Mapping[str, Artifact]) -> pl.DataFrame:
     """Those of all recommenders, one below the other."""
     name = recommendations_file(protocol)
-    return pl.concat([_NOTHING, *(pl.read_parquet(found.path / name) for found in evaluations.values())])
+    return pl.concat([_NOTHING, *(pl.read_parquet(found.path / name, glob=False) for found in evaluations.values())])
 
 
 def _over(recommendations: pl.DataFrame, first: str, second: str, ks: list[int]) -> dict[str, dict[str, float]]:

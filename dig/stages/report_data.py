@@ -91,7 +91,7 @@ def _curve(artifact: Path) -> list[dict[str, float]]:
     """Rows of a stage's CSV logs, those of interrupted attempts before those that went on."""
     rows: list[dict[str, float]] = []
     for path in sorted((artifact / "logs").glob("*/metrics.csv")):
-        frame = pl.read_csv(path, infer_schema_length=None)
+        frame = pl.read_csv(path, infer_schema_length=None, glob=False)
         rows += [{key: float(value) for key, value in row.items() if value is not None}
                  for row in frame.iter_rows(named=True)]  # fmt: skip
     return rows

@@ -71,13 +71,13 @@ def recommendation_rows(run: Path, samples: int) -> Rows:
     """
     columns = ["example", "stage", "history", "target", "place of the target", "top items"]
     answers = pl.read_parquet(
-        run / "recommendations.parquet", columns=["example", "items", "scores", "target", "stage"]
+        run / "recommendations.parquet", columns=["example", "items", "scores", "target", "stage"], glob=False
     )
     numbers = answers["example"].unique().sort()
     if samples == 0 or numbers.is_empty():
         return Rows(columns, [])
     chosen = numbers.gather_every(max(1, -(-len(numbers) // samples)))
-    histories = dict(pl.read_parquet(run / "examples.parquet", columns=["example", "history"])
+    histories = dict(pl.read_parquet(run / "examples.parquet", columns=["example", "history"], glob=False)
                      .filter(pl.col("example").is_in(chosen.implode())).iter_rows())  # fmt: skip
     told = answers.filter(pl.col("example").is_in(chosen.implode())).sort("example", maintain_order=True)
     titles = _Titles(run)
@@ -97,7 +97,7 @@ class _Titles:
     """An item's title, or its id where it has none."""
 
     def __init__(self, run: Path) -> None:
-        frame = pl.read_parquet(run / "items.parquet", columns=["item_id", "title"])
+        frame = pl.read_parquet(run / "items.parquet", columns=["item_id", "title"], glob=False)
         self._titles: dict[str, str | None] = dict(frame.iter_rows())
 
     def __getitem__(self, item: str) -> str:
