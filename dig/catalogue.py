@@ -93,7 +93,8 @@ def table_stamp(path: Path) -> str | None:
     import polars as pl
 
     try:
-        return pl.read_parquet_metadata(path).get(STAMP)
+        with path.open("rb") as stream:  # a path would be taken for a pattern
+            return pl.read_parquet_metadata(stream).get(STAMP)
     except (OSError, pl.exceptions.PolarsError):
         return None
 

@@ -10,12 +10,22 @@ import pytest
 
 from datamodules.sources.base import Problems
 from datamodules.sources.own_items import read_parquet
+from dig.catalogue import STAMP, table_stamp
 from dig.comparison.files import _parquet
 from dig.received.tables import read_parquet_table
 from dig.recommender.tables import read_ids
 
 ROOT = Path(__file__).parents[1]
-PATTERNS = ("read_parquet", "scan_parquet", "read_csv", "scan_csv", "scan_ndjson", "read_ipc", "scan_ipc")
+PATTERNS = (
+    "read_parquet",
+    "read_parquet_schema",
+    "scan_parquet",
+    "read_csv",
+    "scan_csv",
+    "scan_ndjson",
+    "read_ipc",
+    "scan_ipc",
+)
 
 
 def test_every_reading_by_polars_takes_the_path_as_it_is() -> None:
@@ -46,3 +56,5 @@ def test_a_folder_called_like_a_pattern_is_no_pattern(name: str, tmp_path: Path)
     assert read_parquet_table(path, {"item_id": pl.String})["item_id"].to_list() == [name]
     assert _parquet(path)["item_id"].to_list() == _parquet(path.parent)["item_id"].to_list() == [name]
     assert read_ids(path, "item_id") == [name]
+    pl.DataFrame({"item_id": [name]}).write_parquet(path, metadata={STAMP: "1 of this one"})
+    assert table_stamp(path) == "1 of this one"

@@ -77,7 +77,7 @@ def read_ids(path: str | Path, column: str) -> list[Any]:
 
 def _parquet_column(path: Path, column: str) -> list[Any]:
     try:
-        known = list(pl.read_parquet_schema(path))
+        known = pl.scan_parquet(path, glob=False).collect_schema().names()
         if column in known:
             _tell_unread(path, column, known)
             return pl.read_parquet(path, columns=[column], glob=False)[column].to_list()

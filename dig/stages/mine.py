@@ -214,7 +214,8 @@ def _says(path: Path) -> str:
     of_users = path / "user_interests.parquet"
     if not of_users.is_file():
         return line
-    return f"{line}, texts of {pl.read_parquet(of_users, glob=False)['user_id'].n_unique():,} users that saw no held-out item"
+    users = pl.read_parquet(of_users, glob=False)["user_id"].n_unique()
+    return f"{line}, texts of {users:,} users that saw no held-out item"
 
 
 def _also(config: Config) -> tuple[str, ...]:
