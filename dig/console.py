@@ -44,7 +44,7 @@ _UNSEEN = {
         (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F),  # marks and tags that nobody sees
     )
     for code in range(first, last + 1)
-} | {0x0D: " ", 0x2028: " ", 0x2029: " "}  # fmt: skip
+} | {0x0D: " "}  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 console = Console(highlight=False, soft_wrap=True)
 _state = {"progress": True}

@@ -23,7 +23,7 @@ def test_what_is_seen_obeys_nothing() -> None:
     """Guard 10: no control character and no mark of direction is left of a text; everything else is."""
     text = "Käse 茶 😀‍👩 שלום a\tb\nc"
     assert visible(UNSEEN) == "" and visible(f"\x1b[31m{text}\u202e") == f"[31m{text}"
-    assert visible(text) == text and visible("a\r\nb\u2028c") == "a \nb c"
+    assert visible(text) == text and visible("a\r\nb\u2028c") == "a \nb\u2028c"
     assert not set(printable(f"a{UNSEEN}b\u2028c", 100)) & set(UNSEEN + "\u2028")
 
 
