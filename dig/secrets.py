@@ -47,6 +47,8 @@ _BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PR
 _SCHEME = re.compile(r"\b(?:(?i:bearer)[\s+]+(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}"
                      r"|(?i:basic)[\s+]+(?=[\w+/]*[A-Z])(?=[\w+/]*[\d=])[\w+/=-]{8,})")  # fmt: skip
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2}[^\s\"'<>`]+")
+_NEXT = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2})")
+_CLOSING = {"]": "[", ")": "(", "}": "{"}
 _PAIR = re.compile(r"(?<![\w.%-])([\w.%-]+)(?:=|%3[dD])([^&;#/?\s\"'<>)]+)")
 _USER = re.compile(r"(:[/\\]{2})[^\s\"'<>/?#]+@")
 _BARE_USER = re.compile(r"(?<![\w.:/@%+-])[\w.%+-]+:[^\s\"'@/:]{2,}@(?=[\w-]+(?:\.[\w-]+|:\d))")
@@ -79,7 +81,7 @@ def text_secret(text: str) -> str | None:
     for each in dict.fromkeys((text, unquote(text), unquote(unquote(text)))):
         if _KNOWN.search(each) or _BLOCK.search(each) or _SCHEME.search(each):
             return "looks like a key"
-        for address in _ADDRESS.findall(each):
+        for address in _addresses(each):
             if rule := _address(address):
                 return rule
         if _BARE_USER.search(each):
@@ -181,6 +183,15 @@ def _harmless(name: str, value: str) -> bool:
         return False
     words = bool(re.fullmatch(r"(?:[a-z]+_)+[a-z]+", value)) and "_" in name
     return variable_name(value) or words or value.lower() in ("true", "false", "null", "none")
+
+
+def _addresses(text: str) -> Iterator[str]:
+    """Those in a text, which may be a list of them: what closes a bracket that they did not open is not theirs."""
+    for found in _ADDRESS.findall(text):
+        for address in _NEXT.split(found):
+            while address[-1:] in _CLOSING and address.count(address[-1]) > address.count(_CLOSING[address[-1]]):
+                address = address[:-1]
+            yield address
 
 
 def _address(address: str) -> str | None:

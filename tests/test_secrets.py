@@ -211,3 +211,19 @@ def test_addresses_of_the_environment_are_hidden_by_their_parts(monkeypatch: pyt
     assert text.startswith("***/x failed") and "word" not in text
     with pytest.raises(UserError, match="NO_SUCH is not set, and a test needs it"):
         secret_value("NO_SUCH", "a test needs it")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("[http://127.0.0.1:46821]", None),
+        ("[http://a.example:80,http://b.example:80/x]", None),
+        ("[http://[::1]:80]", None),
+        ("{a: http://x.example:8000}", None),
+        ("[http://a.example:80,http://u:p@b.example:80]", "holds a user or a password"),
+        ("[http://a.example/?sig=abc]", "holds a credential in `sig`"),
+    ],
+)
+def test_addresses_in_a_list_are_judged_one_by_one(text: str, rule: str | None) -> None:
+    """Guard 7: the bracket behind a port was taken for a password."""
+    assert text_secret(text) == rule

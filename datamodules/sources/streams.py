@@ -263,8 +263,9 @@ def _decompressed(path: Path) -> Iterator[bytes]:
                     continue
                 while raw:
                     begun = True
-                    if piece := state.decompress(raw, _UNPACKED):
-                        yield piece
+                    piece = state.decompress(raw, _UNPACKED)
+                    for at in range(0, len(piece), _UNPACKED):  # zstd gives all that a kilobyte unpacks to
+                        yield piece[at : at + _UNPACKED]
                     raw = state.unused_data if state.eof else state.unconsumed_tail
                     if state.eof:  # files may be several compressed ones in a row, padded with zeros
                         state, begun, raw = make(), False, raw.lstrip(b"\0")

@@ -82,7 +82,7 @@ def _check_types(types: Mapping[str, pl.DataType], wanted: Mapping[str, pl.DataT
 
 
 def _fits(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:
-    if found == wanted:
+    if found == wanted or isinstance(found, pl.Null):  # a column without a value, which has no type
         return True
     if isinstance(wanted, pl.List):
         return isinstance(found, pl.List | pl.Array) and found.inner is not None and (

@@ -111,7 +111,7 @@ def damaged(folder: Path, how: str) -> None:
         ("nothing", "recommendations.parquet cannot be read: it is "),
         ("no column", "it has no column items; evaluate again: python -m dig.train experiment="),
         ("another type", "recommendations.parquet"),
-        ("a hole", "recommendations.parquet cannot be read: row 8 has no target"),
+        ("a hole", "recommendations.parquet cannot be read: row 4 has no target"),
         ("no user", "holds no user: the test of mine is empty"),
         ("nan", "mine:sft scores an item with no number for user user07: its model"),
         ("null", "mine:sft scores an item with no number for user user07: its model"),

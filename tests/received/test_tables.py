@@ -52,7 +52,7 @@ def test_columns_come_in_the_types_that_are_asked_for(tmp_path: Path):
         (written(FRAME.with_columns(items=pl.Series([[1], [2]]))), "lists of whole numbers and not lists of texts"),
         (written(FRAME.with_columns(user=pl.Series(["a", None]))), "row 2 has no user"),
         (written(FRAME.with_columns(items=pl.Series([["x", None], []]))), "a row lacks a value within its items"),
-        (written(FRAME.with_columns(user=None)), "its column user holds nothing and not texts"),
+        (written(FRAME.with_columns(user=None)), "row 1 has no user"),
     ],
 )
 def test_another_table_is_one_line(tmp_path: Path, content: bytes, said: str):

@@ -84,7 +84,7 @@ def load_prompt(name: str, key: str) -> Prompt:
     place = Path(name).expanduser() if own else files("dig.interests").joinpath("prompts", f"{name}.yaml")
     try:
         text = place.read_text(encoding="utf-8")
-        check_yaml(text, name, exit_code=2)
+        check_yaml(text, f"{key}={name}", exit_code=2)
         content = yaml.safe_load(text)
     except (OSError, ValueError, OverflowError, yaml.YAMLError) as error:
         raise UserError(f"{key}={name}: cannot be read ({type(error).__name__})", exit_code=2) from None

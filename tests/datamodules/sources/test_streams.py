@@ -118,9 +118,9 @@ def test_line_ends_that_unpack_to_a_thousand_times_as_much_are_read_in_pieces(fo
     tracemalloc.start()
     try:
         rows, ends = 0, 0
-        for _, data in streams.blocks(path):
-            rows += streams.count_records(data)
-            ends += data.count(b"\n")
+        for block in streams.blocks(path):
+            rows += streams.count_records(block.data)
+            ends += block.lines
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

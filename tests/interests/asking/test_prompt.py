@@ -31,7 +31,7 @@ def test_the_version_changes_with_any_word(tmp_path: Path):
     [
         ("system: a\nuser: b\n", "holds the texts system, user, repair"),
         ("- a\n", "holds the texts"),
-        ("a: [", "cannot be read"),
+        ("a: [", "not YAML: "),
         (None, "cannot be read"),
     ],
 )
