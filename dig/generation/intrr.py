@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dig.artifacts import write_json
+from dig.catalogue import STAMP
 from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError
 from dig.config.schema import AssignmentConfig
@@ -211,7 +212,7 @@ class IntRR(nn.Module):
         Raises:
             UserError: a file is missing or damaged, or the weights are not those of the configuration.
         """
-        sizes = read_section(folder / _CONFIG, IntRRSizes, ignored=("model_type",))
+        sizes = read_section(folder / _CONFIG, IntRRSizes, ignored=("model_type", STAMP))
 
         def make(header: dict[str, TensorHeader]) -> IntRR:
             return cls(torch.zeros(header["codes"].shape, dtype=torch.int64), sizes)
