@@ -10,6 +10,7 @@ import torch
 from slow_intrr import FORMS, OURS, SUFFIXED, TWINS, slow_log_probs, trie_of
 from torch import Tensor
 
+from dig.catalogue import Catalogue, stamp_config
 from dig.config import UserError
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
 from dig.generation.backbone import load_backbone, one_token_backbone, save_backbone
@@ -142,6 +143,7 @@ def test_the_plain_softmax_is_over_the_codes_of_all_levels():
 def test_saved_and_loaded_it_scores_the_same(tmp_path: Path):
     model, trie = tiny.tiny_intrr(SUFFIXED, **OURS), trie_of(SUFFIXED)
     save_backbone(one_token_backbone(model), tmp_path)
+    stamp_config(tmp_path, Catalogue.of(SUFFIXED.item_ids))
     again = load_backbone(tmp_path, SUFFIXED.sizes)
     assert again.one_token and again.from_scratch and again.vocabulary == intrr_vocabulary(SUFFIXED.sizes)
     found = [score_catalogue(each, *prompts(), trie) for each in (model, again.model)]
