@@ -84,6 +84,14 @@ class RunProof:
         """
         self._hash(self._listed(names))
 
+    def require_present(self, *names: str) -> None:
+        """What was written is there, with its size: what may be absent in other runs does not go unnoticed in this one.
+
+        Raises:
+            UserError: as :meth:`require`.
+        """
+        self._listed(names)
+
     @contextmanager
     def checking(self, *names: str) -> Iterator[None]:
         """The same beside whatever the block does with these files: sizes before it, hashes in a thread.

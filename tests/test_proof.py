@@ -123,6 +123,16 @@ def test_a_comparison_refuses_what_was_changed(run: Path, name: str, capsys: pyt
     assert f"{name} has another content" in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["examples", "recommendations", "recommendations_*masked"])
+def test_a_comparison_misses_what_was_removed(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard 2: runs of old versions lack a table and are compared without its slices; this one had it."""
+    for path in run.glob(f"{name}.parquet"):
+        path.unlink()
+    assert compare([str(run), "--draws=100"]) == 1
+    said = capsys.readouterr().err
+    assert ".parquet is missing: it is not the file that manifest.json lists" in said and said.count("\n") == 1
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.json", "versions.json"])
 def test_a_record_refuses_what_was_changed(
     run: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

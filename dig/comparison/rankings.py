@@ -104,6 +104,7 @@ def read_examples(run: Run, like: Ranking, column: str) -> pl.Series | None:
         UserError: the file is damaged or speaks of other examples.
     """
     path = run.examples
+    RunProof(run.folder).require_present(path.name)
     if not path.is_file():
         return None
     others = {column: IDS if column == "history" else pl.String()}

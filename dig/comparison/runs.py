@@ -196,7 +196,8 @@ def _known(root: Path) -> list[str]:
 
 def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     folder = folder.resolve()
-    RunProof(folder).require("config.yaml", "metrics.json")
+    proof = RunProof(folder)
+    proof.require("config.yaml", "metrics.json")
     path = folder / "config.yaml"
     config = read_yaml_mapping(path)
     data, evaluation = (_section(config, name, path) for name in ("data", "evaluation"))
@@ -210,6 +211,7 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     files = {masked: folder / _RANKINGS[part]}
     if part == "test":
         files[not masked] = folder / _OTHER[not masked]
+    proof.require_present(*(each.name for each in files.values()))
     run = Run(
         given=given,
         folder=folder,

@@ -121,6 +121,7 @@ class Recommender:
             check_catalogue(folder, catalogue, "items.parquet")
             ranker = load_ranker(chosen, folder, config, device)
             _check_size(run / "items.parquet", items, chosen, catalogue_size(ranker))
+            proof.require_present("interests.parquet")
             interests = run / "interests.parquet"
             told = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
         return cls(ranker, items, told, chosen, run / "users.parquet")
