@@ -1,7 +1,7 @@
 """Picture files as a person sees them: the one way in which encoders, models and pages are given a picture.
 
-Pillow's ``convert("RGB")`` drops transparency, leaves a photograph as the sensor lay, and cuts 16-bit values off at
-255. Every viewer shows another picture, and so would people who judge what a model says of it.
+Pillow's ``convert("RGB")`` drops transparency, leaves a photograph as the sensor lay, and cuts 16-bit and float
+values off at 255. Every viewer shows another picture, and so would people who judge what a model says of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -17,8 +18,10 @@ from PIL import ExifTags, Image, ImageOps
 __all__ = ["FORMATS", "UNREADABLE", "picture_content", "read_picture"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
-"""What shops have, by Pillow's names; its other readers are never given a file from outside. Cameras' JPEGs of several
-pictures count as JPEG."""
+"""What shops have, by Pillow's names; its other readers are never given a file from elsewhere. Cameras' JPEGs of
+several pictures count as JPEG."""
+_OF_FOLDERS = (*FORMATS, "TIFF")
+"""What is read of pictures that lie in the data's own folder, as photographers and scanners leave them."""
 UNREADABLE = (
     OSError,
     ValueError,
@@ -36,20 +39,20 @@ UNREADABLE = (
 _PAPER = (255, 255, 255, 255)
 _PLAIN = ("RGB", "L", "P", "1", "CMYK", "YCbCr", "LAB", "HSV", "RGBX")
 _AS_SEEN = b"\0as a person sees it"
-_WHITE_OF_16_BITS = 65535
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF
 _SMALL_GREYS = {"L;2": 85, "L;4": 17}
 
 
 def read_picture(path: Path) -> Image.Image | None:
-    """The picture in RGB as a viewer shows it, or None where the file is not one of :data:`FORMATS` or is damaged.
+    """The picture in RGB as a viewer shows it, or None where the file is of another format or damaged.
 
-    Transparent parts show white paper, the picture is turned as its orientation tag says, grey values of 16 bits are
-    scaled to 8, and of an animation the first frame is taken. Colour profiles are not applied.
+    Transparent parts show white paper, the picture is turned as its orientation tag says, grey values of 16 bits and
+    of floating point are scaled to 8, and of an animation the first frame is taken. Colour profiles are not applied.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's hints about large or odd files
-            with Image.open(path, formats=FORMATS) as picture:
+            with Image.open(path, formats=_OF_FOLDERS) as picture:
                 return _as_seen(picture)
     except UNREADABLE:
         return None
@@ -65,7 +68,7 @@ def picture_content(path: Path) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            with Image.open(io.BytesIO(content), formats=_OF_FOLDERS) as picture:
                 plain = _is_plain(picture, content)
     except UNREADABLE:
         plain = True
@@ -94,7 +97,7 @@ def _as_seen(picture: Image.Image) -> Image.Image:
     _stand_upright(picture)
     if frame is not None:
         return _on_paper(picture, frame)
-    if picture.mode.startswith("I"):
+    if picture.mode.startswith(("I", "F")):
         return _grey(picture).convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
@@ -144,10 +147,41 @@ def _with_alpha(picture: Image.Image, raw: str | None = None) -> Image.Image:
 
 
 def _grey(picture: Image.Image) -> Image.Image:
-    """8 bits of a PNG's grey values of 16; its transparent value shows white paper."""
+    """8 bits of grey values of 16 or 32 bits or of floating point; what has no value shows white paper."""
     values = np.asarray(picture).astype(np.float32)
-    share = values / _WHITE_OF_16_BITS
+    hidden = np.isnan(values)
     key = picture.info.get("transparency")
     if isinstance(key, int):
-        share[values == key] = 1.0
+        hidden |= values == key
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("not one grey value is finite")
+    black, white = _black_and_white(picture, finite)
+    share = (np.clip(np.where(hidden, white, values), black, white) - black) / (white - black)
+    if _tag(picture, _PHOTOMETRIC) == _WHITE_IS_ZERO:
+        share = 1 - share
+    share[hidden] = 1.0
     return Image.fromarray(np.rint(share * 255).astype(np.uint8))
+
+
+def _black_and_white(picture: Image.Image, values: np.ndarray) -> tuple[float, float]:
+    """The values that are black and white: those of the format, and where it has none those that fit the picture."""
+    if picture.mode.startswith("I;16"):
+        bits = _tag(picture, _BITS)
+        return 0.0, float(2 ** (bits[0] if isinstance(bits, tuple) and 8 < bits[0] < 16 else 16) - 1)
+    low, high = float(values.min()), float(values.max())
+    if picture.format in ("PPM", "PNG"):  # Pillow scales both to 16 bits
+        return 0.0, 65535.0
+    if low >= -0.1 and high <= 1.1:  # a resampled picture runs a little over
+        return 0.0, 1.0
+    if low >= 0 and bool((values == np.rint(values)).all()):
+        for white in (255.0, 65535.0):
+            if high <= white:
+                return 0.0, white
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _tag(picture: Image.Image, number: int) -> Any:
+    """A tag of a TIFF, None elsewhere."""
+    tags = getattr(picture, "tag_v2", None)
+    return None if tags is None else tags.get(number)

@@ -13,7 +13,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from datamodules.contents import open_picture
 from datamodules.download.picture_check import check_picture
@@ -136,13 +136,43 @@ def test_a_damaged_orientation_tag_leaves_the_picture_as_it_lies(tmp_path: Path)
 GREYS = np.linspace(0, 1, 32)[None].repeat(2, axis=0)
 
 
-def test_grey_values_of_more_than_8_bits_are_scaled(tmp_path: Path):
-    shown = pixels(saved(tmp_path, "a.png", Image.fromarray((GREYS * 65535).astype(np.uint16))))
-    np.testing.assert_allclose(shown[..., 0], GREYS * 255, atol=1)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("a.png", (GREYS * 65535).astype(np.uint16)),
+        ("a.tiff", (GREYS * 65535).astype(np.uint16)),
+        ("b.tiff", GREYS.astype(np.float32)),  # 0 to 1
+        ("c.tiff", (GREYS * 255).round().astype(np.float32)),  # 8 bits in floating point
+        ("d.tiff", (GREYS * 65535).round().astype(np.float32)),
+        ("e.tiff", (GREYS * 9.5 - 3).astype(np.float32)),  # by their range
+        ("f.tiff", (GREYS * 65535).astype(np.int32)),
+        ("g.tiff", (GREYS * 100_000).astype(np.int32)),
+        ("h.tiff", (GREYS * 1.05).astype(np.float32)),  # a little over, as resampling leaves it: cut off
+    ],
+)
+def test_grey_values_of_more_than_8_bits_are_scaled(tmp_path: Path, name: str, values: np.ndarray):
+    shown = pixels(saved(tmp_path, name, Image.fromarray(values)))
+    expected = np.clip(GREYS * 1.05, 0, 1) if name.startswith("h") else GREYS
+    np.testing.assert_allclose(shown[..., 0], expected * 255, atol=1)
     assert (shown == shown[..., :1]).all()
 
 
-@pytest.mark.parametrize("suffix", ["bmp", "eps", "ico", "jp2", "pcx", "ppm", "sgi", "tga", "tiff"])
+def test_other_grey_files(tmp_path: Path):
+    big_endian = Image.fromarray(np.array([[0, 32768, 65535]], ">u2"))
+    assert pixels(saved(tmp_path, "b.tiff", big_endian))[0, :, 0].tolist() == [0, 128, 255]
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = 0  # white is zero
+    inverted = saved(tmp_path, "c.tiff", Image.fromarray(np.array([[0, 65535]], np.uint16)), tiffinfo=tags)
+    assert pixels(inverted)[0, :, 0].tolist() == [255, 0]
+    hole = saved(tmp_path, "d.tiff", Image.fromarray(np.array([[0, 0.5, 1, np.nan, -np.inf]], np.float32)))
+    assert pixels(hole)[0, :, 0].tolist() == [0, 128, 255, 255, 0]
+    nothing = saved(tmp_path, "e.tiff", Image.fromarray(np.full((2, 2), np.nan, np.float32)))
+    assert read_picture(nothing) is None
+    even = saved(tmp_path, "f.tiff", Image.fromarray(np.full((2, 2), 0.5, np.float32)))
+    assert pixels(even)[0, 0].tolist() == [128] * 3
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "eps", "ico", "jp2", "pcx", "ppm", "sgi", "tga"])
 def test_what_shops_do_not_have_is_not_a_picture(tmp_path: Path, suffix: str):
     """Guard 4: whatever a file is called, only JPEG, PNG, WebP, GIF and AVIF are read."""
     picture = Image.fromarray(np.full((16, 16, 3), RED, np.uint8))
@@ -243,3 +273,11 @@ def test_what_was_read_right_keeps_its_pixels_and_its_key(tmp_path: Path):
     for name, content in (("page.jpg", b"<html>"), ("empty.png", b"")):
         (tmp_path / name).write_bytes(content)
         assert read_picture(tmp_path / name) is None and picture_content(tmp_path / name) == content
+
+
+def test_a_tiff_is_read_from_a_folder_and_not_taken_from_a_server(tmp_path: Path) -> None:
+    """Guard 4, and entry 11 of what real inputs showed: scanners leave them, shops' servers do not."""
+    path = saved(tmp_path, "a.tiff", Image.fromarray(np.full((16, 16, 3), RED, np.uint8)))
+    np.testing.assert_allclose(pixels(path)[8, 8], RED, atol=1)
+    with pytest.raises(ValueError, match="not a picture in one of JPEG, PNG, WEBP, GIF, AVIF"):
+        check_picture(path.read_bytes(), 100)
