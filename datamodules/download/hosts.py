@@ -31,20 +31,20 @@ def is_public(address: str) -> bool:
     one of IPv4 (NAT64, 6to4, mapped) is what that one is.
     """
     try:
-        found = ipaddress.ip_address(address)
+        host = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or (found.sixtofour if found in _6TO4 else None)
-        if found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+    if isinstance(host, ipaddress.IPv6Address):
+        inner = host.ipv4_mapped or (host.sixtofour if host in _6TO4 else None)
+        if host in _NAT64:
+            inner = ipaddress.IPv4Address(int(host) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-        if found not in _UNICAST or found.scope_id:
+        if host not in _UNICAST or host.scope_id:
             return False
-    if found.is_multicast or found.is_reserved or found.is_unspecified or found.is_loopback or found.is_link_local:
+    if host.is_multicast or host.is_reserved or host.is_unspecified or host.is_loopback or host.is_link_local:
         return False
-    return found.is_global and not any(found in network for network in _SPECIAL if network.version == found.version)
+    return host.is_global and not any(host in network for network in _SPECIAL if network.version == host.version)
 
 
 async def checked_host(url: str, allow_private: bool) -> str:

@@ -37,7 +37,7 @@ def read_metrics(folder: Path, finite: bool = False) -> dict[str, dict[str, Any]
     path = folder / "metrics.json"
     if not path.exists():
         return {}
-    found = {}
+    measured = {}
     for name, entry in read_json_mapping(path, advice=_AGAIN).items():
         if not isinstance(entry, dict):
             raise UserError(f"{path}: {name[:60]}: must hold what was measured of a recommender, it is "
@@ -47,8 +47,8 @@ def read_metrics(folder: Path, finite: bool = False) -> dict[str, dict[str, Any]
         except ValueError as error:
             raise UserError(f"{path}: {name[:60]}.{error}; {_AGAIN}") from None
         if "test" in entry:
-            found[name] = entry
-    return found
+            measured[name] = entry
+    return measured
 
 
 def _check(entry: Mapping[str, Any], finite: bool) -> None:
