@@ -22,7 +22,7 @@ __all__ = ["Connection", "Mode", "connect"]
 
 T = TypeVar("T")
 Mode = Literal["online", "offline"]
-_ours: dict[str, str | None] = {"data": None}
+_STAGED = "DIG_WANDB_STAGED"  # the WANDB_DATA_DIR that we set, so that processes started from here know it for ours
 _INIT_SECONDS = 30.0
 _GRACE = 30.0
 """Seconds beyond W&B's own time limit after which its `finish` is left alone."""
@@ -158,8 +158,8 @@ def _start_over() -> None:
 
 def _stage_files_in(folder: Path) -> None:
     """Tells W&B, unless the user told it another folder."""
-    if os.environ.get("WANDB_DATA_DIR") in (None, _ours["data"]):
-        os.environ["WANDB_DATA_DIR"] = _ours["data"] = str(folder)
+    if os.environ.get("WANDB_DATA_DIR") in (None, os.environ.get(_STAGED)):
+        os.environ["WANDB_DATA_DIR"] = os.environ[_STAGED] = str(folder)
 
 
 def _told(error: BaseException) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from dig.console import warn
+from dig.own_files import atomic_path
 from dig.tracking.records import whole_records
 
 __all__ = ["last_step", "mend_records", "rows_since"]
@@ -25,8 +27,11 @@ def mend_records(folder: Path, run_id: str) -> None:
 
     A file in which not even the run itself was written is set aside: it would stop the sync of all others.
 
+    Each file becomes a copy of itself: W&B's process outlives the one that was killed, by a moment or more on a busy
+    machine, and a block that it still writes must not land behind the place of the cut.
+
     Args:
-        folder: that holds the folders of W&B runs; nobody may be writing to records of this id.
+        folder: that holds the folders of W&B runs.
         run_id: the W&B run.
     """
     for path in _files(folder, run_id):
@@ -35,8 +40,10 @@ def mend_records(folder: Path, run_id: str) -> None:
             warn(f"W&B: {path} is damaged and cannot be sent as a whole")
         elif len(found) < _OPENING:
             path.rename(path.with_name(f"{path.name}.empty"))
-        elif found[-1].end < path.stat().st_size:
-            os.truncate(path, found[-1].end)
+        else:
+            with atomic_path(path) as copy:
+                shutil.copyfile(path, copy)
+                os.truncate(copy, found[-1].end)
 
 
 def last_step(folder: Path, run_id: str, name: str) -> int:

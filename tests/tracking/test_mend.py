@@ -69,6 +69,16 @@ def test_at_whatever_byte_a_file_is_cut_its_whole_records_stay(tmp_path: Path, w
             assert len(list(records(path))) == len(kept)
 
 
+def test_a_block_that_the_killed_process_still_writes_is_not_in_the_mended_file(tmp_path: Path, written: bytes) -> None:
+    path = place(tmp_path, written[:30_000])
+    with path.open("r+b") as still_writing:
+        mend_records(tmp_path, "one")
+        still_writing.seek(32768)
+        still_writing.write(written[32768:65536])
+    kept = [each.end for each in whole_records(path) or []]
+    assert path.stat().st_size == kept[-1] < 30_000 and len(list(records(path))) == len(kept)
+
+
 @pytest.mark.parametrize("cut", [0, 3, 7, 9, 30])
 def test_a_file_that_names_no_run_is_set_aside(tmp_path: Path, written: bytes, cut: int) -> None:
     path = place(tmp_path, written[:cut])
