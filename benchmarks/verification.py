@@ -32,7 +32,8 @@ from dig.proof import RunProof
 nothing = lambda *arguments, **named: None
 Manifest.damage = Manifest.file_damage = Manifest.size_damage = nothing
 RunProof.__init__ = nothing
-RunProof.require = RunProof.require_catalogue = nothing
+for name in [name for name in vars(RunProof) if name.startswith("require")]:
+    setattr(RunProof, name, nothing)
 RunProof.checking = lambda *arguments: nullcontext()
 FileEntry.of = classmethod(lambda kind, path: kind(size=0, sha256=""))
 Catalogue.of = classmethod(lambda kind, ids: kind(0, ""))

@@ -109,10 +109,18 @@ class ArtifactStore:
 
     Args:
         root: the folder; unset takes ``DIG_HOME``, or ``.dig`` in the current folder.
+
+    Raises:
+        UserError: its name is no text, which tables could not be written below.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or Path(os.environ.get("DIG_HOME", ".dig"))).absolute() / "artifacts"
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            home = os.fsencode(self.root.parent).decode(errors="replace")
+            raise UserError(f"{home}: the name of this folder is not UTF-8; DIG_HOME names another", 2) from None
 
     def find(self, kind: str, key: str) -> Artifact | None:
         """The artifact if it is there and undamaged, else None; a damaged one is moved out of the way, and said."""

@@ -276,6 +276,13 @@ def a_circle(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+def test_a_home_whose_name_is_no_text_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """Guard 8: tables cannot be written below it, which came out after the first stage."""
+    with pytest.raises(UserError, match=r"h\ufffd: the name of this folder is not UTF-8; DIG_HOME names another"):
+        ArtifactStore(tmp_path / os.fsdecode(b"h\xff"))
+    assert not list(tmp_path.iterdir())
+
+
 def a_file_for_a_kind(tmp_path: Path) -> Path:
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "kind").write_text("x")

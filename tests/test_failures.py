@@ -80,6 +80,18 @@ def test_what_the_system_refuses_is_a_line(
     assert said.startswith("error: ") and told in said and said.count("\n") == 1
 
 
+def test_a_name_that_is_not_utf_8_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard 8: libraries written in Rust take no bytes that are not text."""
+    (tmp_path / os.fsdecode(b"h\xff")).mkdir()
+
+    def read(arguments: list[str]) -> int:
+        pl.read_parquet(tmp_path / os.fsdecode(b"h\xff") / "x.parquet", glob=False)
+        return 0
+
+    assert ended(read) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/h?/x.parquet: this name is not UTF-8")
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_error_of_the_system_names_its_file(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Guard 8: a bug that opens the wrong file still has its name in the line, and the way to the traceback."""
