@@ -1,7 +1,9 @@
 """What it costs that a run proves itself: `dig.recommend` and a cached `dig.train`, with verification and without.
 
 Both sides are processes of their own that import the same modules, in turn in one run; on one of them everything that
-hashes, stamps and compares is switched off. The ratio is that of medians, of wall and of processor time.
+hashes, stamps and compares is switched off. The ratio is the median of those of the rounds, since a machine's speed
+wanders, of wall and of processor time. The share is measured from within: processor time in these functions over that
+of the whole process.
 """
 
 from __future__ import annotations
@@ -40,6 +42,37 @@ Catalogue.of = classmethod(lambda kind, ids: kind(0, ""))
 Catalogue.problem = nothing
 dig.catalogue.check_catalogue = nothing
 """
+_CLOCKED = """
+import functools, threading, time
+from dig.catalogue import Catalogue
+from dig.manifest import FileEntry, Manifest
+from dig.proof import RunProof
+spent, here = [0.0], threading.local()
+def clocked(owner, name):
+    method = vars(owner)[name]
+    plain = getattr(method, "__func__", method)
+    @functools.wraps(plain)
+    def timed(*arguments, **named):
+        if getattr(here, "within", False):
+            return plain(*arguments, **named)
+        here.within, begun = True, time.thread_time()
+        try:
+            return plain(*arguments, **named)
+        finally:
+            here.within = False
+            spent[0] += time.thread_time() - begun
+    setattr(owner, name, classmethod(timed) if isinstance(method, classmethod) else timed)
+required = [name for name in vars(RunProof) if name.startswith("require")]
+for owner, names in ((Manifest, ["damage", "file_damage", "size_damage"]), (FileEntry, ["of"]),
+                     (Catalogue, ["of", "problem"]), (dig.catalogue, ["check_catalogue"]),
+                     (RunProof, ["__init__", "_hash", *required])):
+    for name in names:
+        clocked(owner, name)
+"""
+_SHARE = """
+dig.{command}.main(sys.argv[1:])
+print(spent[0] / time.process_time(), file=sys.stderr)
+"""
 _ASKED = "sys.exit(dig.{command}.main(sys.argv[1:]))"
 
 
@@ -58,16 +91,21 @@ def main() -> None:
             "a cached run": ("train", train),
         }
         found = {name: _compared(*case) for name, case in cases.items()}
+        shares = {name: _share(*case) for name, case in cases.items()}
         size = sum(path.stat().st_size for path in run.resolve().rglob("*") if path.is_file())
     table = Table(title=f"with verification / without, medians of {ROUNDS} in turn; the run has {size / 1e6:.1f} MB")
-    for heading in ("command", "wall s", "without", "ratio", "CPU s", "without", "ratio"):
+    for heading in ("command", "wall s", "without", "ratio", "CPU s", "without", "ratio", "share of CPU"):
         table.add_column(heading, justify="right" if table.columns else "left")
     for name, case in found.items():
         shown = (f"{case[kind][side]:.3f}" for kind in ("wall", "cpu") for side in ("with", "without", "ratio"))
-        table.add_row(name, *shown)
+        table.add_row(name, *shown, f"{100 * shares[name]:.1f} %")
     Console(width=120).print(table)
-    print(json.dumps({f"{name.split(', ')[-1].replace(' ', '_')}_{kind}_ratio": round(case[kind]["ratio"], 4)
-                      for name, case in found.items() for kind in ("wall", "cpu")}))  # fmt: skip
+    figures = {}
+    for name, case in found.items():
+        key = name.split(", ")[-1].replace(" ", "_")
+        figures |= {f"{key}_{kind}_ratio": round(case[kind]["ratio"], 4) for kind in ("wall", "cpu")}
+        figures[f"{key}_share"] = round(shares[name], 4)
+    print(json.dumps(figures))
 
 
 def _compared(command: str, arguments: list[str]) -> dict[str, dict[str, float]]:
@@ -80,9 +118,21 @@ def _compared(command: str, arguments: list[str]) -> dict[str, dict[str, float]]
             taken[verified].append(_seconds(command, arguments, verified))
     found = {}
     for place, kind in enumerate(("wall", "cpu")):
-        ours, theirs = (statistics.median(each[place] for each in taken[side]) for side in (True, False))
-        found[kind] = {"with": ours, "without": theirs, "ratio": ours / theirs}
+        ours, theirs = ([each[place] for each in taken[side]] for side in (True, False))
+        found[kind] = {
+            "with": statistics.median(ours),
+            "without": statistics.median(theirs),
+            "ratio": statistics.median(one / other for one, other in zip(ours, theirs, strict=True)),
+        }
     return found
+
+
+def _share(command: str, arguments: list[str]) -> float:
+    """The median of three runs."""
+    code = _MODULES + _CLOCKED + _SHARE.format(command=command)
+    ran = [subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)  # noqa: S603
+           for _ in range(3)]  # fmt: skip
+    return statistics.median(float(each.stderr.splitlines()[-1]) for each in ran)
 
 
 def _seconds(command: str, arguments: list[str], verified: bool) -> tuple[float, float]:
