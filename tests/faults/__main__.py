@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,20 +54,27 @@ def main() -> int:
     folder = asked.folder.absolute() if asked.folder else Path(mkdtemp(prefix="dig-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     workshop = Workshop(folder, asked.small, asked.seed, [int(number) for number in asked.trials.split(",") if number])
-    results: list[Figures] = []
+    written = threading.Lock()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the process that commands are forked from, which sets it for them all
+
+    def run_part(part: str) -> Figures:
+        figures = _run(part, workshop)
+        if (asked.page or not asked.small) and not workshop.only:
+            with written:  # after each part, so that a kill loses one
+                write_page([figures], asked.seed, asked.small)
+        return figures
+
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # what was started is ended, and what was mounted given back
     try:
         preload()
         assert workshop.shop.run.is_dir()  # built before anything runs side by side
-        results += [_run(part, workshop) for part in parts if part in _WIDE]
+        results = [run_part(part) for part in parts if part in _WIDE]
         with ThreadPoolExecutor(2) as pool:
             lanes = ([part for part in parts if part in lane] for lane in (_LONG, set(PARTS) - _LONG - _WIDE))
-            for figures in pool.map(lambda lane: [_run(part, workshop) for part in lane], lanes):
+            for figures in pool.map(lambda lane: [run_part(part) for part in lane], lanes):
                 results += figures
-        if (asked.page or not asked.small) and not workshop.only:
-            write_page(results, asked.seed, asked.small)
     finally:
         shutil.rmtree(folder / "places" if asked.folder else folder, ignore_errors=True)
     return int(any(figures.bad for figures in results))
