@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
 from dig.own_files import temporary_beside
+from dig.weights import write_checkpoint
 
 __all__ = ["AtomicCheckpointIO", "ResumeCheckpoint", "StepSeed", "checkpoints_of", "configuration_in", "damage",
            "differing_key"]  # fmt: skip
@@ -41,25 +41,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(final)
         try:
-            _write(checkpoint, temporary)
+            write_checkpoint(checkpoint, temporary)
             for place in range(self.keep.get(final.name, 1) - 1, 0, -1):
                 with suppress(FileNotFoundError):
                     _former(final, place - 1).replace(_former(final, place))
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    with path.open("xb") as stream:
-        try:
-            torch.save(checkpoint, stream)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch tells of its archive's state instead of a full disk
-                raise error.__context__ from None
-            raise
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def checkpoints_of(path: Path) -> list[Path]:

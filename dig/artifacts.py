@@ -21,7 +21,7 @@ from typing import Any
 from dig.config import UserError
 from dig.console import warn
 from dig.manifest import MANIFEST, DamagedError, hash_file, read_manifest
-from dig.own_files import atomic_path, flush_to_disk, lock, make_folder, open_own
+from dig.own_files import atomic_path, flush_to_disk, lock, make_folder, open_own, text_path
 from dig.stopwatch import Stopwatch
 
 __all__ = [
@@ -115,12 +115,8 @@ class ArtifactStore:
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        self.root = (root or Path(os.environ.get("DIG_HOME", ".dig"))).absolute() / "artifacts"
-        try:
-            str(self.root).encode()
-        except UnicodeEncodeError:
-            home = os.fsencode(self.root.parent).decode(errors="replace")
-            raise UserError(f"{home}: the name of this folder is not UTF-8; DIG_HOME names another", 2) from None
+        home = (root or Path(os.environ.get("DIG_HOME", ".dig"))).absolute()
+        self.root = text_path(home, "DIG_HOME names another") / "artifacts"
 
     def find(self, kind: str, key: str) -> Artifact | None:
         """The artifact if it is there and undamaged, else None; a damaged one is moved out of the way, and said."""

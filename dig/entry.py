@@ -35,7 +35,7 @@ def exit_code(
     imports_done()
     sys.excepthook = _hidden_traceback
     try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run([_text(word) for word in (sys.argv[1:] if arguments is None else arguments)])
     except UserError as error:
         show_traceback(error, hidden)
         print(f"error: {visible(str(error))}", file=sys.stderr)
@@ -58,6 +58,15 @@ def exit_code(
             raise
         print(f"error: {visible(hidden(line))}", file=sys.stderr)
         return 1
+
+
+def _text(word: str) -> str:
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # bytes of a command line come as halves of characters, which no file can hold
+        shown = word.partition("=")[0].encode(errors="replace").decode()
+        raise UserError(f"{shown}: bytes that are not UTF-8", exit_code=2) from None
+    return word
 
 
 def _full_disk(error: Exception, advice: str) -> str | None:

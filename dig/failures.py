@@ -49,9 +49,6 @@ def failure_line(error: BaseException) -> str | None:
         return f"not enough memory{_quoted(error)}; a smaller batch_size or fewer trainer.workers take less"
     if isinstance(error, OSError):
         return _os_line(error.errno, error.strerror, error, error.filename, error.filename2)
-    if isinstance(error, UnicodeEncodeError) and os.path.isdir(os.path.dirname(error.object)):
-        name = "".join(char if char.isprintable() else "?" for char in error.object[:_LONGEST])
-        return f"{name}: this name is not UTF-8, and tables need names that are; {TRACEBACK}=1 shows where"
     told = _OS_ERROR.search(str(error))
     if told:
         return _os_line(int(told[1]), None, error)

@@ -19,8 +19,17 @@ from typing import IO
 from dig.config.errors import UserError
 from dig.locks import wait_for_lock
 
-__all__ = ["atomic_path", "flush_to_disk", "lock", "lock_at_once", "make_folder", "open_own", "replace_text",
-           "temporary_beside"]  # fmt: skip
+__all__ = [
+    "atomic_path",
+    "flush_to_disk",
+    "lock",
+    "lock_at_once",
+    "make_folder",
+    "open_own",
+    "replace_text",
+    "temporary_beside",
+    "text_path",
+]
 
 _FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -143,3 +152,17 @@ def make_folder(path: Path) -> bool:
         path.unlink()
     path.mkdir(parents=True, exist_ok=True)
     return odd
+
+
+def text_path(path: Path, advice: str) -> Path:
+    """The path, whose name is text: polars takes no other, and says so in words that nobody can act on.
+
+    Raises:
+        UserError: it is not UTF-8; exit code 2.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="replace")
+        raise UserError(f"{shown}: the name of this folder is not UTF-8; {advice}", exit_code=2) from None
+    return path

@@ -16,6 +16,7 @@ from dig.artifacts import Artifact, ArtifactStore, fingerprint, lock, shown_path
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
 from dig.evaluation.harness import other_protocol
+from dig.own_files import text_path
 from dig.report.table import metrics_table
 from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.base import build_alone, build_together
@@ -256,7 +257,7 @@ def _run_folder(config: Config) -> Path:
         content.pop(key)
     content["trainer"].pop("profiler")  # looks on
     run_id = config.run_id or fingerprint(content)[:12]
-    return Path(config.runs_dir).absolute() / config.experiment / run_id
+    return text_path(Path(config.runs_dir).absolute(), "runs_dir= names another") / config.experiment / run_id
 
 
 def _say_gain(metrics: dict[str, Any]) -> None:

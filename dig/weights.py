@@ -5,6 +5,7 @@ transformers and open_clip start what a checkpoint lacks at random and say so in
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,15 @@ from safetensors import SafetensorError
 
 from dig.config.errors import UserError
 
-__all__ = ["CLIP_WEIGHTS", "clip_weights", "load_complete", "missing_weights", "recorded_loading", "refuse_missing"]
+__all__ = [
+    "CLIP_WEIGHTS",
+    "clip_weights",
+    "load_complete",
+    "missing_weights",
+    "recorded_loading",
+    "refuse_missing",
+    "write_checkpoint",
+]
 
 _SHOWN = 3
 CLIP_WEIGHTS = (
@@ -106,3 +115,22 @@ def recorded_loading() -> Iterator[list[tuple[Any, list[str]]]]:
         yield records
     finally:
         PreTrainedModel.from_pretrained = original
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Writes a new file with ``torch.save`` and waits until it is on the disk.
+
+    Raises:
+        OSError: the file is there already, or the disk is full.
+    """
+    import torch
+
+    with path.open("xb") as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch tells of its archive's state instead of a full disk
+                raise error.__context__ from None
+            raise
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -80,16 +80,10 @@ def test_what_the_system_refuses_is_a_line(
     assert said.startswith("error: ") and told in said and said.count("\n") == 1
 
 
-def test_a_name_that_is_not_utf_8_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Guard 8: libraries written in Rust take no bytes that are not text."""
-    (tmp_path / os.fsdecode(b"h\xff")).mkdir()
-
-    def read(arguments: list[str]) -> int:
-        pl.read_parquet(tmp_path / os.fsdecode(b"h\xff") / "x.parquet", glob=False)
-        return 0
-
-    assert ended(read) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/h?/x.parquet: this name is not UTF-8")
+def test_an_argument_that_is_no_text_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard 8: no table is read from such a path, and no configuration can hold it."""
+    assert exit_code(lambda _: 0, [f"run={os.fsdecode(bytes([255]))}"], "free some", "interrupted") == 2
+    assert capsys.readouterr().err == "error: run: bytes that are not UTF-8\n"
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -1,6 +1,8 @@
 """Entry 12 of the inputs that failed: no tensor of a loaded model is one that no file gave."""
 
+import errno
 import json
+from io import BufferedWriter, RawIOBase
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ from hub_folders import checkpoint
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM
 
+from dig.artifacts import disk_full
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
 from dig.generation.backbone import build_backbone
-from dig.weights import load_complete, recorded_loading
+from dig.weights import load_complete, recorded_loading, write_checkpoint
 
 WHERE = "backbone.pretrained=here"
 
@@ -99,3 +102,30 @@ def test_what_a_library_loads_is_recorded_and_put_back(tmp_path: Path):
     assert report["missing_keys"] == {"model.norm.weight"} and type(original) is type(model)
     AutoModelForCausalLM.from_pretrained(tmp_path)
     assert len(loaded) == 2
+
+
+class _Filling(RawIOBase):
+    """A file on a disk with some bytes left."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: bytes) -> int:
+        if len(content) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.room -= len(content)
+        return len(content)
+
+
+@pytest.mark.parametrize("room", [0, 100, 15_000, 30_000])
+def test_a_disk_that_fills_while_weights_are_written_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+):
+    """Guard 8: torch tells of its archive's state, wherever in the file the disk ends."""
+    monkeypatch.setattr(Path, "open", lambda *_: BufferedWriter(_Filling(room)))
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_checkpoint({"state_dict": {"a": torch.zeros(10_000)}}, tmp_path / "weights.ckpt")
+    assert disk_full(caught.value)

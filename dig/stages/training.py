@@ -27,6 +27,7 @@ from dig.stages.resuming import RESUME, find_checkpoint
 from dig.stages.strategy import meeting, quiet, trainer_place
 from dig.stages.training_log import LogOften, profile_place, profiler_of, why_ended
 from dig.tracking.effective import samples_a_rank
+from dig.weights import write_checkpoint
 
 __all__ = ["EncodingBar", "Plan", "fit", "quiet", "reads_training"]
 
@@ -230,7 +231,7 @@ def _choose(
 
 def _save_state(module: lightning.LightningModule, path: Path) -> None:
     with atomic_path(path) as temporary:
-        torch.save({"state_dict": module.state_dict()}, temporary)
+        write_checkpoint({"state_dict": module.state_dict()}, temporary)
 
 
 def _load_state(module: lightning.LightningModule, path: Path) -> None:
