@@ -5,14 +5,18 @@ The names here are loaded when they are first used, so that ``import dig`` costs
 
 from __future__ import annotations
 
+import signal
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 if sys.argv[:1] == ["-m"]:  # `python -m dig.…` imports this package before the command
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends in silence until there is somebody to say it
     from dig.failures import guard_imports
 
     guard_imports()
+
+from importlib import import_module  # noqa: E402 - nothing before the guard that could be cut off
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from dig.config import Config, UserError, load_config

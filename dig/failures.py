@@ -76,7 +76,7 @@ def show_traceback(error: BaseException, hidden: Callable[[str], str] = str) -> 
 def guard_imports() -> None:
     """From here to :func:`imports_done` Ctrl-C ends the process with one line, and so does what keeps imports from
     ending: nothing has been begun that would have to be tidied up."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_DFL):
         signal.signal(signal.SIGINT, _end)
     sys.excepthook = _hook
 

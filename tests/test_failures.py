@@ -147,10 +147,10 @@ def test_an_interrupt_that_a_library_turns_into_an_error_is_one(capsys: pytest.C
     assert capsys.readouterr().err == "interrupted; all is kept\n"
 
 
-def start(tmp_path: Path, body: str, entry: str) -> subprocess.CompletedProcess[str]:
-    """Starts a command whose import of `rich` does something else."""
-    (tmp_path / "rich").mkdir()
-    (tmp_path / "rich" / "__init__.py").write_text(body)
+def start(tmp_path: Path, body: str, entry: str, package: str = "rich") -> subprocess.CompletedProcess[str]:
+    """Starts a command whose import of a package does something else."""
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(body)
     root = Path(dig.__file__).parent.parent
     paths = os.pathsep.join([str(tmp_path), str(root)])
     return subprocess.run([sys.executable, "-m", f"dig.{entry}", "--help"], capture_output=True, text=True,
@@ -163,6 +163,12 @@ def test_ctrl_c_during_imports_is_a_line(tmp_path: Path, entry: str) -> None:
     body = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\n"
     done = start(tmp_path, body, entry)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_ctrl_c_before_anything_could_tell_it_is_no_traceback(tmp_path: Path) -> None:
+    """Guard 8: in the very first imports; a shell makes 130 of it."""
+    done = start(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n", "train", "traceback")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("raised", ["OSError(24, 'Too many open files', 'x.so')", "MemoryError()"])
