@@ -15,8 +15,8 @@ if sys.argv[:1] == ["-m"]:  # `python -m dig.…` imports this package before th
 
     guard_imports()
 
-from importlib import import_module  # noqa: E402 - nothing before the guard that could be cut off
-from typing import TYPE_CHECKING, Any  # noqa: E402
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dig.config import Config, UserError, load_config
