@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ BAD = (DIFFERENT, TRACEBACK, HUNG, CRASHED, MESSY, LOST, ACCEPTED)
 
 _CODES = (0, 1, 2, 75, 130)
 _TRACE = re.compile(r"Traceback \(most recent call last\)|^Fatal Python error|Exception ignored in", re.MULTILINE)
+_WHOLE = 20_000  # characters
 _HINT = re.compile(r"^(\s|usage|python -m )")
 
 
@@ -204,7 +206,8 @@ class Figures:
             self.count_bad(what, f"{done} {where}", ending)
 
     def count_bad(self, what: str, told: str, ending: Ending) -> None:
-        """Keeps a line of what went wrong."""
+        """Keeps a line of what went wrong, and prints all of it."""
+        print(f"-- {told}\n{ending.text[-_WHOLE:]}\n--", file=sys.stderr)
         lines = (ending.errors if ending.errors.strip() else ending.output).splitlines()
         said = next((line for line in reversed(lines) if line.strip()), "(said nothing)")
         line = f"{what}: {told}: {' '.join(ending.command)[:200]}: exit {ending.code}, {said[:200]}{_place_of(ending)}"
