@@ -1,4 +1,4 @@
-"""The tokens that spell Semantic IDs: one for every code of every level."""
+"""The tokens that spell Semantic IDs, one for every code of every level, and which table of items a backbone spells."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from tokenizers import AddedToken
 from torch import Tensor
 
 from dig.config import UserError
+from dig.config.schema import PromptConfig
+from dig.quantization import SemanticIds
 
-__all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token"]
+__all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token", "spelled_ids"]
 
 TASK_TOKENS = {"collaborative": "<collaborative>", "semantic": "<semantic>"}
 """What a prompt of a task begins with where the backbone knows no words."""
@@ -27,7 +29,7 @@ class SidVocabulary:
     """Where the SID tokens lie in a tokenizer's vocabulary.
 
     Attributes:
-        sizes: codes a level, the suffix level included if there is one.
+        sizes: codes per level, the suffix level included if there is one.
         first_ids: vocabulary id of each level's code 0; the codes of a level follow each other.
     """
 
@@ -82,3 +84,14 @@ class SidVocabulary:
         """Vocabulary ids (items, levels) of codes (items, levels); -1 stays -1."""
         offsets = torch.tensor(self.first_ids[: codes.shape[1]])
         return torch.where(codes >= 0, codes + offsets, -1)
+
+
+def spelled_ids(ids: SemanticIds, config: PromptConfig, from_scratch: bool) -> SemanticIds:
+    """The table that prompts, trie and exported model go by; a pretrained backbone always spells the codes.
+
+    With ``prompt.item_token`` the last token is the item's own, so that a small model can learn each item's company by
+    itself, while the codes before it lead the search and share what similar items have in common.
+    """
+    if not (config.item_token and from_scratch):
+        return ids
+    return ids.with_item_codes(ids.levels if config.codes is None else min(config.codes, ids.levels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tiny
 
-from datamodules.item_prompts import ItemPrompts
+from datamodules.prompts import ItemPrompts
 from datamodules.sequences import training_windows
 from datamodules.tasks import ItemTexts, TaskSource
 from dig.config.schema import PromptConfig

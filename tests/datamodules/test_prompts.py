@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.rollout_prompts import TrainingPrompts
 from datamodules.sequences import HeldOutPrompts, training_windows
 from datamodules.splits import Sequences
@@ -29,13 +29,13 @@ WORD = {word: index for index, word in enumerate(tiny.WORDS)}
 
 
 def builder(style: str = "compact", max_history: int = 4, tokens: torch.Tensor = TOKENS) -> PromptBuilder:
-    return PromptBuilder(tokens, SCRATCH, PromptConfig(style=style, max_history=max_history), from_scratch=True)
+    return SidPrompts(tokens, SCRATCH, PromptConfig(style=style, max_history=max_history), from_scratch=True)
 
 
 def text_builder(chat_template: str | None = None, max_history: int = 4) -> tuple[PromptBuilder, torch.Tensor]:
     tokenizer = tiny.text_tokenizer(chat_template)
     tokens = SidVocabulary.add_to(tokenizer, IDS.sizes).encode(IDS.codes)
-    return PromptBuilder(tokens, tokenizer, PromptConfig(max_history=max_history), from_scratch=False), tokens
+    return SidPrompts(tokens, tokenizer, PromptConfig(max_history=max_history), from_scratch=False), tokens
 
 
 def rows(*items: int) -> np.ndarray:
@@ -84,7 +84,7 @@ def test_auto_is_compact_from_scratch_and_text_otherwise():
 def test_a_tokenizer_without_a_start_token_starts_with_its_end_token():
     tokenizer = tiny.text_tokenizer()
     tokenizer.bos_token = None
-    build = PromptBuilder(TOKENS, tokenizer, PromptConfig(style="compact"), from_scratch=False)
+    build = SidPrompts(TOKENS, tokenizer, PromptConfig(style="compact"), from_scratch=False)
     assert build.prompts([rows(3)]).input_ids.tolist() == [[2, 12]]
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, LoraConfig
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score
-from dig.generation.backbone import Backbone, build_backbone, load_backbone, save_backbone
+from dig.generation.backbone import Backbone, build_backbone, load_backbone
 from dig.generation.lora import add_lora, merge_lora
 
 IDS = tiny.ragged_catalogue()
@@ -192,7 +192,7 @@ def test_saved_and_loaded_is_the_same_policy(tmp_path: Path, lora: LoraConfig, t
     tokens = torch.tensor([[1, *backbone.vocabulary.ids.tolist()[:6]]])
     train(backbone.model.train(), tokens)
     expected = logits(backbone.model, tokens)
-    save_backbone(backbone, tmp_path / "saved")
+    backbone.save(tmp_path / "saved")
     assert not list((tmp_path / "saved").glob("*.bin")) and list((tmp_path / "saved").glob("*.safetensors"))
     again = load_backbone(tmp_path / "saved", IDS.sizes)
     torch.testing.assert_close(logits(again.model, tokens), expected, atol=1e-5, rtol=1e-5)
@@ -205,7 +205,7 @@ def test_a_policy_from_scratch_comes_back_as_one(tmp_path: Path):
     backbone = build_backbone(BackboneConfig(config={"hidden_size": 32, "intermediate_size": 48}), IDS.sizes, 64)
     tokens = torch.tensor([[1, 4, 9]])
     expected = logits(backbone.model, tokens)
-    save_backbone(backbone, tmp_path)
+    backbone.save(tmp_path)
     again = load_backbone(tmp_path, IDS.sizes)
     assert again.from_scratch and again.vocabulary == backbone.vocabulary
     assert torch.equal(logits(again.model, tokens), expected)
@@ -261,7 +261,7 @@ def test_words_keep_their_logits_when_rows_are_added_and_on_the_way_back(
     backbone = build_backbone(BackboneConfig(pretrained=str(folder), lora=lora), IDS.sizes, 64)
     words, tokens = len(tiny.WORDS), torch.tensor([[5, 6, 7, 9]])
     torch.testing.assert_close(logits(backbone.model, tokens)[..., :words], logits(plain, tokens)[..., :words])
-    save_backbone(backbone, tmp_path / "saved")
+    backbone.save(tmp_path / "saved")
     again = load_backbone(tmp_path / "saved", IDS.sizes).model
     torch.testing.assert_close(logits(again, tokens)[..., :words], logits(plain, tokens)[..., :words])
     own = head not in ("tied, scaled embedding", "Conv1D, tied")

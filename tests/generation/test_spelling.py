@@ -9,7 +9,7 @@ import torch
 from dig.config import UserError
 from dig.config.schema import PromptConfig
 from dig.generation import CatalogueTrie
-from dig.generation.spelling import spelled_ids
+from dig.generation.vocabulary import spelled_ids
 
 IDS = tiny.ragged_catalogue()
 
