@@ -249,11 +249,15 @@ def _pretrained(
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
             raise ValueError("there is no tokenizer")
     except _UNREADABLE as error:
-        raise UserError(f"{where} cannot be loaded: {_reason(error)}; without a network, name the folder of "
-                        "a causal language model in safetensors with its tokenizer") from None  # fmt: skip
+        raise UserError(
+            f"{where} cannot be loaded: {_reason(error)}; without a network, name the folder of "
+            "a causal language model in safetensors with its tokenizer"
+        ) from None
     if instead_of is not None:
-        _say(f"{where}: its tokenizer.json is read as it is written; AutoTokenizer takes a {instead_of} by the model's "
-             "type, which splits words otherwise")  # fmt: skip
+        _say(
+            f"{where}: its tokenizer.json is read as it is written; AutoTokenizer takes a {instead_of} by the model's "
+            "type, which splits words otherwise"
+        )
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise UserError(f"{where}: its tokenizer has neither a padding nor an end token")
@@ -295,8 +299,10 @@ def _resize(model: Any, tokens: int, where: str) -> None:
     after = model(input_ids=probe).logits[..., : before.shape[-1]]
     model.train(training)
     if not torch.allclose(after, before, rtol=1e-3, atol=1e-3, equal_nan=True):
-        raise UserError(f"{where}: with new rows a {model.config.model_type} says something else of words: its logits "
-                        f"move by {(after - before).abs().max():.1e}")  # fmt: skip
+        raise UserError(
+            f"{where}: with new rows a {model.config.model_type} says something else of words: its logits "
+            f"move by {(after - before).abs().max():.1e}"
+        )
 
 
 def _tell_ends(model: Any, tokenizer: Any) -> None:
@@ -309,9 +315,9 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
     try:
         settings.validate(strict=True)
     except ValueError:  # what a model was published with; it could not be saved with a change
-        model.generation_config = GenerationConfig(bos_token_id=settings.bos_token_id,
-                                                   eos_token_id=settings.eos_token_id,
-                                                   pad_token_id=settings.pad_token_id)  # fmt: skip
+        model.generation_config = GenerationConfig(
+            bos_token_id=settings.bos_token_id, eos_token_id=settings.eos_token_id, pad_token_id=settings.pad_token_id
+        )
 
 
 def _say(message: str) -> None:
@@ -367,8 +373,9 @@ def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> 
     except UserError:
         raise
     except Exception as error:  # whatever an architecture's code does with keys that do not fit each other
-        raise UserError(f"backbone.config makes no {model_type}: {' '.join(str(error).split())[:300]}",
-                        exit_code=2) from None  # fmt: skip
+        raise UserError(
+            f"backbone.config makes no {model_type}: {' '.join(str(error).split())[:300]}", exit_code=2
+        ) from None
     where = f"backbone.config.model_type={model_type}"
     try:
         check_paths(model, where, exit_code=2)
@@ -384,8 +391,11 @@ def _known_model_type(config: BackboneConfig) -> str:
     model_type = str(config.config.get("model_type", _SMALL["model_type"]))
     if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         hint = nearest(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-        raise UserError(f"backbone.config.model_type={model_type} is no causal language model of transformers"
-                        f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.config.model_type={model_type} is no causal language model of transformers"
+            f"{f'; did you mean {hint}?' if hint else ''}",
+            exit_code=2,
+        )
     settings = AutoConfig.for_model(model_type)
     text = settings.get_text_config()
     if text is not settings:
@@ -398,6 +408,8 @@ def _known_model_type(config: BackboneConfig) -> str:
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])
-        raise UserError(f"backbone.config.{unknown[0]}: {model_type} has no such key"
-                        f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.config.{unknown[0]}: {model_type} has no such key{f'; did you mean {hint}?' if hint else ''}",
+            exit_code=2,
+        )
     return model_type

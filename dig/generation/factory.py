@@ -239,8 +239,10 @@ def _probe(causal: Any) -> _Probe | None:
     tolerance = _TOLERANCE.get(next(causal.parameters()).dtype, 1e-1)
     moved = (log_probs[:, 0, 0] - log_probs[:, 1, 0]).abs().max().item()
     if moved > tolerance * scale + 1e-5:
-        raise _LaterTokensError(f"a {kind} looks at later tokens (its log-probabilities move by {moved:.1e}), so it "
-                                "is not a causal language model")  # fmt: skip
+        raise _LaterTokensError(
+            f"a {kind} looks at later tokens (its log-probabilities move by {moved:.1e}), so it "
+            "is not a causal language model"
+        )
     return _Probe(prompts, paths, log_probs, scale, tolerance)
 
 
@@ -300,8 +302,10 @@ def check_intrr(model: IntRR, where: str) -> None:
     """
     view, generator = IntRRPathModel(model), torch.Generator().manual_seed(0)
     steps = len(model.sizes.codes) - 1
-    histories = [torch.randint(len(model.codes), (min(length, model.sizes.max_history),), generator=generator)
-                 for length in _LENGTHS]  # fmt: skip
+    histories = [
+        torch.randint(len(model.codes), (min(length, model.sizes.max_history),), generator=generator)
+        for length in _LENGTHS
+    ]
     levels = [torch.randint(size, (2, 2), generator=generator) for size in model.sizes.codes[:steps]]
     paths = torch.stack([*levels, torch.zeros(2, 2, dtype=torch.int64)], dim=-1)[..., :steps]
     paths = (paths + torch.tensor(view.firsts[:steps], dtype=torch.int64)).to(model.codes.device)
@@ -339,8 +343,12 @@ def _plain_tokens(config: Any) -> Tensor:
     """Tokens of prompts and paths, none with a meaning of its own (padding, a picture's place)."""
     count = sum(_LENGTHS) + 8
     settings = [config.to_dict(), config.get_text_config().to_dict()]
-    special = {value for keys in settings for key, value in keys.items() if key.endswith(("token_id", "token_index"))
-               and isinstance(value, int)}  # fmt: skip
+    special = {
+        value
+        for keys in settings
+        for key, value in keys.items()
+        if key.endswith(("token_id", "token_index")) and isinstance(value, int)
+    }
     rows = config.get_text_config().vocab_size
     order = torch.randperm(min(rows, 4096), generator=torch.Generator().manual_seed(0))
     plain = order[~torch.isin(order, torch.tensor(sorted(special), dtype=torch.int64))]

@@ -80,13 +80,16 @@ def score_with_entropy(
             hidden, parents = after_prompt.unsqueeze(1), torch.zeros_like(paths[:, :1, 0])
         else:
             hidden, parents = after_tokens[:, :, depth - 1], paths[..., depth - 1].clamp(min=0)
-        children, found = child_log_probs(path_model, hidden, trie, parents, depth, temperature=temperature)
+        children, of_children = child_log_probs(path_model, hidden, trie, parents, depth, temperature=temperature)
         target = paths[..., depth]
-        there = target >= 0
+        present = target >= 0
         place = (target - children[..., 0]).clamp(min=0)  # children follow each other
-        chosen = found.squeeze(1).gather(1, place) if depth == 0 else found.gather(2, place.unsqueeze(2)).squeeze(2)
-        log_probs.append(torch.where(there, chosen, torch.zeros_like(chosen)))
-        entropies.append(torch.where(there, _entropy(found.detach()), 0.0))
+        if depth == 0:
+            chosen = of_children.squeeze(1).gather(1, place)
+        else:
+            chosen = of_children.gather(2, place.unsqueeze(2)).squeeze(2)
+        log_probs.append(torch.where(present, chosen, torch.zeros_like(chosen)))
+        entropies.append(torch.where(present, _entropy(of_children.detach()), 0.0))
     return Scores(torch.stack(log_probs, dim=-1), torch.stack(entropies, dim=-1))
 
 

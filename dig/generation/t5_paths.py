@@ -80,8 +80,9 @@ class T5PathModel(TreePathModel):
         visible = torch.zeros(1 + paths * steps, 1 + paths * steps, dtype=torch.bool, device=device)
         visible[:, 0] = True
         visible[1:, 1:] = torch.block_diag(*[block] * paths).bool()
-        positions = torch.cat([torch.zeros(1, dtype=torch.int64, device=device),
-                               torch.arange(1, steps + 1, device=device).repeat(paths)])  # fmt: skip
+        positions = torch.cat(
+            [torch.zeros(1, dtype=torch.int64, device=device), torch.arange(1, steps + 1, device=device).repeat(paths)]
+        )
         output = self.body(
             input_ids=torch.cat([start, tokens.reshape(batch, -1)], dim=1),
             attention_mask=self._mask(visible.expand(batch, -1, -1), positions, positions, 0),

@@ -190,19 +190,24 @@ class CatalogueTrie(nn.Module):
         place = self._places(items)
         if (place < 0).any():
             raise ValueError(f"the trie has no item {int(items[place < 0][0])}")
-        nodes, found = torch.zeros_like(place), []
+        nodes, levels = torch.zeros_like(place), []
         ended = torch.zeros_like(place, dtype=torch.bool)
         for _ in range(self.levels):
             ended = ended | self.is_leaf(nodes)
             nodes = torch.where(ended, nodes, self._last_child_up_to(nodes, self.begins, place))
-            found.append(torch.where(ended, -1, nodes))
-        return torch.stack(found, dim=-1)
+            levels.append(torch.where(ended, -1, nodes))
+        return torch.stack(levels, dim=-1)
 
     def token_sequences(self, items: Tensor) -> Tensor:
         """Vocabulary ids (…, levels) of items (…), -1 after the end."""
         levels = self.paths(items).unbind(dim=-1)
-        return torch.stack([torch.where(nodes >= 0, self.tokens_at(nodes.clamp(min=0), depth), -1)
-                            for depth, nodes in enumerate(levels)], dim=-1)  # fmt: skip
+        return torch.stack(
+            [
+                torch.where(nodes >= 0, self.tokens_at(nodes.clamp(min=0), depth), -1)
+                for depth, nodes in enumerate(levels)
+            ],
+            dim=-1,
+        )
 
     def find(self, token_sequences: Tensor) -> Tensor:
         """Catalogue rows of the items with these sequences; of twins the first.
@@ -272,8 +277,8 @@ class CatalogueTrie(nn.Module):
         shared, new = theirs[torch.isin(theirs, ours)], theirs[~torch.isin(theirs, ours)]
 
         def sequences(trie: CatalogueTrie, items: Tensor) -> Tensor:
-            found = trie.token_sequences(items.to(trie.order.device)).to(device)
-            return F.pad(found, (0, levels - found.shape[1]), value=-1)
+            sequences = trie.token_sequences(items.to(trie.order.device)).to(device)
+            return F.pad(sequences, (0, levels - sequences.shape[1]), value=-1)
 
         differ = (sequences(self, shared) != sequences(other, shared)).any(dim=1)
         if differ.any():
@@ -373,7 +378,7 @@ def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
         "order": rows,
         "places": places_of_rows,
         "level_tokens": torch.cat(level_tokens),
-        "shape": torch.tensor([[len(found) for found in level_tokens], widths, leaves_until.diff().tolist()]),
+        "shape": torch.tensor([[len(tokens) for tokens in level_tokens], widths, leaves_until.diff().tolist()]),
     }
 
 

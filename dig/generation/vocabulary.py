@@ -69,16 +69,19 @@ class SidVocabulary:
         for level, size in enumerate(sizes):
             ids = [known.get(sid_token(level, code)) for code in range(size)]
             if ids[0] is None or ids != list(range(ids[0], ids[0] + size)):
-                raise UserError(f"the tokenizer does not hold the {size} SID tokens of level {level + 1} in order; "
-                                "it belongs to other Semantic IDs")  # fmt: skip
+                raise UserError(
+                    f"the tokenizer does not hold the {size} SID tokens of level {level + 1} in order; "
+                    "it belongs to other Semantic IDs"
+                )
             first_ids.append(ids[0])
         return cls(tuple(sizes), tuple(first_ids))
 
     @property
     def ids(self) -> Tensor:
         """(tokens,) all SID token ids, level by level."""
-        return torch.cat([torch.arange(first, first + size) for first, size in
-                          zip(self.first_ids, self.sizes, strict=True)])  # fmt: skip
+        return torch.cat(
+            [torch.arange(first, first + size) for first, size in zip(self.first_ids, self.sizes, strict=True)]
+        )
 
     def encode(self, codes: Tensor) -> Tensor:
         """Vocabulary ids (items, levels) of codes (items, levels); -1 stays -1."""

@@ -49,8 +49,9 @@ class PolicyRanker(BeamRanker):
         """Reads a policy's model folder, which holds its Semantic ID table."""
         ids = SemanticIds.load(folder / "semantic_ids.parquet")
         evaluation = config.evaluation
-        return cls(load_backbone(folder, ids.sizes), ids, config.prompt, evaluation.num_beams, evaluation.batch_size,
-                   device)  # fmt: skip
+        return cls(
+            load_backbone(folder, ids.sizes), ids, config.prompt, evaluation.num_beams, evaluation.batch_size, device
+        )
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
         """What the model is told of each history."""

@@ -59,8 +59,11 @@ def _vectors(context: StageContext, from_scratch: bool) -> list[Tensor]:
     codebooks = load_codebooks(context)
     if not codebooks:
         asked = context.config.backbone.sid_rows
-        raise UserError(f"backbone.sid_rows={asked}: the Semantic IDs of this tokenizer come without codebooks; use "
-                        "backbone.sid_rows=random", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.sid_rows={asked}: the Semantic IDs of this tokenizer come without codebooks; use "
+            "backbone.sid_rows=random",
+            exit_code=2,
+        )
     return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, item_token)
 
 

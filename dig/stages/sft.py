@@ -94,8 +94,10 @@ def _say_unheard(config: Config) -> None:
     }
     unheard = [key for key, is_set in asked.items() if is_set]
     if unheard and global_rank() == 0:
-        say(f"sft: items are one vector each (sft.item_tokens=one), so {', '.join(unheard)} have no say; see "
-            "intrr.assignment")  # fmt: skip
+        say(
+            f"sft: items are one vector each (sft.item_tokens=one), so {', '.join(unheard)} have no say; see "
+            "intrr.assignment"
+        )
 
 
 def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
@@ -104,8 +106,10 @@ def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
     cut = int((lengths > builder.max_history).sum())
     if cut:
         why = "the backbone's context holds no more" if builder.short_of_context else "prompt.max_history"
-        say(f"sft: {cut:,} of {len(lengths):,} histories are longer than {builder.max_history} items and lose their "
-            f"old end ({why})")  # fmt: skip
+        say(
+            f"sft: {cut:,} of {len(lengths):,} histories are longer than {builder.max_history} items and lose their "
+            f"old end ({why})"
+        )
 
 
 def _also(config: Config) -> tuple[str, ...]:
