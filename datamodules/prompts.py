@@ -24,10 +24,10 @@ from dig.artifacts import fingerprint
 from dig.config import UserError
 from dig.config.schema import PromptConfig
 from dig.generation.vocabulary import TASK_TOKENS
-from dig.quantization import SemanticIds
 
 if TYPE_CHECKING:
     from dig.generation.backbone import Backbone
+    from dig.quantization import SemanticIds
 
 __all__ = ["Frame", "ItemPrompts", "PromptBuilder", "Prompts", "SidPrompts", "prompt_builder"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import AddedToken
 from torch import Tensor
 
 from dig.config import UserError
-from dig.config.schema import PromptConfig
-from dig.quantization import SemanticIds
+
+if TYPE_CHECKING:
+    from dig.config.schema import PromptConfig
+    from dig.quantization import SemanticIds
 
 __all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token", "spelled_ids"]
 
