@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
@@ -26,6 +25,7 @@ from dig.generation.lora import add_lora, merge_lora
 from dig.generation.path_model import PathModel, TrainingRows
 from dig.generation.sid_rows import fold_rows, start_among_words, start_from_scratch
 from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
+from dig.generation.tree_paths import without_adapters
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
 from dig.ranks import global_rank
@@ -331,11 +331,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _checkpoint_gradients(model: Any, config: BackboneConfig) -> None:
-    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal = without_adapters(model)
     if not getattr(causal, "supports_gradient_checkpointing", False):
         raise UserError(f"backbone.gradient_checkpointing: {causal.config.model_type} cannot do it", exit_code=2)
     causal.gradient_checkpointing_enable({"use_reentrant": False})
-    if isinstance(model, PeftModel):
+    if causal is not model:  # adapters
         causal.enable_input_require_grads()
 
 
