@@ -164,7 +164,7 @@ def _prepare(folder: Path) -> dict[str, float]:
     import torch
 
     from datamodules.preparation import prepare
-    from datamodules.prompts import PromptBuilder
+    from datamodules.prompts import SidPrompts
     from datamodules.sequences import training_windows
     from datamodules.sources import read_source
     from datamodules.tasks import ItemTexts, TaskSource
@@ -180,7 +180,7 @@ def _prepare(folder: Path) -> dict[str, float]:
     prepared.sequences.save(folder / "sequences")
     tokens = torch.randint(4, 4 + CODES, (len(prepared.catalogue), LEVELS))
     special = SimpleNamespace(pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    builder = PromptBuilder(tokens, special, PromptConfig("compact"), from_scratch=True)
+    builder = SidPrompts(tokens, special, PromptConfig("compact"), from_scratch=True)
     windows = training_windows(prepared.sequences, builder)
     write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), folder / "tokens")
     ended = time.perf_counter()
@@ -270,15 +270,14 @@ def _loading(folder: Path) -> dict[str, float]:
 
     from datamodules.loading import EpochBatchSampler, ResumableLoader
     from datamodules.mixture import TaskMixture, TaskPart
-    from datamodules.prompts import PromptBuilder
+    from datamodules.prompts import SidPrompts
     from datamodules.sequences import training_windows
     from datamodules.splits import Sequences
     from datamodules.tasks import ItemTexts, TaskSource
     from datamodules.tokens import TokenArrays, write_token_arrays
     from dig.config.schema import BackboneConfig, PromptConfig
     from dig.generation.backbone import build_backbone
-    from dig.generation.decoder import Decoder
-    from dig.modules.token_loss import next_token_loss
+    from dig.generation.causal_paths import CausalPathModel, next_token_loss
 
     torch.manual_seed(0)
     torch.set_num_threads(2)
@@ -288,7 +287,7 @@ def _loading(folder: Path) -> dict[str, float]:
                                      [random_numbers.integers(0, 5000, length) for length in lengths])  # fmt: skip
     backbone = build_backbone(BackboneConfig(), [CODES] * LEVELS, 128)
     codes = torch.randint(0, CODES, (5000, LEVELS))
-    builder = PromptBuilder(backbone.vocabulary.encode(codes), backbone.tokenizer, PromptConfig(), from_scratch=True)
+    builder = SidPrompts(backbone.vocabulary.encode(codes), backbone.tokenizer, PromptConfig(), from_scratch=True)
     windows = training_windows(sequences, builder)
     write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), folder / "loading")
     samples = TaskMixture([TaskPart(TokenArrays(folder / "loading"))], pack=True)
@@ -296,7 +295,7 @@ def _loading(folder: Path) -> dict[str, float]:
     started = time.perf_counter()
     batches = [batch for batch, _ in zip(loader, range(BATCHES), strict=False)]
     delivered = sum(int((batch.attention_mask > 0).sum()) for batch in batches) / (time.perf_counter() - started)
-    decoder, optimiser = Decoder(backbone.model), torch.optim.AdamW(backbone.model.parameters())
+    decoder, optimiser = CausalPathModel(backbone.model), torch.optim.AdamW(backbone.model.parameters())
 
     def step(batch: Any) -> int:
         next_token_loss(decoder, batch).backward()

@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.generation import PrefixConstrainedLogitsProcessor
 
 from dig.generation import CatalogueTrie, beam_search
-from dig.generation.decoder import Decoder
+from dig.generation.causal_paths import CausalPathModel
 
 ITEMS, CODES, LEVELS = 12_000, 256, 3
 PROMPT, BEAMS, USERS = 160, 20, 16
@@ -89,7 +89,7 @@ def _search(model: torch.nn.Module, prompts: Tensor, mask: Tensor, trie: Catalog
 
 
 def _encode(model: torch.nn.Module, prompts: Tensor, mask: Tensor) -> Work:
-    return lambda: Decoder(model).encode(prompts, mask)
+    return lambda: CausalPathModel(model).encode(prompts, mask)
 
 
 def _model() -> torch.nn.Module:
@@ -224,7 +224,7 @@ def _task(name: str) -> None:
         prompts, mask = _prompts(users, PROMPT)
         with torch.no_grad():
             if name == "encode":
-                Decoder(model).encode(prompts, mask)
+                CausalPathModel(model).encode(prompts, mask)
             else:
                 beam_search(model, prompts, mask, trie, BEAMS)
 
@@ -260,9 +260,12 @@ def _gpu() -> None:
         return _seconds(waited, repeats=10)
 
     ours = timed(lambda: beam_search(model, prompts, mask, trie, beams))
-    bare = timed(lambda: Decoder(model).encode(prompts, mask))
+    bare = timed(lambda: CausalPathModel(model).encode(prompts, mask))
     peaks = []
-    for work in (lambda: Decoder(model).encode(prompts, mask), lambda: beam_search(model, prompts, mask, trie, beams)):
+    for work in (
+        lambda: CausalPathModel(model).encode(prompts, mask),
+        lambda: beam_search(model, prompts, mask, trie, beams),
+    ):
         torch.cuda.reset_peak_memory_stats()
         with torch.no_grad():
             work()

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, RolloutPrompts, TrainingPrompts
 from datamodules.splits import Sequences
 from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, PromptConfig
@@ -118,7 +118,7 @@ def _codes() -> Tensor:
 def _module(setting: Setting, group: int) -> tuple[GRPOModule, PromptDataModule]:
     backbone, codes = _backbone(setting), _codes()
     tokens = backbone.vocabulary.encode(codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(max_history=setting.history), from_scratch=True)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(max_history=setting.history), from_scratch=True)
     draws = np.random.default_rng(0)
     rows = [draws.integers(0, ITEMS, setting.history + 3) for _ in range(PROMPTS * (OURS + 2))]
     sequences = Sequences.from_lists([str(user) for user in range(len(rows))], rows)

@@ -27,7 +27,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from datamodules.mixture import TaskMixture, TaskPart
 from datamodules.preparation import prepare
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
@@ -104,7 +104,7 @@ def _training(folder: Path) -> dict[str, float]:
 def _samples(sequences: Sequences, codes: torch.Tensor, windows: Windows, folder: Path) -> TaskMixture:
     backbone = _backbone()
     tokens = backbone.vocabulary.encode(codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(max_history=HISTORY), from_scratch=True)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(max_history=HISTORY), from_scratch=True)
     write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), folder)
     return TaskMixture([TaskPart(TokenArrays(folder))])
 

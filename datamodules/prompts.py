@@ -1,12 +1,17 @@
-"""The one prompt builder: training, rollouts, evaluation and serving spell a history with the same token ids."""
+"""Prompts: training, rollouts, evaluation and serving spell a history with the same token ids, by one builder.
+
+`PromptBuilder` is what they ask. One implementation writes Semantic IDs and words by a tokenizer, one the rows of
+items; `prompt_builder` gives a backbone its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +25,11 @@ from dig.config import UserError
 from dig.config.schema import PromptConfig
 from dig.generation.vocabulary import TASK_TOKENS
 
-__all__ = ["Frame", "PromptBuilder", "Prompts"]
+if TYPE_CHECKING:
+    from dig.generation.backbone import Backbone
+    from dig.quantization import SemanticIds
+
+__all__ = ["Frame", "ItemPrompts", "PromptBuilder", "Prompts", "SidPrompts", "prompt_builder"]
 
 _SID_LIKE = re.compile(r"<([a-z]_\d+>)")
 
@@ -46,49 +55,62 @@ class Frame:
     after: list[int]
 
 
-class PromptBuilder:
+class PromptBuilder(ABC):
     """Turns histories, items and texts into prompts.
 
-    ``compact`` is the tokenizer's start token and the history's SID tokens; ``text`` puts an instruction around them,
-    in the backbone's chat template where it has one.
-
     Args:
-        item_tokens: (items, levels) vocabulary ids of each item's Semantic ID, -1 for a missing suffix.
-        tokenizer: the backbone's tokenizer.
-        config: style, longest history and longest text.
-        from_scratch: whether the backbone knows SID tokens only, which decides ``style=auto``.
+        item_tokens: (items, tokens) how items are written, -1 where an item has fewer tokens.
+        max_history: latest items of a history that are kept, if the context holds them.
+        pad_id: token at padding.
+        end_id: token that ends a text.
         context: tokens that the backbone can read, None for no limit; a history that is longer loses its old end.
 
+    Attributes:
+        style: ``compact`` where a next-item prompt is a history with nothing behind it, else ``text``.
+        knows_text: whether it writes words.
+        max_history: items of a history that are kept.
+        short_of_context: whether these are fewer than were asked for.
+
     Raises:
-        UserError: if a text prompt is asked of a tokenizer that knows no text, or nothing fits the context.
+        UserError: nothing fits the context.
     """
 
+    style: str = "compact"
+    knows_text: bool = False
+
     def __init__(
-        self, item_tokens: Tensor, tokenizer: Any, config: PromptConfig, from_scratch: bool, context: int | None = None
+        self, item_tokens: Tensor, max_history: int, pad_id: int, end_id: int, context: int | None = None
     ) -> None:
-        self.style = ("compact" if from_scratch else "text") if config.style == "auto" else config.style
-        if self.style == "text" and from_scratch:
-            raise UserError("prompt.style=text needs a backbone that knows text: set backbone.pretrained", exit_code=2)
         self.item_tokens = item_tokens
-        self.knows_text = not from_scratch
-        self.pad_id = int(tokenizer.pad_token_id)
-        self.end_id = int(tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id)
-        self.context = context
-        self.max_text_tokens = config.max_text_tokens
-        self._tokenizer = tokenizer
+        self.pad_id, self.end_id, self.context = pad_id, end_id, context
         self._items = Ragged.from_padded(item_tokens.cpu().numpy())
-        self._frames: dict[str, list[Frame]] = {}
         frame = self.frames("next_item")[0]
         self.prefix, self.suffix = frame.before, frame.after
-        self.max_history = self._fitting(config.max_history)
-        self.short_of_context = self.max_history < config.max_history
+        self.max_history = self._fitting(max_history)
+        self.short_of_context = self.max_history < max_history
 
+    @abstractmethod
+    def frames(self, task: str) -> list[Frame]:
+        """The wordings of a task as token ids."""
+
+    @abstractmethod
+    def words(self, texts: Sequence[str | None], end: str = "") -> Ragged:
+        """Token ids of texts; nothing in a text can stand for a special or SID token.
+
+        Args:
+            texts: item text, which is not trusted; None is no text at all.
+            end: words behind every text.
+        """
+
+    @abstractmethod
     def fingerprint(self, task: str) -> str:
         """Hash of everything that decides how a task's samples are spelled, texts themselves apart."""
+
+    def _spelling(self, task: str) -> list[Any]:
+        """What every fingerprint holds."""
         items = hashlib.sha256(self.item_tokens.contiguous().numpy().tobytes()).hexdigest()
         frames = [[frame.before, frame.after] for frame in self.frames(task)]
-        common = [task, self.style, self.max_history, self.pad_id, self.context, items, frames]
-        return fingerprint([*common, self.max_text_tokens, self._words_hash()] if self.knows_text else common)
+        return [task, self.style, self.max_history, self.pad_id, self.context, items, frames]
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
         """Prompts for the next item after histories of catalogue rows, of which the latest ``max_history`` are kept."""
@@ -123,16 +145,61 @@ class PromptBuilder:
             histories = Ragged.from_lengths(histories.flat(), histories.lengths)
         return self._items.take(histories.values).grouped(histories.lengths)
 
-    def words(self, texts: Sequence[str | None], end: str = "") -> Ragged:
-        """Token ids of texts, each cut at ``max_text_tokens``; nothing in a text can stand for a special or SID token.
+    def _fitting(self, asked: int) -> int:
+        """Items of a history that are kept: those asked for, or as many as the context holds beside an answer."""
+        if self.context is None:
+            return asked
+        levels = self.item_tokens.shape[1]
+        fitting = (self.context - len(self.prefix) - len(self.suffix)) // levels - 1
+        if fitting < 1:
+            raise UserError(
+                f"the backbone reads {self.context} tokens, which hold no history: the words around it take "
+                f"{len(self.prefix) + len(self.suffix)}, an item {levels}"
+            )
+        return min(asked, fitting)
 
-        Args:
-            texts: item text, which is not trusted; None is no text at all.
-            end: words behind every text.
-        """
+
+class SidPrompts(PromptBuilder):
+    """Prompts of SID tokens and words.
+
+    ``compact`` is the tokenizer's start token and the history's SID tokens; ``text`` puts an instruction around them,
+    in the backbone's chat template where it has one.
+
+    Args:
+        item_tokens: (items, levels) vocabulary ids of each item's Semantic ID, -1 for a missing suffix.
+        tokenizer: the backbone's tokenizer.
+        config: style, longest history and longest text.
+        from_scratch: whether the backbone knows SID tokens only, which decides ``style=auto``.
+        context: as of `PromptBuilder`.
+
+    Raises:
+        UserError: if a text prompt is asked of a tokenizer that knows no text, or nothing fits the context.
+    """
+
+    def __init__(
+        self, item_tokens: Tensor, tokenizer: Any, config: PromptConfig, from_scratch: bool, context: int | None = None
+    ) -> None:
+        self.style = ("compact" if from_scratch else "text") if config.style == "auto" else config.style
+        if self.style == "text" and from_scratch:
+            raise UserError("prompt.style=text needs a backbone that knows text: set backbone.pretrained", exit_code=2)
+        self.knows_text = not from_scratch
+        self.max_text_tokens = config.max_text_tokens
+        self._tokenizer = tokenizer
+        self._frames: dict[str, list[Frame]] = {}
+        pad_id = int(tokenizer.pad_token_id)
+        end_id = pad_id if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
+        super().__init__(item_tokens, config.max_history, pad_id, end_id, context)
+
+    def fingerprint(self, task: str) -> str:
+        """Hash of everything that decides how a task's samples are spelled, texts themselves apart."""
+        common = self._spelling(task)
+        return fingerprint([*common, self.max_text_tokens, self._words_hash()] if self.knows_text else common)
+
+    def words(self, texts: Sequence[str | None], end: str = "") -> Ragged:
+        """Token ids of texts, each cut at ``max_text_tokens``; see `PromptBuilder.words`."""
         plain = [self._plain(text) + end if text else "" for text in texts]
-        found = self._tokenizer(plain, add_special_tokens=False)["input_ids"] if plain else []
-        return Ragged.from_lists(found).cut(self.max_text_tokens)
+        token_ids = self._tokenizer(plain, add_special_tokens=False)["input_ids"] if plain else []
+        return Ragged.from_lists(token_ids).cut(self.max_text_tokens)
 
     def frames(self, task: str) -> list[Frame]:
         """The wordings of a task as token ids."""
@@ -170,18 +237,53 @@ class PromptBuilder:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return _SID_LIKE.sub(r"< \1", text)
 
-    def _fitting(self, wanted: int) -> int:
-        """Items of a history that are kept: those wanted, or as many as the context holds beside an answer."""
-        if self.context is None:
-            return wanted
-        levels = self.item_tokens.shape[1]
-        fitting = (self.context - len(self.prefix) - len(self.suffix)) // levels - 1
-        if fitting < 1:
-            raise UserError(f"the backbone reads {self.context} tokens, which hold no history: the words around it "
-                            f"take {len(self.prefix) + len(self.suffix)}, an item {levels}")  # fmt: skip
-        return min(wanted, fitting)
-
     def _words_hash(self) -> str:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         content = backend.to_str() if backend is not None else repr(sorted(self._tokenizer.get_vocab().items()))
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+class ItemPrompts(PromptBuilder):
+    """Prompts of models that read one vector per item: an item's token is its row in the catalogue, and nothing stands
+    around a history.
+
+    A task of ``TASK_TOKENS`` begins with a token of its own, behind those of the catalogue.
+
+    Args:
+        items: size of the catalogue.
+        config: longest history.
+    """
+
+    def __init__(self, items: int, config: PromptConfig) -> None:
+        super().__init__(torch.arange(items).unsqueeze(1), config.max_history, pad_id=0, end_id=0)
+
+    def frames(self, task: str) -> list[Frame]:
+        """The task, where it is not the next item."""
+        tasks = list(TASK_TOKENS)
+        return [Frame([len(self.item_tokens) + tasks.index(task)] if task in tasks else [], [])]
+
+    def words(self, texts: Sequence[str | None], end: str = "") -> Ragged:
+        """There are no words.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("prompts of catalogue rows have no words; tasks that read text need a tokenizer")
+
+    def fingerprint(self, task: str) -> str:
+        """Hash of everything that decides how a task's samples are spelled."""
+        return fingerprint(self._spelling(task))
+
+
+def prompt_builder(backbone: Backbone, ids: SemanticIds, config: PromptConfig) -> PromptBuilder:
+    """The prompt builder of a backbone.
+
+    Args:
+        backbone: model and tokenizer.
+        ids: the Semantic ID table as the backbone spells it.
+        config: style, longest history and longest text.
+    """
+    if backbone.tokenizer is None:
+        return ItemPrompts(len(ids), config)
+    tokens = backbone.vocabulary.encode(ids.codes)
+    return SidPrompts(tokens, backbone.tokenizer, config, backbone.from_scratch, backbone.paths.context)

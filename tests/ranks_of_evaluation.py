@@ -14,7 +14,7 @@ import torch
 
 from datamodules.examples import ExampleDataModule, Examples
 from datamodules.item_answers import HistoryTokens
-from datamodules.item_prompts import ItemPrompts
+from datamodules.prompts import ItemPrompts
 from datamodules.splits import Sequences
 from dig.baselines.intrr import IntRRRanker
 from dig.baselines.item_knn import ItemKNN

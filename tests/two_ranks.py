@@ -9,7 +9,7 @@ from typing import Any
 import tiny
 import torch
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from dig.config.schema import EvaluationConfig, PromptConfig, SFTConfig
 from dig.modules.sft import SFTModule
 
@@ -27,7 +27,7 @@ def train(devices: int, file: Path) -> None:
     ids = tiny.ragged_catalogue()
     backbone = tiny.scratch_backbone(ids)
     tokens = backbone.vocabulary.encode(ids.codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     data = tiny.sequence_data(tiny.cyclic_sequences(30, 24), builder, 8 // devices, 11, 3, seed=0)
     module = PlainSFT(backbone, tokens, SFTConfig(), EvaluationConfig(ks=[1, 10]))
     strategy = "ddp_fork" if devices > 1 else "auto"

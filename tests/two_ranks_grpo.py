@@ -9,7 +9,7 @@ from typing import Any
 import tiny
 import torch
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from dig.config.schema import EvaluationConfig, GRPOConfig, PromptConfig
 from dig.modules.grpo import GRPOModule
@@ -42,7 +42,7 @@ def train(devices: int, objective: str, file: Path, dynamic_sampling: int = 1) -
     ids = tiny.ragged_catalogue()
     backbone = tiny.scratch_backbone(ids)
     tokens = backbone.vocabulary.encode(ids.codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     sequences = tiny.cyclic_sequences(30, 24)
     config = GRPOConfig(group_size=4, prompts_per_step=8 // devices, objective=objective, advantage="batch",
                         kl_weight=0.1, dynamic_sampling=dynamic_sampling,

@@ -22,11 +22,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from datamodules.item_prompts import ItemPrompts
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from datamodules.mixture import TaskMixture, TaskPart
 from datamodules.preparation import prepare
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import ItemPrompts, PromptBuilder, SidPrompts
 from datamodules.sequences import training_windows
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
@@ -36,7 +35,7 @@ from dig.config import load_config
 from dig.config.schema import AssignmentConfig, BackboneConfig, EvaluationConfig, PromptConfig, SFTConfig
 from dig.console import console
 from dig.generation import CatalogueTrie, beam_search
-from dig.generation.backbone import Backbone, build_backbone, one_token_backbone
+from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
 from dig.generation.intrr import IntRR, IntRRSizes
 from dig.modules.sft import SFTModule
 from dig.stages.training import quiet
@@ -106,7 +105,7 @@ def _policy(way: str, codes: torch.Tensor) -> tuple[Backbone, PromptBuilder]:
     if way == "codes":
         backbone = build_backbone(BackboneConfig(config=SHAPE), CODES, (HISTORY + 1) * LEVELS + 1)
         tokens = backbone.vocabulary.encode(codes)
-        return backbone, PromptBuilder(tokens, backbone.tokenizer, prompt, from_scratch=True)
+        return backbone, SidPrompts(tokens, backbone.tokenizer, prompt, from_scratch=True)
     sizes = IntRRSizes.of(
         CODES,
         AssignmentConfig(),
@@ -116,7 +115,7 @@ def _policy(way: str, codes: torch.Tensor) -> tuple[Backbone, PromptBuilder]:
         inner_size=SHAPE["intermediate_size"],
         max_history=HISTORY,
     )
-    return one_token_backbone(IntRR(codes, sizes)), ItemPrompts(len(codes), prompt)
+    return IntRRBackbone(IntRR(codes, sizes), alignment=1.0), ItemPrompts(len(codes), prompt)
 
 
 class _Clock(Callback):
@@ -164,7 +163,7 @@ def _train(way: str) -> dict[str, float]:
 def _step(way: str, codes: torch.Tensor, samples: TaskMixture, steps: int, batch_size: int = BATCH) -> float:
     clock = _Clock()
     backbone, _ = _policy(way, codes)
-    module = SFTModule(backbone, backbone.vocabulary.encode(codes), SFTConfig(), EvaluationConfig(), 1.0)
+    module = SFTModule(backbone, backbone.vocabulary.encode(codes), SFTConfig(), EvaluationConfig())
     with quiet():
         trainer = lightning.Trainer(
             max_steps=steps, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu",

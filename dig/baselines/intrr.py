@@ -12,8 +12,7 @@ from dig.evaluation.beams import BeamRanker
 from dig.generation.intrr import IntRR, intrr_vocabulary
 
 if TYPE_CHECKING:
-    from datamodules.item_prompts import ItemPrompts
-    from datamodules.prompts import Prompts
+    from datamodules.prompts import ItemPrompts, Prompts
 
 __all__ = ["IntRRRanker"]
 

@@ -12,7 +12,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from dig.config.schema import TigerConfig
 from dig.evaluation.beams import BeamRanker
-from dig.generation.view_check import check_view
+from dig.generation.factory import check_paths
 from dig.generation.vocabulary import SidVocabulary
 from dig.received.models import check_model_folder
 from dig.weights import load_complete
@@ -55,7 +55,7 @@ def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
         ),
         attn_implementation=_ATTENTION,
     )
-    check_view(model, "tiger")
+    check_paths(model, "tiger")
     return model
 
 
@@ -69,7 +69,7 @@ def load_t5(folder: Path) -> Any:
     model = load_complete(
         T5ForConditionalGeneration.from_pretrained, folder, str(folder), attn_implementation=_ATTENTION
     )
-    check_view(model, str(folder))
+    check_paths(model, str(folder))
     return model
 
 

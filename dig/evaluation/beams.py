@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dig.evaluation.rankers import Ranking, padded_rows
 from dig.generation import CatalogueTrie, NotFiniteError, beam_search
-from dig.generation.restriction import Restriction
+from dig.generation.trie import Restriction
 
 __all__ = ["BeamRanker"]
 

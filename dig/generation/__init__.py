@@ -1,25 +1,29 @@
 """Generation: SID vocabulary, catalogue trie, constrained beam search and sampling, scoring, backbone loading.
 
 ``CatalogueTrie``, ``beam_search``, ``sample_groups``, ``score`` and ``score_catalogue`` work with any decoder-only
-transformers model and with T5.
+transformers model and with T5, and with every `PathModel`.
 """
 
 from dig.generation.beam_search import BeamResult, beam_search
-from dig.generation.finite import NotFiniteError
-from dig.generation.ranking import score_catalogue
-from dig.generation.restriction import Restriction
+from dig.generation.causal_paths import CausalPathModel
+from dig.generation.factory import as_path_model
+from dig.generation.path_model import PathModel
 from dig.generation.sampling import GroupSample, beam_groups, sample_groups
-from dig.generation.scoring import score
-from dig.generation.trie import CatalogueTrie
+from dig.generation.scoring import score, score_catalogue
+from dig.generation.trie import CatalogueTrie, Restriction
 from dig.generation.vocabulary import SidVocabulary
+from dig.generation.walk import NotFiniteError
 
 __all__ = [
     "BeamResult",
     "CatalogueTrie",
+    "CausalPathModel",
     "GroupSample",
     "NotFiniteError",
+    "PathModel",
     "Restriction",
     "SidVocabulary",
+    "as_path_model",
     "beam_groups",
     "beam_search",
     "sample_groups",

@@ -1,35 +1,38 @@
-"""The causal language model and its tokenizer: loaded with LoRA, or built small from a configuration."""
+"""Backbones: the policies that SFT and GRPO train, built fresh, saved, and loaded from a folder."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from dig.config import UserError, nearest
-from dig.config.schema import BackboneConfig
+from dig.config.schema import BackboneConfig, SFTConfig
 from dig.console import say
-from dig.generation.composed_rows import fold_rows
+from dig.generation.causal_paths import next_token_loss
+from dig.generation.factory import NotCausalError, as_path_model, causal_paths, check_intrr, check_paths
 from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
+from dig.generation.intrr_paths import intrr_losses
 from dig.generation.lora import add_lora, merge_lora
-from dig.generation.sid_rows import start_among_words, start_from_scratch
+from dig.generation.path_model import PathModel, TrainingRows
+from dig.generation.sid_rows import fold_rows, start_among_words, start_from_scratch
 from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
-from dig.generation.view_check import NotCausalError, check_intrr, check_view
+from dig.generation.tree_paths import without_adapters
+from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
 from dig.ranks import global_rank
 from dig.received.models import check_model_folder, check_vocabulary
 from dig.weights import load_complete
 
-__all__ = ["Backbone", "build_backbone", "load_backbone", "one_token_backbone", "save_backbone",
-           "scratch_model"]  # fmt: skip
+__all__ = ["Backbone", "IntRRBackbone", "LanguageBackbone", "build_backbone", "load_backbone", "scratch_model"]
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for a folder that is not a model's."""
@@ -46,30 +49,163 @@ _SMALL = {
 
 
 @dataclass
-class Backbone:
-    """A model with its tokenizer and the place of the SID tokens in it.
+class Backbone(ABC):
+    """A policy: a model that spells items, and how prompts and items are written for it.
 
     Attributes:
-        model: a causal language model, possibly with adapters.
-        tokenizer: its tokenizer, SID tokens included; None where items are one vector each.
-        vocabulary: where the SID tokens are.
-        from_scratch: whether the tokenizer knows SID tokens only.
+        model: the model, possibly with adapters.
+        vocabulary: where the tokens are that spell items.
+        tokenizer: of its prompts; None where a prompt is the rows of a history's items.
+        from_scratch: whether nothing was learned before, so that it knows no words.
+        packs_rows: whether several samples may lie in a row of a training batch.
+        can_shard: whether its weights may be shared out over ranks.
     """
 
-    model: nn.Module
-    tokenizer: Any
+    model: Any
     vocabulary: SidVocabulary
+    tokenizer: Any
     from_scratch: bool
+    packs_rows: ClassVar[bool]
+    can_shard: ClassVar[bool]
 
     @property
-    def one_token(self) -> bool:
-        """Whether an item is one vector and its codes are chosen behind the model (``sft.item_tokens=one``)."""
-        return isinstance(self.model, IntRR)
+    def paths(self) -> PathModel:
+        """The model as search, sampling and scoring ask it."""
+        return as_path_model(self.model)
+
+    @abstractmethod
+    def supervised_loss(
+        self, batch: TrainingRows, trie: CatalogueTrie, config: SFTConfig
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What supervised fine-tuning minimises, a differentiable 0-d tensor, and values to log by name."""
+
+    @abstractmethod
+    def missing_dropout(self, config: SFTConfig) -> float:
+        """Probability of the dropout that the model lacks and a training has to add from outside."""
+
+    @abstractmethod
+    def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
+        """Writes what :func:`load_backbone` reads; ``metadata`` goes into formats of dig's own."""
+
+    def remember(self) -> None:
+        """Computes once what stays the same for as long as nothing is trained; many models have nothing of the kind."""
+        return
+
+    def forget(self) -> None:
+        """Ends such a time."""
+        return
 
 
-def one_token_backbone(model: IntRR) -> Backbone:
-    """An IntRR as a policy: it has no tokenizer, and its vocabulary is that of the codes alone."""
-    return Backbone(model, None, intrr_vocabulary(model.sizes.codes), from_scratch=True)
+@dataclass
+class LanguageBackbone(Backbone):
+    """A causal language model with its tokenizer, SID tokens included."""
+
+    packs_rows = True
+    can_shard = True
+
+    def supervised_loss(
+        self, batch: TrainingRows, trie: CatalogueTrie, config: SFTConfig
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted cross-entropy of the supervised tokens."""
+        levels = self.vocabulary if config.softmax == "level" else None
+        loss = next_token_loss(causal_paths(self.model), batch, config.label_smoothing, levels)
+        return loss, {"loss": loss}
+
+    def missing_dropout(self, config: SFTConfig) -> float:
+        """A small model on a small catalogue needs it, a pretrained one has what it was trained with."""
+        return config.dropout if self.from_scratch else 0.0
+
+    def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
+        """Writes model (safetensors) and tokenizer, which plain transformers loads; adapters and composed rows are
+        folded into the weights first.
+
+        Raises:
+            UserError: AutoTokenizer reads the tokenizer otherwise than it is.
+        """
+        model = merge_lora(self.model)
+        fold_rows(model)
+        model.save_pretrained(folder)
+        save_tokenizer(self.tokenizer, folder, self.vocabulary)
+
+    @classmethod
+    def load(cls, folder: Path, sizes: list[int]) -> Self:
+        """Reads what :meth:`save` wrote, or a folder of transformers with the SID tokens in its tokenizer."""
+        check_model_folder(folder, AutoModelForCausalLM)
+        try:
+            model = load_complete(AutoModelForCausalLM.from_pretrained, folder, str(folder), dtype="auto")
+            tokenizer = read_tokenizer(folder)[0]
+        except _UNREADABLE as error:
+            raise UserError(f"{folder} cannot be loaded: {_reason(error)}") from None
+        if tokenizer.pad_token_id is None:
+            raise UserError(f"{folder}: its tokenizer names no padding token, so tokenizer_config.json is not its own")
+        vocabulary = SidVocabulary.of(tokenizer, sizes)
+        check_vocabulary(folder, model, int(vocabulary.ids.max()))
+        check_paths(model, str(folder))
+        return cls(model, vocabulary, tokenizer, from_scratch=len(tokenizer) == len(scratch_words(sizes)))
+
+
+class IntRRBackbone(Backbone):
+    """An IntRR: an item is one vector, and its codes are chosen behind the model (``sft.item_tokens=one``).
+
+    Args:
+        model: the model; its vocabulary is that of the codes only.
+        alignment: weight λ of the alignment of its input side.
+    """
+
+    packs_rows = False  # it computes no padding anyway
+    can_shard = False  # it is small, as baselines are
+
+    def __init__(self, model: IntRR, alignment: float = 0.0) -> None:
+        super().__init__(model, intrr_vocabulary(model.sizes.codes), tokenizer=None, from_scratch=True)
+        self.alignment = alignment
+
+    def supervised_loss(
+        self, batch: TrainingRows, trie: CatalogueTrie, config: SFTConfig
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Rows of a batch are histories of items, one per row; the last of each is a target only."""
+        given = batch.attention_mask[:, :-1] > 0
+        targets = batch.labels[:, 1:]
+        learned = given & (targets >= 0)
+        histories = torch.where(given & batch.attention_mask[:, 1:].bool(), batch.input_ids[:, :-1], -1)
+        losses, alignment = intrr_losses(self.model, trie, histories, torch.where(learned, targets, -1))
+        loss = (losses * batch.weights[:, 1:][learned]).sum() / batch.responses
+        return loss + self.alignment * alignment, {"loss": loss, "alignment": alignment}
+
+    def missing_dropout(self, config: SFTConfig) -> float:
+        """It has dropout of its own."""
+        return 0.0
+
+    def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
+        """Writes dig's own format: weights, with ``metadata`` in them, and sizes."""
+        self.model.save(folder, metadata)
+
+    def remember(self) -> None:
+        """Computes all items' vectors."""
+        self.model.remember()
+
+    def forget(self) -> None:
+        """Forgets them."""
+        self.model.forget()
+
+    @classmethod
+    def load(cls, folder: Path, sizes: list[int]) -> Self:
+        """Reads what :meth:`save` wrote."""
+        model = IntRR.load(folder)
+        if model.sizes.codes != list(sizes):
+            raise UserError(
+                f"{folder} holds an IntRR for {model.sizes.codes} codes per level; it belongs to other Semantic IDs"
+            )
+        check_intrr(model, str(folder))
+        return cls(model)
+
+
+def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
+    """Loads what :meth:`Backbone.save` wrote.
+
+    Raises:
+        UserError: the model belongs to other Semantic IDs, its files lack weights, or its scores are not its own.
+    """
+    return IntRRBackbone.load(folder, sizes) if is_intrr(folder) else LanguageBackbone.load(folder, sizes)
 
 
 def build_backbone(
@@ -78,18 +214,18 @@ def build_backbone(
     max_tokens: int,
     vectors: Sequence[Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
-) -> Backbone:
-    """A fresh policy for Semantic IDs with ``sizes`` codes a level.
+) -> LanguageBackbone:
+    """A fresh policy for Semantic IDs with ``sizes`` codes per level.
 
     Args:
         config: a pretrained model's name or folder, or the configuration of one from scratch.
-        sizes: codes a level, the suffix level included.
+        sizes: codes per level, the suffix level included.
         max_tokens: longest prompt and answer; a model from scratch gets that many positions.
         vectors: (tokens, dim) vectors of the tokens of each level, where SID rows start; None starts them at random.
         dtype: of a pretrained model's weights.
 
     Raises:
-        UserError: if the model cannot be had or is no causal language model.
+        UserError: if the model cannot be had or is not a causal language model.
     """
     if config.pretrained:
         backbone = _pretrained(config, sizes, vectors, dtype)
@@ -102,53 +238,9 @@ def build_backbone(
     return backbone
 
 
-def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
-    """Loads what :func:`save_backbone` wrote.
-
-    Raises:
-        UserError: the model belongs to other Semantic IDs, its files lack weights, or its scores are not its own.
-    """
-    if is_intrr(folder):
-        model = IntRR.load(folder)
-        if model.sizes.codes != list(sizes):
-            raise UserError(f"{folder} holds an IntRR for {model.sizes.codes} codes a level; it belongs to other "
-                            "Semantic IDs")  # fmt: skip
-        check_intrr(model, str(folder))
-        return one_token_backbone(model)
-    check_model_folder(folder, AutoModelForCausalLM)
-    try:
-        model = load_complete(AutoModelForCausalLM.from_pretrained, folder, str(folder), dtype="auto")
-        tokenizer = read_tokenizer(folder)[0]
-    except _UNREADABLE as error:
-        raise UserError(f"{folder} cannot be loaded: {_reason(error)}") from None
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"{folder}: its tokenizer names no padding token, so tokenizer_config.json is not its own")
-    vocabulary = SidVocabulary.of(tokenizer, sizes)
-    check_vocabulary(folder, model, int(vocabulary.ids.max()))
-    from_scratch = len(tokenizer) == len(scratch_words(sizes))
-    check_view(model, str(folder))
-    return Backbone(model, tokenizer, vocabulary, from_scratch)
-
-
-def save_backbone(backbone: Backbone, folder: Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes model (safetensors) and tokenizer, which plain transformers loads; adapters and composed rows are folded
-    into the weights first. An IntRR is written in a format of its own, which takes ``metadata``.
-
-    Raises:
-        UserError: AutoTokenizer reads the tokenizer otherwise than it is.
-    """
-    if isinstance(backbone.model, IntRR):
-        backbone.model.save(folder, metadata)
-        return
-    model = merge_lora(backbone.model)
-    fold_rows(model)
-    model.save_pretrained(folder)
-    save_tokenizer(backbone.tokenizer, folder, backbone.vocabulary)
-
-
 def _pretrained(
     config: BackboneConfig, sizes: list[int], vectors: Sequence[Tensor] | None, dtype: torch.dtype
-) -> Backbone:
+) -> LanguageBackbone:
     name = str(config.pretrained)
     where = f"backbone.pretrained={name}"
     try:
@@ -157,11 +249,15 @@ def _pretrained(
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
             raise ValueError("there is no tokenizer")
     except _UNREADABLE as error:
-        raise UserError(f"{where} cannot be loaded: {_reason(error)}; without a network, name the folder of "
-                        "a causal language model in safetensors with its tokenizer") from None  # fmt: skip
+        raise UserError(
+            f"{where} cannot be loaded: {_reason(error)}; without a network, name the folder of "
+            "a causal language model in safetensors with its tokenizer"
+        ) from None
     if instead_of is not None:
-        _say(f"{where}: its tokenizer.json is read as it is written; AutoTokenizer takes a {instead_of} by the model's "
-             "type, which splits words otherwise")  # fmt: skip
+        _say(
+            f"{where}: its tokenizer.json is read as it is written; AutoTokenizer takes a {instead_of} by the model's "
+            "type, which splits words otherwise"
+        )
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise UserError(f"{where}: its tokenizer has neither a padding nor an end token")
@@ -170,13 +266,13 @@ def _pretrained(
     # and the new rows are those of the SID tokens wherever they lie.
     used = max(tokenizer.get_vocab().values()) + 1
     vocabulary = SidVocabulary.add_to(tokenizer, sizes)
-    check_view(model, where)
+    check_paths(model, where)
     _resize(model, max(used, int(vocabulary.ids.max()) + 1), where)
     start_among_words(model, vocabulary, len(tokenizer), vectors)
     _tell_ends(model, tokenizer)
     if config.lora.enabled:
         model = add_lora(model, config.lora, vocabulary.ids.tolist())
-    return Backbone(model, tokenizer, vocabulary, from_scratch=False)
+    return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False)
 
 
 @torch.no_grad()
@@ -203,8 +299,10 @@ def _resize(model: Any, tokens: int, where: str) -> None:
     after = model(input_ids=probe).logits[..., : before.shape[-1]]
     model.train(training)
     if not torch.allclose(after, before, rtol=1e-3, atol=1e-3, equal_nan=True):
-        raise UserError(f"{where}: with new rows a {model.config.model_type} says something else of words: its logits "
-                        f"move by {(after - before).abs().max():.1e}")  # fmt: skip
+        raise UserError(
+            f"{where}: with new rows a {model.config.model_type} says something else of words: its logits "
+            f"move by {(after - before).abs().max():.1e}"
+        )
 
 
 def _tell_ends(model: Any, tokenizer: Any) -> None:
@@ -217,9 +315,9 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
     try:
         settings.validate(strict=True)
     except ValueError:  # what a model was published with; it could not be saved with a change
-        model.generation_config = GenerationConfig(bos_token_id=settings.bos_token_id,
-                                                   eos_token_id=settings.eos_token_id,
-                                                   pad_token_id=settings.pad_token_id)  # fmt: skip
+        model.generation_config = GenerationConfig(
+            bos_token_id=settings.bos_token_id, eos_token_id=settings.eos_token_id, pad_token_id=settings.pad_token_id
+        )
 
 
 def _say(message: str) -> None:
@@ -233,11 +331,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _checkpoint_gradients(model: Any, config: BackboneConfig) -> None:
-    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal = without_adapters(model)
     if not getattr(causal, "supports_gradient_checkpointing", False):
         raise UserError(f"backbone.gradient_checkpointing: {causal.config.model_type} cannot do it", exit_code=2)
     causal.gradient_checkpointing_enable({"use_reentrant": False})
-    if isinstance(model, PeftModel):
+    if causal is not model:  # adapters
         causal.enable_input_require_grads()
 
 
@@ -267,7 +365,7 @@ def scratch_model(config: BackboneConfig, vocabulary: int, max_tokens: int) -> n
     return model
 
 
-def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> Backbone:
+def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> LanguageBackbone:
     tokenizer = scratch_tokenizer(sizes)
     model_type = config.config.get("model_type", _SMALL["model_type"])
     try:
@@ -275,16 +373,17 @@ def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> 
     except UserError:
         raise
     except Exception as error:  # whatever an architecture's code does with keys that do not fit each other
-        raise UserError(f"backbone.config makes no {model_type}: {' '.join(str(error).split())[:300]}",
-                        exit_code=2) from None  # fmt: skip
+        raise UserError(
+            f"backbone.config makes no {model_type}: {' '.join(str(error).split())[:300]}", exit_code=2
+        ) from None
     where = f"backbone.config.model_type={model_type}"
     try:
-        check_view(model, where, exit_code=2)
+        check_paths(model, where, exit_code=2)
     except NotCausalError as error:
         is_encoder = getattr(model.config, "is_decoder", None) is False
         remedy = "; backbone.config.is_decoder=true makes it one" if is_encoder else ""
         raise UserError(f"{error}{remedy}", exit_code=2) from None
-    return Backbone(model, tokenizer, SidVocabulary.of(tokenizer, sizes), from_scratch=True)
+    return LanguageBackbone(model, SidVocabulary.of(tokenizer, sizes), tokenizer, from_scratch=True)
 
 
 def _known_model_type(config: BackboneConfig) -> str:
@@ -292,8 +391,11 @@ def _known_model_type(config: BackboneConfig) -> str:
     model_type = str(config.config.get("model_type", _SMALL["model_type"]))
     if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         hint = nearest(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-        raise UserError(f"backbone.config.model_type={model_type} is no causal language model of transformers"
-                        f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.config.model_type={model_type} is no causal language model of transformers"
+            f"{f'; did you mean {hint}?' if hint else ''}",
+            exit_code=2,
+        )
     settings = AutoConfig.for_model(model_type)
     text = settings.get_text_config()
     if text is not settings:
@@ -306,6 +408,8 @@ def _known_model_type(config: BackboneConfig) -> str:
     unknown = [key for key in config.config if not hasattr(settings, key)]
     if unknown:
         hint = nearest(unknown[0], [*vars(settings), *settings.attribute_map])
-        raise UserError(f"backbone.config.{unknown[0]}: {model_type} has no such key"
-                        f"{f'; did you mean {hint}?' if hint else ''}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.config.{unknown[0]}: {model_type} has no such key{f'; did you mean {hint}?' if hint else ''}",
+            exit_code=2,
+        )
     return model_type

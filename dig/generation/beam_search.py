@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dig.generation.decoder import Decoder
-from dig.generation.finite import NotFiniteError
-from dig.generation.restriction import Restriction
-from dig.generation.trie import CatalogueTrie
-from dig.generation.walk import Normalise, TrieWalk
+from dig.generation.path_model import PathModel
+from dig.generation.trie import CatalogueTrie, Restriction
+from dig.generation.walk import Normalise, NotFiniteError, TrieWalk
 
 __all__ = ["BeamResult", "beam_search"]
 
@@ -32,7 +30,7 @@ class BeamResult:
 
 @torch.no_grad()
 def beam_search(
-    model: nn.Module | Decoder,
+    model: nn.Module | PathModel,
     input_ids: Tensor,
     attention_mask: Tensor,
     trie: CatalogueTrie,
@@ -43,8 +41,8 @@ def beam_search(
     """The most probable items after each prompt, found by beam search over the catalogue.
 
     Args:
-        model: any decoder-only transformers model, bare or with adapters, or a `Decoder` around one; it is put in
-            evaluation mode by the caller.
+        model: any decoder-only transformers model, bare or with adapters, or a `PathModel`; it is put in evaluation
+            mode by the caller.
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device.
@@ -82,7 +80,8 @@ def _best(candidates: Tensor, beams: int) -> tuple[Tensor, Tensor]:
     last = values[:, -1:]
     tied = (candidates >= last).sum(dim=1) > width  # more than fit: which of them topk takes is not defined
     if (tied & (last[:, 0] > float("-inf"))).any():
-        values, places = (found[:, :width] for found in candidates.sort(dim=1, descending=True, stable=True))
+        ordered = candidates.sort(dim=1, descending=True, stable=True)
+        values, places = ordered.values[:, :width], ordered.indices[:, :width]
     return values, places
 
 

@@ -86,25 +86,25 @@ class CausalLayer(nn.Module):
 
     def _again(self, part: Callable[..., Tensor], *inputs: Any, **settings: Any) -> Tensor:
         if self.frugal and torch.is_grad_enabled():
-            found: Tensor = checkpoint(part, *inputs, use_reentrant=False, **settings)
-            return found
+            result: Tensor = checkpoint(part, *inputs, use_reentrant=False, **settings)
+            return result
         return part(*inputs)
 
     def _activated(self, inner: Tensor) -> Tensor:
-        found: Tensor = self.outer(self.dropout(F.gelu(inner)))
-        return found
+        outer: Tensor = self.outer(self.dropout(F.gelu(inner)))
+        return outer
 
     def _attend(self, states: Tensor, slots: Sequence[Slots]) -> Tensor:
-        found = self.queries_keys_values(states)
+        projected = self.queries_keys_values(states)
         if not slots:
             return states
-        parts = found.split([group.items for group in slots])
+        parts = projected.split([group.items for group in slots])
         return torch.cat([self._among(part, group.filled) for part, group in zip(parts, slots, strict=True)])
 
-    def _among(self, found: Tensor, filled: Tensor) -> Tensor:
+    def _among(self, projected: Tensor, filled: Tensor) -> Tensor:
         batch, length = filled.shape
-        padded = found.new_zeros(batch, length, found.shape[1])
-        padded[filled] = found
+        padded = projected.new_zeros(batch, length, projected.shape[1])
+        padded[filled] = projected
         # what follows a history is behind it, so that causal attention never sees padding
         queries, keys, values = padded.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)

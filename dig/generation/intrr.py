@@ -1,4 +1,7 @@
-"""IntRR (arXiv 2602.20704): a causal transformer over one vector an item, codes spelled inside one small network."""
+"""IntRR (arXiv 2602.20704): a causal transformer over one vector per item, codes spelled inside one small network.
+
+The network is the Recursive-Assignment Network: one code after the other, out of guidance.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dig.artifacts import write_json
 from dig.catalogue import STAMP
 from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError
 from dig.config.schema import AssignmentConfig
-from dig.generation.assignment import Assigned, RecursiveAssignment
 from dig.generation.causal_layer import CausalLayer, by_length
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
 from dig.received.weights import TensorHeader, load_module, read_section
 
-__all__ = ["IntRR", "IntRRSizes", "intrr_vocabulary", "is_intrr"]
+__all__ = ["Assigned", "IntRR", "IntRRSizes", "RecursiveAssignment", "intrr_vocabulary", "is_intrr"]
 
+_SPREAD = 0.02
+"""Standard deviation of what starts at random."""
 _WEIGHTS, _CONFIG, _KIND = "model.safetensors", "config.json", "intrr"
 
 
@@ -32,7 +38,7 @@ class IntRRSizes:
     """What decides the shape of an IntRR and how it scores.
 
     Attributes:
-        codes: codes a level, the suffix level included if there is one.
+        codes: codes per level, the suffix level included if there is one.
         hidden_size: width.
         layers: of the transformer.
         heads: of its attention.
@@ -69,7 +75,7 @@ class IntRRSizes:
 
     @classmethod
     def of(cls, codes: Sequence[int], settings: AssignmentConfig, **shape: Any) -> IntRRSizes:
-        """Sizes for codes a level: the network's from the configuration, the transformer's from ``shape``."""
+        """Sizes for codes per level: the network's from the configuration, the transformer's from ``shape``."""
         return cls(
             codes=list(codes),
             uid_size=settings.uid_size,
@@ -110,11 +116,11 @@ class IntRR(nn.Module):
             sizes.codes, width, sizes.assignment_size, sizes.condition, sizes.residual, sizes.scale
         )
         self.positions = nn.Embedding(sizes.max_history, width)
-        nn.init.normal_(self.uids.weight, std=0.02)
-        nn.init.normal_(self.positions.weight, std=0.02)
+        nn.init.normal_(self.uids.weight, std=_SPREAD)
+        nn.init.normal_(self.positions.weight, std=_SPREAD)
         if sizes.tasks:
             self.tasks = nn.Embedding(sizes.tasks, width)
-            nn.init.normal_(self.tasks.weight, std=0.02)
+            nn.init.normal_(self.tasks.weight, std=_SPREAD)
         self.layers = nn.ModuleList(
             CausalLayer(width, sizes.heads, sizes.inner_size, sizes.dropout, frugal=True) for _ in range(sizes.layers)
         )
@@ -125,16 +131,16 @@ class IntRR(nn.Module):
 
     def guidance(self, items: Tensor) -> Tensor:
         """(…, width) what is known of items (…) by their own embeddings."""
-        found: Tensor = self.project(self.uids(items))
-        return found
+        guidance: Tensor = self.project(self.uids(items))
+        return guidance
 
     def assigned(self, items: Tensor) -> Assigned:
         """The codes that the input side gives items (n,), and their vectors."""
         guidance = self.guidance(items)
-        found = self.assign(guidance, self.codes[items] >= 0)
+        assigned: Assigned = self.assign(guidance, self.codes[items] >= 0)
         if self.sizes.uid_input:
-            found.vectors = found.vectors + guidance
-        return found
+            assigned.vectors = assigned.vectors + guidance
+        return assigned
 
     def states(self, histories: Tensor) -> tuple[Tensor, Assigned | None]:
         """States after every item, histories one after the other, and how the items in them were assigned.
@@ -147,35 +153,35 @@ class IntRR(nn.Module):
             (items of all histories, width), and the assignment of the distinct items, in their order, None where
             vectors are remembered.
         """
-        there = histories >= 0
-        rows = histories[there]
+        filled = histories >= 0
+        rows = histories[filled]
         if self.remembered is not None:
-            return self._run(self.remembered[rows], there), None
+            return self._run(self.remembered[rows], filled), None
         distinct, inverse = rows.unique(return_inverse=True)
         is_item = distinct < len(self.codes)
-        found = self.assigned(distinct[is_item])
-        vectors = found.vectors
+        assigned = self.assigned(distinct[is_item])
+        vectors = assigned.vectors
         if self.sizes.tasks:
             vectors = torch.cat([vectors, self.tasks(distinct[~is_item] - len(self.codes)).to(vectors.dtype)])
-        return self._run(vectors[inverse], there), found
+        return self._run(vectors[inverse], filled), assigned
 
-    def _run(self, vectors: Tensor, there: Tensor) -> Tensor:
-        lengths = there.sum(dim=1)
-        filled = torch.arange(there.shape[1], device=there.device) < lengths.unsqueeze(1)
+    def _run(self, vectors: Tensor, filled: Tensor) -> Tensor:
+        lengths = filled.sum(dim=1)
+        from_left = torch.arange(filled.shape[1], device=filled.device) < lengths.unsqueeze(1)
         order, slots = by_length(lengths)
-        states = self.dropout((vectors + self.positions(filled.nonzero()[:, 1]))[order])
+        states = self.dropout((vectors + self.positions(from_left.nonzero()[:, 1]))[order])
         for layer in self.layers:
             states = layer(states, slots)
-        found: Tensor = self.norm(states)[order.argsort()]
-        return found
+        normalised: Tensor = self.norm(states)[order.argsort()]
+        return normalised
 
     def last_states(self, histories: Tensor) -> Tensor:
         """(batch, width) after histories (batch, length); 0 after none."""
         states, _ = self.states(histories)
         lengths = (histories >= 0).sum(dim=1)
         last = (lengths.cumsum(dim=0) - 1).clamp(min=0)
-        known = states[last] if len(states) else states.new_zeros(len(histories), self.sizes.hidden_size)
-        return known * (lengths > 0).unsqueeze(1)
+        latest = states[last] if len(states) else states.new_zeros(len(histories), self.sizes.hidden_size)
+        return latest * (lengths > 0).unsqueeze(1)
 
     @torch.no_grad()
     def remember(self) -> None:
@@ -233,3 +239,129 @@ def is_intrr(folder: Path) -> bool:
 def intrr_vocabulary(sizes: Sequence[int]) -> SidVocabulary:
     """The tokens of the codes: those of all levels are one vocabulary, level after level."""
     return SidVocabulary(tuple(sizes), tuple(sum(sizes[:level]) for level in range(len(sizes))))
+
+
+class Assigned:
+    """What the network makes of guidance.
+
+    Attributes:
+        vectors: (rows, width) sums of the chosen codes' vectors.
+        log_probs: (rows, codes) of each level.
+        codes: (rows, levels) int64, the chosen ones.
+    """
+
+    def __init__(self, vectors: Tensor, log_probs: list[Tensor], codes: Tensor) -> None:
+        self.vectors, self.log_probs, self.codes = vectors, log_probs, codes
+
+
+class RecursiveAssignment(nn.Module):
+    """Chooses a code per level: ``h_1 = g``, ``h_{l+1} = f_l([z_l; g])``, ``logits_l = h_l · C_lᵀ``.
+
+    The same weights serve the input side, where ``g`` is what is known of an item, and the output side, where it is
+    the state after a history.
+
+    Args:
+        sizes: codes per level.
+        width: of guidance, states and codes.
+        inner: width of the hidden layer of each ``f_l``.
+        condition: what ``f_l`` reads of the codes so far: the ``previous`` one (the paper's) or the ``sum`` of all.
+        residual: whether ``f_l`` is added to the guidance instead of replacing it.
+        scale: logits are so many times the cosine of state and code; None takes the inner product, as the paper does.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        width: int,
+        inner: int = 512,
+        condition: str = "previous",
+        residual: bool = False,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+        self.condition, self.residual, self.scale = condition, residual, scale
+        self.codebooks = nn.ParameterList(nn.Parameter(_SPREAD * torch.randn(size, width)) for size in sizes)
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.Linear(2 * width, inner), nn.GELU(), nn.Linear(inner, width)) for _ in sizes[1:]
+        )
+
+    def conditioned(self, before: Tensor | None, codes: Tensor) -> Tensor:
+        """What the next step reads of the codes so far (…, width).
+
+        Args:
+            before: the same after one code fewer, None at the first.
+            codes: (…, width) vectors of the latest codes.
+        """
+        return codes if before is None or self.condition == "previous" else before + codes
+
+    def step(self, level: int, condition: Tensor, guidance: Tensor) -> Tensor:
+        """States (…, width) from which a level from 1 on is chosen (level 0 is chosen from the guidance itself).
+
+        The hidden layer, several times as wide as a state, is computed again in the backward pass and not kept.
+        """
+        step = self.steps[level - 1]
+
+        def run(condition: Tensor, guidance: Tensor) -> Tensor:
+            states: Tensor = step(torch.cat([condition, guidance], dim=-1))
+            return states
+
+        if torch.is_grad_enabled():
+            states: Tensor = checkpoint(run, condition, guidance, use_reentrant=False, preserve_rng_state=False)
+        else:
+            states = run(condition, guidance)
+        return states + guidance if self.residual else states
+
+    def codebook(self, level: int) -> Tensor:
+        """(codes, width) what states of a level are multiplied with."""
+        return self.scaled(self.codebooks[level])
+
+    def scaled(self, table: Tensor) -> Tensor:
+        """Rows as long as the scale, where there is one."""
+        return table if self.scale is None else self.scale * F.normalize(table, dim=-1)
+
+    def directed(self, states: Tensor) -> Tensor:
+        """States of length 1, where there is a scale."""
+        return states if self.scale is None else F.normalize(states.to(self.codebooks[0].dtype), dim=-1)
+
+    def logits(self, level: int, states: Tensor) -> Tensor:
+        """(…, codes) of states (…, width)."""
+        return F.linear(self.directed(states), self.codebook(level))
+
+    def forward(self, guidance: Tensor, mask: Tensor | None = None) -> Assigned:
+        """Assigns codes by straight-through choices: forward the code of the largest logit, backward the soft mixture.
+
+        Args:
+            guidance: (rows, width).
+            mask: (rows, levels) False at levels that a row does not have, such as the suffix of an item that shares
+                its codes with none; None has all.
+        """
+        total, condition = torch.zeros_like(guidance), None
+        log_probs, codes = [], []
+        for level, codebook in enumerate(self.codebooks):
+            states = guidance if condition is None else self.step(level, condition, guidance)
+            log_probs.append(self.logits(level, states).log_softmax(dim=-1))
+            codes.append(log_probs[-1].argmax(dim=-1))
+            chosen = straight_through(log_probs[-1], codebook, codes[-1])
+            condition = self.conditioned(condition, chosen)
+            total = total + (chosen if mask is None else chosen * mask[:, level : level + 1])
+        return Assigned(total, log_probs, torch.stack(codes, dim=-1))
+
+
+def straight_through(log_probs: Tensor, codebook: Tensor, codes: Tensor) -> Tensor:
+    """Vectors (rows, width) of codes (rows,), with the gradient of the mixture of the codebook by their probabilities.
+
+    Args:
+        log_probs: (rows, codes).
+        codebook: (codes, width).
+        codes: (rows,) what is chosen.
+    """
+
+    def mixed(log_probs: Tensor, codebook: Tensor) -> Tensor:
+        return log_probs.exp().to(codebook.dtype) @ codebook
+
+    if not torch.is_grad_enabled():
+        return codebook[codes]
+    # probabilities follow from what is kept anyway
+    soft = checkpoint(mixed, log_probs, codebook, use_reentrant=False, preserve_rng_state=False)
+    return codebook[codes].detach() + (soft - soft.detach())

@@ -42,8 +42,9 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
         )
     except ValueError as error:
         names = sorted({name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if _adaptable(layer)})
-        raise UserError(f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]} The model has: "
-                        f"{', '.join(names)}") from None  # fmt: skip
+        raise UserError(
+            f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]} The model has: {', '.join(names)}"
+        ) from None
     for layer in adapted.modules():
         if isinstance(layer, TrainableTokensLayer) and getattr(layer.base_layer, "bias", None) is not None:
             layer.register_forward_hook(_with_bias)

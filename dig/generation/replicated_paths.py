@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dig.generation.decoder import Decoder, PromptState, without_adapters
+from dig.generation.causal_paths import CausalPathModel
+from dig.generation.path_model import PromptState
+from dig.generation.tree_paths import without_adapters
 
-__all__ = ["ReplicatedDecoder", "without_cache"]
+__all__ = ["ReplicatedPathModel", "without_cache"]
 
 _TOKENS_AT_ONCE = 2**15
 _LOGITS_AT_ONCE = 2**27
@@ -30,10 +32,12 @@ class _State(PromptState):
 
     Attributes:
         prompts: (batch, prompt) tokens, each prompt's from place 0 on.
+        lengths: (batch,) tokens of each prompt.
         fed: (batch, paths, steps) tokens of each path so far.
     """
 
-    prompts: Tensor | None = None
+    prompts: Tensor
+    lengths: Tensor
     fed: Tensor | None = None
 
     def rewind(self) -> None:
@@ -41,8 +45,8 @@ class _State(PromptState):
         self.fed = None
 
 
-class ReplicatedDecoder(Decoder):
-    """The view on models whose paths cannot share a row.
+class ReplicatedPathModel(CausalPathModel):
+    """The path model of models whose paths cannot share a row.
 
     Args:
         model: any causal language model, or a peft model around one.
@@ -65,7 +69,7 @@ class ReplicatedDecoder(Decoder):
         return (hidden if vocabulary is None else hidden[..., vocabulary]).float()
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """States (rows, length, width) in one differentiable pass, 0 at padding; see `Decoder.hidden`."""
+        """States (rows, length, width) in one differentiable pass, 0 at padding; see `CausalPathModel.hidden`."""
         real = attention_mask > 0
         samples = attention_mask.long() + (int(attention_mask.max()) + 1) * torch.arange(
             len(input_ids), device=input_ids.device
@@ -76,21 +80,20 @@ class ReplicatedDecoder(Decoder):
         rows = tokens[place == 0].unsqueeze(1).repeat(1, int(place.max()) + 1)
         rows[sample, place] = tokens
         states = self._states(rows)
-        found = states.new_zeros(*input_ids.shape, states.shape[-1])
-        found[real] = states[sample, place]
-        return found
+        hidden = states.new_zeros(*input_ids.shape, states.shape[-1])
+        hidden[real] = states[sample, place]
+        return hidden
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, spare: int = 0) -> PromptState:
         """Reads prompts (batch, prompt), padded on either side."""
-        prompts, mask = _from_the_left(input_ids, attention_mask.bool())
-        lengths = mask.sum(dim=1)
+        prompts, lengths = _from_the_left(input_ids, attention_mask.bool())
         hidden = self._states(prompts, (lengths - 1).clamp(min=0).unsqueeze(1))[:, 0]
-        return _State(hidden, mask, lengths, None, None, prompts)
+        return _State(hidden, prompts, lengths)
 
     def feed(self, state: PromptState, tokens: Tensor, parents: Tensor | None, depth: int) -> Tensor:
-        """States (batch, paths, width) after one more token of every path; see `Decoder.feed`."""
-        if not isinstance(state, _State) or state.prompts is None:
-            raise TypeError("a state of another view")
+        """States (batch, paths, width) after one more token of every path; see `PathModel.feed`."""
+        if not isinstance(state, _State):
+            raise TypeError("a state of another path model")
         fed = tokens.unsqueeze(-1)
         if state.fed is not None and parents is not None:
             before = state.fed.gather(1, parents.unsqueeze(-1).expand(-1, -1, state.fed.shape[2]))
@@ -101,10 +104,9 @@ class ReplicatedDecoder(Decoder):
         return self._states(rows, last).view(*tokens.shape, -1)
 
     def run_tree(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """One differentiable pass over prompts and the paths behind them; see `Decoder.run_tree`."""
+        """One differentiable pass over prompts and the paths behind them; see `PathModel.run_tree`."""
         batch, paths, steps = tokens.shape
-        prompts, mask = _from_the_left(input_ids, attention_mask.bool())
-        lengths = mask.sum(dim=1)
+        prompts, lengths = _from_the_left(input_ids, attention_mask.bool())
         ends = (lengths - 1).clamp(min=0).repeat_interleave(paths).unsqueeze(1)
         places = ends + torch.arange(steps + 1, device=ends.device)
         states = self._states(_behind(prompts, lengths, tokens), places).view(batch, paths, steps + 1, -1)
@@ -117,15 +119,15 @@ class ReplicatedDecoder(Decoder):
             at_once = max(1, _TOKENS_AT_ONCE // rows.shape[1])
             if self.whole:
                 at_once = max(1, min(at_once, _LOGITS_AT_ONCE // (rows.shape[1] * self.config.vocab_size)))
-        found = []
+        parts = []
         for first in range(0, len(rows), at_once):
             part = slice(first, first + at_once)
             output = self._called(input_ids=rows[part], **self._settings)
             states = output.logits if self.whole else output.last_hidden_state
             if places is not None:
                 states = states.gather(1, places[part].unsqueeze(-1).expand(-1, -1, states.shape[-1]))
-            found.append(states)
-        return torch.cat(found)
+            parts.append(states)
+        return torch.cat(parts)
 
 
 def without_cache(module: Any) -> dict[str, bool]:
@@ -134,11 +136,11 @@ def without_cache(module: Any) -> dict[str, bool]:
 
 
 def _from_the_left(input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Prompts (batch, prompt) with their real tokens first, and the mask of these; each fills its row with a token of
-    its own, as padding has a meaning of its own in some models."""
+    """Prompts (batch, prompt) with their real tokens first, and (batch,) how many these are; each fills its row with a
+    token of its own, as padding has a meaning of its own in some models."""
     order = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True)
     prompts, mask = input_ids.gather(1, order), mask.gather(1, order)
-    return torch.where(mask, prompts, prompts[:, :1]), mask
+    return torch.where(mask, prompts, prompts[:, :1]), mask.sum(dim=1)
 
 
 def _behind(prompts: Tensor, lengths: Tensor, paths: Tensor) -> Tensor:

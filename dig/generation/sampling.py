@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dig.generation.decoder import Decoder
-from dig.generation.finite import NotFiniteError
-from dig.generation.restriction import Restriction
-from dig.generation.trie import CatalogueTrie
-from dig.generation.walk import TrieWalk
+from dig.generation.path_model import PathModel
+from dig.generation.trie import CatalogueTrie, Restriction
+from dig.generation.walk import NotFiniteError, TrieWalk
 
 __all__ = ["GroupSample", "beam_groups", "prompt_seeds", "sample_groups"]
 
@@ -34,7 +32,7 @@ class GroupSample:
 
 @torch.no_grad()
 def sample_groups(
-    model: nn.Module | Decoder,
+    model: nn.Module | PathModel,
     input_ids: Tensor,
     attention_mask: Tensor,
     trie: CatalogueTrie,
@@ -54,7 +52,7 @@ def sample_groups(
     process the prompt is in, up to what rounding does to its logits.
 
     Args:
-        model: any decoder-only transformers model, in evaluation mode, or a `Decoder` around one.
+        model: any decoder-only transformers model, in evaluation mode, or a `PathModel`.
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device; every sample is one of its items.
@@ -75,7 +73,7 @@ def sample_groups(
 
 @torch.no_grad()
 def beam_groups(
-    model: nn.Module | Decoder,
+    model: nn.Module | PathModel,
     input_ids: Tensor,
     attention_mask: Tensor,
     trie: CatalogueTrie,

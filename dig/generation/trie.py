@@ -1,22 +1,51 @@
 """The catalogue as a trie over vocabulary ids, in flat tensors: every path from the root to a leaf is one item.
 
 Nodes are numbered breadth first over the sorted catalogue, so the children of a node are neighbours, the items below a
-node are neighbours in the sorted order, and the whole structure is four numbers a node and two an item (the CSR idea
+node are neighbours in the sorted order, and the whole structure is four numbers per node and two per item (the CSR idea
 of STATIC, arXiv 2602.22647).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dig.generation.restriction import Restriction
+__all__ = ["CatalogueTrie", "Restriction"]
 
-__all__ = ["CatalogueTrie"]
+
+@dataclass(frozen=True)
+class Restriction:
+    """Items by their places in the trie's sorted order, so that a node's items are counted by two binary searches.
+
+    Attributes:
+        places: (batch, n) int32, sorted in each row, with ``items`` at the end of a shorter row.
+        items: number of items in the trie.
+        banned: whether these items are left out; else they alone are allowed.
+        among: (m,) int32, sorted places that every row of the batch may have at most, what is in stock, say; None for
+            all. The banned places of a row are some of these.
+    """
+
+    places: Tensor
+    items: int
+    banned: bool
+    among: Tensor | None = None
+
+    def admits(self, begins: Tensor, ends: Tensor) -> Tensor:
+        """Whether any item from place ``begins`` to before ``ends`` (batch, …) is allowed, (batch, …) bool."""
+        batch = len(self.places)
+        low, high = (torch.searchsorted(self.places, bound.reshape(batch, -1).contiguous()) for bound in (begins, ends))
+        named = (high - low).view_as(begins)
+        if not self.banned:
+            return named > 0
+        if self.among is None:
+            return named < ends - begins
+        below, above = (torch.searchsorted(self.among, bound.contiguous()) for bound in (begins, ends))
+        return named < above - below
 
 
 class CatalogueTrie(nn.Module):
@@ -161,19 +190,24 @@ class CatalogueTrie(nn.Module):
         place = self._places(items)
         if (place < 0).any():
             raise ValueError(f"the trie has no item {int(items[place < 0][0])}")
-        nodes, found = torch.zeros_like(place), []
+        nodes, levels = torch.zeros_like(place), []
         ended = torch.zeros_like(place, dtype=torch.bool)
         for _ in range(self.levels):
             ended = ended | self.is_leaf(nodes)
             nodes = torch.where(ended, nodes, self._last_child_up_to(nodes, self.begins, place))
-            found.append(torch.where(ended, -1, nodes))
-        return torch.stack(found, dim=-1)
+            levels.append(torch.where(ended, -1, nodes))
+        return torch.stack(levels, dim=-1)
 
     def token_sequences(self, items: Tensor) -> Tensor:
         """Vocabulary ids (…, levels) of items (…), -1 after the end."""
         levels = self.paths(items).unbind(dim=-1)
-        return torch.stack([torch.where(nodes >= 0, self.tokens_at(nodes.clamp(min=0), depth), -1)
-                            for depth, nodes in enumerate(levels)], dim=-1)  # fmt: skip
+        return torch.stack(
+            [
+                torch.where(nodes >= 0, self.tokens_at(nodes.clamp(min=0), depth), -1)
+                for depth, nodes in enumerate(levels)
+            ],
+            dim=-1,
+        )
 
     def find(self, token_sequences: Tensor) -> Tensor:
         """Catalogue rows of the items with these sequences; of twins the first.
@@ -243,8 +277,8 @@ class CatalogueTrie(nn.Module):
         shared, new = theirs[torch.isin(theirs, ours)], theirs[~torch.isin(theirs, ours)]
 
         def sequences(trie: CatalogueTrie, items: Tensor) -> Tensor:
-            found = trie.token_sequences(items.to(trie.order.device)).to(device)
-            return F.pad(found, (0, levels - found.shape[1]), value=-1)
+            sequences = trie.token_sequences(items.to(trie.order.device)).to(device)
+            return F.pad(sequences, (0, levels - sequences.shape[1]), value=-1)
 
         differ = (sequences(self, shared) != sequences(other, shared)).any(dim=1)
         if differ.any():
@@ -344,7 +378,7 @@ def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
         "order": rows,
         "places": places_of_rows,
         "level_tokens": torch.cat(level_tokens),
-        "shape": torch.tensor([[len(found) for found in level_tokens], widths, leaves_until.diff().tolist()]),
+        "shape": torch.tensor([[len(tokens) for tokens in level_tokens], widths, leaves_until.diff().tolist()]),
     }
 
 

@@ -1,9 +1,9 @@
-"""The tokens that spell Semantic IDs: one for every code of every level."""
+"""The tokens that spell Semantic IDs, one for every code of every level, and which table of items a backbone spells."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import AddedToken
@@ -11,7 +11,11 @@ from torch import Tensor
 
 from dig.config import UserError
 
-__all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token"]
+if TYPE_CHECKING:
+    from dig.config.schema import PromptConfig
+    from dig.quantization import SemanticIds
+
+__all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token", "spelled_ids"]
 
 TASK_TOKENS = {"collaborative": "<collaborative>", "semantic": "<semantic>"}
 """What a prompt of a task begins with where the backbone knows no words."""
@@ -27,7 +31,7 @@ class SidVocabulary:
     """Where the SID tokens lie in a tokenizer's vocabulary.
 
     Attributes:
-        sizes: codes a level, the suffix level included if there is one.
+        sizes: codes per level, the suffix level included if there is one.
         first_ids: vocabulary id of each level's code 0; the codes of a level follow each other.
     """
 
@@ -67,18 +71,32 @@ class SidVocabulary:
         for level, size in enumerate(sizes):
             ids = [known.get(sid_token(level, code)) for code in range(size)]
             if ids[0] is None or ids != list(range(ids[0], ids[0] + size)):
-                raise UserError(f"the tokenizer does not hold the {size} SID tokens of level {level + 1} in order; "
-                                "it belongs to other Semantic IDs")  # fmt: skip
+                raise UserError(
+                    f"the tokenizer does not hold the {size} SID tokens of level {level + 1} in order; "
+                    "it belongs to other Semantic IDs"
+                )
             first_ids.append(ids[0])
         return cls(tuple(sizes), tuple(first_ids))
 
     @property
     def ids(self) -> Tensor:
         """(tokens,) all SID token ids, level by level."""
-        return torch.cat([torch.arange(first, first + size) for first, size in
-                          zip(self.first_ids, self.sizes, strict=True)])  # fmt: skip
+        return torch.cat(
+            [torch.arange(first, first + size) for first, size in zip(self.first_ids, self.sizes, strict=True)]
+        )
 
     def encode(self, codes: Tensor) -> Tensor:
         """Vocabulary ids (items, levels) of codes (items, levels); -1 stays -1."""
         offsets = torch.tensor(self.first_ids[: codes.shape[1]])
         return torch.where(codes >= 0, codes + offsets, -1)
+
+
+def spelled_ids(ids: SemanticIds, config: PromptConfig, from_scratch: bool) -> SemanticIds:
+    """The table that prompts, trie and exported model go by; a pretrained backbone always spells the codes.
+
+    With ``prompt.item_token`` the last token is the item's own, so that a small model can learn each item's company by
+    itself, while the codes before it lead the search and share what similar items have in common.
+    """
+    if not (config.item_token and from_scratch):
+        return ids
+    return ids.with_item_codes(ids.levels if config.codes is None else min(config.codes, ids.levels))

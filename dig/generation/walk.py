@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dig.generation.decoder import Decoder
-from dig.generation.restriction import Restriction
-from dig.generation.trie import CatalogueTrie
+from dig.generation.factory import as_path_model
+from dig.generation.path_model import PathModel
+from dig.generation.trie import CatalogueTrie, Restriction
 
-__all__ = ["Normalise", "TrieWalk", "child_log_probs"]
+__all__ = ["Normalise", "NotFiniteError", "TrieWalk", "child_log_probs"]
 
 Normalise = Literal["trie", "vocabulary"]
+_NAMED = 8
+"""Prompts that an error names."""
+
+
+class NotFiniteError(ValueError):
+    """A model gave logits that are not finite.
+
+    Args:
+        rows: places of the prompts in their batch.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__(f"the model's logits are not finite for prompts {list(rows[:_NAMED])}")
+        self.rows = list(rows)
 
 
 def child_log_probs(
-    decoder: Decoder,
+    paths: PathModel,
     hidden: Tensor,
     trie: CatalogueTrie,
     nodes: Tensor,
@@ -29,7 +44,7 @@ def child_log_probs(
     """Log-probabilities of the allowed next nodes.
 
     Args:
-        decoder: the model.
+        paths: the model.
         hidden: (…, width) states after the tokens that led to ``nodes``.
         trie: the catalogue.
         nodes: (…) nodes at one depth.
@@ -44,12 +59,12 @@ def child_log_probs(
     """
     children, mask = trie.allowed(nodes, depth, restriction)
     if normalise == "trie":
-        chosen = decoder.child_logits(hidden, trie, nodes, children, depth) / temperature
+        chosen = paths.child_logits(hidden, trie, nodes, children, depth) / temperature
         chosen = chosen.masked_fill(~mask, float("-inf"))
         total = chosen.logsumexp(dim=-1, keepdim=True)
         total = total.masked_fill(total == float("-inf"), 0.0)  # nothing is allowed: -inf, and not what -inf + inf is
     else:
-        every = decoder.logits(hidden) / temperature
+        every = paths.logits(hidden) / temperature
         total = every.logsumexp(dim=-1, keepdim=True)
         slots = trie.slots_of(children).clamp_(max=trie.level_sizes[depth] - 1)
         chosen = every[..., trie.tokens_of_level(depth)].gather(-1, slots).masked_fill(~mask, float("-inf"))
@@ -58,20 +73,20 @@ def child_log_probs(
 
 
 class TrieWalk:
-    """Encodes prompts once and lets many paths a prompt walk from the root to the leaves, level by level.
+    """Encodes prompts once and lets many paths per prompt walk from the root to the leaves, level by level.
 
     Args:
-        model: any decoder-only transformers model, or a `Decoder` around one.
+        model: any decoder-only transformers model, or a `PathModel`.
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device.
-        paths: most paths a prompt.
+        paths: most paths per prompt.
         normalise: see :func:`child_log_probs`.
         temperature: see there.
         restriction: see there.
 
     Attributes:
-        nodes: (batch, paths) where the paths stand; at first one path a prompt, at the root.
+        nodes: (batch, paths) where the paths stand; at first one path per prompt, at the root.
 
     Raises:
         ValueError: the trie has a token that the model lacks, or a prompt is too long.
@@ -79,7 +94,7 @@ class TrieWalk:
 
     def __init__(
         self,
-        model: nn.Module | Decoder,
+        model: nn.Module | PathModel,
         input_ids: Tensor,
         attention_mask: Tensor,
         trie: CatalogueTrie,
@@ -88,14 +103,14 @@ class TrieWalk:
         temperature: float = 1.0,
         restriction: Restriction | None = None,
     ) -> None:
-        self.decoder = Decoder.of(model)
-        self.decoder.check(trie.largest_token, attention_mask, trie.levels - 1)
+        self.path_model = as_path_model(model)
+        self.path_model.check(trie.largest_token, attention_mask, trie.levels - 1)
         self.trie = trie
         self.normalise = normalise
         self.temperature = temperature
         self.restriction = restriction
         self.nodes = torch.zeros(len(input_ids), 1, dtype=torch.int64, device=input_ids.device)
-        self._state = self.decoder.encode(input_ids, attention_mask, spare=paths * (trie.levels - 1))
+        self._state = self.path_model.encode(input_ids, attention_mask, spare=paths * (trie.levels - 1))
         self._hidden = self._state.hidden.unsqueeze(1)
         self._depth = 0
         self._fed: Tensor | None = None  # (batch, paths) place of each path among those that were fed last
@@ -119,8 +134,16 @@ class TrieWalk:
 
     def children(self) -> tuple[Tensor, Tensor]:
         """Next nodes (batch, paths, children) of all paths and their log-probabilities."""
-        return child_log_probs(self.decoder, self._hidden, self.trie, self.nodes, self._depth, self.normalise,
-                               self.temperature, self.restriction)  # fmt: skip
+        return child_log_probs(
+            self.path_model,
+            self._hidden,
+            self.trie,
+            self.nodes,
+            self._depth,
+            self.normalise,
+            self.temperature,
+            self.restriction,
+        )
 
     def step(self, nodes: Tensor, origin: Tensor) -> None:
         """Moves on to nodes (batch, n), each a child of, or the leaf that is, the path ``origin`` (batch, n)."""
@@ -131,18 +154,18 @@ class TrieWalk:
         fed = None if self._fed is None else self._fed.gather(1, origin)
         tokens = self.trie.tokens_at(nodes, self._depth - 1)
         if not self.trie.ends_at[self._depth]:
-            self._hidden = self.decoder.feed(self._state, tokens, fed, self._depth - 1)
+            self._hidden = self.path_model.feed(self._state, tokens, fed, self._depth - 1)
             self._fed = torch.arange(nodes.shape[1], device=nodes.device).expand_as(nodes)
             return
-        # Some items end here: only paths that go on are fed, side by side, as few as the fullest row has.
-        goes_on = ~self.trie.is_leaf(nodes)
-        width = int(goes_on.sum(dim=1).max())
+        # Some items end here: only paths that continue are fed, side by side, as few as the fullest row has.
+        continues = ~self.trie.is_leaf(nodes)
+        width = int(continues.sum(dim=1).max())
         if width == 0:
             self._depth = self.trie.levels
             return
-        order = goes_on.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]
+        order = continues.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :width]
         fed = None if fed is None else fed.gather(1, order)
-        after = self.decoder.feed(self._state, tokens.gather(1, order), fed, self._depth - 1)
+        after = self.path_model.feed(self._state, tokens.gather(1, order), fed, self._depth - 1)
         hidden = after.new_zeros(*nodes.shape, after.shape[-1])
         self._hidden = hidden.scatter(1, order.unsqueeze(-1).expand_as(after), after)
         places = torch.arange(width, device=nodes.device).expand_as(order)

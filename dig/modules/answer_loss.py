@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dig.generation.decoder import additive_mask
-from dig.generation.encoder_decoder import EncoderDecoder
+from dig.generation.t5_paths import T5PathModel
+from dig.generation.tree_paths import additive_mask
 
 if TYPE_CHECKING:
     from datamodules.item_answers import AnswerBatch
@@ -27,7 +27,7 @@ def answer_loss(model: nn.Module, batch: AnswerBatch, label_smoothing: float = 0
     """
     spelled = batch.answers >= 0
     states = answer_states(model, batch)[spelled]  # the output layer is computed where something is learned
-    logits = EncoderDecoder(model).logits(states)
+    logits = T5PathModel(model).logits(states)
     losses = F.cross_entropy(logits, batch.answers[spelled], label_smoothing=label_smoothing, reduction="none")
     lengths = spelled.sum(dim=2, keepdim=True)
     return (losses / lengths.expand_as(spelled)[spelled]).sum() / (lengths > 0).sum()
@@ -39,8 +39,8 @@ def answer_states(model: nn.Module, batch: AnswerBatch) -> Tensor:
     T5 knows of places only their distance, and a history's tokens keep theirs wherever in a row they lie. So masks are
     all it takes: encoder and decoder look within a history and its answer alone, and a state is the one it has alone.
     """
-    view = EncoderDecoder(model)
-    device, dtype = batch.segments.device, view.head_dtype
+    view = T5PathModel(model)
+    device, dtype = batch.segments.device, view.attention_dtype
     rows, histories, levels = batch.answers.shape
     together = batch.segments.unsqueeze(2) == batch.segments.unsqueeze(1)
     encoded = view.encoder(

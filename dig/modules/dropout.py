@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch.nn.functional as F
-from peft import PeftModel
 from torch import Tensor, nn
 
 from dig.config import UserError
+from dig.generation.tree_paths import without_adapters
 
 __all__ = ["add_dropout"]
 
@@ -31,7 +31,7 @@ def add_dropout(model: nn.Module, probability: float) -> int:
     """
     if not probability:
         return 0
-    causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal = without_adapters(model)
     blocks = [block for layers in causal.base_model.children() if isinstance(layers, nn.ModuleList)
               for layer in layers for block in layer.children() if _adds_to_the_stream(block)]  # fmt: skip
     if not blocks:

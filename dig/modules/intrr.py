@@ -13,7 +13,7 @@ from transformers import get_cosine_schedule_with_warmup
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.intrr import IntRR, intrr_vocabulary
-from dig.modules.intrr_loss import intrr_losses
+from dig.generation.intrr_paths import intrr_losses
 from dig.modules.schedule import scheduled_steps
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone
-from dig.generation.intrr import IntRR
 from dig.modules.sharding import ShardedModel
 
 if TYPE_CHECKING:
@@ -87,9 +86,8 @@ class PolicyModule(lightning.LightningModule):
             self.model = self.backbone.model = self.sharded.whole(state, "model.")
 
     def on_validation_start(self) -> None:
-        """Ranks may have different numbers of batches, so each needs all weights; an IntRR knows its items at once."""
-        if isinstance(self.model, IntRR):
-            self.model.remember()
+        """Ranks may have different numbers of batches, so each needs all weights."""
+        self.backbone.remember()
         if self.sharded is not None:
             self.sharded.gather()
 
@@ -102,8 +100,7 @@ class PolicyModule(lightning.LightningModule):
     def on_validation_end(self) -> None:
         """Notes the step."""
         self.validated_at = self.trainer.global_step
-        if isinstance(self.model, IntRR):
-            self.model.forget()
+        self.backbone.forget()
         if self.sharded is not None:
             self.sharded.scatter()
 

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from dig.generation.tree_paths import without_adapters
 
 __all__ = ["ShardedModel"]
 
@@ -111,5 +112,5 @@ class ShardedModel:
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:
     """The transformer's layers, which are gathered one at a time."""
-    causal: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal = without_adapters(model)
     return (layer for layers in causal.base_model.children() if isinstance(layers, nn.ModuleList) for layer in layers)

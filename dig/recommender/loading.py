@@ -59,10 +59,10 @@ def _tiger(folder: Path, config: Config, device: Any) -> Ranker:
 
 
 def _intrr(folder: Path, config: Config, device: Any) -> Ranker:
-    from datamodules.item_prompts import ItemPrompts
+    from datamodules.prompts import ItemPrompts
     from dig.baselines.intrr import IntRRRanker
+    from dig.generation.factory import check_intrr
     from dig.generation.intrr import IntRR
-    from dig.generation.view_check import check_intrr
 
     model = IntRR.load(folder)
     check_intrr(model, str(folder))

@@ -8,14 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from datamodules.item_prompts import ItemPrompts
-from datamodules.prompts import PromptBuilder, Prompts
+from datamodules.prompts import Prompts, prompt_builder
 from dig.config import Config
 from dig.config.schema import PromptConfig
 from dig.evaluation.beams import BeamRanker
 from dig.generation.backbone import Backbone, load_backbone
-from dig.generation.decoder import Decoder
-from dig.generation.intrr import IntRR
 from dig.quantization import SemanticIds
 
 __all__ = ["PolicyRanker"]
@@ -43,25 +40,18 @@ class PolicyRanker(BeamRanker):
         device: torch.device | str | None = None,
     ) -> None:
         tokens = backbone.vocabulary.encode(ids.codes)
-        self.builder = self._builder(backbone, ids, prompt)
+        self.builder = prompt_builder(backbone, ids, prompt)
         super().__init__(backbone.model, tokens, num_beams, batch_size, device)
-        if isinstance(backbone.model, IntRR):
-            backbone.model.remember()
+        backbone.remember()
 
     @classmethod
     def load(cls, folder: Path, config: Config, device: torch.device | str | None = None) -> PolicyRanker:
         """Reads a policy's model folder, which holds its Semantic ID table."""
         ids = SemanticIds.load(folder / "semantic_ids.parquet")
         evaluation = config.evaluation
-        return cls(load_backbone(folder, ids.sizes), ids, config.prompt, evaluation.num_beams, evaluation.batch_size,
-                   device)  # fmt: skip
-
-    @staticmethod
-    def _builder(backbone: Backbone, ids: SemanticIds, prompt: PromptConfig) -> PromptBuilder:
-        if backbone.one_token:
-            return ItemPrompts(len(ids), prompt)
-        tokens, context = backbone.vocabulary.encode(ids.codes), Decoder.of(backbone.model).context
-        return PromptBuilder(tokens, backbone.tokenizer, prompt, backbone.from_scratch, context)
+        return cls(
+            load_backbone(folder, ids.sizes), ids, config.prompt, evaluation.num_beams, evaluation.batch_size, device
+        )
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
         """What the model is told of each history."""

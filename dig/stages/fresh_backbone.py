@@ -9,9 +9,8 @@ from torch import Tensor
 
 from dig.config import UserError
 from dig.config.sections.one_token import one_token_sizes
-from dig.generation.backbone import Backbone, build_backbone, one_token_backbone
-from dig.generation.composed_rows import ComposedRows, compose_rows, started_rows
-from dig.generation.sid_rows import level_vectors
+from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
+from dig.generation.sid_rows import ComposedRows, compose_rows, level_vectors, started_rows
 from dig.generation.vocabulary import TASK_TOKENS
 from dig.quantization import SemanticIds
 from dig.stages.base import StageContext
@@ -31,7 +30,7 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
     config = context.config
     if config.sft.item_tokens == "one":
         shape = one_token_sizes(config.backbone)
-        return one_token_backbone(fresh_intrr(
+        model = fresh_intrr(
             context,
             hidden_size=shape["hidden_size"],
             layers=shape["num_hidden_layers"],
@@ -40,7 +39,8 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
             max_history=config.prompt.max_history,
             dropout=config.sft.dropout,
             tasks=len(TASK_TOKENS) if config.relation_tasks else 0,
-        ))  # fmt: skip
+        )
+        return IntRRBackbone(model, config.intrr.assignment.alignment)
     from_scratch, rows = config.backbone.pretrained is None, config.backbone.sid_rows
     start_at_codebooks = rows == "codebook" or (rows == "composed" and not from_scratch)
     vectors = _vectors(context, from_scratch) if start_at_codebooks else None
@@ -59,8 +59,11 @@ def _vectors(context: StageContext, from_scratch: bool) -> list[Tensor]:
     codebooks = load_codebooks(context)
     if not codebooks:
         asked = context.config.backbone.sid_rows
-        raise UserError(f"backbone.sid_rows={asked}: the Semantic IDs of this tokenizer come without codebooks; use "
-                        "backbone.sid_rows=random", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"backbone.sid_rows={asked}: the Semantic IDs of this tokenizer come without codebooks; use "
+            "backbone.sid_rows=random",
+            exit_code=2,
+        )
     return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, item_token)
 
 

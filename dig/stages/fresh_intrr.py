@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dig.config import UserError
-from dig.generation.composed_rows import started_rows
 from dig.generation.intrr import IntRR, IntRRSizes
+from dig.generation.sid_rows import started_rows
 from dig.stages.base import StageContext
 from dig.stages.tokenize import load_codebooks, load_semantic_ids
 
@@ -43,8 +43,11 @@ def _start_at_codebooks(context: StageContext, model: IntRR) -> None:
     ids, sizes = load_semantic_ids(context), model.sizes
     codebooks = load_codebooks(context)
     if not codebooks:
-        raise UserError("intrr.assignment.start=codebook: the Semantic IDs of this tokenizer come without codebooks; "
-                        "use intrr.assignment.start=random", exit_code=2)  # fmt: skip
+        raise UserError(
+            "intrr.assignment.start=codebook: the Semantic IDs of this tokenizer come without codebooks; "
+            "use intrr.assignment.start=random",
+            exit_code=2,
+        )
     codes = ids.codes[:, : ids.levels]
     rows = started_rows(codebooks, codes, sizes.hidden_size, _SPREAD)
     for codebook, start in zip(model.assign.codebooks, rows, strict=False):

@@ -11,7 +11,7 @@ import torch
 from callbacks.rollouts import RolloutHealth
 from callbacks.stories import GroupStories
 from datamodules.leakage import guard_artifact, write_items_seen
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import PromptBuilder, prompt_builder
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS
@@ -25,7 +25,7 @@ from dig.quantization import SemanticIds
 from dig.stages.base import Stage, StageContext
 from dig.stages.knowledge import item_knowledge
 from dig.stages.known import interests_of_items, known_of_items
-from dig.stages.policies import item_tokens, load_spelled_ids, prompt_builder, save_policy, says_policy
+from dig.stages.policies import item_tokens, load_spelled_ids, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.reward_check import check_own_terms
 from dig.stages.reward_needs import own_terms, stages_behind
@@ -57,7 +57,7 @@ def _build(context: StageContext, folder: Path) -> None:
     backbone = load_backbone(context.file("sft", "model"), spelled.sizes)
     if config.backbone.pretrained and config.backbone.lora.enabled:
         backbone.model = add_lora(backbone.model, config.backbone.lora)
-    builder = prompt_builder(config, backbone, spelled)
+    builder = prompt_builder(backbone, spelled, config.prompt)
     prompts = _prompts(context, sequences, builder)
     data = PromptDataModule(
         prompts,

@@ -1,4 +1,4 @@
-"""What the stages around a policy share: its tokens, its prompts, and where its weights lie."""
+"""What the stages around a policy share: its tokens, and where its weights lie."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datamodules.item_prompts import ItemPrompts
-from datamodules.prompts import PromptBuilder
 from dig.artifacts import read_json
 from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
-from dig.generation.backbone import Backbone, save_backbone
-from dig.generation.decoder import Decoder
+from dig.generation.backbone import Backbone
 from dig.generation.lora import save_adapter
-from dig.generation.spelling import spelled_ids
+from dig.generation.vocabulary import spelled_ids
 from dig.modules.policy import PolicyModule
 from dig.quantization import SemanticIds
 from dig.stages.base import StageContext
@@ -26,7 +23,6 @@ __all__ = [
     "item_tokens",
     "load_spelled_ids",
     "max_tokens",
-    "prompt_builder",
     "save_policy",
     "says_policy",
 ]
@@ -57,14 +53,6 @@ def max_tokens(config: Config, ids: SemanticIds) -> int:
     return (config.prompt.max_history + 1) * ids.codes.shape[1] + _INSTRUCTION_TOKENS
 
 
-def prompt_builder(config: Config, backbone: Backbone, ids: SemanticIds) -> PromptBuilder:
-    """The prompt builder of an experiment."""
-    if backbone.one_token:
-        return ItemPrompts(len(ids), config.prompt)
-    tokens, context = item_tokens(backbone, ids), Decoder.of(backbone.model).context
-    return PromptBuilder(tokens, backbone.tokenizer, config.prompt, backbone.from_scratch, context)
-
-
 def save_policy(module: PolicyModule, folder: Path, ids: SemanticIds, adapters: bool = False) -> None:
     """Writes the chosen weights as a plain transformers folder, with the Semantic ID table beside the tokenizer; an
     IntRR in its own format.
@@ -79,7 +67,7 @@ def save_policy(module: PolicyModule, folder: Path, ids: SemanticIds, adapters: 
     if adapters:
         save_adapter(module.model, folder / "adapter")
     catalogue = Catalogue.of(ids.item_ids)
-    save_backbone(module.backbone, folder / "model", catalogue.stamp)
+    module.backbone.save(folder / "model", catalogue.stamp)
     stamp_config(folder / "model", catalogue)
     ids.save(folder / "model" / "semantic_ids.parquet")
 

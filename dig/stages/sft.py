@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 
 from datamodules.leakage import guard_artifact, write_items_seen
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import PromptBuilder, prompt_builder
 from datamodules.sequences import SequenceDataModule
 from datamodules.splits import Sequences, leading_items
 from dig.config import Config
@@ -17,7 +17,7 @@ from dig.console import say
 from dig.modules.sft import SFTModule
 from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.fresh_backbone import fresh_backbone
-from dig.stages.policies import item_tokens, load_spelled_ids, prompt_builder, save_policy, says_policy
+from dig.stages.policies import item_tokens, load_spelled_ids, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import follows_behaviour
 from dig.stages.tokens import task_mixture
@@ -40,15 +40,14 @@ def _build(context: StageContext, folder: Path) -> None:
     lightning.seed_everything(config.seed, verbose=False)
     ids = load_spelled_ids(context)
     backbone = fresh_backbone(context, ids)
-    builder = prompt_builder(config, backbone, ids)
+    builder = prompt_builder(backbone, ids, config.prompt)
     sequences = load_sequences(context)
     item_ids = load_catalogue(context)["item_id"]
     for stage, what in _learned_from(config).items():
         guard_artifact(f"sft: {what}", context.inputs[stage].path, sequences, item_ids)
-    pack = config.sft.pack and not backbone.one_token  # which computes no padding anyway
+    pack = config.sft.pack and backbone.packs_rows
     training = task_mixture(context, sequences, builder, config.sft_shares, pack)
-    if backbone.one_token:
-        _say_unheard(config)
+    _say_unheard(config)
     data = SequenceDataModule(
         training,
         sequences,
@@ -59,8 +58,7 @@ def _build(context: StageContext, folder: Path) -> None:
         config.seed,
         config.trainer.workers,
     )
-    alignment = config.intrr.assignment.alignment
-    module = SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation, alignment)
+    module = SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
     plan = Plan(
         "sft",
         _reads(config),
@@ -86,6 +84,8 @@ def _learned_from(config: Config) -> dict[str, str]:
 
 def _say_unheard(config: Config) -> None:
     """Tells which settings say nothing where items are one vector each."""
+    if config.sft.item_tokens != "one":
+        return
     asked = {
         "prompt.item_token": config.prompt.item_token,
         "prompt.codes": config.prompt.codes is not None,
@@ -94,8 +94,10 @@ def _say_unheard(config: Config) -> None:
     }
     unheard = [key for key, is_set in asked.items() if is_set]
     if unheard and global_rank() == 0:
-        say(f"sft: items are one vector each (sft.item_tokens=one), so {', '.join(unheard)} have no say; see "
-            "intrr.assignment")  # fmt: skip
+        say(
+            f"sft: items are one vector each (sft.item_tokens=one), so {', '.join(unheard)} have no say; see "
+            "intrr.assignment"
+        )
 
 
 def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
@@ -104,8 +106,10 @@ def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
     cut = int((lengths > builder.max_history).sum())
     if cut:
         why = "the backbone's context holds no more" if builder.short_of_context else "prompt.max_history"
-        say(f"sft: {cut:,} of {len(lengths):,} histories are longer than {builder.max_history} items and lose their "
-            f"old end ({why})")  # fmt: skip
+        say(
+            f"sft: {cut:,} of {len(lengths):,} histories are longer than {builder.max_history} items and lose their "
+            f"old end ({why})"
+        )
 
 
 def _also(config: Config) -> tuple[str, ...]:

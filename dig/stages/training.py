@@ -111,7 +111,7 @@ def fit(
     )
     _say_effective(plan.stage, config)
     throughput = Throughput()
-    shards = isinstance(module, PolicyModule) and not module.backbone.one_token  # an IntRR is small, as baselines are
+    shards = isinstance(module, PolicyModule) and module.backbone.can_shard
     with quiet(), meeting(plan.stage):
         trainer = _trainer(plan, context, folder, [best] if plan.ranked else [], throughput, shards)
         if plan.group_rollouts:

@@ -1,4 +1,4 @@
-"""The prompt builder, token id by token id: what training sees is what rollouts and evaluation see."""
+"""Prompt builders, token id by token id: what training sees is what rollouts and evaluation see."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import ItemPrompts, PromptBuilder, SidPrompts, prompt_builder
 from datamodules.rollout_prompts import TrainingPrompts
 from datamodules.sequences import HeldOutPrompts, training_windows
 from datamodules.splits import Sequences
+from datamodules.tasks import ItemTexts, TaskSource
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, PromptConfig
 from dig.generation import SidVocabulary
-from dig.generation.backbone import build_backbone
+from dig.generation.backbone import IntRRBackbone, build_backbone
 
 IDS = tiny.ragged_catalogue()
 SCRATCH = build_backbone(BackboneConfig(config={"hidden_size": 32, "intermediate_size": 32}), IDS.sizes, 64).tokenizer
@@ -29,13 +30,13 @@ WORD = {word: index for index, word in enumerate(tiny.WORDS)}
 
 
 def builder(style: str = "compact", max_history: int = 4, tokens: torch.Tensor = TOKENS) -> PromptBuilder:
-    return PromptBuilder(tokens, SCRATCH, PromptConfig(style=style, max_history=max_history), from_scratch=True)
+    return SidPrompts(tokens, SCRATCH, PromptConfig(style=style, max_history=max_history), from_scratch=True)
 
 
 def text_builder(chat_template: str | None = None, max_history: int = 4) -> tuple[PromptBuilder, torch.Tensor]:
     tokenizer = tiny.text_tokenizer(chat_template)
     tokens = SidVocabulary.add_to(tokenizer, IDS.sizes).encode(IDS.codes)
-    return PromptBuilder(tokens, tokenizer, PromptConfig(max_history=max_history), from_scratch=False), tokens
+    return SidPrompts(tokens, tokenizer, PromptConfig(max_history=max_history), from_scratch=False), tokens
 
 
 def rows(*items: int) -> np.ndarray:
@@ -84,7 +85,7 @@ def test_auto_is_compact_from_scratch_and_text_otherwise():
 def test_a_tokenizer_without_a_start_token_starts_with_its_end_token():
     tokenizer = tiny.text_tokenizer()
     tokenizer.bos_token = None
-    build = PromptBuilder(TOKENS, tokenizer, PromptConfig(style="compact"), from_scratch=False)
+    build = SidPrompts(TOKENS, tokenizer, PromptConfig(style="compact"), from_scratch=False)
     assert build.prompts([rows(3)]).input_ids.tolist() == [[2, 12]]
 
 
@@ -180,3 +181,40 @@ def test_training_rollouts_and_evaluation_spell_a_history_with_the_same_ids(styl
             assert labels[len(prompt) : len(prompt) + len(answer)].tolist() == answer
             seen += 1
     assert seen >= (len(expected) if max_history == 20 or style != "compact" else 6)
+
+
+def test_a_history_is_its_latest_items_and_nothing_else():
+    prompts = ItemPrompts(24, PromptConfig(max_history=3)).prompts([np.array([5, 1, 9, 2]), np.array([7])])
+    assert prompts.input_ids.tolist() == [[1, 9, 2], [7, 0, 0]]
+    assert prompts.attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_a_relation_is_its_task_an_item_and_the_neighbours():
+    builder = ItemPrompts(4, PromptConfig(max_history=8))
+    sequences = tiny.cyclic_sequences(6, 4)
+    near = np.array([[1, 2, 3], [0, -1, -1], [-1, -1, -1], [2, 1, -1]])
+    known = ItemTexts(collaborative=near, semantic=near[::-1])
+    windows = training_windows(sequences, builder)
+    for name, first, rows in (("collaborative", 4, {0: [1, 2, 3], 1: [0], 3: [2, 1]}),
+                              ("semantic", 5, {0: [2, 1], 2: [0], 3: [1, 2, 3]})):  # fmt: skip
+        samples = TaskSource(name, builder, windows, known, seed=0).take(slice(None))
+        assert [row.tolist() for row in samples.tokens] == [[first, item, *named] for item, named in rows.items()]
+        assert samples.supervised.tolist() == samples.responses.tolist() == [len(named) for named in rows.values()]
+
+
+def test_prompts_of_rows_have_no_words():
+    with pytest.raises(ValueError, match="no words; tasks that read text need a tokenizer"):
+        ItemPrompts(4, PromptConfig()).words(["red mug"])
+
+
+def test_a_backbone_has_one_builder_for_training_rollouts_and_serving():
+    """By its tokenizer, or catalogue rows where it has none; histories are cut to what its model reads."""
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    language = build_backbone(BackboneConfig(config=small | {"max_position_embeddings": 21}), IDS.sizes, max_tokens=99)
+    build = prompt_builder(language, IDS, PromptConfig(max_history=9))
+    assert isinstance(build, SidPrompts) and build.short_of_context and build.context == 21
+    assert torch.equal(build.item_tokens, language.vocabulary.encode(IDS.codes))
+    assert build.max_history == (21 - 1) // IDS.codes.shape[1] - 1
+    rows_of_items = prompt_builder(IntRRBackbone(tiny.tiny_intrr(IDS)), IDS, PromptConfig(max_history=9))
+    assert isinstance(rows_of_items, ItemPrompts) and len(rows_of_items.item_tokens) == len(IDS)
+    assert rows_of_items.max_history == 9 and not rows_of_items.short_of_context

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences
 from dig.config.schema import PromptConfig
@@ -18,7 +18,7 @@ TOKENIZER = tiny.text_tokenizer()
 
 def builder(items: int, max_history: int = 50) -> PromptBuilder:
     tokens = torch.arange(items).unsqueeze(1) + 100
-    return PromptBuilder(tokens, TOKENIZER, PromptConfig("compact", max_history), from_scratch=False)
+    return SidPrompts(tokens, TOKENIZER, PromptConfig("compact", max_history), from_scratch=False)
 
 
 @settings(max_examples=80, deadline=None)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.sequences import HeldOutPrompts
 from datamodules.splits import Sequences
 from dig.config.schema import PromptConfig
@@ -24,7 +24,7 @@ def sequences(lengths: list[int]) -> Sequences:
 
 def builder(items: int, style: str = "compact", max_history: int = 4) -> PromptBuilder:
     tokens = torch.stack([torch.arange(items) + 100, torch.arange(items) + 10_000], dim=1)
-    return PromptBuilder(tokens, TOKENIZER, PromptConfig(style=style, max_history=max_history), from_scratch=False)
+    return SidPrompts(tokens, TOKENIZER, PromptConfig(style=style, max_history=max_history), from_scratch=False)
 
 
 @pytest.mark.parametrize(("part", "cut"), [("valid", -2), ("test", -1)])

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from datamodules.mixture import TaskMixture, TaskPart
 from datamodules.phrasings import PHRASINGS, SLOT
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences
 from datamodules.tasks import TASKS, ItemTexts
@@ -47,7 +47,7 @@ def letters(context: int | None = None, style: str = "auto", max_text_tokens: in
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>")  # noqa: S106
     tokens = SidVocabulary.add_to(tokenizer, IDS.sizes).encode(IDS.codes)
     config = PromptConfig(style=style, max_history=4, max_text_tokens=max_text_tokens)
-    return PromptBuilder(tokens, tokenizer, config, from_scratch=False, context=context)
+    return SidPrompts(tokens, tokenizer, config, from_scratch=False, context=context)
 
 
 def told(build: PromptBuilder, task: str, sequences: Sequences = SEQUENCES) -> list[tuple[str, str]]:
@@ -145,7 +145,7 @@ def test_long_texts_are_cut_and_old_titles_go_where_the_context_is_short():
 def test_a_backbone_without_words_begins_relations_with_a_token_of_their_own():
     backbone = tiny.scratch_backbone(IDS)
     tokens = backbone.vocabulary.encode(IDS.codes)
-    build = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
+    build = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     for task, marker in (("collaborative", "<collaborative>"), ("semantic", "<semantic>")):
         samples = tiny.task_source(SEQUENCES, build, task, TEXTS).take(slice(None))
         row = samples.tokens[0].tolist()

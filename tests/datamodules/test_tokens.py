@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from datamodules.mixture import TaskMixture, TaskPart
 from datamodules.packing import pack_rows
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.sequences import training_windows
 from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.config.schema import PromptConfig
@@ -25,7 +25,7 @@ SEQUENCES = tiny.cyclic_sequences(50, 24)
 
 def builder(style: str) -> PromptBuilder:
     tokens = tiny.token_sequences(IDS)
-    return PromptBuilder(tokens, tiny.text_tokenizer(), PromptConfig(style, 3), from_scratch=False)
+    return SidPrompts(tokens, tiny.text_tokenizer(), PromptConfig(style, 3), from_scratch=False)
 
 
 @pytest.mark.parametrize("style", ["compact", "text"])
@@ -55,7 +55,7 @@ def test_no_held_out_item_is_spelled():
     rows = [np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)]
     data = tiny.Sequences.from_lists(list("abcd"), rows)
     tokens = torch.arange(21).unsqueeze(1) + 100
-    build = PromptBuilder(tokens, tiny.text_tokenizer(), PromptConfig("compact", 4), from_scratch=False)
+    build = SidPrompts(tokens, tiny.text_tokenizer(), PromptConfig("compact", 4), from_scratch=False)
     arrays = tiny.token_arrays(data, build)
     spelled = {int(token) - 100 for token in arrays.tokens if token >= 100}
     mixture = TaskMixture([TaskPart(arrays)])
@@ -78,9 +78,9 @@ def test_arrays_are_mapped_and_travel_to_workers_by_name(tmp_path: Path):
 
 def test_what_decides_the_spelling_is_in_the_fingerprint():
     found = {builder(style).fingerprint("next_item") for style in ("compact", "text")}
-    other = PromptBuilder(tiny.token_sequences(tiny.ragged_catalogue(seed=1)), tiny.text_tokenizer(),
+    other = SidPrompts(tiny.token_sequences(tiny.ragged_catalogue(seed=1)), tiny.text_tokenizer(),
                           PromptConfig("compact", 3), from_scratch=False)  # fmt: skip
-    longer = PromptBuilder(tiny.token_sequences(IDS), tiny.text_tokenizer(), PromptConfig("compact", 4),
+    longer = SidPrompts(tiny.token_sequences(IDS), tiny.text_tokenizer(), PromptConfig("compact", 4),
                            from_scratch=False)  # fmt: skip
     found |= {other.fingerprint("next_item"), longer.fingerprint("next_item"), longer.fingerprint("semantic")}
     assert len(found) == 5 and builder("compact").fingerprint("next_item") in found

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from workplace import SMALL, tokenized_home
 
 from datamodules.leakage import guard_artifact
+from datamodules.prompts import prompt_builder
 from datamodules.splits import Sequences
 from dig import load_config, run_experiment
 from dig.artifacts import Artifact, ArtifactStore
@@ -22,7 +23,6 @@ from dig.pipeline import Run
 from dig.quantization import SemanticIds
 from dig.stages.base import StageContext
 from dig.stages.grpo import STAGE, _check_policy, _prompts
-from dig.stages.policies import prompt_builder
 
 EVERYTHING = (
     "grpo.reward.similarity=0.3", "grpo.reward.rank=0.2", "grpo.reward.collaborative=0.4", "grpo.reward.diversity=0.1",
@@ -137,7 +137,7 @@ def test_items_without_positive_interests_name_the_stage(finished: Run, tmp_path
 def test_an_empty_prompt_set_is_said(finished: Run, tmp_path: Path):
     context = context_of(finished, tmp_path)
     ids = SemanticIds.load(finished.path / "semantic_ids.parquet")
-    builder = prompt_builder(context.config, load_backbone(finished.path / "model", ids.sizes), ids)
+    builder = prompt_builder(load_backbone(finished.path / "model", ids.sizes), ids, context.config.prompt)
     short = Sequences.from_lists(["u", "v"], [[0, 1, 2], [3, 4, 5]])  # one item each in the training part
     with pytest.raises(UserError, match="no prompt is left to roll out for next_item: a user needs two items"):
         _prompts(context, short, builder)

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from dig.config import UserError
-from dig.config.schema import BackboneConfig, LoraConfig
+from dig.config.schema import BackboneConfig, LoraConfig, SFTConfig
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score
-from dig.generation.backbone import Backbone, build_backbone, load_backbone, save_backbone
+from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone, load_backbone
+from dig.generation.causal_paths import CausalPathModel
+from dig.generation.intrr import intrr_vocabulary
+from dig.generation.intrr_paths import IntRRPathModel
 from dig.generation.lora import add_lora, merge_lora
 
 IDS = tiny.ragged_catalogue()
@@ -192,7 +196,7 @@ def test_saved_and_loaded_is_the_same_policy(tmp_path: Path, lora: LoraConfig, t
     tokens = torch.tensor([[1, *backbone.vocabulary.ids.tolist()[:6]]])
     train(backbone.model.train(), tokens)
     expected = logits(backbone.model, tokens)
-    save_backbone(backbone, tmp_path / "saved")
+    backbone.save(tmp_path / "saved")
     assert not list((tmp_path / "saved").glob("*.bin")) and list((tmp_path / "saved").glob("*.safetensors"))
     again = load_backbone(tmp_path / "saved", IDS.sizes)
     torch.testing.assert_close(logits(again.model, tokens), expected, atol=1e-5, rtol=1e-5)
@@ -205,7 +209,7 @@ def test_a_policy_from_scratch_comes_back_as_one(tmp_path: Path):
     backbone = build_backbone(BackboneConfig(config={"hidden_size": 32, "intermediate_size": 48}), IDS.sizes, 64)
     tokens = torch.tensor([[1, 4, 9]])
     expected = logits(backbone.model, tokens)
-    save_backbone(backbone, tmp_path)
+    backbone.save(tmp_path)
     again = load_backbone(tmp_path, IDS.sizes)
     assert again.from_scratch and again.vocabulary == backbone.vocabulary
     assert torch.equal(logits(again.model, tokens), expected)
@@ -261,7 +265,7 @@ def test_words_keep_their_logits_when_rows_are_added_and_on_the_way_back(
     backbone = build_backbone(BackboneConfig(pretrained=str(folder), lora=lora), IDS.sizes, 64)
     words, tokens = len(tiny.WORDS), torch.tensor([[5, 6, 7, 9]])
     torch.testing.assert_close(logits(backbone.model, tokens)[..., :words], logits(plain, tokens)[..., :words])
-    save_backbone(backbone, tmp_path / "saved")
+    backbone.save(tmp_path / "saved")
     again = load_backbone(tmp_path / "saved", IDS.sizes).model
     torch.testing.assert_close(logits(again, tokens)[..., :words], logits(plain, tokens)[..., :words])
     own = head not in ("tied, scaled embedding", "Conv1D, tied")
@@ -310,3 +314,63 @@ def test_what_cannot_be_built_or_scored_is_said_before_any_work(config: dict, wo
         build_backbone(BackboneConfig(config=config), [4], max_tokens=8)
     message = str(caught.value)
     assert all(word in message for word in words) and "\n" not in message and caught.value.exit_code == 2
+
+
+def test_a_backbone_answers_for_its_kind():
+    language = build_backbone(BackboneConfig(), IDS.sizes, max_tokens=64)
+    items = IntRRBackbone(tiny.tiny_intrr(IDS))
+    assert type(language.paths) is CausalPathModel and type(items.paths) is IntRRPathModel
+    assert (language.packs_rows, language.can_shard, items.packs_rows, items.can_shard) == (True, True, False, False)
+    config = SFTConfig(dropout=0.3)
+    pretrained = replace(language, from_scratch=False)
+    assert [each.missing_dropout(config) for each in (language, pretrained, items)] == [0.3, 0.0, 0.0]
+    for each in (language, items):  # what is remembered lasts until it is forgotten
+        each.remember()
+    assert items.model.remembered is not None
+    for each in (language, items):
+        each.forget()
+    assert items.model.remembered is None
+
+
+@pytest.mark.parametrize("softmax", ["vocabulary", "level"])
+def test_the_loss_of_a_language_backbone_is_that_of_its_tokens(softmax: str):
+    backbone = build_backbone(BackboneConfig(), IDS.sizes, max_tokens=64)
+    tokens = backbone.vocabulary.encode(IDS.codes)
+    prompt = torch.cat([torch.tensor([1]), tokens[3, :3]])
+    row = torch.cat([prompt, tokens[7, :3]]).unsqueeze(0)
+    labels = torch.where(torch.arange(row.shape[1]) < len(prompt), -100, row)
+    batch = tiny.training_tokens(row, torch.ones_like(row), labels)
+    config = SFTConfig(softmax=softmax, label_smoothing=0.1)
+    loss, values = backbone.supervised_loss(batch, CatalogueTrie(tokens, twins=True), config)
+    logits = backbone.model(input_ids=row).logits[0, len(prompt) - 1 : -1]
+    losses = []
+    for level, target in enumerate(tokens[7, :3]):
+        first, size = backbone.vocabulary.first_ids[level], backbone.vocabulary.sizes[level]
+        rivals = slice(first, first + size) if softmax == "level" else slice(None)
+        begin = rivals.start or 0
+        losses.append(F.cross_entropy(logits[level, rivals], target - begin, label_smoothing=0.1))
+    torch.testing.assert_close(loss, torch.stack(losses).mean())
+    assert list(values) == ["loss"] and values["loss"] == loss and loss.requires_grad
+
+
+def test_the_loss_of_an_intrr_is_its_own_log_probability_and_its_alignment():
+    """Each item of a history but the first is a target; under ``softmax=trie`` its loss is what ranking gives it."""
+    model = tiny.tiny_intrr(IDS, softmax="trie")
+    trie = CatalogueTrie(intrr_vocabulary(IDS.sizes).encode(IDS.codes), twins=True)
+    row = torch.tensor([[5, 2, 9, 0], [7, 1, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    labels = torch.where((mask > 0) & (torch.arange(4) > 0), row, -100)
+    batch = tiny.training_tokens(row, mask, labels)
+    losses = {}
+    for weight in (0.0, 0.5):
+        backbone = IntRRBackbone(model, alignment=weight)
+        losses[weight], values = backbone.supervised_loss(batch, trie, SFTConfig())
+    ranked = -torch.stack([
+        score(model, torch.tensor([history]), torch.ones(1, len(history)), trie, torch.tensor([[target]])).sum()
+        for history, target in (([5], 2), ([5, 2], 9), ([7], 1))
+    ])  # fmt: skip
+    weights = batch.weights[:, 1:][labels[:, 1:] >= 0]
+    torch.testing.assert_close(values["loss"], (ranked * weights).sum() / batch.responses, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(losses[0.0], values["loss"])
+    torch.testing.assert_close(losses[0.5], values["loss"] + 0.5 * values["alignment"])
+    assert values["alignment"] > 0

@@ -10,8 +10,8 @@ import torch
 
 from dig.config.schema import BackboneConfig
 from dig.generation import CatalogueTrie, beam_search
-from dig.generation.backbone import Backbone, build_backbone, load_backbone, save_backbone
-from dig.generation.composed_rows import ComposedRows, compose_rows, fold_rows
+from dig.generation.backbone import Backbone, build_backbone, load_backbone
+from dig.generation.sid_rows import ComposedRows, compose_rows, fold_rows
 
 IDS = tiny.ragged_catalogue()
 SPELLED = IDS.with_item_codes(1)
@@ -64,7 +64,7 @@ def test_what_is_saved_is_a_plain_model_that_ranks_the_same(tmp_path: Path, tied
     trie = CatalogueTrie(backbone.vocabulary.encode(SPELLED.codes))
     prompts, mask = torch.tensor([[1, 7, 12], [1, 8, 30]]), torch.ones(2, 3, dtype=torch.long)
     before = beam_search(backbone.model, prompts, mask, trie, 10)
-    save_backbone(backbone, tmp_path)
+    backbone.save(tmp_path)
     again = load_backbone(tmp_path, SPELLED.sizes)
     assert (again.model.get_output_embeddings().weight is again.model.get_input_embeddings().weight) == tied
     assert not any("parametrizations" in name for name in again.model.state_dict())

@@ -9,7 +9,7 @@ import torch
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
-from dig.generation.backbone import build_backbone, save_backbone
+from dig.generation.backbone import build_backbone
 from dig.generation.dry_build import count_parameters
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
@@ -61,7 +61,7 @@ def test_what_cannot_be_built_or_breaks_in_its_first_step_is_one_line(keys: dict
 
 def test_a_pretrained_one_is_counted_where_it_lies(tmp_path: Any) -> None:
     backbone = build_backbone(BackboneConfig(config=SMALL), [4, 4], max_tokens=16)
-    save_backbone(backbone, tmp_path)
+    backbone.save(tmp_path)
     expected = sum(parameter.numel() for parameter in backbone.model.parameters())
     assert count_parameters(BackboneConfig(pretrained=str(tmp_path)), [4, 4], 16) == expected
     assert count_parameters(BackboneConfig(pretrained=str(tmp_path / "none")), [4, 4], 16) is None

@@ -24,7 +24,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, LoraConfig
-from dig.generation.backbone import Backbone, build_backbone, load_backbone, save_backbone
+from dig.generation.backbone import Backbone, build_backbone, load_backbone
 from dig.generation.tokenizer_files import prove_tokenizer
 from dig.generation.vocabulary import SidVocabulary
 
@@ -103,7 +103,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
     names = SidVocabulary.tokens(IDS.sizes)
     for kind, backbone in made.items():
         backbone.model.eval()
-        save_backbone(backbone, home / kind)
+        backbone.save(home / kind)
     asked = "".join(json.dumps([str(home / kind), TEXTS, names]) + "\n" for kind in KINDS)
     process = subprocess.run([sys.executable, "-c", READER], input=asked, capture_output=True, text=True, check=True)
     read: list[dict[str, Any]] = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
@@ -140,7 +140,7 @@ def test_another_process_reads_what_was_trained(exports: dict[str, Any], kind: s
 def test_loaded_and_saved_again_the_tokenizer_is_the_same_file(exports: dict[str, Any], kind: str, tmp_path: Path):
     """Entry 13: nothing is rebuilt on the way through load_backbone and save_backbone, or AutoTokenizer's own."""
     _, folder, _ = exports[kind]
-    save_backbone(load_backbone(folder, IDS.sizes), tmp_path / "again")
+    load_backbone(folder, IDS.sizes).save(tmp_path / "again")
     AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "auto")
     files = [json.loads((path / "tokenizer.json").read_text()) for path in (folder, tmp_path / "again",
                                                                             tmp_path / "auto")]  # fmt: skip

@@ -13,10 +13,10 @@ from torch import Tensor
 from dig.catalogue import Catalogue, stamp_config
 from dig.config import UserError
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
-from dig.generation.backbone import load_backbone, one_token_backbone, save_backbone
-from dig.generation.decoder import Decoder
+from dig.generation.backbone import IntRRBackbone, load_backbone
+from dig.generation.factory import PathModelError, causal_paths
 from dig.generation.intrr import intrr_vocabulary
-from dig.generation.intrr_view import IntRRDecoder
+from dig.generation.intrr_paths import IntRRPathModel
 from dig.quantization import SemanticIds
 
 HISTORIES = [[3, 1, 4], [7], [2, 2, 23, 0, 5, 11, 9, 8]]
@@ -118,8 +118,8 @@ def test_what_it_cannot_read_is_refused():
     foreign = CatalogueTrie(torch.tensor([[0, 99], [1, 98]]))
     with pytest.raises(ValueError, match="the catalogue has the token 99, the model only 1"):
         beam_search(model, *prompts(), foreign)
-    with pytest.raises(ValueError, match="trained on histories of items"):
-        Decoder.of(model).hidden(*prompts())
+    with pytest.raises(PathModelError, match="IntRR is not a causal language model"):
+        causal_paths(model)
     with pytest.raises(ValueError, match="normalise=trie alone"):
         beam_search(tiny.tiny_intrr(SUFFIXED, **OURS), *prompts(), trie, normalise="vocabulary")
 
@@ -128,7 +128,7 @@ def test_what_it_cannot_read_is_refused():
 def test_the_plain_softmax_is_over_the_codes_of_all_levels():
     model, trie = tiny.tiny_intrr(SUFFIXED), trie_of(SUFFIXED)
     found = beam_search(model, *prompts(), trie, 24, normalise="vocabulary")
-    view = IntRRDecoder(model)
+    view = IntRRPathModel(model)
     logits = view.logits(model.last_states(torch.tensor([HISTORIES[0]])))
     assert logits.shape == (1, sum(SUFFIXED.sizes))
     item = int(found.items[0, 0])
@@ -142,10 +142,11 @@ def test_the_plain_softmax_is_over_the_codes_of_all_levels():
 
 def test_saved_and_loaded_it_scores_the_same(tmp_path: Path):
     model, trie = tiny.tiny_intrr(SUFFIXED, **OURS), trie_of(SUFFIXED)
-    save_backbone(one_token_backbone(model), tmp_path)
+    IntRRBackbone(model).save(tmp_path)
     stamp_config(tmp_path, Catalogue.of(SUFFIXED.item_ids))
     again = load_backbone(tmp_path, SUFFIXED.sizes)
-    assert again.one_token and again.from_scratch and again.vocabulary == intrr_vocabulary(SUFFIXED.sizes)
+    assert isinstance(again, IntRRBackbone) and again.from_scratch
+    assert again.vocabulary == intrr_vocabulary(SUFFIXED.sizes)
     found = [score_catalogue(each, *prompts(), trie) for each in (model, again.model)]
     assert torch.equal(found[0], found[1])
     with pytest.raises(UserError, match="it belongs to other Semantic IDs"):

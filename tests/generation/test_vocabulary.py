@@ -1,4 +1,4 @@
-"""SID tokens in a tokenizer: their names, their order, their ids."""
+"""SID tokens in a tokenizer: their names, their order, their ids; and how items are spelled for a backbone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import tiny
 import torch
 
 from dig.config import UserError
-from dig.generation import SidVocabulary
-from dig.generation.vocabulary import sid_token
+from dig.config.schema import PromptConfig
+from dig.generation import CatalogueTrie, SidVocabulary
+from dig.generation.vocabulary import sid_token, spelled_ids
+
+IDS = tiny.ragged_catalogue()
 
 
 def test_tokens_are_named_by_level_and_code():
@@ -46,3 +49,25 @@ def test_a_tokenizer_of_other_semantic_ids_is_refused(sizes: list[int], level: i
     SidVocabulary.add_to(tokenizer, [2, 2])
     with pytest.raises(UserError, match=f"level {level} in order; it belongs to other Semantic IDs"):
         SidVocabulary.of(tokenizer, sizes)
+
+
+def test_codes_alone_are_the_table_itself():
+    assert spelled_ids(IDS, PromptConfig(), from_scratch=True) is IDS
+    assert spelled_ids(IDS, PromptConfig(item_token=True, codes=0), from_scratch=False) is IDS  # as the paper spells
+
+
+@pytest.mark.parametrize(("codes", "kept"), [(None, 3), (2, 2), (1, 1), (0, 0), (9, 3)])
+def test_an_items_own_token_ends_it_and_replaces_the_suffix(codes: int | None, kept: int):
+    found = spelled_ids(IDS, PromptConfig(item_token=True, codes=codes), from_scratch=True)
+    assert found.codes.shape == (len(IDS), kept + 1) and found.sizes == [4] * kept + [len(IDS)]
+    assert torch.equal(found.codes[:, :kept], IDS.codes[:, :kept])
+    assert found.codes[:, -1].tolist() == list(range(len(IDS)))
+    assert found.find(found.codes).tolist() == list(range(len(IDS)))
+    trie = CatalogueTrie(tiny.token_sequences(found))
+    assert trie.num_items == len(IDS)
+
+
+def test_codes_that_could_not_tell_items_apart_are_refused():
+    for settings in ({"codes": 2}, {"codes": -1, "item_token": True}):
+        with pytest.raises(UserError, match=r"prompt\.codes"):
+            PromptConfig(**settings)

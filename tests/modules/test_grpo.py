@@ -13,7 +13,7 @@ import tiny
 import torch
 
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, RolloutPrompts, TrainingPrompts
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, RewardConfig
@@ -40,7 +40,7 @@ def made(
     if lora:
         backbone.model = add_lora(backbone.model, LoraConfig(rank=4, alpha=8, dropout=0.3))
     tokens = backbone.vocabulary.encode(IDS.codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     prompts = TrainingPrompts(SEQUENCES, builder, per_user=1)
     data = PromptDataModule(prompts, SEQUENCES, builder, config.prompts_per_step * config.dynamic_sampling, None, 40, 0)
     module = GRPOModule(backbone, tokens, known(), config, EvaluationConfig(ks=[1, 5]))

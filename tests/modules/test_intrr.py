@@ -16,13 +16,13 @@ import two_ranks_intrr
 from preloaded import Preloaded
 from slow_intrr import FORMS, SUFFIXED, TWINS, slow_log_probs, state_after, trie_of
 
-from datamodules.item_prompts import ItemPrompts
 from datamodules.item_sequences import ItemBatch, ItemSequences
+from datamodules.prompts import ItemPrompts
 from dig.baselines.intrr import IntRRRanker
 from dig.config.schema import AssignmentConfig, EvaluationConfig, IntRRConfig, PromptConfig
 from dig.evaluation import evaluate
+from dig.generation.intrr_paths import alignment_loss, intrr_losses
 from dig.modules.intrr import IntRRModule
-from dig.modules.intrr_loss import alignment_loss, intrr_losses
 from dig.quantization import SemanticIds
 
 IDS = SemanticIds.from_codes(

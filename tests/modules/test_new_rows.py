@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from dig.config.schema import BackboneConfig, EvaluationConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.generation.backbone import Backbone, build_backbone
 from dig.modules.sft import SFTModule
@@ -22,7 +22,7 @@ def trained(folder: Path, lora: bool, tied: bool, steps: int) -> tuple[Backbone,
     backbone = build_backbone(config, IDS.sizes, max_tokens=64)
     before = {name: value.clone() for name, value in backbone.model.state_dict().items()}
     tokens = backbone.vocabulary.encode(IDS.codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=False)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=False)
     data = tiny.sequence_data(tiny.cyclic_sequences(40, 24), builder, 16, None, 40, seed=0)
     settings = SFTConfig(learning_rate=1e-2, new_rows_steps=3, weight_decay=0.5, warmup_fraction=0.0, pack=False)
     module = SFTModule(backbone, tokens, settings, EvaluationConfig(ks=[1], valid_beams=2))

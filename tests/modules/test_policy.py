@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.sequences import PolicyDataModule
 from dig.config import UserError
@@ -33,7 +33,7 @@ EVALUATION = EvaluationConfig(ks=[1, 5], valid_beams=7)
 def made(config: SFTConfig | GRPOConfig, lora: bool = False) -> tuple[PolicyModule, PolicyDataModule]:
     backbone = tiny.scratch_backbone(IDS)
     tokens = backbone.vocabulary.encode(IDS.codes)
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     if lora:
         backbone.model = add_lora(backbone.model, LoraConfig(rank=2, dropout=0.0))
     if isinstance(config, SFTConfig):

@@ -14,12 +14,11 @@ import two_ranks
 from preloaded import Preloaded
 
 from datamodules.packing import TrainingTokens
-from datamodules.prompts import PromptBuilder
+from datamodules.prompts import SidPrompts
 from dig.config.schema import EvaluationConfig, LoraConfig, PromptConfig, SFTConfig
-from dig.generation.decoder import Decoder
+from dig.generation.causal_paths import CausalPathModel, next_token_loss
 from dig.generation.lora import add_lora
 from dig.modules.sft import SFTModule
-from dig.modules.token_loss import next_token_loss
 
 
 def padded_batch() -> TrainingTokens:
@@ -35,7 +34,7 @@ def padded_batch() -> TrainingTokens:
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_the_loss_and_its_gradient_are_those_of_transformers(family: str):
     model, batch = tiny.tiny_model(family), padded_batch()
-    ours = next_token_loss(Decoder(model), batch)
+    ours = next_token_loss(CausalPathModel(model), batch)
     ours.backward()
     gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
@@ -50,7 +49,7 @@ def test_the_loss_and_its_gradient_are_those_of_transformers(family: str):
 def test_packing_changes_neither_loss_nor_gradient(family: str):
     """Rows with several samples against one sample a row: gradients of every weight to 1e-5."""
     ids = tiny.ragged_catalogue()
-    build = PromptBuilder(tiny.token_sequences(ids), tiny.text_tokenizer(), PromptConfig("compact", 5), False)
+    build = SidPrompts(tiny.token_sequences(ids), tiny.text_tokenizer(), PromptConfig("compact", 5), False)
     sequences = tiny.cyclic_sequences(30, len(ids))
     gradients, losses = [], []
     for pack in (False, True):
@@ -58,7 +57,7 @@ def test_packing_changes_neither_loss_nor_gradient(family: str):
         arrays = tiny.next_items(sequences, build, pack)
         batch = arrays[list(range(len(arrays)))]
         assert (int(batch.attention_mask.max()) > 1) == pack
-        losses.append(next_token_loss(Decoder(model), batch))
+        losses.append(next_token_loss(CausalPathModel(model), batch))
         losses[-1].backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     torch.testing.assert_close(*losses, atol=1e-6, rtol=1e-6)
@@ -73,10 +72,10 @@ def test_padding_changes_nothing():
         real = batch.attention_mask[row].bool()
         alone = tiny.training_tokens(*(part[row : row + 1, real] for part in (batch.input_ids, batch.attention_mask,
                                                                         batch.labels)))  # fmt: skip
-        rows.append(next_token_loss(Decoder(model), alone))
+        rows.append(next_token_loss(CausalPathModel(model), alone))
         tokens.append(int((alone.labels != -100).sum()))
     joined = sum(loss * count for loss, count in zip(rows, tokens, strict=True)) / sum(tokens)
-    torch.testing.assert_close(next_token_loss(Decoder(model), batch), joined)
+    torch.testing.assert_close(next_token_loss(CausalPathModel(model), batch), joined)
 
 
 def test_label_smoothing_spreads_over_the_vocabulary():
@@ -86,7 +85,7 @@ def test_label_smoothing_spreads_over_the_vocabulary():
     log_probs = logits[supervised].log_softmax(dim=-1)
     target = F.one_hot(batch.labels[:, 1:][supervised], tiny.VOCABULARY) * 0.9 + 0.1 / tiny.VOCABULARY
     expected = -(target * log_probs).sum(dim=-1).mean()
-    torch.testing.assert_close(next_token_loss(Decoder(model), batch, 0.1), expected)
+    torch.testing.assert_close(next_token_loss(CausalPathModel(model), batch, 0.1), expected)
 
 
 def test_the_loss_sees_adapters():
@@ -95,7 +94,7 @@ def test_the_loss_sees_adapters():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_()
-    ours = next_token_loss(Decoder(model), batch)
+    ours = next_token_loss(CausalPathModel(model), batch)
     theirs = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels).loss
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
@@ -105,7 +104,7 @@ def test_learns_a_certain_sequence():
     backbone = tiny.scratch_backbone(ids)
     tokens = backbone.vocabulary.encode(ids.codes)
     # Validation asks with three items of history, which is a context that training has seen for every item.
-    builder = PromptBuilder(tokens, backbone.tokenizer, PromptConfig(max_history=3), from_scratch=True)
+    builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(max_history=3), from_scratch=True)
     data = tiny.sequence_data(tiny.cyclic_sequences(100, 12), builder, 40, None, 100, seed=0)
     config = SFTConfig(learning_rate=1e-2, weight_decay=0.0)
     module = SFTModule(backbone, tokens, config, EvaluationConfig(ks=[1, 5], valid_beams=5))

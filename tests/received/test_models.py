@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, T5ForConditionalGeneration
 
 from dig.baselines.tiger import load_t5
 from dig.config import UserError
-from dig.generation.backbone import load_backbone, save_backbone
+from dig.generation.backbone import load_backbone
 from dig.received.models import check_model_folder
 
 IDS = tiny.ragged_catalogue()
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(builtins, "input", asked)
     path = tmp_path / "model"
-    save_backbone(tiny.scratch_backbone(IDS), path)
+    tiny.scratch_backbone(IDS).save(path)
     marker = tmp_path / "ran"
     (path / "code.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
     return path

@@ -12,7 +12,7 @@ import torch
 
 from datamodules.histories import Histories
 from datamodules.item_answers import HistoryTokens
-from datamodules.item_prompts import ItemPrompts
+from datamodules.prompts import ItemPrompts
 from dig.baselines.eimf import EIMF
 from dig.baselines.intrr import IntRRRanker
 from dig.baselines.item_knn import ItemKNN

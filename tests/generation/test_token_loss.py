@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from datamodules.packing import TrainingTokens
-from dig.generation.decoder import Decoder
+from dig.generation.causal_paths import CausalPathModel, next_token_loss
 from dig.generation.vocabulary import SidVocabulary
-from dig.modules.token_loss import next_token_loss
 
 LEVELS = SidVocabulary((10, 12, 8), (6, 16, 28))  # words lie on both sides of the SID tokens
 
@@ -44,7 +43,7 @@ def slow(model: torch.nn.Module, data: TrainingTokens, smoothing: float, levels:
 @pytest.mark.parametrize("levels", [None, LEVELS])
 def test_the_loss_and_its_gradient_are_those_of_a_slow_sum(smoothing: float, levels: SidVocabulary | None):
     model, data = tiny.tiny_model("qwen2"), batch()
-    ours = next_token_loss(Decoder(model), data, smoothing, levels)
+    ours = next_token_loss(CausalPathModel(model), data, smoothing, levels)
     ours.backward()
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
@@ -59,4 +58,6 @@ def test_a_level_that_no_target_has_costs_nothing():
     model, data = tiny.tiny_model("llama"), batch()
     data.labels[(data.labels >= 28) & (data.labels < 36)] = -100
     data.weights[data.labels == -100] = 0.0
-    torch.testing.assert_close(next_token_loss(Decoder(model), data, 0.0, LEVELS), slow(model, data, 0.0, LEVELS))
+    torch.testing.assert_close(
+        next_token_loss(CausalPathModel(model), data, 0.0, LEVELS), slow(model, data, 0.0, LEVELS)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dig.generation.siblings import range_products
+from dig.generation.intrr_paths import range_products
 
 FIRST, COUNT = torch.tensor([0, 3, 8, 3, 1]), torch.tensor([3, 5, 0, 1, 2])
 

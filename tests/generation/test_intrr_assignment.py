@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dig.generation.assignment import RecursiveAssignment, straight_through
+from dig.generation.intrr import RecursiveAssignment, straight_through
 
 SIZES, WIDTH = [5, 4, 3], 6
 

@@ -13,13 +13,12 @@ import torch
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
-from dig.generation.backbone import Backbone, build_backbone, load_backbone, one_token_backbone, save_backbone
-from dig.generation.decoder import Decoder
-from dig.generation.encoder_decoder import EncoderDecoder
-from dig.generation.intrr_view import IntRRDecoder
-from dig.generation.replicated_paths import ReplicatedDecoder, without_cache
-from dig.generation.view_check import ViewError, choose_view
-from dig.modules.token_loss import next_token_loss
+from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone, load_backbone
+from dig.generation.causal_paths import CausalPathModel, next_token_loss
+from dig.generation.factory import PathModelError, as_path_model, choose_paths
+from dig.generation.intrr_paths import IntRRPathModel
+from dig.generation.replicated_paths import ReplicatedPathModel, without_cache
+from dig.generation.t5_paths import T5PathModel
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "generation.md").read_text(encoding="utf-8")
 HEADINGS = {"tree": "Paths share a row", "alone": "Each path is a sequence of its own", "refused": "Refused",
@@ -60,8 +59,8 @@ def test_scores_are_the_models_own_or_it_is_refused(model_type: str, capsys: pyt
         assert len(message.split()) > 8 and error.exit_code == 2
         assert model_type in LISTED["refused"], message
         return
-    kind = "tree" if choose_view(backbone.model).because is None else "alone"
-    assert model_type in LISTED[kind], choose_view(backbone.model).because
+    kind = "tree" if choose_paths(backbone.model).because is None else "alone"
+    assert model_type in LISTED[kind], choose_paths(backbone.model).because
     said = [line for line in capsys.readouterr().out.splitlines() if "slower, exact" in line]
     assert len(said) == (kind == "alone")
     trie = CatalogueTrie(backbone.vocabulary.encode(CODES))
@@ -92,7 +91,7 @@ def test_paths_alone_sample_score_rank_and_train_as_the_model(model_type: str):
     model, tokens = backbone.model, backbone.vocabulary.encode(CODES)
     trie, prompts = CatalogueTrie(tokens), [torch.tensor([1, 7, 12, 17]), torch.tensor([1, 8])]
     ids, mask = tiny.padded(prompts, "right")
-    assert isinstance(Decoder.of(model), ReplicatedDecoder)
+    assert isinstance(as_path_model(model), ReplicatedPathModel)
     slow = torch.stack([tiny.replicated_log_probs(model, prompt, tokens) for prompt in prompts])
     exact = slow.sum(dim=-1).detach()
     torch.testing.assert_close(score_catalogue(model, ids, mask, trie, chunk=5), exact, atol=1e-4, rtol=1e-4)
@@ -115,7 +114,7 @@ def test_paths_alone_sample_score_rank_and_train_as_the_model(model_type: str):
     sample = torch.tensor([[1] * 5 + [2] * 4 + [0]])
     labels = packed.masked_fill((sample == 0) | (packed == 1), -100)
     with torch.no_grad():
-        loss = next_token_loss(Decoder.of(model), tiny.training_tokens(packed, sample, labels))
+        loss = next_token_loss(as_path_model(model), tiny.training_tokens(packed, sample, labels))
         logits = [model(input_ids=row.unsqueeze(0)).logits[0, :-1].float() for row in samples]
         losses = [torch.nn.functional.cross_entropy(each, row[1:], reduction="sum")
                   for each, row in zip(logits, samples, strict=True)]  # fmt: skip
@@ -125,28 +124,28 @@ def test_paths_alone_sample_score_rank_and_train_as_the_model(model_type: str):
 def test_a_tree_made_by_hand_is_confirmed():
     model = small("mpt").model
     trie = CatalogueTrie(torch.tensor([[6, 10], [7, 11]]))
-    with pytest.raises(ViewError, match=r"paths of a mpt cannot share a row .*off by .*; pass the model itself"):
-        beam_search(Decoder(model), torch.tensor([[1, 7]]), torch.ones(1, 2), trie, 2)
+    with pytest.raises(PathModelError, match=r"paths of a mpt cannot share a row .*off by .*; pass the model itself"):
+        beam_search(CausalPathModel(model), torch.tensor([[1, 7]]), torch.ones(1, 2), trie, 2)
 
 
 def test_weights_that_are_not_numbers_are_left_to_those_who_use_them():
     model = tiny.tiny_model("llama")
     with torch.no_grad():
         model.model.norm.weight[0] = float("nan")
-    assert choose_view(model).because is None
+    assert choose_paths(model).because is None
 
 
 def test_a_model_in_training_goes_back_to_it_and_is_asked_once():
     model = tiny.tiny_model("llama").train()
     model.model.norm.eval()
-    assert choose_view(model) is choose_view(model)
+    assert choose_paths(model) is choose_paths(model)
     assert model.training and model.lm_head.training and not model.model.norm.training
 
 
 def test_a_window_by_another_name_is_not_taken_for_none():
     """Entry 14: GPT-Neo bounds attention by places, which a short prompt does not show."""
     backbone = small("gpt_neo")
-    assert choose_view(backbone.model).because == "attention is bound by its window_size"
+    assert choose_paths(backbone.model).because == "attention is bound by its window_size"
     long = torch.randint(6, 18, (40,), generator=torch.Generator().manual_seed(0))
     found = beam_search(backbone.model, long.unsqueeze(0), torch.ones(1, 40),
                         CatalogueTrie(backbone.vocabulary.encode(CODES)), 12, normalise="vocabulary")  # fmt: skip
@@ -156,25 +155,25 @@ def test_a_window_by_another_name_is_not_taken_for_none():
 
 def test_a_view_that_is_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch):
     """Fault injection: a T5 without its correction of biases, and a decoder whose logits are not rescaled."""
-    assert choose_view(tiny.tiny_encoder_decoder("t5")).because is None
-    monkeypatch.setattr(EncoderDecoder, "_bias", lambda self, distance: torch.zeros(1, 1, *distance.shape))
-    with pytest.raises(ViewError, match="a t5 cannot be scored: log-probabilities are off by"):
-        choose_view(tiny.tiny_encoder_decoder("t5"))
-    monkeypatch.setattr(Decoder, "_finish", lambda self, logits: logits)
+    assert choose_paths(tiny.tiny_encoder_decoder("t5")).because is None
+    monkeypatch.setattr(T5PathModel, "_bias", lambda self, distance: torch.zeros(1, 1, *distance.shape))
+    with pytest.raises(PathModelError, match="a t5 cannot be scored: log-probabilities are off by"):
+        choose_paths(tiny.tiny_encoder_decoder("t5"))
+    monkeypatch.setattr(CausalPathModel, "_finish", lambda self, logits: logits)
     model = tiny.tiny_model("cohere", logit_scale=0.3)
-    view = Decoder.of(model)
-    assert isinstance(view, ReplicatedDecoder) and view.whole
+    view = as_path_model(model)
+    assert isinstance(view, ReplicatedPathModel) and view.whole
     tokens = torch.tensor([[5, 6, 7]])
     torch.testing.assert_close(view.logits(view.hidden(tokens, torch.ones_like(tokens))), model(tokens).logits)
 
 
 def test_an_intrr_is_checked_when_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ids = tiny.ragged_catalogue()
-    save_backbone(one_token_backbone(tiny.tiny_intrr(ids)), tmp_path)
+    IntRRBackbone(tiny.tiny_intrr(ids)).save(tmp_path)
     load_backbone(tmp_path, ids.sizes)
-    monkeypatch.setattr(IntRRDecoder, "after_codes", lambda self, condition, guidance, depth: condition + depth)
+    monkeypatch.setattr(IntRRPathModel, "after_codes", lambda self, condition, guidance, depth: condition + depth)
     # the walk code by code goes astray; the pass over whole paths does not
-    monkeypatch.setattr(IntRRDecoder, "after", lambda self, guidance, tokens: guidance.unsqueeze(2).expand(
+    monkeypatch.setattr(IntRRPathModel, "after", lambda self, guidance, tokens: guidance.unsqueeze(2).expand(
         -1, 2, tokens.shape[-1], -1))  # fmt: skip
     with pytest.raises(UserError, match="an IntRR cannot be scored: states are off by"):
         load_backbone(tmp_path, ids.sizes)

@@ -1,4 +1,4 @@
-"""The view on a model: states, masks and logits are those of the model itself."""
+"""The path model of causal models: states, masks and logits are those of the model itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from dig.generation import CatalogueTrie, beam_search
-from dig.generation.decoder import Decoder, prompt_positions
+from dig.generation.causal_paths import CausalPathModel, prompt_positions
 
 PROMPTS = tiny.random_prompts()
 
@@ -27,7 +27,7 @@ def test_positions_count_real_tokens_on_either_side():
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_encode_feed_and_run_tree_give_the_plain_states(family: str, side: str):
     model = tiny.tiny_model(family)
-    decoder = Decoder(model)
+    decoder = CausalPathModel(model)
     ids, mask = tiny.padded(PROMPTS, side)
     paths = torch.randint(4, tiny.VOCABULARY, (3, 4, 3), generator=torch.Generator().manual_seed(1))
     expected = torch.stack([
@@ -50,7 +50,7 @@ def test_encode_feed_and_run_tree_give_the_plain_states(family: str, side: str):
 @torch.no_grad()
 def test_paths_may_continue_any_path():
     model, prompt = tiny.tiny_model("qwen2"), PROMPTS[0]
-    decoder = Decoder(model)
+    decoder = CausalPathModel(model)
     state = decoder.encode(*tiny.padded([prompt], "right"))
     decoder.feed(state, torch.tensor([[5, 6]]), None, 0)
     decoder.feed(state, torch.tensor([[7, 8, 9]]), torch.tensor([[1, 0, 1]]), 1)  # 6-7, 5-8, 6-9
@@ -64,7 +64,7 @@ def test_paths_may_continue_any_path():
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_logits_over_some_tokens_are_a_part_of_all(family: str):
     model = tiny.tiny_model(family)
-    decoder, prompt = Decoder(model), PROMPTS[0].unsqueeze(0)
+    decoder, prompt = CausalPathModel(model), PROMPTS[0].unsqueeze(0)
     every = decoder.logits(model.base_model(input_ids=prompt).last_hidden_state)
     torch.testing.assert_close(every, model(input_ids=prompt).logits, atol=1e-5, rtol=1e-5)
     some = torch.tensor([40, 4, 17])
@@ -74,7 +74,7 @@ def test_logits_over_some_tokens_are_a_part_of_all(family: str):
 
 def test_an_output_layer_with_a_bias_keeps_it():
     model = tiny.tiny_model("llama")
-    decoder = Decoder(model)
+    decoder = CausalPathModel(model)
     decoder.head.bias = torch.nn.Parameter(torch.arange(tiny.VOCABULARY).float())
     hidden, some = torch.zeros(1, 32), torch.tensor([9, 5])
     assert decoder.logits(hidden, some).tolist() == [[9.0, 5.0]]
@@ -86,15 +86,15 @@ def test_an_output_layer_with_a_bias_keeps_it():
 def test_logits_that_an_architecture_rescales_are_rescaled(family: str, keys: dict[str, float]):
     model, prompt = tiny.tiny_model(family, **keys), PROMPTS[0].unsqueeze(0)
     hidden = model.base_model(input_ids=prompt).last_hidden_state
-    every = Decoder(model).logits(hidden)
+    every = CausalPathModel(model).logits(hidden)
     torch.testing.assert_close(every, model(input_ids=prompt).logits, atol=1e-5, rtol=1e-5)
     some = torch.tensor([40, 4, 17])
-    torch.testing.assert_close(Decoder(model).logits(hidden, some), every[..., some], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(CausalPathModel(model).logits(hidden, some), every[..., some], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("family", "key"), [("qwen2", "max_position_embeddings"), ("mistral", "sliding_window")])
 def test_a_prompt_beyond_the_model_is_refused(family: str, key: str):
-    decoder = Decoder(tiny.tiny_model(family, **{key: 12}))
+    decoder = CausalPathModel(tiny.tiny_model(family, **{key: 12}))
     mask = torch.ones(2, 20)
     mask[:, :11] = 0
     decoder.check(59, mask, 3)  # 9 tokens and 3
@@ -107,17 +107,17 @@ def test_a_prompt_beyond_the_model_is_refused(family: str, key: str):
 
 
 def test_the_mask_has_the_dtype_of_autocast():
-    decoder = Decoder(tiny.tiny_model("qwen2"))
-    assert decoder.head_dtype == torch.float32
+    decoder = CausalPathModel(tiny.tiny_model("qwen2"))
+    assert decoder.attention_dtype == torch.float32
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert decoder.head_dtype == torch.bfloat16
-    assert Decoder(tiny.tiny_model("qwen2").to(torch.bfloat16)).head_dtype == torch.bfloat16
+        assert decoder.attention_dtype == torch.bfloat16
+    assert CausalPathModel(tiny.tiny_model("qwen2").to(torch.bfloat16)).attention_dtype == torch.bfloat16
 
 
 @torch.no_grad()
 def test_a_compiled_model_ranks_the_same():
     model, trie = tiny.tiny_model("qwen2"), CatalogueTrie(tiny.token_sequences(tiny.ragged_catalogue()))
     plain = beam_search(model, *tiny.padded(PROMPTS, "left"), trie, 8)
-    compiled = beam_search(Decoder(model, compiled="eager"), *tiny.padded(PROMPTS, "left"), trie, 8)
+    compiled = beam_search(CausalPathModel(model, compiled="eager"), *tiny.padded(PROMPTS, "left"), trie, 8)
     assert torch.equal(plain.items, compiled.items)
     torch.testing.assert_close(plain.log_probs, compiled.log_probs, atol=1e-5, rtol=1e-5)

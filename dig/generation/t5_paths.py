@@ -1,4 +1,4 @@
-"""The same view on T5, an encoder-decoder: the prompt is the encoder's, paths are the decoder's."""
+"""The path model of T5, an encoder-decoder: the prompt is the encoder's, paths are the decoder's."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from dig.generation.cache import PromptCache
-from dig.generation.decoder import Decoder, PromptState, additive_mask, without_adapters
+from dig.generation.path_model import PromptState
+from dig.generation.tree_paths import PromptCache, TreePathModel, TreeState, additive_mask, without_adapters
 
-__all__ = ["EncoderDecoder"]
+__all__ = ["T5PathModel"]
 
 
 @dataclass
-class _State(PromptState):
+class _State(TreeState):
     """Prompts in the encoder, and one start token a prompt in the decoder."""
 
     encoded: Tensor | None = None
@@ -30,7 +30,7 @@ class _State(PromptState):
         self.positions = [0]
 
 
-class EncoderDecoder(Decoder):
+class T5PathModel(TreePathModel):
     """Wraps a T5, bare or with adapters; the paths of a prompt share its encoding and their cross-attention.
 
     T5 knows no position ids: its decoder adds a learned bias by the distance of places. Paths that lie side by side are
@@ -41,20 +41,19 @@ class EncoderDecoder(Decoder):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        causal = without_adapters(model)
-        self.config = causal.config
-        if self.config.model_type != "t5":
-            raise ValueError(f"{self.config.model_type}: of encoder-decoders only t5 is supported")
-        self.head = causal.get_output_embeddings()
-        self.encoder, self.body = causal.get_encoder(), causal.get_decoder()
+        t5 = without_adapters(model)
+        if t5.config.model_type != "t5":
+            raise ValueError(f"{t5.config.model_type}: of encoder-decoders only t5 is supported")
+        super().__init__(model, t5.config, t5.get_decoder(), t5.get_output_embeddings())
+        self.encoder = t5.get_encoder()
         self._attention = self.body.block[0].layer[0].SelfAttention
         scales = getattr(self.config, "scale_decoder_outputs", self.config.tie_word_embeddings)
         self._scale = self.config.d_model**-0.5 if scales else 1.0
 
-    def check(self, largest_token: int, attention_mask: Tensor, steps: int) -> None:
-        """Refuses a token that the model lacks; relative positions have no end."""
-        if largest_token >= self.config.vocab_size:
-            raise ValueError(f"the catalogue has the token {largest_token}, the model only {self.config.vocab_size}")
+    @property
+    def context(self) -> int | None:
+        """Relative positions have no end."""
+        return None
 
     def logits(self, hidden: Tensor, vocabulary: Tensor | None = None) -> Tensor:
         """Logits (…, tokens) of the decoder's states (…, width), over given vocabulary ids or all."""
@@ -72,7 +71,7 @@ class EncoderDecoder(Decoder):
         return state
 
     def run_tree(self, input_ids: Tensor, attention_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """One differentiable pass over prompts and the paths behind them; see `Decoder.run_tree`."""
+        """One differentiable pass over prompts and the paths behind them; see `PathModel.run_tree`."""
         batch, paths, steps = tokens.shape
         device = tokens.device
         encoded = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -81,8 +80,9 @@ class EncoderDecoder(Decoder):
         visible = torch.zeros(1 + paths * steps, 1 + paths * steps, dtype=torch.bool, device=device)
         visible[:, 0] = True
         visible[1:, 1:] = torch.block_diag(*[block] * paths).bool()
-        positions = torch.cat([torch.zeros(1, dtype=torch.int64, device=device),
-                               torch.arange(1, steps + 1, device=device).repeat(paths)])  # fmt: skip
+        positions = torch.cat(
+            [torch.zeros(1, dtype=torch.int64, device=device), torch.arange(1, steps + 1, device=device).repeat(paths)]
+        )
         output = self.body(
             input_ids=torch.cat([start, tokens.reshape(batch, -1)], dim=1),
             attention_mask=self._mask(visible.expand(batch, -1, -1), positions, positions, 0),
@@ -91,10 +91,6 @@ class EncoderDecoder(Decoder):
             use_cache=False,
         ).last_hidden_state
         return output[:, 0], output[:, 1:].reshape(batch, paths, steps, -1)
-
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """An encoder-decoder has no states of a plain sequence."""
-        raise ValueError("an encoder-decoder is trained on prompts and answers, not on one sequence of both")
 
     def _continue(self, state: Any, tokens: Tensor, visible: Tensor, positions: Tensor) -> Tensor:
         past = len(state.positions)
@@ -114,7 +110,7 @@ class EncoderDecoder(Decoder):
         places = torch.arange(len(keys), device=keys.device)
         wanted = self._bias(keys - queries.unsqueeze(1))
         given = self._bias(places - places[past : past + len(queries)].unsqueeze(1))
-        return additive_mask(visible, self.head_dtype) + (wanted - given).to(self.head_dtype)
+        return additive_mask(visible, self.attention_dtype) + (wanted - given).to(self.attention_dtype)
 
     def _bias(self, distance: Tensor) -> Tensor:
         attention = self._attention

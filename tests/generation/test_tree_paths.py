@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache
 
-from dig.generation.cache import PromptCache
+from dig.generation.tree_paths import PromptCache
 
 
 def states(length: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

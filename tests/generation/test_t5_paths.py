@@ -7,8 +7,9 @@ import tiny
 import torch
 
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
-from dig.generation.decoder import Decoder
-from dig.generation.encoder_decoder import EncoderDecoder
+from dig.generation.causal_paths import CausalPathModel
+from dig.generation.factory import as_path_model
+from dig.generation.t5_paths import T5PathModel
 
 TOKENS = tiny.token_sequences(tiny.ragged_catalogue())
 TRIE = CatalogueTrie(TOKENS)
@@ -54,8 +55,8 @@ def test_samples_carry_their_log_probabilities():
 
 
 def test_the_view_fits_the_model():
-    assert isinstance(Decoder.of(tiny.tiny_encoder_decoder("t5")), EncoderDecoder)
-    view = Decoder.of(tiny.tiny_model("qwen2"))
-    assert type(view) is Decoder and Decoder.of(view) is view
+    assert isinstance(as_path_model(tiny.tiny_encoder_decoder("t5")), T5PathModel)
+    view = as_path_model(tiny.tiny_model("qwen2"))
+    assert type(view) is CausalPathModel and as_path_model(view) is view
     with pytest.raises(ValueError, match="bart: of encoder-decoders only t5 is supported"):
-        Decoder.of(tiny.tiny_encoder_decoder("bart"))
+        as_path_model(tiny.tiny_encoder_decoder("bart"))

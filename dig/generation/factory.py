@@ -1,10 +1,10 @@
-"""Which view fits a model, found by comparing views with the model's own logits.
+"""The one place that knows every `PathModel`: which of them fits a model.
 
-A view calls a model as its authors may not have meant it: with masks of trees, position ids, padding, one cache for
-many paths. Whether an architecture keeps to all of that cannot be read off its class, and where it does not, scores are
-wrong without an error. So a model is asked once, on two short prompts, and the first view that gives its own logits is
-taken: the tree in one row, else every path as an ordinary sequence, else the same with the logits of the model's own
-forward pass.
+A path model calls a model as its authors may not have meant it: with masks of trees, position ids, padding, one cache
+for many paths. Whether an architecture keeps to all of that cannot be read off its class, and where it does not, scores
+are wrong without an error. So a model is asked once, on two short prompts, and the first path model that gives its own
+logits is taken: the tree in one row, else every path as an ordinary sequence, else the same with the logits of the
+model's own forward pass.
 """
 
 from __future__ import annotations
@@ -21,14 +21,25 @@ from torch import Tensor, nn
 
 from dig.config import UserError
 from dig.console import say
-from dig.generation.decoder import Decoder, without_adapters
-from dig.generation.encoder_decoder import EncoderDecoder
+from dig.generation.causal_paths import CausalPathModel
 from dig.generation.intrr import IntRR
-from dig.generation.intrr_view import IntRRDecoder
-from dig.generation.replicated_paths import ReplicatedDecoder, without_cache
+from dig.generation.intrr_paths import IntRRPathModel
+from dig.generation.path_model import PathModel
+from dig.generation.replicated_paths import ReplicatedPathModel, without_cache
+from dig.generation.t5_paths import T5PathModel
+from dig.generation.tree_paths import TreePathModel, without_adapters
 from dig.ranks import global_rank
 
-__all__ = ["Choice", "NotCausalError", "ViewError", "check_intrr", "check_view", "choose_view", "confirm_view"]
+__all__ = [
+    "Choice",
+    "NotCausalError",
+    "PathModelError",
+    "as_path_model",
+    "causal_paths",
+    "check_intrr",
+    "check_paths",
+    "choose_paths",
+]
 
 _LENGTHS = (7, 4)
 """Tokens of the prompts; behind them there are two paths of two tokens."""
@@ -40,11 +51,11 @@ _SAME = torch.arange(2).expand(2, -1)
 _KNOWN_WINDOWS = frozenset({"sliding_window", "attention_chunk_size", "use_sliding_window", "max_window_layers"})
 
 
-class ViewError(ValueError):
-    """No view gives a model's own scores; the message names the architecture and what is off."""
+class PathModelError(ValueError):
+    """No path model gives a model's own scores; the message names the architecture and what is off."""
 
 
-class _LaterTokensError(ViewError):
+class _LaterTokensError(PathModelError):
     """Scores depend on later tokens."""
 
 
@@ -54,14 +65,14 @@ class NotCausalError(UserError):
 
 @dataclass(frozen=True)
 class Choice:
-    """The view that fits a model.
+    """The path model that fits a model.
 
     Attributes:
-        make: builds the view of the model, bare or with adapters.
+        make: builds it of the model, bare or with adapters.
         because: why it is not the tree in one row; None where it is.
     """
 
-    make: Callable[[nn.Module], Decoder]
+    make: Callable[[nn.Module], TreePathModel]
     because: str | None = None
 
 
@@ -87,14 +98,14 @@ class _Probe:
 _CHOICES: WeakKeyDictionary[nn.Module, Choice] = WeakKeyDictionary()
 
 
-def choose_view(model: nn.Module) -> Choice:
-    """The fastest view that gives a model's own scores; a model is asked once.
+def choose_paths(model: nn.Module) -> Choice:
+    """The fastest path model that gives a model's own scores; a model is asked once.
 
     Args:
         model: a causal language model or a T5, bare or with adapters.
 
     Raises:
-        ViewError: there is none, with the architecture and the reason.
+        PathModelError: there is none, with the architecture and the reason.
         ValueError: an encoder-decoder that is not a T5.
     """
     causal = without_adapters(model)
@@ -104,20 +115,20 @@ def choose_view(model: nn.Module) -> Choice:
     return _CHOICES[causal]
 
 
-def check_view(model: nn.Module, where: str, exit_code: int = 1) -> None:
-    """Chooses a model's view before any work is done with it, and says so where it is a slow one.
+def check_paths(model: nn.Module, where: str, exit_code: int = 1) -> None:
+    """Chooses before any work is done with a model, and says so where the choice is a slow one.
 
     Args:
-        model: as of :func:`choose_view`.
+        model: as of :func:`choose_paths`.
         where: the key or the folder that it comes from.
         exit_code: of the error.
 
     Raises:
         NotCausalError: its scores depend on later tokens.
-        UserError: there is no view.
+        UserError: nothing gives its own scores.
     """
     try:
-        because = choose_view(model).because
+        because = choose_paths(model).because
     except _LaterTokensError as error:
         raise NotCausalError(f"{where}: {error}", exit_code) from None
     except ValueError as error:
@@ -126,44 +137,73 @@ def check_view(model: nn.Module, where: str, exit_code: int = 1) -> None:
         say(f"{where}: paths cannot share a row ({because}), so each is a sequence of its own: slower, exact")
 
 
-def confirm_view(view: Decoder) -> None:
-    """Refuses a tree of paths, made by hand, of a model that it does not fit.
+def as_path_model(model: nn.Module | PathModel) -> PathModel:
+    """The path model that fits a model; one that was made by hand stays as it is, if it fits.
 
     Raises:
-        ViewError: with the architecture and the reason.
+        PathModelError: none gives the model's own scores.
+        ValueError: an encoder-decoder that is not a T5.
     """
-    if type(view) is not Decoder:
+    if isinstance(model, PathModel):
+        _confirm(model)
+        return model
+    if isinstance(model, IntRR):  # a class of dig's own, which is checked when it is loaded
+        return IntRRPathModel(model)
+    return choose_paths(model).make(model)
+
+
+def causal_paths(model: nn.Module) -> CausalPathModel:
+    """The same of a causal language model, which also gives the states of rows of tokens.
+
+    Raises:
+        PathModelError: it is none, or nothing gives its own scores.
+    """
+    paths = as_path_model(model)
+    if not isinstance(paths, CausalPathModel):
+        raise PathModelError(f"a {type(model).__name__} is not a causal language model")
+    return paths
+
+
+def _confirm(paths: PathModel) -> None:
+    """Refuses a tree of paths, made by hand, of a model that it does not fit."""
+    if type(paths) is not CausalPathModel:
         return
-    because = choose_view(view.viewed).because
+    because = choose_paths(paths.model).because
     if because is not None:
-        raise ViewError(f"paths of a {view.config.model_type} cannot share a row ({because}); pass the model itself")
+        raise PathModelError(
+            f"paths of a {paths.config.model_type} cannot share a row ({because}); pass the model itself"
+        )
 
 
 def _choice(causal: Any) -> Choice:
-    kind, only_view = causal.config.model_type, EncoderDecoder if causal.config.is_encoder_decoder else None
-    if only_view is not None:
-        only_view(causal)  # refuses what is not a T5
+    kind = causal.config.model_type
+    if causal.config.is_encoder_decoder:
+        return _choice_of_t5(causal)
     probe = _probe(causal)
     if probe is None:  # weights that are not numbers are told by whoever trains or ranks
-        return Choice(only_view or Decoder)
-    if only_view is not None:
-        reason = _why_not(only_view, causal, probe)
-        if reason is not None:
-            raise ViewError(f"a {kind} cannot be scored: {reason}")
-        return Choice(only_view)
-    reason = _own_window(causal.config) or _why_not(Decoder, causal, probe)
+        return Choice(CausalPathModel)
+    reason = _own_window(causal.config) or _why_not(CausalPathModel, causal, probe)
     if reason is None:
-        return Choice(Decoder)
+        return Choice(CausalPathModel)
     for whole in (False, True):
-        make = partial(ReplicatedDecoder, whole=whole)
+        make = partial(ReplicatedPathModel, whole=whole)
         last = _why_not(make, causal, probe)
         if last is None:
             return Choice(make, reason)
-    raise ViewError(f"a {kind} cannot be scored: of paths that share a row, {reason}; of each path alone, {last}")
+    raise PathModelError(f"a {kind} cannot be scored: of paths that share a row, {reason}; of each path alone, {last}")
 
 
-def _why_not(make: Callable[[nn.Module], Decoder], causal: Any, probe: _Probe) -> str | None:
-    """What is wrong with a view, or None."""
+def _choice_of_t5(model: Any) -> Choice:
+    T5PathModel(model)  # refuses what is not a T5
+    probe = _probe(model)
+    reason = None if probe is None else _why_not(T5PathModel, model, probe)
+    if reason is not None:
+        raise PathModelError(f"a {model.config.model_type} cannot be scored: {reason}")
+    return Choice(T5PathModel)
+
+
+def _why_not(make: Callable[[nn.Module], TreePathModel], causal: Any, probe: _Probe) -> str | None:
+    """What is wrong with a path model, or None."""
     try:
         for off in _differences(make(causal), probe):
             if off > probe.tolerance * probe.scale + 1e-5:
@@ -177,30 +217,32 @@ def _probe(causal: Any) -> _Probe | None:
     """The model's own answers, each prompt alone, without padding, mask and cache; None where they are not numbers.
 
     Raises:
-        ViewError: it has none, or they depend on tokens that come later.
+        PathModelError: it has none, or they depend on tokens that come later.
     """
     kind, device = causal.config.model_type, next(causal.parameters()).device
     tokens = _plain_tokens(causal.config)
-    context = min(getattr(causal.config.get_text_config(), name, None) or 64 for name in Decoder.lengths)
+    context = min(getattr(causal.config.get_text_config(), name, None) or 64 for name in CausalPathModel.lengths)
     lengths = [max(1, min(length, context - 2)) for length in _LENGTHS]
     prompts = [tokens[: lengths[0]], tokens[_LENGTHS[0] : _LENGTHS[0] + lengths[1]]]
     paths = tokens[sum(_LENGTHS) :].view(2, 2, 2)
     prompts, paths = [prompt.to(device) for prompt in prompts], paths.to(device)
     try:
-        found = torch.stack([_own_logits(causal, prompt, path) for prompt, path in zip(prompts, paths, strict=True)])
+        logits = torch.stack([_own_logits(causal, prompt, path) for prompt, path in zip(prompts, paths, strict=True)])
     except Exception as error:  # whatever an architecture wants beside tokens
-        raise ViewError(
+        raise PathModelError(
             f"a {kind} does not run on tokens alone: {type(error).__name__}: {_first_line(error)}"
         ) from None
-    log_probs = found.log_softmax(dim=-1)
+    log_probs = logits.log_softmax(dim=-1)
     if not log_probs.isfinite().all():
         return None
     scale = float(log_probs.std(dim=-1).mean())
     tolerance = _TOLERANCE.get(next(causal.parameters()).dtype, 1e-1)
     moved = (log_probs[:, 0, 0] - log_probs[:, 1, 0]).abs().max().item()
     if moved > tolerance * scale + 1e-5:
-        raise _LaterTokensError(f"a {kind} looks at later tokens (its log-probabilities move by {moved:.1e}), so it "
-                                "is not a causal language model")  # fmt: skip
+        raise _LaterTokensError(
+            f"a {kind} looks at later tokens (its log-probabilities move by {moved:.1e}), so it "
+            "is not a causal language model"
+        )
     return _Probe(prompts, paths, log_probs, scale, tolerance)
 
 
@@ -209,16 +251,17 @@ def _own_logits(causal: Any, prompt: Tensor, paths: Tensor) -> Tensor:
     settings, prompts = without_cache(causal), prompt.expand(len(paths), -1)
     if causal.config.is_encoder_decoder:
         start = torch.full_like(paths[:, :1], causal.config.decoder_start_token_id)
-        logits = causal(input_ids=prompts, decoder_input_ids=torch.cat([start, paths], dim=1), **settings).logits
+        logits: Tensor = causal(
+            input_ids=prompts, decoder_input_ids=torch.cat([start, paths], dim=1), **settings
+        ).logits
     else:
         rows = torch.cat([prompts, paths], dim=1)
         logits = causal(input_ids=rows, **settings).logits[:, prompts.shape[1] - 1 :]
-    found: Tensor = logits.float()
-    return found
+    return logits.float()
 
 
-def _differences(view: Decoder, probe: _Probe) -> Iterator[float]:
-    """Between a view's log-probabilities and the model's own, for all that a view is asked."""
+def _differences(view: TreePathModel, probe: _Probe) -> Iterator[float]:
+    """Between a path model's log-probabilities and the model's own, for all that it is asked."""
     crossed = torch.tensor([1, 0], device=probe.paths.device).expand(2, -1)  # paths may change their places
     for left in (False, True):
         ids, mask = _padded(probe.prompts, left)
@@ -234,7 +277,7 @@ def _differences(view: Decoder, probe: _Probe) -> Iterator[float]:
         after_prompt, after_tokens = view.run_tree(ids, mask, probe.paths)
         yield _difference(view, after_prompt, probe.log_probs[:, 0, 0])
         yield _difference(view, after_tokens, probe.log_probs[:, :, 1:])
-    if isinstance(view, EncoderDecoder):
+    if not isinstance(view, CausalPathModel):
         return
     # two samples in one row, and one alone, as they are trained
     samples = [torch.cat([prompt, paths[0]]) for prompt, paths in zip(probe.prompts, probe.paths, strict=True)]
@@ -257,10 +300,12 @@ def check_intrr(model: IntRR, where: str) -> None:
     Raises:
         UserError: they differ.
     """
-    view, generator = IntRRDecoder(model), torch.Generator().manual_seed(0)
+    view, generator = IntRRPathModel(model), torch.Generator().manual_seed(0)
     steps = len(model.sizes.codes) - 1
-    histories = [torch.randint(len(model.codes), (min(length, model.sizes.max_history),), generator=generator)
-                 for length in _LENGTHS]  # fmt: skip
+    histories = [
+        torch.randint(len(model.codes), (min(length, model.sizes.max_history),), generator=generator)
+        for length in _LENGTHS
+    ]
     levels = [torch.randint(size, (2, 2), generator=generator) for size in model.sizes.codes[:steps]]
     paths = torch.stack([*levels, torch.zeros(2, 2, dtype=torch.int64)], dim=-1)[..., :steps]
     paths = (paths + torch.tensor(view.firsts[:steps], dtype=torch.int64)).to(model.codes.device)
@@ -275,12 +320,12 @@ def check_intrr(model: IntRR, where: str) -> None:
             pairs.append((after, view.after(guidance.unsqueeze(1), paths)[:, :, step]))
     if not guidance.isfinite().all():
         return
-    off = max(float((found - expected).abs().max() / (expected.std() + 1e-6)) for found, expected in pairs)
+    off = max(float((states - expected).abs().max() / (expected.std() + 1e-6)) for states, expected in pairs)
     if not off <= _TOLERANCE[torch.float32]:
         raise UserError(f"{where}: an IntRR cannot be scored: states are off by {off:.1e} from the model's own")
 
 
-def _difference(view: Decoder, hidden: Tensor, log_probs: Tensor) -> float:
+def _difference(view: TreePathModel, hidden: Tensor, log_probs: Tensor) -> float:
     return (view.logits(hidden).log_softmax(dim=-1) - log_probs).abs().nan_to_num(float("inf")).max().item()
 
 
@@ -298,8 +343,12 @@ def _plain_tokens(config: Any) -> Tensor:
     """Tokens of prompts and paths, none with a meaning of its own (padding, a picture's place)."""
     count = sum(_LENGTHS) + 8
     settings = [config.to_dict(), config.get_text_config().to_dict()]
-    special = {value for keys in settings for key, value in keys.items() if key.endswith(("token_id", "token_index"))
-               and isinstance(value, int)}  # fmt: skip
+    special = {
+        value
+        for keys in settings
+        for key, value in keys.items()
+        if key.endswith(("token_id", "token_index")) and isinstance(value, int)
+    }
     rows = config.get_text_config().vocab_size
     order = torch.randperm(min(rows, 4096), generator=torch.Generator().manual_seed(0))
     plain = order[~torch.isin(order, torch.tensor(sorted(special), dtype=torch.int64))]
