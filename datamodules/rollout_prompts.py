@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,39 +17,12 @@ from datamodules.shares import draw_shares
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
 from datamodules.windows import latest_windows
+from dig.rollouts.record import Rollouts
 
-__all__ = ["PromptDataModule", "RolloutPrompts", "TrainingPrompts"]
-
-
-@dataclass
-class RolloutPrompts:
-    """Prompts with what their rollouts are judged by.
-
-    Attributes:
-        input_ids: (batch, prompt).
-        attention_mask: (batch, prompt).
-        targets: (batch,) catalogue rows.
-        histories: (batch, longest) catalogue rows of the history as the prompt spells it, the oldest first, -1 before
-            the first; all -1 where the prompt asks about an item.
-        samples: (batch,) numbers of the prompts, the same in every process and every run.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    targets: Tensor
-    histories: Tensor
-    samples: Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def split(self, size: int) -> list[RolloutPrompts]:
-        """Parts of ``size`` prompts, in order."""
-        parts = zip(*(getattr(self, entry.name).split(size) for entry in fields(self)), strict=True)
-        return [RolloutPrompts(*part) for part in parts]
+__all__ = ["PromptDataModule", "TrainingPrompts"]
 
 
-class TrainingPrompts(Dataset[RolloutPrompts]):
+class TrainingPrompts(Dataset[Rollouts]):
     """The prompts of an epoch, one task's after the other's; indexed by lists.
 
     Tasks over histories ask for the latest items of each user's training part, each with what came before it; tasks
@@ -92,7 +64,7 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
         """The prompts of an epoch in random order: (sum of ``drawn``,)."""
         return draw_shares([len(source) for source in self.sources], self.drawn, generator)
 
-    def __getitem__(self, index: list[int]) -> RolloutPrompts:
+    def __getitem__(self, index: list[int]) -> Rollouts:
         numbers = np.asarray(index)
         owner = np.searchsorted(self.begins, numbers, side="right") - 1
         histories = np.full((len(numbers), self.builder.max_history), -1, dtype=np.int64)
@@ -108,7 +80,7 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
             places.append(mine)
         order = np.argsort(np.concatenate(places), kind="stable")
         prompts = self.builder.padded(_joined(found).take(order))
-        return RolloutPrompts(
+        return Rollouts.of_prompts(
             prompts.input_ids,
             prompts.attention_mask,
             torch.from_numpy(targets),
