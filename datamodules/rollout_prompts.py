@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.loading import draw_shares
 from datamodules.prompts import PromptBuilder
 from datamodules.ragged import Ragged
 from datamodules.sequences import PolicyDataModule
-from datamodules.shares import draw_shares
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
 from datamodules.windows import latest_windows
@@ -33,7 +33,7 @@ class TrainingPrompts(Dataset[Rollouts]):
         builder: the prompt builder.
         per_user: at most this many targets a user.
         shares: how much of each task an epoch holds.
-        known: what the tasks read.
+        texts: what the tasks read.
         seed: decides which prompt gets which wording.
     """
 
@@ -43,13 +43,13 @@ class TrainingPrompts(Dataset[Rollouts]):
         builder: PromptBuilder,
         per_user: int,
         shares: Mapping[str, float] | None = None,
-        known: ItemTexts | None = None,
+        texts: ItemTexts | None = None,
         seed: int = 0,
     ) -> None:
         self.builder = builder
         self.windows = latest_windows(sequences.train, builder.max_history, per_user)
         self.shares = dict(shares or {"next_item": 1.0})
-        self.sources = [TaskSource(name, builder, self.windows, known or ItemTexts(), seed) for name in self.shares]
+        self.sources = [TaskSource(name, builder, self.windows, texts or ItemTexts(), seed) for name in self.shares]
         self.begins = np.append(0, np.cumsum([len(source) for source in self.sources], dtype=np.int64))
 
     def __len__(self) -> int:
@@ -69,20 +69,18 @@ class TrainingPrompts(Dataset[Rollouts]):
         owner = np.searchsorted(self.begins, numbers, side="right") - 1
         histories = np.full((len(numbers), self.builder.max_history), -1, dtype=np.int64)
         targets = np.empty(len(numbers), dtype=np.int64)
-        found, places = [], []
+        parts, places = [], []
         for number in np.unique(owner):
             source, mine = self.sources[number], np.flatnonzero(owner == number)
             rows = numbers[mine] - self.begins[number]
             targets[mine] = source.targets.take(rows).flat()
             if source.task.over == "windows":
                 histories[mine] = source.asked.take(rows).padded(self.builder.max_history)
-            found.append(self._spelled(source, rows))
+            parts.append(self._spelled(source, rows))
             places.append(mine)
         order = np.argsort(np.concatenate(places), kind="stable")
-        prompts = self.builder.padded(_joined(found).take(order))
         return Rollouts.of_prompts(
-            prompts.input_ids,
-            prompts.attention_mask,
+            *self.builder.padded(_joined(parts).take(order)),
             torch.from_numpy(targets),
             torch.from_numpy(histories[:, _empty_columns(histories) :].copy()),
             torch.from_numpy(numbers),

@@ -53,6 +53,7 @@ class GRPOModule(PolicyModule):
         self.seed = seed
         self.minibatches = config.minibatches
         self.updates_per_rollout = config.updates_per_rollout
+        self.advantage_scale = config.advantage_scale
         self.weights = {name: weight for name, weight in config.reward.weights.items() if weight}
         self.reference = reference_policy(config.reference, self.model, config.reference_decay)
         self.latest: Rollouts | None = None  # what was rolled out last, for those who watch
@@ -107,7 +108,7 @@ class GRPOModule(PolicyModule):
             reward = total_reward(rollouts, self.reward_context, self.weights)
         except ValueError as error:
             raise UserError(f"grpo: {error}") from None
-        scale = (config.advantage_epsilon, config.advantage_scale, self._mean_over_ranks)
+        scale = (config.advantage_epsilon, self.advantage_scale, self._mean_over_ranks)
         if config.reward.combine == "apart":
             advantages = term_advantages(reward.terms, self.weights, *scale)
         else:
