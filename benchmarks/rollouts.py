@@ -22,18 +22,19 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from datamodules.prompts import SidPrompts
-from datamodules.rollout_prompts import PromptDataModule, RolloutPrompts, TrainingPrompts
+from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences
 from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, PromptConfig
 from dig.generation.backbone import Backbone, build_backbone
 from dig.modules.grpo import GRPOModule
-from dig.rollouts import ItemKnowledge
+from dig.rollouts import RewardContext
 from dig.rollouts.loop import install_group_rollouts
 from dig.stages.training import quiet
 
@@ -125,8 +126,8 @@ def _module(setting: Setting, group: int) -> tuple[GRPOModule, PromptDataModule]
     config = GRPOConfig(group_size=group, prompts_per_step=PROMPTS, kl_weight=KL_WEIGHT, learning_rate=1e-6)
     prompts = TrainingPrompts(sequences, builder, per_user=1)
     data = PromptDataModule(prompts, sequences, builder, PROMPTS, 8, 8, 0)
-    known = ItemKnowledge(codes, torch.rand(ITEMS))
-    return GRPOModule(backbone, tokens, known, config, EvaluationConfig(ks=[5, 10])), data
+    context = RewardContext(codes, torch.rand(ITEMS))
+    return GRPOModule(backbone, tokens, context, config, EvaluationConfig(ks=[5, 10])), data
 
 
 class _Clock(Callback):
@@ -171,13 +172,12 @@ def _split(setting: Setting) -> dict[str, float]:
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     module._weight_of_rank = lambda _: 1.0  # type: ignore[method-assign, assignment]
     prompts = next(iter(data.train_dataloader()))
-    prompts = RolloutPrompts(*(getattr(prompts, name).to(setting.device) for name in prompts.__dataclass_fields__))
+    prompts = move_data_to_device(prompts, torch.device(setting.device))
     seconds: dict[str, list[float]] = {"rollout": [], "reward": [], "reference": [], "update": []}
     for _ in range(OURS + 1):
         with torch.no_grad():
-            drawn = _timed(seconds["rollout"], setting, lambda: module.draw(prompts))
-            judged = _timed(seconds["reward"], setting, lambda: module.judge(prompts, drawn))  # noqa: B023
-            batch = module._rollout_batch(prompts, drawn, judged)
+            batch = _timed(seconds["rollout"], setting, lambda: module.sample(prompts))
+            batch = _timed(seconds["reward"], setting, lambda: module.with_rewards(batch))  # noqa: B023
             reference = _timed(seconds["reference"], setting, lambda: module._reference_log_probs(batch))  # noqa: B023
         batch = replace(batch, reference_log_probs=reference)
         _timed(seconds["update"], setting, lambda: _update(module, batch, optimizer))  # noqa: B023

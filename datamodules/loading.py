@@ -6,13 +6,14 @@ a loader that has ``state_dict`` and ``load_state_dict``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-__all__ = ["EpochBatchSampler", "ResumableLoader"]
+__all__ = ["EpochBatchSampler", "ResumableLoader", "draw_shares"]
 
 
 class EpochBatchSampler(Sampler[list[int]]):
@@ -151,3 +152,25 @@ class _SkippingSampler(Sampler[list[int]]):
         for position, batch in enumerate(self.batches):
             if position >= start:
                 yield batch
+
+
+def draw_shares(counts: Sequence[int], wanted: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Numbers of the samples of an epoch in random order: (sum of ``wanted``,), one data set's behind the other's.
+
+    More than there are repeats samples, fewer takes a part, a new one with every epoch.
+
+    Args:
+        counts: samples of each data set.
+        wanted: samples of each that the epoch holds.
+        generator: decides.
+    """
+    chosen, begin = [], 0
+    for count, number in zip(counts, wanted, strict=True):
+        if number:
+            turns = [torch.randperm(count, generator=generator) for _ in range(-(-number // count))]
+            chosen.append(begin + torch.cat(turns)[:number])
+        begin += count
+    if len(chosen) == 1:
+        return chosen[0]
+    everything = torch.cat(chosen)
+    return everything[torch.randperm(len(everything), generator=generator)]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from datamodules.loading import draw_shares
 from datamodules.packing import Samples, TrainingTokens, collate
 from datamodules.ragged import Ragged
-from datamodules.shares import draw_shares
 from datamodules.tokens import TokenArrays
 
 __all__ = ["TaskMixture", "TaskPart"]

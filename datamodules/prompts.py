@@ -115,7 +115,8 @@ class PromptBuilder(ABC):
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
         """Prompts for the next item after histories of catalogue rows, of which the latest ``max_history`` are kept."""
         histories = histories if isinstance(histories, Histories) else Histories.from_lists(histories)
-        return self.padded(self.framed("next_item", self.spelled(histories.latest(self.max_history))))
+        rows = self.framed("next_item", self.spelled(histories.latest(self.max_history)))
+        return Prompts(*self.padded(rows))
 
     def framed(self, task: str, content: Ragged, phrasings: np.ndarray | None = None) -> Ragged:
         """Puts a task's wording around contents.
@@ -130,14 +131,14 @@ class PromptBuilder(ABC):
         before, after = (Ragged.from_lists([getattr(frame, side) for frame in frames]) for side in ("before", "after"))
         return Ragged.joined(before.take(chosen), content, after.take(chosen))
 
-    def padded(self, rows: Ragged) -> Prompts:
-        """Rows of token ids as tensors."""
+    def padded(self, rows: Ragged) -> tuple[Tensor, Tensor]:
+        """Rows of token ids as tensors (rows, longest): the ids, and 1 at real tokens."""
         lengths = rows.lengths
         tokens = np.full((len(rows), int(lengths.max())), self.pad_id)
         mask = np.zeros_like(tokens)
         cells = np.repeat(np.arange(len(rows)), lengths), spread(lengths)
         tokens[cells], mask[cells] = rows.values[rows.offsets[0] : rows.offsets[-1]], 1
-        return Prompts(torch.from_numpy(tokens), torch.from_numpy(mask))
+        return torch.from_numpy(tokens), torch.from_numpy(mask)
 
     def spelled(self, histories: Histories | Ragged) -> Ragged:
         """The SID tokens of each history of catalogue rows, one item after the other."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,46 +10,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.loading import draw_shares
 from datamodules.prompts import PromptBuilder
 from datamodules.ragged import Ragged
 from datamodules.sequences import PolicyDataModule
-from datamodules.shares import draw_shares
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
 from datamodules.windows import latest_windows
+from dig.rollouts.record import Rollouts
 
-__all__ = ["PromptDataModule", "RolloutPrompts", "TrainingPrompts"]
-
-
-@dataclass
-class RolloutPrompts:
-    """Prompts with what their rollouts are judged by.
-
-    Attributes:
-        input_ids: (batch, prompt).
-        attention_mask: (batch, prompt).
-        targets: (batch,) catalogue rows.
-        histories: (batch, longest) catalogue rows of the history as the prompt spells it, the oldest first, -1 before
-            the first; all -1 where the prompt asks about an item.
-        samples: (batch,) numbers of the prompts, the same in every process and every run.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    targets: Tensor
-    histories: Tensor
-    samples: Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def split(self, size: int) -> list[RolloutPrompts]:
-        """Parts of ``size`` prompts, in order."""
-        parts = zip(*(getattr(self, entry.name).split(size) for entry in fields(self)), strict=True)
-        return [RolloutPrompts(*part) for part in parts]
+__all__ = ["PromptDataModule", "TrainingPrompts"]
 
 
-class TrainingPrompts(Dataset[RolloutPrompts]):
+class TrainingPrompts(Dataset[Rollouts]):
     """The prompts of an epoch, one task's after the other's; indexed by lists.
 
     Tasks over histories ask for the latest items of each user's training part, each with what came before it; tasks
@@ -61,7 +33,7 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
         builder: the prompt builder.
         per_user: at most this many targets a user.
         shares: how much of each task an epoch holds.
-        known: what the tasks read.
+        texts: what the tasks read.
         seed: decides which prompt gets which wording.
     """
 
@@ -71,13 +43,13 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
         builder: PromptBuilder,
         per_user: int,
         shares: Mapping[str, float] | None = None,
-        known: ItemTexts | None = None,
+        texts: ItemTexts | None = None,
         seed: int = 0,
     ) -> None:
         self.builder = builder
         self.windows = latest_windows(sequences.train, builder.max_history, per_user)
         self.shares = dict(shares or {"next_item": 1.0})
-        self.sources = [TaskSource(name, builder, self.windows, known or ItemTexts(), seed) for name in self.shares]
+        self.sources = [TaskSource(name, builder, self.windows, texts or ItemTexts(), seed) for name in self.shares]
         self.begins = np.append(0, np.cumsum([len(source) for source in self.sources], dtype=np.int64))
 
     def __len__(self) -> int:
@@ -92,25 +64,23 @@ class TrainingPrompts(Dataset[RolloutPrompts]):
         """The prompts of an epoch in random order: (sum of ``drawn``,)."""
         return draw_shares([len(source) for source in self.sources], self.drawn, generator)
 
-    def __getitem__(self, index: list[int]) -> RolloutPrompts:
+    def __getitem__(self, index: list[int]) -> Rollouts:
         numbers = np.asarray(index)
         owner = np.searchsorted(self.begins, numbers, side="right") - 1
         histories = np.full((len(numbers), self.builder.max_history), -1, dtype=np.int64)
         targets = np.empty(len(numbers), dtype=np.int64)
-        found, places = [], []
+        parts, places = [], []
         for number in np.unique(owner):
             source, mine = self.sources[number], np.flatnonzero(owner == number)
             rows = numbers[mine] - self.begins[number]
             targets[mine] = source.targets.take(rows).flat()
             if source.task.over == "windows":
                 histories[mine] = source.asked.take(rows).padded(self.builder.max_history)
-            found.append(self._spelled(source, rows))
+            parts.append(self._spelled(source, rows))
             places.append(mine)
         order = np.argsort(np.concatenate(places), kind="stable")
-        prompts = self.builder.padded(_joined(found).take(order))
-        return RolloutPrompts(
-            prompts.input_ids,
-            prompts.attention_mask,
+        return Rollouts.of_prompts(
+            *self.builder.padded(_joined(parts).take(order)),
             torch.from_numpy(targets),
             torch.from_numpy(histories[:, _empty_columns(histories) :].copy()),
             torch.from_numpy(numbers),

@@ -22,7 +22,7 @@ from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.base import build_alone, build_together
 from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
-from dig.stages.reward_needs import NOT_IMPORTED, modules_to_import, without_own_code
+from dig.stages.rewards import NOT_IMPORTED, modules_to_import, without_own_code
 from dig.stages.start import check_backbone, check_start
 from dig.tracking import NOT_TRACKED, Tracking
 

@@ -13,8 +13,8 @@ from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from dig.config.schema import EvaluationConfig, GRPOConfig, PromptConfig
 from dig.modules.grpo import GRPOModule
-from dig.rollouts import ItemKnowledge
-from dig.rollouts.loop import RolloutBatch, install_group_rollouts
+from dig.rollouts import RewardContext, Rollouts
+from dig.rollouts.loop import install_group_rollouts
 
 
 class PlainGRPO(GRPOModule):
@@ -29,7 +29,7 @@ class PlainGRPO(GRPOModule):
             rollouts = [sorted(rolled.tolist()) for rolled in self.rolled]
             torch.save({"start": self.start, "weights": self.state_dict(), "rollouts": rollouts}, self.file)
 
-    def rollout(self, batch: Any) -> RolloutBatch:
+    def rollout(self, batch: Any) -> Rollouts:
         found = super().rollout(batch)
         rolled = torch.cat([batch.samples[: len(found.items)].unsqueeze(1), found.items], dim=1)
         self.rolled.append(self.all_gather(rolled).reshape(-1, rolled.shape[1]))
@@ -49,8 +49,8 @@ def train(devices: int, objective: str, file: Path, dynamic_sampling: int = 1) -
                         minibatches=dynamic_sampling)  # fmt: skip
     prompts = TrainingPrompts(sequences, builder, per_user=1)
     data = PromptDataModule(prompts, sequences, builder, config.prompts_per_step * dynamic_sampling, 8, 3, 0)
-    known = ItemKnowledge(ids.codes[:, : ids.levels], torch.linspace(0.0, 1.0, 24))
-    module = PlainGRPO(backbone, tokens, known, config, EvaluationConfig(ks=[1, 10]), seed=5)
+    context = RewardContext(ids.codes[:, : ids.levels], torch.linspace(0.0, 1.0, 24))
+    module = PlainGRPO(backbone, tokens, context, config, EvaluationConfig(ks=[1, 10]), seed=5)
     module.rolled, module.file = [], file
     module.start = {name: weight.clone() for name, weight in module.state_dict().items()}
     strategy = "ddp_fork" if devices > 1 else "auto"

@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dig.config import UserError
 from dig.config.schema import EvaluationConfig, GRPOConfig
-from dig.generation import GroupSample, score
+from dig.generation import score
 from dig.generation.backbone import Backbone
 from dig.generation.sampling import prompt_seeds
 from dig.generation.scoring import Scores, score_with_entropy
 from dig.modules.policy import PolicyModule
-from dig.rollouts.advantages import group_advantages, has_variance, term_advantages
-from dig.rollouts.loop import RolloutBatch
-from dig.rollouts.objectives import PolicyLoss, policy_objective
+from dig.rollouts.objectives import PolicyLoss, group_advantages, has_variance, policy_objective, term_advantages
+from dig.rollouts.record import Rollouts, sample_rollouts
 from dig.rollouts.reference import HeldWeights, reference_policy
-from dig.rollouts.rewards import Groups, ItemKnowledge, Reward, total_reward
-from dig.rollouts.strategies import draw_groups
+from dig.rollouts.rewards import RewardContext, total_reward
 
-if TYPE_CHECKING:
-    from datamodules.rollout_prompts import RolloutPrompts
-
-__all__ = ["GRPOModule", "JudgedGroups"]
-
-
-@dataclass(frozen=True)
-class JudgedGroups:
-    """What the latest rollouts were and what they earned, for those who watch.
-
-    Attributes:
-        groups: the rollouts.
-        reward: what each earned, by term.
-        advantages: (batch, group).
-    """
-
-    groups: Groups
-    reward: Reward
-    advantages: Tensor
+__all__ = ["GRPOModule"]
 
 
 class GRPOModule(PolicyModule):
@@ -51,7 +32,7 @@ class GRPOModule(PolicyModule):
     Args:
         backbone: the SFT result; with LoRA, fresh adapters around it.
         item_tokens: (items, levels) vocabulary ids, -1 for a missing suffix.
-        known: what the reward's terms read of items.
+        reward_context: what the reward's terms read of items.
         config: the stage's settings.
         evaluation: cut-offs and beams of the validation.
         seed: decides the samples, with a prompt's number and the step.
@@ -61,95 +42,96 @@ class GRPOModule(PolicyModule):
         self,
         backbone: Backbone,
         item_tokens: Tensor,
-        known: ItemKnowledge,
+        reward_context: RewardContext,
         config: GRPOConfig,
         evaluation: EvaluationConfig,
         seed: int = 0,
     ) -> None:
         super().__init__(backbone, item_tokens, config, evaluation)
         self.config = config
-        self.known = known
+        self.reward_context = reward_context
         self.seed = seed
         self.minibatches = config.minibatches
         self.updates_per_rollout = config.updates_per_rollout
+        self.advantage_scale = config.advantage_scale
         self.weights = {name: weight for name, weight in config.reward.weights.items() if weight}
         self.reference = reference_policy(config.reference, self.model, config.reference_decay)
-        self.judged: JudgedGroups | None = None
+        self.latest: Rollouts | None = None  # what was rolled out last, for those who watch
         _disable_dropout(self.model)
         self._rollout_values: dict[str, Tensor] = {}  # logged with the updates that they lead to
 
-    def rollout(self, batch: RolloutPrompts) -> RolloutBatch:
-        """A group for each prompt, judged, beside what the reference thinks of it.
+    def rollout(self, prompts: Rollouts) -> Rollouts:
+        """A group for each prompt, with rewards, advantages and what the reference thinks of it.
 
         Under dynamic sampling the batch holds several times the prompts of an update: they are rolled out part by part
-        until enough groups teach something on every process, and the rest is left alone. Where too few do, groups that
+        until enough groups teach something on every process, and the rest is dropped. Where too few do, groups that
         teach nothing fill up, so that all processes take equally many steps.
         """
         with self.gathered():
-            return self._rollout(batch)
+            return self._rollout(prompts)
 
-    def _rollout(self, batch: RolloutPrompts) -> RolloutBatch:
-        wanted = self.config.prompts_per_step
-        parts: list[RolloutBatch] = []
-        judged: list[JudgedGroups] = []
-        for prompts in batch.split(wanted):
-            drawn = self.draw(prompts)
-            judged.append(self.judge(prompts, drawn))
-            parts.append(self._rollout_batch(prompts, drawn, judged[-1]))
-            if self.config.dynamic_sampling == 1 or self._everywhere(sum(map(_teaching, judged)) >= wanted):
+    def _rollout(self, prompts: Rollouts) -> Rollouts:
+        size = self.config.prompts_per_step
+        parts: list[Rollouts] = []
+        for part in prompts.split(size):
+            parts.append(self.with_rewards(self.sample(part)))
+            if self.config.dynamic_sampling == 1 or self._everywhere(_teaching(parts) >= size):
                 break
-        self.judged = judged[0]
-        self._rollout_values = _rollout_values(judged)
-        found = RolloutBatch.joined(parts)
+        self.latest = parts[0]
+        rollouts = Rollouts.join(parts)
+        self._rollout_values = _rollout_values(rollouts)
         if self.config.dynamic_sampling > 1:
-            teaching = torch.cat([has_variance(each.advantages) for each in judged])
-            found = found.take(teaching.to(torch.int8).argsort(descending=True, stable=True)[:wanted])
-        return replace(found, reference_log_probs=self._reference_log_probs(found))
+            teaching = has_variance(rollouts.advantages).to(torch.int8)
+            rollouts = rollouts.take(teaching.argsort(descending=True, stable=True)[:size])
+        return replace(rollouts, reference_log_probs=self._reference_log_probs(rollouts))
 
-    def draw(self, prompts: RolloutPrompts) -> GroupSample:
+    def sample(self, prompts: Rollouts) -> Rollouts:
         """Rolls the policy out."""
         config = self.config
         training = self.model.training
         self.model.eval()  # gradient checkpointing would switch the key-value cache off; dropout is off anyway
         seeds = prompt_seeds(prompts.samples, self.seed, self.global_step)
-        drawn = draw_groups(config.rollouts, self.model, prompts.input_ids, prompts.attention_mask, self.trie,
-                            config.group_size, config.temperature, seeds)  # fmt: skip
+        rollouts = sample_rollouts(
+            prompts, config.rollouts, self.model, self.trie, config.group_size, config.temperature, seeds
+        )
         self.model.train(training)
-        return drawn
+        return rollouts
 
-    def judge(self, prompts: RolloutPrompts, drawn: GroupSample) -> JudgedGroups:
-        """Rewards and advantages.
+    def with_rewards(self, rollouts: Rollouts) -> Rollouts:
+        """The rollouts with their rewards and advantages.
 
         Raises:
-            UserError: a reward is no number (which term, which item).
+            UserError: a reward is not finite (which term, which item).
         """
         config = self.config
-        # under rqvae.collisions=keep a leaf stands for all its items, and so for the target among them
-        own_leaf = drawn.items == self.trie.leaders(prompts.targets).unsqueeze(1)
-        reached = torch.where(own_leaf, prompts.targets.unsqueeze(1), drawn.items)
-        groups = Groups(reached, prompts.targets, drawn.log_probs.sum(dim=-1), prompts.histories)
         try:
-            reward = total_reward(groups, self.known, self.weights)
+            reward = total_reward(rollouts, self.reward_context, self.weights)
         except ValueError as error:
             raise UserError(f"grpo: {error}") from None
-        scale = (config.advantage_epsilon, config.advantage_scale, self._mean_over_ranks)
+        scale = (config.advantage_epsilon, self.advantage_scale, self._mean_over_ranks)
         if config.reward.combine == "apart":
-            return JudgedGroups(groups, reward, term_advantages(reward.terms, self.weights, *scale))
-        return JudgedGroups(groups, reward, group_advantages(reward.total, *scale))
+            advantages = term_advantages(reward.terms, self.weights, *scale)
+        else:
+            advantages = group_advantages(reward.total, *scale)
+        return replace(rollouts, rewards=reward.total, terms=reward.terms, advantages=advantages)
 
-    def training_step(self, batch: RolloutBatch) -> Tensor:
+    def training_step(self, batch: Rollouts) -> Tensor:
         """The clipped objective of one minibatch of rollouts."""
         present = self.trie.paths(batch.items) >= 0
         loss, result, scores = self.computed(self._objective, batch, present)
-        values = {"loss": loss.detach(), "clip_share": result.clip_share, "ratio": result.ratio,
-                  "entropy": scores.entropy.sum(dim=-1).mean()}  # fmt: skip
+        values = {
+            "loss": loss.detach(),
+            "clip_share": result.clip_share,
+            "ratio": result.ratio,
+            "entropy": scores.entropy.sum(dim=-1).mean(),
+        }
         if batch.reference_log_probs is not None:
             values["kl"] = result.kl
         named = {f"train/{name}": value for name, value in values.items()} | self._rollout_values
         self.log_dict(named, batch_size=len(batch.items))
         return loss * self._weight_of_rank(present)
 
-    def _objective(self, batch: RolloutBatch, present: Tensor) -> tuple[Tensor, PolicyLoss, Scores]:
+    def _objective(self, batch: Rollouts, present: Tensor) -> tuple[Tensor, PolicyLoss, Scores]:
         config = self.config
         prompts = (batch.input_ids, batch.attention_mask)
         scores = score_with_entropy(self.model, *prompts, self.trie, batch.items, config.temperature)
@@ -190,13 +172,8 @@ class GRPOModule(PolicyModule):
             return batches
         return min(batches, -(-self.trainer.max_steps // (self.minibatches * self.updates_per_rollout)))
 
-    def _rollout_batch(self, prompts: RolloutPrompts, drawn: GroupSample, judged: JudgedGroups) -> RolloutBatch:
-        return RolloutBatch(
-            prompts.input_ids, prompts.attention_mask, drawn.items, drawn.log_probs, None, judged.advantages
-        )
-
     @torch.no_grad()
-    def _reference_log_probs(self, batch: RolloutBatch) -> Tensor | None:
+    def _reference_log_probs(self, batch: Rollouts) -> Tensor | None:
         if not self.config.kl_weight:
             return None
         with self.reference.active(self.model):
@@ -220,26 +197,23 @@ class GRPOModule(PolicyModule):
         return count / self._mean_over_ranks(count)
 
 
-def _teaching(judged: JudgedGroups) -> int:
+def _teaching(parts: Sequence[Rollouts]) -> int:
     """Groups from which anything can be learned."""
-    return int(has_variance(judged.advantages).sum())
+    return sum(int(has_variance(part.advantages).sum()) for part in parts)
 
 
-def _rollout_values(judged: list[JudgedGroups]) -> dict[str, Tensor]:
+def _rollout_values(rollouts: Rollouts) -> dict[str, Tensor]:
     """What tells whether learning is alive: rewards by term, hits, groups without variance, distinct items."""
-    mean = lambda found: torch.cat(found).float().mean()  # noqa: E731
-    groups = [each.groups for each in judged]
-    terms = judged[0].reward.terms
     values = {
-        "reward": mean([each.reward.total for each in judged]),
-        **{f"reward_{name}": mean([each.reward.terms[name] for each in judged]) for name in terms},
-        "hits": mean([each.hits for each in groups]),
-        "groups_with_hit": mean([each.hits.any(dim=1) for each in groups]),
-        "dead_groups": mean([~has_variance(each.advantages) for each in judged]),
-        "distinct_items": mean([each.first for each in groups]),
-        "surprise": -mean([each.log_probs for each in groups]),
+        "reward": rollouts.rewards,
+        **{f"reward_{name}": term for name, term in rollouts.terms.items()},
+        "hits": rollouts.hits,
+        "groups_with_hit": rollouts.hits.any(dim=1),
+        "dead_groups": ~has_variance(rollouts.advantages),
+        "distinct_items": rollouts.first,
+        "surprise": -rollouts.log_probs,
     }
-    return {f"rollout/{name}": value for name, value in values.items()}
+    return {f"rollout/{name}": value.float().mean() for name, value in values.items()}
 
 
 def _disable_dropout(model: nn.Module) -> None:

@@ -48,7 +48,7 @@ class ReportData:
     interests: pl.DataFrame | None = None
     """Labelled interests (:data:`~dig.interests.interest.INTEREST_SCHEMA`)."""
     groups: Sequence[Mapping[str, Any]] = ()
-    """Groups of rollouts as the callback ``GroupStories`` writes them."""
+    """Groups of rollouts as the callback ``RolloutSamples`` writes them."""
     catalogue: pl.DataFrame | None = None
     """An item a row: ``item_id``, ``title``, and what else is known."""
     pictures: Mapping[str, Path] = field(default_factory=dict)

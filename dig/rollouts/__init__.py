@@ -1,12 +1,14 @@
-"""GRPO's room: how groups are rolled out, judged and learned from."""
+"""GRPO: how groups are rolled out, rewarded and learned from."""
 
-from dig.rollouts.advantages import group_advantages, term_advantages
-from dig.rollouts.objectives import PolicyLoss, policy_objective
+from typing import Any
+
+from dig.rollouts import reward_terms
+from dig.rollouts.objectives import PolicyLoss, group_advantages, policy_objective, term_advantages
+from dig.rollouts.record import Rollouts
 from dig.rollouts.rewards import (
     REWARD_TERMS,
-    Groups,
-    ItemKnowledge,
     Reward,
+    RewardContext,
     interest_aware_reward,
     reward_term,
     total_reward,
@@ -14,14 +16,24 @@ from dig.rollouts.rewards import (
 
 __all__ = [
     "REWARD_TERMS",
-    "Groups",
-    "ItemKnowledge",
     "PolicyLoss",
     "Reward",
+    "RewardContext",
+    "Rollouts",
     "group_advantages",
     "interest_aware_reward",
     "policy_objective",
     "reward_term",
+    "reward_terms",
     "term_advantages",
     "total_reward",
 ]
+
+_RENAMED = {"Groups": "Rollouts", "ItemKnowledge": "RewardContext"}
+
+
+def __getattr__(name: str) -> Any:
+    """Names the new name of an earlier one, which somebody's reward terms may import."""
+    if name in _RENAMED:
+        raise ImportError(f"dig.rollouts.{name} is called {_RENAMED[name]} now")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from callbacks.rollouts import RolloutHealth
-from callbacks.stories import GroupStories
+from callbacks.rollouts import RolloutHealth, RolloutSamples
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.prompts import PromptBuilder, prompt_builder
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
@@ -18,17 +21,21 @@ from datamodules.tasks import TASKS
 from dig.config import Config, UserError
 from dig.console import warn
 from dig.embeddings import encoder_fingerprint
+from dig.embeddings.cache import content_keys
 from dig.generation.backbone import load_backbone
 from dig.generation.lora import add_lora
 from dig.modules.grpo import GRPOModule
 from dig.quantization import SemanticIds
+from dig.rollouts import RewardContext
 from dig.stages.base import Stage, StageContext
-from dig.stages.knowledge import item_knowledge
+from dig.stages.embed import load_embeddings
+from dig.stages.encoding import encode_texts
 from dig.stages.known import interests_of_items, known_of_items
-from dig.stages.policies import item_tokens, load_spelled_ids, save_policy, says_policy
+from dig.stages.label import load_quality
+from dig.stages.policies import content_codes, item_tokens, load_spelled_ids, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.reward_check import check_own_terms
-from dig.stages.reward_needs import own_terms, stages_behind
+from dig.stages.rewards import check_own_terms, own_terms, required_facts, stages_behind
+from dig.stages.sasrec import load_sasrec
 from dig.stages.tokenize import load_semantic_ids
 from dig.stages.training import Plan, fit, reads_training
 
@@ -37,12 +44,12 @@ __all__ = ["STAGE"]
 
 def _reads(config: Config) -> dict[str, Any]:
     keys = ("backbone.lora", "prompt", "grpo", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
-    found = reads_training(config, *keys)
+    reads = reads_training(config, *keys)
     if config.grpo.reward.extra:
-        found["own reward terms"] = own_terms(config)
+        reads["own reward terms"] = own_terms(config)
     if config.grpo.reward.similarity:
-        found["encoder"] = encoder_fingerprint(config.embedding.text_encoder)
-    return found
+        reads["encoder"] = encoder_fingerprint(config.embedding.text_encoder)
+    return reads
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -53,7 +60,7 @@ def _build(context: StageContext, folder: Path) -> None:
     sequences, catalogue = load_sequences(context), load_catalogue(context)
     item_ids = catalogue["item_id"]
     guard_artifact("grpo: the policy of sft", context.inputs["sft"].path, sequences, item_ids)
-    known = item_knowledge(context, folder, sequences, ids)
+    rewards = reward_context(context, folder, sequences, ids)
     backbone = load_backbone(context.file("sft", "model"), spelled.sizes)
     if config.backbone.pretrained and config.backbone.lora.enabled:
         backbone.model = add_lora(backbone.model, config.backbone.lora)
@@ -69,11 +76,11 @@ def _build(context: StageContext, folder: Path) -> None:
         config.seed,
         config.trainer.workers,
     )
-    module = GRPOModule(backbone, item_tokens(backbone, spelled), known, config.grpo, config.evaluation, config.seed)
+    module = GRPOModule(backbone, item_tokens(backbone, spelled), rewards, config.grpo, config.evaluation, config.seed)
     _check_group_size(config, module.trie.num_items)
     titles = catalogue["title"].to_list()
     names = item_ids.to_list()
-    stories = GroupStories(folder / "groups.jsonl", names, titles, interests_of_items(context, names))
+    samples = RolloutSamples(folder / "groups.jsonl", names, titles, interests_of_items(context, names))
     plan = Plan(
         "grpo",
         _reads(config),
@@ -85,7 +92,7 @@ def _build(context: StageContext, folder: Path) -> None:
         keep_start=True,
         group_rollouts=True,
         resume_from=config.grpo.resume_from,
-        callbacks=(RolloutHealth(), stories),
+        callbacks=(RolloutHealth(), samples),
     )
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
@@ -103,14 +110,16 @@ def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder
     config = context.config.grpo
     shares = config.tasks.shares
     kinds = {kind for name in shares for kind in TASKS[name].reads}
-    known = known_of_items(context, kinds)
-    prompts = TrainingPrompts(sequences, builder, config.prompts_per_user, shares, known, context.config.seed)
+    texts = known_of_items(context, kinds)
+    prompts = TrainingPrompts(sequences, builder, config.prompts_per_user, shares, texts, context.config.seed)
     for name, count in zip(shares, prompts.drawn, strict=True):
         if not count:
             warn(f"grpo: the task {name} has no prompts here: the items tell nothing that it needs")
     if not sum(prompts.drawn):
-        raise UserError(f"grpo: no prompt is left to roll out for {', '.join(shares)}: a user needs two items in the "
-                        "training part, an item the text that a task asks about (grpo.tasks, data.k_core)")  # fmt: skip
+        raise UserError(
+            f"grpo: no prompt is left to roll out for {', '.join(shares)}: a user needs two items in the training "
+            "part, an item the text that a task asks about (grpo.tasks, data.k_core)"
+        )
     return prompts
 
 
@@ -118,17 +127,81 @@ def _check_policy(context: StageContext, spelled: SemanticIds) -> None:
     """The Semantic IDs beside the policy are those that rollouts and rewards are read by."""
     theirs = SemanticIds.load(context.file("sft", "model") / "semantic_ids.parquet")
     if theirs.item_ids != spelled.item_ids or not torch.equal(theirs.codes, spelled.codes):
-        raise UserError("grpo: the policy of sft speaks other Semantic IDs than those of the stage tokenize; train it "
-                        "again: delete the folder of its artifact")  # fmt: skip
+        raise UserError(
+            "grpo: the policy of sft speaks other Semantic IDs than those of the stage tokenize; train it again: "
+            "delete the folder of its artifact"
+        )
 
 
 def _check_group_size(config: Config, num_items: int) -> None:
     grpo = config.grpo
     if grpo.rollouts != "sample" and grpo.group_size > num_items:
-        raise UserError(f"grpo.group_size={grpo.group_size} is more than the {num_items} items of the catalogue, and "
-                        f"grpo.rollouts={grpo.rollouts} takes none twice: lower it, or take rollouts=sample",
-                        exit_code=2)  # fmt: skip
+        raise UserError(
+            f"grpo.group_size={grpo.group_size} is more than the {num_items} items of the catalogue, and "
+            f"grpo.rollouts={grpo.rollouts} takes none twice: lower it, or take rollouts=sample",
+            exit_code=2,
+        )
 
 
-STAGE = Stage("grpo", ("prepare", "label", "tokenize", "sft"), _reads, _build, says_policy, version=4,
-              every_rank=True, also=stages_behind, check=check_own_terms)  # fmt: skip
+def reward_context(context: StageContext, folder: Path, sequences: Sequences, ids: SemanticIds) -> RewardContext:
+    """The facts that the reward's terms read, each looked up only if a term asks for it.
+
+    Args:
+        context: the stage's.
+        folder: the stage's, for encodings.
+        sequences: the split.
+        ids: the items' Semantic IDs, suffix included.
+
+    Raises:
+        UserError: a term requires what the items do not have (which stage gives it).
+    """
+    required = required_facts(context.config)
+    item_ids = load_catalogue(context)["item_id"].to_list()
+    sources: dict[str, Callable[[], Any]] = {
+        "codes": lambda: content_codes(ids),
+        "quality": lambda: _quality(context, required["quality"]),
+        "interests": lambda: _interest_vectors(context, folder, required["interests"], item_ids),
+        "vectors": lambda: F.normalize(load_embeddings(context), dim=1),
+        "counts": lambda: torch.from_numpy(np.bincount(sequences.train.flat(), minlength=len(item_ids))),
+        "sequential": lambda: load_sasrec(context),
+    }
+    return RewardContext(**{fact: sources[fact]() for fact in sorted(required)}, item_ids=item_ids)
+
+
+def _quality(context: StageContext, term: str) -> Tensor:
+    quality = torch.from_numpy(load_quality(context).copy())
+    if not bool(quality.any()):
+        raise UserError(
+            f"grpo.reward.{term} pays by the quality of interests, and no item has an interest that is labelled "
+            f"positive: look at mining.miners and labels (stages mine and label), or set grpo.reward.{term}=0"
+        )
+    return quality
+
+
+def _interest_vectors(context: StageContext, folder: Path, term: str, item_ids: list[str]) -> Tensor:
+    """(items, dim) of length 1; 0 where an item has no positive interest."""
+    texts = interests_of_items(context, item_ids)
+    rows = [row for row, text in enumerate(texts) if text]
+    if not rows:
+        raise UserError(
+            f"grpo.reward.{term} compares positive interests, and no item has any: look at mining.miners and labels "
+            f"(stages mine and label), or set grpo.reward.{term}=0"
+        )
+    interests = [text for text in texts if text]
+    encoded = encode_texts(context, folder, "grpo", interests).gather(content_keys(interests))
+    vectors = torch.zeros(len(texts), encoded.shape[1])
+    vectors[rows] = F.normalize(encoded, dim=1)
+    return vectors
+
+
+STAGE = Stage(
+    "grpo",
+    ("prepare", "label", "tokenize", "sft"),
+    _reads,
+    _build,
+    says_policy,
+    version=4,
+    every_rank=True,
+    also=stages_behind,
+    check=check_own_terms,
+)

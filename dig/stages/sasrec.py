@@ -15,7 +15,7 @@ from dig.stages.base import Stage, StageContext
 from dig.stages.item_training import train_on_items
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
-from dig.stages.reward_needs import stages_behind
+from dig.stages.rewards import stages_behind
 from dig.stages.training import reads_training
 
 __all__ = ["STAGE", "load_sasrec"]

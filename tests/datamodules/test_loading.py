@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from datamodules.loading import EpochBatchSampler, ResumableLoader
+from datamodules.loading import EpochBatchSampler, ResumableLoader, draw_shares
 
 
 class Numbers(Dataset):
@@ -140,3 +140,18 @@ def test_the_global_generator_is_left_alone():
     torch.manual_seed(3)
     drawn(loader())
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_shares_repeat_or_leave_out_samples_anew_each_time():
+    generator = torch.Generator().manual_seed(0)
+    draws = [draw_shares([4, 10, 5], [8, 5, 0], generator) for _ in range(2)]
+    for drawn in draws:
+        counts = torch.bincount(drawn, minlength=19)
+        assert counts[:4].tolist() == [2, 2, 2, 2]  # each twice
+        assert counts[4:14].sum() == 5 and counts[4:14].max() == 1 and counts[14:].sum() == 0
+    assert not torch.equal(*draws)
+
+
+def test_more_than_once_but_not_twice():
+    drawn = draw_shares([4], [6], torch.Generator().manual_seed(1))
+    assert sorted(torch.bincount(drawn, minlength=4).tolist()) == [1, 1, 2, 2]

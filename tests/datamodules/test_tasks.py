@@ -214,7 +214,7 @@ def test_item_text_cannot_speak_for_special_or_sid_tokens():
 def test_rollouts_ask_with_the_words_that_were_learned(task: str):
     """Token ids of GRPO's prompts are those of SFT's samples up to the answer, and the target is the answer."""
     build = letters()
-    prompts = TrainingPrompts(SEQUENCES, build, per_user=99, shares={task: 1.0}, known=TEXTS, seed=0)
+    prompts = TrainingPrompts(SEQUENCES, build, per_user=99, shares={task: 1.0}, texts=TEXTS, seed=0)
     samples = tiny.task_source(SEQUENCES, build, task, TEXTS).take(slice(None))
     assert len(prompts) == len(samples.supervised) > 0
     for number, supervised in enumerate(samples.supervised):
@@ -228,7 +228,7 @@ def test_rollouts_ask_with_the_words_that_were_learned(task: str):
 
 def test_tasks_of_rollouts_are_mixed_by_their_shares():
     shares = {"next_item": 1.0, "title_to_sid": 2.0, "description_to_sid": 0.5}
-    prompts = TrainingPrompts(SEQUENCES, letters(), per_user=1, shares=shares, known=TEXTS)
+    prompts = TrainingPrompts(SEQUENCES, letters(), per_user=1, shares=shares, texts=TEXTS)
     assert [len(source) for source in prompts.sources] == [2, 5, 3] and prompts.drawn == [2, 10, 2]
     data = PromptDataModule(prompts, SEQUENCES, letters(), 4, None, 4, seed=0)
     batches = list(data.train_dataloader())

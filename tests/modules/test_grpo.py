@@ -14,14 +14,14 @@ import torch
 
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from datamodules.prompts import SidPrompts
-from datamodules.rollout_prompts import PromptDataModule, RolloutPrompts, TrainingPrompts
+from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, RewardConfig
 from dig.generation import score
 from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.lora import add_lora
 from dig.modules.grpo import GRPOModule
-from dig.rollouts import ItemKnowledge, group_advantages, interest_aware_reward, policy_objective
+from dig.rollouts import RewardContext, Rollouts, group_advantages, interest_aware_reward, policy_objective
 from dig.rollouts.loop import install_group_rollouts
 
 IDS = tiny.ragged_catalogue(12)
@@ -29,8 +29,8 @@ QUALITY = torch.linspace(0.0, 1.0, 12)
 SEQUENCES = tiny.cyclic_sequences(40, 12)
 
 
-def known() -> ItemKnowledge:
-    return ItemKnowledge(IDS.codes[:, : IDS.levels], QUALITY.clone())
+def reward_context() -> RewardContext:
+    return RewardContext(IDS.codes[:, : IDS.levels], QUALITY.clone())
 
 
 def made(
@@ -43,7 +43,7 @@ def made(
     builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     prompts = TrainingPrompts(SEQUENCES, builder, per_user=1)
     data = PromptDataModule(prompts, SEQUENCES, builder, config.prompts_per_step * config.dynamic_sampling, None, 40, 0)
-    module = GRPOModule(backbone, tokens, known(), config, EvaluationConfig(ks=[1, 5]))
+    module = GRPOModule(backbone, tokens, reward_context(), config, EvaluationConfig(ks=[1, 5]))
     return module, data
 
 
@@ -68,7 +68,7 @@ def fit(module: GRPOModule, data: PromptDataModule, **settings: Any) -> list[dic
     return lines
 
 
-def first_batch(data: PromptDataModule) -> RolloutPrompts:
+def first_batch(data: PromptDataModule) -> Rollouts:
     return next(iter(data.train_dataloader()))
 
 
@@ -182,7 +182,7 @@ def test_a_leaf_of_twins_pays_the_targets_own_quality():
     module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
     tokens = module.backbone.vocabulary.encode(IDS.codes).clone()
     tokens[1] = tokens[0]  # rqvae.collisions=keep: item 0 stands for item 1, too
-    module = GRPOModule(module.backbone, tokens, known(), module.config, EvaluationConfig(ks=[1, 5]))
+    module = GRPOModule(module.backbone, tokens, reward_context(), module.config, EvaluationConfig(ks=[1, 5]))
     seen = []
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
     batch = first_batch(data)
@@ -190,8 +190,8 @@ def test_a_leaf_of_twins_pays_the_targets_own_quality():
     for seed in range(40):
         torch.manual_seed(seed)
         rollouts = module.rollout(batch)
-        hit = rollouts.items == 0
-        assert not (rollouts.items == 1).any(), "the leaf's first item is what a rollout names"
+        hit = rollouts.items == 1
+        assert not (rollouts.items == 0).any(), "a rollout of the target's leaf is the target"
         if hit.any():
             seen.append(module._rollout_values["rollout/reward_interest"] / hit.float().mean())
     assert seen
@@ -284,15 +284,25 @@ def test_terms_apart_give_their_own_advantages():
     module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
     with torch.no_grad():
         found = module.rollout(first_batch(data))
-    terms = module.judged.reward.terms
+    terms = module.latest.terms
+    assert module.latest.terms.keys() == {"hit", "prefix"} and found.terms.keys() == terms.keys()
     expected = group_advantages(terms["hit"]) + 0.5 * group_advantages(terms["prefix"])
     torch.testing.assert_close(found.advantages, expected)
 
 
 def test_a_reward_that_is_no_number_stops_in_words():
+    """Whether a fact or a term is broken: with the item, and with its name where names are known."""
     module, data = made(GRPOConfig(group_size=6, prompts_per_step=40))
-    module.known.quality[3] = float("nan")
-    with pytest.raises(UserError, match=r"grpo: the reward term interest is nan for item row .* where item row 3 was"):
+    module.reward_context.quality[3] = float("nan")
+    with pytest.raises(UserError, match=r"^grpo: the interest quality of item row 3 is not finite$"):
+        module.rollout(first_batch(data))
+    vectors = torch.ones(12, 2)
+    vectors[3] = float("nan")
+    reward = RewardConfig(diversity=1.0)
+    module, data = made(GRPOConfig(group_size=12, prompts_per_step=8, rollouts="beam", reward=reward))
+    names = [f"I{row}" for row in range(12)]
+    module.reward_context = RewardContext(IDS.codes[:, : IDS.levels], QUALITY, vectors=vectors, item_ids=names)
+    with pytest.raises(UserError, match=r"grpo: the reward term diversity is nan for item I\d+ where item I\d+ was"):
         module.rollout(first_batch(data))
 
 

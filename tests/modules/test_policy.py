@@ -22,7 +22,7 @@ from dig.modules.policy import PolicyModule
 from dig.modules.sft import SFTModule
 from dig.quantization import SemanticIds
 from dig.recommender import PolicyRanker
-from dig.rollouts import ItemKnowledge
+from dig.rollouts import RewardContext
 from dig.rollouts.loop import install_group_rollouts
 
 IDS = tiny.ragged_catalogue()
@@ -39,8 +39,8 @@ def made(config: SFTConfig | GRPOConfig, lora: bool = False) -> tuple[PolicyModu
     if isinstance(config, SFTConfig):
         module: PolicyModule = SFTModule(backbone, tokens, config, EVALUATION)
         return module, tiny.sequence_data(SEQUENCES, builder, 8, 10, 4, seed=0)
-    known = ItemKnowledge(IDS.codes[:, : IDS.levels], torch.ones(len(IDS)))
-    module = GRPOModule(backbone, tokens, known, config, EVALUATION)
+    context = RewardContext(IDS.codes[:, : IDS.levels], torch.ones(len(IDS)))
+    module = GRPOModule(backbone, tokens, context, config, EVALUATION)
     prompts = TrainingPrompts(SEQUENCES, builder, per_user=1)
     return module, PromptDataModule(prompts, SEQUENCES, builder, config.prompts_per_step, 10, 4, seed=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch.utils.data import Dataset
 
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from datamodules.loading import EpochBatchSampler, ResumableLoader
-from dig.rollouts import group_advantages, policy_objective
-from dig.rollouts.loop import GroupRolloutLoop, RolloutBatch, install_group_rollouts
+from dig.rollouts import Rollouts, group_advantages, policy_objective
+from dig.rollouts.loop import GroupRolloutLoop, install_group_rollouts
 
 ARMS, GROUP, PROMPTS, BATCHES = 5, 6, 4, 5
 
@@ -40,14 +41,16 @@ class Bandit(L.LightningModule):
         self.modes.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
         return (torch.eye(ARMS)[prompts % ARMS] @ self.logits).float().log_softmax(dim=1)
 
-    def rollout(self, batch: torch.Tensor) -> RolloutBatch:
+    def rollout(self, batch: torch.Tensor) -> Rollouts:
         log_probs = self.policy(batch)
         arms = log_probs.exp().multinomial(GROUP, replacement=True)
         advantages = group_advantages((arms == (batch % ARMS).unsqueeze(1)).float())
         chosen = log_probs.gather(1, arms).unsqueeze(-1)
-        return RolloutBatch(batch.unsqueeze(1), torch.ones_like(batch).unsqueeze(1), arms, chosen, chosen, advantages)
+        numbers = batch.unsqueeze(1)
+        prompts = Rollouts.of_prompts(numbers, torch.ones_like(numbers), batch % ARMS, numbers, batch)
+        return replace(prompts, items=arms, old_log_probs=chosen, advantages=advantages, reference_log_probs=chosen)
 
-    def training_step(self, batch: RolloutBatch, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: Rollouts, batch_idx: int) -> torch.Tensor:
         self.steps.append((batch_idx, batch.input_ids[:, 0].tolist()))
         self.learning_rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
         log_probs = self.policy(batch.input_ids[:, 0]).gather(1, batch.items).unsqueeze(-1)
@@ -242,14 +245,3 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path):
         assert torch.equal(resumed.logits, whole.logits), f"killed at batch {kill_at}, saved at step {saved}"
         assert resumed.steps == whole.steps[saved:]
         assert resumed.seen == [pair for pair in whole.seen if pair[0] >= saved]
-
-
-def test_minibatches_keep_every_prompt_once_and_in_order():
-    count = 7
-    batch = RolloutBatch(*(torch.arange(count * size).view(count, size) for size in (3, 3, 2, 2, 2, 2)))
-    for parts in range(1, 10):
-        cut = list(batch.minibatches(parts))
-        sizes = [len(part.items) for part in cut]
-        assert len(cut) == min(parts, count) and max(sizes) - min(sizes) <= 1
-        for name in ("input_ids", "attention_mask", "items", "old_log_probs", "reference_log_probs", "advantages"):
-            assert torch.equal(torch.cat([getattr(part, name) for part in cut]), getattr(batch, name))

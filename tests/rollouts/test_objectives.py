@@ -1,4 +1,4 @@
-"""Advantages and objective against hand computation, and a bandit whose gradient and optimum are known."""
+"""Advantages (by group, by batch, unscaled, term by term) and objectives by hand; a bandit whose optimum is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dig.rollouts import group_advantages, policy_objective
+from dig.rollouts import group_advantages, policy_objective, term_advantages
+from dig.rollouts.objectives import has_variance
+
+GROUPS = torch.tensor([[1.0, 3.0], [0.0, 0.0], [5.0, 1.0]])
 
 
 def test_advantages_by_hand():
@@ -28,6 +31,43 @@ def test_the_standard_deviation_is_the_populations():
 def test_a_group_of_equal_rewards_has_no_advantage_whatever_rounding_does(reward: float, group: int):
     rewards = torch.full((1, group), reward)
     assert not group_advantages(rewards).any()
+
+
+def test_without_a_scale_rewards_are_centred_alone():
+    assert group_advantages(GROUPS, scale="none").tolist() == [[-1, 1], [0, 0], [2, -2]]
+
+
+def test_over_the_deviation_of_the_batch():
+    deviation = math.sqrt((1 + 1 + 0 + 0 + 4 + 4) / 6)
+    expected = torch.tensor([[-1.0, 1.0], [0.0, 0.0], [2.0, -2.0]]) / (deviation + 0.5)
+    torch.testing.assert_close(group_advantages(GROUPS, 0.5, "batch"), expected)
+
+
+def test_the_deviation_of_the_batch_is_that_over_all_ranks():
+    parts = GROUPS[:2], GROUPS[1:]  # two ranks with a group in common
+    square = sum(group_advantages(part, scale="none").square().mean() for part in parts) / 2
+    together = group_advantages(torch.cat(parts), scale="batch")
+    apart = [group_advantages(part, scale="batch", over_ranks=lambda _: square) for part in parts]
+    torch.testing.assert_close(torch.cat(apart), together)
+
+
+def test_terms_apart_weigh_alike_however_much_each_varies():
+    terms = {"hit": torch.tensor([[0.0, 100.0]]), "prefix": torch.tensor([[0.02, 0.01]])}
+    found = term_advantages(terms, {"hit": 1.0, "prefix": 0.5})
+    torch.testing.assert_close(found, torch.tensor([[-1.0 + 0.5, 1.0 - 0.5]]), atol=1e-3, rtol=0)
+    together = group_advantages(torch.stack(list(terms.values())).sum(dim=0))
+    torch.testing.assert_close(together, torch.tensor([[-1.0, 1.0]]), atol=1e-3, rtol=0)
+
+
+def test_a_group_teaches_as_soon_as_any_term_varies():
+    terms = {"hit": torch.zeros(1, 3), "prefix": torch.tensor([[0.0, 0.1, 0.1]])}
+    assert has_variance(term_advantages(terms, {"hit": 1.0, "prefix": 0.2})).tolist() == [True]
+    assert has_variance(GROUPS).tolist() == [True, False, True]
+
+
+def test_an_unknown_scale_is_refused():
+    with pytest.raises(ValueError, match="not by 'std'"):
+        group_advantages(GROUPS, scale="std")
 
 
 def test_a_dead_group_gives_no_policy_gradient():

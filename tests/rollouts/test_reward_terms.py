@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dig.rollouts.rewards import REWARD_TERMS, Groups, ItemKnowledge
+from dig.rollouts import REWARD_TERMS, RewardContext, Rollouts
 
 # Items 0 and 1 are twins: the same codes, told apart by a suffix that no term sees.
 CODES = torch.tensor([[1, 2, 3], [1, 2, 3], [1, 2, 0], [1, 0, 3], [0, 2, 3]])
@@ -24,15 +24,15 @@ class Fixed(nn.Module):
         return torch.tensor([0.5, 0.25, 0.125, 0.125, 0.0]).log().expand(len(histories), -1)
 
 
-def groups(items: list[list[int]], targets: list[int], **given: Any) -> Groups:
+def groups(items: list[list[int]], targets: list[int], **given: Any) -> Rollouts:
     found = torch.tensor(items)
     surest_first = -torch.arange(found.shape[1]).float().expand(found.shape)
     facts = {"log_probs": surest_first, "histories": torch.tensor([[-1, 0]]).expand(len(items), -1)} | given
-    return Groups(found, torch.tensor(targets), **facts)
+    return Rollouts.of_items(found, torch.tensor(targets), **facts)
 
 
-def term(name: str, rollouts: Groups, **facts: Any) -> list[list[float]]:
-    found = REWARD_TERMS[name].function(rollouts, ItemKnowledge(**facts))
+def term(name: str, rollouts: Rollouts, **facts: Any) -> list[list[float]]:
+    found = REWARD_TERMS[name].function(rollouts, RewardContext(**facts))
     assert found.shape == rollouts.items.shape and found.dtype == torch.float32
     return [[round(value, 5) for value in row] for row in found.tolist()]
 
@@ -104,7 +104,7 @@ def test_unseen_is_paid_for_what_the_history_does_not_hold():
 
 @pytest.mark.parametrize("name", sorted(REWARD_TERMS))
 def test_a_term_says_what_it_needs(name: str):
-    needs = REWARD_TERMS[name].needs
+    needs = REWARD_TERMS[name].requires
     everything = {"codes": CODES, "quality": QUALITY, "interests": VECTORS, "vectors": VECTORS,
                   "counts": torch.ones(5), "sequential": Fixed()}  # fmt: skip
     rollouts = groups([[0, 1, 2]], [0])

@@ -13,13 +13,13 @@ from dig.console import console
 from dig.pipeline import find_stages, stage_keys
 from dig.rollouts import REWARD_TERMS
 from dig.stages import BUILT
-from dig.stages.reward_needs import NOT_IMPORTED, active_needs, own_terms, stages_behind, without_own_code
+from dig.stages.rewards import NOT_IMPORTED, own_terms, required_facts, stages_behind, without_own_code
 from dig.train import main
 
 OWN = """
 from dig.rollouts import reward_term
 
-@reward_term("even", needs=("counts",))
+@reward_term("even", requires=("counts",))
 def even(groups, known):
     return (groups.rows % 2 == {0}).float()
 """
@@ -42,7 +42,7 @@ def config(*overrides: str):
 
 
 def test_the_default_needs_codes_and_qualities_alone():
-    assert set(active_needs(config())) == {"codes", "quality"}
+    assert set(required_facts(config())) == {"codes", "quality"}
     assert stages_behind(config()) == ()
 
 
@@ -56,7 +56,7 @@ def test_stages_behind_what_terms_need():
 
 def test_a_term_of_ones_own_is_imported_and_its_source_decides_the_result(own_module: Path):
     asked = config("grpo.reward.modules=[even_rewards]", "grpo.reward.extra.even=0.5")
-    assert active_needs(asked)["counts"] == "even"
+    assert required_facts(asked)["counts"] == "even"
     before = own_terms(asked)
     sys.modules.pop("even_rewards")
     REWARD_TERMS.pop("even")
@@ -73,7 +73,7 @@ def test_a_term_of_ones_own_is_imported_and_its_source_decides_the_result(own_mo
 )
 def test_what_is_not_there_is_named(overrides: list[str], message: str):
     with pytest.raises(UserError, match=message) as found:
-        active_needs(config(*overrides))
+        required_facts(config(*overrides))
     assert found.value.exit_code == 2
 
 
@@ -122,7 +122,7 @@ def test_a_dry_run_imports_nothing_that_a_configuration_names(
     assert stage_keys(config(*named))["sft"] == stage_keys(config())["sft"]
     assert not (tmp_path / "imported").exists() and "marking_rewards" not in sys.modules
     with pytest.raises(UserError, match=r"grpo\.reward\.extra\.even: no such term"):  # a run imports it
-        active_needs(config(*named))
+        required_facts(config(*named))
     assert (tmp_path / "imported").exists()
     sys.modules.pop("marking_rewards", None)
 
@@ -131,7 +131,7 @@ def test_terms_that_are_imported_already_are_known_in_a_dry_run(own_module: Path
     """Guard 9: in a notebook that has imported them, the description is that of the run."""
     asked = config("grpo.reward.modules=[even_rewards]", "grpo.reward.extra.even=0.5")
     with without_own_code():
-        assert own_terms(asked) == {"even": NOT_IMPORTED} and "counts" not in active_needs(asked)
+        assert own_terms(asked) == {"even": NOT_IMPORTED} and "counts" not in required_facts(asked)
     inside = own_terms(asked)
     with without_own_code():
-        assert own_terms(asked) == inside and active_needs(asked)["counts"] == "even"
+        assert own_terms(asked) == inside and required_facts(asked)["counts"] == "even"

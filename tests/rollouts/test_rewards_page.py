@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from dig.config import load_config
-from dig.rollouts import REWARD_TERMS, Groups, ItemKnowledge, total_reward
-from dig.stages.reward_needs import active_needs
+from dig.rollouts import REWARD_TERMS, RewardContext, Rollouts, total_reward
+from dig.stages.rewards import required_facts
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def test_a_term_of_ones_own_in_ten_lines(term: None):
     (command,) = re.findall(r"`python -m dig.train (experiment=\S+ .*?)`", PAGE)
     experiment, *overrides = command.split()
     config = load_config(experiment.removeprefix("experiment="), overrides)
-    assert active_needs(config)["counts"] == "bargain"
-    groups = Groups(torch.tensor([[0, 3, -1]]), torch.tensor([3]), torch.zeros(1, 3), torch.zeros(1, 1))
-    known = ItemKnowledge(counts=torch.tensor([1, 2, 3, 9]))
-    found = total_reward(groups, known, {"hit": 1.0, "bargain": config.grpo.reward.extra["bargain"]})
+    assert required_facts(config)["counts"] == "bargain"
+    rollouts = Rollouts.of_items(torch.tensor([[0, 3, -1]]), torch.tensor([3]), torch.zeros(1, 3), torch.zeros(1, 1))
+    context = RewardContext(counts=torch.tensor([1, 2, 3, 9]))
+    found = total_reward(rollouts, context, {"hit": 1.0, "bargain": config.grpo.reward.extra["bargain"]})
     assert found.total.tolist() == [[pytest.approx(0.1), 1.0, 0.0]]
 
 

@@ -12,11 +12,9 @@ import torch
 
 from dig.config import Config, UserError, load_config
 from dig.pipeline import build_stages
-from dig.rollouts import REWARD_TERMS
-from dig.rollouts.rewards import ItemKnowledge, total_reward
+from dig.rollouts import REWARD_TERMS, RewardContext, total_reward
 from dig.stages import BUILT, StageContext
-from dig.stages.reward_check import check_own_terms, made_up_rollouts
-from dig.stages.reward_needs import own_terms
+from dig.stages.rewards import check_own_terms, made_up_rollouts, own_terms
 
 HEAD = """import numpy
 import torch
@@ -50,9 +48,9 @@ def configured(folder: Path, *more: str) -> Config:
                                       f"runs_dir={folder}", "stages=[grpo]", *more])  # fmt: skip
 
 
-def term(body: str, needs: str = "()") -> str:
+def term(body: str, requires: str = "()") -> str:
     lines = "\n".join(f"    {line}" for line in body.splitlines())
-    return f'{HEAD}@reward_term("own", needs={needs})\ndef own(groups, known):\n{lines}\n'
+    return f'{HEAD}@reward_term("own", requires={requires})\ndef own(groups, known):\n{lines}\n'
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +75,7 @@ WRONG = {
     "nan": ("return groups.log_probs * float('nan')", "own is nan for item I"),
     "infinity": ("return groups.hits / 0.0", "own is inf for item I"),
     "an error": ("return known.get('counts')[groups.items + 10**9]", "own raises IndexError: index 10"),
-    "what is not asked for": ("return known.get('vectors')[groups.rows, 0]", "name it in needs=(…) of @reward_term"),
+    "what is not asked for": ("return known.get('vectors')[groups.rows, 0]", "name it in requires=(…) of @reward_term"),
     "an exit": ("import sys\nsys.exit(0)", "own raises SystemExit: 0"),
     "an end": ("raise StopIteration('done')", "own raises StopIteration: done"),
 }
@@ -99,9 +97,9 @@ def test_what_a_term_gives_is_looked_at_before_training(wrong: str, context: Sta
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        ("groups.rows.fill_(0)", "groups.rows"),
-        ("groups.items[:, 0] = -1", "groups.items"),
-        ("known.get('counts').zero_()", "known.get('counts')"),
+        ("groups.rows.fill_(0)", "rollouts.rows"),
+        ("groups.items[:, 0] = -1", "rollouts.items"),
+        ("known.get('counts').zero_()", "context.get('counts')"),
     ],
 )
 def test_a_term_that_writes_into_what_it_is_given_is_refused(body: str, what: str, context: StageContext, own: Path):
@@ -132,7 +130,7 @@ def test_partials_and_objects_are_terms(value: str, context: StageContext, own: 
         hashes.append(own_terms(context.config)["own"])
     assert hashes[0] != hashes[1] and "unknown" not in hashes
     groups = made_up_rollouts(9, 4)
-    assert torch.equal(total_reward(groups, ItemKnowledge(), {"own": 1.0}).total, 0.7 * groups.hits.float())
+    assert torch.equal(total_reward(groups, RewardContext(), {"own": 1.0}).total, 0.7 * groups.hits.float())
 
 
 @pytest.mark.parametrize("body", [
@@ -149,7 +147,7 @@ def test_numbers_of_the_right_shape_are_converted(body: str, context: StageConte
     own.write_text(term(body))
     check_own_terms(context)
     groups = made_up_rollouts(9, 4)
-    found = total_reward(groups, ItemKnowledge(), {"own": 0.5}).total
+    found = total_reward(groups, RewardContext(), {"own": 0.5}).total
     assert found.dtype == torch.float32 and not found.requires_grad
     assert torch.equal(found, 0.5 * groups.hits.float()) and found.sum() >= 0.5
 
@@ -158,7 +156,7 @@ def test_every_term_of_the_project_passes_its_own_check(context: StageContext, o
     """What is made up is enough for any term: the project's own are called as if they were somebody's."""
     names = [name for name, each in REWARD_TERMS.items() if each.function.__module__.startswith("dig.")]
     own.write_text(f"{HEAD}from dig.rollouts import REWARD_TERMS\n\n" + "".join(
-        f'@reward_term("own_{name}", tuple(REWARD_TERMS["{name}"].needs))\ndef own_{name}(groups, known):\n'
+        f'@reward_term("own_{name}", tuple(REWARD_TERMS["{name}"].requires))\ndef own_{name}(groups, known):\n'
         f'    return REWARD_TERMS["{name}"].function(groups, known)\n\n\n' for name in names))  # fmt: skip
     extras = [f"grpo.reward.extra.own_{name}=1" for name in names]
     config = configured(tmp_path, "grpo.reward.extra.own=0", *extras)
@@ -188,8 +186,12 @@ def test_a_run_stops_before_it_mines_or_trains(home: Path, own: Path, tmp_path: 
         ("\nimport no_such_thing\n", "own_rewards", "ModuleNotFoundError: No module named 'no_such_thing' ({own}:2)"),
         ("\n\n1 / 0\n", "own_rewards", "ZeroDivisionError: division by zero ({own}:3)"),
         ("import sys\nsys.exit(3)\n", "own_rewards", "SystemExit: 3 ({own}:2)"),
-        ("from dig.rollouts import reward_term\n@reward_term('own', needs=('colour',))\ndef own(g, k): ...\n",
-         "own_rewards", "needs 'colour'"),
+        ("from dig.rollouts import reward_term\n@reward_term('own', requires=('colour',))\ndef own(g, k): ...\n",
+         "own_rewards", "requires 'colour'"),
+        ("from dig.rollouts import reward_term\n\n\n@reward_term('own', needs=('counts',))\ndef own(g, k): ...\n",
+         "own_rewards", "needs=('counts',) is called requires=('counts',) now ({own}:4)"),
+        ("\nfrom dig.rollouts import Groups, ItemKnowledge\n",
+         "own_rewards", "dig.rollouts.Groups is called Rollouts now ({own}:2)"),
         ("", "own_reward", "No module named 'own_reward'; is the folder of its file in PYTHONPATH?"),
         ("", "own_rewards.py", "name the module as Python does, own_rewards, with"),
         ("", "rewards/own_rewards.py", "name the module as Python does, own_rewards, with"),
