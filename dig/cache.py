@@ -14,6 +14,7 @@ from dig.console import console, say
 from dig.entry import exit_code
 from dig.machine import gigabytes
 from dig.pruning import Stored, list_stored, prunable, remove
+from dig.secrets import shown_override
 
 __all__ = ["main"]
 
@@ -91,7 +92,9 @@ def _parse(rest: list[str]) -> tuple[set[str], dict[str, float]]:
             flags.add(argument)
         else:
             hint = nearest(argument, (*_FLAGS, *_VALUES))
-            raise UserError(f"{argument}: no such option{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
+            raise UserError(
+                f"{shown_override(argument)}: no such option{f'; did you mean {hint}?' if hint else ''}", exit_code=2
+            )
     return flags, values
 
 

@@ -20,6 +20,7 @@ from dig.comparison.request import (
 )
 from dig.config import UserError, nearest
 from dig.entry import exit_code
+from dig.secrets import shown_key, shown_override
 
 __all__ = ["main"]
 
@@ -80,12 +81,14 @@ def _parse(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         name, equals, value = argument.partition("=")
         if not argument.startswith("-"):
             if equals and f"--{name}" in _FLAGS:
-                raise UserError(f"{argument}: did you mean --{argument}?", exit_code=2)
+                raise UserError(f"{shown_override(argument)}: did you mean --{shown_override(argument)}?", exit_code=2)
             runs.append(argument)
             continue
         if name not in _FLAGS:
             hint = nearest(name, (*_FLAGS, "--help"))
-            raise UserError(f"{name}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2)
+            raise UserError(
+                f"{shown_key(name)}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2
+            )
         flags[name] = value if equals else next(waiting, "")
         if not flags[name]:
             raise UserError(f"{name} needs a value", exit_code=2)

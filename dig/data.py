@@ -9,6 +9,7 @@ from pathlib import Path
 from dig.config import Config, UserError, load_config, nearest
 from dig.config.schema import DataConfig
 from dig.entry import exit_code
+from dig.secrets import shown_key, shown_override
 
 __all__ = ["main"]
 
@@ -39,7 +40,9 @@ def _run(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in _COMMANDS:
         hint = nearest(command, _COMMANDS)
-        raise UserError(f"{command}: no such command; {f'did you mean {hint}?' if hint else ', '.join(_COMMANDS)}", 2)
+        raise UserError(
+            f"{shown_key(command)}: no such command; {f'did you mean {hint}?' if hint else ', '.join(_COMMANDS)}", 2
+        )
     dry_run = "--dry-run" in rest
     if dry_run and command != "init":
         raise UserError(f"--dry-run is for init; {command} has no such flag", exit_code=2)
@@ -66,7 +69,10 @@ def _init(files: list[str], overrides: list[str], out: Path, overwrite: bool, dr
         raise UserError(f"init needs two tables, such as sales.csv films.csv; it got {len(files)}", exit_code=2)
     others = [override for override in overrides if not override.startswith("data.encoding=")]
     if others:
-        raise UserError(f"{others[0]}: init takes data.encoding=… alone; write other keys into the file", exit_code=2)
+        raise UserError(
+            f"{shown_override(others[0])}: init takes data.encoding=… alone; write other keys into the file",
+            exit_code=2,
+        )
     encoding = load_config(None, ["data.path=.", *overrides]).data.encoding
     from dig.data_init import init
 
@@ -87,7 +93,9 @@ def _parse(rest: list[str]) -> tuple[list[str], list[str], Path | None, bool]:
             out = Path(value).expanduser()
         elif argument.startswith("-"):
             hint = nearest(argument, _FLAGS)
-            raise UserError(f"{argument}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2)
+            raise UserError(
+                f"{shown_override(argument)}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2
+            )
         elif "=" in argument:
             overrides.append(argument)
         else:

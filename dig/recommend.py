@@ -11,6 +11,7 @@ from typing import Any
 
 from dig.config import UserError, nearest
 from dig.entry import exit_code
+from dig.secrets import shown_override
 
 __all__ = ["main", "parse_ids"]
 
@@ -134,7 +135,8 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
         key, equals, text = argument.partition("=")
         if not equals or key not in _DEFAULTS:
             hint = nearest(key.lstrip("-"), _DEFAULTS)
-            raise UserError(f"{argument}: no such key; {f'did you mean {hint}=?' if hint else ', '.join(_DEFAULTS)}", 2)
+            right = f"did you mean {hint}=?" if hint else ", ".join(_DEFAULTS)
+            raise UserError(f"{shown_override(argument)}: no such key; {right}", 2)
         if key == "item":
             asked["item"] = [*(asked["item"] or ()), text]
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dig.config import UserError, nearest
 from dig.entry import exit_code
+from dig.secrets import shown_override
 
 __all__ = ["main"]
 
@@ -62,7 +63,9 @@ def _parse(rest: list[str]) -> tuple[list[str], str | None, bool]:
                 raise UserError("--as needs a name", exit_code=2)
         elif argument.startswith("-") and argument != "-":
             hint = nearest(argument, _FLAGS)
-            raise UserError(f"{argument}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2)
+            raise UserError(
+                f"{shown_override(argument)}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2
+            )
         else:
             targets.append(argument)
     return targets, name, check

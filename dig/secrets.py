@@ -8,27 +8,34 @@ stands and which rule it breaks, and never the value.
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-__all__ = ["HIDDEN", "address_secret", "hidden", "is_sensitive", "line_secret", "named_variable", "remember",
-           "secret_in", "shown_override", "text_secret", "variable_name"]  # fmt: skip
+__all__ = ["HIDDEN", "address_secret", "free_secret", "hidden", "is_sensitive", "looks_random", "named_variable",
+           "remember", "secret_in", "shown_key", "shown_override", "shown_value", "text_secret",
+           "variable_name"]  # fmt: skip
 
 HIDDEN = "***"
 _REFERENCE = "env:"
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 _WORDS = frozenset({
-    "apikey", "auth", "authorization", "bearer", "cookie", "credential", "credentials", "jwt", "key", "passphrase",
-    "passwd", "password", "pwd", "sas", "secret", "sig", "signature", "token",
+    "apikey", "auth", "authorization", "bearer", "cookie", "credential", "credentials", "jwt", "key", "pass",
+    "passcode", "passphrase", "passwd", "password", "pw", "pwd", "sas", "secret", "sig", "signature", "token",
 })  # fmt: skip
 _WITHIN = ("accesskey", "apikey", "authkey", "authorization", "credential", "passwd", "password", "privatekey",
            "secret", "signature", "sharedkey", "accesstoken", "authtoken", "securitytoken")  # fmt: skip
+_OFTEN_PROSE = ("auth", "cookie", "key", "pass", "sas", "sig", "signature", "token")
+"""Names behind which a colon begins a sentence as often as a credential."""
+_LIKELY = ("accesskey", "accesstoken", "apikey", "authkey", "authorization", "authtoken", "credential", "credentials",
+           "passphrase", "passwd", "password", "privatekey", "secret", "signature", "token")  # fmt: skip
+"""Names that are recognised when they are misspelt."""
 _PARTS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 _KNOWN = re.compile(
@@ -39,41 +46,49 @@ _KNOWN = re.compile(
     | (?:AKIA|ASIA)[A-Z0-9]{16} | AIza[\w-]{30,} | ya29\.[\w-]{16,}             # Amazon, Google
     | xox[abeprs]-[A-Za-z0-9-]{10,} | npm_[A-Za-z0-9]{16,} | pypi-[\w-]{16,} | dop_v1_[a-f0-9]{16,}
     | wandb_v\d+_\w{16,} | SG\.[\w-]{16,}\.[\w-]{16,}
-    | eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*                                        # a JSON web token
+    | (?<![_-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*                                        # a JSON web token
     )""",
     re.VERBOSE,
 )  # fmt: skip
 _BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_SCHEME = re.compile(r"\b(?:(?i:bearer)[\s+]+(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}"
-                     r"|(?i:basic)[\s+]+(?=[\w+/]*[A-Z])(?=[\w+/]*[\d=])[\w+/=-]{8,})")  # fmt: skip
+_SCHEME = re.compile(r"\b(?:(?i:bearer)[\s+]++(?=[\w.~+/=-]{0,100}\d)[\w.~+/=-]{8,}"
+                     r"|(?i:basic)[\s+]++(?=[\w+/]{0,100}[A-Z])(?=[\w+/]{0,100}[\d=])[\w+/=-]{8,})")  # fmt: skip
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2}[^\s\"'<>`]+")
 _NEXT = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2})")
 _CLOSING = {"]": "[", ")": "(", "}": "{"}
-_PAIR = re.compile(r"(?<![\w.%-])([\w.%-]+)(?:=|%3[dD])([^&;#/?\s\"'<>)]+)")
-_USER = re.compile(r"(:[/\\]{2})[^\s\"'<>/?#]+@")
-_BARE_USER = re.compile(r"(?<![\w.:/@%+-])[\w.%+-]+:[^\s\"'@/:]{2,}@(?=[\w-]+(?:\.[\w-]+|:\d))")
-_LINE = re.compile(
-    r"""(?:^|(?<=[\s;&|("',{=-]))(?=([A-Za-z_][\w.-]*)(\s*[=:]\s*|\s+)"""
-    r"""((?:bearer|basic)\s+[^\s"']+|"[^"]*"|'[^']*'|[^\s;&|,]+))""",
-    re.IGNORECASE,
+_NAME = re.compile(r"(?<![\w.%-])([\w.%-]+)[\"']?(?:\+?(=)|%3[dD]|\s?:\s?)")
+_VALUE = re.compile(r"(?:(?:bearer|basic)\s+)?(?:\"[^\"]*\"|'[^']*'|[\"']?[^&;#/?\s\"'<>)]+)", re.IGNORECASE)
+_USER = re.compile(r"((?::|(?<![^\s\"'=,(\[{]))[/\\]{2})[^\s\"'<>/\\?#]+@")
+_BARE_USER = re.compile(
+    r"(?<![\w.%+-])(?:[\w.%+-]+:[^\s\"'@/:]{2,}@(?!sha\d+:)(?=[\w-]+(?:\.[\w-]|:\d))"
+    r"|[A-Za-z][\w.%+-]*+:(?=[^\s\"'@/:]{0,100}\d)(?=[^\s\"'@/:]{0,100}[A-Za-z])[^\s\"'@/:]{6,}@(?!sha\d+)(?=[A-Za-z]))"
 )
-_LOGIN = re.compile(r"(?:^|\s)(?:-u|--user|--proxy-user)[\s=]+[\"']?[^\s$\"':]+:[^\s$\"']+")
+_USER_AND_HOST = re.compile(r"[A-Za-z][^\s:@/]*:[^\s@/]{3,}@(?!sha\d+)[A-Za-z][\w.-]*")
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d*)?")
+_FIELD = re.compile(r"api[-_]version=[\w.-]{1,40}")
+"""The field of a query that an address may have where it is written down."""
+_BELOW = re.compile(r"v\d\w*|api|chat|completions|embeddings|login|models|oauth2?|openai|realms?|responses")
+"""What stands in paths behind `auth`, `token` or `key` where these are parts of a service's name."""
+_PLAIN_VALUE = re.compile(r"(?!.*:(?:\s|$))[^{}\[\]&*!|>`\n]*")
+_SHOWN = re.compile(r"\$\{\w+\}|[\w.*/@+$-]*")
+_SPECIAL = re.compile(r"<[^<>\s]{1,40}>|\[[A-Za-z]{1,20}\]")
 
 _HEX = re.compile(r"(?=.*\d)(?=.*[a-fA-F])[0-9a-fA-F]{32,}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _SHORTEST = 20  # characters of a token that looks random
 _CHANGES = 0.25  # of its neighbouring characters, how many are of different kinds; random base 64 has .6, hex .45
+_VOCABULARY = 10_000_000  # rows of a table of tokens; larger numbers are no ids of tokens
 _LEAST = 8  # characters of an environment variable's value that is worth hiding
 
 _in_use: set[str] = set()
 
 
+@functools.lru_cache(maxsize=4096)
 def is_sensitive(name: str) -> bool:
     """Whether a key, a header or a field of a query of this name holds a credential."""
-    parts = [part for each in _PARTS.split(unquote(name)) if (part := each.lower().rstrip("0123456789"))]
-    joined = "".join(parts)
-    return bool(parts) and (parts[-1] in _WORDS or any(word in joined for word in _WITHIN))
+    parts = _parts(name)
+    return bool(parts) and (parts[-1] in _WORDS or _is_within(name))
 
 
 def text_secret(text: str) -> str | None:
@@ -84,30 +99,58 @@ def text_secret(text: str) -> str | None:
         for address in _addresses(each):
             if rule := _address(address):
                 return rule
-        if _BARE_USER.search(each):
+        if _USER.search(each) or _BARE_USER.search(each) or _USER_AND_HOST.fullmatch(each.strip()):
             return "holds a user and a password"
+        for name, value, by_colon in _given(each):
+            if not by_colon or not _is_prose(name, value):
+                return f"holds a credential in `{re.split('[=.]', unquote(name))[-1][:60]}`"
     return None
 
 
 def address_secret(address: str) -> str | None:
-    """The same for an address that is asked, in which a long random part of path or query is a secret, too."""
+    """The same for an address that is asked, which is a host and a path: all else may be a credential.
+
+    A query is for ``env:NAME``, except for ``api-version``.
+    """
     if rule := text_secret(address):
         return rule
     parts = _split(unquote(address))
     if parts is None:
         return "cannot be read as an address"
-    texts = [*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query)), parts.fragment]
-    return "has a long random part" if any(map(_is_random, texts)) else None
+    if parts.netloc and not _HOST.fullmatch(parts.netloc):
+        return "holds something else than a host and a port"
+    if (parts.query and not _FIELD.fullmatch(parts.query)) or parts.fragment:
+        return "has a query, which may hold a credential"
+    names = parts.path.split("/")
+    for name, value in pairwise(names):
+        if value and is_sensitive(name) and not _BELOW.fullmatch(value):
+            return f"holds a credential behind `{name}`"
+    return "has a long random part" if any(map(looks_random, [*names, parts.query])) else None
 
 
-def line_secret(line: str) -> str | None:
-    """The name that a line of shell gives a credential for, None where its values are ``$VARIABLES``."""
-    for name, between, value in _LINE.findall(line):
-        given = value.strip("\"'")
-        written = between.strip() or f"--{name}" in line or f" -{name}" in line
-        if written and is_sensitive(name) and given and not re.match(r"(?:bearer |basic )?\$", given, re.IGNORECASE):
-            return str(name)
-    return "a user's password" if _LOGIN.search(line) else None
+def free_secret(names: Sequence[str], value: Any, among_ours: bool = False) -> str | None:
+    """Which rule a value breaks by its name in a section whose keys are the user's own.
+
+    A model's configuration has numbers, switches and special tokens such as ``<pad>`` under names of this kind.
+
+    Args:
+        names: its keys below the section, outermost first; misspelt ones count, too.
+        value: a text, a number, a truth or None.
+        among_ours: keys of the configuration may be among them, such as ``output_key``; misspelt ones do not count.
+    """
+    if value is None or value == "" or isinstance(value, bool):
+        return None
+    for name in names:
+        weak = _is_weak(name)
+        if isinstance(value, (int, float)):
+            told = is_sensitive(name) and not (weak and abs(value) < _VOCABULARY)
+        else:
+            harmless = weak and (name.endswith("config_key") or _SPECIAL.fullmatch(str(value)))
+            harmless = harmless or (among_ours and _harmless(name, str(value)))
+            told = (is_sensitive(name) or (not among_ours and _is_misspelt(name))) and not harmless
+        if told:
+            return "is a credential by its name"
+    return None
 
 
 def secret_in(key: str, value: Any) -> str | None:
@@ -116,14 +159,14 @@ def secret_in(key: str, value: Any) -> str | None:
         return None
     if rule := text_secret(value) or text_secret(key):
         return rule
-    if named_variable(value) is None and any(map(is_sensitive, key.split("."))) and _is_random(value):
+    if named_variable(value) is None and any(map(is_sensitive, key.split("."))) and looks_random(value):
         return "looks like a key"
     return None
 
 
 def variable_name(text: str) -> bool:
     """Whether a text is the name of an environment variable, in capitals, and no key by its looks."""
-    return bool(_VARIABLE.fullmatch(text)) and text_secret(text) is None and not _is_random(text)
+    return bool(_VARIABLE.fullmatch(text)) and text_secret(text) is None and not looks_random(text)
 
 
 def named_variable(text: str) -> str | None:
@@ -141,7 +184,7 @@ def remember(secret: str) -> str:
         found = [parts.password, parts.query, *(value for _, value in parse_qsl(parts.query))]
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         found += [f"{place}{parts.path}" if len(parts.path) > 1 else None]
-        found += [each for each in parts.path.split("/") if _is_random(each)]
+        found += [each for each in parts.path.split("/") if looks_random(each)]
         for each in found:
             if each and len(each) >= _LEAST:
                 _in_use.update(_forms(unquote(each)), _forms(each))
@@ -156,53 +199,138 @@ def hidden(text: str) -> str:
     text = _SCHEME.sub(lambda match: f"{match[0].split()[0]} {HIDDEN}", text)
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     text = _BARE_USER.sub(f"{HIDDEN}@", text)
-    return _PAIR.sub(_masked, text)
+    return _without_values(text)
 
 
 def shown_override(override: str) -> str:
-    """``key=value`` for a message; the value is hidden where the key or its looks say that it is a secret."""
+    """``key=value`` for a message, the value only where it is a plain one and neither it nor the key is a secret's."""
     key, separator, value = override.partition("=")
     if not separator:
-        return hidden(override)
-    quiet = is_sensitive(key.rsplit(".", 1)[-1]) and not (_harmless(key, value))
-    return f"{hidden(key)}={HIDDEN}" if quiet or secret_in(key, value) else override
+        return shown_key(override)
+    quiet = is_sensitive(key.rsplit(".", 1)[-1]) and not _harmless(key, value)
+    if quiet or secret_in(key, value):
+        return f"{shown_key(key)}={HIDDEN}"
+    return f"{shown_key(key)}={shown_value(value)}"
 
 
-def _masked(match: re.Match[str]) -> str:
-    name, value = match[1], match[2]
-    return f"{name}={HIDDEN}" if is_sensitive(name.rsplit(".", 1)[-1]) and not _harmless(name, value) else match[0]
+def shown_key(key: str) -> str:
+    """A key, or a word that should have been one, up to where a value could begin."""
+    begin = _SHOWN.match(key)
+    shown = begin[0] if begin else ""
+    return hidden(key if shown == key else f"{shown}…")
+
+
+def shown_value(value: str) -> str:
+    """A value for a message: what has an inside, such as a list, may hold a credential there."""
+    return hidden(value) if _PLAIN_VALUE.fullmatch(value) else "…"
+
+
+def _is_prose(name: str, value: str) -> bool:
+    """Whether ``name: value`` may as well be part of a sentence, as in *the key: more data*."""
+    coded = re.fullmatch(r"[\w+/=.-]{8,}", value) and re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
+    last = _parts(name.rsplit(".", 1)[-1])[-1:]
+    return bool(last) and last[0] in _OFTEN_PROSE and not coded and not _is_within(name, but="signature")
+
+
+def _given(text: str) -> Iterator[tuple[str, str, bool]]:
+    """Names of credentials in a text with their values; and whether a colon stands between them."""
+    for match, value in _values(text, 0):
+        yield match[1], value[0], match[2] is None and match[0].rstrip().endswith(":")
+
+
+def _values(text: str, begin: int) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
+    """The places of sensitive names, and of their values as far as they are not harmless."""
+    while match := _NAME.search(text, begin):
+        begin = match.end()
+        if is_sensitive(match[1].rsplit(".", 1)[-1]):
+            value = _VALUE.match(text, begin)
+            if value is not None and not _harmless(match[1], value[0]):
+                yield match, value
+                begin = value.end()
+
+
+def _without_values(text: str) -> str:
+    """``name=value`` with the value hidden; behind a colon stands what a message says about a key."""
+    pieces, begin = [], 0
+    for match, value in _values(text, 0):
+        if match[2] is not None or not match[0].rstrip().endswith(":"):
+            pieces += [text[begin : value.start()], HIDDEN]
+            begin = value.end()
+    return "".join([*pieces, text[begin:]])
 
 
 def _harmless(name: str, value: str) -> bool:
     """What a sensitive key may show: the name of a variable, a placeholder; and where it is a key of the configuration
-    such as ``output_key`` or ``item_token``, plain words and truths."""
-    value = value.strip("\"',.:;")
-    if value.startswith(("$", _REFERENCE)) or value in ("", HIDDEN, "…", "[…]", "value", "NAME"):
+    such as ``output_key`` or ``item_token``, plain words."""
+    value = re.sub(r"^(?:bearer|basic)\s+(?=\$)", "", value.strip("\"',.:;[]{}"), flags=re.IGNORECASE)
+    if value.startswith(("$", _REFERENCE)) or value in ("", HIDDEN, "…", "value", "NAME"):
+        return True
+    if value.lower() in ("0", "1", "true", "false", "null", "none"):
         return True
     if not re.search(r"(?:key|token)$", name) or any(word in name.lower().replace("_", "") for word in _WITHIN):
         return False
-    words = bool(re.fullmatch(r"(?:[a-z]+_)+[a-z]+", value)) and "_" in name
-    return variable_name(value) or words or value.lower() in ("true", "false", "null", "none")
+    return variable_name(value) or (bool(re.fullmatch(r"(?:[a-z]+_)+[a-z]+", value)) and "_" in name)
 
 
 def _addresses(text: str) -> Iterator[str]:
     """Those in a text, which may be a list of them: what closes a bracket that they did not open is not theirs."""
     for found in _ADDRESS.findall(text):
         for address in _NEXT.split(found):
-            while address[-1:] in _CLOSING and address.count(address[-1]) > address.count(_CLOSING[address[-1]]):
-                address = address[:-1]
-            yield address
+            surplus = {each: address.count(each) - address.count(_CLOSING[each]) for each in _CLOSING}
+            end = len(address)
+            while end and surplus.get(address[end - 1], 0) > 0:
+                end -= 1
+                surplus[address[end]] -= 1
+            yield address[:end]
 
 
 def _address(address: str) -> str | None:
-    """Which rule an address breaks: a user, or a credential by the name of its field."""
+    """Which rule an address breaks where it is only told: a user; names of fields are looked at in every text."""
     parts = _split(address)
     if parts is None or "@" in parts.netloc or not re.fullmatch(r"[^:]*(?::\d*)?|\[.*\](?::\d*)?", parts.netloc):
         return "holds a user or a password"
-    for name, value in _PAIR.findall(f"{parts.path}?{parts.query}#{parts.fragment}"):
-        if is_sensitive(name) and not value.startswith(("$", HIDDEN)):
-            return f"holds a credential in `{name}`"
     return None
+
+
+def _parts(name: str) -> list[str]:
+    return [part for each in _PARTS.split(unquote(name)) if (part := each.lower().rstrip("0123456789"))]
+
+
+def _is_within(name: str, but: str = "") -> bool:
+    joined = "".join(_parts(name))
+    return any(word in joined for word in _WITHIN if word != but)
+
+
+def _is_weak(name: str) -> bool:
+    """Whether a name that ends in `token` or `key` may be a model's own."""
+    return _parts(name)[-1:] in (["token"], ["key"]) and not _is_within(name)
+
+
+def _is_misspelt(name: str) -> bool:
+    """Whether one to three parts of a name are a slip of the finger away from a credential's."""
+    parts = _parts(name[:100])
+    for length in (1, 2, 3):
+        for begin in range(len(parts) - length + 1):
+            joined = "".join(parts[begin : begin + length])
+            if joined != "tokens" and any(1 <= _apart(joined, word) <= 1 + (len(word) > 7) for word in _LIKELY):
+                return True
+    return False
+
+
+def _apart(one: str, other: str) -> int:
+    """Letters to put in, leave out, replace or swap with their neighbours until one word is the other."""
+    if abs(len(one) - len(other)) > 2:
+        return 3
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one):
+        earlier, before, row = before, row, [i + 1]
+        for j, wanted in enumerate(other):
+            steps = min(before[j] + (letter != wanted), before[j + 1] + 1, row[j] + 1)
+            if i and j and letter == other[j - 1] and one[i - 1] == wanted:
+                steps = min(steps, earlier[j - 1] + 1)
+            row.append(steps)
+    return row[-1]
 
 
 def _split(address: str) -> Any:
@@ -214,7 +342,7 @@ def _split(address: str) -> Any:
     return parts
 
 
-def _is_random(text: str) -> bool:
+def looks_random(text: str) -> bool:
     """Whether a text has a long part without words: kinds of characters change at every other place."""
     if _HEX.fullmatch(text):
         return True

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from dig.compare import main as compare
 from dig.config import UserError, list_experiments, load_config
 from dig.config.sections.checks import secret_value
-from dig.secrets import address_secret, hidden, is_sensitive, line_secret, shown_override, text_secret, variable_name
+from dig.data import main as data
+from dig.recommend import main as recommend
+from dig.secrets import address_secret, free_secret, hidden, is_sensitive, shown_override, text_secret, variable_name
+from dig.shell_lines import line_secret
 from dig.sweep import main as sweep
 from dig.train import main as train
 
@@ -200,7 +205,10 @@ def test_messages_hide_what_the_environment_holds(monkeypatch: pytest.MonkeyPatc
         "arguments look like key=value, for example sft.epochs=3")  # fmt: skip
     for plain in ("set mining.models.m.output_key=max_tokens", "mining.models.m.key=OPENAI_API_KEY",
                   "headers={A: env:B}", "prompt.item_token=true", "see https://host.example/a?b=c#d"):  # fmt: skip
-        assert hidden(plain) == plain and shown_override(plain) == plain
+        assert hidden(plain) == plain
+    for plain in ("mining.models.m.output_key=max_tokens", "mining.models.m.key=OPENAI_API_KEY", "sft.epochs=three",
+                  "prompt.item_token=true", "data.path=https://host.example/a?b=c#d"):  # fmt: skip
+        assert shown_override(plain) == plain
 
 
 def test_addresses_of_the_environment_are_hidden_by_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,3 +235,179 @@ def test_addresses_of_the_environment_are_hidden_by_their_parts(monkeypatch: pyt
 def test_addresses_in_a_list_are_judged_one_by_one(text: str, rule: str | None) -> None:
     """Guard 7: the bracket behind a port was taken for a password."""
     assert text_secret(text) == rule
+
+
+HEX = "0123456789abcdef0123456789abcdef01234567"
+PASSWORD = "hunter2pw"  # noqa: S105 - a stand-in
+INSIDE = {
+    "list": f"mining.models.m.extra={{apikey: [{PASSWORD}]}}",
+    "list in sections": f"mining.models.m.extra={{a: {{b: [{{password: {PASSWORD}}}]}}}}",
+    "random": f"backbone.config.quantization={{auth: {HEX}}}",
+    "unknown key": f"slurm.env={{HF_TOKEN: {PASSWORD}}}",
+    "unknown key with a word": "slurm.env={HF_TOKEN: swordfish}",
+    "anchor": f"sed=&a {{password: {PASSWORD}}}",
+    "alias": f"seed=[&a {{password: {PASSWORD}}}, *a]",
+    "list of headers": f"mining.models.m.headers=[{PASSWORD}]",
+    "list for a number": f"sft={{epochs: [{PASSWORD}]}}",
+    "colon": "mining.models.m.apikey: swordfish",
+    "mapping without a key": f"{{password: {PASSWORD}}}",
+    "key with a colon": f"password: {PASSWORD}=1",
+    "text with a colon": "experiment=password: swordfish",
+    "model's key": f"backbone.config.api_key={PASSWORD}",
+    "encoder's key": f"visual.config.auth_token={PASSWORD}",
+    "encoder's key deeper": f"visual.config={{a: {{api_key: {PASSWORD}}}}}",
+    "column": f"data.columns={{item_id: {{password: {PASSWORD}}}}}",
+    "user without scheme": f"{URL}//bob:{PASSWORD}@host.example/v1",
+    "user behind one slash": f"{URL}http:/bob:{PASSWORD}@host.example/v1",
+    "user behind no slash": f"{URL}https:bob:{PASSWORD}@host.example/v1",
+    "user of a file": f"embedding.vectors=//bob:{PASSWORD}@h/x",
+    "user of an experiment": f"experiment=//bob:{PASSWORD}@h/x",
+    "user of a host without dots": f"mining.models.m.extra.proxy=bob:{PASSWORD}@proxy",
+    "parameter of a host": f"{URL}'https://host.example;token={PASSWORD}/v1'",
+    "no plain host": f"{URL}'https://host.example;{PASSWORD}/v1'",
+    "parameter of a mirror": f"data.mirrors=['ftp://host.example;password={PASSWORD}']",
+    "query": f"{URL}https://host.example/v1?code={PASSWORD}",
+    "query in JSON": f'{URL}\'https://host.example/v1?x={{"token":"{PASSWORD}"}}\'',
+    "path behind a name": f"{URL}https://host.example/v1/token/{PASSWORD}",
+    "query of a mirror": f"data.mirrors=['https://host.example/x?pw={PASSWORD}']",
+    "notes": f"logging.wandb.notes='api_key={PASSWORD}'",
+    "notes with a colon": "logging.wandb.notes='password: swordfish'",
+    "notes in quotes": f"logging.wandb.notes='api_key=\"{PASSWORD}\"'",
+    "tag": f"logging.wandb.tags=['token={PASSWORD}']",
+    "run": f"run_id=token={PASSWORD}",
+    "job": f"slurm.job_name='--export=HF_TOKEN={PASSWORD}'",
+    "name of a model": f"mining.models.m.model='gpt?key={PASSWORD}'",
+    "path": f"data.path='/a/b?sig={PASSWORD}'",
+    "key of a section": f"mining.models={{'api_key={PASSWORD}': {{model: m}}}}",
+    "key without a value": f"mining.models.m.extra={{'token={PASSWORD}': null}}",
+    "pw": f"mining.models.m.extra.pw={PASSWORD}",
+    "pass": f"mining.models.m.extra.pass={PASSWORD}",
+    "misspelt": f"mining.models.m.extra.aplkey={PASSWORD}",
+    "misspelt in a name": f"mining.models.m.extra.x_authoriztion={PASSWORD}",
+    "misspelt in sections": f"mining={{models: {{m: {{extra: {{x: {{passwrd: {PASSWORD}}}}}}}}}}}",
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_no_refusal_tells_what_is_inside_of_a_value(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard 7: exit 2 with the key; of a value that has an inside, or stands where no value should, nothing is told."""
+    override = INSIDE[name]
+    assert train(["experiment=quickstart", "mining.models.m.model=m", override, "--print-config"]) == 2
+    text = "".join(capsys.readouterr())
+    assert text.startswith("error: ") and text.count("\n") == 1
+    assert not any(secret in text for secret in (PASSWORD, "swordfish", HEX)), text
+
+
+def test_commands_tell_no_words_that_they_do_not_know(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guard 7: a colon in place of the equals sign, a flag's value, an address with a password in place of a run."""
+    commands = [(recommend, ["run=r", f"password: {PASSWORD}"]), (recommend, ["run=r", f"password={PASSWORD}"]),
+                (compare, [f"//bob:{PASSWORD}@host.example", "b"]), (compare, ["a", "b", f"--password: {PASSWORD}"]),
+                (data, ["inspect", f"//bob:{PASSWORD}@host.example"]), (train, [f"--password: {PASSWORD}"]),
+                (data, ["inspect", "quickstart", f"--password={PASSWORD}"])]  # fmt: skip
+    for command, arguments in commands:
+        assert command(arguments) in (1, 2)
+        text = "".join(capsys.readouterr())
+        assert text.startswith("error: ") and text.count("\n") == 1 and PASSWORD not in text, text
+    (place / "mine.yaml").write_text(f"extends: //bob:{PASSWORD}@host.example\n")
+    assert train(["experiment=mine.yaml"]) == 2 and PASSWORD not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("words", "parameters"),
+    [
+        ([f"slurm.env={{HF_TOKEN: {PASSWORD}}}"], {}),
+        (["slurm.env={HF_TOKEN: swordfish}"], {}),
+        ([f"password: {PASSWORD}"], {}),
+        ([], {"seed": {"values": [{"password": PASSWORD}]}}),
+        ([], {"seed": {"values": [[{"a": [PASSWORD]}]]}}),
+        ([], {"mining.models.m.base_url": {"values": [f"//bob:{PASSWORD}@host.example/v1"]}}),
+    ],
+)
+def test_sweeps_tell_nothing_of_what_is_inside(
+    words: list[str], parameters: dict[str, Any], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard 7: the same for the words of a sweep's command and for its parameters."""
+    command = ["python", "-m", "dig.train", "experiment=quickstart", "mining.models.m.model=m", *words]
+    content = {"command": [*command, "${args_no_hyphens}"], "method": "grid",
+               "metric": {"name": "valid/ndcg@10", "goal": "maximize"},
+               "parameters": {"sft.epochs": {"values": [1, 2]}, **parameters}}  # fmt: skip
+    (place / "sweep.yaml").write_text(yaml.safe_dump(content))
+    assert sweep(["sweep.yaml", "--dry-run"]) == 2
+    text = "".join(capsys.readouterr())
+    assert text.count("\n") == 1 and PASSWORD not in text and "swordfish" not in text, text
+
+
+def test_keys_of_models_are_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard 7: what configurations of transformers and open_clip have is taken, and so are plain addresses."""
+    monkeypatch.setenv("DIG_DATA_ROOT", "/data")
+    load_config("quickstart", [
+        "backbone.config={pad_token_id: 0, bos_token_id: 1, use_cls_token: true, max_atoms_per_token: 23, "
+        "mask_token: '<mask>', base_config_key: text_config, cls_token: [false, true], passage_length: 3, author: x, "
+        "tokenizer_class: Qwen2Tokenizer, max_tokens: '3', token_classification_bias: none, audio_token_id: '7'}",
+        "visual.config={embed_dim: 64, vision_cfg: {pool_type: tok}, text_cfg: {hf_tokenizer_name: a/b, output_tokens: "
+        "false}}", "grpo.reward.extra={category: 0.5, bonus: 1}", "mining.models.m.model=m", f"{URL}http://[::1]:80/v1",
+        "logging.wandb.notes='the key: more data; set k=3'",
+    ])  # fmt: skip
+    for name in ("pad_token_id", "tokenizer", "max_tokens", "author", "passage", "sorting", "select"):
+        assert free_secret([name], "a text") is None, name
+    for name in ("pasword", "api_kye", "credentails", "secert", "my_tokne"):
+        assert free_secret([name], PASSWORD) and free_secret([name, "value"], PASSWORD), name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"wandb login {HEX}", "wandb login hunter2", "wandb login <<< hunter2", "echo hunter2 | wandb login",
+        "echo hunter2 | docker login -u bob --password-stdin", "docker login -u bob -p hunter2",
+        "aws configure set aws_secret_access_key hunter2", "HF_TOKEN+=hunter2", "HF_TOKEN=$(echo hunter2)",
+        "HF_TOKEN=$(cat <<< hunter2)", "export HF_TOKEN=$'hunter2'", "export HF_TOKEN=${X:-hunter2}",
+        "export HF_TOKEN=''hunter2", "setenv HF_TOKEN hunter2", "set -gx HF_TOKEN hunter2", "read HF_TOKEN <<< hunter2",
+        "printf -v HF_TOKEN hunter2", "export PW=hunter2", "curl -u bob:hunter2 https://host.example",
+        "curl -H 'X-Api-Key: hunter2'", "export THING=AbC9dEf8GhI7jKl6MnO5pQr4",
+    ],
+)  # fmt: skip
+def test_lines_that_give_a_credential(line: str) -> None:
+    """Guard 7: by whatever shape a shell's line gives it."""
+    assert line_secret(line) is not None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "wandb login", "wandb login $WANDB_API_KEY", "wandb login < ~/.key", "cat ~/.key | wandb login",
+        "export HF_TOKEN=$(cat ~/.token)", 'export HF_TOKEN="$(< ~/.token)"', "export HF_TOKEN=$HOME/.token",
+        "export HF_TOKEN=${MINE:-}", "read -r HF_TOKEN < ~/.token", "export HF_TOKEN WANDB_API_KEY", "unset HF_TOKEN",
+        "export HF_TOKEN=$(vault kv get -field=value secret/x)", "HF_HUB_DISABLE_IMPLICIT_TOKEN=1", "set -euo pipefail",
+        "docker login registry.example", "module load PyTorch/2.1.2-foss-2023a-CUDA-12.1.1", f"git checkout {HEX}",
+        f"pip install git+https://github.com/a/b@{HEX}", f"--container-image=docker://a/b@sha256:{HEX}{HEX[:24]}",
+        "bash Miniconda3-py39_4.12.0-Linux-x86_64.sh", "--export=ALL,HF_TOKEN", 'eval "$(conda shell.bash hook)"',
+        "export CUDA_VISIBLE_DEVICES=GPU-3f2504e0-4f89-11d3-9a0c-0305e82c3301", "git config credential.helper store",
+        "export MASTER_ADDR=$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)", "echo 'setup: done'",
+    ],
+)  # fmt: skip
+def test_lines_that_give_none(line: str) -> None:
+    """Guard 7: names of variables, files, hashes of code and of pictures of a system, modules."""
+    assert line_secret(line) is None and text_secret(line) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a://" + ")" * 10**6, "a " * 5 * 10**5, "-u " * 3 * 10**5, "-u " + "=" * 10**6, "bearer+" * 10**5,
+     "-eyJaaaaaaaaa" * 10**5, "a=" * 3 * 10**5, "a:\\\\" * 2 * 10**5, "token=$a," * 10**5],
+    ids=["brackets", "words", "flags", "signs", "bearers", "tokens", "pairs", "users", "references"],
+)  # fmt: skip
+def test_the_guards_take_a_time_in_proportion_to_a_text(text: str) -> None:
+    """Guard 7: what looks at texts of strangers does not itself keep a machine busy: a megabyte takes seconds."""
+    for guard in (text_secret, hidden, line_secret):
+        tenth, whole = [], []
+        for times, size in ((tenth, len(text) // 10), (whole, len(text))):
+            started = time.process_time()
+            guard(text[:size])
+            times.append(time.process_time() - started)
+        assert whole[0] < 10 and whole[0] < 40 * tenth[0] + 0.5, guard
+
+
+def test_a_long_line_of_a_script_is_refused_at_once() -> None:
+    """Guard 7: and says so."""
+    with pytest.raises(UserError, match=r"slurm.setup: a line has 24,000 characters"):
+        load_config("quickstart", ["slurm.setup=['" + "-u " * 8_000 + "']"])

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
 from dig.config.schema import Config
-from dig.secrets import is_sensitive, secret_in, shown_override
+from dig.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
 
 __all__ = [
     "config_to_dict",
@@ -40,7 +40,9 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _ENV = re.compile(r"\$\{oc\.env:([A-Za-z0-9_]+)(?:,[^${}]*)?\}")
 _KEY = re.compile(r"[\w.*/-]{1,200}")
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]-]+\}")
-_EXTRA = re.compile(r"mining\.models\.[^.]+\.extra\.")
+_OWN_KEYS = re.compile(
+    r"(?:(?:backbone|visual)\.config|data\.columns|grpo\.reward\.extra|mining\.models\..+?\.extra)\.(.+)", re.DOTALL
+)
 _FREE = ("backbone.config", "data.columns", "grpo.reward.extra", "mining.models.*.extra", "mining.models.*.headers",
          "visual.config")  # fmt: skip
 """Sections whose keys are the user's own."""
@@ -113,7 +115,7 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
     layers = []
     name = "custom"
     if experiment is not None:
-        path = _find_experiment(str(experiment), asked_by=f"experiment={experiment}")
+        path = _find_experiment(str(experiment), asked_by=shown_override(f"experiment={experiment}"))
         name = path.stem
         layers = list(_with_parents(path))
     layers += [_argument_layer(override) for override in overrides]
@@ -171,7 +173,7 @@ def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
     content = _read_yaml(path)
     parent = content.pop("extends", None)
     if parent is not None:
-        asked_by = f"{_shown(path)}: extends: {parent}"
+        asked_by = f"{_shown(path)}: extends: {shown_value(str(parent))}"
         yield from _with_parents(_find_experiment(str(parent), asked_by, beside=path.parent), (*seen, path))
     yield _Layer(_shown(path), OmegaConf.create(content))
 
@@ -195,15 +197,17 @@ def _argument_layer(override: str) -> _Layer:
     """The layer of an argument; what no configuration can hold is refused without being quoted."""
     key, _, value = override.partition("=")
     if not key.isprintable():
-        raise UserError(f"{key!r}: a key has no line breaks and other characters that cannot be shown", exit_code=2)
+        raise UserError(
+            f"{shown_key(key)!r}: a key has no line breaks and other characters that cannot be shown", exit_code=2
+        )
     try:
         value.encode()
         return _override_layer(override)
     except UnicodeEncodeError:  # bytes of a command line come as surrogates, which no file can hold
-        raise UserError(f"{key}: the value is not UTF-8", exit_code=2) from None
+        raise UserError(f"{shown_key(key)}: the value is not UTF-8", exit_code=2) from None
     except (ValueError, RecursionError):  # of YAML's own readers of numbers and dates: !!int x, 5,000 digits
         what = "a number, a date or brackets beyond what can be read"
-        raise UserError(f"{key}: the value is not YAML: {what}", exit_code=2) from None
+        raise UserError(f"{shown_key(key)}: the value is not YAML: {what}", exit_code=2) from None
 
 
 def _override_layer(override: str) -> _Layer:
@@ -223,20 +227,23 @@ def _override_layer(override: str) -> _Layer:
         raise UserError(f"{shown}: the value is not YAML{what}", exit_code=2) from None
 
 
-def refuse_secrets(origin: str, content: Any) -> None:
+def refuse_secrets(origin: str, content: Any, every_key: bool = False) -> None:
     """Refuses what looks like a secret: configurations are written to disk, and so are the errors about them.
 
     Args:
         origin: the file or argument, for the error.
         content: its content as plain containers.
+        every_key: whether all keys are of the user's choice, as in a sweep's parameters, and not only those of the
+            sections that have such keys.
 
     Raises:
         UserError: with exit code 2, the key and the rule, and never the value.
     """
-    for key, value in [*_strings(content), *((key, str(value)) for key, value in _numbers(content))]:
-        rule = secret_in(key, value)
-        if rule is None and is_sensitive(key.rpartition(".")[2]) and _EXTRA.match(key):
-            rule = "is a credential by its name"
+    for key, value in _values(content):
+        rule = secret_in(key, str(value))
+        own = _OWN_KEYS.fullmatch(key)
+        if rule is None and (own or every_key):
+            rule = free_secret((own[1] if own else key).split("."), value, among_ours=not own)
         if rule:
             raise _secret_error(origin, key, rule)
 
@@ -246,14 +253,17 @@ def _check_secrets(layer: _Layer) -> None:
 
 
 def _secret_error(origin: str, key: str, rule: str) -> UserError:
-    where = key if not origin or origin.startswith(f"{key}=") else f"{origin}: {key}"
+    shown = shown_key(key)
+    where = shown if not origin or origin.startswith(f"{shown}=") else f"{origin}: {shown}"
     right = "export it in the environment, and name its variable where a key of the configuration takes one"
     if key.startswith("mining.models."):
-        name = ".".join(key.split(".")[:3])
+        name = ".".join(shown.split(".")[:3])
         right = f"name its environment variable: {name}.key=NAME, {name}.headers={{Authorization: env:NAME}}, or " \
                 f"{name}.base_url=env:NAME for an address that holds it"  # fmt: skip
     elif key.startswith("data.mirrors"):
         right = "name the environment variable that holds the address: data.mirrors=[env:NAME]"
+    elif key.startswith("slurm."):
+        right = "export it before you submit, and the job is given it by name"
     elif key.startswith("logging.wandb"):
         right = "export it as WANDB_API_KEY, or run `wandb login`"
     return UserError(f"{where}: {rule}, which would be written to disk; {right}", exit_code=2)
@@ -302,10 +312,10 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
     except ValidationError as error:
         key = error.full_key or ""
         shown = layer.origin if not key or layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
-        what = "a value of the wrong type" if is_sensitive(key.rpartition(".")[2]) else _first_line(error)
-        raise UserError(f"{shown}: {what}", exit_code=2) from None
+        quiet = is_sensitive(key.rpartition(".")[2])
+        raise UserError(f"{shown}: {'a value of the wrong type' if quiet else _told(error)}", exit_code=2) from None
     except OmegaConfBaseException as error:
-        raise UserError(f"{layer.origin}: {_first_line(error)}", exit_code=2) from None
+        raise UserError(f"{layer.origin}: {_told(error)}", exit_code=2) from None
 
 
 def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
@@ -349,26 +359,34 @@ def _check_finite(merged: DictConfig, layers: list[_Layer]) -> None:
             raise UserError(f"{shown}: must be a finite number, it is {value}", exit_code=2)
 
 
-def _numbers(content: Any, prefix: str = "") -> Iterator[tuple[str, int | float]]:
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield from _numbers(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(content, list):
-        for value in content:
-            yield from _numbers(value, prefix)
-    elif isinstance(content, (int, float)) and not isinstance(content, bool):
-        yield prefix, content
+def _numbers(content: Any) -> Iterator[tuple[str, int | float]]:
+    for key, value in _values(content):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield key, value
 
 
-def _strings(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(content, dict):
+def _strings(content: Any) -> Iterator[tuple[str, str]]:
+    for key, value in _values(content):
+        if isinstance(value, str):
+            yield key, value
+
+
+def _values(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All values with their dotted keys; an element of a list has its list's, and None stands for an empty section."""
+    if isinstance(content, dict) and (content or not prefix):
         for key, value in content.items():
-            yield from _strings(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from _values(value, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(content, list):
         for value in content:
-            yield from _strings(value, prefix)
-    elif isinstance(content, str):
-        yield prefix, content
+            yield from _values(value, prefix)
+    else:
+        yield prefix, None if isinstance(content, dict) else content
+
+
+def _told(error: BaseException) -> str:
+    """What a library says of a value, which it quotes; of one with an inside no more than that it is wrong."""
+    text = _first_line(error)
+    return "a value of the wrong type" if any(each in text for each in "{[") else text
 
 
 def _first_line(error: BaseException) -> str:

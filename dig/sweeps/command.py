@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dig.config import UserError
+from dig.secrets import shown_override
 from dig.sweeps.file import SweepFile, wrong
 
 __all__ = ["Arguments", "command_arguments", "split_arguments"]
@@ -43,8 +44,8 @@ def command_arguments(file: SweepFile) -> Arguments:
             continue
         word = _expanded(file.path, word)
         if word.startswith("-") or _MACRO.match(word) or "=" not in word:
-            raise wrong(file.path, "command", f"{word}: only experiment=NAME, key=value and {_ARGUMENTS} may follow "
-                                              "the program")  # fmt: skip
+            what = f"only experiment=NAME, key=value and {_ARGUMENTS} may follow the program"
+            raise wrong(file.path, "command", f"{shown_override(word)}: {what}")
         found.append(word)
     return split_arguments(found)
 
@@ -60,7 +61,7 @@ def _check_program(file: SweepFile) -> None:
     named = file.program is None or _runs_training(str(file.program))
     literal = any(_runs_training(word) for word in file.command)
     if not named or (file.program is None and file.command and not literal):
-        what = file.program if file.program is not None else " ".join(file.command)
+        what = file.program if file.program is not None else " ".join(map(shown_override, file.command))
         raise wrong(file.path, "program", f"{what}: this runs dig.train alone; write program: dig.train")
 
 
@@ -79,8 +80,10 @@ def _expanded(path: Path, word: str) -> str:
     """W&B's ``${envvar:NAME}``."""
     for name in _VARIABLE.findall(word):
         if not name.startswith("DIG_"):
-            raise wrong(path, "command", f"{word}: only DIG_… variables may enter a configuration, since it is "
-                                         "written to disk")  # fmt: skip
+            what = "only DIG_… variables may enter a configuration, since it is written to disk"
+            raise wrong(path, "command", f"{shown_override(word)}: {what}")
         if name not in os.environ:
-            raise UserError(f"{path}: command: {word}: the environment variable {name} is not set", exit_code=2)
+            raise UserError(
+                f"{path}: command: {shown_override(word)}: the environment variable {name} is not set", exit_code=2
+            )
     return _VARIABLE.sub(lambda match: os.environ[match[1]], word)

@@ -86,7 +86,7 @@ def read_sweep(path: Path) -> SweepFile:
         UserError: with exit code 2, for whatever is wrong with it: one line with the key and the nearest right one.
     """
     content = _load(path)
-    refuse_secrets(str(path), content)
+    refuse_secrets(str(path), content, every_key=True)
     for key, what in _OF_LAUNCH.items():
         if key in content:
             raise wrong(path, key, f"{what} is not supported; method: grid, random or bayes runs here")

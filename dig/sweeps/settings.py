@@ -115,7 +115,9 @@ def shown_point(point: Point) -> str:
 def told_of(path: Path, point: Point, error: UserError) -> UserError:
     """The error of a point, with the file: and with the point itself, unless one parameter alone is wrong."""
     text = str(error)
-    alone = any(text.startswith((f"{override(name, value)}:", f"{name}:")) for name, value in point.items())
+    alone = any(
+        text.startswith((f"{shown_override(override(name, value))}:", f"{name}:")) for name, value in point.items()
+    )
     where = "parameters" if alone else f"the trial {shown_point(point)}" if point else "command"
     return UserError(f"{path}: {where}: {text}", exit_code=2)
 

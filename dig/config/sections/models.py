@@ -100,11 +100,11 @@ class ModelConfig:
                   "of the environment variable that holds it, in capitals")  # fmt: skip
         if self.base_url is None or named_variable(self.base_url):
             return
-        check(self.base_url.startswith(("http://", "https://")), f"mining.models.*.base_url={hidden(self.base_url)!r} "
-              "must begin with http:// or https://, or be env:NAME")  # fmt: skip
         rule = address_secret(self.base_url)
         check(rule is None, f"mining.models.*.base_url {rule}, which would be written to disk; name the key's "
               "environment variable in `key`, or the whole address' with base_url=env:NAME")  # fmt: skip
+        check(self.base_url.startswith(("http://", "https://")), f"mining.models.*.base_url={hidden(self.base_url)!r} "
+              "must begin with http:// or https://, or be env:NAME")  # fmt: skip
 
     @property
     def name(self) -> str:

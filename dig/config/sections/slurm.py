@@ -8,12 +8,13 @@ from typing import Annotated
 
 from dig.config.sections.checks import check, check_choice, check_folder_name
 from dig.config.sections.numbers import Bounds, Nodes, Wait, check_bounds
-from dig.secrets import line_secret
+from dig.shell_lines import line_secret
 
 __all__ = ["SlurmConfig", "seconds_of"]
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?")
 _MEMORY = re.compile(r"\d+[KMGT]?")
+_LONGEST_LINE = 10_000
 _INTERACTIVE = ("bash", "interactive")  # Lightning takes jobs of these names for a shell
 
 
@@ -110,7 +111,10 @@ class SlurmConfig:
         for entry in fields(self):
             value = getattr(self, entry.name)
             for text in value if isinstance(value, list) else [value]:
-                check(not isinstance(text, str) or "\n" not in text, f"slurm.{entry.name} must be one line: {text!r}")
+                if isinstance(text, str):
+                    check("\n" not in text, f"slurm.{entry.name} must be one line: {text[:200]!r}")
+                    check(len(text) <= _LONGEST_LINE, f"slurm.{entry.name}: a line has {len(text):,} characters, "
+                          f"{_LONGEST_LINE:,} is the most; put it into a script of its own")  # fmt: skip
         for line in (*self.setup, *self.options, *self.srun_options):
             name = line_secret(line)
             check(
