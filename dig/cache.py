@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from dig.artifacts import ArtifactStore, shown_path
-from dig.config import UserError, nearest
+from dig.config import UserError, nearest, unknown_flag
 from dig.console import console, say
 from dig.entry import exit_code
 from dig.machine import gigabytes
@@ -90,8 +90,7 @@ def _parse(rest: list[str]) -> tuple[set[str], dict[str, float]]:
         elif argument in _FLAGS:
             flags.add(argument)
         else:
-            hint = nearest(argument, (*_FLAGS, *_VALUES))
-            raise UserError(f"{argument}: no such option{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
+            raise unknown_flag(argument, (*_FLAGS, *_VALUES))
     return flags, values
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.config import Config, UserError, load_config
+from dig.config import Config, load_config, unknown_flag
 from dig.config.explain import config_yaml, help_text
 from dig.entry import exit_code
 from dig.launch import end_with_launcher, needs_ranks, run_ranks
@@ -33,7 +33,7 @@ def _run(arguments: list[str]) -> int:
     flags = [argument for argument in arguments if argument.startswith("-")]
     unknown = [flag for flag in flags if flag not in _FLAGS]
     if unknown:
-        raise UserError(f"{unknown[0].partition('=')[0]}: no such flag; there are {', '.join(_FLAGS)}", exit_code=2)
+        raise unknown_flag(unknown[0], _FLAGS)
     if not arguments or {"--help", "-h"} & set(flags):
         print(help_text())
         return 0

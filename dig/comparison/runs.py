@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dig.config import UserError, nearest
+from dig.config import UserError, load_run_config, nearest
 from dig.config.documents import read_yaml_mapping
+from dig.console import messages_to_stderr, warn
 from dig.proof import RunProof
 from dig.received.metrics import read_metrics
 
@@ -212,6 +213,7 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     if part == "test":
         files[not masked] = folder / _OTHER[not masked]
     proof.require_present(*(each.name for each in files.values()))
+    _tell_unreadable(folder)
     run = Run(
         given=given,
         folder=folder,
@@ -228,6 +230,15 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     if not files[masked].is_file():
         raise UserError(f"{given}: it has no {_RANKINGS[part]}; {run.again}")
     return run
+
+
+def _tell_unreadable(folder: Path) -> None:
+    """The numbers of a run need few of its settings; that its models cannot answer by them is said all the same."""
+    try:
+        load_run_config(folder)
+    except UserError as error:
+        with messages_to_stderr():  # the standard output may be a table for a program
+            warn(f"{error}; its numbers are compared as they stand, and dig.recommend refuses this run")
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
     if tokenizer.pad_token_id is None:
         raise UserError(f"{folder}: its tokenizer names no padding token, so tokenizer_config.json is not its own")
     vocabulary = SidVocabulary.of(tokenizer, sizes)
-    check_vocabulary(folder, model, int(vocabulary.ids.max()))
+    check_vocabulary(folder, model, int(vocabulary.ids.max()), tokenizer)
     from_scratch = len(tokenizer) == len(scratch_words(sizes))
     check_view(model, str(folder))
     return Backbone(model, tokenizer, vocabulary, from_scratch)
