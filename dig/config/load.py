@@ -150,10 +150,37 @@ def _merged(name: str, layers: list[_Layer]) -> Config:
     _check_environment(merged, layers)
     _check_secrets(_Layer("the configuration", merged))
     _check_finite(merged, layers)
+    _check_elements(Config, OmegaConf.to_container(merged))
     _check_named(merged)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)  # noqa: S101 - tells the type checker what to_object returns
     return config
+
+
+def _check_elements(schema: type, content: Any, before: str = "") -> None:
+    """Lists and mappings of texts or numbers hold no further lists, which OmegaConf lets through in some places."""
+    for name, hint in _hints(schema).items():
+        key, value = f"{before}{name}", content.get(name)
+        below = named_section(hint)
+        if not isinstance(value, dict | list):
+            continue
+        if is_dataclass(hint) and isinstance(hint, type):
+            _check_elements(hint, value, f"{key}.")
+        elif below is not None and isinstance(value, dict):
+            for chosen, section in value.items():
+                _check_elements(below, section or {}, f"{key}.{chosen}.")
+        else:
+            union = get_origin(hint) in (Union, UnionType)
+            kinds = [each for each in get_args(hint) if get_origin(each)] if union else [hint]
+            plain = kinds and all(get_args(each)[-1:] in ((str,), (int,), (float,), (bool,)) for each in kinds)
+            values = list(value.values()) if isinstance(value, dict) else value
+            if plain and any(isinstance(each, dict | list) for each in values):
+                raise UserError(f"{key}: holds a list or a mapping where one text or number belongs", exit_code=2)
+
+
+@functools.cache
+def _hints(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)
 
 
 def _check_named(merged: DictConfig) -> None:
