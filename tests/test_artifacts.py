@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -34,7 +35,7 @@ def never(folder: Path) -> None:
 
 def rewrite(folder: Path, key: str, value: Any) -> None:
     """Another value in a manifest."""
-    write_json(folder / "manifest.json", read_json(folder / "manifest.json") | {key: value})
+    (folder / "manifest.json").write_text(json.dumps(read_json(folder / "manifest.json") | {key: value}))
 
 
 def replaced(path: Path, make: Callable[[Path], Any]) -> None:
@@ -380,7 +381,7 @@ def test_folders_in_place_of_notes_give_way(store: ArtifactStore) -> None:
 
 
 def test_a_home_that_was_copied_by_hard_links_changes_nothing_of_the_copy(tmp_path: Path) -> None:
-    """Guard 1: a snapshot by `cp -al` shares every file; uses, notes and interrupted builds go on in files of one's own."""
+    """Guard 1: a snapshot by `cp -al` shares every file; uses, notes and interrupted builds get files of their own."""
     store = ArtifactStore(tmp_path / "home")
     store.get("kind", "key", build, {})
     store.note_use("kind", "key", tmp_path / "first")
