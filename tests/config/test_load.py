@@ -245,10 +245,8 @@ def test_references_are_counted_before_they_are_resolved(tmp_path: Path, text: s
     began = time.monotonic()
     assert "references" in message(path)
     assert time.monotonic() - began < 10
-    aliased = (
-        f"extends: quickstart\nbackbone: {{config: {{a: &a '{'${seed}' * 12}', b: [{', '.join(['*a'] * 100)}]}}}}\n"
-    )
-    assert "references" in message(write(tmp_path / "y.yaml", aliased))
+    aliased = f"{{a: &a '{'${seed}' * 12}', b: [{', '.join(['*a'] * 100)}]}}"
+    assert "references" in message(write(tmp_path / "y.yaml", f"backbone: {{config: {aliased}}}\n"))
 
 
 def test_a_configuration_of_thousands_of_keys_is_refused_at_once(tmp_path: Path) -> None:
@@ -258,8 +256,14 @@ def test_a_configuration_of_thousands_of_keys_is_refused_at_once(tmp_path: Path)
     assert "more than 4,000 values" in message(path)
 
 
-@pytest.mark.parametrize(("text", "key"), [("extends: /etc/hostname\n", "extends"), ("extends: quickstart\n", "extends"),
-                                           ("runs_dir: ${oc.env:DIG_X,here}\n", "runs_dir")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("extends: /etc/hostname\n", "extends"),
+        ("extends: quickstart\n", "extends"),
+        ("runs_dir: ${oc.env:DIG_X,here}\n", "runs_dir"),
+    ],
+)
 def test_the_configuration_of_a_run_refers_to_nothing(tmp_path: Path, text: str, key: str) -> None:
     """Guard 9: it is complete when it is written, so a reference out of the folder is not of dig's making."""
     config = load_config("quickstart", ["seed=7"])
