@@ -13,7 +13,7 @@ import polars as pl
 from rich.markup import escape
 from rich.table import Table
 
-from dig.config import UserError, load_config, nearest_ids
+from dig.config import UserError, load_run_config, nearest_ids
 from dig.console import console, messages_to_stderr, printable, say, warn
 from dig.proof import RunProof
 from dig.quantization.semantic_ids import SemanticIds
@@ -134,7 +134,7 @@ def _checked(asked: Asked) -> Path:
 def _unseen(asked: Asked) -> bool | None:
     """With a test item held out the answers are those of the evaluation, unless told otherwise."""
     if asked.unseen is None and asked.held_out:
-        return load_config(asked.run / "config.yaml").evaluation.mask_history
+        return load_run_config(asked.run).evaluation.mask_history
     return asked.unseen
 
 

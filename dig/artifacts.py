@@ -21,7 +21,16 @@ from typing import Any
 from dig.config import UserError
 from dig.console import warn
 from dig.manifest import MANIFEST, DamagedError, hash_file, read_manifest
-from dig.own_files import atomic_path, flush_to_disk, lock, make_folder, open_own, text_path
+from dig.own_files import (
+    atomic_path,
+    flush_to_disk,
+    lock,
+    make_folder,
+    open_own,
+    read_own,
+    replace_text,
+    text_path,
+)
 from dig.stopwatch import Stopwatch
 
 __all__ = [
@@ -191,18 +200,23 @@ class ArtifactStore:
 
     def note_use(self, kind: str, key: str, run: Path) -> None:
         """Writes down that a run uses an artifact, so that :mod:`dig.pruning` knows whether any does."""
-        known = self.runs_of(kind, key) or []
-        if run not in known:
-            with suppress(OSError):  # a folder that cannot be written to is told by who needs it
-                (self.root / kind).mkdir(parents=True, exist_ok=True)
-                with open_own(self.root / kind / f"{key}.runs", append=True) as stream:
+        note = self.root / kind / f"{key}.runs"
+        with suppress(OSError):  # a folder that cannot be written to is told by who needs it
+            note.parent.mkdir(parents=True, exist_ok=True)
+            if note.is_file() and not note.is_symlink() and note.stat().st_nlink > 1:  # of a copy of hard links
+                replace_text(note, read_own(note).decode(errors="replace"))
+            if run not in (self.runs_of(kind, key) or []):
+                with open_own(note, append=True) as stream:
                     stream.write(f"{run}\n".encode())
 
     def runs_of(self, kind: str, key: str) -> list[Path] | None:
         """Folders of the runs that have used an artifact; None where nobody wrote them down."""
         try:
-            lines = (self.root / kind / f"{key}.runs").read_text(encoding="utf-8").splitlines()
+            lines = read_own(self.root / kind / f"{key}.runs").decode("utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
+            return None
+        except UserError as error:
+            warn(f"{error}; until then nobody knows which runs use the artifact")
             return None
         return [Path(line) for line in lines if line]
 
@@ -212,13 +226,24 @@ class ArtifactStore:
 
 
 def _prepare_work(work: Path, kind: str) -> None:
-    """A folder to build in: what an interrupted build left there stays, links that lead out of it do not."""
+    """A folder to build in: what an interrupted build left there stays, links that lead out of it do not.
+
+    A file with a second name, as copies of hard links have, becomes a file of its own before anything writes to it.
+    """
     odd = make_folder(work)
-    links = [path for path in work.rglob("*") if path.is_symlink()]
-    for path in links:
+    strange = [path for path in work.rglob("*") if not (path.is_symlink() or path.is_dir() or path.is_file())]
+    strange += [path for path in work.rglob("*") if path.is_symlink()]
+    for path in strange:
         path.unlink()
-    if odd or links:
-        warn(f"{kind}: {shown_path(links[0] if links else work)} was not what a build leaves; it was removed")
+    if (work / MANIFEST).is_dir():  # the manifest comes last, under this name
+        shutil.rmtree(work / MANIFEST)
+        strange.append(work / MANIFEST)
+    if odd or strange:
+        warn(f"{kind}: {shown_path(strange[0] if strange else work)} was not what a build leaves; it was removed")
+    for path in work.rglob("*"):
+        if path.is_file() and path.stat().st_nlink > 1:
+            with atomic_path(path) as own:
+                shutil.copy2(path, own)
 
 
 @contextmanager

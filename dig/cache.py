@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from dig.artifacts import ArtifactStore, shown_path
-from dig.config import UserError, nearest
+from dig.config import UserError, nearest, unknown_flag
 from dig.console import console, say
 from dig.entry import exit_code
 from dig.machine import gigabytes
 from dig.pruning import Stored, list_stored, prunable, remove
-from dig.secrets import shown_override
 
 __all__ = ["main"]
 
@@ -91,10 +90,7 @@ def _parse(rest: list[str]) -> tuple[set[str], dict[str, float]]:
         elif argument in _FLAGS:
             flags.add(argument)
         else:
-            hint = nearest(argument, (*_FLAGS, *_VALUES))
-            raise UserError(
-                f"{shown_override(argument)}: no such option{f'; did you mean {hint}?' if hint else ''}", exit_code=2
-            )
+            raise unknown_flag(argument, (*_FLAGS, *_VALUES))
     return flags, values
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -19,8 +20,10 @@ from dig.received.weights import weights_header
 
 __all__ = ["STAMP", "Catalogue", "check_catalogue", "stamp_config", "table_stamp"]
 
+_AGAIN = "the same dig.train command writes it again"
 STAMP = "dig_catalogue"
 """Key of the stamp wherever it stands."""
+_COUNT = re.compile(r"[0-9]{1,18}")
 _COUNTED = ("counts", "items.weight", "encoder.items.weight", "codes")
 """Tensors of our own models with a row for each item."""
 
@@ -58,7 +61,9 @@ class Catalogue(NamedTuple):
         if stamp is None or stamp == self.text:
             return None
         items, _, _ = stamp.partition(" ")
-        if items.isdecimal() and int(items) != self.items:
+        if not _COUNT.fullmatch(items):
+            return "counts by another catalogue"
+        if int(items) != self.items:
             return f"counts by a catalogue of {int(items):,} items"
         return "counts by as many items, which are others or in another order"
 
@@ -126,7 +131,7 @@ def _of_weights(path: Path, items: int) -> str | None:
 
 
 def _of_config(path: Path) -> str | None:
-    found = read_json_mapping(path, advice="the same dig.train command writes it again").get(STAMP)
+    found = read_json_mapping(path, advice=_AGAIN).get(STAMP)
     return found if isinstance(found, str) else None
 
 
@@ -134,9 +139,6 @@ def _of_table(path: Path) -> str | None:
     """Its own ids say it, in the order that its codes have."""
     import polars as pl
 
-    try:
-        ids = pl.read_parquet(path, columns=["item_id"], glob=False)["item_id"].cast(pl.String).to_list()
-        return Catalogue.of(ids).text
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{path} cannot be read: {reason}; the same dig.train command writes it again") from None
+    from dig.received.tables import read_parquet_table
+
+    return Catalogue.of(read_parquet_table(path, {"item_id": pl.String}, advice=_AGAIN)["item_id"].to_list()).text

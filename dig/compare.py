@@ -18,9 +18,9 @@ from dig.comparison.request import (
     checked_choice,
     checked_metrics,
 )
-from dig.config import UserError, nearest
+from dig.config import UserError, unknown_flag
 from dig.entry import exit_code
-from dig.secrets import shown_key, shown_override
+from dig.secrets import shown_override
 
 __all__ = ["main"]
 
@@ -48,6 +48,8 @@ measured on the run's test users and targets. NAME is what a row is called in th
 Exit codes: 0 done, 1 the runs cannot be compared, 2 wrong arguments."""
 _FLAGS = ("--metrics", "--slices", "--part", "--seeds", "--gains", "--against", "--protocol", "--format", "--out",
           "--missing", "--draws", "--seed", "--runs")  # fmt: skip
+
+_DIGITS = 18
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,10 +87,7 @@ def _parse(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             runs.append(argument)
             continue
         if name not in _FLAGS:
-            hint = nearest(name, (*_FLAGS, "--help"))
-            raise UserError(
-                f"{shown_key(name)}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2
-            )
+            raise unknown_flag(argument, (*_FLAGS, "--help"))
         flags[name] = value if equals else next(waiting, "")
         if not flags[name]:
             raise UserError(f"{name} needs a value", exit_code=2)
@@ -120,8 +119,8 @@ def _choice(flags: dict[str, str], name: str, choices: Sequence[str]) -> str | N
 
 def _number(flags: dict[str, str], name: str, default: int, least: int) -> int:
     value = flags.get(name, str(default))
-    if not value.isdecimal() or int(value) < least:
-        raise UserError(f"{name} {value} must be a whole number of at least {least}", exit_code=2)
+    if not value.isdecimal() or len(value) > _DIGITS or int(value) < least:
+        raise UserError(f"{name} {value[:40]} must be a whole number of at least {least}", exit_code=2)
     return int(value)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.config import Config, UserError, load_config, nearest
+from dig.config import Config, UserError, load_config, nearest, unknown_flag
 from dig.config.schema import DataConfig
 from dig.entry import exit_code
 from dig.secrets import shown_key, shown_override
@@ -92,10 +92,7 @@ def _parse(rest: list[str]) -> tuple[list[str], list[str], Path | None, bool]:
                 raise UserError("--out needs a folder", exit_code=2)
             out = Path(value).expanduser()
         elif argument.startswith("-"):
-            hint = nearest(argument, _FLAGS)
-            raise UserError(
-                f"{shown_override(argument)}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2
-            )
+            raise unknown_flag(argument, _FLAGS)
         elif "=" in argument:
             overrides.append(argument)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -16,6 +17,10 @@ from dig.secrets import hidden
 from dig.slurm.signals import PREEMPTED, Preempted
 
 __all__ = ["exit_code"]
+
+_LONG_ENOUGH, _LONGEST_PATH = 80, 4095
+"""Characters of which a file's name can lack room for what dig puts behind it; and of a whole path."""
+_SHOWN = 60
 
 
 def exit_code(
@@ -53,6 +58,9 @@ def exit_code(
         if isinstance(error, BrokenPipeError) and error.filename is None:  # who read the answer has enough of it
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        if (long := _too_long(error, sys.argv[1:] if arguments is None else arguments)) is not None:
+            print(f"error: {visible(hidden(long))}", file=sys.stderr)
+            return 2
         line = _full_disk(error, on_full_disk) or failure_line(error)
         if line is None:
             raise
@@ -67,6 +75,20 @@ def _text(word: str) -> str:
         shown = word.partition("=")[0].encode(errors="replace").decode()
         raise UserError(f"{shown}: bytes that are not UTF-8", exit_code=2) from None
     return word
+
+
+def _too_long(error: Exception, arguments: Sequence[str]) -> str | None:
+    """The argument that no file can be named like, if that is why a file could not be looked for."""
+    name = getattr(error, "filename", None)
+    if getattr(error, "errno", None) != errno.ENAMETOOLONG or not isinstance(name, str | os.PathLike):
+        return None
+    longest = max(os.fsdecode(name).split("/"), key=len)  # with what dig puts behind it, such as .yaml
+    for argument in arguments:
+        value = argument.partition("=")[2] or argument
+        part = max(value.split("/"), key=len)
+        if len(part) > _LONG_ENOUGH and (part[:_LONG_ENOUGH] in longest or len(value) > _LONGEST_PATH):
+            return f"{argument[:_SHOWN]}…: no file and no folder can have a name of {len(part):,} characters"
+    return None
 
 
 def _full_disk(error: Exception, advice: str) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,9 @@ __all__ = ["MANIFEST", "DamagedError", "FileEntry", "Manifest", "hash_file", "re
 MANIFEST = "manifest.json"
 _LARGEST = 2**26
 """Bytes of a manifest; one of a hundred thousand files has a fifth of it."""
+_LONGEST_SHOWN = 120
+_LONGEST_TIME = 1e12
+"""Seconds that nobody has waited for; a whole number of 400 digits is no float any more."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -69,8 +71,11 @@ class Manifest:
     def file_damage(self, name: str) -> str | None:
         """What is wrong with one file that the manifest lists; None if nothing is."""
         problem = self.size_damage(name)
-        if problem is None and hash_file(self.folder / name) != self.files[name]["sha256"]:
-            return f"{name} has another content"
+        try:
+            if problem is None and hash_file(self.folder / name) != self.files[name]["sha256"]:
+                return f"{_shown(name)} has another content"
+        except OSError as error:
+            return f"{_shown(name)} cannot be read ({error.strerror or type(error).__name__})"
         return problem
 
     def size_damage(self, name: str) -> str | None:
@@ -78,11 +83,13 @@ class Manifest:
         try:
             status = (self.folder / name).stat()
         except (FileNotFoundError, NotADirectoryError):
-            return f"{name} is missing"
+            return f"{_shown(name)} is missing"
+        except (OSError, ValueError) as error:  # too long, a loop of links, a name that no file system has
+            return f"{_shown(name)} cannot be looked at ({getattr(error, 'strerror', None) or type(error).__name__})"
         if not stat.S_ISREG(status.st_mode):
-            return f"{name} is not a file"
+            return f"{_shown(name)} is not a file"
         if status.st_size != self.files[name]["size"]:
-            return f"{name} has {status.st_size} bytes instead of {self.files[name]['size']}"
+            return f"{_shown(name)} has {status.st_size} bytes instead of {self.files[name]['size']}"
         return None
 
 
@@ -104,11 +111,15 @@ def read_manifest(folder: Path, fingerprint: str | None = None) -> Manifest:
         raise DamagedError(f"{MANIFEST} lists no files")
     entries = {name: _entry(name, entry) for name, entry in files.items()}
     seconds = content.get("seconds", 0.0)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        raise DamagedError(f"{MANIFEST}: seconds is not a number")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not abs(seconds) < _LONGEST_TIME:
+        raise DamagedError(f"{MANIFEST}: seconds is not a number of seconds")
     if fingerprint is not None and content.get("fingerprint") != fingerprint:
         raise DamagedError(f"{MANIFEST} is of another artifact")
     return Manifest(folder, entries, content)
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() and len(name) <= _LONGEST_SHOWN else ascii(name[:_LONGEST_SHOWN])
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -130,7 +141,7 @@ def _entry(name: str, entry: Any) -> FileEntry:
     if not name or "\0" in name or name.startswith("/") or ".." in parts or "/".join(parts) != name:
         raise DamagedError(f"{MANIFEST} names {name[:80]!r}, which is not a file of the folder")
     size, digest = (entry.get("size"), entry.get("sha256")) if isinstance(entry, dict) else (None, None)
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**63:
         raise DamagedError(f"{MANIFEST} has no size of {name[:80]!r}")
     if not isinstance(digest, str) or len(digest) != 64 or not _HEX.issuperset(digest):
         raise DamagedError(f"{MANIFEST} has no SHA-256 of {name[:80]!r}")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dig.config.errors import UserError
 from dig.locks import wait_for_lock
@@ -26,12 +27,17 @@ __all__ = [
     "lock_at_once",
     "make_folder",
     "open_own",
+    "read_own",
+    "read_own_json",
     "replace_text",
     "temporary_beside",
     "text_path",
 ]
 
-_FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_READ = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FLAGS = _READ | os.O_CREAT
+_NOTE_BYTES = 16 << 20
+"""Bytes of a note of ours at most: the longest lists the runs that use an artifact, a hundred bytes each."""
 
 
 def open_own(path: Path, append: bool = False) -> IO[bytes]:
@@ -55,11 +61,7 @@ def open_own(path: Path, append: bool = False) -> IO[bytes]:
                 raise
             number = os.open(path, _FLAGS | os.O_RDONLY, 0o666)
     except OSError as error:
-        if error.errno == errno.ELOOP or path.is_symlink():
-            raise _refused(path, "is a link, which dig neither follows nor writes through") from None
-        if error.errno in (errno.EISDIR, errno.ENXIO):
-            raise _refused(path, "is not a file") from None
-        raise
+        raise _odd(path, error) from None
     found = os.fstat(number)
     problem = None
     if not stat.S_ISREG(found.st_mode):
@@ -71,6 +73,51 @@ def open_own(path: Path, append: bool = False) -> IO[bytes]:
         raise _refused(path, problem)
     os.set_blocking(number, True)
     return os.fdopen(number, "a+b" if append else "rb", buffering=0)
+
+
+def read_own(path: Path, most: int = _NOTE_BYTES) -> bytes:
+    """The content of a small file of ours: no link is followed, and a pipe or a device is not waited for.
+
+    Args:
+        path: the file.
+        most: bytes that it can have.
+
+    Raises:
+        UserError: it is a link, not a regular file, or larger.
+        OSError: it is not there, or the file system refuses it.
+    """
+    try:
+        number = os.open(path, _READ | os.O_RDONLY)
+    except OSError as error:
+        raise _odd(path, error) from None
+    with os.fdopen(number, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise _refused(path, "is not a file")
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise _refused(path, f"has more than {most:,} bytes, too much for a note of dig's")
+    return content
+
+
+def read_own_json(path: Path) -> Any:
+    """JSON in a small file of ours.
+
+    Raises:
+        UserError: as :func:`read_own`.
+        OSError: as :func:`read_own`.
+        ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(read_own(path))
+    except RecursionError:
+        raise ValueError("it is deeper than Python reads") from None
+
+
+def _odd(path: Path, error: OSError) -> UserError | OSError:
+    """What cannot be opened because of what it is; else the error itself."""
+    if error.errno == errno.ELOOP or path.is_symlink():
+        return _refused(path, "is a link, which dig neither follows nor writes through")
+    return _refused(path, "is not a file") if error.errno in (errno.EISDIR, errno.ENXIO) else error
 
 
 def _refused(path: Path, problem: str) -> UserError:

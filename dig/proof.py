@@ -70,6 +70,8 @@ class RunProof:
             content = dict(self._manifest.content)
             if content.pop("fingerprint", None) != fingerprint(content):
                 raise DamagedError(f"{MANIFEST} has another content")
+            if content.get("version") != _VERSION:
+                raise DamagedError(_told_version(content.get("version")))
             self.catalogue = _catalogue(content.get("catalogue"))
         except DamagedError as error:
             raise UserError(f"{run}: {error}; {_AGAIN}") from None
@@ -186,8 +188,13 @@ class RunProof:
                      "files are taken as they stand, and the same dig.train command writes one")  # fmt: skip
 
 
+def _told_version(version: Any) -> str:
+    later = isinstance(version, int) and version > _VERSION
+    return f"{MANIFEST} was written by a later version of dig" if later else f"{MANIFEST} does not tell its version"
+
+
 def _catalogue(content: Any) -> Catalogue:
     items, digest = (content.get("items"), content.get("fingerprint")) if isinstance(content, dict) else (None, None)
-    if isinstance(items, bool) or not isinstance(items, int) or not isinstance(digest, str):
+    if isinstance(items, bool) or not isinstance(items, int) or not isinstance(digest, str) or not 0 <= items < 2**63:
         raise DamagedError(f"{MANIFEST} does not tell the catalogue")
     return Catalogue(items, digest)

@@ -15,8 +15,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dig.artifacts import read_json, write_json
+from dig.artifacts import write_json
 from dig.config.errors import UserError
+from dig.own_files import read_own_json
 from dig.slurm.job import current_job
 
 __all__ = ["RankZero", "follow", "global_rank", "launch_id", "launched", "leading", "world_size"]
@@ -160,7 +161,7 @@ def follow(file: Path, what: str, patience: float, joins: bool = False) -> bool:
 def _heard(file: Path) -> dict[str, object]:
     """Rank 0's last word in this launch; nothing of other launches."""
     try:
-        found = read_json(file)
+        found = read_own_json(file)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and found.get("launch") == launch_id() else {}

@@ -54,6 +54,7 @@ _DEFAULTS: dict[str, Any] = {
     "unknown": "refuse",
     "json": False,
 }
+_DIGITS = 18
 _FLAGS = {"true": True, "false": False}
 _QUOTED = {'"': re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL), "'": re.compile(r"'(?:[^']|'')*'")}
 
@@ -181,8 +182,8 @@ def _value(key: str, text: str) -> Any:
         return text
     if key == "k":
         whole = re.fullmatch(r"(\d+)(\.0*)?", text.strip(), re.ASCII)
-        if not whole or int(whole[1]) < 1:
-            raise UserError(f"k={text} must be a whole number above 0", exit_code=2)
+        if not whole or len(whole[1]) > _DIGITS or int(whole[1]) < 1:
+            raise UserError(f"k={text[:40]} must be a whole number above 0", exit_code=2)
         return int(whole[1])
     if key == "unseen" and text == "auto":
         return None

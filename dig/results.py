@@ -6,9 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.config import UserError, nearest
+from dig.config import UserError, nearest, unknown_flag
 from dig.entry import exit_code
-from dig.secrets import shown_override
 
 __all__ = ["main"]
 
@@ -62,10 +61,7 @@ def _parse(rest: list[str]) -> tuple[list[str], str | None, bool]:
             if not name:
                 raise UserError("--as needs a name", exit_code=2)
         elif argument.startswith("-") and argument != "-":
-            hint = nearest(argument, _FLAGS)
-            raise UserError(
-                f"{shown_override(argument)}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(_FLAGS)}", 2
-            )
+            raise unknown_flag(argument, _FLAGS)
         else:
             targets.append(argument)
     return targets, name, check

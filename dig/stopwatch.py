@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 
-from dig.own_files import replace_text
+from dig.config.errors import UserError
+from dig.console import warn
+from dig.own_files import read_own_json, replace_text
 
 __all__ = ["Stopwatch"]
 
@@ -22,6 +25,9 @@ class Stopwatch:
     def __init__(self, file: Path, work: Path) -> None:
         self._file = file
         self._before = _earlier(file, work)
+        if file.is_dir() and not file.is_symlink():  # nothing could be renamed to it
+            shutil.rmtree(file)
+            warn(f"{file} was not what a build leaves; it was removed")
         self._started = time.perf_counter()
         replace_text(file, json.dumps({"seconds": self._before, "since": time.time()}))
 
@@ -37,8 +43,8 @@ class Stopwatch:
 def _earlier(file: Path, work: Path) -> float:
     """What attempts took whose files are still there; nothing where none is, or the note cannot be read."""
     try:
-        noted = json.loads(file.read_text())
+        noted = read_own_json(file)
         written = max(path.lstat().st_mtime for path in work.rglob("*"))
         return float(noted["seconds"]) + max(written - float(noted["since"]), 0.0)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, UserError):
         return 0.0

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.config import Config, UserError, load_config
+from dig.config import Config, load_config, unknown_flag
 from dig.config.explain import config_yaml, help_text
 from dig.entry import exit_code
 from dig.launch import end_with_launcher, needs_ranks, run_ranks
 from dig.machine import check_processes
 from dig.ranks import launched
-from dig.secrets import shown_key
 from dig.slurm.job import current_job
 from dig.slurm.placing import check_submission, place, to_submit
 from dig.slurm.script import job_script
@@ -34,9 +33,7 @@ def _run(arguments: list[str]) -> int:
     flags = [argument for argument in arguments if argument.startswith("-")]
     unknown = [flag for flag in flags if flag not in _FLAGS]
     if unknown:
-        raise UserError(
-            f"{shown_key(unknown[0].partition('=')[0])}: no such flag; there are {', '.join(_FLAGS)}", exit_code=2
-        )
+        raise unknown_flag(unknown[0], _FLAGS)
     if not arguments or {"--help", "-h"} & set(flags):
         print(help_text())
         return 0

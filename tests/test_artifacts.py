@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -34,7 +35,7 @@ def never(folder: Path) -> None:
 
 def rewrite(folder: Path, key: str, value: Any) -> None:
     """Another value in a manifest."""
-    write_json(folder / "manifest.json", read_json(folder / "manifest.json") | {key: value})
+    (folder / "manifest.json").write_text(json.dumps(read_json(folder / "manifest.json") | {key: value}))
 
 
 def replaced(path: Path, make: Callable[[Path], Any]) -> None:
@@ -100,6 +101,11 @@ def test_built_once_then_found(store: ArtifactStore) -> None:
         (lambda path: replaced(path / "manifest.json", os.mkfifo), "not a file"),
         (lambda path: replaced(path / "data.txt", os.mkfifo), "data.txt is not a file"),
         (lambda path: replaced(path / "data.txt", Path.mkdir), "data.txt is not a file"),
+        (lambda path: rewrite(path, "seconds", 10**400), "seconds is not a number"),
+        (lambda path: rewrite(path, "files", {"n" * 300: {"size": 7, "sha256": "0" * 64}}), "cannot be looked at"),
+        (lambda path: rewrite(path, "files", {"\ud800": {"size": 7, "sha256": "0" * 64}}), "cannot be looked at"),
+        (lambda path: rewrite(path, "files", {"data.txt": {"size": 10**40, "sha256": "0" * 64}}), "no size"),
+        (lambda path: replaced(path / "data.txt", lambda place: place.symlink_to(place)), "cannot be looked at"),
         (lambda path: replaced(path, Path.touch), "not a folder"),
         (lambda path: replaced(path, lambda place: place.symlink_to(place.parent / "absent")), "not a folder"),
         (lambda path: replaced(path, lambda place: place.symlink_to(place.parent)), "manifest.json is missing"),
@@ -361,3 +367,31 @@ for size in range(2000, 30000, 400):
     with pytest.raises(pl.exceptions.ComputeError) as cut:
         pl.read_parquet(path)
     assert not disk_full(cut.value)
+
+
+def test_folders_in_place_of_notes_give_way(store: ArtifactStore) -> None:
+    """Guard 8: a folder under the name of a note or of a manifest in the making would end every build."""
+    place = store.work_folder("kind", "key")
+    (place.with_suffix(".seconds") / "inside").mkdir(parents=True)
+    (place / "manifest.json" / "inside").mkdir(parents=True)
+    with console.capture() as captured:
+        found = store.get("kind", "key", build, {})
+    assert captured.get().count("was not what a build leaves") == 2
+    assert not found.cached and store.get("kind", "key", never, {}).cached
+
+
+def test_a_home_that_was_copied_by_hard_links_changes_nothing_of_the_copy(tmp_path: Path) -> None:
+    """Guard 1: a snapshot by `cp -al` shares every file; uses, notes and interrupted builds get files of their own."""
+    store = ArtifactStore(tmp_path / "home")
+    store.get("kind", "key", build, {})
+    store.note_use("kind", "key", tmp_path / "first")
+    work = store.work_folder("kind", "other")
+    work.mkdir()
+    (work / "data.txt").write_text("half")
+    work.with_suffix(".seconds").write_text('{"seconds": 1.0, "since": 0.0}')
+    shutil.copytree(tmp_path / "home", tmp_path / "snapshot", copy_function=os.link)
+    before = {path: path.read_bytes() for path in (tmp_path / "snapshot").rglob("*") if path.is_file()}
+    store.note_use("kind", "key", tmp_path / "second")
+    store.get("kind", "other", build, {})
+    assert store.runs_of("kind", "key") == [tmp_path / "first", tmp_path / "second"]
+    assert {path: path.read_bytes() for path in before} == before

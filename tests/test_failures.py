@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
@@ -196,3 +197,28 @@ def test_a_program_that_imports_dig_keeps_its_own_handlers() -> None:
             "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
             "assert sys.excepthook is sys.__excepthook__")  # fmt: skip
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("command", "arguments"), [
+    ("train", ["experiment=" + "x" * 5000]), ("data", ["inspect", "x" * 300]), ("results", ["add", "x" * 5000]),
+    ("recommend", ["run=" + "x" * 300, "items=[a]"]), ("compare", ["x" * 300]),
+])  # fmt: skip
+def test_an_argument_that_no_file_can_be_named_like_is_a_wrong_argument(
+    command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard 8: the file system refuses the name; who gave it is told, and not to look for another home."""
+    assert import_module(f"dig.{command}").main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "DIG_HOME" not in said and "xxx" in said
+
+
+@pytest.mark.parametrize(("command", "arguments"), [
+    ("train", ["--dry-run=1"]), ("data", ["inspect", "quickstart", "--overwrite=1"]), ("cache", ["prune", "--yes=1"]),
+    ("results", ["build", "--check=1"]), ("sweep", ["x.yaml", "--dry-run=1"]),
+])  # fmt: skip
+def test_a_flag_that_takes_no_value_is_not_called_unknown(
+    command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard 8: what is wrong is the value."""
+    assert import_module(f"dig.{command}").main(arguments) == 2
+    assert f"{arguments[-1].partition('=')[0]} takes no value" in capsys.readouterr().err

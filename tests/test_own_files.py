@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,19 @@ from callbacks.resume import AtomicCheckpointIO
 from datamodules.download.partial import Partial
 from dig.artifacts import ArtifactStore, write_json
 from dig.config import UserError
+from dig.console import console
 from dig.interests.asking.store import AnswerStore
-from dig.own_files import atomic_path, lock, lock_at_once, make_folder, open_own, replace_text, temporary_beside
+from dig.own_files import (
+    atomic_path,
+    lock,
+    lock_at_once,
+    make_folder,
+    open_own,
+    read_own,
+    read_own_json,
+    replace_text,
+    temporary_beside,
+)
 from dig.pruning import Stored, remove
 from dig.stopwatch import Stopwatch
 
@@ -225,3 +237,47 @@ def test_what_is_not_a_folder_gives_way_to_one(shared: Path, odd: str) -> None:
     (path / "data").write_text("content")
     assert not list(elsewhere.iterdir()) and not (shared / "absent").exists()
     assert not make_folder(path) and (path / "data").is_file()
+
+
+def hung(seconds: int) -> None:
+    """Ends a test that waits for a pipe."""
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("waits for a pipe"))
+    signal.alarm(seconds)
+
+
+@pytest.mark.parametrize("odd", ["pipe", "link", "large"])
+def test_a_note_that_is_not_one_is_neither_waited_for_nor_followed(shared: Path, odd: str) -> None:
+    """Guard 1: the notes of a build and of its uses are small files, or nothing is read of them."""
+    store = ArtifactStore(shared.parent.parent)
+    for path in (shared / f"{KEY}.seconds", shared / f"{KEY}.runs"):
+        if odd == "pipe":
+            os.mkfifo(path)
+        elif odd == "link":
+            path.symlink_to("/dev/zero")
+        else:
+            path.write_bytes(b"0\n" * (9 << 20))
+    hung(20)
+    try:
+        with console.capture() as captured:
+            assert store.runs_of("kind", KEY) is None
+        assert f"{KEY}.runs" in captured.get() and captured.get().count("remove it") == 1
+        artifact = store.get("kind", KEY, lambda folder: (folder / "data").write_text("content") and None, {})
+        assert artifact.seconds < 20 and not (shared / f"{KEY}.seconds").exists()
+        if odd != "large":
+            with pytest.raises(UserError, match=r"\.runs is (a link|not a file)"):
+                store.note_use("kind", KEY, shared)
+    finally:
+        signal.alarm(0)
+
+
+def test_a_small_file_of_ours_is_read_as_it_is(shared: Path) -> None:
+    path = shared / "note"
+    path.write_text('{"a": 1}')
+    assert read_own(path) == b'{"a": 1}' and read_own_json(path) == {"a": 1}
+    with pytest.raises(UserError, match="more than 4 bytes"):
+        read_own(path, 4)
+    with pytest.raises(FileNotFoundError):
+        read_own(shared / "absent")
+    path.write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="deeper"):
+        read_own_json(path)

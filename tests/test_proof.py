@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from proven import prove
 from safetensors.numpy import load_file, save_file
 
 from dig import proof
-from dig.artifacts import read_json, write_json
+from dig.artifacts import fingerprint, read_json, write_json
 from dig.catalogue import STAMP, Catalogue, check_catalogue, stamp_config, table_stamp
 from dig.compare import main as compare
 from dig.config import UserError, load_config
@@ -295,3 +296,20 @@ def test_a_stamp_changes_no_number(run: Path) -> None:
     proof._verified.clear()
     plain = Recommender.from_run(prove(run), "item_knn").recommend([ids[:3]], 5, unseen=True)
     assert plain[0] == answers[0] and plain[1].equal(answers[1])
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ({"catalogue": {"items": 80, "fingerprint": "0" * 32}}, "items.parquet has 80 items that are not"),
+    ({"version": 99}, "manifest.json was written by a later version of dig"),
+    ({"version": "x"}, "manifest.json does not tell its version"),
+])  # fmt: skip
+def test_a_manifest_that_fits_itself_and_not_the_run_is_refused(
+    run: Path, change: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guard 2: whoever reads numbers or models of a run asks the same of its manifest."""
+    content = {key: value for key, value in read_json(run / "manifest.json").items() if key != "fingerprint"} | change
+    write_json(run / "manifest.json", content | {"fingerprint": fingerprint(content)})
+    for command, arguments in ((recommend, [f"run={run}", "items=[I0001]"]), (compare, [str(run), "--draws=100"])):
+        assert command(arguments) == 1
+        said = capsys.readouterr().err
+        assert told in said and said.count("\n") == 1

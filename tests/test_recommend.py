@@ -15,6 +15,7 @@ from proven import prove
 from safetensors.numpy import load_file, save_file
 
 from dig import load_config
+from dig.catalogue import STAMP
 from dig.config import UserError
 from dig.console import console
 from dig.interests import Interest, to_frame
@@ -419,6 +420,15 @@ def _content(name: str, content: bytes | None) -> Callable[[Path], None]:
     return damage
 
 
+def _stamped(stamp: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        counts = load_file(folder / _COUNTS)
+        (folder / _COUNTS).unlink()
+        save_file(counts, folder / _COUNTS, {STAMP: stamp})
+
+    return damage
+
+
 _COUNTS = "checkpoints/popularity/counts.safetensors"
 
 
@@ -438,6 +448,17 @@ _COUNTS = "checkpoints/popularity/counts.safetensors"
          "its column item_id holds whole numbers and not texts"),
         (_table("items.parquet", lambda frame: frame.with_columns(item_id=pl.lit(None, dtype=pl.String))),
          "row 1 has no item_id"),
+        (_table("users.parquet", lambda frame: frame.with_columns(items=pl.lit(None, dtype=pl.List(pl.String)))),
+         "row 1 has no items"),
+        (_table("users.parquet", lambda frame: frame.with_columns(items=pl.lit([None], dtype=pl.List(pl.String)))),
+         "a row lacks a value within its items"),
+        (_table("interests.parquet", lambda frame: frame.with_columns(score=pl.lit(float("nan")))),
+         "row 1 has a score that is not between 0 and 1"),
+        (_table("interests.parquet", lambda frame: frame.with_columns(confidence=pl.lit(float("inf")))),
+         "row 1 has a confidence that is not between 0 and 1"),
+        (_stamped("9" * 5000 + " x"), "counts by another catalogue"),
+        (_content("config.yaml", b"extends: /etc/hostname"), "config.yaml: extends: the configuration of a run is"),
+        (_content("config.yaml", b"seed: 1\ndata: {path: '${oc.env:DIG_HOME}'}"), "data.path: the configuration of a"),
         (_table("items.parquet", lambda frame: frame.drop("title")), "it has no column title"),
         (_table("items.parquet", lambda frame: frame.head(40)), "by a catalogue of 80 items than the 40 of items"),
         (_table("items.parquet", lambda frame: pl.concat([frame, frame])), "catalogue of 80 items than the 160 of"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from pathlib import Path
@@ -13,7 +12,8 @@ import httpx
 
 from datamodules.download.retry import RetryError
 from dig.artifacts import write_json
-from dig.own_files import open_own
+from dig.config.errors import UserError
+from dig.own_files import open_own, read_own_json
 
 __all__ = ["Partial"]
 
@@ -92,10 +92,10 @@ class Partial:
 
     def _recall(self) -> None:
         try:
-            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+            notes = read_own_json(self._notes)
             known = notes["url"] in (self._address, self.url)  # the latter as older versions wrote it
             self.version, self.total = (notes["version"], notes["total"]) if known else (None, None)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, UserError):
             known = False
         if not known:
             self.restart()

@@ -18,6 +18,7 @@ import polars as pl
 from dig.comparison.runs import path_of
 from dig.config import UserError, nearest
 from dig.console import printable
+from dig.received.tables import extent_problem
 
 __all__ = ["FILES", "counted", "frame_of", "is_rankings_file", "read_file", "refused"]
 
@@ -124,8 +125,13 @@ def frame_of(table: Any, name: str) -> pl.DataFrame:
 
 
 def _parquet(path: Path) -> pl.DataFrame:
+    parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    for part in parts:
+        problem = extent_problem(part)
+        if problem is not None:
+            raise refused(str(part), f"it cannot be read as Parquet ({printable(problem, 120)})")
     try:
-        return pl.read_parquet(sorted(path.glob("*.parquet")) if path.is_dir() else path, glob=False)
+        return pl.read_parquet(parts, glob=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise refused(str(path), f"it cannot be read as Parquet ({printable(str(error), 120)})") from None
 

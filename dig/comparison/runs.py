@@ -9,10 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dig.config import UserError, nearest
+import polars as pl
+
+from dig.catalogue import Catalogue
+from dig.config import UserError, load_run_config, nearest
 from dig.config.documents import read_yaml_mapping
+from dig.console import messages_to_stderr, warn
 from dig.proof import RunProof
 from dig.received.metrics import read_metrics
+from dig.received.tables import read_parquet_table
 
 __all__ = ["BESIDE", "Run", "find_runs", "named", "path_of"]
 
@@ -98,6 +103,8 @@ def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str =
             others = (run.given,) if run.given not in (before.given, *before.aliases) else ()
             run = replace(before, stages=stages, aliases=(*before.aliases, *others))
         found[run.folder, run.name] = run
+    for folder in dict.fromkeys(folder for folder, _ in found):
+        _tell_unreadable(folder)
     return list(found.values())
 
 
@@ -212,6 +219,7 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     if part == "test":
         files[not masked] = folder / _OTHER[not masked]
     proof.require_present(*(each.name for each in files.values()))
+    _require_catalogue(proof)
     run = Run(
         given=given,
         folder=folder,
@@ -228,6 +236,24 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     if not files[masked].is_file():
         raise UserError(f"{given}: it has no {_RANKINGS[part]}; {run.again}")
     return run
+
+
+def _require_catalogue(proof: RunProof) -> None:
+    """The items that lie beside the numbers are those that they are about."""
+    path = proof.run / "items.parquet"
+    if proof.catalogue is not None and path.is_file():
+        proof.require(path.name)
+        ids = read_parquet_table(path, {"item_id": pl.String})["item_id"].to_list()
+        proof.require_catalogue(Catalogue.of(ids), path.name)
+
+
+def _tell_unreadable(folder: Path) -> None:
+    """The numbers of a run need few of its settings; that its models cannot answer by them is said all the same."""
+    try:
+        load_run_config(folder)
+    except UserError as error:
+        with messages_to_stderr():  # the standard output may be a table for a program
+            warn(f"{error}; its numbers are compared as they stand, and dig.recommend refuses this run")
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:

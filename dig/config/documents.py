@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -36,6 +36,10 @@ YAML_BYTES = 1 << 20
 _DEEPEST = 64
 _NODES = 10_000
 """Values of a YAML file once its aliases are written out; OmegaConf's own limit."""
+_CONFIG_NODES = 4000
+"""Values and keys of a configuration at most: a whole one has nine hundred, and seventy for each further model."""
+_REFERENCE, _REFERENCES = 128, 8192
+"""Characters that a reference counts for beside those of its text; and characters of all texts with references."""
 _LARGEST = 2**64
 _SHOWN = 120
 _LONGEST_NUMBER = 100
@@ -175,46 +179,64 @@ def read_yaml_mapping(path: Path, exit_code: int = 1) -> dict[str, Any]:
     return content
 
 
-def check_yaml(text: str, path: Path | str, exit_code: int = 1) -> None:
+def check_yaml(text: str, path: Path | str, exit_code: int = 1, config: bool = False) -> None:
     """Counts what a YAML text holds, aliases written out, before anything is made of it.
 
+    Args:
+        text: the whole.
+        path: where it stands, for the message.
+        exit_code: of the error.
+        config: OmegaConf is going to read it, which takes a millisecond for each value and more for each ``${…}``; so
+            it may have less.
+
     Raises:
-        UserError: it is not YAML, deeper than 64 levels, or has more than 10,000 values.
+        UserError: it is not YAML, deeper than 64 levels, or has more of something than it may have.
     """
-    sizes: dict[str | None, tuple[int, int]] = {}  # values and levels below each anchor
-    open_nodes: list[tuple[str | None, list[int]]] = [(None, [0, 0])]
+    most = _CONFIG_NODES if config else _NODES
+    sizes: dict[str | None, _Size] = {}  # below each anchor
+    open_nodes: list[tuple[str | None, _Size]] = [(None, _Size(0, 0, 0))]
     try:
         for event in yaml.parse(text, Loader=_SCANNER):
+            below = _Size(0, 0, 0)
             if isinstance(event, yaml.CollectionStartEvent):
-                open_nodes.append((event.anchor, [1, 0]))
+                open_nodes.append((event.anchor, _Size(1, 0, 0)))
                 sizes.pop(event.anchor, None)  # within itself it stands for nothing
             elif isinstance(event, yaml.CollectionEndEvent):
-                anchor, (values, depth) = open_nodes.pop()
+                anchor, size = open_nodes.pop()
+                below = size._replace(depth=size.depth + 1)
                 if anchor:
-                    sizes[anchor] = (values, depth + 1)
-                _add(open_nodes[-1][1], values, depth + 1)
+                    sizes[anchor] = below
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in sizes:
                     raise _wrong_yaml(path, event, f"the alias *{event.anchor} stands for nothing before it", exit_code)
-                _add(open_nodes[-1][1], *sizes[event.anchor])
+                below = sizes[event.anchor]
             elif isinstance(event, yaml.ScalarEvent):
                 if event.implicit[0] and len(event.value) > _LONGEST_NUMBER and _NUMBER.fullmatch(event.value):
                     raise _wrong_yaml(path, event, "a number has too many digits", exit_code)
+                references = event.value.count("${")
+                below = _Size(1, 0, len(event.value) + _REFERENCE * references if references else 0)
                 if event.anchor:
-                    sizes[event.anchor] = (1, 0)
-                _add(open_nodes[-1][1], 1, 0)
-            depth = open_nodes[-1][1][1]
-            if sum(counts[0] for _, counts in open_nodes) > _NODES:
-                raise _wrong_yaml(path, event, f"it has more than {_NODES:,} values, aliases written out", exit_code)
-            if len(open_nodes) + depth > _DEEPEST + 1:
+                    sizes[event.anchor] = below
+            open_nodes[-1] = (open_nodes[-1][0], open_nodes[-1][1].with_below(below))
+            if sum(size.values for _, size in open_nodes) > most:
+                raise _wrong_yaml(path, event, f"it has more than {most:,} values, aliases written out", exit_code)
+            if len(open_nodes) + open_nodes[-1][1].depth > _DEEPEST + 1:
                 raise _wrong_yaml(path, event, f"it is deeper than {_DEEPEST} levels", exit_code)
+            if config and sum(size.references for _, size in open_nodes) > _REFERENCES:
+                raise _wrong_yaml(path, event, "it has more references ${…} than a configuration needs", exit_code)
     except yaml.YAMLError as error:
         raise _not_yaml(path, error, exit_code) from None
 
 
-def _add(counts: list[int], values: int, depth: int) -> None:
-    counts[0] += values
-    counts[1] = max(counts[1], depth)
+class _Size(NamedTuple):
+    """What is below a node: values, levels, and how much of references there is to resolve."""
+
+    values: int
+    depth: int
+    references: int
+
+    def with_below(self, other: _Size) -> _Size:
+        return _Size(self.values + other.values, max(self.depth, other.depth), self.references + other.references)
 
 
 def _wrong_yaml(path: Path | str, event: Any, what: str, exit_code: int) -> UserError:

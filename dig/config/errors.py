@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable
 from itertools import islice
 
-from dig.secrets import hidden
+from dig.secrets import hidden, shown_key
 
-__all__ = ["UserError", "nearest", "nearest_ids"]
+__all__ = ["UserError", "nearest", "nearest_ids", "unknown_flag"]
 
 _MOST_IDS = 100_000  # comparing letters takes a second
 
@@ -24,6 +24,18 @@ class UserError(Exception):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(hidden(message))
         self.exit_code = exit_code
+
+
+def unknown_flag(argument: str, flags: Iterable[str], listed: str = "") -> UserError:
+    """The error for a flag that is none of those that there are, or is one and is given a value."""
+    flags = tuple(flags)
+    name, equals, _ = argument.partition("=")
+    if equals and name in flags:
+        return UserError(f"{name} takes no value; it stands alone", exit_code=2)
+    hint = nearest(name, flags)
+    return UserError(
+        f"{shown_key(name)}: no such flag; {f'did you mean {hint}?' if hint else listed or ', '.join(flags)}", 2
+    )
 
 
 def nearest_ids(word: str, ids: Iterable[str], count: int = 3) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "key_type",
     "list_experiments",
     "load_config",
+    "load_run_config",
     "named_section",
     "refuse_secrets",
     "schema_keys",
@@ -38,6 +39,8 @@ __all__ = [
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _ENV = re.compile(r"\$\{oc\.env:([A-Za-z0-9_]+)(?:,[^${}]*)?\}")
+_OTHERS = 12
+"""References to other keys at most, in all files and arguments together."""
 _KEY = re.compile(r"[\w.*/-]{1,200}")
 _OTHER_KEY = re.compile(r"\$\{[\w.\[\]-]+\}")
 _OWN_KEYS = re.compile(
@@ -118,7 +121,28 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
         path = _find_experiment(str(experiment), asked_by=shown_override(f"experiment={experiment}"))
         name = path.stem
         layers = list(_with_parents(path))
-    layers += [_argument_layer(override) for override in overrides]
+    return _merged(name, [*layers, *(_argument_layer(override) for override in overrides)])
+
+
+def load_run_config(run: Path) -> Config:
+    """The configuration that a run has left in its folder, which may come from anybody: complete, and all filled in.
+
+    Args:
+        run: the folder.
+
+    Raises:
+        UserError: as :func:`load_config`, or it refers to something else.
+    """
+    path = run / "config.yaml"
+    content = _read_yaml(path)
+    referring = ["extends"] if "extends" in content else [key for key, text in _strings(content) if "${" in text]
+    if referring:
+        raise UserError(f"{_shown(path)}: {referring[0]}: the configuration of a run is complete and refers to nothing "
+                        "else; the same dig.train command writes it again", exit_code=2)  # fmt: skip
+    return _merged(run.name, [_Layer(_shown(path), OmegaConf.create(content))])
+
+
+def _merged(name: str, layers: list[_Layer]) -> Config:
     merged = copy.deepcopy(_defaults())
     OmegaConf.update(merged, "experiment", name)
     for layer in layers:
@@ -128,9 +152,46 @@ def load_config(experiment: str | Path | None = None, overrides: Sequence[str] =
     _check_environment(merged, layers)
     _check_secrets(_Layer("the configuration", merged))
     _check_finite(merged, layers)
+    _check_elements(Config, OmegaConf.to_container(merged))
+    _check_named(merged)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)  # noqa: S101 - tells the type checker what to_object returns
     return config
+
+
+def _check_elements(schema: type, content: Any, before: str = "") -> None:
+    """Lists and mappings of texts or numbers hold no further lists, which OmegaConf lets through in some places."""
+    for name, hint in _hints(schema).items():
+        key, value = f"{before}{name}", content.get(name)
+        below = named_section(hint)
+        if not isinstance(value, dict | list):
+            continue
+        if is_dataclass(hint) and isinstance(hint, type):
+            _check_elements(hint, value, f"{key}.")
+        elif below is not None and isinstance(value, dict):
+            for chosen, section in value.items():
+                _check_elements(below, section or {}, f"{key}.{chosen}.")
+        else:
+            union = get_origin(hint) in (Union, UnionType)
+            kinds = [each for each in get_args(hint) if get_origin(each)] if union else [hint]
+            plain = kinds and all(get_args(each)[-1:] in ((str,), (int,), (float,), (bool,)) for each in kinds)
+            values = list(value.values()) if isinstance(value, dict) else value
+            if plain and any(isinstance(each, dict | list) for each in values):
+                raise UserError(f"{key}: holds a list or a mapping where one text or number belongs", exit_code=2)
+
+
+@functools.cache
+def _hints(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)
+
+
+def _check_named(merged: DictConfig) -> None:
+    """Makes the sections that have a name of the user's choice one by one: they do not know it, and errors tell it."""
+    for name, section in (merged.mining.models or {}).items():
+        try:
+            OmegaConf.to_object(section)
+        except UserError as error:
+            raise UserError(str(error).replace("mining.models.*", f"mining.models.{name}"), error.exit_code) from None
 
 
 @functools.cache
@@ -179,7 +240,7 @@ def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    check_yaml(read_text(path, YAML_BYTES, exit_code=2), _shown(path), exit_code=2)
+    check_yaml(read_text(path, YAML_BYTES, exit_code=2), _shown(path), 2, config=True)
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except yaml.YAMLError as error:
@@ -320,6 +381,7 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
 
 def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
     """Resolves ``${oc.env:DIG_…}``; other variables stay out of configurations, which are written to disk."""
+    references = 0
     for layer in layers:
         for key, text in _strings(OmegaConf.to_container(layer.content, resolve=False)):
             for variable in _ENV.findall(text):
@@ -329,6 +391,9 @@ def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
                         f"it is written to disk; {variable} may not",
                         exit_code=2,
                     )
+            references += len(_OTHER_KEY.findall(text))
+            if references > _OTHERS:  # ten keys that each name the next one twice are a thousand texts
+                raise UserError(f"{layer.origin}: {key}: more than {_OTHERS} references ${{key}} to other keys", 2)
             if "${" in _OTHER_KEY.sub("", _ENV.sub("", text)):
                 raise UserError(
                     f"{layer.origin}: {key}: only ${{key}} and ${{oc.env:DIG_NAME}} are filled in: only DIG_… "

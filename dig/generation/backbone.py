@@ -139,7 +139,7 @@ class LanguageBackbone(Backbone):
         if tokenizer.pad_token_id is None:
             raise UserError(f"{folder}: its tokenizer names no padding token, so tokenizer_config.json is not its own")
         vocabulary = SidVocabulary.of(tokenizer, sizes)
-        check_vocabulary(folder, model, int(vocabulary.ids.max()))
+        check_vocabulary(folder, model, int(vocabulary.ids.max()), tokenizer)
         check_paths(model, str(folder))
         return cls(model, vocabulary, tokenizer, from_scratch=len(tokenizer) == len(scratch_words(sizes)))
 

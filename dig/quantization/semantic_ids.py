@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dig.catalogue import Catalogue, table_stamp
 from dig.config.errors import UserError
+from dig.received.tables import extent_problem
 
 __all__ = ["SemanticIds", "group_rows"]
 
@@ -143,6 +144,9 @@ class SemanticIds:
                 that names the file.
         """
         try:
+            problem = extent_problem(Path(path))
+            if problem is not None:
+                raise UserError(f"{path}: no readable table of Semantic IDs ({problem})")
             frame = pl.read_parquet(path, columns=list(_SCHEMA), glob=False).cast(_SCHEMA)
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             reason = str(error).strip().split("\n")[0]

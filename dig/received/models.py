@@ -27,6 +27,17 @@ _SPARE = 4
 _BUFFERS = 2 << 30
 """Bytes of what a model computes for itself, such as masks and positions."""
 _REPEATED = re.compile(r"layer|block|depth|expert|stage")
+_CHOOSES = {
+    "attn_implementation": ("eager", "sdpa", "flex_attention"),
+    "experts_implementation": ("eager", "batched_mm", "grouped_mm"),
+    "quantization_config": (),
+    "compression_config": (),
+    "distributed_config": (),
+    "fusion_config": (),
+    "transformers_weights": (),
+}
+"""Keys that choose what code computes a model, or which file its weights are, with what transformers has of itself; by
+any other name it would fetch code. dig writes none of them."""
 _MOST = 1000
 """Largest number in a key of that kind: a model of a million layers takes hours even without memory."""
 
@@ -58,6 +69,7 @@ def check_model_folder(folder: Path, auto: Any, kinds: tuple[str, ...] = ()) -> 
     if kinds and content["model_type"] not in kinds:
         raise UserError(f"{path}: it is of a {content['model_type']}, and this stage writes a {kinds[0]}")
     _check_counts(path, content)
+    _check_choices(path, content)
     stored = sum(math.prod(tensor.shape) for tensor in folder_headers(folder).values())
     make = getattr(auto, "from_config", None) or auto._from_config
     try:
@@ -96,13 +108,14 @@ def check_model_type(path: Path, content: Mapping[str, Any]) -> None:
                         + (f"; did you mean {hint}?" if hint and not own else ""))  # fmt: skip
 
 
-def check_vocabulary(folder: Path, model: Any, largest: int) -> None:
-    """Refuses a model that lacks the row of a token by which items are spelled.
+def check_vocabulary(folder: Path, model: Any, largest: int, tokenizer: Any = None) -> None:
+    """Refuses a model that lacks the row of a token by which items are spelled, or of any that its tokenizer gives.
 
     Args:
         folder: where the model lies, for the message.
         model: of transformers.
         largest: id of the last such token.
+        tokenizer: that lies beside the model, if one does.
 
     Raises:
         UserError: its embedding is shorter.
@@ -111,6 +124,10 @@ def check_vocabulary(folder: Path, model: Any, largest: int) -> None:
     if largest >= rows:
         raise UserError(f"{folder}: the model has {rows:,} tokens, and items are spelled with token {largest:,}; "
                         "it belongs to other Semantic IDs")  # fmt: skip
+    for token, number in ({} if tokenizer is None else tokenizer.get_vocab()).items():
+        if number >= rows:
+            raise UserError(f"{folder}: its tokenizer numbers {token[:60]!r} {number:,}, and the model has {rows:,} "
+                            "tokens; they are not of one run")  # fmt: skip
 
 
 def folder_headers(folder: Path) -> dict[str, TensorHeader]:
@@ -139,6 +156,17 @@ def _check_counts(path: Path, content: Mapping[str, Any]) -> None:
             _check_counts(path, value)
         elif _REPEATED.search(key) and isinstance(value, int) and value > _MOST:
             raise UserError(f"{path}: {key} is {value:,}, more than {_MOST:,}")
+
+
+def _check_choices(path: Path, content: Mapping[str, Any]) -> None:
+    for key, value in content.items():
+        name = key.lstrip("_").removesuffix("_internal")
+        if name in _CHOOSES and value is not None and not (isinstance(value, str) and value in _CHOOSES[name]):
+            raise UserError(f"{path}: {key} is {str(value)[:60]!r}; a received model chooses neither code nor files, "
+                            "so remove the key")  # fmt: skip
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, dict):
+                _check_choices(path, each)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from dig.config.errors import UserError, nearest
+from dig.received.footer import most_values
 
-__all__ = ["IDS", "read_parquet_table"]
+__all__ = ["IDS", "extent_problem", "read_parquet_table"]
 
 IDS = pl.List(pl.String)
 """The type of a column with a list of ids in each row."""
@@ -17,6 +18,12 @@ _ROWS = 1_000_000
 _ROWS_A_BYTE = 8
 """Rows for each byte of a file, beyond the first million: a column that repeats one value takes none, and a file of a
 few kilobytes could fill the memory. No two rows of a table of ids are the same."""
+_TEXT = 1 << 30
+_TEXT_A_BYTE = 100
+"""Bytes of text likewise: a file holds a text once that stands in many rows."""
+_VALUES = 1 << 24
+_VALUES_A_BYTE = 64
+"""Values in lists likewise, of all rows together."""
 _MARK = b"PAR1"
 
 
@@ -45,31 +52,61 @@ def read_parquet_table(
     """
     behind = f"; {advice}" if advice else ""
     try:
-        size = _size(path)
+        size = _extent(path)
         lazy = pl.scan_parquet(path, glob=False)
         types = dict(lazy.collect_schema())
         wanted = dict(schema) | {name: kind for name, kind in (optional or {}).items() if name in types}
         _check_types(types, wanted)
-        rows = lazy.select(pl.len()).collect().item()
-        if rows > _ROWS + _ROWS_A_BYTE * size:
-            raise ValueError(f"it says that {size:,} bytes hold {rows:,} rows")
         frame = lazy.select(list(wanted)).collect()
+        _check_text(frame, size)
         _check_nulls(frame, set(wanted) - set(nulls))
         return frame.cast({name: kind for name, kind in wanted.items() if frame.schema[name] != kind})
     except ValueError as error:
         raise UserError(f"{path} cannot be read: {error}{behind}") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise UserError(f"{path} cannot be read: {reason}{behind}") from None
+        raise UserError(f"{path} cannot be read: {_first_line(error)}{behind}") from None
 
 
-def _size(path: Path) -> int:
+def extent_problem(path: Path) -> str | None:
+    """Why a table is not to be read as a whole: it is not Parquet, or promises far more than its bytes can tell."""
+    try:
+        _extent(path)
+    except ValueError as error:
+        return str(error)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:
+        return _first_line(error)
+    return None
+
+
+def _extent(path: Path) -> int:
+    """Bytes of the file, once its own account of rows and values in lists is not far beyond them."""
     if not path.is_file():
         raise ValueError("it is not a file" if path.exists() else "it is missing")
+    size = path.stat().st_size
     with path.open("rb") as stream:
         if stream.read(len(_MARK)) != _MARK:
-            raise ValueError("it is not a Parquet file" if path.stat().st_size else "it is empty")
-    return path.stat().st_size
+            raise ValueError("it is not a Parquet file" if size else "it is empty")
+    rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+    if rows > _ROWS + _ROWS_A_BYTE * size:
+        raise ValueError(f"it says that {size:,} bytes hold {rows:,} rows")
+    values = most_values(path)
+    if values > _VALUES + _VALUES_A_BYTE * size:
+        raise ValueError(f"it says that {size:,} bytes hold {values:,} values")
+    return size
+
+
+def _check_text(frame: pl.DataFrame, size: int) -> None:
+    total = 0
+    for column in frame:
+        texts = column.explode() if isinstance(column.dtype, pl.List) else column
+        if texts.dtype == pl.String:
+            total += int(texts.str.len_bytes().sum() or 0)
+    if total > _TEXT + _TEXT_A_BYTE * size:
+        raise ValueError(f"its {size:,} bytes hold {total:,} bytes of text")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def _check_types(types: Mapping[str, pl.DataType], wanted: Mapping[str, pl.DataType | type[pl.DataType]]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dig.catalogue import Catalogue, check_catalogue
-from dig.config import BASELINES, UserError, load_config
+from dig.config import BASELINES, UserError, load_run_config
 from dig.console import say, warn
 from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
@@ -113,7 +113,7 @@ class Recommender:
         chosen = stage or there[0]
         proof, folder = RunProof(run), run / "checkpoints" / chosen
         proof.require("config.yaml")
-        config = load_config(run / "config.yaml")
+        config = load_run_config(run)
         with proof.checking(f"checkpoints/{chosen}"):
             items = read_run_table(run / "items.parquet", ["item_id"])["item_id"].to_list()
             catalogue = Catalogue.of(items)

@@ -11,7 +11,7 @@ import polars as pl
 from dig.config import UserError, nearest
 from dig.console import printable, warn
 from dig.proof import RunProof
-from dig.received.tables import IDS, read_parquet_table
+from dig.received.tables import IDS, extent_problem, read_parquet_table
 
 __all__ = ["read_ids", "read_run_table"]
 
@@ -30,8 +30,8 @@ _TYPES: dict[str, pl.DataType] = {
     "score": pl.Float64(),
     "confidence": pl.Float64(),
 }
-_FULL = ("item_id", "user", "text")
-"""Of each row these have a value."""
+_FULL = ("item_id", "user", "items", "text")
+"""Of each row these have a value, and so has each place of a list."""
 
 
 def read_run_table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
@@ -44,7 +44,13 @@ def read_run_table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     if (path.parent / "config.yaml").is_file():
         RunProof(path.parent).require(path.name)
     schema = {name: _TYPES[name] for name in columns}
-    return read_parquet_table(path, schema, nulls=tuple(set(columns) - set(_FULL)), advice=_AGAIN)
+    frame = read_parquet_table(path, schema, nulls=tuple(set(columns) - set(_FULL)), advice=_AGAIN)
+    for name in columns:
+        odd = ~frame[name].is_between(0, 1) if schema[name].is_float() else None  # NaN is above all numbers
+        if odd is not None and odd.any():
+            row = int(odd.fill_null(value=False).arg_max() or 0)
+            raise UserError(f"{path} cannot be read: row {row + 1} has a {name} that is not between 0 and 1; {_AGAIN}")
+    return frame
 
 
 def read_ids(path: str | Path, column: str) -> list[Any]:
@@ -77,6 +83,9 @@ def read_ids(path: str | Path, column: str) -> list[Any]:
 
 def _parquet_column(path: Path, column: str) -> list[Any]:
     try:
+        problem = extent_problem(path)
+        if problem is not None:
+            raise UserError(f"{path}: cannot be read as Parquet: {problem}")
         known = pl.scan_parquet(path, glob=False).collect_schema().names()
         if column in known:
             _tell_unread(path, column, known)

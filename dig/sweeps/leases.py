@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from dig.artifacts import read_json, write_json
+from dig.artifacts import write_json
+from dig.own_files import read_own_json
 
 __all__ = ["BEAT", "STALE", "Holder", "Leases"]
 
@@ -50,9 +51,8 @@ class Leases:
         """Who runs a trial; None if nobody does, or nobody any more."""
         path = self._path(number)
         try:
-            found = read_json(path)
-            with path.open() as stream:  # a fresh look, also through a network file system's cache
-                touched = os.fstat(stream.fileno()).st_mtime
+            found = read_own_json(path)  # opened: a fresh look, also through a network file system's cache
+            touched = path.stat().st_mtime
         except (OSError, ValueError):
             return None
         if not isinstance(found, dict) or not isinstance(found.get("pid", 0), int):

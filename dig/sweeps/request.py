@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dig.config import UserError, nearest
+from dig.config import UserError, unknown_flag
 
 __all__ = ["HELP", "Request", "read_request"]
 
@@ -73,8 +73,7 @@ def read_request(given: Sequence[str]) -> Request:
             switches.add(word)
         elif word.startswith("-"):
             shown = [each for each in (*_SWITCHES, *_NUMBERS) if each != "--worker"]
-            hint = nearest(name, shown)
-            raise UserError(f"{word}: no such flag; {f'did you mean {hint}?' if hint else ', '.join(shown)}", 2)
+            raise unknown_flag(word, shown)
         else:
             words.append(word)
     files = [word for word in words if "=" not in word]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dig.artifacts import atomic_path
+from dig.own_files import read_own
 
 __all__ = ["Identity", "kept_id", "safe_name"]
 
@@ -40,7 +41,7 @@ def kept_id(path: Path, job_type: str) -> str:
     with another's, as it would be with an id computed from the configuration alone.
     """
     if path.is_file():
-        found = path.read_text(encoding="utf-8").strip()
+        found = read_own(path).decode("utf-8", "replace").strip()
         if _ID.fullmatch(found):
             return found
     made = f"{safe_name(job_type)[:40]}-{secrets.token_hex(6)}"

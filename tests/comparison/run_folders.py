@@ -116,7 +116,7 @@ def write_run(
         catalogue: ids of ``items.parquet``; None writes none.
     """
     folder.mkdir(parents=True)
-    config = {"experiment": folder.parent.name, "seed": seed, "data": {"split": split},
+    config = {"experiment": folder.parent.name, "seed": seed, "data": {"source": "quickstart", "split": split},
               "evaluation": {"ks": list(ks), "mask_history": mask_history}}  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     test = {f"{family}@{k}": 0.0 for family in ("hr", "ndcg", "mrr") for k in ks}

@@ -149,3 +149,17 @@ def test_a_received_run_that_says_something_else_is_one_line(root: Path, name: s
     with pytest.raises(UserError) as caught:
         find_runs([str(folder)], root)
     assert name in str(caught.value) and said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("change", "told"), [("data: null\n", "data"), ("colour: red\n", "colour: unknown key")])
+def test_a_configuration_that_answers_could_not_be_given_by_is_told_once(
+    root: Path, change: str, told: str, capsys: pytest.CaptureFixture[str]
+):
+    """Guard 8: numbers need little of it; what `dig.recommend` refuses is a warning here."""
+    folder = write_run(root / "beauty" / "a1", USERS, TARGETS, stages())
+    find_runs(["beauty"], root)
+    assert "dig.recommend refuses" not in capsys.readouterr().err
+    (folder / "config.yaml").write_text(f"experiment: beauty\nseed: 1\n{change}")
+    assert len(find_runs(["beauty", "runs/beauty/a1:sft"], root)) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert told in said and said.count("dig.recommend refuses this run") == 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_type_hints
 
 import pytest
 
-from dig.config import Config, UserError, config_to_dict, list_experiments, load_config, schema_keys
+from dig.config import Config, UserError, config_to_dict, list_experiments, load_config, load_run_config, schema_keys
 from dig.config.explain import config_yaml, help_text
 
 
@@ -211,3 +212,63 @@ def test_arguments_that_no_configuration_holds_get_one_line(override: str, expec
         load_config("quickstart", [override])
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
     assert str(caught.value).startswith(expected) and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("stages", "[[grpo]]"), ("baselines", "[{a: b}]"), ("data.split_fractions", "[[1], 0, 0]"),
+    ("mining.models.m", "{model: x, headers: {X-Api-Key: [hidden-value]}}"), ("grpo.tasks.shares", "{next_item: [1]}"),
+    ("data.columns", "[[x]]"), ("backbone.config", "[x]"), ("trainer.devices", "{a: b}"),
+    ("rqvae.codebook_size", "{a: [b]}"), ("mining.miners", "[{a: b}]"), ("visual.config", "{a: {1: 2}}"),
+])  # fmt: skip
+def test_a_container_where_a_value_belongs_is_a_line(key: str, value: str) -> None:
+    """Guard 8: lists and mappings within lists and mappings; the value may be a credential and is not quoted."""
+    try:
+        load_config("quickstart", [f"{key}={value}"])
+    except UserError as error:
+        assert key.split(".")[0] in str(error) and "\n" not in str(error) and error.exit_code == 2
+        assert "hidden-value" not in str(error)
+    else:
+        assert key in ("visual.config", "backbone.config", "trainer.devices", "rqvae.codebook_size", "data.columns")
+
+
+def test_a_name_of_the_user_s_choice_stands_in_the_message() -> None:
+    """Guard 8: the model that lacks something is named."""
+    told = message("quickstart", "mining.models.cheap={model: x}", "mining.models.dear={kind: vllm}")
+    assert told.startswith("mining.models.dear.model is not set")
+
+
+@pytest.mark.parametrize("text", ["${" * 100_000, "${seed}" * 100_000, "${seed}" * 60, "${oc.env:DIG_X,a}" * 200,
+                                  "${oc.env:DIG_X," + "a" * 20_000 + "}"])  # fmt: skip
+def test_references_are_counted_before_they_are_resolved(tmp_path: Path, text: str) -> None:
+    """Guard 6: each takes OmegaConf a while, and what refers to what refers twice doubles each time."""
+    path = write(tmp_path / "x.yaml", f"extends: quickstart\nlogging: {{wandb: {{notes: '{text}'}}}}\n")
+    began = time.monotonic()
+    assert "references" in message(path)
+    assert time.monotonic() - began < 10
+    aliased = f"{{a: &a '{'${seed}' * 12}', b: [{', '.join(['*a'] * 100)}]}}"
+    assert "references" in message(write(tmp_path / "y.yaml", f"backbone: {{config: {aliased}}}\n"))
+
+
+def test_a_configuration_of_thousands_of_keys_is_refused_at_once(tmp_path: Path) -> None:
+    """Guard 6: OmegaConf takes a millisecond and more for each."""
+    keys = ", ".join(f"k{number}: {number}" for number in range(4900))
+    path = write(tmp_path / "x.yaml", f"extends: quickstart\nbackbone: {{config: {{{keys}}}}}\n")
+    assert "more than 4,000 values" in message(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("extends: /etc/hostname\n", "extends"),
+        ("extends: quickstart\n", "extends"),
+        ("runs_dir: ${oc.env:DIG_X,here}\n", "runs_dir"),
+    ],
+)
+def test_the_configuration_of_a_run_refers_to_nothing(tmp_path: Path, text: str, key: str) -> None:
+    """Guard 9: it is complete when it is written, so a reference out of the folder is not of dig's making."""
+    config = load_config("quickstart", ["seed=7"])
+    write(tmp_path / "config.yaml", config_yaml(config))
+    assert load_run_config(tmp_path) == config
+    write(tmp_path / "config.yaml", config_yaml(config).replace("runs_dir:", "was:") + text)
+    with pytest.raises(UserError, match=f"config.yaml: {key}: the configuration of a run is complete"):
+        load_run_config(tmp_path)

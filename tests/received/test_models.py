@@ -96,6 +96,14 @@ def test_everywhere_that_transformers_loads_or_makes_a_model_code_of_its_own_is_
         ({"hidden_size": [64]}, "config.json makes no model"),
         ({"num_attention_heads": 0}, "config.json makes no model"),
         ({"model_type": ["qwen2"]}, "model_type is missing"),
+        ({"attn_implementation": "somebody/kernel"}, "attn_implementation is 'somebody/kernel'; a received model"),
+        ({"_attn_implementation": {"": "somebody/kernel"}}, "chooses neither code nor files"),
+        ({"_attn_implementation_internal": "somebody/kernel"}, "chooses neither code nor files"),
+        ({"experts_implementation": "somebody/kernel"}, "chooses neither code nor files"),
+        ({"text_config": {"attn_implementation": "somebody/kernel"}}, "chooses neither code nor files"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantization_config is"),
+        ({"transformers_weights": "x.safetensors"}, "transformers_weights is 'x.safetensors'"),
+        ({"dig_catalogue": "9" * 5000 + " x", "vocab_size": 3}, "of the weights or hold them in another shape"),
         ({"vocab_size": 3}, "of the weights or hold them in another shape"),
     ],
 )
@@ -152,3 +160,20 @@ def test_a_folder_of_another_kind_of_model_is_named(folder: Path):
         load_t5(folder)
     with pytest.raises(UserError, match="it is of a qwen2"):
         check_model_folder(folder, T5ForConditionalGeneration, ("t5",))
+
+
+def test_what_transformers_has_of_itself_may_be_chosen(folder: Path):
+    """Guard 3: a configuration of ours names none of it, and one that names the plain computation is read."""
+    content = (folder / "config.json").read_text()
+    assert not any(key in content for key in ("_implementation", "quantization_config", "transformers_weights"))
+    change(folder / "config.json", attn_implementation="eager")
+    assert load_backbone(folder, IDS.sizes).model is not None
+
+
+@pytest.mark.parametrize("changes", [{"bos_token": "zzz"}, {"eos_token": "zzz"}, {"extra_special_tokens": ["zzz"]},
+                                     {"added_tokens_decoder": {"0": {"content": "zzz"}}}])  # fmt: skip
+def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(folder: Path, changes: dict[str, Any]):
+    """Guard 8: whatever the tokenizer can give has a row in the model."""
+    change(folder / "tokenizer_config.json", **changes)
+    said = refusal(folder)
+    assert "its tokenizer numbers 'zzz'" in said and "not of one run" in said

@@ -8,8 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from dig.catalogue import Catalogue, check_catalogue
 from dig.config import UserError
-from dig.received.tables import IDS, read_parquet_table
+from dig.quantization import SemanticIds
+from dig.received.footer import most_values
+from dig.received.tables import IDS, extent_problem, read_parquet_table
+from dig.recommender import read_ids
 
 FRAME = pl.DataFrame(
     {"user": ["a", "b"], "items": [["x"], []], "tests": pl.Series([1, 0], dtype=pl.UInt8), "score": [1, 2]}
@@ -87,3 +91,47 @@ def test_a_folder_and_nothing_are_not_tables(tmp_path: Path):
         read_parquet_table(tmp_path, SCHEMA)
     with pytest.raises(UserError, match="it is missing"):
         read_parquet_table(tmp_path / "none.parquet", SCHEMA)
+
+
+def test_a_list_of_more_values_than_its_bytes_can_hold_is_refused(tmp_path: Path):
+    """Guard 6: one row may hold a list of any length."""
+    path = tmp_path / "users.parquet"
+    pl.DataFrame({"codes": [pl.repeat(7, 20_000_000, dtype=pl.Int64, eager=True)]}).write_parquet(path)
+    assert path.stat().st_size < 40_000
+    for read in (lambda: read_parquet_table(path, {"codes": pl.List(pl.Int64)}), lambda: _raise(extent_problem(path))):
+        with pytest.raises(UserError, match="bytes hold 20,000,000 values"):
+            read()
+
+
+def _raise(problem: str | None) -> None:
+    if problem:
+        raise UserError(problem)
+
+
+def test_texts_of_more_bytes_than_a_file_can_tell_are_refused(tmp_path: Path):
+    """Guard 6: a text that stands in a million rows is on disk once."""
+    path = tmp_path / "items.parquet"
+    pl.select(title=pl.repeat("long" * 1000, 300_000, dtype=pl.String)).write_parquet(path)
+    with pytest.raises(UserError, match="bytes hold 1,200,000,000 bytes of text"):
+        read_parquet_table(path, {"title": pl.String})
+
+
+def test_ids_of_a_model_are_counted_before_they_are_read(tmp_path: Path):
+    """Guard 6: the table beside a model is asked for its order of items."""
+    pl.select(item_id=pl.repeat("x", 2_000_000, dtype=pl.String)).write_parquet(tmp_path / "semantic_ids.parquet")
+    with pytest.raises(UserError, match="bytes hold 2,000,000 rows"):
+        check_catalogue(tmp_path, Catalogue.of(["x"]), "items.parquet")
+    with pytest.raises(UserError, match="bytes hold 2,000,000 rows"):
+        SemanticIds.load(tmp_path / "semantic_ids.parquet")
+    with pytest.raises(UserError, match="bytes hold 2,000,000 rows"):
+        read_ids(tmp_path / "semantic_ids.parquet", "item_id")
+
+
+def test_the_footer_tells_the_values_of_the_longest_column(tmp_path: Path):
+    frame = pl.DataFrame({"a": range(1000), "b": [["x"] * (n % 5) for n in range(1000)]})
+    frame.write_parquet(tmp_path / "x.parquet", row_group_size=100, metadata={"key": "value"})
+    values = sum(max(1, n % 5) for n in range(1000))  # an empty list has an entry, too
+    assert most_values(tmp_path / "x.parquet") == values
+    (tmp_path / "x.parquet").write_bytes(b"PAR1" + b"\xff" * 50 + (50).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(ValueError, match="footer"):
+        most_values(tmp_path / "x.parquet")

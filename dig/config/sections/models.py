@@ -95,8 +95,10 @@ class ModelConfig:
         check(self.key is None or variable_name(self.key), "mining.models.*.key must be the name of an environment "
               "variable, in capitals such as OPENAI_API_KEY, never the key itself")  # fmt: skip
         for name, value in self.headers.items():
-            check(bool(_HEADER.fullmatch(name)), f"mining.models.*.headers: {name!r} is not the name of a header")
-            check(named_variable(value) is not None, f"mining.models.*.headers.{name} must be env:NAME, with the name "
+            is_name = isinstance(name, str) and _HEADER.fullmatch(name)  # OmegaConf lets numbers and lists through here
+            check(bool(is_name), f"mining.models.*.headers: {str(name)[:60]!r} is not the name of a header")
+            named = isinstance(value, str) and named_variable(value) is not None
+            check(named, f"mining.models.*.headers.{name} must be env:NAME, with the name "
                   "of the environment variable that holds it, in capitals")  # fmt: skip
         if self.base_url is None or named_variable(self.base_url):
             return
