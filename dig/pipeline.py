@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
+from dig import evaluation
 from dig.artifacts import Artifact, ArtifactStore, fingerprint, lock, shown_path
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
-from dig.evaluation.harness import other_protocol
 from dig.report.table import metrics_table
 from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.base import build_alone, build_together
@@ -83,7 +83,7 @@ def _run(config: Config, tracking: Tracking, callbacks: Watchers) -> Run:
         if rank == 0:
             with lock(context.run / ".lock", f"report: another process is writing {shown_path(context.run)}"):
                 metrics = build_report(context, states, evaluations)
-            for part in ("valid", "test", other_protocol("test", config.evaluation.mask_history).name):
+            for part in ("valid", "test", evaluation.other_protocol("test", config.evaluation.mask_history).name):
                 console.print(metrics_table(metrics, part))
             _say_gain(metrics)
             tracking.report(metrics)

@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
-from callbacks.rollouts import RolloutHealth
-from callbacks.stories import GroupStories
+import callbacks
+import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.prompts import PromptBuilder
-from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS
+from dig import modules
 from dig.config import Config, UserError
 from dig.console import warn
 from dig.embeddings import encoder_fingerprint
 from dig.generation.backbone import load_backbone
 from dig.generation.lora import add_lora
-from dig.modules.grpo import GRPOModule
+from dig.lazy import lightning
 from dig.quantization import SemanticIds
 from dig.stages.base import Stage, StageContext
 from dig.stages.knowledge import item_knowledge
@@ -59,7 +58,7 @@ def _build(context: StageContext, folder: Path) -> None:
         backbone.model = add_lora(backbone.model, config.backbone.lora)
     builder = prompt_builder(config, backbone, spelled)
     prompts = _prompts(context, sequences, builder)
-    data = PromptDataModule(
+    data = datamodules.PromptDataModule(
         prompts,
         sequences,
         builder,
@@ -69,11 +68,13 @@ def _build(context: StageContext, folder: Path) -> None:
         config.seed,
         config.trainer.workers,
     )
-    module = GRPOModule(backbone, item_tokens(backbone, spelled), known, config.grpo, config.evaluation, config.seed)
+    module = modules.GRPOModule(
+        backbone, item_tokens(backbone, spelled), known, config.grpo, config.evaluation, config.seed
+    )
     _check_group_size(config, module.trie.num_items)
     titles = catalogue["title"].to_list()
     names = item_ids.to_list()
-    stories = GroupStories(folder / "groups.jsonl", names, titles, interests_of_items(context, names))
+    stories = callbacks.GroupStories(folder / "groups.jsonl", names, titles, interests_of_items(context, names))
     plan = Plan(
         "grpo",
         _reads(config),
@@ -85,7 +86,7 @@ def _build(context: StageContext, folder: Path) -> None:
         keep_start=True,
         group_rollouts=True,
         resume_from=config.grpo.resume_from,
-        callbacks=(RolloutHealth(), stories),
+        callbacks=(callbacks.RolloutHealth(), stories),
     )
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
@@ -94,7 +95,7 @@ def _build(context: StageContext, folder: Path) -> None:
         write_items_seen(folder, sequences, seen, item_ids)
 
 
-def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder) -> TrainingPrompts:
+def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder) -> datamodules.TrainingPrompts:
     """The prompts of an epoch.
 
     Raises:
@@ -104,7 +105,9 @@ def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder
     shares = config.tasks.shares
     kinds = {kind for name in shares for kind in TASKS[name].reads}
     known = known_of_items(context, kinds)
-    prompts = TrainingPrompts(sequences, builder, config.prompts_per_user, shares, known, context.config.seed)
+    prompts = datamodules.TrainingPrompts(
+        sequences, builder, config.prompts_per_user, shares, known, context.config.seed
+    )
     for name, count in zip(shares, prompts.drawn, strict=True):
         if not count:
             warn(f"grpo: the task {name} has no prompts here: the items tell nothing that it needs")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datamodules.item_prompts import ItemPrompts
 from datamodules.prompts import PromptBuilder
+from dig import modules
 from dig.artifacts import read_json
 from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
@@ -16,7 +17,6 @@ from dig.generation.backbone import Backbone, save_backbone
 from dig.generation.decoder import Decoder
 from dig.generation.lora import save_adapter
 from dig.generation.spelling import spelled_ids
-from dig.modules.policy import PolicyModule
 from dig.quantization import SemanticIds
 from dig.stages.base import StageContext
 from dig.stages.tokenize import load_semantic_ids
@@ -65,7 +65,7 @@ def prompt_builder(config: Config, backbone: Backbone, ids: SemanticIds) -> Prom
     return PromptBuilder(tokens, backbone.tokenizer, config.prompt, backbone.from_scratch, context)
 
 
-def save_policy(module: PolicyModule, folder: Path, ids: SemanticIds, adapters: bool = False) -> None:
+def save_policy(module: modules.PolicyModule, folder: Path, ids: SemanticIds, adapters: bool = False) -> None:
     """Writes the chosen weights as a plain transformers folder, with the Semantic ID table beside the tokenizer; an
     IntRR in its own format.
 
