@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["lazy_names", "lightning", "peft", "scipy", "sklearn", "transformers"]
@@ -47,11 +48,9 @@ class _Library:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what looks at a module from outside does not use it
             raise AttributeError(name)
-        try:
-            return getattr(import_module(self.__name__), name)
-        except AttributeError:
-            import_module(f"{self.__name__}.{name}")
-            return _Library(f"{self.__name__}.{name}")
+        inner, library = f"{self.__name__}.{name}", import_module(self.__name__)
+        value = getattr(library, name) if hasattr(library, name) else import_module(inner)
+        return _Library(inner) if isinstance(value, ModuleType) and value.__name__ == inner else value
 
 
 if TYPE_CHECKING:
