@@ -67,6 +67,14 @@ def test_what_lightning_refuses_is_told_while_there_is_something_to_build(
     assert main(refused) == 2 and "Lightning refuses" in capsys.readouterr().err
 
 
+def test_lightning_is_as_quiet_where_asking_it_is_its_first_use() -> None:
+    """Its import sets the levels of its loggers, which would undo what was set before."""
+    code = "from dig.config import load_config; from dig.stages.strategy import check_trainer as check\n"
+    code += "check(load_config('quickstart', ['trainer.accelerator=cpu']).trainer)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_lazy_name_is_where_it_is_said_to_be(package: str) -> None:
     """The table of homes and the imports that type checkers read are the same, and each name is there."""

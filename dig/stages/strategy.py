@@ -120,7 +120,8 @@ def check_trainer(config: TrainerConfig) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps Lightning's hints about what dig decides itself off the screen; errors and warnings of others stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    packages = (lightning.pytorch, lightning.fabric)  # whose import, which may be the first, sets these levels
+    loggers = [logging.getLogger(package.__name__) for package in packages]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
