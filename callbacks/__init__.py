@@ -1,1 +1,77 @@
-"""Lightning callbacks: codebook health, exact resume, rollout diagnostics, throughput."""
+"""Lightning callbacks: codebook health, exact resume, rollout diagnostics, throughput.
+
+The names here are loaded when they are first used (``dig.lazy``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from callbacks.codebook import CodebookHealth
+    from callbacks.finite import FiniteGuard
+    from callbacks.other_ranks import OtherRanks
+    from callbacks.preemption import Preemption
+    from callbacks.progress import Bar, EncodingBar, LogOften
+    from callbacks.resume import (
+        AtomicCheckpointIO,
+        ResumeCheckpoint,
+        StepSeed,
+        checkpoints_of,
+        configuration_in,
+        damage,
+        differing_key,
+        step_in,
+    )
+    from callbacks.rollouts import RolloutHealth, RolloutSamples
+    from callbacks.throughput import Throughput
+    from callbacks.vectors import VectorWriter
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "Bar",
+    "CodebookHealth",
+    "EncodingBar",
+    "FiniteGuard",
+    "LogOften",
+    "OtherRanks",
+    "Preemption",
+    "ResumeCheckpoint",
+    "RolloutHealth",
+    "RolloutSamples",
+    "StepSeed",
+    "Throughput",
+    "VectorWriter",
+    "checkpoints_of",
+    "configuration_in",
+    "damage",
+    "differing_key",
+    "step_in",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "CodebookHealth": "codebook",
+        "FiniteGuard": "finite",
+        "OtherRanks": "other_ranks",
+        "Preemption": "preemption",
+        "Bar": "progress",
+        "EncodingBar": "progress",
+        "LogOften": "progress",
+        "AtomicCheckpointIO": "resume",
+        "ResumeCheckpoint": "resume",
+        "StepSeed": "resume",
+        "checkpoints_of": "resume",
+        "configuration_in": "resume",
+        "damage": "resume",
+        "differing_key": "resume",
+        "step_in": "resume",
+        "RolloutHealth": "rollouts",
+        "RolloutSamples": "rollouts",
+        "Throughput": "throughput",
+        "VectorWriter": "vectors",
+    },
+)

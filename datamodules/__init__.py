@@ -1,1 +1,68 @@
-"""LightningDataModules shared by the experiment's modules, and the sources, splits and prompts behind them."""
+"""LightningDataModules shared by the experiment's modules, and the sources, splits and prompts behind them.
+
+The names here are loaded when they are first used (``dig.lazy``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from datamodules.contents import ContentDataModule, PictureFiles, TextFiles, open_picture
+    from datamodules.examples import ExampleDataModule, Examples
+    from datamodules.item_answers import HistoryTokens, ItemAnswers
+    from datamodules.item_sequences import ItemSequences
+    from datamodules.items import ItemDataModule, Partners
+    from datamodules.mixture import TaskMixture, TaskPart
+    from datamodules.pairs import PairDataModule, PicturePairs
+    from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
+    from datamodules.sequences import SequenceDataModule, training_windows
+
+__all__ = [
+    "ContentDataModule",
+    "ExampleDataModule",
+    "Examples",
+    "HistoryTokens",
+    "ItemAnswers",
+    "ItemDataModule",
+    "ItemSequences",
+    "PairDataModule",
+    "Partners",
+    "PictureFiles",
+    "PicturePairs",
+    "PromptDataModule",
+    "SequenceDataModule",
+    "TaskMixture",
+    "TaskPart",
+    "TextFiles",
+    "TrainingPrompts",
+    "open_picture",
+    "training_windows",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ContentDataModule": "contents",
+        "PictureFiles": "contents",
+        "TextFiles": "contents",
+        "open_picture": "contents",
+        "ExampleDataModule": "examples",
+        "Examples": "examples",
+        "HistoryTokens": "item_answers",
+        "ItemAnswers": "item_answers",
+        "ItemSequences": "item_sequences",
+        "ItemDataModule": "items",
+        "Partners": "items",
+        "TaskMixture": "mixture",
+        "TaskPart": "mixture",
+        "PairDataModule": "pairs",
+        "PicturePairs": "pairs",
+        "PromptDataModule": "rollout_prompts",
+        "TrainingPrompts": "rollout_prompts",
+        "SequenceDataModule": "sequences",
+        "training_windows": "sequences",
+    },
+)

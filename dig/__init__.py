@@ -15,8 +15,9 @@ if sys.argv[:1] == ["-m"]:  # `python -m dig.…` imports this package before th
 
     guard_imports()
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dig.config import Config, UserError, load_config
@@ -38,20 +39,17 @@ __all__ = [
     "run_experiment",
 ]
 
-_HOMES = {
-    "Config": "dig.config",
-    "GRPOModule": "dig.modules.grpo",
-    "RQVAEModule": "dig.modules.rqvae",
-    "SFTModule": "dig.modules.sft",
-    "Recommender": "dig.recommender",
-    "Run": "dig.pipeline",
-    "UserError": "dig.config",
-    "load_config": "dig.config",
-    "run_experiment": "dig.pipeline",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'dig' has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Config": "dig.config",
+        "GRPOModule": "dig.modules.grpo",
+        "RQVAEModule": "dig.modules.rqvae",
+        "SFTModule": "dig.modules.sft",
+        "Recommender": "dig.recommender",
+        "Run": "dig.pipeline",
+        "UserError": "dig.config",
+        "load_config": "dig.config",
+        "run_experiment": "dig.pipeline",
+    },
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
+from dig import evaluation
 from dig.artifacts import Artifact, ArtifactStore, fingerprint, lock, shown_path
 from dig.config import STAGES, Config, config_to_dict
 from dig.console import console, enable_progress, say
-from dig.evaluation.harness import other_protocol
+from dig.lazy import transformers
+from dig.machine import check_machine
 from dig.own_files import text_path
 from dig.report.table import metrics_table
 from dig.stages import BUILT, Stage, StageContext, global_rank
@@ -24,6 +27,7 @@ from dig.stages.evaluation import evaluate_all
 from dig.stages.report import build_report
 from dig.stages.rewards import NOT_IMPORTED, modules_to_import, without_own_code
 from dig.stages.start import check_backbone, check_start
+from dig.stages.strategy import check_trainer
 from dig.tracking import NOT_TRACKED, Tracking
 
 if TYPE_CHECKING:
@@ -84,7 +88,7 @@ def _run(config: Config, tracking: Tracking, callbacks: Watchers) -> Run:
         if rank == 0:
             with lock(context.run / ".lock", f"report: another process is writing {shown_path(context.run)}"):
                 metrics = build_report(context, states, evaluations)
-            for part in ("valid", "test", other_protocol("test", config.evaluation.mask_history).name):
+            for part in ("valid", "test", evaluation.other_protocol("test", config.evaluation.mask_history).name):
                 console.print(metrics_table(metrics, part))
             _say_gain(metrics)
             tracking.report(metrics)
@@ -110,8 +114,11 @@ def build_stages(
     Raises:
         UserError: for whatever the user can mend.
     """
-    _prepare_process(config)
-    check_start(config)
+    enable_progress(config.logging.progress and global_rank() == 0)
+    check_machine(config)
+    prepared = cache(partial(_prepare_building, config))
+    if missing_files(config.data):
+        prepared()
     fetch_data(config.data)
     rank = global_rank()
     if rank == 0:
@@ -122,13 +129,16 @@ def build_stages(
     finished: dict[str, Artifact] = {}
     states: list[dict[str, Any]] = []
     steps = _plan(config)
-    check_backbone(config, _unbuilt(steps, store))
+    unbuilt = _unbuilt(steps, store)
+    if unbuilt or "report" in config.stages:
+        prepared()
+    check_backbone(config, unbuilt)
     for step in steps:
         with tracking.stage(step.stage.name, step.needs) if tracking else NOT_TRACKED as tracked:
             context = StageContext(
                 config, {name: finished[name] for name in step.needs}, store, run, tracked, callbacks
             )
-            artifact = _finish(step, context)
+            artifact = _finish(step, context, prepared)
             tracked.built(artifact.path, artifact.cached)
         finished[step.stage.name] = artifact
         states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
@@ -234,20 +244,28 @@ def _unbuilt(steps: Sequence[_Step], store: ArtifactStore) -> set[str]:
     return {step.stage.name for step in steps if not store.exists(step.stage.name, step.key)}
 
 
-def _finish(step: _Step, context: StageContext) -> Artifact:
+def _finish(step: _Step, context: StageContext, prepared: Callable[[], None]) -> Artifact:
     """Finds or builds a stage's artifact; rank 0 alone writes, others train along or wait."""
     stage = step.stage
+
+    def build(folder: Path) -> None:
+        prepared()  # an artifact that was there may have turned out to be damaged
+        stage.build(context, folder)
+
     together = build_together if stage.every_rank else build_alone
-    return together(context, stage.name, step.key, lambda folder: stage.build(context, folder), step.origin)
+    return together(context, stage.name, step.key, build, step.origin)
 
 
-def _prepare_process(config: Config) -> None:
-    enable_progress(config.logging.progress and global_rank() == 0)
+def _prepare_building(config: Config) -> None:
+    """What a run needs that builds or measures anything, and one that finds all its artifacts does without.
+
+    Raises:
+        UserError: with exit code 2: Lightning refuses the trainer's settings.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a tokenizer's threads and worker processes do not mix
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    check_trainer(config.trainer)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _run_folder(config: Config) -> Path:

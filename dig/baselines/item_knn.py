@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor
 
 from dig.config.errors import UserError
 from dig.config.schema import ItemKNNConfig
 from dig.evaluation.rankers import Scorer
+from dig.lazy import scipy
 from dig.received.weights import read_tensors
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ItemKNN(Scorer):
         decay: weight of an item of the history, times this for every later one.
     """
 
-    def __init__(self, similarity: sparse.csr_matrix, counts: np.ndarray, decay: float) -> None:
+    def __init__(self, similarity: scipy.sparse.csr_matrix, counts: np.ndarray, decay: float) -> None:
         self.similarity, self.counts, self.decay = similarity, counts, decay
         prior = np.empty(len(counts), dtype=np.float32)
         prior[np.argsort(-counts, kind="stable")] = np.linspace(-1.0, -2.0, len(counts), dtype=np.float32)
@@ -64,7 +64,7 @@ class ItemKNN(Scorer):
         user = np.repeat(np.arange(len(histories)), lengths)
         later = np.repeat(np.cumsum(lengths), lengths) - np.arange(1, len(rows) + 1)
         weights = (self.decay**later).astype(np.float32)
-        bought = sparse.csr_matrix((weights, (user, rows)), shape=(len(histories), len(self.counts)))
+        bought = scipy.sparse.csr_matrix((weights, (user, rows)), shape=(len(histories), len(self.counts)))
         found = torch.from_numpy((bought @ self.similarity).toarray())
         return torch.where(found > 0, found, self._prior)
 
@@ -86,7 +86,7 @@ class ItemKNN(Scorer):
         found = {name: tensor.numpy() for name, tensor in read_tensors(folder / _FILE, _TENSORS).items()}
         shape = (len(found["counts"]), len(found["counts"]))
         try:
-            similarity = sparse.csr_matrix((found["data"], found["indices"], found["indptr"]), shape=shape)
+            similarity = scipy.sparse.csr_matrix((found["data"], found["indices"], found["indptr"]), shape=shape)
             similarity.check_format(full_check=True)  # a product reads memory wherever these indices point
             decay = float(found["decay"].item())
         except (ValueError, IndexError) as error:
@@ -94,7 +94,7 @@ class ItemKNN(Scorer):
         return cls(similarity, found["counts"], decay)
 
 
-def cosine_neighbours(train: Histories, num_items: int, neighbours: int, shrinkage: float) -> sparse.csr_matrix:
+def cosine_neighbours(train: Histories, num_items: int, neighbours: int, shrinkage: float) -> scipy.sparse.csr_matrix:
     """Each item's nearest by the cosine of who bought them, shrunk towards 0 where few did.
 
     ``s_ij = c_ij / √(n_i n_j) · c_ij / (c_ij + shrinkage)`` with c users of both and n users of each (the shrinkage of
@@ -110,7 +110,9 @@ def cosine_neighbours(train: Histories, num_items: int, neighbours: int, shrinka
         (items, items) float32; no item is its own neighbour.
     """
     flat = train.flat().astype(np.int64)
-    bought = sparse.csr_matrix((np.ones(len(flat), np.float32), (train.owners(), flat)), shape=(len(train), num_items))
+    bought = scipy.sparse.csr_matrix(
+        (np.ones(len(flat), np.float32), (train.owners(), flat)), shape=(len(train), num_items)
+    )
     bought.data[:] = 1.0  # who bought twice is one user
     users = np.maximum(np.asarray(bought.sum(axis=0)).ravel(), 1.0)
     of_items = bought.T.tocsr()
@@ -126,4 +128,4 @@ def cosine_neighbours(train: Histories, num_items: int, neighbours: int, shrinka
         nearest = place < neighbours
         parts.append((row[nearest], column[nearest], value[nearest].astype(np.float32)))
     rows, columns, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return sparse.csr_matrix((values, (rows, columns)), shape=(num_items, num_items))
+    return scipy.sparse.csr_matrix((values, (rows, columns)), shape=(num_items, num_items))

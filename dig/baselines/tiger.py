@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import T5Config, T5ForConditionalGeneration
 
 from dig.config.schema import TigerConfig
 from dig.evaluation.beams import BeamRanker
 from dig.generation.factory import check_paths
 from dig.generation.vocabulary import SidVocabulary
+from dig.lazy import transformers
 from dig.received.models import check_model_folder
 from dig.weights import load_complete
 
@@ -38,8 +38,8 @@ def sid_vocabulary(sizes: Sequence[int]) -> SidVocabulary:
 
 def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
     """A T5 with random weights for Semantic IDs of ``sizes`` codes a level, the suffix level included."""
-    model = T5ForConditionalGeneration._from_config(
-        T5Config(
+    model = transformers.T5ForConditionalGeneration._from_config(
+        transformers.T5Config(
             vocab_size=_SPECIAL + sum(sizes),
             d_model=config.d_model,
             d_kv=config.d_kv,
@@ -65,9 +65,9 @@ def load_t5(folder: Path) -> Any:
     Raises:
         UserError: its files lack weights, or its scores are not its own.
     """
-    check_model_folder(folder, T5ForConditionalGeneration, ("t5",))
+    check_model_folder(folder, transformers.T5ForConditionalGeneration, ("t5",))
     model = load_complete(
-        T5ForConditionalGeneration.from_pretrained, folder, str(folder), attn_implementation=_ATTENTION
+        transformers.T5ForConditionalGeneration.from_pretrained, folder, str(folder), attn_implementation=_ATTENTION
     )
     check_paths(model, str(folder))
     return model

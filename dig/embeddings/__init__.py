@@ -5,8 +5,9 @@ The names below are handed on lazily, so that planning a run (fingerprints) does
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dig.embeddings.compose import compose_texts, count_empty
@@ -22,17 +23,14 @@ __all__ = [
     "locate_encoder",
 ]
 
-_HOMES = {
-    "TextEncoder": "dig.embeddings.text",
-    "compose_texts": "dig.embeddings.compose",
-    "count_empty": "dig.embeddings.compose",
-    "encoder_fingerprint": "dig.embeddings.locate",
-    "load_text_encoder": "dig.embeddings.text",
-    "locate_encoder": "dig.embeddings.locate",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "TextEncoder": "text",
+        "compose_texts": "compose",
+        "count_empty": "compose",
+        "encoder_fingerprint": "locate",
+        "load_text_encoder": "text",
+        "locate_encoder": "locate",
+    },
+)

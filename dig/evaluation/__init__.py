@@ -5,31 +5,64 @@ The names here are loaded when they are first used, so that statistics need no t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dig.evaluation.harness import Evaluation, evaluate
+    from dig.evaluation.catalogue_facts import CatalogueFacts
+    from dig.evaluation.harness import Evaluation, Harness, NotANumberError, Protocol, evaluate, other_protocol
+    from dig.evaluation.measures import beyond_accuracy
+    from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
     from dig.evaluation.rankers import Ranker, Scorer
-    from dig.evaluation.ranking import MRR, NDCG, HitRate, ranking_metrics
-    from dig.evaluation.slices import slice_metrics
+    from dig.evaluation.ranking import MRR, NDCG, HitRate, ranking_metrics, target_positions
+    from dig.evaluation.slices import accuracy_gains, slice_metrics
 
-__all__ = ["MRR", "NDCG", "Evaluation", "HitRate", "Ranker", "Scorer", "evaluate", "ranking_metrics", "slice_metrics"]
+__all__ = [
+    "CatalogueFacts",
+    "Evaluation",
+    "Harness",
+    "HitRate",
+    "MRR",
+    "NDCG",
+    "NotANumberError",
+    "Protocol",
+    "Ranker",
+    "Scorer",
+    "accuracy_gains",
+    "beneficiaries",
+    "beyond_accuracy",
+    "evaluate",
+    "one_hop_candidates",
+    "other_protocol",
+    "ranking_metrics",
+    "slice_metrics",
+    "successor_counts",
+    "target_positions",
+]
 
-_HOMES = {
-    "Evaluation": "harness",
-    "evaluate": "harness",
-    "Ranker": "rankers",
-    "Scorer": "rankers",
-    "MRR": "ranking",
-    "NDCG": "ranking",
-    "HitRate": "ranking",
-    "ranking_metrics": "ranking",
-    "slice_metrics": "slices",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"dig.evaluation.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'dig.evaluation' has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "CatalogueFacts": "catalogue_facts",
+        "Evaluation": "harness",
+        "Harness": "harness",
+        "NotANumberError": "harness",
+        "Protocol": "harness",
+        "evaluate": "harness",
+        "other_protocol": "harness",
+        "beyond_accuracy": "measures",
+        "beneficiaries": "memorization",
+        "one_hop_candidates": "memorization",
+        "successor_counts": "memorization",
+        "Ranker": "rankers",
+        "Scorer": "rankers",
+        "HitRate": "ranking",
+        "MRR": "ranking",
+        "NDCG": "ranking",
+        "ranking_metrics": "ranking",
+        "target_positions": "ranking",
+        "accuracy_gains": "slices",
+        "slice_metrics": "slices",
+    },
+)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor
 from torchmetrics import Metric
+
+from dig.lazy import scipy
 
 if TYPE_CHECKING:
     from datamodules.histories import Histories
@@ -21,7 +22,7 @@ CANDIDATES = 50
 _CHUNK = 4096
 
 
-def successor_counts(train: Histories, num_items: int) -> sparse.csr_matrix:
+def successor_counts(train: Histories, num_items: int) -> scipy.sparse.csr_matrix:
     """How often each item was followed by each other, directly, in the training part.
 
     Args:
@@ -35,11 +36,11 @@ def successor_counts(train: Histories, num_items: int) -> sparse.csr_matrix:
     following = owners[1:] == owners[:-1]
     first, second = flat[:-1][following], flat[1:][following]
     ones = np.ones(len(first), dtype=np.int64)
-    return sparse.csr_matrix((ones, (first, second)), shape=(num_items, num_items))
+    return scipy.sparse.csr_matrix((ones, (first, second)), shape=(num_items, num_items))
 
 
 def one_hop_candidates(
-    successors: sparse.csr_matrix, histories: Sequence[np.ndarray], size: int = CANDIDATES
+    successors: scipy.sparse.csr_matrix, histories: Sequence[np.ndarray], size: int = CANDIDATES
 ) -> np.ndarray:
     """The direct successors of every item of each history, the most frequent first.
 
@@ -61,7 +62,7 @@ def one_hop_candidates(
         part = [np.unique(history) for history in histories[start : start + _CHUNK]]
         lengths = np.array([len(history) for history in part])
         rows = np.concatenate([history.astype(np.int64) for history in part])
-        asked = sparse.csr_matrix((np.ones(len(rows), np.int64), rows, np.append(0, np.cumsum(lengths))),
+        asked = scipy.sparse.csr_matrix((np.ones(len(rows), np.int64), rows, np.append(0, np.cumsum(lengths))),
                                   shape=(len(part), items))  # fmt: skip
         counts = (asked @ successors).tocoo()
         order = np.lexsort((counts.col, -known[counts.col], -counts.data, counts.row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,8 +11,6 @@ from typing import Any, ClassVar, Self
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig, SFTConfig
@@ -28,6 +26,7 @@ from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer, scrat
 from dig.generation.tree_paths import without_adapters
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
+from dig.lazy import transformers
 from dig.ranks import global_rank
 from dig.received.models import check_model_folder, check_vocabulary
 from dig.weights import load_complete
@@ -130,9 +129,9 @@ class LanguageBackbone(Backbone):
     @classmethod
     def load(cls, folder: Path, sizes: list[int]) -> Self:
         """Reads what :meth:`save` wrote, or a folder of transformers with the SID tokens in its tokenizer."""
-        check_model_folder(folder, AutoModelForCausalLM)
+        check_model_folder(folder, transformers.AutoModelForCausalLM)
         try:
-            model = load_complete(AutoModelForCausalLM.from_pretrained, folder, str(folder), dtype="auto")
+            model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, folder, str(folder), dtype="auto")
             tokenizer = read_tokenizer(folder)[0]
         except _UNREADABLE as error:
             raise UserError(f"{folder} cannot be loaded: {_reason(error)}") from None
@@ -244,7 +243,7 @@ def _pretrained(
     name = str(config.pretrained)
     where = f"backbone.pretrained={name}"
     try:
-        model = load_complete(AutoModelForCausalLM.from_pretrained, name, where, dtype=dtype)
+        model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, name, where, dtype=dtype)
         tokenizer, instead_of = read_tokenizer(name)
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
             raise ValueError("there is no tokenizer")
@@ -315,7 +314,7 @@ def _tell_ends(model: Any, tokenizer: Any) -> None:
     try:
         settings.validate(strict=True)
     except ValueError:  # what a model was published with; it could not be saved with a change
-        model.generation_config = GenerationConfig(
+        model.generation_config = transformers.GenerationConfig(
             bos_token_id=settings.bos_token_id, eos_token_id=settings.eos_token_id, pad_token_id=settings.pad_token_id
         )
 
@@ -353,14 +352,16 @@ def scratch_model(config: BackboneConfig, vocabulary: int, max_tokens: int) -> n
     """
     model_type = _known_model_type(config)
     keys = {**_SMALL, **config.config} if model_type == "qwen2" else dict(config.config)
-    if "num_attention_heads" in config.config and hasattr(AutoConfig.for_model(model_type), "num_key_value_heads"):
+    if "num_attention_heads" in config.config and hasattr(
+        transformers.AutoConfig.for_model(model_type), "num_key_value_heads"
+    ):
         # transformers' defaults are those of large models; as many as heads always fits
         keys["num_key_value_heads"] = config.config.get("num_key_value_heads", config.config["num_attention_heads"])
     keys = {"max_position_embeddings": max_tokens, **keys}
     keys |= {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     del keys["model_type"]
-    model: nn.Module = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(model_type, **keys), trust_remote_code=False
+    model: nn.Module = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(model_type, **keys), trust_remote_code=False
     )
     return model
 
@@ -386,20 +387,25 @@ def _from_scratch(config: BackboneConfig, sizes: list[int], max_tokens: int) -> 
     return LanguageBackbone(model, SidVocabulary.of(tokenizer, sizes), tokenizer, from_scratch=True)
 
 
+def _architectures() -> Mapping[str, str]:
+    names: Mapping[str, str] = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return names
+
+
 def _known_model_type(config: BackboneConfig) -> str:
     """The architecture, after a look at whether it is one and has the keys that are set."""
     model_type = str(config.config.get("model_type", _SMALL["model_type"]))
-    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        hint = nearest(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    if model_type not in _architectures():
+        hint = nearest(model_type, _architectures())
         raise UserError(
             f"backbone.config.model_type={model_type} is no causal language model of transformers"
             f"{f'; did you mean {hint}?' if hint else ''}",
             exit_code=2,
         )
-    settings = AutoConfig.for_model(model_type)
+    settings = transformers.AutoConfig.for_model(model_type)
     text = settings.get_text_config()
     if text is not settings:
-        known = text.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        known = text.model_type in _architectures()
         inner = f"; name the language model alone, {text.model_type}" if known else ""
         raise UserError(
             f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",

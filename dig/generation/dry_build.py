@@ -17,12 +17,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException as DataDependent
 from torch._subclasses.fake_tensor import DynamicOutputShapeException as DynamicShape
 from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorException
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
 from dig.generation.backbone import scratch_model
 from dig.generation.tokenizer_files import scratch_words
+from dig.lazy import transformers
 
 __all__ = ["count_parameters"]
 
@@ -60,9 +60,9 @@ def count_parameters(config: BackboneConfig, sizes: list[int], max_tokens: int) 
 
 def _of_pretrained(name: str) -> int | None:
     try:
-        settings = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+        settings = transformers.AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
         with _without_memory():
-            return _parameters(AutoModelForCausalLM.from_config(settings, trust_remote_code=False))
+            return _parameters(transformers.AutoModelForCausalLM.from_config(settings, trust_remote_code=False))
     except Exception:  # whoever loads it has the right line for it
         return None
 

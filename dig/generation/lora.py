@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
-from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch import Tensor, nn
 
 from dig.config import UserError
 from dig.config.schema import LoraConfig
+from dig.lazy import peft
 
 __all__ = ["add_lora", "merge_lora", "save_adapter"]
 
 
-def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = None) -> PeftModel:
+def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = None) -> peft.PeftModel:
     """Puts adapters around a model.
 
     Args:
@@ -29,9 +27,9 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
         UserError: if no module has a name among ``backbone.lora.targets``.
     """
     try:
-        adapted = get_peft_model(
+        adapted = peft.get_peft_model(
             model,
-            PeftLoraConfig(
+            peft.LoraConfig(
                 r=config.rank,
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
@@ -46,19 +44,22 @@ def add_lora(model: nn.Module, config: LoraConfig, new_rows: list[int] | None = 
             f"backbone.lora.targets={config.targets}: {str(error).splitlines()[0]} The model has: {', '.join(names)}"
         ) from None
     for layer in adapted.modules():
-        if isinstance(layer, TrainableTokensLayer) and getattr(layer.base_layer, "bias", None) is not None:
+        if (
+            isinstance(layer, peft.tuners.trainable_tokens.TrainableTokensLayer)
+            and getattr(layer.base_layer, "bias", None) is not None
+        ):
             layer.register_forward_hook(_with_bias)
     return adapted
 
 
 def merge_lora(model: nn.Module) -> Any:
     """The model with its adapters folded into the weights; a model without adapters as it is."""
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+    return model.merge_and_unload() if isinstance(model, peft.PeftModel) else model
 
 
 def save_adapter(model: nn.Module, folder: Path) -> None:
     """Writes the adapters and the trained SID rows alone (safetensors), as peft loads them; no model, no file."""
-    if isinstance(model, PeftModel):
+    if isinstance(model, peft.PeftModel):
         model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
 
 
@@ -69,7 +70,7 @@ def _row_layers(model: Any) -> list[str]:
     return [name for name, layer in model.named_modules() if layer is embedding or (layer is output and not tied)]
 
 
-def _with_bias(layer: TrainableTokensLayer, _: Any, output: Tensor) -> Tensor:
+def _with_bias(layer: peft.tuners.trainable_tokens.TrainableTokensLayer, _: Any, output: Tensor) -> Tensor:
     """Adds the bias of an output layer, which peft leaves out where rows of it are trained."""
     as_base = layer.disable_adapters or layer.merged or not layer.active_adapters
     return output if as_base else output + layer.base_layer.bias

@@ -17,11 +17,10 @@ from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 from tokenizers.pre_tokenizers import Split, WhitespaceSplit
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
-from transformers.utils import cached_file
 
 from dig.config import UserError
 from dig.generation.vocabulary import TASK_TOKENS, SidVocabulary
+from dig.lazy import transformers
 
 __all__ = ["SPECIALS", "prove_tokenizer", "read_tokenizer", "save_tokenizer", "scratch_tokenizer", "scratch_words"]
 
@@ -35,13 +34,13 @@ def scratch_words(sizes: Sequence[int]) -> list[str]:
     return [*SPECIALS, *TASK_TOKENS.values(), *SidVocabulary.tokens(list(sizes))]
 
 
-def scratch_tokenizer(sizes: Sequence[int]) -> PreTrainedTokenizerFast:
+def scratch_tokenizer(sizes: Sequence[int]) -> transformers.PreTrainedTokenizerFast:
     """A tokenizer that knows SID tokens only, with spaces between them or without."""
     names = scratch_words(sizes)
     words = Tokenizer(WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))  # noqa: S106
     words.pre_tokenizer = PreTokenizers([WhitespaceSplit(), Split(Regex("<[^<>]+>"), "isolated")])
     special = {f"{name.strip('<>')}_token": name for name in SPECIALS}
-    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, **special)
 
 
 def read_tokenizer(name: str | Path) -> tuple[Any, str | None]:
@@ -58,11 +57,13 @@ def read_tokenizer(name: str | Path) -> tuple[Any, str | None]:
         OSError: it cannot be had; also ValueError and KeyError, as transformers has them.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        path = cached_file(str(name), _FILE, _raise_exceptions_for_missing_entries=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        path = transformers.utils.cached_file(str(name), _FILE, _raise_exceptions_for_missing_entries=False)
         if path is None or _reads_alike(tokenizer, Tokenizer.from_file(str(path))):
             return tokenizer, None
-        return PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False), type(tokenizer).__name__
+        return transformers.PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False), type(
+            tokenizer
+        ).__name__
     except (OSError, ValueError, KeyError):
         raise
     except BaseException as error:  # the library says everything by Exception itself, or by what Rust panics with
@@ -102,7 +103,7 @@ def prove_tokenizer(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> 
 
 def _unlike(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> str | None:
     """What AutoTokenizer reads otherwise, in a line."""
-    auto = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    auto = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     names, ids = SidVocabulary.tokens(list(vocabulary.sizes)), vocabulary.ids.tolist()
     for name, expected, found in zip(names, ids, auto(names, add_special_tokens=False)["input_ids"], strict=True):
         if expected not in found or auto.convert_tokens_to_ids(name) != expected:

@@ -5,8 +5,9 @@ The names here are loaded when they are first used: labelling needs scikit-learn
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dig.interests.geometry import InterestVectors
@@ -56,35 +57,32 @@ __all__ = [
     "without_twins",
 ]
 
-_HOMES = {
-    "InterestVectors": "geometry",
-    "HandLabels": "hand_labels",
-    "read_labels": "hand_labels",
-    "ImportedCaptions": "imported",
-    "ImportedInterests": "imported",
-    "read_captions": "imported",
-    "read_interests": "imported",
-    "INTEREST_SCHEMA": "interest",
-    "Interest": "interest",
-    "distinct_phrases": "interest",
-    "fold_column": "interest",
-    "from_frame": "interest",
-    "mined_frame": "interest",
-    "to_frame": "interest",
-    "without_twins": "interest",
-    "mine_lexical": "lexical",
-    "Merged": "merging",
-    "merge_interests": "merging",
-    "item_quality": "quality",
-    "ReadingLog": "reading",
-    "label_interests": "rldi",
-    "USER_INTEREST_SCHEMA": "users",
-    "UserInterests": "users",
-    "read_user_interests": "users",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"dig.interests.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'dig.interests' has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "InterestVectors": "geometry",
+        "HandLabels": "hand_labels",
+        "read_labels": "hand_labels",
+        "ImportedCaptions": "imported",
+        "ImportedInterests": "imported",
+        "read_captions": "imported",
+        "read_interests": "imported",
+        "INTEREST_SCHEMA": "interest",
+        "Interest": "interest",
+        "distinct_phrases": "interest",
+        "fold_column": "interest",
+        "from_frame": "interest",
+        "mined_frame": "interest",
+        "to_frame": "interest",
+        "without_twins": "interest",
+        "mine_lexical": "lexical",
+        "Merged": "merging",
+        "merge_interests": "merging",
+        "item_quality": "quality",
+        "ReadingLog": "reading",
+        "label_interests": "rldi",
+        "USER_INTEREST_SCHEMA": "users",
+        "UserInterests": "users",
+        "read_user_interests": "users",
+    },
+)

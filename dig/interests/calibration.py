@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit  # type: ignore[import-untyped]
-from sklearn.linear_model import LogisticRegression
+
+from dig.lazy import scipy, sklearn
 
 __all__ = ["Bin", "PlattScaling", "calibration_error", "fit_platt", "reliability"]
 
@@ -64,7 +64,7 @@ class PlattScaling(NamedTuple):
 
     def __call__(self, probability: np.ndarray) -> np.ndarray:
         """Calibrated probabilities of raw ones, ``(rows,)``; the order of rows stays where the slope is positive."""
-        return expit(self.slope * _log_odds(probability) + self.offset)
+        return scipy.special.expit(self.slope * _log_odds(probability) + self.offset)
 
 
 def fit_platt(probability: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> PlattScaling:
@@ -73,11 +73,11 @@ def fit_platt(probability: np.ndarray, labels: np.ndarray, weights: np.ndarray) 
     Where the probabilities say nothing or the opposite of the labels, they stay as they are: turning them round would
     be learning from the sample that is to be measured.
     """
-    model = LogisticRegression(C=1e4, max_iter=1000)
+    model = sklearn.linear_model.LogisticRegression(C=1e4, max_iter=1000)
     model.fit(_log_odds(probability)[:, None], labels, sample_weight=weights)
     slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
     return PlattScaling(slope, offset) if slope > 0 else PlattScaling(1.0, 0.0)
 
 
 def _log_odds(probability: np.ndarray) -> np.ndarray:
-    return logit(np.clip(probability, _EDGE, 1 - _EDGE))
+    return scipy.special.logit(np.clip(probability, _EDGE, 1 - _EDGE))

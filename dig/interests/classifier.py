@@ -14,13 +14,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from dig.interests.calibration import PlattScaling, fit_platt
+from dig.lazy import sklearn
 
 __all__ = ["Classifier", "cross_validate", "held_out_probability", "train"]
 
@@ -57,7 +53,7 @@ class Examples(NamedTuple):
 class Classifier(NamedTuple):
     """A trained classifier."""
 
-    pipeline: Pipeline
+    pipeline: sklearn.pipeline.Pipeline
     platt: PlattScaling
     strength: float
     """The inverse strength of regularisation that was chosen."""
@@ -76,7 +72,9 @@ def train(examples: Examples, seed: int) -> Classifier:
     """Chooses the regularisation by the held-out log loss, and calibrates on the same held-out predictions."""
     few = examples.thinned(seed)
     held_out = held_out_probability(few, INNER_FOLDS, seed, _fit_all)
-    losses = [log_loss(few.labels, found, sample_weight=few.weights, labels=[0, 1]) for found in held_out.T]
+    losses = [
+        sklearn.metrics.log_loss(few.labels, found, sample_weight=few.weights, labels=[0, 1]) for found in held_out.T
+    ]
     best = int(np.argmin(losses))  # of equal losses the stronger regularisation
     platt = fit_platt(held_out[:, best], few.labels, few.weights)
     return Classifier(_fit(few, STRENGTHS[best]), platt, STRENGTHS[best])
@@ -101,7 +99,7 @@ def held_out_probability(
     Returns:
         ``(rows,)``, or ``(rows, models)``.
     """
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    splitter = sklearn.model_selection.StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(examples.features, examples.labels, examples.groups))
     found = np.concatenate([fit(examples.take(kept))(examples.features[left]) for kept, left in parts])
     return found[np.argsort(np.concatenate([left for _, left in parts]))]
@@ -112,6 +110,11 @@ def _fit_all(examples: Examples) -> Callable[[np.ndarray], np.ndarray]:
     return lambda features: np.column_stack([model.predict_proba(features)[:, 1] for model in models])
 
 
-def _fit(examples: Examples, strength: float) -> Pipeline:
-    steps = [("scale", StandardScaler()), ("regression", LogisticRegression(C=strength, max_iter=1000))]
-    return Pipeline(steps).fit(examples.features, examples.labels, regression__sample_weight=examples.weights)
+def _fit(examples: Examples, strength: float) -> sklearn.pipeline.Pipeline:
+    steps = [
+        ("scale", sklearn.preprocessing.StandardScaler()),
+        ("regression", sklearn.linear_model.LogisticRegression(C=strength, max_iter=1000)),
+    ]
+    return sklearn.pipeline.Pipeline(steps).fit(
+        examples.features, examples.labels, regression__sample_weight=examples.weights
+    )

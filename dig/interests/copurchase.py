@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse  # type: ignore[import-untyped]
-from scipy.special import pdtr, pdtrc  # type: ignore[import-untyped]
+
+from dig.lazy import scipy
 
 __all__ = [
     "LIFT_CEILING",
@@ -79,7 +79,7 @@ def count_copurchases(sequences: Sequence[np.ndarray], items: int, window: int =
     return CoPurchases(distinct // max(items, 1), distinct % max(items, 1), counts, items)
 
 
-def observed_pairs(membership: sparse.csr_matrix, copurchases: CoPurchases) -> np.ndarray:
+def observed_pairs(membership: scipy.sparse.csr_matrix, copurchases: CoPurchases) -> np.ndarray:
     """Co-purchased pairs with both items inside a phrase: ``Σ_{a<b} m_a·m_b·C_ab``.
 
     Args:
@@ -98,7 +98,7 @@ def observed_pairs(membership: sparse.csr_matrix, copurchases: CoPurchases) -> n
     return total
 
 
-def expected_pairs(membership: sparse.csr_matrix, degrees: np.ndarray) -> np.ndarray:
+def expected_pairs(membership: scipy.sparse.csr_matrix, degrees: np.ndarray) -> np.ndarray:
     """Pairs that popularity alone would put inside a phrase (configuration model: pairs in proportion to degrees).
 
     ``m·Σ_{a<b∈S} k_a·k_b / Σ_{a<b} k_a·k_b`` with m the number of pairs in all, so a phrase that all items hold
@@ -118,7 +118,7 @@ def expected_pairs(membership: sparse.csr_matrix, degrees: np.ndarray) -> np.nda
 
 def _refutable(expected: np.ndarray, bar: float) -> np.ndarray:
     """Where not a single observed pair would be evidence against a lift of ``bar``."""
-    return pdtr(0, bar * expected) <= NEGATIVE_LEVEL
+    return scipy.special.pdtr(0, bar * expected) <= NEGATIVE_LEVEL
 
 
 def lift_bar(observed: np.ndarray, expected: np.ndarray) -> float:
@@ -153,8 +153,10 @@ def weak_labels(observed: np.ndarray, expected: np.ndarray, bar: float = LIFT_FL
         int8 ``(phrases,)``.
     """
     refutable = _refutable(expected, bar)
-    above = (observed > 0) & (pdtrc(observed - 1, expected) <= POSITIVE_LEVEL) & (observed >= bar * expected)
-    below = pdtr(observed, bar * expected) <= NEGATIVE_LEVEL
+    above = (
+        (observed > 0) & (scipy.special.pdtrc(observed - 1, expected) <= POSITIVE_LEVEL) & (observed >= bar * expected)
+    )
+    below = scipy.special.pdtr(observed, bar * expected) <= NEGATIVE_LEVEL
     labels = np.full(len(observed), -1, dtype=np.int8)
     labels[refutable & below] = 0
     labels[refutable & above] = 1

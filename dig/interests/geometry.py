@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy import sparse  # type: ignore[import-untyped]
-from sklearn.decomposition import PCA
 
 from dig.interests.supervision import PhraseEvidence
+from dig.lazy import scipy, sklearn
 
 __all__ = ["COMPONENTS", "VECTOR_FEATURES", "InterestVectors", "agreement", "cohesion", "vector_features"]
 
@@ -105,11 +104,11 @@ def _components(vectors: np.ndarray) -> np.ndarray:
     result = np.zeros((len(vectors), COMPONENTS))
     count = min(COMPONENTS, *vectors.shape)
     if count and np.ptp(vectors, axis=0).any():
-        result[:, :count] = PCA(count, svd_solver="covariance_eigh").fit_transform(vectors)
+        result[:, :count] = sklearn.decomposition.PCA(count, svd_solver="covariance_eigh").fit_transform(vectors)
     return result
 
 
-def cohesion(membership: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
+def cohesion(membership: scipy.sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
     """Mean cosine of the pairs of items that hold a phrase, ``(phrases,)``, drawn to the usual one where pairs are few.
 
     ``Σ_{a<b} cos = (‖Σ x‖² − Σ ‖x‖²)/2``, so that no pair is ever looked at.
@@ -123,7 +122,7 @@ def cohesion(membership: sparse.csr_matrix, items: np.ndarray) -> np.ndarray:
     return _drawn(((sums**2).sum(axis=1) - own) / 2, _pairs(np.asarray(membership.sum(axis=1)).ravel()))
 
 
-def agreement(membership: sparse.csr_matrix, names: list[str | None]) -> np.ndarray:
+def agreement(membership: scipy.sparse.csr_matrix, names: list[str | None]) -> np.ndarray:
     """Share of the pairs of items that hold a phrase and have the same name, ``(phrases,)``, drawn likewise.
 
     Args:
@@ -135,7 +134,7 @@ def agreement(membership: sparse.csr_matrix, names: list[str | None]) -> np.ndar
         return np.zeros(membership.shape[0])
     distinct, codes = np.unique([names[row] for row in known], return_inverse=True)
     shape = (membership.shape[1], len(distinct))
-    counts = membership @ sparse.csr_matrix((np.ones(len(known)), (known, codes)), shape=shape)
+    counts = membership @ scipy.sparse.csr_matrix((np.ones(len(known)), (known, codes)), shape=shape)
     together = counts.copy()
     together.data = _pairs(together.data)
     return _drawn(np.asarray(together.sum(axis=1)).ravel(), _pairs(np.asarray(counts.sum(axis=1)).ravel()))

@@ -15,7 +15,7 @@ import polars as pl
 from dig.config.schema import MiningConfig
 from dig.console import track
 from dig.interests.interest import mined_frame
-from dig.interests.phrases import ONLY_DIGITS, STOP_WORDS, Words, candidate_phrases, clean_factor, singular, word_runs
+from dig.interests.phrases import ONLY_DIGITS, Words, candidate_phrases, clean_factor, singular, stop_words, word_runs
 
 __all__ = ["MINER", "CatalogueWords", "mine_lexical", "phrase_worth"]
 
@@ -121,7 +121,7 @@ def _is_brand(phrase: Words, brand: Words, brand_words: frozenset[str]) -> bool:
 
 
 def _length_factor(phrase: Words) -> float:
-    telling = sum(word not in STOP_WORDS for word in phrase)
+    telling = sum(word not in stop_words() for word in phrase)
     return LENGTH_FACTORS[telling - 1] * (1.0 if telling == len(phrase) else BRIDGE_FACTOR)
 
 

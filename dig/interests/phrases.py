@@ -5,14 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+from functools import cache
 
 from dig.folding import fold
+from dig.lazy import sklearn
 
 __all__ = [
     "MAX_PHRASE_WORDS",
-    "STOP_WORDS",
     "UNITS",
     "Words",
     "candidate_phrases",
@@ -48,7 +47,6 @@ SHOP_WORDS = word_set(
     reads text labeled doesn't don't it's isn't can't won't you're you'll that's we're
     """
 )
-STOP_WORDS = frozenset(ENGLISH_STOP_WORDS) | SHOP_WORDS | frozenset("abcdefghijklmnopqrstuvwxyz")
 UNITS = word_set(
     """
     oz ounce ounces fl fluid floz ml milliliter l liter liters g gr gram grams mg kg lb lbs pound pounds in
@@ -65,6 +63,13 @@ WITH_DIGITS = 0.3
 """Factor on a phrase that holds a digit or a unit: often a model number or a measure, at times an interest."""
 ONLY_DIGITS = 0.1
 """Factor on a phrase of nothing but numbers and units; the miner takes one only for an item that has nothing else."""
+
+
+@cache
+def stop_words() -> frozenset[str]:
+    """Words that no phrase begins or ends with: scikit-learn's list, what every shop writes, and single letters."""
+    listed = sklearn.feature_extraction.text.ENGLISH_STOP_WORDS
+    return frozenset(listed) | SHOP_WORDS | frozenset("abcdefghijklmnopqrstuvwxyz")
 
 
 def word_runs(text: str) -> Iterator[list[str]]:
@@ -85,7 +90,8 @@ def word_runs(text: str) -> Iterator[list[str]]:
 def candidate_phrases(text: str) -> Iterator[Words]:
     """Every run of one to three words that neither begins nor ends with a stop word, once an occurrence."""
     for run in word_runs(text):
-        open_ends = [word not in STOP_WORDS for word in run]
+        ignored = stop_words()
+        open_ends = [word not in ignored for word in run]
         for start, first in enumerate(open_ends):
             if first:
                 for stop in range(start + 1, min(start + MAX_PHRASE_WORDS, len(run)) + 1):

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from dig.config.schema import LabelConfig
 from dig.interests.calibration import calibration_error, reliability
@@ -23,6 +22,7 @@ from dig.interests.features import FEATURES, TextsOfItems, interest_features, re
 from dig.interests.geometry import VECTOR_FEATURES, InterestVectors, vector_features
 from dig.interests.interest import fold_column
 from dig.interests.supervision import PhraseEvidence, Supervision, by_behaviour, by_verdicts, weigh_phrases
+from dig.lazy import sklearn
 
 __all__ = ["label_interests"]
 
@@ -165,11 +165,11 @@ def _quality(examples: Examples, config: LabelConfig, seed: int) -> dict[str, An
     bins = reliability(probability, labels, weights)
     quality = {"sample_weight": weights, "zero_division": 0.0}
     held_out = {
-        "roc_auc": float(roc_auc_score(labels, probability, sample_weight=weights)),
-        "roc_auc_pairs": float(roc_auc_score(labels, probability)),
-        "roc_auc_rarity": float(roc_auc_score(labels, rarity, sample_weight=weights)),
-        "precision": float(precision_score(labels, predicted, **quality)),
-        "recall": float(recall_score(labels, predicted, **quality)),
+        "roc_auc": float(sklearn.metrics.roc_auc_score(labels, probability, sample_weight=weights)),
+        "roc_auc_pairs": float(sklearn.metrics.roc_auc_score(labels, probability)),
+        "roc_auc_rarity": float(sklearn.metrics.roc_auc_score(labels, rarity, sample_weight=weights)),
+        "precision": float(sklearn.metrics.precision_score(labels, predicted, **quality)),
+        "recall": float(sklearn.metrics.recall_score(labels, predicted, **quality)),
         "base_rate": float(np.average(labels, weights=weights)),
         "threshold": config.threshold,
         "brier": float(np.average((probability - labels) ** 2, weights=weights)),

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy import sparse  # type: ignore[import-untyped]
 
 from dig.interests.copurchase import count_copurchases, expected_pairs, lift_bar, observed_pairs, weak_labels
 from dig.interests.interest import distinct_phrases, fold_column
+from dig.lazy import scipy
 
 __all__ = ["MIN_PHRASES", "PhraseEvidence", "Supervision", "by_behaviour", "by_verdicts", "weigh_phrases"]
 
@@ -27,7 +27,7 @@ class PhraseEvidence(NamedTuple):
     phrases: np.ndarray  # (phrases,) str, sorted
     of_interest: np.ndarray  # (interests,) row of phrases
     item_rows: np.ndarray  # (interests,) row of the catalogue
-    membership: sparse.csr_matrix  # (phrases, items) 0/1
+    membership: scipy.sparse.csr_matrix  # (phrases, items) 0/1
     observed: np.ndarray  # (phrases,) co-purchased pairs of items that hold it
     expected: np.ndarray  # (phrases,) such pairs by chance
 
@@ -84,7 +84,7 @@ def weigh_phrases(interests: pl.DataFrame, item_ids: pl.Series, sequences: Seque
     of_interest = folded.replace_strict(phrases, np.arange(len(phrases)), return_dtype=pl.Int64).to_numpy()
     rows = interests["item_id"].replace_strict(item_ids, np.arange(len(item_ids)), return_dtype=pl.Int64).to_numpy()
     shape = (len(phrases), len(item_ids))
-    membership = sparse.csr_matrix((np.ones(len(rows)), (of_interest, rows)), shape=shape)
+    membership = scipy.sparse.csr_matrix((np.ones(len(rows)), (of_interest, rows)), shape=shape)
     membership.data[:] = 1.0  # several miners may give one item the same phrase
     copurchases = count_copurchases(sequences, len(item_ids))
     observed = observed_pairs(membership, copurchases)

@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold
 
 from dig.config.errors import UserError
 from dig.console import warn
 from dig.folding import fold
 from dig.interests.calibration import calibration_error, reliability
 from dig.interests.interest import fold_column, mined_frame
+from dig.lazy import sklearn
 
 __all__ = ["MINER", "VisualInterests", "frequent_phrases", "read_vocabulary", "visual_interests"]
 
@@ -150,13 +148,13 @@ def _calibrate(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray | No
     weights = np.where(labels, 1.0, 1.0 / rate)
     given = features[pictures, columns]
     held_out = np.zeros(len(labels))
-    for train, test in GroupKFold(_FOLDS).split(given, labels, groups=pictures):
+    for train, test in sklearn.model_selection.GroupKFold(_FOLDS).split(given, labels, groups=pictures):
         held_out[test] = _fit(given[train], labels[train], weights[train])(given[test])
     bins = reliability(held_out, labels, weights, split=np.ones(len(labels)))
     report |= {
         "calibrated": True,
         "base_rate": round(float(np.average(labels, weights=weights)), 5),
-        "roc_auc": round(float(roc_auc_score(labels, held_out, sample_weight=weights)), 4),
+        "roc_auc": round(float(sklearn.metrics.roc_auc_score(labels, held_out, sample_weight=weights)), 4),
         "calibration_error": round(calibration_error(bins), 5),
     }
     probability = _fit(given, labels, weights)(features.reshape(-1, features.shape[-1]))
@@ -164,5 +162,5 @@ def _calibrate(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray | No
 
 
 def _fit(features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Any:
-    model = LogisticRegression(max_iter=1000).fit(features, labels, sample_weight=weights)
+    model = sklearn.linear_model.LogisticRegression(max_iter=1000).fit(features, labels, sample_weight=weights)
     return lambda given: model.predict_proba(given)[:, 1]

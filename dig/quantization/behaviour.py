@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import sparse  # type: ignore[import-untyped]
-from scipy.sparse.linalg import svds  # type: ignore[import-untyped]
 from torch import Tensor
+
+from dig.lazy import scipy
 
 __all__ = ["behaviour_vectors"]
 
@@ -32,11 +32,11 @@ def behaviour_vectors(left: np.ndarray, right: np.ndarray, counts: np.ndarray, i
     degrees = np.bincount(rows, weights, items)
     ratio = weights * weights.sum() / (degrees[rows] * degrees[columns])
     positive = np.maximum(np.log(ratio), 0.0)
-    matrix = sparse.csr_matrix((positive, (rows, columns)), shape=(items, items))
+    matrix = scipy.sparse.csr_matrix((positive, (rows, columns)), shape=(items, items))
     if dim < 1 or matrix.nnz == 0:
         return torch.zeros(items, max(dim, 1))
     start = np.random.default_rng(0).normal(size=items)  # ARPACK's own start would differ from run to run
-    factors, values, _ = svds(matrix, k=dim, v0=start)
+    factors, values, _ = scipy.sparse.linalg.svds(matrix, k=dim, v0=start)
     order = np.argsort(-values)
     vectors = factors[:, order] * np.sqrt(values[order])
     vectors *= np.where(np.abs(vectors).max(axis=0) == vectors.max(axis=0), 1.0, -1.0)  # signs are free; fix them

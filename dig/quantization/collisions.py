@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor
 
+from dig.lazy import scipy
 from dig.quantization.semantic_ids import group_rows
 
 __all__ = ["COLLISIONS", "reassign"]
@@ -51,13 +51,13 @@ def _assign(costs: np.ndarray, own: np.ndarray, size: int) -> np.ndarray:
     """``(n,)`` codes, different as long as there are enough."""
     chosen = own.copy()
     if len(own) <= size:
-        rows, places = linear_sum_assignment(costs)
+        rows, places = scipy.optimize.linear_sum_assignment(costs)
         chosen[rows] = places
         return chosen
     by_cost = np.argsort(costs[np.arange(len(own)), own], kind="stable")
     used, first = np.unique(own[by_cost], return_index=True)
     others = np.setdiff1d(np.arange(len(own)), by_cost[first])
     free = np.setdiff1d(np.arange(size), used)
-    rows, places = linear_sum_assignment(costs[np.ix_(others, free)])
+    rows, places = scipy.optimize.linear_sum_assignment(costs[np.ix_(others, free)])
     chosen[others[rows]] = free[places]
     return chosen

@@ -5,8 +5,9 @@ The names here are loaded when they are first used, so that a baseline's answer 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dig.recommender.loading import load_ranker
@@ -16,16 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PolicyRanker", "Recommender", "load_ranker", "read_ids", "read_run_table"]
 
-_HOMES = {
-    "PolicyRanker": "policy",
-    "Recommender": "recommender",
-    "load_ranker": "loading",
-    "read_ids": "tables",
-    "read_run_table": "tables",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"dig.recommender.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'dig.recommender' has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "PolicyRanker": "policy",
+        "Recommender": "recommender",
+        "load_ranker": "loading",
+        "read_ids": "tables",
+        "read_run_table": "tables",
+    },
+)

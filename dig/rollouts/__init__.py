@@ -1,7 +1,8 @@
 """GRPO: how groups are rolled out, rewarded and learned from."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dig.lazy import lazy_names
 from dig.rollouts import reward_terms
 from dig.rollouts.objectives import PolicyLoss, group_advantages, policy_objective, term_advantages
 from dig.rollouts.record import Rollouts
@@ -14,6 +15,9 @@ from dig.rollouts.rewards import (
     total_reward,
 )
 
+if TYPE_CHECKING:
+    from dig.rollouts.loop import install_group_rollouts
+
 __all__ = [
     "REWARD_TERMS",
     "PolicyLoss",
@@ -21,6 +25,7 @@ __all__ = [
     "RewardContext",
     "Rollouts",
     "group_advantages",
+    "install_group_rollouts",
     "interest_aware_reward",
     "policy_objective",
     "reward_term",
@@ -30,10 +35,11 @@ __all__ = [
 ]
 
 _RENAMED = {"Groups": "Rollouts", "ItemKnowledge": "RewardContext"}
+_lazy_name = lazy_names(__name__, {"install_group_rollouts": "loop"})  # which is built on lightning
 
 
 def __getattr__(name: str) -> Any:
     """Names the new name of an earlier one, which somebody's reward terms may import."""
     if name in _RENAMED:
         raise ImportError(f"dig.rollouts.{name} is called {_RENAMED[name]} now")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _lazy_name(name)

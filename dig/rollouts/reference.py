@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from dig.config.schema import REFERENCES
+from dig.lazy import peft
 
 __all__ = ["AdapterOff", "HeldWeights", "Reference", "reference_policy"]
 
@@ -29,7 +29,7 @@ class AdapterOff:
     """The model without its adapter: no copy of any weight."""
 
     @contextmanager
-    def active(self, model: PeftModel) -> Iterator[None]:
+    def active(self, model: peft.PeftModel) -> Iterator[None]:
         """The adapter is off."""
         with model.disable_adapter():
             yield
@@ -98,7 +98,7 @@ def reference_policy(kind: str, model: nn.Module, decay: float) -> AdapterOff | 
         raise ValueError(f"the references are {', '.join(REFERENCES)}, not {kind!r}")
     if kind == "ema":
         return HeldWeights(model, decay)
-    if isinstance(model, PeftModel) and kind != "frozen":
+    if isinstance(model, peft.PeftModel) and kind != "frozen":
         return AdapterOff()
     if kind == "adapter":
         raise ValueError("the model has no adapter to switch off")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import polars as pl
 import torch
 
-from datamodules.contents import open_picture
-from datamodules.pairs import PairDataModule, PicturePairs
+import datamodules
 from datamodules.pictures import item_pictures
+from dig import modules
 from dig.artifacts import read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import EmbeddingConfig
@@ -20,7 +19,7 @@ from dig.console import track
 from dig.embeddings.clip import ClipModel, load_clip, save_clip
 from dig.embeddings.compose import compose_texts
 from dig.interests import INTEREST_SCHEMA, read_captions
-from dig.modules.clip import CLIPModule
+from dig.lazy import lightning
 from dig.stages.base import Stage, StageContext, select
 from dig.stages.prepare import load_catalogue, picture_fingerprint, picture_folder
 from dig.stages.training import Plan, fit, reads_training
@@ -47,7 +46,7 @@ def _build(context: StageContext, folder: Path) -> None:
     texts = _texts(context, catalogue)
     candidates = track(range(len(pictures.rows)), "reading pictures", len(pictures.rows))
     rows = [row for row in candidates if texts[pictures.rows[row]]
-            and open_picture(pictures.paths[row], clip.preprocess) is not None]  # fmt: skip
+            and datamodules.open_picture(pictures.paths[row], clip.preprocess) is not None]  # fmt: skip
     if len(rows) < _MIN_PAIRS:
         raise UserError(f"visual.adapt: {len(rows)} items have a picture that can be read and a text, "
                         f"{_MIN_PAIRS} are needed; set visual.adapt.epochs=0")  # fmt: skip
@@ -56,9 +55,9 @@ def _build(context: StageContext, folder: Path) -> None:
     unseen, seen = order[:held], order[held:]
     paths = [pictures.paths[row] for row in seen]
     own = [texts[pictures.rows[row]] for row in seen]
-    pairs = PicturePairs(paths, own, clip.preprocess, clip.tokenize)
-    data = PairDataModule(pairs, config.adapt.batch_size, context.config.seed, config.workers)
-    module = CLIPModule(clip, config.adapt)
+    pairs = datamodules.PicturePairs(paths, own, clip.preprocess, clip.tokenize)
+    data = datamodules.PairDataModule(pairs, config.adapt.batch_size, context.config.seed, config.workers)
+    module = modules.CLIPModule(clip, config.adapt)
     fit(Plan("adapt", _reads(context.config), config.adapt.epochs, clip_norm=1.0), module, data, context, folder)
     if not module.trainer.is_global_zero:
         return
@@ -82,7 +81,7 @@ def _found(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None
     """Mean rank percentile of a held-out picture's own text among all held-out texts: 1 is first, 0.5 is chance."""
     if len(paths) < 2:
         return None
-    pixels = [open_picture(path, clip.preprocess) for path in paths]
+    pixels = [datamodules.open_picture(path, clip.preprocess) for path in paths]
     pictures = torch.cat([clip.encode_pictures(pixel[None]) for pixel in pixels if pixel is not None])
     similarity = pictures @ clip.encode_texts(texts).T
     better = (similarity < similarity.diagonal()[:, None]).float().sum(dim=1) / (len(texts) - 1)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import polars as pl
 
 from datamodules.leakage import guard_artifact
 from datamodules.splits import Sequences
-from dig.baselines.eimf import EIMF
+from dig import baselines, modules
 from dig.config import Config, UserError
 from dig.embeddings import encoder_fingerprint
 from dig.embeddings.cache import content_keys
 from dig.interests.explicit import ExplicitInterests
-from dig.modules.eimf import EIMFModule
-from dig.modules.explicit import KnownUsers
+from dig.lazy import lightning
 from dig.stages.base import Stage, StageContext, select
 from dig.stages.encoding import encode_texts
 from dig.stages.item_training import train_on_items
@@ -46,15 +44,15 @@ def _build(context: StageContext, folder: Path) -> None:
     item_ids = load_catalogue(context)["item_id"]
     known = _known_users(context, folder, sequences, item_ids) if config.eimf.explicit_losses else None
     lightning.seed_everything(config.seed, verbose=False)
-    model = EIMF(len(item_ids), config.eimf)
-    module = EIMFModule(model, config.eimf, config.evaluation, known, config.seed)
+    model = baselines.EIMF(len(item_ids), config.eimf)
+    module = modules.EIMFModule(model, config.eimf, config.evaluation, known, config.seed)
     if train_on_items("eimf", config.eimf, _reads(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
         if known is not None:
             _write_typical(folder / "typical_users.parquet", module, known.explicit, sequences)
 
 
-def _known_users(context: StageContext, folder: Path, sequences: Sequences, item_ids: pl.Series) -> KnownUsers:
+def _known_users(context: StageContext, folder: Path, sequences: Sequences, item_ids: pl.Series) -> modules.KnownUsers:
     """Users with interests in words, which saw the training part alone; refused where nobody could be typical."""
     config = context.config.eimf
     guard_artifact("eimf: its explicit interests", context.inputs["label"].path, sequences, item_ids)
@@ -73,10 +71,10 @@ def _known_users(context: StageContext, folder: Path, sequences: Sequences, item
             exit_code=2,
         )
     vectors = encode_texts(context, folder, "eimf", explicit.phrases).gather(content_keys(explicit.phrases))
-    return KnownUsers(explicit, vectors, users)
+    return modules.KnownUsers(explicit, vectors, users)
 
 
-def _write_typical(path: Path, module: EIMFModule, explicit: ExplicitInterests, sequences: Sequences) -> None:
+def _write_typical(path: Path, module: modules.EIMFModule, explicit: ExplicitInterests, sequences: Sequences) -> None:
     """Who taught, and what they are after; with early stopping in the warm-up nobody."""
     users = module.typical[module.typical >= 0].cpu().numpy()
     texts = explicit.texts(users)

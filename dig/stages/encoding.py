@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from callbacks.preemption import Preemption
-from callbacks.vectors import VectorWriter
-from datamodules.contents import ContentDataModule, TextFiles
+import callbacks
+import datamodules
+from dig import modules
 from dig.artifacts import SCRATCH, atomic_path, fingerprint
 from dig.config.schema import TrainerConfig
 from dig.console import say
 from dig.embeddings import encoder_fingerprint, load_text_encoder
 from dig.embeddings.cache import VectorCache, content_keys
-from dig.modules.encoders import TextEncoding
+from dig.lazy import lightning
 from dig.ranks import follow, global_rank, leading, world_size
 from dig.stages.base import StageContext, rank_patience
-from dig.stages.strategy import meeting, trainer_place
-from dig.stages.training import EncodingBar, quiet
+from dig.stages.strategy import meeting, quiet, trainer_place
 
 __all__ = ["absent", "encode", "encode_texts", "encoding_precision", "vector_cache"]
 
@@ -49,13 +47,17 @@ def encode_texts(context: StageContext, folder: Path, kind: str, texts: Sequence
     new = absent(context, folder, kind, cache, keys)
     if len(new):
         encoder = load_text_encoder(config.text_encoder, "cpu", config.max_tokens, config.instruction)
-        files = TextFiles([distinct[row] for row in new], keys[new], config.batch_size)
-        encode(context, folder, TextEncoding(encoder), ContentDataModule(files), cache)
+        files = datamodules.TextFiles([distinct[row] for row in new], keys[new], config.batch_size)
+        encode(context, folder, modules.TextEncoding(encoder), datamodules.ContentDataModule(files), cache)
     return vector_cache(context, recipe)
 
 
 def encode(
-    context: StageContext, folder: Path, module: lightning.LightningModule, data: ContentDataModule, cache: VectorCache
+    context: StageContext,
+    folder: Path,
+    module: lightning.LightningModule,
+    data: datamodules.ContentDataModule,
+    cache: VectorCache,
 ) -> None:
     """Fills the cache with the vectors of all batches, on as many devices as the trainer is given.
 
@@ -69,9 +71,9 @@ def encode(
             **trainer_place(config),
             precision=encoding_precision(config),  # type: ignore[arg-type]
             logger=False,
-            callbacks=[VectorWriter(cache), Preemption(), *EncodingBar.wanted()],
+            callbacks=[callbacks.VectorWriter(cache), callbacks.Preemption(), *callbacks.EncodingBar.wanted()],
             use_distributed_sampler=False,
-            enable_progress_bar=bool(EncodingBar.wanted()),
+            enable_progress_bar=bool(callbacks.EncodingBar.wanted()),
             enable_model_summary=False,
             enable_checkpointing=False,
             default_root_dir=folder,

@@ -7,33 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from callbacks.preemption import Preemption
-from datamodules.examples import ExampleDataModule, Examples
+import callbacks
+import datamodules
 from datamodules.leakage import guard_artifact
 from datamodules.splits import HeldOut, Sequences
+from dig import evaluation, modules
 from dig.artifacts import Artifact, fingerprint, write_json
 from dig.catalogue import Catalogue, check_catalogue
 from dig.config import BASELINES, UserError
 from dig.console import say
-from dig.evaluation.catalogue_facts import CatalogueFacts
-from dig.evaluation.harness import Evaluation, Harness, NotANumberError, Protocol, other_protocol
-from dig.evaluation.measures import beyond_accuracy
-from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
 from dig.evaluation.paired import bootstrap_interval
-from dig.evaluation.ranking import target_positions
-from dig.evaluation.slices import accuracy_gains, slice_metrics
-from dig.modules.evaluation import EvaluationModule
+from dig.lazy import lightning
 from dig.recommender import load_ranker
 from dig.stages.base import StageContext, build_alone, build_together, global_rank, select
 from dig.stages.prepare import load_catalogue, load_sequences, load_slices
-from dig.stages.strategy import meeting, trainer_place
-from dig.stages.training import EncodingBar, quiet
+from dig.stages.strategy import meeting, quiet, trainer_place
 
 __all__ = [
     "MEASURED",
@@ -92,10 +85,10 @@ def _protocol(context: StageContext) -> Artifact:
 
 def _write_examples(context: StageContext, folder: Path) -> None:
     sequences, catalogue = load_sequences(context), load_catalogue(context)
-    successors = successor_counts(sequences.train, len(catalogue))
+    successors = evaluation.successor_counts(sequences.train, len(catalogue))
     for part in ("test", "valid"):
         examples, chosen = _chosen(context, part)
-        candidates = one_hop_candidates(successors, examples.histories)
+        candidates = evaluation.one_hop_candidates(successors, examples.histories)
         labels = load_slices(context).filter(pl.col("part") == part)[chosen].drop("part")
         table = _examples_table(examples, candidates, labels, sequences, catalogue["item_id"])
         table.write_parquet(folder / examples_file(part))
@@ -106,7 +99,7 @@ def _write_examples(context: StageContext, folder: Path) -> None:
 def _examples_table(
     examples: HeldOut, candidates: np.ndarray, labels: pl.DataFrame, sequences: Sequences, ids: pl.Series
 ) -> pl.DataFrame:
-    benefits = beneficiaries(candidates, examples.targets)
+    benefits = evaluation.beneficiaries(candidates, examples.targets)
     return pl.DataFrame({
         "example": np.arange(len(examples)),
         "user": sequences.user_ids.gather(examples.users),
@@ -144,25 +137,27 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
     guard_artifact(f"report: {name}", context.inputs[name].path, sequences, catalogue["item_id"])
     check_catalogue(context.file(name, "model"), Catalogue.of(catalogue["item_id"]), "the stage prepare")
     ranker = load_ranker(name, context.file(name, "model"), context.config, "cpu")
-    main = Protocol("test", config.mask_history)
+    main = evaluation.Protocol("test", config.mask_history)
     facts = catalogue_facts(sequences, catalogue)
     valid, _ = _chosen(context, "valid")
     unknown = np.empty((len(valid), 0), np.int64)
+    validation = evaluation.Protocol("valid", config.mask_history)
+    protocols = [main, evaluation.other_protocol("test", config.mask_history)]
+    test = evaluation.Harness(ranker, protocols, config.ks, config.num_beams, facts)
     parts = [
-        (Harness(ranker, [Protocol("valid", config.mask_history)], config.ks, config.num_beams), valid, unknown),
-        (Harness(ranker, [main, other_protocol("test", config.mask_history)], config.ks, config.num_beams, facts),
-         _chosen(context, "test")[0], np.load(examples.path / "candidates.npy")),
-    ]  # fmt: skip
-    found: dict[str, Evaluation] = {}
+        (evaluation.Harness(ranker, [validation], config.ks, config.num_beams), valid, unknown),
+        (test, _chosen(context, "test")[0], np.load(examples.path / "candidates.npy")),
+    ]
+    found: dict[str, evaluation.Evaluation] = {}
     for harness, held_out, candidates in parts:
-        module = EvaluationModule(harness, len(held_out))
-        data = ExampleDataModule(Examples(held_out, candidates), config.batch_size)
+        module = modules.EvaluationModule(harness, len(held_out))
+        data = datamodules.ExampleDataModule(datamodules.Examples(held_out, candidates), config.batch_size)
         title = f"{name}: {len(held_out):,} examples of {harness.protocols[0].name}"
         _test(context, module, data, title)
         try:
             with quiet(), meeting(title):
                 found |= module.collect()
-        except NotANumberError as error:
+        except evaluation.NotANumberError as error:
             raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
     if global_rank() == 0:
         asked = Asked(
@@ -173,17 +168,19 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
         _write_rankings(folder, name, "valid", validated, catalogue["item_id"], found["valid"])
 
 
-def _test(context: StageContext, module: EvaluationModule, data: ExampleDataModule, title: str) -> None:
+def _test(
+    context: StageContext, module: modules.EvaluationModule, data: datamodules.ExampleDataModule, title: str
+) -> None:
     config = context.config.trainer
-    if EncodingBar.wanted() and global_rank() == 0:
+    if callbacks.EncodingBar.wanted() and global_rank() == 0:
         say(title)
     with quiet(), meeting(title):
         trainer = lightning.Trainer(
             **trainer_place(config),
             logger=False,
-            callbacks=[Preemption(), *EncodingBar.wanted()],
+            callbacks=[callbacks.Preemption(), *callbacks.EncodingBar.wanted()],
             use_distributed_sampler=False,
-            enable_progress_bar=bool(EncodingBar.wanted()),
+            enable_progress_bar=bool(callbacks.EncodingBar.wanted()),
             enable_model_summary=False,
             enable_checkpointing=False,
             default_root_dir=context.run,
@@ -198,11 +195,11 @@ def training_counts(sequences: Sequences, items: int) -> tuple[np.ndarray, np.nd
     return np.bincount(flat, minlength=items), np.bincount(pairs % items, minlength=items)
 
 
-def catalogue_facts(sequences: Sequences, catalogue: pl.DataFrame) -> CatalogueFacts:
+def catalogue_facts(sequences: Sequences, catalogue: pl.DataFrame) -> evaluation.CatalogueFacts:
     """What metrics beyond accuracy know of items."""
     counts, buyers = training_counts(sequences, len(catalogue))
     categories = catalogue["categories"].to_list() if "categories" in catalogue.columns else None
-    return CatalogueFacts.of(counts, int((sequences.train.lengths > 0).sum()), categories, buyers)
+    return evaluation.CatalogueFacts.of(counts, int((sequences.train.lengths > 0).sum()), categories, buyers)
 
 
 class Asked(NamedTuple):
@@ -218,11 +215,17 @@ class Asked(NamedTuple):
     table: pl.DataFrame
     held_out: HeldOut
     candidates: np.ndarray
-    facts: CatalogueFacts
+    facts: evaluation.CatalogueFacts
 
 
 def write_evaluation(
-    folder: Path, name: str, split: str, ks: list[int], ids: pl.Series, asked: Asked, found: dict[str, Evaluation]
+    folder: Path,
+    name: str,
+    split: str,
+    ks: list[int],
+    ids: pl.Series,
+    asked: Asked,
+    found: dict[str, evaluation.Evaluation],
 ) -> None:
     """Writes ``metrics.json``, with slices and intervals, and the rankings of each protocol.
 
@@ -242,19 +245,19 @@ def write_evaluation(
     for protocol, each in found.items():
         if protocol == "valid":
             continue
-        positions = target_positions(each.ranked, targets).numpy()
+        positions = evaluation.target_positions(each.ranked, targets).numpy()
         beyond = partial(_beyond, each.ranked, asked, ks)
-        metrics["slices"][protocol] = slice_metrics(positions, labels, ks, beyond)
+        metrics["slices"][protocol] = evaluation.slice_metrics(positions, labels, ks, beyond)
         metrics["intervals"][protocol] = {
             key: astuple(bootstrap_interval(values, users=users))[1:]
-            for key, values in accuracy_gains(positions, ks).items()
+            for key, values in evaluation.accuracy_gains(positions, ks).items()
         }
         _write_rankings(folder, name, protocol, asked.table, ids, each)
     write_json(folder / "metrics.json", metrics)
 
 
 def _write_rankings(
-    folder: Path, name: str, protocol: str, examples: pl.DataFrame, ids: pl.Series, found: Evaluation
+    folder: Path, name: str, protocol: str, examples: pl.DataFrame, ids: pl.Series, found: evaluation.Evaluation
 ) -> None:  # fmt: skip
     """Items and scores, a row an example."""
     there = found.ranked >= 0
@@ -269,7 +272,7 @@ def _write_rankings(
 def _beyond(ranked: Tensor, asked: Asked, ks: list[int], rows: np.ndarray) -> dict[str, float]:
     """What is measured beyond accuracy of some of the tests."""
     histories, candidates = asked.held_out.histories.take(rows), asked.candidates[rows]
-    return beyond_accuracy(ranked[torch.from_numpy(rows)], histories, candidates, ks, asked.facts)
+    return evaluation.beyond_accuracy(ranked[torch.from_numpy(rows)], histories, candidates, ks, asked.facts)
 
 
 def _lists(ids: pl.Series | None, values: np.ndarray, lengths: np.ndarray) -> pl.Series:

@@ -6,25 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.rollouts import RolloutHealth, RolloutSamples
+import callbacks
+import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.prompts import PromptBuilder, prompt_builder
-from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS
+from dig import modules
 from dig.config import Config, UserError
 from dig.console import warn
 from dig.embeddings import encoder_fingerprint
 from dig.embeddings.cache import content_keys
 from dig.generation.backbone import load_backbone
 from dig.generation.lora import add_lora
-from dig.modules.grpo import GRPOModule
+from dig.lazy import lightning
 from dig.quantization import SemanticIds
 from dig.rollouts import RewardContext
 from dig.stages.base import Stage, StageContext
@@ -66,7 +66,7 @@ def _build(context: StageContext, folder: Path) -> None:
         backbone.model = add_lora(backbone.model, config.backbone.lora)
     builder = prompt_builder(backbone, spelled, config.prompt)
     prompts = _prompts(context, sequences, builder)
-    data = PromptDataModule(
+    data = datamodules.PromptDataModule(
         prompts,
         sequences,
         builder,
@@ -76,11 +76,13 @@ def _build(context: StageContext, folder: Path) -> None:
         config.seed,
         config.trainer.workers,
     )
-    module = GRPOModule(backbone, item_tokens(backbone, spelled), rewards, config.grpo, config.evaluation, config.seed)
+    module = modules.GRPOModule(
+        backbone, item_tokens(backbone, spelled), rewards, config.grpo, config.evaluation, config.seed
+    )
     _check_group_size(config, module.trie.num_items)
     titles = catalogue["title"].to_list()
     names = item_ids.to_list()
-    samples = RolloutSamples(folder / "groups.jsonl", names, titles, interests_of_items(context, names))
+    samples = callbacks.RolloutSamples(folder / "groups.jsonl", names, titles, interests_of_items(context, names))
     plan = Plan(
         "grpo",
         _reads(config),
@@ -92,7 +94,7 @@ def _build(context: StageContext, folder: Path) -> None:
         keep_start=True,
         group_rollouts=True,
         resume_from=config.grpo.resume_from,
-        callbacks=(RolloutHealth(), samples),
+        callbacks=(callbacks.RolloutHealth(), samples),
     )
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
@@ -101,7 +103,7 @@ def _build(context: StageContext, folder: Path) -> None:
         write_items_seen(folder, sequences, seen, item_ids)
 
 
-def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder) -> TrainingPrompts:
+def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder) -> datamodules.TrainingPrompts:
     """The prompts of an epoch.
 
     Raises:
@@ -111,7 +113,9 @@ def _prompts(context: StageContext, sequences: Sequences, builder: PromptBuilder
     shares = config.tasks.shares
     kinds = {kind for name in shares for kind in TASKS[name].reads}
     texts = known_of_items(context, kinds)
-    prompts = TrainingPrompts(sequences, builder, config.prompts_per_user, shares, texts, context.config.seed)
+    prompts = datamodules.TrainingPrompts(
+        sequences, builder, config.prompts_per_user, shares, texts, context.config.seed
+    )
     for name, count in zip(shares, prompts.drawn, strict=True):
         if not count:
             warn(f"grpo: the task {name} has no prompts here: the items tell nothing that it needs")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
-
 from datamodules.leakage import guard_artifact
+from dig import modules
 from dig.config import Config
-from dig.modules.intrr import IntRRModule
+from dig.lazy import lightning
 from dig.stages.base import Stage, StageContext
 from dig.stages.fresh_intrr import fresh_intrr
 from dig.stages.item_training import train_on_items
@@ -40,7 +39,7 @@ def _build(context: StageContext, folder: Path) -> None:
         max_history=config.intrr.max_history,
         dropout=config.intrr.dropout,
     )
-    module = IntRRModule(model, config.intrr, config.evaluation)
+    module = modules.IntRRModule(model, config.intrr, config.evaluation)
     if train_on_items("intrr", config.intrr, _reads(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
 

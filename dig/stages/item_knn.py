@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datamodules.leakage import write_items_seen
 from datamodules.splits import leading_items
-from dig.baselines.item_knn import ItemKNN
+from dig import baselines
 from dig.catalogue import Catalogue
 from dig.stages.base import Stage, StageContext, select
 from dig.stages.prepare import load_catalogue, load_sequences
@@ -16,14 +16,14 @@ __all__ = ["STAGE"]
 
 def _build(context: StageContext, folder: Path) -> None:
     sequences, item_ids = load_sequences(context), load_catalogue(context)["item_id"]
-    ItemKNN.fit(sequences.train, len(item_ids), context.config.item_knn).save(
+    baselines.ItemKNN.fit(sequences.train, len(item_ids), context.config.item_knn).save(
         folder / "model", Catalogue.of(item_ids).stamp
     )
     write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 
 def _says(path: Path) -> str:
-    similarity = ItemKNN.load(path / "model").similarity
+    similarity = baselines.ItemKNN.load(path / "model").similarity
     return f"{similarity.nnz / max(similarity.shape[0], 1):.0f} neighbours an item"
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-import lightning
-
-from datamodules.item_sequences import ItemSequences
+import datamodules
 from datamodules.leakage import write_items_seen
 from datamodules.splits import leading_items
+from dig.lazy import lightning
 from dig.stages.base import StageContext
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.training import Plan, fit
@@ -48,7 +47,7 @@ def train_on_items(
         Whether this is rank 0, which writes the weights.
     """
     config, sequences = context.config, load_sequences(context)
-    data = ItemSequences(
+    data = datamodules.ItemSequences(
         sequences,
         settings.max_history,
         settings.batch_size,

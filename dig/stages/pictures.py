@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from datamodules.contents import ContentDataModule, PictureFiles
+import datamodules
 from datamodules.pictures import item_pictures
+from dig import modules
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import VisualConfig
@@ -20,7 +21,6 @@ from dig.console import track, warn
 from dig.embeddings.cache import content_keys
 from dig.embeddings.clip import ClipModel, load_clip
 from dig.embeddings.locate import clip_fingerprint
-from dig.modules.encoders import PictureEncoding
 from dig.pictures import picture_content
 from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.encoding import absent, encode, encoding_precision, vector_cache
@@ -58,8 +58,12 @@ def _build(context: StageContext, folder: Path) -> None:
     cache = vector_cache(context, _recipe(context, clip))
     new = absent(context, folder, "pictures", cache, keys)
     if len(new):
-        files = PictureFiles([pictures.paths[row] for row in new], keys[new], clip.preprocess, config.batch_size)
-        encode(context, folder, PictureEncoding(clip), ContentDataModule(files, config.workers), cache)
+        files = datamodules.PictureFiles(
+            [pictures.paths[row] for row in new], keys[new], clip.preprocess, config.batch_size
+        )
+        encode(
+            context, folder, modules.PictureEncoding(clip), datamodules.ContentDataModule(files, config.workers), cache
+        )
     if global_rank():
         return
     cache = vector_cache(context, _recipe(context, clip))

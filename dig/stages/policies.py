@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dig import modules
 from dig.artifacts import read_json
 from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
 from dig.generation.backbone import Backbone
 from dig.generation.lora import save_adapter
 from dig.generation.vocabulary import spelled_ids
-from dig.modules.policy import PolicyModule
 from dig.quantization import SemanticIds
 from dig.stages.base import StageContext
 from dig.stages.tokenize import load_semantic_ids
@@ -53,7 +53,7 @@ def max_tokens(config: Config, ids: SemanticIds) -> int:
     return (config.prompt.max_history + 1) * ids.codes.shape[1] + _INSTRUCTION_TOKENS
 
 
-def save_policy(module: PolicyModule, folder: Path, ids: SemanticIds, adapters: bool = False) -> None:
+def save_policy(module: modules.PolicyModule, folder: Path, ids: SemanticIds, adapters: bool = False) -> None:
     """Writes the chosen weights as a plain transformers folder, with the Semantic ID table beside the tokenizer; an
     IntRR in its own format.
 

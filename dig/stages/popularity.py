@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datamodules.leakage import write_items_seen
 from datamodules.splits import leading_items
-from dig.baselines.popularity import Popularity
+from dig import baselines
 from dig.catalogue import Catalogue
 from dig.stages.base import Stage, StageContext
 from dig.stages.prepare import load_catalogue, load_sequences
@@ -16,7 +16,7 @@ __all__ = ["STAGE"]
 
 def _build(context: StageContext, folder: Path) -> None:
     sequences, item_ids = load_sequences(context), load_catalogue(context)["item_id"]
-    Popularity.fit(sequences.train, len(item_ids)).save(folder / "model", Catalogue.of(item_ids).stamp)
+    baselines.Popularity.fit(sequences.train, len(item_ids)).save(folder / "model", Catalogue.of(item_ids).stamp)
     write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 
 from datamodules.splits import TEST
+from dig import evaluation
 from dig.artifacts import Artifact, atomic_path, link_or_copy, read_json, shown_path, write_json
 from dig.catalogue import Catalogue
 from dig.config import UserError
 from dig.config.explain import config_yaml
-from dig.evaluation.harness import other_protocol
 from dig.evaluation.paired import metric_gains, paired_difference
 from dig.manifest import DamagedError, FileEntry, Manifest, read_manifest
 from dig.proof import write_proof
@@ -54,7 +54,7 @@ def build_report(
     files = _RunFiles(run)
     files.text("config.yaml", config_yaml(config))
     metrics = {name: _metrics(context, name, found) for name, found in evaluations.items()}
-    protocols = ("test", other_protocol("test", config.evaluation.mask_history).name)
+    protocols = ("test", evaluation.other_protocol("test", config.evaluation.mask_history).name)
     tables = {protocol: _rankings(protocol, evaluations) for protocol in protocols}
     for protocol, table in (*tables.items(), ("valid", _rankings("valid", evaluations))):
         files.table(recommendations_file(protocol), table)

@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from callbacks.resume import checkpoints_of, configuration_in, damage, differing_key, step_in
+import callbacks
 from dig.config import UserError
 from dig.console import say, warn
 
@@ -32,11 +32,11 @@ def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | N
     Raises:
         UserError: the file that the user names is not there or damaged, or a checkpoint is of another configuration.
     """
-    for path in checkpoints_of(own):
+    for path in callbacks.checkpoints_of(own):
         try:
-            problem, theirs = damage(path), _configuration(path)
+            problem, theirs = callbacks.damage(path), _configuration(path)
         except UserError as error:  # a sound archive of something else
-            problem, theirs = damage(path) or str(error), {}
+            problem, theirs = callbacks.damage(path) or str(error), {}
         if problem:
             warn(f"{stage}: the checkpoint {path.name} of the interrupted run is damaged ({problem})")
             continue
@@ -45,7 +45,7 @@ def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | N
         return path
     if given:
         return _given(stage, reads, Path(given).expanduser())
-    if checkpoints_of(own):
+    if callbacks.checkpoints_of(own):
         warn(f"{stage}: no checkpoint of the interrupted run is readable; training starts anew")
     elif stage in _TAKES_OTHERS:
         _tell_of_other_ranks(stage, reads, own)
@@ -55,7 +55,7 @@ def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | N
 def _given(stage: str, reads: dict[str, Any], path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{stage}.resume_from={path}: there is no such file")
-    problem = damage(path)
+    problem = callbacks.damage(path)
     if problem:
         raise UserError(f"{stage}.resume_from={path} is no readable checkpoint: {problem}")
     _check_owner(_whatever_ranks(stage, reads), _whatever_ranks(stage, _configuration(path)), path)
@@ -64,7 +64,7 @@ def _given(stage: str, reads: dict[str, Any], path: Path) -> Path:
 
 
 def _step(path: Path) -> str:
-    step = step_in(path)
+    step = callbacks.step_in(path)
     return "" if step is None else f", step {step:,}"
 
 
@@ -74,19 +74,19 @@ def _tell_of_other_ranks(stage: str, reads: dict[str, Any], own: Path) -> None:
     for path in sorted(folder.parent.glob(f"*.work/{own.parent.name}/{own.name}")):
         with suppress(UserError):
             theirs = _whatever_ranks(stage, _configuration(path))
-            if differing_key(_whatever_ranks(stage, reads), theirs) is None:
+            if callbacks.differing_key(_whatever_ranks(stage, reads), theirs) is None:
                 say(f"{stage}: starts anew; {stage}.resume_from={path} would go on from a training with other ranks")
 
 
 def _configuration(path: Path) -> dict[str, Any]:
     try:
-        return configuration_in(path) or {}
+        return callbacks.configuration_in(path) or {}
     except Exception as error:  # what a zip archive of whatever holds can fail in any way
         raise UserError(f"{path} is no checkpoint of dig: {type(error).__name__}") from None
 
 
 def _check_owner(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> None:
-    difference = differing_key(ours, theirs)
+    difference = callbacks.differing_key(ours, theirs)
     if difference:
         raise UserError(f"{path} is a checkpoint of another configuration: {difference}")
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
-
 from datamodules.leakage import guard_artifact
-from dig.baselines.sasrec import SASRec
+from dig import baselines, modules
 from dig.config import Config
-from dig.modules.sasrec import SASRecModule
+from dig.lazy import lightning
 from dig.stages.base import Stage, StageContext
 from dig.stages.item_training import train_on_items
 from dig.stages.policies import says_policy
@@ -21,11 +19,11 @@ from dig.stages.training import reads_training
 __all__ = ["STAGE", "load_sasrec"]
 
 
-def load_sasrec(context: StageContext) -> SASRec:
+def load_sasrec(context: StageContext) -> baselines.SASRec:
     """The trained model, guarded against held-out items."""
     item_ids = load_catalogue(context)["item_id"]
     guard_artifact("grpo: the sequential model", context.inputs["sasrec"].path, load_sequences(context), item_ids)
-    return SASRec.load(context.file("sasrec", "model"))
+    return baselines.SASRec.load(context.file("sasrec", "model"))
 
 
 def _reads(config: Config) -> dict[str, Any]:
@@ -35,8 +33,8 @@ def _reads(config: Config) -> dict[str, Any]:
 def _build(context: StageContext, folder: Path) -> None:
     config = context.config
     lightning.seed_everything(config.seed, verbose=False)
-    model = SASRec(len(load_catalogue(context)), config.sasrec)
-    module = SASRecModule(model, config.sasrec, config.evaluation)
+    model = baselines.SASRec(len(load_catalogue(context)), config.sasrec)
+    module = modules.SASRecModule(model, config.sasrec, config.evaluation)
     if train_on_items("sasrec", config.sasrec, _reads(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
-
+import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.prompts import PromptBuilder, prompt_builder
-from datamodules.sequences import SequenceDataModule
 from datamodules.splits import Sequences, leading_items
+from dig import modules
 from dig.config import Config
 from dig.config.schema import INTEREST_TASKS, RELATION_TASKS
 from dig.console import say
-from dig.modules.sft import SFTModule
+from dig.lazy import lightning
 from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.fresh_backbone import fresh_backbone
 from dig.stages.policies import item_tokens, load_spelled_ids, save_policy, says_policy
@@ -48,7 +47,7 @@ def _build(context: StageContext, folder: Path) -> None:
     pack = config.sft.pack and backbone.packs_rows
     training = task_mixture(context, sequences, builder, config.sft_shares, pack)
     _say_unheard(config)
-    data = SequenceDataModule(
+    data = datamodules.SequenceDataModule(
         training,
         sequences,
         builder,
@@ -58,7 +57,7 @@ def _build(context: StageContext, folder: Path) -> None:
         config.seed,
         config.trainer.workers,
     )
-    module = SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
+    module = modules.SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
     plan = Plan(
         "sft",
         _reads(config),

@@ -22,7 +22,7 @@ _SUFFIX = 2
 
 
 def check_start(config: Config) -> None:
-    """Compares what the trainer asks for with the machine.
+    """Compares what the trainer asks for with the machine, and asks Lightning whether it takes it.
 
     Raises:
         UserError: with exit code 2.

@@ -10,14 +10,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import lightning
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy, StrategyRegistry
 
 from dig.config import UserError, nearest
 from dig.config.schema import TrainerConfig
+from dig.lazy import lightning
 from dig.machine import accelerator_here, devices_here
 from dig.ranks import global_rank, world_size
 from dig.slurm.job import current_job
@@ -40,7 +37,7 @@ _KNOWN_HINTS = (
 _LOST = re.compile(r"connection (closed|reset|refused)|timed out|broken pipe|\bnccl\b|\bgloo\b", re.IGNORECASE)
 
 
-def strategy_for(config: TrainerConfig, shards: bool = False) -> Strategy | str:
+def strategy_for(config: TrainerConfig, shards: bool = False) -> lightning.pytorch.strategies.Strategy | str:
     """Lightning's strategy, with our patience.
 
     Args:
@@ -56,10 +53,16 @@ def strategy_for(config: TrainerConfig, shards: bool = False) -> Strategy | str:
         return "auto"
     if config.strategy == "fsdp" and shards:
         # one file a checkpoint, so that any number of ranks and the report can read it
-        return ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False, timeout=timeout)
+        return lightning.pytorch.strategies.ModelParallelStrategy(
+            ranks, 1, save_distributed_checkpoint=False, timeout=timeout
+        )
     if config.strategy in ("auto", "ddp", "fsdp"):
-        return DDPStrategy(timeout=timeout)
-    known = [name for name in StrategyRegistry.available_strategies() if not re.search("_(spawn|fork|notebook)", name)]
+        return lightning.pytorch.strategies.DDPStrategy(timeout=timeout)
+    known = [
+        name
+        for name in lightning.pytorch.strategies.StrategyRegistry.available_strategies()
+        if not re.search("_(spawn|fork|notebook)", name)
+    ]
     if config.strategy not in known:
         hint = nearest(config.strategy, known) or "ddp"
         raise UserError(f"trainer.strategy={config.strategy} is none of Lightning's; did you mean {hint!r}?", 2)
@@ -80,9 +83,14 @@ def trainer_place(config: TrainerConfig, shards: bool = False) -> dict[str, Any]
         "num_nodes": config.num_nodes,
         "strategy": strategy_for(config, shards),
     }
-    if SLURMEnvironment.detect() and current_job() is None and not TorchElasticEnvironment.detect():
+    environments = lightning.pytorch.plugins.environments
+    if (
+        environments.SLURMEnvironment.detect()
+        and current_job() is None
+        and not environments.TorchElasticEnvironment.detect()
+    ):
         # a notebook's job, a shell's: Lightning would take this process for a task of it
-        place["plugins"] = [LightningEnvironment()]
+        place["plugins"] = [environments.LightningEnvironment()]
     return place
 
 
@@ -97,7 +105,13 @@ def check_trainer(config: TrainerConfig) -> None:
             lightning.Trainer(**trainer_place(config), precision=config.precision,  # type: ignore[arg-type]
                               logger=False, enable_checkpointing=False, enable_progress_bar=False,
                               enable_model_summary=False)  # fmt: skip
-    except (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError) as error:
+    except (
+        lightning.fabric.utilities.exceptions.MisconfigurationException,
+        ValueError,
+        TypeError,
+        ImportError,
+        RuntimeError,
+    ) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         settings = ", ".join(f"trainer.{key}={getattr(config, key)}" for key in _PLACED)
         raise UserError(f"Lightning refuses {settings}: {reason}", exit_code=2) from None
@@ -106,7 +120,8 @@ def check_trainer(config: TrainerConfig) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps Lightning's hints about what dig decides itself off the screen; errors and warnings of others stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    packages = (lightning.pytorch, lightning.fabric)  # whose import, which may be the first, sets these levels
+    loggers = [logging.getLogger(package.__name__) for package in packages]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
-from datamodules.item_answers import HistoryTokens, ItemAnswers
+import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.splits import leading_items
-from dig.baselines.tiger import PAD, build_t5, sid_vocabulary
+from dig import baselines, modules
 from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
-from dig.modules.tiger import TigerModule
+from dig.lazy import lightning
 from dig.stages.base import Stage, StageContext
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
@@ -34,8 +33,10 @@ def _build(context: StageContext, folder: Path) -> None:
     item_ids = load_catalogue(context)["item_id"]
     if follows_behaviour(config):
         guard_artifact("tiger: its Semantic IDs", context.inputs["tokenize"].path, sequences, item_ids)
-    tokens = HistoryTokens(sid_vocabulary(ids.sizes).encode(ids.codes), config.tiger.max_history, PAD)
-    data = ItemAnswers(
+    tokens = datamodules.HistoryTokens(
+        baselines.sid_vocabulary(ids.sizes).encode(ids.codes), config.tiger.max_history, baselines.PAD
+    )
+    data = datamodules.ItemAnswers(
         sequences,
         tokens,
         config.tiger.batch_size,
@@ -46,8 +47,8 @@ def _build(context: StageContext, folder: Path) -> None:
     )
     plan = Plan("tiger", _reads(config), config.tiger.epochs, clip_norm=1.0, ranked=True,
                 patience=config.tiger.patience)  # fmt: skip
-    model = build_t5(ids.sizes, config.tiger)
-    module = TigerModule(model, tokens.item_tokens, config.tiger, config.evaluation)
+    model = baselines.build_t5(ids.sizes, config.tiger)
+    module = modules.TigerModule(model, tokens.item_tokens, config.tiger, config.evaluation)
     fit(plan, module, data, context, folder)
     if module.trainer.is_global_zero:
         model.to("cpu", torch.float32).save_pretrained(folder / "model")

@@ -7,22 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from callbacks.codebook import CodebookHealth
-from datamodules.items import ItemDataModule, Partners
+import callbacks
+import datamodules
 from datamodules.leakage import write_items_seen
+from dig import modules
 from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.console import warn
 from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
 from dig.evaluation.neighbours import neighbour_recall, prefix_purity
 from dig.interests.copurchase import CoPurchases, count_copurchases
-from dig.modules.rqvae import RQVAEModule
+from dig.lazy import lightning
 from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
 from dig.quantization.behaviour import behaviour_vectors
 from dig.quantization.fusion import ItemFusion
@@ -124,12 +124,12 @@ def follows_behaviour(config: Config) -> bool:
 def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: CoPurchases) -> _Tokens | None:
     config = context.config
     behaviour_dim = 0 if features.behaviour is None else features.behaviour.shape[1]
-    module = RQVAEModule(config.rqvae, features.text_dim, features.image_dim, behaviour_dim)
+    module = modules.RQVAEModule(config.rqvae, features.text_dim, features.image_dim, behaviour_dim)
     pairs = config.rqvae.contrast_weight > 0
-    partners = Partners(bought.left, bought.right, bought.items, config.seed) if pairs else None
-    data = ItemDataModule(features, config.rqvae.batch_size, config.seed, partners=partners)
+    partners = datamodules.Partners(bought.left, bought.right, bought.items, config.seed) if pairs else None
+    data = datamodules.ItemDataModule(features, config.rqvae.batch_size, config.seed, partners=partners)
     attainable = [min(1.0, features.items / size) for size in config.rqvae.sizes]
-    health = CodebookHealth(2 * config.rqvae.restart_after, attainable)  # a restart may need a second attempt
+    health = callbacks.CodebookHealth(2 * config.rqvae.restart_after, attainable)  # a restart may need a second attempt
     plan = Plan("tokenize", _reads(config), config.rqvae.epochs, callbacks=(health,))
     fit(plan, module, data, context, folder)
     if not module.trainer.is_global_zero:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
-from datamodules.mixture import TaskMixture, TaskPart
 from datamodules.prompts import PromptBuilder
-from datamodules.sequences import training_windows
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS, ItemTexts, TaskSource
 from datamodules.tokens import TokenArrays, write_token_arrays
@@ -53,7 +52,7 @@ class _Writer:
         return TokenArrays(build_alone(context, _KIND, key, partial(self._write, name), origin).path)
 
     def _write(self, name: str, folder: Path) -> None:
-        windows = training_windows(self.sequences, self.builder, name)
+        windows = datamodules.training_windows(self.sequences, self.builder, name)
         write_token_arrays(TaskSource(name, self.builder, windows, self.known, self.context.config.seed), folder)
         counted = self.sequences.train if name == "collaborative" else windows.histories
         seen = leading_items(self.sequences, counted)
@@ -62,7 +61,7 @@ class _Writer:
 
 def task_mixture(
     context: StageContext, sequences: Sequences, builder: PromptBuilder, shares: dict[str, float], pack: bool
-) -> TaskMixture:
+) -> datamodules.TaskMixture:
     """All tasks of an experiment, guarded against held-out items.
 
     Args:
@@ -81,5 +80,5 @@ def task_mixture(
         if not len(arrays):
             warn(f"sft: the task {name} has no samples here: the items tell nothing that it needs")
             continue
-        parts.append(TaskPart(arrays, getattr(context.config.sft.tasks, name).weight, share))
-    return TaskMixture(parts, pack)
+        parts.append(datamodules.TaskPart(arrays, getattr(context.config.sft.tasks, name).weight, share))
+    return datamodules.TaskMixture(parts, pack)

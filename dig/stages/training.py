@@ -4,53 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning
+import callbacks
+from dig import modules, rollouts, tracking
+from dig.lazy import lightning
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
 
-from callbacks.finite import FiniteGuard
-from callbacks.other_ranks import OtherRanks
-from callbacks.preemption import Preemption
-from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed, step_in
-from callbacks.throughput import Throughput
 from dig.artifacts import SCRATCH, atomic_path, write_json
 from dig.config import Config
 from dig.console import progress_enabled, say, warn
-from dig.modules.policy import PolicyModule
 from dig.ranks import global_rank, world_size
-from dig.rollouts.loop import install_group_rollouts
 from dig.stages.base import StageContext, select
 from dig.stages.resuming import RESUME, find_checkpoint
 from dig.stages.strategy import meeting, quiet, trainer_place
-from dig.stages.training_log import LogOften, profile_place, profiler_of, why_ended
-from dig.tracking.effective import samples_a_rank
+from dig.stages.training_log import profile_place, profiler_of, why_ended
 from dig.weights import write_checkpoint
 
-__all__ = ["EncodingBar", "Plan", "fit", "quiet", "reads_training"]
+__all__ = ["Plan", "fit", "reads_training"]
 
 # What of the Trainer decides a result; the rest (how often to log or save, worker processes) does not.
 TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
 _MONITOR = "valid/ndcg@{k}"
-
-
-class _Bar(RichProgressBar):
-    """Lightning's bar with the loss and the metric that chooses, without the logger's version."""
-
-    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
-        """What stands behind the bar."""
-        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
-
-
-class EncodingBar(_Bar):
-    """The bar of an encoding."""
-
-    @classmethod
-    def wanted(cls) -> list[Callback]:
-        """The bar, where bars are wanted."""
-        return [cls()] if progress_enabled() else []
 
 
 @dataclass(frozen=True)
@@ -100,7 +79,7 @@ def fit(
     config = context.config
     checkpoints = folder / SCRATCH
     resume = find_checkpoint(plan.stage, plan.reads, checkpoints / RESUME, plan.resume_from)
-    best = ModelCheckpoint(
+    best = lightning.pytorch.callbacks.ModelCheckpoint(
         checkpoints,
         "best",
         monitor=_monitor(config),
@@ -110,12 +89,12 @@ def fit(
         enable_version_counter=False,
     )
     _say_effective(plan.stage, config)
-    throughput = Throughput()
-    shards = isinstance(module, PolicyModule) and module.backbone.can_shard
+    throughput = callbacks.Throughput()
+    shards = isinstance(module, modules.PolicyModule) and module.backbone.can_shard
     with quiet(), meeting(plan.stage):
         trainer = _trainer(plan, context, folder, [best] if plan.ranked else [], throughput, shards)
         if plan.group_rollouts:
-            install_group_rollouts(trainer)
+            rollouts.install_group_rollouts(trainer)
         try:
             start = None
             if plan.keep_start:
@@ -141,24 +120,32 @@ def fit(
 
 
 def _trainer(
-    plan: Plan, context: StageContext, folder: Path, best: list[Callback], throughput: Throughput, shards: bool
+    plan: Plan,
+    context: StageContext,
+    folder: Path,
+    best: list[Callback],
+    throughput: callbacks.Throughput,
+    shards: bool,
 ) -> lightning.Trainer:
     config = context.config.trainer
     place = trainer_place(config, shards)
     plugins = place.pop("plugins", [])
-    resume = ResumeCheckpoint(folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads,
-                              config.checkpoint_share)  # fmt: skip
-    seed = StepSeed(context.config.seed)
-    guard = FiniteGuard(plan.stage, resume.path)
+    resume = callbacks.ResumeCheckpoint(
+        folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads, config.checkpoint_share
+    )
+    seed = callbacks.StepSeed(context.config.seed)
+    guard = callbacks.FiniteGuard(plan.stage, resume.path)
     loggers, watchers = context.tracking.loggers(folder)
     csv = _csv_logger(folder)
-    callbacks: list[Callback] = [seed, throughput, guard, OtherRanks(plan.stage), LogOften()]
-    callbacks += [LearningRateMonitor("step"), *plan.callbacks, *context.callbacks(plan.stage)]
+    ours: list[Callback] = [seed, throughput, guard, callbacks.OtherRanks(plan.stage), callbacks.LogOften()]
+    ours += [lightning.pytorch.callbacks.LearningRateMonitor("step"), *plan.callbacks, *context.callbacks(plan.stage)]
     if progress_enabled():
-        callbacks.append(_Bar())
+        ours.append(callbacks.Bar())
     if plan.patience is not None:
-        callbacks.append(EarlyStopping(_monitor(context.config), patience=plan.patience, mode="max",
-                                       check_on_train_epoch_end=False))  # fmt: skip
+        stopping = lightning.pytorch.callbacks.EarlyStopping
+        ours.append(
+            stopping(_monitor(context.config), patience=plan.patience, mode="max", check_on_train_epoch_end=False)
+        )
     return lightning.Trainer(
         **place,
         precision=config.precision,  # type: ignore[arg-type]
@@ -173,8 +160,8 @@ def _trainer(
         log_every_n_steps=config.log_every,
         logger=[csv, *loggers],
         profiler=profiler_of(config.profiler, csv.log_dir),
-        callbacks=[*callbacks, *watchers, *best, resume, Preemption(plan.stage, resume)],
-        plugins=[AtomicCheckpointIO({RESUME: config.keep_checkpoints}), *plugins],
+        callbacks=[*ours, *watchers, *best, resume, callbacks.Preemption(plan.stage, resume)],
+        plugins=[callbacks.AtomicCheckpointIO({RESUME: config.keep_checkpoints}), *plugins],
         use_distributed_sampler=False,  # our samplers deal every sample to one rank
         enable_progress_bar=progress_enabled(),
         enable_model_summary=False,
@@ -186,16 +173,16 @@ def _trainer(
 
 def _say_effective(stage: str, config: Config) -> None:
     """Several ranks make a step larger; nothing else follows from that in secret."""
-    ranks, samples, summed = world_size(), samples_a_rank(config, stage), config.trainer.accumulate
+    ranks, samples, summed = world_size(), tracking.samples_a_rank(config, stage), config.trainer.accumulate
     if ranks > 1 and global_rank() == 0 and samples is not None:
         batches = f", {summed} batches summed" if summed > 1 else ""
         say(f"{stage}: {ranks} ranks with {samples} samples a batch{batches}: {ranks * samples * summed} samples a "
             "step; learning rates are taken as configured")  # fmt: skip
 
 
-def _csv_logger(folder: Path) -> CSVLogger:
+def _csv_logger(folder: Path) -> lightning.pytorch.loggers.CSVLogger:
     attempt = sum(1 for _ in (folder / "logs").glob("*")) if (folder / "logs").is_dir() else 0
-    return CSVLogger(folder, name="logs", version=f"{attempt:03d}")
+    return lightning.pytorch.loggers.CSVLogger(folder, name="logs", version=f"{attempt:03d}")
 
 
 def _choose(
@@ -203,7 +190,7 @@ def _choose(
     trainer: lightning.Trainer,
     module: lightning.LightningModule,
     data: lightning.LightningDataModule,
-    best: ModelCheckpoint,
+    best: lightning.pytorch.callbacks.ModelCheckpoint,
     start: float | None,
 ) -> dict[str, Any]:
     """Leaves the weights with the best validation in the module."""
@@ -220,11 +207,11 @@ def _choose(
         _load_state(module, Path(str(best.dirpath)) / "start.ckpt")
     elif winner == "best":
         _load_state(module, Path(best.best_model_path))
-    elif isinstance(module, PolicyModule) and module.sharded is not None:
+    elif isinstance(module, modules.PolicyModule) and module.sharded is not None:
         module.restore_whole(trainer.strategy.lightning_module_state_dict())
     step = {"start": 0, "final": trainer.global_step}.get(winner)
     if step is None:
-        step = step_in(Path(best.best_model_path))
+        step = callbacks.step_in(Path(best.best_model_path))
     trainer.strategy.barrier("chosen")  # the files go with rank 0's scratch folder: not before all have read them
     return {"chosen": winner, monitor: scores[winner], "start": start, "step": step}
 
@@ -236,7 +223,7 @@ def _save_state(module: lightning.LightningModule, path: Path) -> None:
 
 def _load_state(module: lightning.LightningModule, path: Path) -> None:
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    if isinstance(module, PolicyModule):
+    if isinstance(module, modules.PolicyModule):
         module.restore_whole(state)
     else:
         module.load_state_dict(state)

@@ -4,6 +4,14 @@ Nothing here imports wandb before a W&B run is opened, and nothing here ends an 
 in a line, and the experiment goes on.
 """
 
+from typing import TYPE_CHECKING
+
+from dig.lazy import lazy_names
 from dig.tracking.tracking import NOT_TRACKED, StageTracking, Tracking
 
-__all__ = ["NOT_TRACKED", "StageTracking", "Tracking"]
+if TYPE_CHECKING:
+    from dig.tracking.effective import samples_a_rank
+
+__all__ = ["NOT_TRACKED", "StageTracking", "Tracking", "samples_a_rank"]
+
+__getattr__ = lazy_names(__name__, {"samples_a_rank": "effective"})  # which is built on lightning

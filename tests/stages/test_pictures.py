@@ -74,7 +74,7 @@ def test_only_pictures_that_are_read_otherwise_are_encoded_again(read, tmp_path:
             encoded.append(len(paths))
             super().__init__(paths, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(dig.stages.pictures, "PictureFiles", Counted)
+    monkeypatch.setattr(datamodules, "PictureFiles", Counted)
     new = read()
     assert encoded == [len(TRANSPARENT)]
     changed = (old != new).any(dim=1).nonzero()[:, 0].tolist()
