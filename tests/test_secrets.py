@@ -397,7 +397,7 @@ def test_lines_that_give_none(line: str) -> None:
     ids=["brackets", "words", "flags", "signs", "bearers", "tokens", "pairs", "users", "references"],
 )  # fmt: skip
 def test_the_guards_take_a_time_in_proportion_to_a_text(text: str) -> None:
-    """Guard 7: what looks at texts of strangers does not itself keep a machine busy: what is quadratic takes minutes."""
+    """Guard 7: no text keeps the guards themselves busy: what is quadratic takes minutes."""
     for guard in (text_secret, hidden, line_secret):
         started = time.process_time()
         guard(text)
