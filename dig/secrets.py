@@ -78,6 +78,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _SHORTEST = 20  # characters of a token that looks random
 _CHANGES = 0.25  # of its neighbouring characters, how many are of different kinds; random base 64 has .6, hex .45
+_FIRST = 200  # characters by which a value is taken for a reference or a placeholder
 _VOCABULARY = 10_000_000  # rows of a table of tokens; larger numbers are no ids of tokens
 _LEAST = 8  # characters of an environment variable's value that is worth hiding
 
@@ -243,8 +244,9 @@ def _values(text: str, begin: int) -> Iterator[tuple[re.Match[str], re.Match[str
     while match := _NAME.search(text, begin):
         begin = match.end()
         if is_sensitive(match[1].rsplit(".", 1)[-1]):
-            value = _VALUE.match(text, begin)
-            if value is not None and not _harmless(match[1], value[0]):
+            start = _VALUE.match(text, begin, begin + _FIRST)  # harmless ones are read again for names in them
+            if start is not None and not _harmless(match[1], start[0]):
+                value = _VALUE.match(text, begin) or start
                 yield match, value
                 begin = value.end()
 

