@@ -134,7 +134,7 @@ class AnswerStore:
             UserError: the database or its lock has a second name, or is a link.
         """
         if self.path.stat().st_nlink > 1:
-            raise UserError(f"{self.path} has a second name, as copies by hard links have, and both would be written to; "
+            raise UserError(f"{self.path} has a second name, as copies by hard links have, and both would change; "
                             f"cp {self.path} {self.path}.own && mv {self.path}.own {self.path}")  # fmt: skip
         with open_own(self.path.with_suffix(".lock"), append=True) as stream:
             stream.seek(0)
