@@ -23,7 +23,9 @@ def workplace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for seed, run_id in ((1, "a1"), (2, "b2")):
         stages = {"popularity": rankings(TARGETS, 0.1, 0), "sft": rankings(TARGETS, 0.5, seed)}
         write_run(tmp_path / "runs" / "beauty" / run_id, USERS, TARGETS, stages, seed=seed)
-    write_run(tmp_path / "runs" / "later" / "c3", USERS, TARGETS, {"sft": rankings(TARGETS, 0.5, 7)}, split="by-time")
+    write_run(
+        tmp_path / "runs" / "later" / "c3", USERS, TARGETS, {"sft": rankings(TARGETS, 0.5, 7)}, split="global-time"
+    )
     for config in tmp_path.glob("runs/*/*/config.yaml"):
         prove(config.parent)
     return tmp_path
@@ -137,7 +139,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(
         (["beauty", "mine=theirs.csv", "--missing", "dorp"], 2, "--missing dorp: no such choice; did you mean drop?"),
         (["beauty", "runs/beauty/a1/metrics.json"], 2, "score holds objects where an id, a score or"),
         (["beauty", "model.pkl"], 2, "model.pkl: pickled files can run code and are not opened"),
-        (["beauty", "later"], 1, "beauty was split by leave-one-out, later by by-time"),
+        (["beauty", "later"], 1, "beauty was split by leave-one-out, later by global-time"),
         (["beauty", "--protocol", "masked"], 1, "beauty has no rankings without items of the history"),
         (["beauty", "--slices", "target"], 1, "no run tells slices by target (examples.parquet)"),
         (["beauty", "--out", "runs/beauty/a1/config.yaml/t.md"], 1, "cannot be written"),

@@ -281,3 +281,15 @@ def test_a_small_file_of_ours_is_read_as_it_is(shared: Path) -> None:
     path.write_text("[" * 200_000)
     with pytest.raises(ValueError, match="deeper"):
         read_own_json(path)
+
+
+def test_a_store_of_answers_with_a_second_name_is_not_written_to(shared: Path) -> None:
+    """Guard 1: a copy of the home by hard links would get answers that were never asked for in it."""
+    path = shared / "answers.sqlite"
+    AnswerStore(path).close()
+    os.link(path, shared / "copy.sqlite")
+    with AnswerStore(path) as store, pytest.raises(UserError, match=r"has a second name.*mv "), store.asking():
+        pass
+    (shared / "copy.sqlite").unlink()
+    with AnswerStore(path) as store, store.asking():
+        pass

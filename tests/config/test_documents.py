@@ -134,10 +134,10 @@ def test_the_limit_is_that_of_values_written_out(text: str):
 
 
 def test_experiments_are_read_within_the_same_bounds(tmp_path: Path):
-    """Guard 6: whatever OmegaConf's version allows."""
+    """Guard 6: whatever OmegaConf's version allows; it takes a millisecond for each value, so a file may have fewer."""
     path = tmp_path / "mine.yaml"
     path.write_text(NESTED_ALIASES)
-    with pytest.raises(UserError, match="more than 10,000 values") as caught:
+    with pytest.raises(UserError, match="more than 4,000 values") as caught:
         load_config(path)
     assert caught.value.exit_code == 2
 

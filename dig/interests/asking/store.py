@@ -129,7 +129,13 @@ class AnswerStore:
         """Holds the store for a run that asks; a second one waits, so that nothing is paid twice.
 
         What an earlier run left under way is entered as unknown.
+
+        Raises:
+            UserError: the database or its lock has a second name, or is a link.
         """
+        if self.path.stat().st_nlink > 1:
+            raise UserError(f"{self.path} has a second name, as copies by hard links have, and both would change; "
+                            f"cp {self.path} {self.path}.own && mv {self.path}.own {self.path}")  # fmt: skip
         with open_own(self.path.with_suffix(".lock"), append=True) as stream:
             stream.seek(0)
             holder = printable(stream.read(_HOLDER).decode(errors="replace").strip(), 40) or "unnamed"
