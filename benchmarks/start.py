@@ -141,7 +141,7 @@ _TITLES = {
     "import": "from dig import Recommender",
     "recommend_item_knn": "dig.recommend, item_knn",
     "recommend_grpo": "dig.recommend, the policy",
-    "cached": "dig.train stages=[grpo], all cached",
+    "cached": "dig.train, all cached",
     "quickstart": "dig.train experiment=quickstart",
 }
 

@@ -54,7 +54,7 @@ class _Library:
 
 
 if TYPE_CHECKING:
-    import lightning
+    import lightning.pytorch.plugins.environments
     import peft
     import scipy  # type: ignore[import-untyped]
     import sklearn

@@ -6,24 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import callbacks
-from dig import modules, rollouts, tracking
-from dig.lazy import lightning
-
-if TYPE_CHECKING:
-    from lightning.pytorch.callbacks import Callback
-
 import torch
 
+import callbacks
+from dig import modules, rollouts, tracking
 from dig.artifacts import SCRATCH, atomic_path, write_json
 from dig.config import Config
 from dig.console import progress_enabled, say, warn
+from dig.lazy import lightning
 from dig.ranks import global_rank, world_size
 from dig.stages.base import StageContext, select
 from dig.stages.resuming import RESUME, find_checkpoint
 from dig.stages.strategy import meeting, quiet, trainer_place
 from dig.stages.training_log import profile_place, profiler_of, why_ended
 from dig.weights import write_checkpoint
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
 
 __all__ = ["Plan", "fit", "reads_training"]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dig.artifacts import shown_path
 from dig.lazy import lightning
 
 if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.profilers import Profiler
-
-
-from dig.artifacts import shown_path
 
 __all__ = ["profile_place", "profiler_of", "why_ended"]
 
@@ -40,9 +39,8 @@ def why_ended(stage: str, trainer: lightning.Trainer, monitor: str, max_steps: i
     section = _SECTIONS.get(stage, stage)
     if max_steps is not None and trainer.global_step >= max_steps:
         return f"{section}.max_steps={max_steps}"
-    stopping = [
-        callback for callback in trainer.callbacks if isinstance(callback, lightning.pytorch.callbacks.EarlyStopping)
-    ]  # type: ignore[attr-defined]
+    watching: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    stopping = [callback for callback in watching if isinstance(callback, lightning.pytorch.callbacks.EarlyStopping)]
     if patience is not None and any(callback.wait_count >= callback.patience for callback in stopping):
         times = f"{patience} validation{'' if patience == 1 else 's'}"
         return f"{times} without a better {monitor}, {section}.patience={patience}"
