@@ -110,7 +110,7 @@ def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:
     if not url.startswith(("http://", "https://")):
         raise RefusedError("is neither http nor https")
     part = Partial(path, url)
-    fruitless, restarts, most = 0, 0, part.size
+    fruitless, slowly, restarts, most = 0, 0, 0, part.size
     timeout = httpx.Timeout(policy.timeout)
     with httpx.Client(timeout=timeout, follow_redirects=True, max_redirects=5) as client:
         while True:
@@ -128,9 +128,11 @@ def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:
             if part.size > most:
                 most, fruitless = part.size, fruitless if slow else 0
             fruitless += 1
+            slowly = slowly + 1 if slow else 0
             if part.size == 0:
                 restarts += 1
-            if fruitless >= policy.attempts or restarts > max(_RESTARTS, policy.attempts):
+            patient = fruitless < policy.attempts and slowly < policy.slow_attempts
+            if not patient or restarts > max(_RESTARTS, policy.attempts):
                 raise RefusedError(f"failed {fruitless} times in a row, the last time: {failure}")
             time.sleep(wait_seconds(policy, fruitless, asked))
     part.finish()

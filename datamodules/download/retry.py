@@ -26,6 +26,7 @@ class RetryPolicy:
         head: seconds that the head of an answer may take, redirects included.
         slowest: bytes a second below which a request is given up and begun again where it stands.
         window: seconds over which that is measured.
+        slow_attempts: requests in a row that are given up for it before the address is.
     """
 
     attempts: int = 6
@@ -35,6 +36,7 @@ class RetryPolicy:
     head: float = 60.0
     slowest: float = 1000.0
     window: float = 60.0
+    slow_attempts: int = 2
 
 
 class RefusedError(Exception):

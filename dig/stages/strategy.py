@@ -83,7 +83,7 @@ def trainer_place(config: TrainerConfig, shards: bool = False) -> dict[str, Any]
         "num_nodes": config.num_nodes,
         "strategy": strategy_for(config, shards),
     }
-    environments = lightning.pytorch.plugins.environments
+    environments: Any = lightning.pytorch.plugins.environments  # lazily a submodule, which no stub tells of
     if (
         environments.SLURMEnvironment.detect()
         and current_job() is None

@@ -355,7 +355,7 @@ TEXT = "\n".join([HEADER, *ROWS]) + "\n"
         (TEXT.replace("\n", "\r").encode(), "lines end with bare carriage returns"),
         (f"\n{TEXT}".encode(), "the first line is empty; it must be the header"),
         (f"{HEADER},user_id\nu,i,1,u\n".encode(), "column 'user_id' stands there twice"),
-        (gzip.compress(TEXT.encode()), "this is gzipped data; let its name end in .gz"),
+        (gzip.compress(TEXT.encode(), mtime=0), "this is gzipped data; let its name end in .gz"),
         (zstandard.compress(TEXT.encode()), "this is zstd data; let its name end in .zst"),
         (b"PK\x03\x04\x14\x00\x06\x00", "this is a ZIP archive or a spreadsheet (.xlsx), not text"),
         (b"PAR1\x15\x04\x15\x00PAR1", "this is Parquet; let its name end in .parquet"),
