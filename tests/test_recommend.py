@@ -433,7 +433,7 @@ _COUNTS = "checkpoints/popularity/counts.safetensors"
         (_content(_COUNTS, None), "counts.safetensors cannot be read: it is missing"),
         (_content(_COUNTS, b""), "counts.safetensors cannot be read: it is empty"),
         (_content(_COUNTS, b"\xff" * 40), "its header would be longer than the file"),
-        (_content("config.yaml", b"data: [1]"), "config.yaml: a value of the wrong type"),
+        (_content("config.yaml", b"data: [1]"), "config.yaml: Merge error: list is not"),
         (_content("config.yaml", b"a: &a [*a]"), "the alias *a stands for nothing before it"),
         (_content("users.parquet", b"PAR1"), "users.parquet cannot be read"),
         (_table("users.parquet", lambda frame: frame.drop("items")), "it has no column items"),

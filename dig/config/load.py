@@ -449,7 +449,7 @@ def _values(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _told(error: BaseException) -> str:
     """What a library says of a value, which it quotes; of one with an inside no more than that it is wrong."""
-    text = _first_line(error)
+    text = _first_line(error).partition(" value: ")[0]
     return "a value of the wrong type" if any(each in text for each in "{[") else text
 
 
