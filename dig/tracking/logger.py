@@ -47,11 +47,11 @@ class StageLogger(WandbLogger):
         self.connection.log(values)
 
     def catch_up(self, folder: Path, logs: Path) -> None:
-        """Logs what an attempt that was killed had measured and W&B has not seen.
+        """Logs what was measured and W&B has not seen: before a kill, or while W&B could not be opened.
 
         Args:
             folder: that holds the folders of W&B runs.
-            logs: of the stage, of earlier attempts alone.
+            logs: of the stage, a folder an attempt.
         """
         if not logs.is_dir():
             return

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.loggers import Logger
 
+    from dig.tracking.logger import StageLogger
+
 __all__ = ["NOT_TRACKED", "StageTracking", "Tracking"]
 
 _ID = "wandb_run_id"
@@ -87,7 +89,7 @@ class Tracking:
         """
         if not self.wanted:
             return
-        connection = self.open("report", self.run / "wandb" / _ID)
+        connection = self.open("report", None if self.trial else kept_id(self.run / "wandb" / _ID, "report"))
         if connection is None:
             return
         code = 1
@@ -98,18 +100,18 @@ class Tracking:
         finally:
             self.close(connection, code)
 
-    def open(self, job_type: str, id_file: Path) -> Connection | None:
+    def open(self, job_type: str, run_id: str | None) -> Connection | None:
         """The W&B run of a stage, opened; under an agent the trial's.
 
         Args:
             job_type: the stage.
-            id_file: where the run's id is kept.
+            run_id: the W&B run's; None for a trial's, which the agent has named.
         """
         if self._shared is not None:
             return self._shared
         config = self.config.logging.wandb
-        identity = None if self.trial else Identity(
-            id=kept_id(id_file, job_type),
+        identity = None if run_id is None else Identity(
+            id=run_id,
             name=f"{self.config.experiment}-{job_type}",
             group=config.group or f"{self.config.experiment}-{self.run.name}",
             job_type=job_type,
@@ -158,6 +160,7 @@ class StageTracking:
         self._name = name
         self._used = dict(used or {})
         self._connection: Connection | None = None
+        self._id: str | None = None  # of its W&B run, which stays the same where opening failed once
 
     def __enter__(self) -> StageTracking:
         return self
@@ -180,12 +183,8 @@ class StageTracking:
         if connection is None or self._tracking is None:
             return [], []
         from dig.tracking.effective import EffectiveValues
-        from dig.tracking.logger import StageLogger
 
-        logger = StageLogger(connection, self._name if self._tracking.trial else "")
-        if not self._tracking.trial:
-            records, logs = self._tracking.run / "wandb", folder / "logs"
-            connection.attempt("what a killed attempt had not sent", lambda run: logger.catch_up(records, logs))
+        logger = _logger(connection, self._tracking, self._name, folder)
         return [logger], [EffectiveValues(connection, self._tracking.config, self._name)]
 
     def built(self, folder: Path, cached: bool) -> None:
@@ -198,11 +197,14 @@ class StageTracking:
         if self._tracking is None or not self._tracking.wanted:
             return
         made = self._tracking.finished(self._name, folder, self._used)
-        if cached or (made is None and self._connection is None):
+        if cached or (made is None and self._id is None and self._connection is None):
             return
+        late = self._connection is None
         connection = self._open(self._tracking.run / "wandb" / f"{_ID}.{self._name}.{folder.name}")
         if connection is None:
             return
+        if late and any((folder / "logs").glob("*/metrics.csv")):  # W&B could not be opened when the training began
+            _logger(connection, self._tracking, self._name, folder)
         log_stage(connection, self._name, folder, shared=self._tracking.trial is not None)
         run = self._tracking.run
         for result, used in [*((each, True) for each in self._used.values()), *([(made, False)] if made else [])]:
@@ -210,12 +212,25 @@ class StageTracking:
 
     def _open(self, id_file: Path) -> Connection | None:
         if self._connection is None and self._tracking is not None and self._tracking.wanted:
-            self._connection = self._tracking.open(self._name, id_file)
+            if self._id is None and not self._tracking.trial:
+                self._id = kept_id(id_file, self._name)
+            self._connection = self._tracking.open(self._name, self._id)
         return self._connection
 
 
 NOT_TRACKED = StageTracking(None)
 """Sends nothing."""
+
+
+def _logger(connection: Connection, tracking: Tracking, stage: str, folder: Path) -> StageLogger:
+    """A logger whose W&B run holds what the stage's own logs hold by now."""
+    from dig.tracking.logger import StageLogger
+
+    logger = StageLogger(connection, stage if tracking.trial else "")
+    if not tracking.trial:
+        records, logs = tracking.run / "wandb", folder / "logs"
+        connection.attempt("what W&B had not seen", lambda run: logger.catch_up(records, logs))
+    return logger
 
 
 def _declaration(result: Result, run: Path, used: bool) -> Callable[[Any], None]:

@@ -1,6 +1,7 @@
 """A program that trains one stage of a made-up experiment under tracking: FOLDER END [key=value …].
 
-END is `well`, `error` (training fails), `interrupt` (Ctrl-C in training) or `kill` (in the middle of training).
+END is `well`, `error` (training fails), `interrupt` (Ctrl-C in training), `kill` (in the middle of training) or
+`unopened` (W&B cannot be opened when the first training begins, and can when it has ended).
 """
 
 from __future__ import annotations
@@ -57,9 +58,23 @@ class Nothing(lightning.LightningDataModule):
     val_dataloader = train_dataloader
 
 
+def _fail_once() -> None:
+    import wandb
+
+    opens = wandb.init
+
+    def broken(**settings: object) -> object:
+        wandb.init = opens
+        raise TimeoutError("W&B's process did not start")
+
+    wandb.init = broken
+
+
 def main(folder: Path, end: str, overrides: list[str]) -> None:
     """Trains the stages `sft` and `grpo`, the second only where the first ends well."""
     enable_progress(False)
+    if end == "unopened":
+        _fail_once()
     config = load_config("quickstart", ["trainer.accelerator=cpu", "trainer.log_every=1", *overrides])
     run = folder / "run"
     with Tracking(config, run, global_rank()) as tracking:

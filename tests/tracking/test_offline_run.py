@@ -241,9 +241,9 @@ def test_an_interrupted_stage_goes_on_in_its_wandb_run_and_sync_sends_all_attemp
         assert wait_for_checkpoint(workplace, "sft", process, newer_than=newer_than)
         process.kill()
         process.wait()
-    workplace.run(*settings)
+    output = workplace.run(*settings)
     attempts = recorded(workplace.latest)["sft"]
-    assert len({attempt.run.run_id for attempt in attempts}) == 1 and len(attempts) >= 2
+    assert len({attempt.run.run_id for attempt in attempts}) == 1 and len(attempts) >= 2, output
     assert [attempt.exit_code for attempt in attempts] == [*[None] * (len(attempts) - 1), 0]
     rows = [row for attempt in attempts for row in attempt.history]
     paths = (workplace.home / "artifacts/sft").glob("*/logs/*/*.csv")

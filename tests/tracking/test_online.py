@@ -62,6 +62,18 @@ def test_stages_are_sent_as_runs_of_a_group(server: WandbServer, tmp_path: Path)
     assert server.keys == {KEY} and "offline" not in done.stdout
 
 
+def test_a_run_that_opens_late_is_the_stage_s_own_and_lacks_nothing(server: WandbServer, tmp_path: Path) -> None:
+    train(tmp_path, server.url, "logging.wandb.mode=offline", "trainer.checkpoint_every=2", end="kill")
+    done = train(tmp_path, server.url, "logging.wandb.mode=offline", end="unopened")
+    assert done.returncode == 0 and "W&B: no run could be opened (TimeoutError" in done.stdout
+    attempts = recorded(tmp_path / "run")["sft"]
+    [run_id] = {attempt.run.run_id for attempt in attempts}
+    assert run_id == (tmp_path / "sft.work/scratch/wandb_run_id").read_text().strip()
+    found = {(row["trainer/global_step"], row["train/loss"])
+             for attempt in attempts for row in attempt.history if "train/loss" in row}  # fmt: skip
+    assert found == {(step, loss) for step, loss in enumerate(LOSSES)} and attempts[-1].exit_code == 0
+
+
 def test_a_killed_stage_goes_on_in_the_same_run(server: WandbServer, tmp_path: Path) -> None:
     done = train(tmp_path, server.url, "trainer.checkpoint_every=2", end="kill")
     assert done.returncode == -signal.SIGKILL
