@@ -50,15 +50,19 @@ def main() -> None:
         loading = _measured("loading", folder)
     _show_rates(reading, loading)
     largest = found[10 if 10 in found else sizes[-1]]
-    print(json.dumps({
-        "pandas_ratio": round(pandas["seconds"] / found[COMPARED]["seconds"], 2),
-        "json_ratio": round(reading["json"] / reading["plain"], 2),
-        "gzip_fraction": round(reading["bare gzip"] / reading["gzip"], 2),
-        "metadata_cores_ratio": round(reading["metadata on one core"] / reading["metadata"], 2),
-        "loader_ratio": round(loading["loader"] / loading["backbone"], 1),
-        "seconds_10m": round(largest["seconds"], 1),
-        "peak_gb_10m": round(largest["gigabytes"], 2),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "pandas_ratio": round(pandas["seconds"] / found[COMPARED]["seconds"], 2),
+                "json_ratio": round(reading["json"] / reading["plain"], 2),
+                "gzip_fraction": round(reading["bare gzip"] / reading["gzip"], 2),
+                "metadata_cores_ratio": round(reading["metadata on one core"] / reading["metadata"], 2),
+                "loader_ratio": round(loading["loader"] / loading["backbone"], 1),
+                "seconds_10m": round(largest["seconds"], 1),
+                "peak_gb_10m": round(largest["gigabytes"], 2),
+            }
+        )
+    )
 
 
 def beside(checkout: Path, millions: int) -> None:
@@ -82,8 +86,15 @@ def beside(checkout: Path, millions: int) -> None:
         table.add_row(each, f"{ours[each]:.2f}", f"{theirs[each]:.2f}", f"{theirs[each] / ours[each]:.2f}")
     Console().print(table)
     ratios = {f"{each}_ratio": round(theirs[each] / ours[each], 3) for each in ("csv", "plain", "gzip", "metadata")}
-    print(json.dumps({**ratios, f"seconds_fraction_{millions}m": round(ours["all"] / theirs["all"], 3),
-                      f"memory_fraction_{millions}m": round(ours["gigabytes"] / theirs["gigabytes"], 3)}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                **ratios,
+                f"seconds_fraction_{millions}m": round(ours["all"] / theirs["all"], 3),
+                f"memory_fraction_{millions}m": round(ours["gigabytes"] / theirs["gigabytes"], 3),
+            }
+        )
+    )
 
 
 def _measured(task: str, path: Path, checkout: Path | None = None) -> dict[str, float]:
@@ -114,11 +125,13 @@ def _log(folder: Path, millions: int) -> Path:
     rows, users, items = millions * MILLION, millions * MILLION // 10, 20_000 * millions
     random_numbers = np.random.default_rng(0)
     popular = np.minimum((items * random_numbers.power(0.4, rows)).astype(np.int64), items - 1)
-    frame = pl.DataFrame({
-        "user_id": "A" + pl.Series(random_numbers.integers(0, users, rows)).cast(pl.String).str.zfill(13),
-        "item_id": "B" + pl.Series(popular).cast(pl.String).str.zfill(9),
-        "timestamp": random_numbers.integers(1_000_000_000, 1_500_000_000, rows),
-    })  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "user_id": "A" + pl.Series(random_numbers.integers(0, users, rows)).cast(pl.String).str.zfill(13),
+            "item_id": "B" + pl.Series(popular).cast(pl.String).str.zfill(9),
+            "timestamp": random_numbers.integers(1_000_000_000, 1_500_000_000, rows),
+        }
+    )
     frame.write_csv(home / "interactions.csv")
     ids = frame["item_id"].unique()
     pl.DataFrame({"item_id": ids, "title": "An item named " + ids}).write_parquet(home / "items.parquet")
@@ -135,14 +148,24 @@ def _reviews(folder: Path) -> Path:
     reviews = folder / "plain" / "X_5.json"
     with reviews.open("w") as stream:
         for number in range(REVIEWS):
-            review = {"overall": 5.0, "verified": True, "reviewTime": "09 4, 2015", "reviewerName": 'Rick "R" B',
-                      "reviewerID": f"A{random.randrange(10**12):013d}", "asin": f"B{random.randrange(1000):09d}",  # noqa: S311
-                      "reviewText": text(160), "summary": text(9), "unixReviewTime": 1393545600 + number}  # fmt: skip
+            review = {
+                "overall": 5.0,
+                "verified": True,
+                "reviewTime": "09 4, 2015",
+                "reviewerName": 'Rick "R" B',
+                "reviewerID": f"A{random.randrange(10**12):013d}",  # noqa: S311
+                "asin": f"B{random.randrange(1000):09d}",  # noqa: S311
+                "reviewText": text(160),
+                "summary": text(9),
+                "unixReviewTime": 1393545600 + number,
+            }
             stream.write(json.dumps(review) + "\n")
     with reviews.open("rb") as plain, gzip.open(folder / "packed" / "X_5.json.gz", "wb", compresslevel=6) as packed:
         packed.writelines(plain)
-    items = [{"asin": f"B{number:09d}", "title": text(12), "category": ["X", text(3)], "description": [text(90)]}
-             for number in range(METADATA)]  # fmt: skip
+    items = [
+        {"asin": f"B{number:09d}", "title": text(12), "category": ["X", text(3)], "description": [text(90)]}
+        for number in range(METADATA)
+    ]
     for name in ("plain", "packed"):
         lines = (json.dumps(item) for item in items[:1000])
         (folder / name / "meta_X.json").write_text("\n".join(lines) + "\n")
@@ -150,9 +173,12 @@ def _reviews(folder: Path) -> Path:
         for item in items:
             old = {**item, "categories": [item["category"]], "description": item["description"][0], "price": 7.99}
             stream.write(f"{old}\n")
-    (folder / "metadata" / "reviews_X_5.json").write_text("".join(
-        json.dumps({"reviewerID": "A", "asin": item["asin"], "overall": 5.0, "unixReviewTime": number}) + "\n"
-        for number, item in enumerate(items[:10])))  # fmt: skip
+    (folder / "metadata" / "reviews_X_5.json").write_text(
+        "".join(
+            json.dumps({"reviewerID": "A", "asin": item["asin"], "overall": 5.0, "unixReviewTime": number}) + "\n"
+            for number, item in enumerate(items[:10])
+        )
+    )
     return folder
 
 
@@ -184,8 +210,13 @@ def _prepare(folder: Path) -> dict[str, float]:
     windows = training_windows(prepared.sequences, builder)
     write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), folder / "tokens")
     ended = time.perf_counter()
-    return {"seconds": ended - started, "tables": read - started, "arrays": ended - read,
-            "gigabytes": _peak_gigabytes(), "interactions": len(prepared.sequences.items)}  # fmt: skip
+    return {
+        "seconds": ended - started,
+        "tables": read - started,
+        "arrays": ended - read,
+        "gigabytes": _peak_gigabytes(),
+        "interactions": len(prepared.sequences.items),
+    }
 
 
 def _pandas(folder: Path) -> dict[str, float]:
@@ -227,10 +258,14 @@ def _sources(folder: Path) -> dict[str, float]:
         "metadata": ("amazon2014", "metadata", 2),
     }
     return {
-        name: _best(lambda s=source, p=place: read_source(
-            DataConfig(source=s, path=str(folder / p), category="X", unknown_items="keep")), repeats)
+        name: _best(
+            lambda s=source, p=place: read_source(
+                DataConfig(source=s, path=str(folder / p), category="X", unknown_items="keep")
+            ),
+            repeats,
+        )
         for name, (source, place, repeats) in sources.items()
-    }  # fmt: skip
+    }
 
 
 def _reading(folder: Path) -> dict[str, float]:
@@ -256,12 +291,13 @@ def _reading(folder: Path) -> dict[str, float]:
         **ours,
         "json": _best(lambda: dictionaries(folder / "plain" / "X_5.json", json.loads)),
         "bare gzip": _best(bare),
-        "literal_eval": _best(lambda: dictionaries(folder / "metadata" / "meta_X.json",
-                                                   lambda line: ast.literal_eval(line.decode())), 1),
+        "literal_eval": _best(
+            lambda: dictionaries(folder / "metadata" / "meta_X.json", lambda line: ast.literal_eval(line.decode())), 1
+        ),
         "megabytes": (folder / "plain" / "X_5.json").stat().st_size / 1e6,
         "metadata megabytes": (folder / "metadata" / "meta_X.json").stat().st_size / 1e6,
         "gigabytes": peak,
-    }  # fmt: skip
+    }
 
 
 def _loading(folder: Path) -> dict[str, float]:
@@ -283,8 +319,9 @@ def _loading(folder: Path) -> dict[str, float]:
     torch.set_num_threads(2)
     random_numbers = np.random.default_rng(0)
     lengths = random_numbers.integers(5, 25, USERS)
-    sequences = Sequences.from_lists([str(user) for user in range(USERS)],
-                                     [random_numbers.integers(0, 5000, length) for length in lengths])  # fmt: skip
+    sequences = Sequences.from_lists(
+        [str(user) for user in range(USERS)], [random_numbers.integers(0, 5000, length) for length in lengths]
+    )
     backbone = build_backbone(BackboneConfig(), [CODES] * LEVELS, 128)
     codes = torch.randint(0, CODES, (5000, LEVELS))
     builder = SidPrompts(backbone.vocabulary.encode(codes), backbone.tokenizer, PromptConfig(), from_scratch=True)
@@ -327,10 +364,24 @@ def _show_sizes(found: dict[int, dict[str, float]], pandas: dict[str, float]) ->
     for heading in ("interactions", "how", "seconds", "tables", "arrays", "s/million", "peak GB"):
         table.add_column(heading, justify="left" if heading == "how" else "right")
     for size, row in found.items():
-        table.add_row(f"{size} M", "dig", f"{row['seconds']:.1f}", f"{row['tables']:.1f}", f"{row['arrays']:.1f}",
-                      f"{row['seconds'] / size:.2f}", f"{row['gigabytes']:.2f}")  # fmt: skip
-    table.add_row(f"{COMPARED} M", "pandas loops", f"{pandas['seconds']:.1f}", "", "",
-                  f"{pandas['seconds'] / COMPARED:.2f}", f"{pandas['gigabytes']:.2f}")  # fmt: skip
+        table.add_row(
+            f"{size} M",
+            "dig",
+            f"{row['seconds']:.1f}",
+            f"{row['tables']:.1f}",
+            f"{row['arrays']:.1f}",
+            f"{row['seconds'] / size:.2f}",
+            f"{row['gigabytes']:.2f}",
+        )
+    table.add_row(
+        f"{COMPARED} M",
+        "pandas loops",
+        f"{pandas['seconds']:.1f}",
+        "",
+        "",
+        f"{pandas['seconds'] / COMPARED:.2f}",
+        f"{pandas['gigabytes']:.2f}",
+    )
     Console().print(table)
 
 
@@ -338,11 +389,15 @@ def _show_rates(reading: dict[str, float], loading: dict[str, float]) -> None:
     table = Table(title=f"reading, with all columns made (peak {reading['gigabytes']:.2f} GB), and loading")
     table.add_column("what")
     table.add_column("rate", justify="right")
-    rows = (("reviews, JSON lines", "plain", "megabytes"), ("json.loads into dictionaries", "json", "megabytes"),
-            ("reviews, gzipped", "gzip", "megabytes"), ("decompression alone", "bare gzip", "megabytes"),
-            ("metadata, Python dicts, all cores", "metadata", "metadata megabytes"),
+    rows = (
+        ("reviews, JSON lines", "plain", "megabytes"),
+        ("json.loads into dictionaries", "json", "megabytes"),
+        ("reviews, gzipped", "gzip", "megabytes"),
+        ("decompression alone", "bare gzip", "megabytes"),
+        ("metadata, Python dicts, all cores", "metadata", "metadata megabytes"),
         ("metadata, Python dicts, one core", "metadata on one core", "metadata megabytes"),
-            ("ast.literal_eval line by line", "literal_eval", "metadata megabytes"))  # fmt: skip
+        ("ast.literal_eval line by line", "literal_eval", "metadata megabytes"),
+    )
     for label, name, size in rows:
         table.add_row(label, f"{reading[size] / reading[name]:.0f} MB/s")
     table.add_row("training loader", f"{loading['loader']:,.0f} tokens/s")

@@ -58,8 +58,7 @@ from dig.quantization import SemanticIds
 from dig.stages.evaluation import Asked, catalogue_facts, recommendations_file, write_evaluation
 from dig.stages.training import quiet
 
-SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, scale=None, dropout=0.5,
-                     max_history=50)  # fmt: skip
+SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, scale=None, dropout=0.5, max_history=50)
 BATCH, WARM, ROUNDS, PEER_STEPS = 2048, 2, 3, 6
 RECOMMENDERS = ("popularity", "item_knn", "sasrec", "tiger", "sft", "grpo")
 EVALUATION = EvaluationConfig()
@@ -139,8 +138,10 @@ def _training(prepared: Prepared, folder: Path) -> tuple[SASRec, dict[str, float
         for name, turn in turns.items():
             rates[name].append(turn())
     median = {name: statistics.median(found) for name, found in rates.items()}
-    table = Table(title=f"SASRec, {targets:,} targets an epoch, {torch.get_num_threads()} threads; a step has "
-                        f"{data.batch_size} of our windows or {BATCH:,} of RecBole's samples")  # fmt: skip
+    table = Table(
+        title=f"SASRec, {targets:,} targets an epoch, {torch.get_num_threads()} threads; a step has "
+        f"{data.batch_size} of our windows or {BATCH:,} of RecBole's samples"
+    )
     for heading in ("how", "targets/s", "of the turns", "seconds an epoch"):
         table.add_column(heading, justify="left" if heading == "how" else "right")
     for name, rate in median.items():
@@ -177,10 +178,18 @@ def _our_epoch(model: SASRec, data: ItemSequences, precision: Any) -> float:
     clock = _Clock()
     with quiet():
         trainer = lightning.Trainer(
-            max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu",
-            enable_progress_bar=False, enable_model_summary=False, callbacks=[clock], precision=precision,
-            gradient_clip_val=1.0, use_distributed_sampler=False,
-        )  # fmt: skip
+            max_epochs=1,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[clock],
+            precision=precision,
+            gradient_clip_val=1.0,
+            use_distributed_sampler=False,
+        )
         trainer.fit(SASRecModule(model.train(), SIZES, EVALUATION), datamodule=data)
     return clock.targets / clock.seconds
 
@@ -204,14 +213,25 @@ def _peer(sequences: Sequences, targets: int) -> Callable[[], float]:
     columns = {"user_id:token": users, "item_id:token": sequences.items, "timestamp:float": np.arange(len(users))}
     pl.DataFrame(columns).write_csv("shop/shop.inter", separator="\t")
     settings = {
-        "data_path": ".", "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "use_gpu": False,
-        "hidden_size": SIZES.hidden_size, "inner_size": SIZES.feed_forward * SIZES.hidden_size,
-        "n_layers": SIZES.layers, "n_heads": SIZES.heads, "MAX_ITEM_LIST_LENGTH": SIZES.max_history,
-        "hidden_dropout_prob": SIZES.dropout, "attn_dropout_prob": SIZES.dropout, "loss_type": "CE",
-        "train_neg_sample_args": None, "train_batch_size": BATCH, "learner": "adam",
-        "learning_rate": SIZES.learning_rate, "show_progress": False, "state": "ERROR",
+        "data_path": ".",
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "use_gpu": False,
+        "hidden_size": SIZES.hidden_size,
+        "inner_size": SIZES.feed_forward * SIZES.hidden_size,
+        "n_layers": SIZES.layers,
+        "n_heads": SIZES.heads,
+        "MAX_ITEM_LIST_LENGTH": SIZES.max_history,
+        "hidden_dropout_prob": SIZES.dropout,
+        "attn_dropout_prob": SIZES.dropout,
+        "loss_type": "CE",
+        "train_neg_sample_args": None,
+        "train_batch_size": BATCH,
+        "learner": "adam",
+        "learning_rate": SIZES.learning_rate,
+        "show_progress": False,
+        "state": "ERROR",
         "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"},
-    }  # fmt: skip
+    }
     arguments, sys.argv = sys.argv, sys.argv[:1]  # it reads the command line, too
     try:
         config = Config(model="SASRec", dataset="shop", config_dict=settings)
@@ -259,9 +279,14 @@ def _evaluation(model: SASRec, prepared: Prepared, run: Path) -> dict[str, float
         harness = Harness(ranker.eval(), PROTOCOLS, EVALUATION.ks, EVALUATION.num_beams, facts)
         module = EvaluationModule(harness, len(held_out))
         with quiet():
-            trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False,
-                                        enable_progress_bar=False, enable_model_summary=False,
-                                        use_distributed_sampler=False)  # fmt: skip
+            trainer = lightning.Trainer(
+                accelerator="cpu",
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
             trainer.test(module, datamodule=data, verbose=False)
         return module.collect()
 
@@ -275,15 +300,17 @@ def _evaluation(model: SASRec, prepared: Prepared, run: Path) -> dict[str, float
         found[name] = test(SASRec(len(catalogue), SIZES))
     ids = catalogue["item_id"]
     labels = label_slices(sequences, len(catalogue)).filter(pl.col("part") == "test").drop("part")
-    examples = pl.DataFrame({
-        "example": np.arange(len(held_out)),
-        "user": sequences.user_ids.gather(held_out.users),
-        "target": ids.gather(held_out.targets),
-        "history": [ids.gather(history) for history in held_out.histories],
-        "one_hop": [ids.gather(row[row >= 0]) for row in candidates],
-        **labels.to_dict(),
-        "one_hop_slice": np.where(beneficiaries(candidates, held_out.targets), "beneficiary", "non-beneficiary"),
-    })  # fmt: skip
+    examples = pl.DataFrame(
+        {
+            "example": np.arange(len(held_out)),
+            "user": sequences.user_ids.gather(held_out.users),
+            "target": ids.gather(held_out.targets),
+            "history": [ids.gather(history) for history in held_out.histories],
+            "one_hop": [ids.gather(row[row >= 0]) for row in candidates],
+            **labels.to_dict(),
+            "one_hop_slice": np.where(beneficiaries(candidates, held_out.targets), "beneficiary", "non-beneficiary"),
+        }
+    )
     run.mkdir(parents=True)
     examples.write_parquet(run / "examples.parquet")
     catalogue.with_columns(train_count=pl.Series(facts.counts.numpy())).write_parquet(run / "items.parquet")
@@ -374,18 +401,26 @@ def _report(prepared: Prepared, run: Path) -> dict[str, float]:
 
 def _logged(step: int) -> dict[str, float]:
     """A row of a stage's log."""
-    return {"step": float(step), "train/loss": 9.0 - math.log10(step), "valid/ndcg@10": 0.05 * (1 - 1 / step),
-            "train/gradient_norm": 1.0 + 1 / step, "lr-AdamW": 1e-3 * (1 - step / STEPS)}  # fmt: skip
+    return {
+        "step": float(step),
+        "train/loss": 9.0 - math.log10(step),
+        "valid/ndcg@10": 0.05 * (1 - 1 / step),
+        "train/gradient_norm": 1.0 + 1 / step,
+        "lr-AdamW": 1e-3 * (1 - step / STEPS),
+    }
 
 
 def _interests(ids: pl.Series) -> pl.DataFrame:
     """Five labelled interests an item, of some thousand phrases."""
     random = np.random.default_rng(0)
-    words = random.choice(["soft", "travel", "gift", "dry", "organic", "daily", "quick", "gentle", "bold", "light"],
-                          (INTERESTS * len(ids), 4))  # fmt: skip
+    words = random.choice(
+        ["soft", "travel", "gift", "dry", "organic", "daily", "quick", "gentle", "bold", "light"],
+        (INTERESTS * len(ids), 4),
+    )
     items = np.repeat(ids.to_numpy(), INTERESTS).tolist()
-    frame = mined_frame((item, " ".join(phrase), "text", 0.9, "benchmark")
-                        for item, phrase in zip(items, words.tolist(), strict=True))  # fmt: skip
+    frame = mined_frame(
+        (item, " ".join(phrase), "text", 0.9, "benchmark") for item, phrase in zip(items, words.tolist(), strict=True)
+    )
     labels, scores = random.integers(0, 2, len(frame)), random.random(len(frame))
     return frame.with_columns(label=pl.Series(labels, dtype=pl.Int8), score=pl.Series(scores))
 

@@ -60,8 +60,11 @@ def _rates() -> dict[str, Any]:
     table = Table(title=f"users/s: {BEAMS} beams, prompts of {PROMPT} tokens, {ITEMS:,} items")
     table.add_column("how")
     table.add_column("users/s", justify="right")
-    for name, seconds in (("dig.generation.beam_search", ours), ("transformers generate", theirs),
-                          ("encoding the prompts alone", bare)):  # fmt: skip
+    for name, seconds in (
+        ("dig.generation.beam_search", ours),
+        ("transformers generate", theirs),
+        ("encoding the prompts alone", bare),
+    ):
         table.add_row(name, f"{USERS / seconds:.1f}")
     Console().print(table)
     _grid(model, trie)
@@ -244,9 +247,16 @@ def _peak() -> int:
 def _gpu() -> None:
     """The same comparison on CUDA: Qwen2 of 0.5 B parameters, bfloat16, prompts of 512 tokens, 50 beams."""
     users, length, beams = 32, 512, 50
-    config = AutoConfig.for_model("qwen2", vocab_size=151_936 + CODES * LEVELS, hidden_size=896, intermediate_size=4864,
-                                  num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2,
-                                  tie_word_embeddings=True)  # fmt: skip
+    config = AutoConfig.for_model(
+        "qwen2",
+        vocab_size=151_936 + CODES * LEVELS,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval().cuda()
     tokens = _catalogue(ITEMS) + 151_936 + CODES * torch.arange(LEVELS)
     trie = CatalogueTrie(tokens).cuda()

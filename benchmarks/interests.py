@@ -43,8 +43,26 @@ INSTANT, DELAYED, LATENCY, CONCURRENCY = 4000, 4800, 0.2, 64
 MILLION, INTERESTS_AN_ITEM = 1_000_000, 5
 
 
-WORDS = ["quiet", "morning", "garden", "travel", "kettle", "studio", "winter", "camping", "office", "picnic", "wooden",
-         "light", "steel", "gift", "evening", "kitchen", "soft", "bright"]  # fmt: skip
+WORDS = [
+    "quiet",
+    "morning",
+    "garden",
+    "travel",
+    "kettle",
+    "studio",
+    "winter",
+    "camping",
+    "office",
+    "picnic",
+    "wooden",
+    "light",
+    "steel",
+    "gift",
+    "evening",
+    "kitchen",
+    "soft",
+    "bright",
+]
 
 
 def catalogue(count: int) -> pl.DataFrame:
@@ -115,8 +133,9 @@ def bare_client(url: str, count: int) -> float:
         async def work() -> None:
             for messages in waiting:
                 turns: Any = [{"role": message.role, "content": message.text} for message in messages]
-                answer = await client.chat.completions.create(model="bench", messages=turns, temperature=0,
-                                                              max_tokens=1024)  # fmt: skip
+                answer = await client.chat.completions.create(
+                    model="bench", messages=turns, temperature=0, max_tokens=1024
+                )
                 json.loads(answer.choices[0].message.content or "")
 
         await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
@@ -135,18 +154,27 @@ def fill(path: Path) -> dict[str, float]:
     asker, items = miner(None), catalogue(MILLION)
     items.write_parquet(path.parent / "items.parquet")
     said = [f"{first} {second} at home" for first in ("quiet", "warm", "bright") for second in ("evenings", "mornings")]
-    told = json.dumps([{"interest": text, "confidence": 0.8, "evidence": text, "source": "text"}
-                       for text in said[:INTERESTS_AN_ITEM]])  # fmt: skip
+    told = json.dumps(
+        [{"interest": text, "confidence": 0.8, "evidence": text, "source": "text"} for text in said[:INTERESTS_AN_ITEM]]
+    )
     steps = json.dumps([f"The description says that it is made for {text}." for text in said])
     with AnswerStore(path) as store:
-        answers = ((each.key, each.evidence.item_id,
-                    f'{{"ref": "{each.evidence.ref}", "reasoning": {steps}, "interests": {told}}}')
-                   for each in questions(asker, items)())  # fmt: skip
+        answers = (
+            (
+                each.key,
+                each.evidence.item_id,
+                f'{{"ref": "{each.evidence.ref}", "reasoning": {steps}, "interests": {told}}}',
+            )
+            for each in questions(asker, items)()
+        )
         store.add(asker.identity, answers)
         keys = (each.key for each in questions(asker, items)())
         store._base.execute("BEGIN")
-        store._base.executemany("INSERT INTO requests (campaign, asker, key, state, sent, tokens_in, tokens_out, cost) "
-                                "VALUES ('bench', 1, ?, 1, 0, 600, 200, 0.001)", ((key,) for key in keys))  # fmt: skip
+        store._base.executemany(
+            "INSERT INTO requests (campaign, asker, key, state, sent, tokens_in, tokens_out, cost) "
+            "VALUES ('bench', 1, ?, 1, 0, 600, 200, 0.001)",
+            ((key,) for key in keys),
+        )
         store._base.execute("COMMIT")
     return {}
 
@@ -221,8 +249,12 @@ def merge_and_label() -> dict[str, float]:
     if real:
         mined.append(read_interests(Path(config.mining.imports[0]), set(items["item_id"])).interests)
     else:  # a second opinion: the same phrases, every third in other words
-        mined.append(mined[0].with_columns(miner=pl.lit("other"), text=pl.when(pl.int_range(pl.len()) % 3 == 0)
-                                           .then(pl.col("text") + " ones").otherwise(pl.col("text"))))  # fmt: skip
+        mined.append(
+            mined[0].with_columns(
+                miner=pl.lit("other"),
+                text=pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.col("text") + " ones").otherwise(pl.col("text")),
+            )
+        )
     interests = pl.concat(mined)
     config.embedding.interests = "none"
     phrases, texts = distinct_phrases(interests), compose_texts(items, {}, interests.clear(), config.embedding)
@@ -233,8 +265,13 @@ def merge_and_label() -> dict[str, float]:
     merged = merge_interests(interests, vectors.phrases, vectors.of_phrases, config.mining.merge_similarity)
     joined = time.perf_counter()
     _, report = label_interests(merged.interests, items, {}, prepared.sequences.train, LabelConfig(), 42, vectors)
-    return {"interests": len(interests), "encode": encoded - started, "merge": joined - encoded,
-            "label": time.perf_counter() - joined, "auc": report["held_out"]["roc_auc"]}  # fmt: skip
+    return {
+        "interests": len(interests),
+        "encode": encoded - started,
+        "merge": joined - encoded,
+        "label": time.perf_counter() - joined,
+        "auc": report["held_out"]["roc_auc"],
+    }
 
 
 def main() -> None:
@@ -266,11 +303,15 @@ def main() -> None:
     ):
         table.add_row(what, figure)
     console.print(table)
-    figures = {"requests_per_second": rate, "ideal_rate_fraction": DELAYED / delayed / ideal,
-               "bare_client_fraction": bare / instant, "resume_seconds_1m": resumed["seconds"],
-               "peak_gb_1m": max(resumed["peak_mb"], loaded["peak_mb"]) / 1000,
-               "bytes_an_interest": size / MILLION / INTERESTS_AN_ITEM,
-               "merge_label_seconds_100k": seconds / labelled["interests"] * 1e5}  # fmt: skip
+    figures = {
+        "requests_per_second": rate,
+        "ideal_rate_fraction": DELAYED / delayed / ideal,
+        "bare_client_fraction": bare / instant,
+        "resume_seconds_1m": resumed["seconds"],
+        "peak_gb_1m": max(resumed["peak_mb"], loaded["peak_mb"]) / 1000,
+        "bytes_an_interest": size / MILLION / INTERESTS_AN_ITEM,
+        "merge_label_seconds_100k": seconds / labelled["interests"] * 1e5,
+    }
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 
 

@@ -63,22 +63,26 @@ def main() -> None:
     _show(ours, kmeans_found, peer, best)
     _show_rates(scale, texts)
     trained, last = ours["health"][-1], ours["final"]
-    print(json.dumps({
-        "peer_time_ratio": None if reached is None else round(best[0] / reached, 1),
-        "beauty_seconds": round(last[0], 1),
-        "min_usage": last[1],
-        "collision_share": round(last[2], 4),
-        "collision_share_before_reassignment": round(trained[2], 4),
-        "reconstruction": round(last[3], 4),
-        "peer_reconstruction": round(best[3], 4),
-        "kmeans_seconds": round(kmeans_found["plain"][0], 1),
-        "peer_usage": best[1],
-        "peer_collision_share": round(best[2], 4),
-        "assign_million_seconds": round(scale["assign"], 1),
-        "assign_million_gb": round(scale["gigabytes"], 2),
-        "encoding_fraction": round(texts["bare"] / texts["ours"], 3),
-        "changed_fraction": round(texts["changed"] / texts["ours"], 4),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "peer_time_ratio": None if reached is None else round(best[0] / reached, 1),
+                "beauty_seconds": round(last[0], 1),
+                "min_usage": last[1],
+                "collision_share": round(last[2], 4),
+                "collision_share_before_reassignment": round(trained[2], 4),
+                "reconstruction": round(last[3], 4),
+                "peer_reconstruction": round(best[3], 4),
+                "kmeans_seconds": round(kmeans_found["plain"][0], 1),
+                "peer_usage": best[1],
+                "peer_collision_share": round(best[2], 4),
+                "assign_million_seconds": round(scale["assign"], 1),
+                "assign_million_gb": round(scale["gigabytes"], 2),
+                "encoding_fraction": round(texts["bare"] / texts["ours"], 3),
+                "changed_fraction": round(texts["changed"] / texts["ours"], 4),
+            }
+        )
+    )
 
 
 def _measured(task: str, *arguments: object) -> dict[str, Any]:
@@ -133,8 +137,12 @@ def _ours(vectors: Path) -> dict[str, Any]:
     ids = SemanticIds.from_codes(list(map(str, range(features.items))), codes, config.sizes)
     ids.save(vectors.with_name("ids.parquet"))
     seconds = time.perf_counter() - started - watch.paused
-    found = (seconds, float(usage(codes, config.sizes).min()), collision_rate(codes),
-             module.reconstruction_error(features, codes))  # fmt: skip
+    found = (
+        seconds,
+        float(usage(codes, config.sizes).min()),
+        collision_rate(codes),
+        module.reconstruction_error(features, codes),
+    )
     return {"health": watch.health, "final": found}
 
 
@@ -271,8 +279,13 @@ def _sample_texts() -> list[str]:
 
 
 def _trainer(**settings: Any) -> lightning.Trainer:
-    quiet: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False,
-                             "enable_progress_bar": False, "enable_model_summary": False}  # fmt: skip
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     return lightning.Trainer(**quiet, use_distributed_sampler=False, **settings)
 
 

@@ -44,8 +44,13 @@ GROUPS = (4, 8, 16, 32, 64)
 KL_WEIGHT = 1e-3
 OURS, THEIRS = 8, 3  # measured steps, after a first one
 SMALL = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 5, "num_attention_heads": 4}
-LARGE = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-         "num_key_value_heads": 2}  # fmt: skip
+LARGE = {
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -155,10 +160,19 @@ def _ours(setting: Setting, group: int) -> tuple[float, int]:
 
     module.training_step = watched  # type: ignore[method-assign]
     trainer = lightning.Trainer(
-        accelerator=setting.device, devices=1, precision=setting.precision, max_steps=OURS + 2, logger=False,
-        gradient_clip_val=1.0, limit_val_batches=0, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False, callbacks=[clock],
-    )  # fmt: skip
+        accelerator=setting.device,
+        devices=1,
+        precision=setting.precision,
+        max_steps=OURS + 2,
+        logger=False,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[clock],
+    )
     install_group_rollouts(trainer)
     trainer.fit(module, datamodule=data)
     return float(np.median(clock.seconds[2:])), saved.total
@@ -231,15 +245,35 @@ def _theirs(setting: Setting) -> tuple[float, int]:
         model = AutoModelForCausalLM.from_pretrained(f"{folder}/model")
         saved = _SavedBytes(model)
         config = TheirConfig(
-            output_dir=folder, per_device_train_batch_size=PROMPTS * GROUP, num_generations=GROUP, beta=KL_WEIGHT,
-            max_completion_length=LEVELS, max_steps=THEIRS + 2, learning_rate=1e-6, loss_type="grpo",
-            importance_sampling_level="sequence", gradient_checkpointing=False, use_cpu=setting.device == "cpu",
-            bf16=setting.precision.startswith("bf16"), generation_kwargs={"min_new_tokens": LEVELS}, report_to=[],
-            save_strategy="no", logging_strategy="no", disable_tqdm=True, max_grad_norm=1.0, disable_dropout=True,
+            output_dir=folder,
+            per_device_train_batch_size=PROMPTS * GROUP,
+            num_generations=GROUP,
+            beta=KL_WEIGHT,
+            max_completion_length=LEVELS,
+            max_steps=THEIRS + 2,
+            learning_rate=1e-6,
+            loss_type="grpo",
+            importance_sampling_level="sequence",
+            gradient_checkpointing=False,
+            use_cpu=setting.device == "cpu",
+            bf16=setting.precision.startswith("bf16"),
+            generation_kwargs={"min_new_tokens": LEVELS},
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            max_grad_norm=1.0,
+            disable_dropout=True,
             dataloader_pin_memory=False,
-        )  # fmt: skip
-        trainer = Watched(model, reward, config, Dataset.from_dict({"prompt": prompts}), processing_class=tokenizer,
-                          callbacks=[Clock()])  # fmt: skip
+        )
+        trainer = Watched(
+            model,
+            reward,
+            config,
+            Dataset.from_dict({"prompt": prompts}),
+            processing_class=tokenizer,
+            callbacks=[Clock()],
+        )
         trainer.train()
     return float(np.median(seconds[2:])), saved.total
 

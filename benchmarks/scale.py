@@ -29,8 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
-FIVE_MILLION = ["backbone.config.hidden_size=256", "backbone.config.intermediate_size=1024",
-                "backbone.config.num_hidden_layers=5", "backbone.config.num_attention_heads=4"]  # fmt: skip
+FIVE_MILLION = [
+    "backbone.config.hidden_size=256",
+    "backbone.config.intermediate_size=1024",
+    "backbone.config.num_hidden_layers=5",
+    "backbone.config.num_attention_heads=4",
+]
 PROJECT = Path(__file__).resolve().parents[1]
 EXPERIMENT = ["experiment=quickstart", "logging.progress=false"]
 SIZES, LEVELS = (16, 32, 64, 128), (2, 3, 4)
@@ -76,16 +80,23 @@ def sweep() -> tuple[list[Row], dict[str, float]]:
         with tempfile.TemporaryDirectory() as folder:
             settings = [f"rqvae.codebook_size={size}", f"rqvae.levels={levels}"]
             apart += _seconds(Path(folder), "dig.train", *extra, *settings)
-    rows = [(f"{len(points)} separate runs from nothing", f"{apart:.0f} s"),
-            ("a sweep of the same settings", f"{swept:.0f} s, {swept / apart:.0%}"),
-            ("with every trial to its end", f"{whole:.0f} s, {whole / apart:.0%}")]  # fmt: skip
+    rows = [
+        (f"{len(points)} separate runs from nothing", f"{apart:.0f} s"),
+        ("a sweep of the same settings", f"{swept:.0f} s, {swept / apart:.0%}"),
+        ("with every trial to its end", f"{whole:.0f} s, {whole / apart:.0%}"),
+    ]
     return rows, {"sweep_fraction": round(swept / apart, 3), "sweep_whole_fraction": round(whole / apart, 3)}
 
 
 def ranks() -> tuple[list[Row], dict[str, float]]:
     """Samples a second on two processes over those on one."""
-    short = ["sft.max_steps=60", "sft.batch_size=64", "grpo.max_steps=16", "grpo.prompts_per_step=32",
-             "grpo.validate_every=100"]  # fmt: skip
+    short = [
+        "sft.max_steps=60",
+        "sft.batch_size=64",
+        "grpo.max_steps=16",
+        "grpo.prompts_per_step=32",
+        "grpo.validate_every=100",
+    ]
     fixed = [*EXPERIMENT, *FIVE_MILLION, *short, "trainer.accelerator=cpu", "stages=[grpo]"]
     with tempfile.TemporaryDirectory() as folder:
         _seconds(Path(folder), "dig.train", *EXPERIMENT, "stages=[tokenize]")
@@ -147,8 +158,11 @@ def checkpoints() -> tuple[list[Row], dict[str, float]]:
         config = load_config("quickstart", [*EXPERIMENT[1:], "stages=[grpo]", f"runs_dir={folder}/runs"])
         run_experiment(config)
     share = spent["saves"] / (spent["saves"] + spent["batches"])
-    rows = [("training, s", f"{spent['batches']:.1f}"), (f"{spent['count']:.0f} saves, s", f"{spent['saves']:.2f}"),
-            ("share", f"{share:.1%}")]  # fmt: skip
+    rows = [
+        ("training, s", f"{spent['batches']:.1f}"),
+        (f"{spent['count']:.0f} saves, s", f"{spent['saves']:.2f}"),
+        ("share", f"{share:.1%}"),
+    ]
     return rows, {"checkpoint_fraction": round(share, 4)}
 
 
@@ -158,8 +172,11 @@ def start() -> tuple[list[Row], dict[str, float]]:
         first = _seconds(Path(folder), "dig.train", *EXPERIMENT)
         again = _seconds(Path(folder), "dig.train", *EXPERIMENT)
         without = _seconds(Path(folder), "dig.train", *EXPERIMENT, "stages=[grpo]")
-    rows = [("from nothing", f"{first:.1f} s"), ("all cached, the report written again", f"{again:.1f} s"),
-            ("all cached, up to grpo", f"{without:.1f} s")]  # fmt: skip
+    rows = [
+        ("from nothing", f"{first:.1f} s"),
+        ("all cached, the report written again", f"{again:.1f} s"),
+        ("all cached, up to grpo", f"{without:.1f} s"),
+    ]
     return rows, {"cached_start_seconds": round(without, 1), "cached_run_seconds": round(again, 1)}
 
 

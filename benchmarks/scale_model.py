@@ -70,8 +70,12 @@ def backbone() -> tuple[list[Row], dict[str, float]]:
     """A training step at three sizes: state exactly, time by the rate that the middle size reaches."""
     measured: dict[str, tuple[int, int, float]] = {}
     for name, (width, layers) in BACKBONES.items():
-        shape = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": layers,
-                 "num_attention_heads": width // 64}  # fmt: skip
+        shape = {
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": width // 64,
+        }
         model = build_backbone(BackboneConfig(config=shape), [256] * 3, LENGTH).model
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         tokens = torch.randint(0, 768, (BATCH, LENGTH))

@@ -51,8 +51,9 @@ def main() -> None:
     ids = prepared.catalogue["item_id"].to_list()
     categories = [path[-1] if path else None for path in prepared.catalogue["categories"].to_list()]
     tables = {name: _ours(settings, ids) for name, settings in OURS.items()}
-    after = {name: collision_rate(_ours([*settings, "rqvae.collisions=reassign"], ids)) for name, settings in
-             OURS.items()}  # fmt: skip
+    after = {
+        name: collision_rate(_ours([*settings, "rqvae.collisions=reassign"], ids)) for name, settings in OURS.items()
+    }
     tables |= _published(Path(config.path or "") / "published_semantic_ids.json.gz", ids)
     seen, unseen = _pairs(prepared.sequences, len(ids))
     found = {name: _health(codes, categories, seen, unseen) for name, codes in tables.items()}
@@ -75,8 +76,16 @@ def main() -> None:
         lifts = (" / ".join(f"{lift:.1f}" for lift in health[kind]) for kind in ("seen", "unseen"))
         purity = " / ".join(f"{share:.2f}" for share in health["purity"])
         reassigned = f"{health['reassigned']:.2%}" if "reassigned" in health else ""
-        table.add_row(name, str(health["levels"]), f"{health['usage']:.1%}", f"{health['collisions']:.2%}",
-                      reassigned, str(health["largest"]), purity, *lifts)  # fmt: skip
+        table.add_row(
+            name,
+            str(health["levels"]),
+            f"{health['usage']:.1%}",
+            f"{health['collisions']:.2%}",
+            reassigned,
+            str(health["largest"]),
+            purity,
+            *lifts,
+        )
     Console(width=160).print(table)
     print(json.dumps(found))
 

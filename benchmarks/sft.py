@@ -44,11 +44,20 @@ from dig.stages.training import quiet
 CODES, LEVELS, HISTORY = 256, 3, 20
 BATCH, WARM, STEPS = 128, 3, 20
 FIVE_MILLION = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 5, "num_attention_heads": 4}
-HALF_BILLION = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-                "num_key_value_heads": 2, "vocab_size": 151_936}  # fmt: skip
+HALF_BILLION = {
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "vocab_size": 151_936,
+}
 LORA_BATCH, LORA_TOKENS = 4, 256
-MEMORY = {"adapters alone, fp32": ("32-true", False), "with gradient checkpointing": ("32-true", True),
-          "bf16, with gradient checkpointing": ("bf16-true", True)}  # fmt: skip
+MEMORY = {
+    "adapters alone, fp32": ("32-true", False),
+    "with gradient checkpointing": ("32-true", True),
+    "bf16, with gradient checkpointing": ("bf16-true", True),
+}
 
 
 def main() -> None:
@@ -90,8 +99,10 @@ def _training(folder: Path) -> dict[str, float]:
     minutes = int(single.lengths.sum()) / sliding["tokens"] / 60
     table.add_row("dig, a window a target", f"{sliding['tokens']:,.0f}", f"{sliding['targets']:,.0f}", f"{minutes:.1f}")
     Console().print(table)
-    Console().print(f"matrix product {products / 1e9:.0f} GFLOP/s in fp32; training {flops / 1e9:.0f} GFLOP/s "
-                    "(6 a parameter and token)")  # fmt: skip
+    Console().print(
+        f"matrix product {products / 1e9:.0f} GFLOP/s in fp32; training {flops / 1e9:.0f} GFLOP/s "
+        "(6 a parameter and token)"
+    )
     return {
         "hf_trainer_ratio": round(ours["tokens"] / theirs["tokens"], 2),
         "sliding_window_ratio": round(ours["targets"] / sliding["targets"], 2),
@@ -149,10 +160,18 @@ def _ours(samples: TaskMixture, codes: torch.Tensor, precision: Any) -> dict[str
     module = SFTModule(backbone, backbone.vocabulary.encode(codes), SFTConfig(), EvaluationConfig())
     with quiet():
         trainer = lightning.Trainer(
-            max_steps=WARM + STEPS, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu",
-            enable_progress_bar=False, enable_model_summary=False, callbacks=[clock], precision=precision,
-            gradient_clip_val=1.0, use_distributed_sampler=False,
-        )  # fmt: skip
+            max_steps=WARM + STEPS,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[clock],
+            precision=precision,
+            gradient_clip_val=1.0,
+            use_distributed_sampler=False,
+        )
         trainer.fit(module, datamodule=_Data(samples))
     return {"tokens": clock.tokens / clock.seconds, "targets": clock.targets / clock.seconds}
 
@@ -178,10 +197,18 @@ def _theirs(samples: TaskMixture, codes: torch.Tensor, folder: Path) -> dict[str
     rows = list(_rows(samples, order))
     clock = _TheirClock()
     arguments = TrainingArguments(
-        str(folder / "hf"), per_device_train_batch_size=BATCH, max_steps=WARM + STEPS, learning_rate=1e-3,
-        report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True,
-        train_sampling_strategy="sequential", dataloader_pin_memory=False,
-    )  # fmt: skip
+        str(folder / "hf"),
+        per_device_train_batch_size=BATCH,
+        max_steps=WARM + STEPS,
+        learning_rate=1e-3,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        train_sampling_strategy="sequential",
+        dataloader_pin_memory=False,
+    )
     trainer = Trainer(_backbone().model, arguments, train_dataset=rows, data_collator=_pad, callbacks=[clock])  # type: ignore[arg-type]
     trainer.train()
     timed = rows[WARM * BATCH :]
@@ -199,8 +226,11 @@ def _pad(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
     pad = torch.nn.utils.rnn.pad_sequence
     ids, labels = ([row[name] for row in rows] for name in ("input_ids", "labels"))
     mask = pad([torch.ones_like(row) for row in ids], batch_first=True)
-    return {"input_ids": pad(ids, batch_first=True), "attention_mask": mask,
-            "labels": pad(labels, batch_first=True, padding_value=-100)}  # fmt: skip
+    return {
+        "input_ids": pad(ids, batch_first=True),
+        "attention_mask": mask,
+        "labels": pad(labels, batch_first=True, padding_value=-100),
+    }
 
 
 def _product_rate(dtype: torch.dtype) -> float:
@@ -225,15 +255,19 @@ def _memory() -> dict[str, float]:
         command = [sys.executable, __file__, "lora", precision, str(checkpointing)]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - ourselves
         found[name] = json.loads(output.splitlines()[-1])
-    table = Table(title=f"LoRA on {found['adapters alone, fp32']['parameters'] / 1e6:.0f} M parameters, a step of "
-                        f"{LORA_BATCH} × {LORA_TOKENS} tokens")  # fmt: skip
+    table = Table(
+        title=f"LoRA on {found['adapters alone, fp32']['parameters'] / 1e6:.0f} M parameters, a step of "
+        f"{LORA_BATCH} × {LORA_TOKENS} tokens"
+    )
     for heading in ("how", "loaded, GB", "peak, GB"):
         table.add_column(heading, justify="left" if heading == "how" else "right")
     for name, row in found.items():
         table.add_row(name, f"{row['loaded']:.2f}", f"{row['peak']:.2f}")
     Console().print(table)
-    return {"lora_peak_gb": round(found["adapters alone, fp32"]["peak"], 2),
-            "lora_bf16_checkpointed_peak_gb": round(found["bf16, with gradient checkpointing"]["peak"], 2)}  # fmt: skip
+    return {
+        "lora_peak_gb": round(found["adapters alone, fp32"]["peak"], 2),
+        "lora_bf16_checkpointed_peak_gb": round(found["bf16, with gradient checkpointing"]["peak"], 2),
+    }
 
 
 def _lora_step(precision: str, checkpointing: bool) -> dict[str, float]:

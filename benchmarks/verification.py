@@ -130,8 +130,10 @@ def _compared(command: str, arguments: list[str]) -> dict[str, dict[str, float]]
 def _share(command: str, arguments: list[str]) -> float:
     """The median of three runs."""
     code = _MODULES + _CLOCKED + _SHARE.format(command=command)
-    ran = [subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)  # noqa: S603
-           for _ in range(3)]  # fmt: skip
+    ran = [
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)  # noqa: S603
+        for _ in range(3)
+    ]
     return statistics.median(float(each.stderr.splitlines()[-1]) for each in ran)
 
 

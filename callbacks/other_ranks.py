@@ -51,8 +51,10 @@ class OtherRanks(Callback):
             rescale(checkpoint, before["samples"] / now)
         if trainer.is_global_zero and (before["samples"], before["ranks"]) != (now, trainer.world_size):
             order = "the order of the data stays" if before["samples"] == now else "the order of the data changes"
-            say(f"{self.stage}: the checkpoint is of {before['ranks']} ranks with {before['samples']} samples a batch "
-                f"of all, here are {trainer.world_size} with {now}; {order}")  # fmt: skip
+            say(
+                f"{self.stage}: the checkpoint is of {before['ranks']} ranks with {before['samples']} samples a batch "
+                f"of all, here are {trainer.world_size} with {now}; {order}"
+            )
 
     def _of_all_ranks(self, trainer: lightning.Trainer) -> int | None:
         """Samples that all ranks together see at a batch; None where the loader does not tell."""

@@ -17,8 +17,15 @@ from lightning.pytorch.callbacks import Callback
 from dig.own_files import temporary_beside
 from dig.weights import write_checkpoint
 
-__all__ = ["AtomicCheckpointIO", "ResumeCheckpoint", "StepSeed", "checkpoints_of", "configuration_in", "damage",
-           "differing_key"]  # fmt: skip
+__all__ = [
+    "AtomicCheckpointIO",
+    "ResumeCheckpoint",
+    "StepSeed",
+    "checkpoints_of",
+    "configuration_in",
+    "damage",
+    "differing_key",
+]
 
 _CONFIGURATION = "dig_configuration"
 

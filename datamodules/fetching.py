@@ -75,8 +75,11 @@ def fetch_item_pictures(config: DataConfig) -> None:
 def _wanted(config: DataConfig) -> tuple[list[RemoteFile], Path]:
     """The published files, and their folder; none where the tables made from them are there."""
     if not config.published or not config.path:
-        raise UserError("data.download=true needs data.published, a data set's name such as amazon2014/Beauty, and "
-                        "data.path, the folder for it", exit_code=2)  # fmt: skip
+        raise UserError(
+            "data.download=true needs data.published, a data set's name such as amazon2014/Beauty, and "
+            "data.path, the folder for it",
+            exit_code=2,
+        )
     folder = Path(config.path).expanduser()
     files = published_files(config.published, config.mirrors)
     if config.source != "tables":

@@ -58,9 +58,9 @@ def find_leaks(seen: pl.DataFrame, sequences: Sequences, item_ids: pl.Series) ->
         .group_by("row", "user", "item")
         .agg(pl.len().alias("times"))
     )
-    trained = _pairs(sequences.train.owners(), sequences.train.flat()).group_by("user", "item").agg(
-        pl.len().alias("trained")
-    )  # fmt: skip
+    trained = (
+        _pairs(sequences.train.owners(), sequences.train.flat()).group_by("user", "item").agg(pl.len().alias("trained"))
+    )
     rows = {}
     for part in ("test", "valid"):
         held_out = sequences.held_out(part)
@@ -94,11 +94,15 @@ def guard(name: str, seen: pl.DataFrame, sequences: Sequences, item_ids: pl.Seri
     leaks = find_leaks(seen, sequences, item_ids)
     if not leaks.leaked.any():
         return ~leaks.leaked
-    found = (f"{name} saw held-out items: the test items of {leaks.test:,} users, the validation items of "
-             f"{leaks.valid:,} more")  # fmt: skip
+    found = (
+        f"{name} saw held-out items: the test items of {leaks.test:,} users, the validation items of "
+        f"{leaks.valid:,} more"
+    )
     if policy == "refuse":
-        raise UserError(f"{found}; what is learned from it would be tested on what it has seen. data.leaks=drop keeps "
-                        f"the {leaks.clean_users:,} clean users")  # fmt: skip
+        raise UserError(
+            f"{found}; what is learned from it would be tested on what it has seen. data.leaks=drop keeps "
+            f"the {leaks.clean_users:,} clean users"
+        )
     if not leaks.clean_users:
         raise UserError(f"{found}; no user is clean")
     leaked_users = seen["user_id"].filter(pl.Series(leaks.leaked)).unique()
@@ -116,9 +120,11 @@ def write_items_seen(folder: Path, sequences: Sequences, seen: Histories, item_i
         item_ids: the catalogue's ids in order.
     """
     ids = item_ids.gather(seen.flat())
-    lists = pl.DataFrame({"user": seen.owners(), "items_seen": ids}).group_by("user", maintain_order=True).agg(
-        pl.col("items_seen")
-    )  # fmt: skip
+    lists = (
+        pl.DataFrame({"user": seen.owners(), "items_seen": ids})
+        .group_by("user", maintain_order=True)
+        .agg(pl.col("items_seen"))
+    )
     users = sequences.user_ids.gather(lists["user"])
     pl.DataFrame({"user_id": users, "items_seen": lists["items_seen"]}).write_parquet(folder / SEEN_FILE)
 

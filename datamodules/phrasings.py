@@ -59,5 +59,5 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
         "Items much like {}, five of them: ",
         "Name five items of similar kind and use to {}.\nAnswer: ",
     ),
-}  # fmt: skip
+}
 """Wordings of each task; which one a sample gets follows from the seed."""

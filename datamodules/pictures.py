@@ -46,8 +46,10 @@ def item_pictures(catalogue: pl.DataFrame, folder: Path) -> ItemPictures:
     found = named_pictures(catalogue, folder)
     if not found.paths:
         if not found.missing:
-            raise UserError("visual.model is set, but no item names a picture (column `image` of the items); "
-                            "unset visual.model or bring pictures")  # fmt: skip
+            raise UserError(
+                "visual.model is set, but no item names a picture (column `image` of the items); "
+                "unset visual.model or bring pictures"
+            )
         example = next(name for name in catalogue["image"] if name is not None)
         how = (
             "fetch them with data.pictures.fetch=true" if "://" in example else "did the folder move? see visual.folder"

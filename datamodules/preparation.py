@@ -147,8 +147,10 @@ def _apply_core(log: _Log, config: DataConfig) -> CoreReport:
         return CoreReport(0, 0, 0, 0)
     kept, report = k_core(log.users, log.items, config.k_core)
     if report.interactions:
-        warn(f"{config.k_core}-core: {report.users:,} users, {report.items:,} items and {report.interactions:,} "
-             f"interactions are left out, in {report.rounds} rounds")  # fmt: skip
+        warn(
+            f"{config.k_core}-core: {report.users:,} users, {report.items:,} items and {report.interactions:,} "
+            f"interactions are left out, in {report.rounds} rounds"
+        )
     log.keep(kept)
     return report
 
@@ -160,8 +162,10 @@ def _drop_short(log: _Log, config: DataConfig) -> int:
     present = counts > 0
     short = int((present & (counts < config.min_interactions)).sum())
     if short:
-        warn(f"{short:,} of {int(present.sum()):,} users have fewer than {config.min_interactions} interactions "
-             f"(data.min_interactions); they and their {int((~kept).sum()):,} interactions are left out")  # fmt: skip
+        warn(
+            f"{short:,} of {int(present.sum()):,} users have fewer than {config.min_interactions} interactions "
+            f"(data.min_interactions); they and their {int((~kept).sum()):,} interactions are left out"
+        )
     if short and not kept.any():
         raise UserError(f"no user has {config.min_interactions} interactions, which data.min_interactions asks for")
     log.keep(kept)
@@ -187,8 +191,10 @@ def _parts(log: _Log, offsets: np.ndarray, config: DataConfig) -> np.ndarray:
         raise UserError(f"data.split=published, but data.source={config.source} at {config.path} comes without a split")
     falls = (np.diff(log.parts.astype(np.int8)) < 0) & (np.diff(log.users) == 0)
     if falls.any():
-        raise UserError(f"data.split=published: {int(falls.sum())} interactions of the training part are younger than "
-                        "held-out ones of the same user")  # fmt: skip
+        raise UserError(
+            f"data.split=published: {int(falls.sum())} interactions of the training part are younger than "
+            "held-out ones of the same user"
+        )
     return log.parts.astype(np.uint8)
 
 

@@ -142,8 +142,12 @@ def _unknown(tables: Tables, read: Tables, config: DataConfig) -> Iterator[Probl
     kind = "error" if config.unknown_items == "refuse" and not known else "note"
     unknown = bare.filter(~bare.is_in(read.catalogue["item_id"].implode()))
     difference = id_difference(unknown, read.catalogue["item_id"]) if len(unknown) else None
-    yield Problem(kind, "items", f"{len(bare):,} items have interactions but no record, or a record without any text, "
-                  f"for example {bare[0]!r}{f'; {difference}' if difference else ''}")  # fmt: skip
+    yield Problem(
+        kind,
+        "items",
+        f"{len(bare):,} items have interactions but no record, or a record without any text, "
+        f"for example {bare[0]!r}{f'; {difference}' if difference else ''}",
+    )
 
 
 def _items(tables: Tables, config: DataConfig) -> Iterator[Problem]:

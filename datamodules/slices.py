@@ -35,8 +35,11 @@ def label_slices(sequences: Sequences, num_items: int) -> pl.DataFrame:
         popularity = np.select([seen == 0, seen <= _RARE], ["cold", "rare"], "warm")
         bucket = np.searchsorted(_LENGTHS, held_out.histories.lengths, side="right") - 1
         lengths = np.array(_bucket_names())[bucket]
-        frames.append(pl.DataFrame({"target_slice": popularity, "history_slice": lengths})
-                      .with_columns(pl.lit(part).alias("part")))  # fmt: skip
+        frames.append(
+            pl.DataFrame({"target_slice": popularity, "history_slice": lengths}).with_columns(
+                pl.lit(part).alias("part")
+            )
+        )
     return pl.concat(frames).select("part", "target_slice", "history_slice")
 
 

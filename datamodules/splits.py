@@ -127,8 +127,9 @@ class Sequences:
     @classmethod
     def load(cls, folder: Path) -> Sequences:
         """Opens what :meth:`save` wrote; the arrays stay on disk until they are touched."""
-        arrays = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-                  for name in ("items", "offsets", "parts"))  # fmt: skip
+        arrays = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("items", "offsets", "parts")
+        )
         users = pl.read_parquet(folder / "users.parquet", glob=False)["user_id"]
         return cls(users, next(arrays), next(arrays), next(arrays), str(read_json(folder / "split.json")["split"]))
 

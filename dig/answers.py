@@ -79,10 +79,16 @@ def answer(asked: Asked, user: str | None, items: Sequence[str] | None, as_json:
         interests = [entry._asdict() for entry in recommender.interests(history)] if explained else None
         codes = _semantic_ids(run)
     answers = [
-        {"rank": place, "item": item, "title": titles[item], "score": score if math.isfinite(score) else None,
-         "semantic_id": codes.get(item), "reasons": [reason._asdict() for reason in why]}
+        {
+            "rank": place,
+            "item": item,
+            "title": titles[item],
+            "score": score if math.isfinite(score) else None,
+            "semantic_id": codes.get(item),
+            "reasons": [reason._asdict() for reason in why],
+        }
         for place, (item, score, why) in enumerate(zip(found[0], scores[0].tolist(), reasons, strict=False), start=1)
-    ]  # fmt: skip
+    ]
     return {
         "run": str(run),
         "stage": recommender.stage,
@@ -233,5 +239,7 @@ def _semantic_ids(run: Path) -> dict[str, list[int]]:
     if not path.is_file():
         return {}
     ids = SemanticIds.load(path)
-    return {item: [code for code in codes if code >= 0]
-            for item, codes in zip(ids.item_ids, ids.codes.tolist(), strict=True)}  # fmt: skip
+    return {
+        item: [code for code in codes if code >= 0]
+        for item, codes in zip(ids.item_ids, ids.codes.tolist(), strict=True)
+    }

@@ -186,8 +186,10 @@ class ArtifactStore:
                 _seal(work, key, seconds, origin)
             except Exception as error:
                 if disk_full(error):
-                    raise UserError(f"{kind}: no space left on the disk of {shown_path(work)}; free some, then the "
-                                    "same command goes on from here") from error  # fmt: skip
+                    raise UserError(
+                        f"{kind}: no space left on the disk of {shown_path(work)}; free some, then the "
+                        "same command goes on from here"
+                    ) from error
                 raise
             work.rename(self.root / kind / key)
             watch.forget()
@@ -253,8 +255,9 @@ def _in_place(work: Path, kind: str) -> Iterator[None]:
     try:
         yield
         if not work.is_dir() or not os.path.samestat(os.fstat(number), work.stat()):
-            raise UserError(f"{kind}: {shown_path(work)} was removed while it was built; the same command builds it "
-                            "again")  # fmt: skip
+            raise UserError(
+                f"{kind}: {shown_path(work)} was removed while it was built; the same command builds it again"
+            )
     finally:
         os.close(number)
 

@@ -56,8 +56,13 @@ def _run(arguments: list[str]) -> int:
     if command == "list":
         _print(f"{shown_path(store.root)}: {len(stored)} artifacts and builds", stored)
         return 0
-    chosen = prunable(stored, values.get("--older-than", 0.0), int(values.get("--keep", 0)),
-                      "--interrupted" in flags, "--unrecorded" in flags)  # fmt: skip
+    chosen = prunable(
+        stored,
+        values.get("--older-than", 0.0),
+        int(values.get("--keep", 0)),
+        "--interrupted" in flags,
+        "--unrecorded" in flags,
+    )
     unknown = sum(each.finished and not each.recorded for each in stored)
     if unknown and "--unrecorded" not in flags:
         say(f"{unknown} artifacts were built before uses were recorded and stay; --unrecorded takes them along")

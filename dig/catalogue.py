@@ -89,8 +89,10 @@ def check_catalogue(folder: Path, catalogue: Catalogue, where: str) -> None:
     for name, stamp in _stamps(folder, catalogue.items):
         problem = catalogue.problem(stamp)
         if problem is not None:
-            raise UserError(f"{folder / name} {problem} than the {catalogue.items:,} of {where}, so its rows would be "
-                            "taken for other items; the same dig.train command writes both again")  # fmt: skip
+            raise UserError(
+                f"{folder / name} {problem} than the {catalogue.items:,} of {where}, so its rows would be "
+                "taken for other items; the same dig.train command writes both again"
+            )
 
 
 def table_stamp(path: Path) -> str | None:

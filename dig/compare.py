@@ -46,8 +46,21 @@ measured on the run's test users and targets. NAME is what a row is called in th
   --runs runs              folder of the experiments' runs
 
 Exit codes: 0 done, 1 the runs cannot be compared, 2 wrong arguments."""
-_FLAGS = ("--metrics", "--slices", "--part", "--seeds", "--gains", "--against", "--protocol", "--format", "--out",
-          "--missing", "--draws", "--seed", "--runs")  # fmt: skip
+_FLAGS = (
+    "--metrics",
+    "--slices",
+    "--part",
+    "--seeds",
+    "--gains",
+    "--against",
+    "--protocol",
+    "--format",
+    "--out",
+    "--missing",
+    "--draws",
+    "--seed",
+    "--runs",
+)
 
 _DIGITS = 18
 

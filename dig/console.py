@@ -39,12 +39,19 @@ T = TypeVar("T")
 _UNSEEN = {
     code: None
     for first, last in (
-        (0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F),  # controls of terminals, but for tabs and ends of lines
-        (0x061C, 0x061C), (0x200E, 0x200F), (0x202A, 0x202E), (0x2066, 0x2069),  # controls of direction
-        (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0000, 0xE007F),  # marks and tags that nobody sees
+        (0x00, 0x08),
+        (0x0B, 0x1F),
+        (0x7F, 0x9F),  # controls of terminals, but for tabs and ends of lines
+        (0x061C, 0x061C),
+        (0x200E, 0x200F),
+        (0x202A, 0x202E),
+        (0x2066, 0x2069),  # controls of direction
+        (0xFEFF, 0xFEFF),
+        (0xFFF9, 0xFFFB),
+        (0xE0000, 0xE007F),  # marks and tags that nobody sees
     )
     for code in range(first, last + 1)
-} | {0x0D: " "}  # fmt: skip
+} | {0x0D: " "}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 console = Console(highlight=False, soft_wrap=True)
 _state = {"progress": True}

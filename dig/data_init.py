@@ -92,8 +92,10 @@ def _sample(path: Path, encoding: str) -> pl.DataFrame:
     if not texts:
         raise UserError(f"{path}: there are no rows")
     if any(not_utf8(text) for row in texts for text in (*row, *row.values()) if text):
-        raise UserError(f"{path}: there are bytes that are not UTF-8; name the file's encoding, such as "
-                        "data.encoding=cp1252 (Windows) or latin-1")  # fmt: skip
+        raise UserError(
+            f"{path}: there are bytes that are not UTF-8; name the file's encoding, such as "
+            "data.encoding=cp1252 (Windows) or latin-1"
+        )
     columns = list(dict.fromkeys(name for row in texts for name in row))
     return pl.DataFrame({name: pl.Series([row.get(name) for row in texts], dtype=pl.String) for name in columns})
 

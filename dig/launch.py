@@ -51,8 +51,17 @@ def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(cores() // ranks, 1)))
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     os.environ[_PARENT] = str(os.getpid())
-    config = LaunchConfig(1, 1, ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-                          max_restarts=0, monitor_interval=0.5, start_method="spawn")  # fmt: skip
+    config = LaunchConfig(
+        1,
+        1,
+        ranks,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.5,
+        start_method="spawn",
+    )
     try:
         elastic_launch(config, sys.executable)("-m", module, *arguments)
     except ChildFailedError as error:

@@ -38,8 +38,10 @@ def wait_for_lock(stream: IO[Any], held: str, seconds: float | None = None) -> N
     while not _taken(stream):
         now = time.monotonic()
         if now - begun >= limit:
-            raise UserError(f"{held}, for {_words(limit)}; the same command goes on once it has ended, and "
-                            "DIG_LOCK_HOURS sets how long to wait")  # fmt: skip
+            raise UserError(
+                f"{held}, for {_words(limit)}; the same command goes on once it has ended, and "
+                "DIG_LOCK_HOURS sets how long to wait"
+            )
         if now - told >= _TELL:
             told = now
             say(f"{held}; waiting for {_words(now - begun)}")

@@ -17,8 +17,17 @@ from dig.config.schema import TrainerConfig
 from dig.console import warn
 from dig.ranks import launched
 
-__all__ = ["accelerator_here", "available_memory", "check_count", "check_machine", "check_processes", "cores",
-           "devices_here", "gigabytes", "total_memory"]  # fmt: skip
+__all__ = [
+    "accelerator_here",
+    "available_memory",
+    "check_count",
+    "check_machine",
+    "check_processes",
+    "cores",
+    "devices_here",
+    "gigabytes",
+    "total_memory",
+]
 
 RANK_BYTES = 600 * 2**20
 """What a process takes for itself when all is imported and nothing is computed yet: 560 MiB were measured."""
@@ -97,13 +106,19 @@ def check_processes(config: Config, root: Path = _ROOT) -> None:
         check_count("trainer.devices=", ranks, root)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdecimal() and int(threads) * ranks > max(_MANY_THREADS, _THREADS_A_CORE * usable):
-        raise UserError(f"OMP_NUM_THREADS={threads} would start {int(threads) * ranks} threads, and this machine has "
-                        f"{usable} cores; export OMP_NUM_THREADS={max(1, usable // ranks)}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"OMP_NUM_THREADS={threads} would start {int(threads) * ranks} threads, and this machine has "
+            f"{usable} cores; export OMP_NUM_THREADS={max(1, usable // ranks)}",
+            exit_code=2,
+        )
     for key, workers in (("trainer.workers", config.trainer.workers), ("visual.workers", config.visual.workers)):
         most = max(_FEW_WORKERS, _WORKERS_A_CORE * usable) // ranks
         if workers > most:
-            raise UserError(f"{key}={workers} would start {workers * ranks} worker processes, and this machine has "
-                            f"{usable} cores; give at most {key}={most}", exit_code=2)  # fmt: skip
+            raise UserError(
+                f"{key}={workers} would start {workers * ranks} worker processes, and this machine has "
+                f"{usable} cores; give at most {key}={most}",
+                exit_code=2,
+            )
 
 
 def check_count(setting: str, count: int, root: Path = _ROOT) -> None:
@@ -122,12 +137,18 @@ def check_count(setting: str, count: int, root: Path = _ROOT) -> None:
     usable, free = cores(root), available_memory(root)
     most = max(usable, _FEW)
     if count > most:
-        raise UserError(f"{setting}{count} would start {count} processes on the CPU, and this machine has {usable} "
-                        f"cores; give at most {setting}{most}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"{setting}{count} would start {count} processes on the CPU, and this machine has {usable} "
+            f"cores; give at most {setting}{most}",
+            exit_code=2,
+        )
     if free is not None and count * RANK_BYTES > free:
-        raise UserError(f"{setting}{count} needs at least {gigabytes(count * RANK_BYTES)} of memory for its processes "
-                        f"alone, and {gigabytes(free)} are available; give at most {setting}"
-                        f"{max(1, free // RANK_BYTES)}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"{setting}{count} needs at least {gigabytes(count * RANK_BYTES)} of memory for its processes "
+            f"alone, and {gigabytes(free)} are available; give at most {setting}"
+            f"{max(1, free // RANK_BYTES)}",
+            exit_code=2,
+        )
 
 
 def check_machine(config: Config) -> None:
@@ -144,8 +165,11 @@ def check_machine(config: Config) -> None:
         _check_present(trainer, kind)
         _check_devices(trainer, kind)
     elif isinstance(trainer.devices, list):
-        raise UserError(f"trainer.devices={trainer.devices} names GPUs by their indices, and there is none here; give "
-                        "a number of processes", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"trainer.devices={trainer.devices} names GPUs by their indices, and there is none here; give "
+            "a number of processes",
+            exit_code=2,
+        )
     _check_precision(trainer, kind)
     _check_strategy(trainer)
     if not launched():
@@ -171,8 +195,10 @@ def _check_present(trainer: TrainerConfig, kind: str) -> None:
         why = f" (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r} hides them all)"
     elif kind == "cuda" and torch.version.cuda is None and torch.version.hip is None:
         why = " (this torch is built without CUDA)"
-    raise UserError(f"trainer.accelerator={trainer.accelerator}: no {name} is seen here{why}; take "
-                    "trainer.accelerator=auto or cpu", exit_code=2)  # fmt: skip
+    raise UserError(
+        f"trainer.accelerator={trainer.accelerator}: no {name} is seen here{why}; take trainer.accelerator=auto or cpu",
+        exit_code=2,
+    )
 
 
 def _check_devices(trainer: TrainerConfig, kind: str) -> None:
@@ -185,18 +211,23 @@ def _check_devices(trainer: TrainerConfig, kind: str) -> None:
     why = f" (CUDA_VISIBLE_DEVICES={visible})" if visible and kind == "cuda" else ""
     if isinstance(devices, list):
         if max(devices) >= count:
-            raise UserError(f"trainer.devices={devices} names GPU {max(devices)}, and {seen}{why}: their indices are "
-                            f"0 to {count - 1}", exit_code=2)  # fmt: skip
+            raise UserError(
+                f"trainer.devices={devices} names GPU {max(devices)}, and {seen}{why}: their indices are "
+                f"0 to {count - 1}",
+                exit_code=2,
+            )
     elif devices > count:
-        raise UserError(f"trainer.devices={devices}, and {seen}{why}; give at most trainer.devices={count}, or auto",
-                        exit_code=2)  # fmt: skip
+        raise UserError(
+            f"trainer.devices={devices}, and {seen}{why}; give at most trainer.devices={count}, or auto", exit_code=2
+        )
 
 
 def _check_precision(trainer: TrainerConfig, kind: str) -> None:
     precision = trainer.precision
     if precision.startswith("16") and kind == "cpu":
-        raise UserError(f"trainer.precision={precision} needs a GPU, and there is none; use bf16-mixed or 32-true",
-                        exit_code=2)  # fmt: skip
+        raise UserError(
+            f"trainer.precision={precision} needs a GPU, and there is none; use bf16-mixed or 32-true", exit_code=2
+        )
     if precision.startswith("64") and kind == "mps":
         raise UserError(f"trainer.precision={precision}: an Apple GPU knows no 64 bit; use 32-true", exit_code=2)
     if precision.startswith("bf16") and kind == "cuda":
@@ -204,8 +235,9 @@ def _check_precision(trainer: TrainerConfig, kind: str) -> None:
 
         name = torch.cuda.get_device_name()
         if not torch.cuda.is_bf16_supported():
-            raise UserError(f"trainer.precision={precision}: {name} knows no bfloat16; use 16-mixed or 32-true",
-                            exit_code=2)  # fmt: skip
+            raise UserError(
+                f"trainer.precision={precision}: {name} knows no bfloat16; use 16-mixed or 32-true", exit_code=2
+            )
         if not torch.cuda.is_bf16_supported(including_emulation=False):
             warn(f"trainer.precision={precision}: {name} only emulates bfloat16, which is slow; 16-mixed is not")
 
@@ -214,17 +246,26 @@ def _check_strategy(trainer: TrainerConfig) -> None:
     """Strategies that start processes themselves would start them in each rank that dig has started."""
     for word in _NEVER_STARTED_HERE:
         if f"_{word}" in trainer.strategy:
-            raise UserError(f"trainer.strategy={trainer.strategy} starts ranks itself, and dig has started them; take "
-                            "trainer.strategy=ddp", exit_code=2)  # fmt: skip
+            raise UserError(
+                f"trainer.strategy={trainer.strategy} starts ranks itself, and dig has started them; take "
+                "trainer.strategy=ddp",
+                exit_code=2,
+            )
     if trainer.strategy.startswith("single") and (devices_here(trainer) > 1 or trainer.num_nodes > 1):
-        raise UserError(f"trainer.strategy={trainer.strategy} lets each of several ranks train alone; take "
-                        "trainer.strategy=ddp or fsdp, or trainer.devices=1", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"trainer.strategy={trainer.strategy} lets each of several ranks train alone; take "
+            "trainer.strategy=ddp or fsdp, or trainer.devices=1",
+            exit_code=2,
+        )
     if trainer.strategy.startswith("deepspeed"):
         from importlib.util import find_spec
 
         if find_spec("deepspeed") is None:
-            raise UserError(f"trainer.strategy={trainer.strategy} needs the package deepspeed, which is not installed; "
-                            "trainer.strategy=fsdp shares weights and optimiser out, too", exit_code=2)  # fmt: skip
+            raise UserError(
+                f"trainer.strategy={trainer.strategy} needs the package deepspeed, which is not installed; "
+                "trainer.strategy=fsdp shares weights and optimiser out, too",
+                exit_code=2,
+            )
 
 
 def _visible_gpus() -> int:

@@ -33,8 +33,16 @@ from dig.tracking import NOT_TRACKED, Tracking
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
-__all__ = ["Run", "Watchers", "build_stages", "describe", "find_stages", "run_experiment",
-           "shared_folders", "stage_keys"]  # fmt: skip
+__all__ = [
+    "Run",
+    "Watchers",
+    "build_stages",
+    "describe",
+    "find_stages",
+    "run_experiment",
+    "shared_folders",
+    "stage_keys",
+]
 
 Watchers = Callable[[str], "Sequence[Callback]"]
 """Callbacks by the name of the training stage that they watch."""
@@ -163,8 +171,11 @@ def find_stages(config: Config) -> StageContext:
     Modules that the configuration names are not imported, so ``grpo`` with reward terms of them is not found.
     """
     store = ArtifactStore()
-    found = {step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
-             for step in _described(config) if store.exists(step.stage.name, step.key)}  # fmt: skip
+    found = {
+        step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
+        for step in _described(config)
+        if store.exists(step.stage.name, step.key)
+    }
     return StageContext(config, found, store, _run_folder(config))
 
 

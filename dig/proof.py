@@ -133,8 +133,9 @@ class RunProof:
         """
         run, path = self.catalogue, self.run / name
         if run is not None and ours != run:
-            raise UserError(f"{path} has {ours.items:,} items that are not, in this order, the {run.items:,} of the "
-                            f"run; {_AGAIN}")  # fmt: skip
+            raise UserError(
+                f"{path} has {ours.items:,} items that are not, in this order, the {run.items:,} of the run; {_AGAIN}"
+            )
         if ours.problem(table_stamp(path)):
             raise UserError(f"{path} has another order of items than it was written with; {_AGAIN}")
 
@@ -148,8 +149,10 @@ class RunProof:
             below = [file for file in manifest.files if file == name or file.startswith(f"{name}/")]
             strangers = sorted(set(self._on_disk(name)) - set(below))
             if strangers:
-                raise UserError(f"{self.run / strangers[0]} is not one of the files that {self.run / MANIFEST} lists, "
-                                f"so it is not of this run; remove it, or {_AGAIN}")  # fmt: skip
+                raise UserError(
+                    f"{self.run / strangers[0]} is not one of the files that {self.run / MANIFEST} lists, "
+                    f"so it is not of this run; remove it, or {_AGAIN}"
+                )
             wanted += below
         for file in wanted:
             self._refuse(manifest.size_damage(file))
@@ -184,8 +187,10 @@ class RunProof:
         if place not in _told:
             _told.add(place)
             with messages_to_stderr():  # the standard output may be a table for a program
-                warn(f"{self.run} has no {MANIFEST}: an earlier version of dig wrote it, or it was not finished; its "
-                     "files are taken as they stand, and the same dig.train command writes one")  # fmt: skip
+                warn(
+                    f"{self.run} has no {MANIFEST}: an earlier version of dig wrote it, or it was not finished; its "
+                    "files are taken as they stand, and the same dig.train command writes one"
+                )
 
 
 def _told_version(version: Any) -> str:

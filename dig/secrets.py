@@ -17,24 +17,87 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-__all__ = ["HIDDEN", "address_secret", "free_secret", "hidden", "is_sensitive", "looks_random", "named_variable",
-           "remember", "secret_in", "shown_key", "shown_override", "shown_value", "text_secret",
-           "variable_name"]  # fmt: skip
+__all__ = [
+    "HIDDEN",
+    "address_secret",
+    "free_secret",
+    "hidden",
+    "is_sensitive",
+    "looks_random",
+    "named_variable",
+    "remember",
+    "secret_in",
+    "shown_key",
+    "shown_override",
+    "shown_value",
+    "text_secret",
+    "variable_name",
+]
 
 HIDDEN = "***"
 _REFERENCE = "env:"
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
-_WORDS = frozenset({
-    "apikey", "auth", "authorization", "bearer", "cookie", "credential", "credentials", "jwt", "key", "pass",
-    "passcode", "passphrase", "passwd", "password", "pw", "pwd", "sas", "secret", "sig", "signature", "token",
-})  # fmt: skip
-_WITHIN = ("accesskey", "apikey", "authkey", "authorization", "credential", "passwd", "password", "privatekey",
-           "secret", "signature", "sharedkey", "accesstoken", "authtoken", "securitytoken")  # fmt: skip
+_WORDS = frozenset(
+    {
+        "apikey",
+        "auth",
+        "authorization",
+        "bearer",
+        "cookie",
+        "credential",
+        "credentials",
+        "jwt",
+        "key",
+        "pass",
+        "passcode",
+        "passphrase",
+        "passwd",
+        "password",
+        "pw",
+        "pwd",
+        "sas",
+        "secret",
+        "sig",
+        "signature",
+        "token",
+    }
+)
+_WITHIN = (
+    "accesskey",
+    "apikey",
+    "authkey",
+    "authorization",
+    "credential",
+    "passwd",
+    "password",
+    "privatekey",
+    "secret",
+    "signature",
+    "sharedkey",
+    "accesstoken",
+    "authtoken",
+    "securitytoken",
+)
 _OFTEN_PROSE = ("auth", "cookie", "key", "pass", "sas", "sig", "signature", "token")
 """Names behind which a colon begins a sentence as often as a credential."""
-_LIKELY = ("accesskey", "accesstoken", "apikey", "authkey", "authorization", "authtoken", "credential", "credentials",
-           "passphrase", "passwd", "password", "privatekey", "secret", "signature", "token")  # fmt: skip
+_LIKELY = (
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "authkey",
+    "authorization",
+    "authtoken",
+    "credential",
+    "credentials",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "secret",
+    "signature",
+    "token",
+)
 """Names that are recognised when they are misspelt."""
 _PARTS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
@@ -49,10 +112,12 @@ _KNOWN = re.compile(
     | (?<![_-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*                                        # a JSON web token
     )""",
     re.VERBOSE,
-)  # fmt: skip
+)
 _BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_SCHEME = re.compile(r"\b(?:(?i:bearer)[\s+]++(?=[\w.~+/=-]{0,100}\d)[\w.~+/=-]{8,}"
-                     r"|(?i:basic)[\s+]++(?=[\w+/]{0,100}[A-Z])(?=[\w+/]{0,100}[\d=])[\w+/=-]{8,})")  # fmt: skip
+_SCHEME = re.compile(
+    r"\b(?:(?i:bearer)[\s+]++(?=[\w.~+/=-]{0,100}\d)[\w.~+/=-]{8,}"
+    r"|(?i:basic)[\s+]++(?=[\w+/]{0,100}[A-Z])(?=[\w+/]{0,100}[\d=])[\w+/=-]{8,})"
+)
 _ADDRESS = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2}[^\s\"'<>`]+")
 _NEXT = re.compile(r",(?=[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2})")
 _CLOSING = {"]": "[", ")": "(", "}": "{"}
@@ -378,5 +443,11 @@ def _forms(secret: str) -> set[str]:
     """A secret as it may stand in a message: plain, quoted for an address, in base 64."""
     plain = secret.encode("utf-8", "surrogateescape")
     coded = base64.b64encode(plain).decode()
-    return {secret, quote(plain, safe=""), quote_plus(plain), coded, coded.rstrip("="),
-            base64.urlsafe_b64encode(plain).decode()} - {""}  # fmt: skip
+    return {
+        secret,
+        quote(plain, safe=""),
+        quote_plus(plain),
+        coded,
+        coded.rstrip("="),
+        base64.urlsafe_b64encode(plain).decode(),
+    } - {""}

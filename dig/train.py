@@ -25,8 +25,9 @@ _FLAGS = ("--help", "-h", "--print-config", "--dry-run")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs or submits. Codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end, 130 Ctrl-C."""
-    return exit_code(_run, arguments, "free some, then the same command goes on",
-                     "interrupted; the same command goes on from here")  # fmt: skip
+    return exit_code(
+        _run, arguments, "free some, then the same command goes on", "interrupted; the same command goes on from here"
+    )
 
 
 def _run(arguments: list[str]) -> int:

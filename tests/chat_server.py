@@ -22,9 +22,26 @@ PAID = {"truncated", "shape", "prose", "empty", "another", "huge", "encoding"}
 """Faults that come with usage: the provider bills them."""
 
 
-HABITS = ("no_usage", "null_usage", "zero_usage", "usage_without_output", "other_usage", "parts", "bom", "stream",
-          "text_plain", "fence_upper", "prose_before", "list_root", "confidence_text", "keys_upper", "wrapper",
-          "thinking", "reasoning_only", "tool_call")  # fmt: skip
+HABITS = (
+    "no_usage",
+    "null_usage",
+    "zero_usage",
+    "usage_without_output",
+    "other_usage",
+    "parts",
+    "bom",
+    "stream",
+    "text_plain",
+    "fence_upper",
+    "prose_before",
+    "list_root",
+    "confidence_text",
+    "keys_upper",
+    "wrapper",
+    "thinking",
+    "reasoning_only",
+    "tool_call",
+)
 """Habits of real endpoints under which every answer is a good one."""
 
 
@@ -144,9 +161,20 @@ class Chat(asyncio.Protocol):
             "completion_tokens": min(len(content) // 4 + 1, asked.get("max_tokens", 1024)),
         }
         usage["total_tokens"] = sum(usage.values())
-        answer = {"id": "a", "object": "chat.completion", "created": 0, "model": asked["model"], "usage": usage,
-                  "choices": [{"index": 0, "finish_reason": "length" if fault == "truncated" else "stop",
-                               "message": {"role": "assistant", "content": content}}]}  # fmt: skip
+        answer = {
+            "id": "a",
+            "object": "chat.completion",
+            "created": 0,
+            "model": asked["model"],
+            "usage": usage,
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "length" if fault == "truncated" else "stop",
+                    "message": {"role": "assistant", "content": content},
+                }
+            ],
+        }
         body, kind = with_habit(answer, plan.habit, key)
         if fault == "encoding":
             body = body.replace(b"@", b"\xff\xfe")
@@ -172,10 +200,12 @@ def with_habit(answer: dict[str, Any], habit: str, key: str) -> tuple[bytes, str
     usage, message = answer["usage"], answer["choices"][0]["message"]
     text, kind = message["content"], "application/json"
     counted = {
-        "no_usage": None, "null_usage": None, "zero_usage": dict.fromkeys(usage, 0),
+        "no_usage": None,
+        "null_usage": None,
+        "zero_usage": dict.fromkeys(usage, 0),
         "usage_without_output": {"prompt_tokens": usage["prompt_tokens"], "total_tokens": usage["prompt_tokens"]},
         "other_usage": {"input_tokens": usage["prompt_tokens"], "total_tokens": float(usage["total_tokens"])},
-    }  # fmt: skip
+    }
     written = {
         "parts": [{"type": "thinking", "text": "hm"}, {"type": "text", "text": text[:9]}, {"text": text[9:]}],
         "fence_upper": f"```JSON\n{text}\n```\n",
@@ -208,8 +238,10 @@ def with_habit(answer: dict[str, Any], habit: str, key: str) -> tuple[bytes, str
     elif habit == "page":
         body, kind = b"<!doctype html><html><head><title>Sign in</title></head><body>Hello</body></html>", "text/html"
     elif habit == "stream":
-        chunks = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": text[at : at + 7]}}]}
-                  for at in range(0, len(text), 7)]  # fmt: skip
+        chunks = [
+            {"choices": [{"index": 0, "delta": {"role": "assistant", "content": text[at : at + 7]}}]}
+            for at in range(0, len(text), 7)
+        ]
         chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
         body = b": hello\n\n" + b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in chunks)
         body, kind = body + b"data: [DONE]\n\n", "text/event-stream"
@@ -255,8 +287,10 @@ def good_answer(text: str, ref: str, reply: str | None) -> dict[str, Any]:
         return {"ref": ref, "caption": "A red kettle on a white table."}
     words = re.findall(r"[a-z]{4,}", text.rpartition("<item")[2].lower())[:40]
     names = [" ".join(words[start : start + 2]) for start in range(4, len(words) - 2, 7)][:4] or ["quiet evenings"]
-    interests = [{"interest": name, "confidence": round(0.9 - 0.1 * rank, 2), "evidence": name, "source": "text"}
-                 for rank, name in enumerate(dict.fromkeys(names))]  # fmt: skip
+    interests = [
+        {"interest": name, "confidence": round(0.9 - 0.1 * rank, 2), "evidence": name, "source": "text"}
+        for rank, name in enumerate(dict.fromkeys(names))
+    ]
     return {"ref": ref, "reasoning": ["It says so."], "interests": interests}
 
 

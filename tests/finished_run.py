@@ -17,17 +17,21 @@ RECOMMENDERS = ("popularity", "sasrec", "sft", "grpo")
 def numbers(base: float) -> dict[str, float]:
     shares = {"hr@5": base, "hr@10": 1.5 * base, "ndcg@5": 0.6 * base, "ndcg@10": 0.75 * base, "mrr@5": 0.5 * base}
     return {name: min(share, 1.0) for name, share in shares.items()} | {
-        "coverage@10": 0.25, "novelty@10": 12.345, "invalid@10": 0.0
-    }  # fmt: skip
+        "coverage@10": 0.25,
+        "novelty@10": 12.345,
+        "invalid@10": 0.0,
+    }
 
 
 def protocol_part(base: float) -> tuple[dict[str, float], dict[str, list[float]], dict[str, dict[str, float]]]:
     """Metrics, intervals and slices of one protocol."""
     metrics = numbers(base)
     intervals = {name: [0.9 * metrics[name], 1.1 * metrics[name]] for name in ("hr@5", "ndcg@5", "mrr@5")}
-    slices = {"one-hop: beneficiary": {"examples": 40, **numbers(2 * base)},
-              "one-hop: non-beneficiary": {"examples": 60, **numbers(0.5 * base)},
-              "target: cold": {"examples": 5, **numbers(0.0)}}  # fmt: skip
+    slices = {
+        "one-hop: beneficiary": {"examples": 40, **numbers(2 * base)},
+        "one-hop: non-beneficiary": {"examples": 60, **numbers(0.5 * base)},
+        "target: cold": {"examples": 5, **numbers(0.0)},
+    }
     return metrics, intervals, slices
 
 
@@ -37,10 +41,18 @@ def measured(base: float, masks: bool = False, split: str = "leave-one-out", use
     main = protocol_part(2 * base if masks else base)
     beside = protocol_part(base if masks else 2 * base)
     return {
-        "split": split, "mask_history": masks, "users": users, "examples": users, "seconds": 12.345,
-        "evaluation_seconds": 4.5, "valid": numbers(base), "test": main[0], other: beside[0],
-        "intervals": {"test": main[1], other: beside[1]}, "slices": {"test": main[2], other: beside[2]},
-    }  # fmt: skip
+        "split": split,
+        "mask_history": masks,
+        "users": users,
+        "examples": users,
+        "seconds": 12.345,
+        "evaluation_seconds": 4.5,
+        "valid": numbers(base),
+        "test": main[0],
+        other: beside[0],
+        "intervals": {"test": main[1], other: beside[1]},
+        "slices": {"test": main[2], other: beside[2]},
+    }
 
 
 @cache

@@ -26,8 +26,10 @@ def checkpoint(folder: Path, family: str, chat: bool = False) -> Path:
     words.pre_tokenizer, words.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
     corpus = ["A customer bought these items, oldest first", "Title of the item that customers like most"] * 9
     specials = ["<pad>", "<s>", "</s>"]
-    words.train_from_iterator(corpus, BpeTrainer(vocab_size=320, special_tokens=specials, show_progress=False,
-                                                 initial_alphabet=ByteLevel.alphabet()))  # fmt: skip
+    words.train_from_iterator(
+        corpus,
+        BpeTrainer(vocab_size=320, special_tokens=specials, show_progress=False, initial_alphabet=ByteLevel.alphabet()),
+    )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>")  # noqa: S106
     tokenizer.chat_template = CHAT if chat else None
     tokenizer.save_pretrained(folder)

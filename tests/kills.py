@@ -108,8 +108,13 @@ def main() -> int:
             )
         )
     for each in trials:
-        table.add_row(f"{each.moment:.1f} s", f"{each.finished} artifacts", each.resumed or "-",
-                      "yes" if each.kept else "NO", "yes" if each.equal else "NO")  # fmt: skip
+        table.add_row(
+            f"{each.moment:.1f} s",
+            f"{each.finished} artifacts",
+            each.resumed or "-",
+            "yes" if each.kept else "NO",
+            "yes" if each.equal else "NO",
+        )
     Console().print(table)
     shutil.rmtree(folder)
     return int(not all(each.kept and each.equal for each in trials))

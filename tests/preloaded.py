@@ -53,13 +53,38 @@ class Preloaded(subprocess.Popen):
     """
 
     def _execute_child(self, args: list[Any], *rest: Any) -> None:
-        (_, _, _, _, cwd, env, _, _, _, p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite,
-         _, _, _, _, _, start_new_session, *_) = rest  # fmt: skip
+        (
+            _,
+            _,
+            _,
+            _,
+            cwd,
+            env,
+            _,
+            _,
+            _,
+            p2cread,
+            p2cwrite,
+            c2pread,
+            c2pwrite,
+            errread,
+            errwrite,
+            _,
+            _,
+            _,
+            _,
+            _,
+            start_new_session,
+            *_,
+        ) = rest
         assert args[0] == sys.executable
-        request = {"arguments": [str(each) for each in args[1:]], "cwd": str(cwd or Path.cwd()),
-                   "environment": dict(os.environ if env is None else env), "session": start_new_session}  # fmt: skip
-        files = [standard if given == -1 else given
-                 for given, standard in ((p2cread, 0), (c2pwrite, 1), (errwrite, 2))]  # fmt: skip
+        request = {
+            "arguments": [str(each) for each in args[1:]],
+            "cwd": str(cwd or Path.cwd()),
+            "environment": dict(os.environ if env is None else env),
+            "session": start_new_session,
+        }
+        files = [standard if given == -1 else given for given, standard in ((p2cread, 0), (c2pwrite, 1), (errwrite, 2))]
         with _connection() as server:
             socket.send_fds(server, [b"!"], files)
             server.sendall(json.dumps(request).encode() + b"\n")

@@ -15,8 +15,16 @@ from typing import Any
 import pytest
 import yaml
 
-COMMAND = ["${env}", "${interpreter}", "-m", "${program}", "experiment=quickstart", "stages=[sft]",
-           "logging.wandb.mode=online", "${args_no_hyphens}"]  # fmt: skip
+COMMAND = [
+    "${env}",
+    "${interpreter}",
+    "-m",
+    "${program}",
+    "experiment=quickstart",
+    "stages=[sft]",
+    "logging.wandb.mode=online",
+    "${args_no_hyphens}",
+]
 SIMPLE: dict[str, Any] = {
     "program": "dig.train",
     "method": "grid",
@@ -60,7 +68,13 @@ def ask_wandb(script: str, question: Any) -> Any:
     """Runs a script beside W&B's package, in a process of its own, with the question as `asked`; what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(wandb_sweeps())}
     head = "import json, sys, warnings\nwarnings.simplefilter('ignore')\nasked = json.load(sys.stdin)\n"
-    done = subprocess.run([sys.executable, "-c", head + script], input=json.dumps(question), capture_output=True,
-                          text=True, env=environment, cwd=tempfile.gettempdir())  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", head + script],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tempfile.gettempdir(),
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])

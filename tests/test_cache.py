@@ -36,8 +36,12 @@ def test_it_removes_what_no_run_uses_and_only_with_yes(home: Path, capsys: pytes
     assert "0 removed" in capsys.readouterr().out
     (home / "runs/shop/abc").rmdir()
     folder = home / "home/artifacts/sft" / KEY
-    for arguments in (["prune"], ["prune", "--yes", "--dry-run"], ["prune", "--older-than=1", "--yes"],
-                      ["prune", "--keep", "1", "--yes"]):  # fmt: skip
+    for arguments in (
+        ["prune"],
+        ["prune", "--yes", "--dry-run"],
+        ["prune", "--older-than=1", "--yes"],
+        ["prune", "--keep", "1", "--yes"],
+    ):
         assert main(arguments) == 0
         assert folder.is_dir(), arguments
     assert "--yes does it" in capsys.readouterr().out

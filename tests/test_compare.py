@@ -71,7 +71,11 @@ def test_other_formats_on_the_screen_are_nothing_but_themselves(capsys: pytest.C
     assert main(["beauty", "--format", "csv", "--metrics", "MRR@10,hr@5", "--draws", "200"]) == 0
     records = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [(found["row"], found["metric"]) for found in records] == [
-        ("popularity", "mrr@10"), ("popularity", "hr@5"), ("sft", "mrr@10"), ("sft", "hr@5")]  # fmt: skip
+        ("popularity", "mrr@10"),
+        ("popularity", "hr@5"),
+        ("sft", "mrr@10"),
+        ("sft", "hr@5"),
+    ]
 
 
 def test_rankings_of_another_program_are_a_row(workplace: Path, capsys: pytest.CaptureFixture[str]):

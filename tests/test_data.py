@@ -45,7 +45,11 @@ def test_inspect_a_folder(shop: Path, capsys: pytest.CaptureFixture[str]):
     assert "interactions a user" in output and "leave-one-out: 3 validations, 3 tests" in output
     out = Path("runs/data/shop")
     assert {path.name for path in out.iterdir()} == {
-        "interactions_a_user.png", "interactions_an_item.png", "title_length.png", "statistics.json"}  # fmt: skip
+        "interactions_a_user.png",
+        "interactions_an_item.png",
+        "title_length.png",
+        "statistics.json",
+    }
     assert json.loads((out / "statistics.json").read_text())["users"] == 3
     assert output.strip().endswith("histograms in runs/data/shop")
     assert main(["inspect", "shop", "--out", "here", "data.min_interactions=4"]) == 0
@@ -138,8 +142,13 @@ def test_a_full_disk_is_one_line(shop: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a\x1b[31mb\x07", "a[31mb"), ("two\n lines\t", "two lines"), ("\u202eright", "right"), ("é🎁 ok", "é🎁 ok"),
-     ("x" * 20, "x" * 9 + "…")],
-)  # fmt: skip
+    [
+        ("a\x1b[31mb\x07", "a[31mb"),
+        ("two\n lines\t", "two lines"),
+        ("\u202eright", "right"),
+        ("é🎁 ok", "é🎁 ok"),
+        ("x" * 20, "x" * 9 + "…"),
+    ],
+)
 def test_text_from_outside_cannot_move_the_cursor(text: str, expected: str):
     assert printable(text, 10) == expected

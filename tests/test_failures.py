@@ -64,11 +64,30 @@ def too_much(arguments: list[str]) -> int:
     return 0
 
 
-REAL = [(too_long, "File name too long: nnn"), (missing, "absent.parquet"), (below_a_file, "Not a directory: "),
-        (no_store, "unable to open database file"), (too_much, "not enough memory")]  # fmt: skip
-NUMBERS = [errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.ESTALE,
-           errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EIO, errno.EBUSY, errno.EFBIG,
-           errno.ETIMEDOUT]  # fmt: skip
+REAL = [
+    (too_long, "File name too long: nnn"),
+    (missing, "absent.parquet"),
+    (below_a_file, "Not a directory: "),
+    (no_store, "unable to open database file"),
+    (too_much, "not enough memory"),
+]
+NUMBERS = [
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOENT,
+    errno.ESTALE,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.EIO,
+    errno.EBUSY,
+    errno.EFBIG,
+    errno.ETIMEDOUT,
+]
 
 
 @pytest.mark.parametrize(("run", "told"), REAL)
@@ -96,11 +115,17 @@ def test_every_error_of_the_system_names_its_file(number: int, capsys: pytest.Ca
     assert "DIG_TRACEBACK=1 shows where" in said
 
 
-@pytest.mark.parametrize("error", [
-    MemoryError(), os_error(errno.ENOMEM), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-    RuntimeError("can't start new thread"), ImportError("libtorch_cpu.so: failed to map segment from shared object"),
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        os_error(errno.ENOMEM),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+    ],
+)
 def test_too_little_memory_is_a_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     """Guard 8: under ``ulimit -v`` whoever asks first is refused, each library in its own words."""
     assert ended(raising(error)) == 1
@@ -108,8 +133,16 @@ def test_too_little_memory_is_a_line(error: Exception, capsys: pytest.CaptureFix
     assert said.startswith("error: not enough memory") and said.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [RuntimeError("tensors do not fit"), KeyError("item"), ImportError("no module x"),
-                                   AssertionError("built again"), ValueError("(os errors are elsewhere)")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("tensors do not fit"),
+        KeyError("item"),
+        ImportError("no module x"),
+        AssertionError("built again"),
+        ValueError("(os errors are elsewhere)"),
+    ],
+)
 def test_a_bug_keeps_its_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         ended(raising(error))
@@ -154,8 +187,13 @@ def start(tmp_path: Path, body: str, entry: str, package: str = "rich") -> subpr
     (tmp_path / package / "__init__.py").write_text(body)
     root = Path(dig.__file__).parent.parent
     paths = os.pathsep.join([str(tmp_path), str(root)])
-    return subprocess.run([sys.executable, "-m", f"dig.{entry}", "--help"], capture_output=True, text=True,
-                          env=os.environ | {"PYTHONPATH": paths}, timeout=60)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", f"dig.{entry}", "--help"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -183,9 +221,11 @@ def test_what_keeps_imports_from_ending_is_a_line(tmp_path: Path, raised: str) -
 
 def test_a_command_has_its_own_ctrl_c(tmp_path: Path) -> None:
     """Once it runs, an interrupt is an exception again: the imports' handler would end it without tidying up."""
-    code = ("import sys; sys.argv[0] = '-m'\nimport dig, os, signal\nfrom dig.entry import exit_code\n"
-            "def run(arguments):\n    os.kill(os.getpid(), signal.SIGINT)\n"
-            "sys.exit(exit_code(run, [], '', 'all is kept'))")  # fmt: skip
+    code = (
+        "import sys; sys.argv[0] = '-m'\nimport dig, os, signal\nfrom dig.entry import exit_code\n"
+        "def run(arguments):\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(exit_code(run, [], '', 'all is kept'))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "all is kept\n")
 
@@ -193,16 +233,24 @@ def test_a_command_has_its_own_ctrl_c(tmp_path: Path) -> None:
 def test_a_program_that_imports_dig_keeps_its_own_handlers() -> None:
     before = signal.getsignal(signal.SIGINT), sys.excepthook
     assert before[0] is signal.default_int_handler or callable(before[0])
-    code = ("import signal, sys, dig, dig.failures\n"
-            "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
-            "assert sys.excepthook is sys.__excepthook__")  # fmt: skip
+    code = (
+        "import signal, sys, dig, dig.failures\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "assert sys.excepthook is sys.__excepthook__"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize(("command", "arguments"), [
-    ("train", ["experiment=" + "x" * 5000]), ("data", ["inspect", "x" * 300]), ("results", ["add", "x" * 5000]),
-    ("recommend", ["run=" + "x" * 300, "items=[a]"]), ("compare", ["x" * 300]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("train", ["experiment=" + "x" * 5000]),
+        ("data", ["inspect", "x" * 300]),
+        ("results", ["add", "x" * 5000]),
+        ("recommend", ["run=" + "x" * 300, "items=[a]"]),
+        ("compare", ["x" * 300]),
+    ],
+)
 def test_an_argument_that_no_file_can_be_named_like_is_a_wrong_argument(
     command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,10 +260,16 @@ def test_an_argument_that_no_file_can_be_named_like_is_a_wrong_argument(
     assert said.count("\n") == 1 and "DIG_HOME" not in said and "xxx" in said
 
 
-@pytest.mark.parametrize(("command", "arguments"), [
-    ("train", ["--dry-run=1"]), ("data", ["inspect", "quickstart", "--overwrite=1"]), ("cache", ["prune", "--yes=1"]),
-    ("results", ["build", "--check=1"]), ("sweep", ["x.yaml", "--dry-run=1"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("train", ["--dry-run=1"]),
+        ("data", ["inspect", "quickstart", "--overwrite=1"]),
+        ("cache", ["prune", "--yes=1"]),
+        ("results", ["build", "--check=1"]),
+        ("sweep", ["x.yaml", "--dry-run=1"]),
+    ],
+)
 def test_a_flag_that_takes_no_value_is_not_called_unknown(
     command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

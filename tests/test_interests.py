@@ -41,8 +41,12 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         running.append(process)
         priced = {"base_url": process.url, "price_in": 1.0, "price_out": 2.0, "backoff": 0.01}
         models = {name: {"model": f"{name}-1", **priced} for name in ("gpt", "kimi")}
-        content = {"data": {"path": str(tmp_path)}, "logging": {"progress": False},
-                   "mining": {"miners": ["gpt", "kimi"], "models": models, **(mining or {})}, **sections}  # fmt: skip
+        content = {
+            "data": {"path": str(tmp_path)},
+            "logging": {"progress": False},
+            "mining": {"miners": ["gpt", "kimi"], "models": models, **(mining or {})},
+            **sections,
+        }
         (tmp_path / "shop.yaml").write_text(yaml.safe_dump(content))
         experiment.server = process
         return "experiment=shop.yaml"

@@ -92,6 +92,10 @@ def test_a_mistake_in_the_data_is_a_line_and_its_own_exit_code(tmp_path: Path):
 
 
 def test_a_launch_is_told_by_its_module(tmp_path: Path):
-    finished = subprocess.run([sys.executable, "-m", "dig.train", "experiment=quickstart", "trainer.devices=2",
-                               "--print-config"], capture_output=True, text=True, cwd=tmp_path)  # fmt: skip
+    finished = subprocess.run(
+        [sys.executable, "-m", "dig.train", "experiment=quickstart", "trainer.devices=2", "--print-config"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
     assert finished.returncode == 0 and "devices: 2" in finished.stdout  # no rank is started for that

@@ -13,11 +13,36 @@ import pytest
 
 from dig.lazy import lazy_names, scipy
 
-TRAINING = ["lightning", "torchmetrics", "torchvision", "peft", "accelerate", "sklearn", "scipy", "pandas", "wandb",
-            "altair", "sympy", "torch._dynamo", "torch._inductor", "torch.distributed.tensor"]  # fmt: skip
+TRAINING = [
+    "lightning",
+    "torchmetrics",
+    "torchvision",
+    "peft",
+    "accelerate",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "wandb",
+    "altair",
+    "sympy",
+    "torch._dynamo",
+    "torch._inductor",
+    "torch.distributed.tensor",
+]
 """What answering and planning do without."""
-PACKAGES = ["callbacks", "datamodules", "dig", "dig.baselines", "dig.embeddings", "dig.evaluation", "dig.interests",
-            "dig.modules", "dig.recommender", "dig.rollouts", "dig.tracking"]  # fmt: skip
+PACKAGES = [
+    "callbacks",
+    "datamodules",
+    "dig",
+    "dig.baselines",
+    "dig.embeddings",
+    "dig.evaluation",
+    "dig.interests",
+    "dig.modules",
+    "dig.recommender",
+    "dig.rollouts",
+    "dig.tracking",
+]
 
 
 def loaded(code: str, *names: str) -> list[str]:
@@ -54,8 +79,15 @@ def test_what_lightning_refuses_is_told_while_there_is_something_to_build(
     from dig.train import main
 
     monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
-    small = ["experiment=quickstart", "data.shop.users=60", "data.shop.items=80", "stages=[prepare]",
-             "logging.progress=false", f"runs_dir={tmp_path / 'runs'}", "trainer.accelerator=cpu"]  # fmt: skip
+    small = [
+        "experiment=quickstart",
+        "data.shop.users=60",
+        "data.shop.items=80",
+        "stages=[prepare]",
+        "logging.progress=false",
+        f"runs_dir={tmp_path / 'runs'}",
+        "trainer.accelerator=cpu",
+    ]
     refused = [*small, "trainer.strategy=fsdp_cpu_offload"]
     assert main(refused) == 2 and "Lightning refuses" in capsys.readouterr().err
     assert main(small) == 0
@@ -83,8 +115,9 @@ def test_every_lazy_name_is_where_it_is_said_to_be(package: str) -> None:
     homes = inspect.getclosurevars(load).nonlocals["homes"]
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    written = {alias.name: node.module for node in guarded.body if isinstance(node, ast.ImportFrom)
-               for alias in node.names}  # fmt: skip
+    written = {
+        alias.name: node.module for node in guarded.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     assert written == {name: home if home.startswith("dig.") else f"{package}.{home}" for name, home in homes.items()}
     assert set(homes) <= set(module.__all__)
     for name in module.__all__:

@@ -48,8 +48,10 @@ def test_more_ranks_than_the_processor_can_take_are_refused_with_the_figures(two
     root = machine(tmp_path, 32 * GIB)
     check_processes(cpu("trainer.devices=8"), root)
     said = refused(cpu("trainer.devices=9"), root)
-    assert said == ("trainer.devices=9 would start 9 processes on the CPU, and this machine has 2 cores; give at most "
-                    "trainer.devices=8")  # fmt: skip
+    assert said == (
+        "trainer.devices=9 would start 9 processes on the CPU, and this machine has 2 cores; give at most "
+        "trainer.devices=8"
+    )
     with pytest.raises(UserError, match=r"trainer.devices=100000 is more than the 1,024 devices that a node can have"):
         cpu("trainer.devices=100000")
 
@@ -64,16 +66,21 @@ def test_ranks_that_memory_cannot_hold_are_refused_with_the_figures(two_cores: N
 
 
 def test_a_control_group_counts_where_it_grants_less(two_cores: None, tmp_path: Path) -> None:
-    limits = {"memory.max": str(4 * GIB), "memory.current": str(3 * GIB), "cpu.max": "150000 100000",
-              "memory.stat": f"anon 5\ninactive_file {GIB}"}  # fmt: skip
+    limits = {
+        "memory.max": str(4 * GIB),
+        "memory.current": str(3 * GIB),
+        "cpu.max": "150000 100000",
+        "memory.stat": f"anon 5\ninactive_file {GIB}",
+    }
     two = machine(tmp_path / "2", 32 * GIB, limits)
     assert total_memory(two) == 4 * GIB
     assert available_memory(two) == 2 * GIB, "what can be dropped is free"
     assert cores(two) == 2
     limits |= {"cpu.max": "100000 100000"}
     assert cores(machine(tmp_path / "3", GIB, limits)) == 1
-    one = machine(tmp_path / "1", 32 * GIB, {"memory.limit_in_bytes": str(GIB), "memory.usage_in_bytes": "0"},
-                  "4:memory:/job_7")  # fmt: skip
+    one = machine(
+        tmp_path / "1", 32 * GIB, {"memory.limit_in_bytes": str(GIB), "memory.usage_in_bytes": "0"}, "4:memory:/job_7"
+    )
     assert (total_memory(one), available_memory(one)) == (GIB, GIB)
     free = machine(tmp_path / "4", GIB, {"memory.max": "max", "cpu.max": "max 100000"})
     assert (total_memory(free), available_memory(free), cores(free)) == (64 * GIB, GIB, 2)
@@ -92,9 +99,19 @@ def test_worker_processes_count_for_all_ranks(key: str, two_cores: None, tmp_pat
 
 @pytest.mark.parametrize(
     ("asked", "meant"),
-    [("3", 3), ("'3'", 3), ("auto", "auto"), ("-1", "auto"), ("'-1'", "auto"), ("'0,1'", [0, 1]), ("0,1", [0, 1]),
-     ("'1,'", [1]), ("[0,2]", [0, 2]), ("['0','2']", [0, 2])],
-)  # fmt: skip
+    [
+        ("3", 3),
+        ("'3'", 3),
+        ("auto", "auto"),
+        ("-1", "auto"),
+        ("'-1'", "auto"),
+        ("'0,1'", [0, 1]),
+        ("0,1", [0, 1]),
+        ("'1,'", [1]),
+        ("[0,2]", [0, 2]),
+        ("['0','2']", [0, 2]),
+    ],
+)
 def test_devices_mean_what_lightning_means_by_them(asked: str, meant: object) -> None:
     """Entry 17: `-1` and `"0,1"` are legal; on a machine without GPUs -1 is one process, as auto is."""
     assert load_config("quickstart", [f"trainer.devices={asked}"]).trainer.devices == meant

@@ -38,9 +38,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("DIG_HOME", str(folder / "home"))
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         for name, seed in (("one", 1), ("two", 2)):
-            run_experiment(load_config("quickstart", [
-                "data.shop.users=60", "data.shop.items=80", f"data.shop.seed={seed}", "stages=[report]",
-                f"run_id={name}", f"runs_dir={folder / 'runs'}", "logging.progress=false"]))  # fmt: skip
+            run_experiment(
+                load_config(
+                    "quickstart",
+                    [
+                        "data.shop.users=60",
+                        "data.shop.items=80",
+                        f"data.shop.seed={seed}",
+                        "stages=[report]",
+                        f"run_id={name}",
+                        f"runs_dir={folder / 'runs'}",
+                        "logging.progress=false",
+                    ],
+                )
+            )
     return folder / "runs" / "quickstart"
 
 
@@ -78,7 +89,7 @@ DAMAGE = {
     "items emptied": ("items.parquet", lambda path: path.write_bytes(b"")),
     "a file beside the weights": ("checkpoints/popularity/adapter_config.json", lambda path: path.write_text("{}")),
     "interests from elsewhere": ("interests.parquet", lambda path: pl.DataFrame({"item_id": []}).write_parquet(path)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -147,12 +158,16 @@ def test_a_record_refuses_what_was_changed(
 
 
 MANIFESTS = [
-    ("{", "JSONDecodeError"), ("[1]", "holds a list"), ("{}", "lists no files"), ('{"files": {}}', "lists no files"),
-    ('{"files": []}', "lists no files"), ('{"files": {"a": 1}}', "has no size of 'a'"),
+    ("{", "JSONDecodeError"),
+    ("[1]", "holds a list"),
+    ("{}", "lists no files"),
+    ('{"files": {}}', "lists no files"),
+    ('{"files": []}', "lists no files"),
+    ('{"files": {"a": 1}}', "has no size of 'a'"),
     ("[" * 200_000, "RecursionError"),
     ('{"files": {"../a": {"size": 1, "sha256": "' + "0" * 64 + '"}}}', "not a file of the folder"),
     ('{"files": {"a": {"size": 1, "sha256": "' + "0" * 64 + '"}}}', "another content"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("content", "told"), MANIFESTS)
@@ -190,10 +205,13 @@ def test_a_run_of_before_is_opened_with_one_warning(run: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("stage", ["popularity", "item_knn"])
-@pytest.mark.parametrize(("change", "told"), [
-    (pl.DataFrame.reverse, "as many items, which are others or in another order"),
-    (lambda table: table.head(79), "by a catalogue of 80 items than the 79"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (pl.DataFrame.reverse, "as many items, which are others or in another order"),
+        (lambda table: table.head(79), "by a catalogue of 80 items than the 79"),
+    ],
+)
 def test_a_run_of_before_still_compares_what_it_can(
     run: Path, stage: str, change: Callable[[pl.DataFrame], pl.DataFrame], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,8 +227,10 @@ def test_the_report_leaves_nothing_unlisted_but_logs(run: Path) -> None:
     there = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     rest = {name for name in there - listed if not name.startswith("logs/")}
     assert rest <= {"manifest.json", "report.html", ".lock"} and listed <= there
-    assert read_json(run / "manifest.json")["catalogue"] == Catalogue.of(
-        pl.read_parquet(run / "items.parquet")["item_id"])._asdict()  # fmt: skip
+    assert (
+        read_json(run / "manifest.json")["catalogue"]
+        == Catalogue.of(pl.read_parquet(run / "items.parquet")["item_id"])._asdict()
+    )
 
 
 def test_what_is_wrong_is_told_before_what_it_causes(run: Path) -> None:
@@ -253,8 +273,10 @@ def test_semantic_ids_that_were_shuffled_or_cut_are_refused(tmp_path: Path) -> N
     ids.save(path)
     assert table_stamp(path) == Catalogue.of(ids.item_ids).text
     check_catalogue(tmp_path, Catalogue.of(ids.item_ids), "items.parquet")
-    for change, told in ((lambda table: table.sample(fraction=1.0, shuffle=True, seed=1), "in another order"),
-                         (lambda table: table.head(20), "by a catalogue of 20 items than the 24")):  # fmt: skip
+    for change, told in (
+        (lambda table: table.sample(fraction=1.0, shuffle=True, seed=1), "in another order"),
+        (lambda table: table.head(20), "by a catalogue of 20 items than the 24"),
+    ):
         ids.save(path)
         rewrite(path, change)
         with pytest.raises(UserError, match=told):
@@ -298,11 +320,14 @@ def test_a_stamp_changes_no_number(run: Path) -> None:
     assert plain[0] == answers[0] and plain[1].equal(answers[1])
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    ({"catalogue": {"items": 80, "fingerprint": "0" * 32}}, "items.parquet has 80 items that are not"),
-    ({"version": 99}, "manifest.json was written by a later version of dig"),
-    ({"version": "x"}, "manifest.json does not tell its version"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"catalogue": {"items": 80, "fingerprint": "0" * 32}}, "items.parquet has 80 items that are not"),
+        ({"version": 99}, "manifest.json was written by a later version of dig"),
+        ({"version": "x"}, "manifest.json does not tell its version"),
+    ],
+)
 def test_a_manifest_that_fits_itself_and_not_the_run_is_refused(
     run: Path, change: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

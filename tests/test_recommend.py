@@ -31,8 +31,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIG_HOME", str(folder / "home"))
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        config = load_config("quickstart", ["data.shop.users=60", "data.shop.items=80", "stages=[report]",
-                                            f"runs_dir={folder / 'runs'}", "logging.progress=false"])  # fmt: skip
+        config = load_config(
+            "quickstart",
+            [
+                "data.shop.users=60",
+                "data.shop.items=80",
+                "stages=[report]",
+                f"runs_dir={folder / 'runs'}",
+                "logging.progress=false",
+            ],
+        )
         path = run_experiment(config).path
     items = pl.read_parquet(path / "items.parquet")["item_id"].to_list()
     told = [Interest(item, "slow [bold]mornings", "text", 0.9, "m", 1, 0.9) for item in items]
@@ -140,16 +148,20 @@ def test_what_it_refuses(arguments: list[str], said: str, run: Path, capsys: pyt
         ("[A,B,]", ["A", "B"]),
         ('["A,B",C]', ["A,B", "C"]),
         ("['A,B', \"C,D\"]", ["A,B", "C,D"]),
-        ("[0012,1e5,1_000,0x1F,yes,null,~,2024-01-01,1:30,.5]",
-         ["0012", "1e5", "1_000", "0x1F", "yes", "null", "~", "2024-01-01", "1:30", ".5"]),
-        ('[5" brush,O\'Neill,#1,@x,a: b,{c},&d,*e,!f,%g,`h`,a=b,a\\b]',
-         ['5" brush', "O'Neill", "#1", "@x", "a: b", "{c}", "&d", "*e", "!f", "%g", "`h`", "a=b", "a\\b"]),
+        (
+            "[0012,1e5,1_000,0x1F,yes,null,~,2024-01-01,1:30,.5]",
+            ["0012", "1e5", "1_000", "0x1F", "yes", "null", "~", "2024-01-01", "1:30", ".5"],
+        ),
+        (
+            "[5\" brush,O'Neill,#1,@x,a: b,{c},&d,*e,!f,%g,`h`,a=b,a\\b]",
+            ['5" brush', "O'Neill", "#1", "@x", "a: b", "{c}", "&d", "*e", "!f", "%g", "`h`", "a=b", "a\\b"],
+        ),
         ("""['it''s','"q"',"say \\"hi\\"", '[x]']""", ["it's", '"q"', 'say "hi"', "[x]"]),
         ('["a\\nb", "a\nb", " x ", "Gr\\u00fc\u00dfe"]', ["a\nb", "a\nb", " x ", "Gr\u00fc\u00dfe"]),
         ("[[x],y]", ["[x]", "y"]),
         ('[""]', [""]),
     ],
-)  # fmt: skip
+)
 def test_entry_10_ids_are_texts_and_may_hold_commas(text: str, ids: list[str]):
     """Entry 10: `items=[…]` names any id there is, and none is taken for a number, a date or a word of YAML."""
     assert parse_ids(text) == ids
@@ -437,20 +449,34 @@ _COUNTS = "checkpoints/popularity/counts.safetensors"
         (_content("config.yaml", b"a: &a [*a]"), "the alias *a stands for nothing before it"),
         (_content("users.parquet", b"PAR1"), "users.parquet cannot be read"),
         (_table("users.parquet", lambda frame: frame.drop("items")), "it has no column items"),
-        (_table("users.parquet", lambda frame: frame.with_columns(user=pl.int_range(pl.len()))),
-         "its column user holds whole numbers and not texts"),
-        (_table("items.parquet", lambda frame: frame.with_columns(item_id=pl.int_range(pl.len()))),
-         "its column item_id holds whole numbers and not texts"),
-        (_table("items.parquet", lambda frame: frame.with_columns(item_id=pl.lit(None, dtype=pl.String))),
-         "row 1 has no item_id"),
-        (_table("users.parquet", lambda frame: frame.with_columns(items=pl.lit(None, dtype=pl.List(pl.String)))),
-         "row 1 has no items"),
-        (_table("users.parquet", lambda frame: frame.with_columns(items=pl.lit([None], dtype=pl.List(pl.String)))),
-         "a row lacks a value within its items"),
-        (_table("interests.parquet", lambda frame: frame.with_columns(score=pl.lit(float("nan")))),
-         "row 1 has a score that is not between 0 and 1"),
-        (_table("interests.parquet", lambda frame: frame.with_columns(confidence=pl.lit(float("inf")))),
-         "row 1 has a confidence that is not between 0 and 1"),
+        (
+            _table("users.parquet", lambda frame: frame.with_columns(user=pl.int_range(pl.len()))),
+            "its column user holds whole numbers and not texts",
+        ),
+        (
+            _table("items.parquet", lambda frame: frame.with_columns(item_id=pl.int_range(pl.len()))),
+            "its column item_id holds whole numbers and not texts",
+        ),
+        (
+            _table("items.parquet", lambda frame: frame.with_columns(item_id=pl.lit(None, dtype=pl.String))),
+            "row 1 has no item_id",
+        ),
+        (
+            _table("users.parquet", lambda frame: frame.with_columns(items=pl.lit(None, dtype=pl.List(pl.String)))),
+            "row 1 has no items",
+        ),
+        (
+            _table("users.parquet", lambda frame: frame.with_columns(items=pl.lit([None], dtype=pl.List(pl.String)))),
+            "a row lacks a value within its items",
+        ),
+        (
+            _table("interests.parquet", lambda frame: frame.with_columns(score=pl.lit(float("nan")))),
+            "row 1 has a score that is not between 0 and 1",
+        ),
+        (
+            _table("interests.parquet", lambda frame: frame.with_columns(confidence=pl.lit(float("inf")))),
+            "row 1 has a confidence that is not between 0 and 1",
+        ),
         (_stamped("9" * 5000 + " x"), "counts by another catalogue"),
         (_content("config.yaml", b"extends: /etc/hostname"), "config.yaml: extends: the configuration of a run is"),
         (_content("config.yaml", b"seed: 1\ndata: {path: '${oc.env:DIG_HOME}'}"), "data.path: the configuration of a"),
@@ -458,10 +484,12 @@ _COUNTS = "checkpoints/popularity/counts.safetensors"
         (_table("items.parquet", lambda frame: frame.head(40)), "by a catalogue of 80 items than the 40 of items"),
         (_table("items.parquet", lambda frame: pl.concat([frame, frame])), "catalogue of 80 items than the 160 of"),
         (_table("interests.parquet", lambda frame: frame.drop("label")), "it has no column label"),
-        (_table("interests.parquet", lambda frame: frame.with_columns(label=pl.lit("good"))),
-         "its column label holds texts and not whole numbers"),
+        (
+            _table("interests.parquet", lambda frame: frame.with_columns(label=pl.lit("good"))),
+            "its column label holds texts and not whole numbers",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_received_run_that_is_damaged_is_one_line(
     run: Path, tmp_path: Path, damage: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
 ):

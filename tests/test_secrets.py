@@ -83,7 +83,7 @@ ILLEGAL = {
     "exported value": f"slurm.export='ALL,MY_THING=a{CANARY[:6]}'",
     "flag": f"--api-key={CANARY}",
     "no key": f"sk-{CANARY}",
-}  # fmt: skip
+}
 
 
 def parts_of(text: str) -> list[str]:
@@ -157,8 +157,12 @@ def test_the_same_in_a_sweep(name: str, place: Path, capsys: pytest.CaptureFixtu
 
 def test_a_secret_is_named_and_not_written(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Guard 7: there is a legal place for each credential, which holds the name of a variable."""
-    legal = ["mining.models.m.key=MY_KEY", "mining.models.m.base_url=env:MY_ADDRESS", "data.mirrors=[env:MY_MIRROR]",
-             "mining.models.m.headers={Authorization: env:CANARY_TOKEN, X-Api-Key: env:MY_KEY}"]  # fmt: skip
+    legal = [
+        "mining.models.m.key=MY_KEY",
+        "mining.models.m.base_url=env:MY_ADDRESS",
+        "data.mirrors=[env:MY_MIRROR]",
+        "mining.models.m.headers={Authorization: env:CANARY_TOKEN, X-Api-Key: env:MY_KEY}",
+    ]
     assert train(["experiment=quickstart", "mining.models.m.model=m", *legal, "--print-config"]) == 0
     text = capsys.readouterr().out
     assert "base_url: env:MY_ADDRESS" in text and "Authorization: env:CANARY_TOKEN" in text and CANARY not in text
@@ -172,18 +176,31 @@ def test_what_is_no_secret_passes() -> None:
     os.environ.setdefault("DIG_DATA_ROOT", "/data")
     for name in list_experiments():
         load_config(name)
-    load_config("quickstart", [
-        "mining.models.m={model: gpt-4o-mini-2024-07-18, output_key: max_completion_tokens, price_in: 0}",
-        f"{URL}https://host.example:8000/openai/deployments/gpt-4o-mini/v1?api-version=2024-05-01-preview",
-        "mining.models.m.extra={reasoning_effort: low, stop: ['</s>'], thinking: {budget_tokens: 10}, store: true}",
-        "backbone.config={pad_token_id: 0, num_key_value_heads: 2, bos_token_id: 1}",
-        "logging.wandb.notes=commit 0123456789abcdef0123456789abcdef01234567 of https://github.com/a/b/tree/main?tab=x",
-        "logging.wandb.tags=[a-b_c]",
-        "slurm.setup=['export HF_TOKEN=$(cat ~/.token)', 'export TOKENIZERS_PARALLELISM=false', "
-        "'curl -H \"Authorization: Bearer $MY_TOKEN\" https://host.example']",
-    ])  # fmt: skip
-    for text in ("sk-learn", "hf_hub", "task-1", "12:30@noon", "me@example.org", "git@github.com:a/b", "https://h/@a/b",
-                 "hf://datasets/a/b@main", "a basic understanding of 3 things", "s3://bucket/key=1/x"):  # fmt: skip
+    load_config(
+        "quickstart",
+        [
+            "mining.models.m={model: gpt-4o-mini-2024-07-18, output_key: max_completion_tokens, price_in: 0}",
+            f"{URL}https://host.example:8000/openai/deployments/gpt-4o-mini/v1?api-version=2024-05-01-preview",
+            "mining.models.m.extra={reasoning_effort: low, stop: ['</s>'], thinking: {budget_tokens: 10}, store: true}",
+            "backbone.config={pad_token_id: 0, num_key_value_heads: 2, bos_token_id: 1}",
+            "logging.wandb.notes=commit 0123456789abcdef0123456789abcdef01234567 of https://github.com/a/b/tree/main?tab=x",
+            "logging.wandb.tags=[a-b_c]",
+            "slurm.setup=['export HF_TOKEN=$(cat ~/.token)', 'export TOKENIZERS_PARALLELISM=false', "
+            "'curl -H \"Authorization: Bearer $MY_TOKEN\" https://host.example']",
+        ],
+    )
+    for text in (
+        "sk-learn",
+        "hf_hub",
+        "task-1",
+        "12:30@noon",
+        "me@example.org",
+        "git@github.com:a/b",
+        "https://h/@a/b",
+        "hf://datasets/a/b@main",
+        "a basic understanding of 3 things",
+        "s3://bucket/key=1/x",
+    ):
         assert text_secret(text) is None or text.startswith("s3"), text
     assert address_secret("https://host.example/v1/3f2504e0-4f89-11d3-9a0c-0305e82c3301/x") is None
     assert line_secret("echo the key is here; module load key value") is None
@@ -196,18 +213,33 @@ def test_messages_hide_what_the_environment_holds(monkeypatch: pytest.MonkeyPatc
     text = "plain words & signs/+"
     monkeypatch.setenv("SHOP_PASSWORD", text)
     monkeypatch.setenv("https_proxy", "http://me:pass%2Fword@proxy:3128")
-    for form in (text, "plain%20words%20%26%20signs%2F%2B", "plain+words+%26+signs%2F%2B",
-                 base64.b64encode(text.encode()).decode()):  # fmt: skip
+    for form in (
+        text,
+        "plain%20words%20%26%20signs%2F%2B",
+        "plain+words+%26+signs%2F%2B",
+        base64.b64encode(text.encode()).decode(),
+    ):
         assert hidden(f"GET failed: {form}!") == "GET failed: ***!"
     assert "pass" not in hidden("via pass/word and pass%2Fword and http://me:pass%2Fword@proxy:3128")
     assert str(UserError(f"it said {text}")) == "it said ***"
     assert hidden("arguments look like key=value, for example sft.epochs=3") == (
-        "arguments look like key=value, for example sft.epochs=3")  # fmt: skip
-    for plain in ("set mining.models.m.output_key=max_tokens", "mining.models.m.key=OPENAI_API_KEY",
-                  "headers={A: env:B}", "prompt.item_token=true", "see https://host.example/a?b=c#d"):  # fmt: skip
+        "arguments look like key=value, for example sft.epochs=3"
+    )
+    for plain in (
+        "set mining.models.m.output_key=max_tokens",
+        "mining.models.m.key=OPENAI_API_KEY",
+        "headers={A: env:B}",
+        "prompt.item_token=true",
+        "see https://host.example/a?b=c#d",
+    ):
         assert hidden(plain) == plain
-    for plain in ("mining.models.m.output_key=max_tokens", "mining.models.m.key=OPENAI_API_KEY", "sft.epochs=three",
-                  "prompt.item_token=true", "data.path=https://host.example/a?b=c#d"):  # fmt: skip
+    for plain in (
+        "mining.models.m.output_key=max_tokens",
+        "mining.models.m.key=OPENAI_API_KEY",
+        "sft.epochs=three",
+        "prompt.item_token=true",
+        "data.path=https://host.example/a?b=c#d",
+    ):
         assert shown_override(plain) == plain
 
 
@@ -300,10 +332,15 @@ def test_no_refusal_tells_what_is_inside_of_a_value(name: str, place: Path, caps
 
 def test_commands_tell_no_words_that_they_do_not_know(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Guard 7: a colon in place of the equals sign, a flag's value, an address with a password in place of a run."""
-    commands = [(recommend, ["run=r", f"password: {PASSWORD}"]), (recommend, ["run=r", f"password={PASSWORD}"]),
-                (compare, [f"//bob:{PASSWORD}@host.example", "b"]), (compare, ["a", "b", f"--password: {PASSWORD}"]),
-                (data, ["inspect", f"//bob:{PASSWORD}@host.example"]), (train, [f"--password: {PASSWORD}"]),
-                (data, ["inspect", "quickstart", f"--password={PASSWORD}"])]  # fmt: skip
+    commands = [
+        (recommend, ["run=r", f"password: {PASSWORD}"]),
+        (recommend, ["run=r", f"password={PASSWORD}"]),
+        (compare, [f"//bob:{PASSWORD}@host.example", "b"]),
+        (compare, ["a", "b", f"--password: {PASSWORD}"]),
+        (data, ["inspect", f"//bob:{PASSWORD}@host.example"]),
+        (train, [f"--password: {PASSWORD}"]),
+        (data, ["inspect", "quickstart", f"--password={PASSWORD}"]),
+    ]
     for command, arguments in commands:
         assert command(arguments) in (1, 2)
         text = "".join(capsys.readouterr())
@@ -328,9 +365,12 @@ def test_sweeps_tell_nothing_of_what_is_inside(
 ) -> None:
     """Guard 7: the same for the words of a sweep's command and for its parameters."""
     command = ["python", "-m", "dig.train", "experiment=quickstart", "mining.models.m.model=m", *words]
-    content = {"command": [*command, "${args_no_hyphens}"], "method": "grid",
-               "metric": {"name": "valid/ndcg@10", "goal": "maximize"},
-               "parameters": {"sft.epochs": {"values": [1, 2]}, **parameters}}  # fmt: skip
+    content = {
+        "command": [*command, "${args_no_hyphens}"],
+        "method": "grid",
+        "metric": {"name": "valid/ndcg@10", "goal": "maximize"},
+        "parameters": {"sft.epochs": {"values": [1, 2]}, **parameters},
+    }
     (place / "sweep.yaml").write_text(yaml.safe_dump(content))
     assert sweep(["sweep.yaml", "--dry-run"]) == 2
     text = "".join(capsys.readouterr())
@@ -340,14 +380,21 @@ def test_sweeps_tell_nothing_of_what_is_inside(
 def test_keys_of_models_are_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard 7: what configurations of transformers and open_clip have is taken, and so are plain addresses."""
     monkeypatch.setenv("DIG_DATA_ROOT", "/data")
-    load_config("quickstart", [
-        "backbone.config={pad_token_id: 0, bos_token_id: 1, use_cls_token: true, max_atoms_per_token: 23, "
-        "mask_token: '<mask>', base_config_key: text_config, cls_token: [false, true], passage_length: 3, author: x, "
-        "tokenizer_class: Qwen2Tokenizer, max_tokens: '3', token_classification_bias: none, audio_token_id: '7'}",
-        "visual.config={embed_dim: 64, vision_cfg: {pool_type: tok}, text_cfg: {hf_tokenizer_name: a/b, output_tokens: "
-        "false}}", "grpo.reward.extra={category: 0.5, bonus: 1}", "mining.models.m.model=m", f"{URL}http://[::1]:80/v1",
-        "logging.wandb.notes='the key: more data; set k=3'",
-    ])  # fmt: skip
+    load_config(
+        "quickstart",
+        [
+            "backbone.config={pad_token_id: 0, bos_token_id: 1, use_cls_token: true, max_atoms_per_token: 23, "
+            "mask_token: '<mask>', base_config_key: text_config, cls_token: [false, true], passage_length: 3, "
+            "author: x, tokenizer_class: Qwen2Tokenizer, max_tokens: '3', "
+            "token_classification_bias: none, audio_token_id: '7'}",
+            "visual.config={embed_dim: 64, vision_cfg: {pool_type: tok}, text_cfg: {hf_tokenizer_name: a/b, "
+            "output_tokens: false}}",
+            "grpo.reward.extra={category: 0.5, bonus: 1}",
+            "mining.models.m.model=m",
+            f"{URL}http://[::1]:80/v1",
+            "logging.wandb.notes='the key: more data; set k=3'",
+        ],
+    )
     for name in ("pad_token_id", "tokenizer", "max_tokens", "author", "passage", "sorting", "select"):
         assert free_secret([name], "a text") is None, name
     for name in ("pasword", "api_kye", "credentails", "secert", "my_tokne"):
@@ -357,15 +404,29 @@ def test_keys_of_models_are_no_credentials(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "line",
     [
-        f"wandb login {HEX}", "wandb login hunter2", "wandb login <<< hunter2", "echo hunter2 | wandb login",
-        "echo hunter2 | docker login -u bob --password-stdin", "docker login -u bob -p hunter2",
-        "aws configure set aws_secret_access_key hunter2", "HF_TOKEN+=hunter2", "HF_TOKEN=$(echo hunter2)",
-        "HF_TOKEN=$(cat <<< hunter2)", "export HF_TOKEN=$'hunter2'", "export HF_TOKEN=${X:-hunter2}",
-        "export HF_TOKEN=''hunter2", "setenv HF_TOKEN hunter2", "set -gx HF_TOKEN hunter2", "read HF_TOKEN <<< hunter2",
-        "printf -v HF_TOKEN hunter2", "export PW=hunter2", "curl -u bob:hunter2 https://host.example",
-        "curl -H 'X-Api-Key: hunter2'", "export THING=AbC9dEf8GhI7jKl6MnO5pQr4",
+        f"wandb login {HEX}",
+        "wandb login hunter2",
+        "wandb login <<< hunter2",
+        "echo hunter2 | wandb login",
+        "echo hunter2 | docker login -u bob --password-stdin",
+        "docker login -u bob -p hunter2",
+        "aws configure set aws_secret_access_key hunter2",
+        "HF_TOKEN+=hunter2",
+        "HF_TOKEN=$(echo hunter2)",
+        "HF_TOKEN=$(cat <<< hunter2)",
+        "export HF_TOKEN=$'hunter2'",
+        "export HF_TOKEN=${X:-hunter2}",
+        "export HF_TOKEN=''hunter2",
+        "setenv HF_TOKEN hunter2",
+        "set -gx HF_TOKEN hunter2",
+        "read HF_TOKEN <<< hunter2",
+        "printf -v HF_TOKEN hunter2",
+        "export PW=hunter2",
+        "curl -u bob:hunter2 https://host.example",
+        "curl -H 'X-Api-Key: hunter2'",
+        "export THING=AbC9dEf8GhI7jKl6MnO5pQr4",
     ],
-)  # fmt: skip
+)
 def test_lines_that_give_a_credential(line: str) -> None:
     """Guard 7: by whatever shape a shell's line gives it."""
     assert line_secret(line) is not None
@@ -374,17 +435,34 @@ def test_lines_that_give_a_credential(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "wandb login", "wandb login $WANDB_API_KEY", "wandb login < ~/.key", "cat ~/.key | wandb login",
-        "export HF_TOKEN=$(cat ~/.token)", 'export HF_TOKEN="$(< ~/.token)"', "export HF_TOKEN=$HOME/.token",
-        "export HF_TOKEN=${MINE:-}", "read -r HF_TOKEN < ~/.token", "export HF_TOKEN WANDB_API_KEY", "unset HF_TOKEN",
-        "export HF_TOKEN=$(vault kv get -field=value secret/x)", "HF_HUB_DISABLE_IMPLICIT_TOKEN=1", "set -euo pipefail",
-        "docker login registry.example", "module load PyTorch/2.1.2-foss-2023a-CUDA-12.1.1", f"git checkout {HEX}",
-        f"pip install git+https://github.com/a/b@{HEX}", f"--container-image=docker://a/b@sha256:{HEX}{HEX[:24]}",
-        "bash Miniconda3-py39_4.12.0-Linux-x86_64.sh", "--export=ALL,HF_TOKEN", 'eval "$(conda shell.bash hook)"',
-        "export CUDA_VISIBLE_DEVICES=GPU-3f2504e0-4f89-11d3-9a0c-0305e82c3301", "git config credential.helper store",
-        "export MASTER_ADDR=$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)", "echo 'setup: done'",
+        "wandb login",
+        "wandb login $WANDB_API_KEY",
+        "wandb login < ~/.key",
+        "cat ~/.key | wandb login",
+        "export HF_TOKEN=$(cat ~/.token)",
+        'export HF_TOKEN="$(< ~/.token)"',
+        "export HF_TOKEN=$HOME/.token",
+        "export HF_TOKEN=${MINE:-}",
+        "read -r HF_TOKEN < ~/.token",
+        "export HF_TOKEN WANDB_API_KEY",
+        "unset HF_TOKEN",
+        "export HF_TOKEN=$(vault kv get -field=value secret/x)",
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN=1",
+        "set -euo pipefail",
+        "docker login registry.example",
+        "module load PyTorch/2.1.2-foss-2023a-CUDA-12.1.1",
+        f"git checkout {HEX}",
+        f"pip install git+https://github.com/a/b@{HEX}",
+        f"--container-image=docker://a/b@sha256:{HEX}{HEX[:24]}",
+        "bash Miniconda3-py39_4.12.0-Linux-x86_64.sh",
+        "--export=ALL,HF_TOKEN",
+        'eval "$(conda shell.bash hook)"',
+        "export CUDA_VISIBLE_DEVICES=GPU-3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        "git config credential.helper store",
+        "export MASTER_ADDR=$(scontrol show hostnames $SLURM_JOB_NODELIST | head -n 1)",
+        "echo 'setup: done'",
     ],
-)  # fmt: skip
+)
 def test_lines_that_give_none(line: str) -> None:
     """Guard 7: names of variables, files, hashes of code and of pictures of a system, modules."""
     assert line_secret(line) is None and text_secret(line) is None
@@ -392,10 +470,19 @@ def test_lines_that_give_none(line: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a://" + ")" * 10**6, "a " * 10**5, "-u " * 7 * 10**4, "-u " + "=" * 10**6, "bearer+" * 10**5,
-     "-eyJaaaaaaaaa" * 5 * 10**4, "a=" * 10**5, "a:\\\\" * 10**5, "token=$a," * 3 * 10**4],
+    [
+        "a://" + ")" * 10**6,
+        "a " * 10**5,
+        "-u " * 7 * 10**4,
+        "-u " + "=" * 10**6,
+        "bearer+" * 10**5,
+        "-eyJaaaaaaaaa" * 5 * 10**4,
+        "a=" * 10**5,
+        "a:\\\\" * 10**5,
+        "token=$a," * 3 * 10**4,
+    ],
     ids=["brackets", "words", "flags", "signs", "bearers", "tokens", "pairs", "users", "references"],
-)  # fmt: skip
+)
 def test_the_guards_take_a_time_in_proportion_to_a_text(text: str) -> None:
     """Guard 7: no text keeps the guards themselves busy: what is quadratic takes minutes."""
     for guard in (text_secret, hidden, line_secret):

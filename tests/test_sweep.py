@@ -115,8 +115,11 @@ def test_a_dry_run_counts_what_the_sweeps_of_the_project_compute(
     done = preloaded.run(command, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     assert f"{name}: {trials} trials" in done.stdout
-    counts = {line.split("│")[1].strip(): [int(each) for each in line.split("│")[2:6]]
-              for line in done.stdout.split("what is computed")[1].splitlines() if line.startswith("│")}  # fmt: skip
+    counts = {
+        line.split("│")[1].strip(): [int(each) for each in line.split("│")[2:6]]
+        for line in done.stdout.split("what is computed")[1].splitlines()
+        if line.startswith("│")
+    }
     assert counts[shared][1:] == [1, 0, 1]
     assert counts[stage][0] <= trials and counts[stage][1] == (different or counts[stage][1])
     if name == "small_backbone":  # chance may draw one twice; and some combinations are none, which is said

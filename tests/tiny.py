@@ -64,8 +64,15 @@ def tiny_model(family: str, vocabulary: int = VOCABULARY, seed: int = 0, noise: 
 
 def tiny_encoder_decoder(family: str, noise: float = 0.15, **keys: Any) -> Any:
     """A random encoder-decoder in evaluation mode."""
-    shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4,
-             "decoder_start_token_id": 0}  # fmt: skip
+    shape = {
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+        "decoder_start_token_id": 0,
+    }
     config = AutoConfig.for_model(family, vocab_size=VOCABULARY, pad_token_id=0, eos_token_id=1, **shape)
     torch.manual_seed(0)
     model = AutoModelForSeq2SeqLM.from_config(config, **keys)
@@ -170,8 +177,15 @@ def scratch_backbone(ids: SemanticIds, **keys: Any) -> Backbone:
 
 def tiny_intrr(ids: SemanticIds, noise: float = 0.3, seed: int = 0, **sizes: Any) -> IntRR:
     """An IntRR in evaluation mode with histories of eight items; noise on its weights keeps scores far apart."""
-    shape = {"hidden_size": 16, "layers": 2, "heads": 2, "inner_size": 24, "max_history": 8, "uid_size": 12,
-             "assignment_size": 20}  # fmt: skip
+    shape = {
+        "hidden_size": 16,
+        "layers": 2,
+        "heads": 2,
+        "inner_size": 24,
+        "max_history": 8,
+        "uid_size": 12,
+        "assignment_size": 20,
+    }
     torch.manual_seed(seed)
     model = IntRR(ids.codes, IntRRSizes(codes=ids.sizes, **{**shape, **sizes}))
     with torch.no_grad():
@@ -232,7 +246,14 @@ def training_tokens(ids: Tensor, mask: Tensor, labels: Tensor) -> TrainingTokens
 
 def quiet_trainer(**settings: Any) -> lightning.Trainer:
     """A Trainer on the CPU that writes nothing and says nothing."""
-    defaults = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
-                "enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False,
-                "inference_mode": False}  # fmt: skip
+    defaults = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "inference_mode": False,
+    }
     return lightning.Trainer(**{**defaults, **settings})

@@ -63,8 +63,9 @@ def train(devices: int, file: Path) -> None:
     config = replace(CONFIG, batch_size=8 // devices, readout="hard")  # shared, each rank draws rivals of its own
     found = module(config, PlainEIMF)
     data = ItemSequences(sequences(), config.max_history, config.batch_size, None, 0)
-    trainer = tiny.quiet_trainer(devices=devices, strategy="ddp_fork" if devices > 1 else "auto", max_epochs=2,
-                                 callbacks=[StepSeed(0)])  # fmt: skip
+    trainer = tiny.quiet_trainer(
+        devices=devices, strategy="ddp_fork" if devices > 1 else "auto", max_epochs=2, callbacks=[StepSeed(0)]
+    )
     trainer.fit(found, datamodule=data)
     valid = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("valid/")}
     torch.save({"valid": valid, "weights": found.state_dict()}, file)

@@ -44,9 +44,15 @@ def train(devices: int, objective: str, file: Path, dynamic_sampling: int = 1) -
     tokens = backbone.vocabulary.encode(ids.codes)
     builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=True)
     sequences = tiny.cyclic_sequences(30, 24)
-    config = GRPOConfig(group_size=4, prompts_per_step=8 // devices, objective=objective, advantage="batch",
-                        kl_weight=0.1, dynamic_sampling=dynamic_sampling,
-                        minibatches=dynamic_sampling)  # fmt: skip
+    config = GRPOConfig(
+        group_size=4,
+        prompts_per_step=8 // devices,
+        objective=objective,
+        advantage="batch",
+        kl_weight=0.1,
+        dynamic_sampling=dynamic_sampling,
+        minibatches=dynamic_sampling,
+    )
     prompts = TrainingPrompts(sequences, builder, per_user=1)
     data = PromptDataModule(prompts, sequences, builder, config.prompts_per_step * dynamic_sampling, 8, 3, 0)
     context = RewardContext(ids.codes[:, : ids.levels], torch.linspace(0.0, 1.0, 24))

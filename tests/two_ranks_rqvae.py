@@ -30,9 +30,18 @@ def train(devices: int, update: str, file: Path) -> None:
     lightning.seed_everything(5, verbose=False)
     features = catalogue()
     config = RQVAEConfig(
-        codebook_size=16, levels=2, latent_dim=8, hidden_dims=[32], epochs=8, restart_after=4, codebook_update=update,
-        contrast_weight=0.1, contrast_dim=4, even_levels=[2], visual_dim=4,
-    )  # fmt: skip
+        codebook_size=16,
+        levels=2,
+        latent_dim=8,
+        hidden_dims=[32],
+        epochs=8,
+        restart_after=4,
+        codebook_update=update,
+        contrast_weight=0.1,
+        contrast_dim=4,
+        even_levels=[2],
+        visual_dim=4,
+    )
     module = RQVAEModule(config, features.text_dim, features.image_dim)
     rows = np.arange(features.items)
     partners = Partners(rows, (rows + 20) % features.items, features.items, seed=1)

@@ -83,9 +83,14 @@ class Workplace:
             environment[FORK_RANKS] = "yes"
         command = [sys.executable, "-m", "dig.train", *self.settings, f"runs_dir={self.folder / 'runs'}", *arguments]
         return self.process(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=environment,
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            env=environment,
             start_new_session=start_new_session,
-        )  # fmt: skip
+        )
 
     def run(self, *arguments: str, timeout: float = 600) -> str:
         process = self.start(*arguments, fork_ranks=self.process is Preloaded)
@@ -138,8 +143,10 @@ def _tokenized() -> Path:
 
 
 def without_seconds(metrics: dict) -> dict:
-    return {stage: {key: value for key, value in found.items() if not key.endswith("seconds")}
-            for stage, found in metrics.items()}  # fmt: skip
+    return {
+        stage: {key: value for key, value in found.items() if not key.endswith("seconds")}
+        for stage, found in metrics.items()
+    }
 
 
 def wait_for_checkpoint(workplace: Workplace, stage: str, process: subprocess.Popen, newer_than: int) -> bool:

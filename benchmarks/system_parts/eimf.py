@@ -93,9 +93,12 @@ def measured(prepared: Prepared) -> Part:
         turns = f"{min(rates[name]):,.0f} to {max(rates[name]):,.0f} in {ROUNDS} turns"
         times = f"{rate:,.0f} targets/s ({turns}), {targets / rate:.1f} s an epoch"
         rows.append((f"{name}: {times}", f"{median['SASRec'] / rate:.2f} times", "2.00" if name == "EIMF" else ""))
-    keys = {"EIMF": "eimf_epoch_fraction", "EIMF, behaviour alone": "eimf_behaviour_fraction",
-            "EIMF, behaviour alone, shared read-out": "eimf_shared_fraction",
-            "EIMF, behaviour alone, dynamic routing": "eimf_routing_fraction"}  # fmt: skip
+    keys = {
+        "EIMF": "eimf_epoch_fraction",
+        "EIMF, behaviour alone": "eimf_behaviour_fraction",
+        "EIMF, behaviour alone, shared read-out": "eimf_shared_fraction",
+        "EIMF, behaviour alone, dynamic routing": "eimf_routing_fraction",
+    }
     return rows, {key: round(median["SASRec"] / median[name], 4) for name, key in keys.items()}
 
 
@@ -103,8 +106,11 @@ def made_up_interests(prepared: Prepared, config: EIMFConfig) -> KnownUsers:
     """Some interests an item, of thousands of phrases."""
     random, ids = np.random.default_rng(0), prepared.catalogue["item_id"].to_list()
     chosen = random.integers(0, PHRASES, (len(ids), INTERESTS))
-    frame = mined_frame((item, f"phrase {number}", "text", 0.9, "benchmark")
-                        for item, row in zip(ids, chosen, strict=True) for number in row)  # fmt: skip
+    frame = mined_frame(
+        (item, f"phrase {number}", "text", 0.9, "benchmark")
+        for item, row in zip(ids, chosen, strict=True)
+        for number in row
+    )
     histories = prepared.sequences.train.latest(config.max_history)
     labelled = frame.with_columns(label=pl.lit(1, pl.Int8))
     explicit = ExplicitInterests(labelled, ids, histories, config.explicit_interests)
@@ -130,9 +136,17 @@ def targets_a_second(module: lightning.LightningModule, data: ItemSequences) -> 
     clock = _Clock()
     with quiet():
         trainer = lightning.Trainer(
-            max_epochs=1, limit_train_batches=WARM + STEPS, limit_val_batches=0, logger=False,
-            enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
-            callbacks=[clock], gradient_clip_val=1.0, use_distributed_sampler=False,
-        )  # fmt: skip
+            max_epochs=1,
+            limit_train_batches=WARM + STEPS,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[clock],
+            gradient_clip_val=1.0,
+            use_distributed_sampler=False,
+        )
         trainer.fit(module.train(), datamodule=data)
     return clock.targets / clock.seconds

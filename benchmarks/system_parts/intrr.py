@@ -58,24 +58,32 @@ def intrr() -> Part:
     turns: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(TURNS):
         for way, seen in turns.items():
-            seen.append({"targets": _in_a_process(way, {})["targets"],
-                         "peak_mb": _in_a_process(way, FRUGAL)["peak_mb"]})  # fmt: skip
+            seen.append(
+                {"targets": _in_a_process(way, {})["targets"], "peak_mb": _in_a_process(way, FRUGAL)["peak_mb"]}
+            )
     rows = {way: {key: statistics.median(turn[key] for turn in seen) for key in seen[0]} for way, seen in turns.items()}
     speeds = _inference()
     one, codes = rows["one"], rows["codes"]
     told = [
-        (f"training of {SHAPE['hidden_size']} × {SHAPE['num_hidden_layers']}, {BATCH} histories a step: "
-         f"{one['targets']:,.0f} targets/s against {codes['targets']:,.0f}",
-         f"{one['targets'] / codes['targets']:.2f} times", "1.75"),
-        (f"memory at most: {one['peak_mb']:,.0f} MB against {codes['peak_mb']:,.0f}",
-         f"{one['peak_mb'] / codes['peak_mb']:.2f}", "0.33"),
-    ]  # fmt: skip
+        (
+            f"training of {SHAPE['hidden_size']} × {SHAPE['num_hidden_layers']}, {BATCH} histories a step: "
+            f"{one['targets']:,.0f} targets/s against {codes['targets']:,.0f}",
+            f"{one['targets'] / codes['targets']:.2f} times",
+            "1.75",
+        ),
+        (
+            f"memory at most: {one['peak_mb']:,.0f} MB against {codes['peak_mb']:,.0f}",
+            f"{one['peak_mb'] / codes['peak_mb']:.2f}",
+            "0.33",
+        ),
+    ]
     for beams, limit in zip(BEAMS, LIMITS, strict=True):
         ours, theirs = speeds["one"][beams], speeds["codes"][beams]
         told.append((f"{beams} beams: {ours:,.0f} users/s against {theirs:,.0f}", f"{ours / theirs:.2f} times", limit))
     keys = ("intrr_beam10_ratio", "intrr_beam20_ratio", "intrr_beam50_ratio")
-    ratios = {key: round(speeds["one"][beams] / speeds["codes"][beams], 2)
-              for key, beams in zip(keys, BEAMS, strict=True)}  # fmt: skip
+    ratios = {
+        key: round(speeds["one"][beams] / speeds["codes"][beams], 2) for key, beams in zip(keys, BEAMS, strict=True)
+    }
     return told, {
         "intrr_training_ratio": round(rows["one"]["targets"] / rows["codes"]["targets"], 2),
         "intrr_memory_fraction": round(rows["one"]["peak_mb"] / rows["codes"]["peak_mb"], 3),
@@ -85,8 +93,14 @@ def intrr() -> Part:
 
 def _in_a_process(way: str, environment: dict[str, str]) -> dict[str, float]:
     command = [sys.executable, __file__, way]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,  # noqa: S603 - ourselves
-                            env=os.environ | environment).stdout  # fmt: skip
+    output = subprocess.run(  # noqa: S603
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | environment,
+    ).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
     return found
 
@@ -166,10 +180,17 @@ def _step(way: str, codes: torch.Tensor, samples: TaskMixture, steps: int, batch
     module = SFTModule(backbone, backbone.vocabulary.encode(codes), SFTConfig(), EvaluationConfig())
     with quiet():
         trainer = lightning.Trainer(
-            max_steps=steps, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu",
-            enable_progress_bar=False, enable_model_summary=False, callbacks=[clock], gradient_clip_val=1.0,
+            max_steps=steps,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[clock],
+            gradient_clip_val=1.0,
             use_distributed_sampler=False,
-        )  # fmt: skip
+        )
         trainer.fit(module, datamodule=_Data(samples, batch_size))
     return clock.targets / clock.seconds if clock.seconds else 0.0
 

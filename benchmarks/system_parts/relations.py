@@ -46,14 +46,20 @@ def relations() -> Part:
         million = _in_a_process("tables", folder / "million")
     rows = [
         ("Beauty, seconds", f"{beauty['seconds']:.2f}", f"{BEAUTY_SECONDS:.0f}"),
-        (f"the same in cells ({cells['probes']} of {cells['cells']} searched), of the five nearest found",
-         f"{cells['recall']:.1%}", ""),
-        (f"{items:,} items, {A_USER * items:,} interactions, seconds", f"{million['seconds']:.0f}",
-         f"{MILLION_SECONDS:.0f}"),
+        (
+            f"the same in cells ({cells['probes']} of {cells['cells']} searched), of the five nearest found",
+            f"{cells['recall']:.1%}",
+            "",
+        ),
+        (
+            f"{items:,} items, {A_USER * items:,} interactions, seconds",
+            f"{million['seconds']:.0f}",
+            f"{MILLION_SECONDS:.0f}",
+        ),
         ("of these by behaviour", f"{million['counting']:.0f}", ""),
         ("the same, most memory, GB", f"{million['gigabytes']:.1f}", f"{MILLION_GB:.0f}"),
         ("the same, of the five nearest found", f"{million['recall']:.1%}", ""),
-    ]  # fmt: skip
+    ]
     return rows, {
         "relations_beauty_fraction": round(beauty["seconds"] / BEAUTY_SECONDS, 3),
         "relations_million_fraction": round(million["seconds"] / MILLION_SECONDS, 3),
@@ -125,8 +131,12 @@ def _task_tables(folder: Path) -> dict[str, Any]:
     save_arrays(tables, folder / "relations.safetensors")
     seconds = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
-    return {"seconds": seconds, "counting": counting, "recall": facts["search"].get("recall", 1.0),
-            "gigabytes": int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9}  # fmt: skip
+    return {
+        "seconds": seconds,
+        "counting": counting,
+        "recall": facts["search"].get("recall", 1.0),
+        "gigabytes": int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9,
+    }
 
 
 def _task_cells(folder: Path) -> dict[str, Any]:
@@ -136,8 +146,11 @@ def _task_cells(folder: Path) -> dict[str, Any]:
 
     vectors, probes = _read(folder)[2](), RelationsConfig().probes
     found = nearest_in_cells(vectors, probes=probes)
-    return {"recall": search_recall(vectors, found, sample=len(vectors)), "probes": probes,
-            "cells": round(len(vectors) ** 0.5)}  # fmt: skip
+    return {
+        "recall": search_recall(vectors, found, sample=len(vectors)),
+        "probes": probes,
+        "cells": round(len(vectors) ** 0.5),
+    }
 
 
 def _read(folder: Path) -> tuple[Any, int, Callable[[], Tensor]]:

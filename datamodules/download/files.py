@@ -78,13 +78,16 @@ def download(file: RemoteFile, folder: Path, policy: RetryPolicy | None = None) 
                 continue
             except OSError as error:
                 if disk_full(error):
-                    raise UserError(f"{file.name}: no space left on the disk of {folder}; free some, then the same "
-                                    "command goes on from here") from None  # fmt: skip
+                    raise UserError(
+                        f"{file.name}: no space left on the disk of {folder}; free some, then the same "
+                        "command goes on from here"
+                    ) from None
                 raise
             return path
     tried = "; ".join(reasons) or "no address is known"
-    raise UserError(f"{file.name} cannot be fetched: {tried}; put it at {path} by hand, or name another place with "
-                    "data.mirrors=[…]")  # fmt: skip
+    raise UserError(
+        f"{file.name} cannot be fetched: {tried}; put it at {path} by hand, or name another place with data.mirrors=[…]"
+    )
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -189,8 +192,9 @@ def _store(response: httpx.Response, part: Partial, advance: Callable[[int], Non
             came += len(chunk)
             if time.monotonic() - began >= policy.window:
                 if came < policy.slowest * policy.window:
-                    raise RetryError(f"sent less than {policy.slowest:,.0f} bytes a second for {policy.window:g} s",
-                                     slow=True)  # fmt: skip
+                    raise RetryError(
+                        f"sent less than {policy.slowest:,.0f} bytes a second for {policy.window:g} s", slow=True
+                    )
                 began, came = time.monotonic(), 0
 
 

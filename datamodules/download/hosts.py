@@ -18,9 +18,19 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _6TO4 = ipaddress.ip_network("2002::/16")
 _UNICAST = ipaddress.ip_network("2000::/3")
 """All of IPv6 that is given to hosts on the internet; the rest is local, a group, or kept for later."""
-_SPECIAL = tuple(map(ipaddress.ip_network, (
-    "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "2001::/23", "2001:db8::/32", "3fff::/20",
-)))  # fmt: skip
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "198.18.0.0/15",
+            "2001::/23",
+            "2001:db8::/32",
+            "3fff::/20",
+        ),
+    )
+)
 """Protocols, relays, benchmarks and examples (IANA's registries of special-purpose addresses)."""
 
 

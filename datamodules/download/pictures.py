@@ -272,6 +272,8 @@ def _report(images: Mapping[str, str], known: Mapping[str, _Found], cached: set[
     old = sum(url in cached for url in there)
     report = PictureReport(len(there) - old, old, sum(misses.values()), dict(misses.most_common()))
     why = "; ".join(f"{count:,} × {reason}" for reason, count in misses.most_common(3))
-    say(f"pictures: {report.fetched:,} fetched, {report.cached:,} there already, {report.missing:,} missing"
-        f"{f' ({why})' if why else ''}")  # fmt: skip
+    say(
+        f"pictures: {report.fetched:,} fetched, {report.cached:,} there already, {report.missing:,} missing"
+        f"{f' ({why})' if why else ''}"
+    )
     return report

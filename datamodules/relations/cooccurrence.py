@@ -66,9 +66,14 @@ def _blocks(begins: np.ndarray, positions: int) -> Iterator[tuple[int, int]]:
 
 
 def _pairs(
-    flat: np.ndarray, before: np.ndarray, after: np.ndarray, positions: np.ndarray, first: int, rank: np.ndarray,
+    flat: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    positions: np.ndarray,
+    first: int,
+    rank: np.ndarray,
     window: int,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """A number for each pair that starts at the positions: (row - first) * items + rank of the other item."""
     row, items, found = flat[positions].astype(np.int64) - first, len(rank), []
     for distance in range(1, window + 1):

@@ -48,8 +48,11 @@ def relation_tables(
     if "semantic" in wanted:
         found["semantic"] = _semantic(config, items, similar, seed + 1)  # not the draw of the other table
     for name, table in found.items():
-        facts[name] = {"mode": getattr(config, name), "neighbours": float((table >= 0).sum(axis=1).mean()),
-                       "none": int((table[:, 0] < 0).sum())} | facts.get(name, {})  # fmt: skip
+        facts[name] = {
+            "mode": getattr(config, name),
+            "neighbours": float((table >= 0).sum(axis=1).mean()),
+            "none": int((table[:, 0] < 0).sum()),
+        } | facts.get(name, {})
     return {name: np.ascontiguousarray(table.astype(np.int32)) for name, table in found.items()}, facts
 
 

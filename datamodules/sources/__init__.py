@@ -121,8 +121,10 @@ def rated(tables: Tables, config: DataConfig) -> Tables:
         raise UserError(f"data.min_rating={config.min_rating:g}, but the interactions at {config.path} have no rating")
     kept = interactions.filter((pl.col("rating") >= config.min_rating).fill_null(value=False))
     if len(kept) < len(interactions):
-        say(f"{len(interactions) - len(kept):,} of {len(interactions):,} interactions are rated below "
-            f"{config.min_rating:g} or not at all and are left out (data.min_rating)")  # fmt: skip
+        say(
+            f"{len(interactions) - len(kept):,} of {len(interactions):,} interactions are rated below "
+            f"{config.min_rating:g} or not at all and are left out (data.min_rating)"
+        )
     if kept.is_empty():
         raise UserError(f"data.min_rating={config.min_rating:g} leaves no interaction")
     return replace(tables, interactions=kept)
@@ -151,8 +153,10 @@ def known_items(tables: Tables, config: DataConfig) -> Tables:
     if difference := id_difference(items, catalogue["item_id"]):
         found = f"{found} ({difference})"
     if config.unknown_items == "refuse":
-        raise UserError(f"{config.path}: {found}, for example {items[0]!r}; add them to the catalogue, or set "
-                        "data.unknown_items=drop or =keep")  # fmt: skip
+        raise UserError(
+            f"{config.path}: {found}, for example {items[0]!r}; add them to the catalogue, or set "
+            "data.unknown_items=drop or =keep"
+        )
     if config.unknown_items == "drop":
         warn(f"{found}; they are left out (data.unknown_items=drop)")
         return replace(tables, interactions=interactions.filter(known))

@@ -48,11 +48,13 @@ def files(config: DataConfig) -> dict[str, Path]:
     whole = find(folder, [f"{category}.csv"]) or find(folder, [f"{category}.jsonl"])
     parts = find(folder, [f"{category}.{part}.csv" for part in _PARTS])
     if config.split == "published" or (parts and not whole):
-        return found | {part: find_one(folder, f"{part} part of the published split", [f"{category}.{part}.csv"])
-                        for part in _PARTS}  # fmt: skip
+        return found | {
+            part: find_one(folder, f"{part} part of the published split", [f"{category}.{part}.csv"]) for part in _PARTS
+        }
     names = [f"{category}.csv"] if whole and whole[0].name.startswith(f"{category}.csv") else [f"{category}.jsonl"]
-    return found | {"reviews": find_one(folder, "file of reviews", names if whole else
-                                        [f"{category}.csv", f"{category}.jsonl"])}  # fmt: skip
+    return found | {
+        "reviews": find_one(folder, "file of reviews", names if whole else [f"{category}.csv", f"{category}.jsonl"])
+    }
 
 
 def read(found: dict[str, Path], config: DataConfig) -> Tables:

@@ -96,8 +96,10 @@ class Problems:
         """
         self._account()
         if self.broken_texts > _FEW_BROKEN and self.broken_texts > _BROKEN_SHARE * self.total:
-            raise UserError(f"{self.path}: {self.broken_texts:,} of {self.total:,} rows have bytes that are not UTF-8; "
-                            "name the file's encoding, such as data.encoding=cp1252 (Windows) or latin-1")  # fmt: skip
+            raise UserError(
+                f"{self.path}: {self.broken_texts:,} of {self.total:,} rows have bytes that are not UTF-8; "
+                "name the file's encoding, such as data.encoding=cp1252 (Windows) or latin-1"
+            )
         for description, count in self.notes.items():
             warn(f"{self.path.name}: {count:,} × {description}")
         if not self.rows:

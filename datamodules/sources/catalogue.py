@@ -28,9 +28,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def item_row(
-    item_id: Any, title: Any = None, brand: Any = None, categories: Any = None, description: Any = None,
-    price: Any = None, image: Any = None
-) -> Row:  # fmt: skip
+    item_id: Any,
+    title: Any = None,
+    brand: Any = None,
+    categories: Any = None,
+    description: Any = None,
+    price: Any = None,
+    image: Any = None,
+) -> Row:
     """A catalogue row of loosely typed values.
 
     Raises:

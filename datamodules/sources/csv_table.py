@@ -24,9 +24,14 @@ _IDS = ("user_id", "item_id")
 
 
 def read_csv(
-    path: Path, columns: Mapping[str, str], problems: Problems, ignored: Sequence[str] = (), *,
-    per_second: int = 1, encoding: str = "utf-8"
-) -> pl.DataFrame:  # fmt: skip
+    path: Path,
+    columns: Mapping[str, str],
+    problems: Problems,
+    ignored: Sequence[str] = (),
+    *,
+    per_second: int = 1,
+    encoding: str = "utf-8",
+) -> pl.DataFrame:
     """Reads user_id, item_id, timestamp, and rating and part where there are any.
 
     Args:
@@ -55,9 +60,13 @@ def read_csv(
 
 
 def check_values(
-    frame: pl.DataFrame, lines: Sequence[int] | np.ndarray, problems: Problems, *, per_second: int = 1,
-    header: Mapping[str, str] | None = None
-) -> pl.DataFrame:  # fmt: skip
+    frame: pl.DataFrame,
+    lines: Sequence[int] | np.ndarray,
+    problems: Problems,
+    *,
+    per_second: int = 1,
+    header: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
     """Checks and converts columns; what cannot be is a bad row.
 
     Args:
@@ -209,9 +218,14 @@ def _row_by_row(
 
 
 def _rows(
-    content: bytes, path: Path, header: Sequence[str], needed: Sequence[int],
-    is_row: Callable[[list[str]], bool] | None, problems: Problems, id_place: int | None = None
-) -> Iterator[Record]:  # fmt: skip
+    content: bytes,
+    path: Path,
+    header: Sequence[str],
+    needed: Sequence[int],
+    is_row: Callable[[list[str]], bool] | None,
+    problems: Problems,
+    id_place: int | None = None,
+) -> Iterator[Record]:
     """Rows with the right number of fields; counts all lines, and adds what is a bad row."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", newline="")
     found = records(text, separator_of(path), len(header), needed, is_row, id_place)

@@ -27,8 +27,10 @@ def data_folder(config: DataConfig) -> Path:
             raise UserError(f"data.path={folder}: symbolic links run in a circle") from None
     if not folder.is_dir():
         what = "no folder but a file" if folder.is_file() else "no such folder"
-        raise UserError(f"data.path={folder}: {what}; set it, or DIG_DATA_ROOT above it, or let data.download=true "
-                        "fetch published data")  # fmt: skip
+        raise UserError(
+            f"data.path={folder}: {what}; set it, or DIG_DATA_ROOT above it, or let data.download=true "
+            "fetch published data"
+        )
     return folder
 
 

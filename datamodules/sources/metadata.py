@@ -48,9 +48,12 @@ def parse_literal(line: str) -> Any:
 
 
 def read_metadata(
-    path: Path, parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row], problems: Problems,
-    encoding: str = "utf-8"
-) -> pl.DataFrame:  # fmt: skip
+    path: Path,
+    parse: Callable[[str], Any],
+    convert: Callable[[dict[str, Any]], Row],
+    problems: Problems,
+    encoding: str = "utf-8",
+) -> pl.DataFrame:
     """Reads a catalogue. Of several records of one item the first stays, which is noted: publishers repeat items.
 
     Args:
@@ -89,7 +92,7 @@ def _counted(path: Path, encoding: str, problems: Problems) -> Iterator[Block]:
 
 def _parsed(
     counted: Iterator[Block], path: Path, parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row]
-) -> Iterator[Parsed]:  # fmt: skip
+) -> Iterator[Parsed]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores < 2 or path.stat().st_size < _POOLED:
         yield from (_parse_block(block, parse, convert) for block in counted)

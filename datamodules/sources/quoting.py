@@ -234,9 +234,16 @@ def _next(reader: Iterator[list[str]]) -> list[str] | None:
 
 
 def _closer_look(
-    line: int, row: list[str] | None, taking: _Lines, escaped: Iterator[list[str]], separator: str, fields: int,
-    needed: Sequence[int], is_row: Callable[[list[str]], bool] | None, id_place: int | None
-) -> Record:  # fmt: skip
+    line: int,
+    row: list[str] | None,
+    taking: _Lines,
+    escaped: Iterator[list[str]],
+    separator: str,
+    fields: int,
+    needed: Sequence[int],
+    is_row: Callable[[list[str]], bool] | None,
+    id_place: int | None,
+) -> Record:
     """A record that is no row of one line by RFC 4180."""
     if (
         row is not None
@@ -262,8 +269,13 @@ def _closer_look(
         return Record(line, 1, row, literal=True)
     if len(row) != fields:
         return Record(line, 1, None, f"{len(row)} fields instead of {fields}, or a quote mark that is never closed")
-    return Record(line, 1, None, f"a quote mark opens field {opened[0] + 1} and does not close it before the next "
-                  "separator; inside quotes it is doubled")  # fmt: skip
+    return Record(
+        line,
+        1,
+        None,
+        f"a quote mark opens field {opened[0] + 1} and does not close it before the next "
+        "separator; inside quotes it is doubled",
+    )
 
 
 def _unquoted(field: str) -> str:
@@ -275,7 +287,7 @@ def _unquoted(field: str) -> str:
 
 def _lines_are_rows(
     lines: Sequence[str], separator: str, fields: int, is_row: Callable[[list[str]], bool] | None, id_place: int | None
-) -> bool:  # fmt: skip
+) -> bool:
     """Whether each line of a record is a row by itself, so that quotes in two of them met by chance."""
     if len(lines) == 1:
         return False

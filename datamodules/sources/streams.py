@@ -29,8 +29,12 @@ _FED = 1024  # bytes of zstd data unpacked at once
 _UNPACKED = 4 << 20  # bytes unpacked at once: a megabyte of packed data may be a thousand of line ends
 _AHEAD = 3  # blocks waiting
 _BOM = b"\xef\xbb\xbf"
-_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
-          codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _BINARY = {
     b"PK\x03\x04": "a ZIP archive or a spreadsheet (.xlsx), not text; unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls), not text; save the sheet as CSV",
@@ -228,8 +232,10 @@ def _check_encoding(path: Path, start: bytes) -> None:
 
 def _check_line_ends(path: Path, content: bytes) -> None:
     if b"\n" not in content and b"\r" in content.rstrip(b"\r"):
-        raise UserError(f"{path}: lines end with bare carriage returns (as on old Macs); save it with newlines, for "
-                        "example by: tr '\\r' '\\n'")  # fmt: skip
+        raise UserError(
+            f"{path}: lines end with bare carriage returns (as on old Macs); save it with newlines, for "
+            "example by: tr '\\r' '\\n'"
+        )
 
 
 def _lines(path: Path, content: Iterator[bytes]) -> Iterator[bytes]:

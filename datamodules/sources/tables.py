@@ -149,8 +149,9 @@ def _parquet_interactions(
     for ours in ("timestamp", "rating", "part"):
         dtype = frame[ours].dtype if ours in frame.columns else pl.Int64
         if dtype.is_nested() or dtype == pl.Binary:
-            raise UserError(f"{path}: column {columns[ours]!r} holds {str(dtype).split('(')[0].lower()} values, not "
-                            "numbers or text")  # fmt: skip
+            raise UserError(
+                f"{path}: column {columns[ours]!r} holds {str(dtype).split('(')[0].lower()} values, not numbers or text"
+            )
     if frame["timestamp"].dtype == pl.Time:
         raise UserError(f"{path}: column {columns['timestamp']!r} holds times of day without a date")
     frame, lines = _with_text_ids(frame, problems)

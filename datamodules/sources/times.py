@@ -17,8 +17,16 @@ __all__ = ["RawTimes", "Times", "float_step", "parse_times", "seconds", "settle_
 _NANO = 10**9
 _EXACT = 2**53  # Float64 holds every whole number up to here
 _FIRST, _LAST = 631_152_000, 4_102_444_800  # 1990 and 2100 in seconds: between them a number is taken for a date
-_UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds", "yyyymmdd", "yyyymmddHHMM", "yyyymmddHHMMSS",
-          "yyyymmddHHMMSSmmm")  # fmt: skip
+_UNITS = (
+    "seconds",
+    "milliseconds",
+    "microseconds",
+    "nanoseconds",
+    "yyyymmdd",
+    "yyyymmddHHMM",
+    "yyyymmddHHMMSS",
+    "yyyymmddHHMMSSmmm",
+)
 _PER_SECOND = (1, 10**3, 10**6, 10**9)
 _FRACTION_DIGITS = {4: (0, 0), 5: (4, 0), 6: (6, 0), 7: (6, 3)}  # of the spelt units: digits of the time, and after it
 _NUMBER, _MOMENT = 98, 99  # a number that is none of these; a moment that was spelt out
@@ -33,8 +41,14 @@ _ISO = (
 )
 _LONG_STAMP = r"^((?:19|20)\d{6})(\d{6})(\d{6,9})$"  # yyyymmddHHMMSS and a fraction that no integer holds
 _FINE = r"^(\d{9,10})\.(\d{7,9})\d*$"  # seconds with a fraction that Float64 does not hold
-_FORMS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S%.f",
-          "%Y-%m-%dT%H:%M:%S%.fZ")  # fmt: skip
+_FORMS = (
+    "%Y-%m-%d",
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%dT%H:%M:%SZ",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.fZ",
+)
 
 
 @dataclass(frozen=True)
@@ -322,7 +336,7 @@ def _instants(raw: RawTimes, units: np.ndarray, main: int) -> tuple[np.ndarray, 
 
 def _doubtful(
     rows: np.ndarray, second: np.ndarray, valid: np.ndarray, absent: np.ndarray, main: int
-) -> Iterator[tuple[int, str]]:  # fmt: skip
+) -> Iterator[tuple[int, str]]:
     for row in np.flatnonzero(rows).tolist():
         if absent[row]:
             yield row, "is what is written for no time at all, and the others are dates"

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["ItemKNN", "cosine_neighbours"]
 
 _FILE = "neighbours.safetensors"
-_TENSORS = {"data": ("float", 1), "indices": ("int", 1), "indptr": ("int", 1), "counts": ("int", 1),
-            "decay": ("float", 1)}  # fmt: skip
+_TENSORS = {
+    "data": ("float", 1),
+    "indices": ("int", 1),
+    "indptr": ("int", 1),
+    "counts": ("int", 1),
+    "decay": ("float", 1),
+}
 _CHUNK = 4096
 
 
@@ -72,8 +77,13 @@ class ItemKNN(Scorer):
         """Writes the neighbours; ``metadata`` goes into the file, the stamp of the catalogue, say."""
         folder.mkdir(parents=True, exist_ok=True)
         kept = self.similarity
-        arrays = {"data": kept.data, "indices": kept.indices, "indptr": kept.indptr, "counts": self.counts,
-                  "decay": np.array([self.decay])}  # fmt: skip
+        arrays = {
+            "data": kept.data,
+            "indices": kept.indices,
+            "indptr": kept.indptr,
+            "counts": self.counts,
+            "decay": np.array([self.decay]),
+        }
         save_file(arrays, folder / _FILE, metadata)
 
     @classmethod

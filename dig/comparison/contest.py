@@ -202,10 +202,12 @@ def _contest(
             *about_settings(labels, rows),
             *about_slices,
             *(_without(runs, not masked) if len(protocols) == 1 and request.protocol == "both" else ()),
-            *(f"{one.source.label} lists no item of any history, so it is in the table without them only"
-              for one in apart),
+            *(
+                f"{one.source.label} lists no item of any history, so it is in the table without them only"
+                for one in apart
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _enter(ranking: Ranking, groups: list[list[Ranking]]) -> None:

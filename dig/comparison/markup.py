@@ -15,15 +15,51 @@ __all__ = ["csv_text", "latex", "markdown", "records"]
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~#])")
 _LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "Δ": r"$\Delta$", "·": r"$\cdot$", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "Δ": r"$\Delta$",
+    "·": r"$\cdot$",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+}
 _FIELDS = (
-    "part", "history", "split", "row", "experiment", "run", "training_seed", "stage", "metric", "slice", "n",
-    "examples", "value", "low", "high", "sd", "against", "difference", "difference_low", "difference_high",
-    "difference_sd", "p", "p_holm", "draws", "seed",
-)  # fmt: skip
+    "part",
+    "history",
+    "split",
+    "row",
+    "experiment",
+    "run",
+    "training_seed",
+    "stage",
+    "metric",
+    "slice",
+    "n",
+    "examples",
+    "value",
+    "low",
+    "high",
+    "sd",
+    "against",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "difference_sd",
+    "p",
+    "p_holm",
+    "draws",
+    "seed",
+)
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
@@ -89,15 +125,22 @@ def _latex(comparison: Comparison) -> str:
     for number, (row, texts, cells) in enumerate(
         zip(comparison.contest.rows, shown(comparison), comparison.cells, strict=True)
     ):
-        values = [(rf"\textbf{{{text.value}}}" if text.best else text.value)
-                  + rf" {{\scriptsize $\pm$ {text.half}{_sd(text.spread)}}}" for text in texts]  # fmt: skip
+        values = [
+            (rf"\textbf{{{text.value}}}" if text.best else text.value)
+            + rf" {{\scriptsize $\pm$ {text.half}{_sd(text.spread)}}}"
+            for text in texts
+        ]
         for column in comparison.gains:
             gain, p = cells[column].gain, p_text(cells[column])
             size, _, share = gain_text(comparison, number, column).partition(" ")
-            told = size if gain is None else (
-                rf"${size}${f' {_for_latex(share)}' if share else ''} "
-                rf"{{\scriptsize $[{gain.low:+.4f}, {gain.high:+.4f}]${_sd(gain_spread(cells[column]))}}}"
-            )  # fmt: skip
+            told = (
+                size
+                if gain is None
+                else (
+                    rf"${size}${f' {_for_latex(share)}' if share else ''} "
+                    rf"{{\scriptsize $[{gain.low:+.4f}, {gain.high:+.4f}]${_sd(gain_spread(cells[column]))}}}"
+                )
+            )
             values += [told, f"${p}$" if p else ""]
         lines.append(f"{' & '.join([_for_latex(row.label), *values])} \\\\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
@@ -114,21 +157,35 @@ def records(comparison: Comparison) -> list[dict[str, object]]:
     for row, cells in zip(contest.rows, comparison.cells, strict=True):
         for column, cell in zip(comparison.columns, cells, strict=True):
             record: dict[str, object] = {
-                "part": contest.part, "history": "masked" if contest.masked else "unmasked", "split": contest.split,
-                "row": row.label, "experiment": row.runs[0].experiment,
+                "part": contest.part,
+                "history": "masked" if contest.masked else "unmasked",
+                "split": contest.split,
+                "row": row.label,
+                "experiment": row.runs[0].experiment,
                 "run": " ".join(run.folder.name for run in row.runs),
                 "training_seed": " ".join(str(seed) for seed in row.seeds if seed is not None),
-                "stage": row.stage, "metric": column.metric, "slice": column.slice, "n": column.users,
-                "examples": column.examples, "value": cell.value.mean, "low": cell.value.low, "high": cell.value.high,
+                "stage": row.stage,
+                "metric": column.metric,
+                "slice": column.slice,
+                "n": column.users,
+                "examples": column.examples,
+                "value": cell.value.mean,
+                "low": cell.value.low,
+                "high": cell.value.high,
                 "sd": cell.spread,
-                "against": contest.rows[comparison.reference].label, "draws": comparison.draws, "seed": comparison.seed,
-            }  # fmt: skip
+                "against": contest.rows[comparison.reference].label,
+                "draws": comparison.draws,
+                "seed": comparison.seed,
+            }
             if cell.gain is not None:
                 record |= {
-                    "difference": cell.gain.difference, "difference_low": cell.gain.low,
-                    "difference_high": cell.gain.high, "difference_sd": cell.gain_spread,
-                    "p": cell.gain.p_value, "p_holm": cell.p_holm,
-                }  # fmt: skip
+                    "difference": cell.gain.difference,
+                    "difference_low": cell.gain.low,
+                    "difference_high": cell.gain.high,
+                    "difference_sd": cell.gain_spread,
+                    "p": cell.gain.p_value,
+                    "p_holm": cell.p_holm,
+                }
             found.append(record)
     return found
 

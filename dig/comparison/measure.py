@@ -120,8 +120,17 @@ def measure(contest: Contest, draws: int, seed: int, every_slice: bool = False) 
         gains = [metric_gains(metric, row.ranks[:, mask]) for row in contest.rows]
         made.append(_column(contest.rows, gains, reference, draws, seed, users if several else None))
     cells = tuple(zip(*made, strict=True))
-    return Comparison(contest, tuple(columns), cells, reference, main, gains_of, draws, seed,
-                      (*contest.notes, *_notes(contest, cells, reference, main)))  # fmt: skip
+    return Comparison(
+        contest,
+        tuple(columns),
+        cells,
+        reference,
+        main,
+        gains_of,
+        draws,
+        seed,
+        (*contest.notes, *_notes(contest, cells, reference, main)),
+    )
 
 
 def _column(
@@ -130,20 +139,30 @@ def _column(
     """Users are resampled with what they gain on the mean over seeds, seeds are not: two or three tell no interval."""
     means = [one.mean(axis=0) for one in gains]
     values = [bootstrap_interval(one, draws, seed=seed, users=users) for one in means]
-    found = {row: paired_difference(means[reference], one, draws, seed=seed, users=users)
-             for row, one in enumerate(means) if row != reference}  # fmt: skip
+    found = {
+        row: paired_difference(means[reference], one, draws, seed=seed, users=users)
+        for row, one in enumerate(means)
+        if row != reference
+    }
     corrected = dict(zip(found, holm([gain.p_value for gain in found.values()]), strict=True))
     runs = [tuple(one.mean(axis=1).tolist()) for one in gains]
     base = dict(zip(rows[reference].seeds, runs[reference], strict=True))
-    paired = [{seed: own - base[seed] for seed, own in zip(row.seeds, runs[number], strict=True)
-               if seed is not None and seed in base and number != reference}
-              for number, row in enumerate(rows)]  # fmt: skip
+    paired = [
+        {
+            seed: own - base[seed]
+            for seed, own in zip(row.seeds, runs[number], strict=True)
+            if seed is not None and seed in base and number != reference
+        }
+        for number, row in enumerate(rows)
+    ]
     return [Cell(value, found.get(row), corrected.get(row), runs[row], paired[row]) for row, value in enumerate(values)]
 
 
 def _notes(contest: Contest, cells: Sequence[Sequence[Cell]], reference: int, main: int) -> list[str]:
     """Rows that place every target where the reference does: their p-value is 1 by definition."""
     earned = [metric_gains(contest.metrics[main], row.ranks).mean(axis=0) for row in contest.rows]
-    return [f"{row.label} and {contest.rows[reference].label} earn the same for every user, so p = 1"
-            for number, row in enumerate(contest.rows)
-            if number != reference and np.array_equal(earned[number], earned[reference])]  # fmt: skip
+    return [
+        f"{row.label} and {contest.rows[reference].label} earn the same for every user, so p = 1"
+        for number, row in enumerate(contest.rows)
+        if number != reference and np.array_equal(earned[number], earned[reference])
+    ]

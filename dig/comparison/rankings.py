@@ -134,8 +134,10 @@ def require_same_examples(first: Ranking, other: Ranking) -> None:
             f"first alone, {len(others):,} of {len(theirs):,} in the second alone, such as {example}; compare runs "
             f"with the same data, data.split and evaluation.{'max' if first.run.part == 'test' else 'valid'}_users"
         )
-    targets = [pl.DataFrame({"user": one.users, "target": one.targets}).group_by("user").agg(pl.col("target").sort())
-               for one in (first, other)]  # fmt: skip
+    targets = [
+        pl.DataFrame({"user": one.users, "target": one.targets}).group_by("user").agg(pl.col("target").sort())
+        for one in (first, other)
+    ]
     both = targets[0].join(targets[1], on="user", suffix="_other")
     odd = both.filter(pl.col("target").list.join("\n") != pl.col("target_other").list.join("\n")).sort("user")
     user, one, two = (printable(value if isinstance(value, str) else ", ".join(value), _SHOWN) for value in odd.row(0))

@@ -279,6 +279,8 @@ def _ks(evaluation: Mapping[str, Any], path: Path) -> tuple[int, ...]:
 
 def _cutoffs(measured: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     """Those of HR that all measured recommenders have."""
-    found = [{int(name[3:]) for name in metrics["test"] if name.startswith("hr@") and name[3:].isdecimal()}
-             for metrics in measured]  # fmt: skip
+    found = [
+        {int(name[3:]) for name in metrics["test"] if name.startswith("hr@") and name[3:].isdecimal()}
+        for metrics in measured
+    ]
     return tuple(sorted(set.intersection(*found))) if found else ()

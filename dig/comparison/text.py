@@ -65,17 +65,34 @@ def _columns(comparison: Comparison, plain: bool) -> list[_Column]:
     """Columns with their values; the best are bold, or starred where text is plain."""
     grid = shown(comparison)
     star = "*" if plain else ""
-    found = [_Column(heading(column), [_value(row[number].value + star * row[number].best, f"±{row[number].half}",
-                                              row[number].spread, row[number].best) for row in grid])
-             for number, column in enumerate(comparison.columns)]  # fmt: skip
+    found = [
+        _Column(
+            heading(column),
+            [
+                _value(
+                    row[number].value + star * row[number].best,
+                    f"±{row[number].half}",
+                    row[number].spread,
+                    row[number].best,
+                )
+                for row in grid
+            ],
+        )
+        for number, column in enumerate(comparison.columns)
+    ]
     for column in comparison.gains:
         cells = [row[column] for row in comparison.cells]
         told = [gain_text(comparison, row, column) for row in range(len(cells))]
-        gains = [Text(text) if cell.gain is None else
-                 _value(text, f"[{cell.gain.low:+.4f}, {cell.gain.high:+.4f}]", gain_spread(cell), False)
-                 for text, cell in zip(told, cells, strict=True)]  # fmt: skip
-        found += [_Column(gain_heading(comparison.columns[column]), gains),
-                  _Column(["p"], [Text(p_text(cell)) for cell in cells])]  # fmt: skip
+        gains = [
+            Text(text)
+            if cell.gain is None
+            else _value(text, f"[{cell.gain.low:+.4f}, {cell.gain.high:+.4f}]", gain_spread(cell), False)
+            for text, cell in zip(told, cells, strict=True)
+        ]
+        found += [
+            _Column(gain_heading(comparison.columns[column]), gains),
+            _Column(["p"], [Text(p_text(cell)) for cell in cells]),
+        ]
     return found
 
 
@@ -89,8 +106,9 @@ def _table(labels: Sequence[str], columns: Sequence[_Column]) -> Table:
     table.add_column("", no_wrap=True, min_width=max(map(cell_len, labels)))
     for column in columns:
         lines = [*column.heading, *(line for cell in column.cells for line in cell.plain.splitlines())]
-        table.add_column(Text("\n".join(column.heading)), justify="right", no_wrap=True,
-                         min_width=max(map(cell_len, lines)))  # fmt: skip
+        table.add_column(
+            Text("\n".join(column.heading)), justify="right", no_wrap=True, min_width=max(map(cell_len, lines))
+        )
     for number, label in enumerate(labels):
         table.add_row(Text(label), *(column.cells[number] for column in columns))
     table.width = _width(table)  # whole numbers, even where the terminal is narrower than one column

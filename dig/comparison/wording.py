@@ -35,9 +35,13 @@ def shown(comparison: Comparison) -> list[list[Shown]]:
     """Cells by row and column; all rows of a tie are the best."""
     texts = [[f"{cell.value.mean:.4f}" for cell in cells] for cells in comparison.cells]
     best = [max(column, key=float) for column in zip(*texts, strict=True)]
-    return [[Shown(text, f"{(cell.value.high - cell.value.low) / 2:.4f}", text == top, _spread(cell.spread))
-             for text, cell, top in zip(row, cells, best, strict=True)]
-            for row, cells in zip(texts, comparison.cells, strict=True)]  # fmt: skip
+    return [
+        [
+            Shown(text, f"{(cell.value.high - cell.value.low) / 2:.4f}", text == top, _spread(cell.spread))
+            for text, cell, top in zip(row, cells, best, strict=True)
+        ]
+        for row, cells in zip(texts, comparison.cells, strict=True)
+    ]
 
 
 def _spread(found: float | None) -> str:
@@ -119,8 +123,11 @@ def _about_seeds(comparison: Comparison, metric: str) -> list[str]:
     else:
         told = "; ".join(f"{', '.join(labels)}: {numbers}" for numbers, labels in seeds.items())
     gains = [cells[comparison.main].gain_by_seed for cells in comparison.cells]
-    each = [" ".join([row.label, *(f"{gain:+.4f} ({seed})" for seed, gain in found.items())])
-            for row, found in zip(rows, gains, strict=True) if found]  # fmt: skip
+    each = [
+        " ".join([row.label, *(f"{gain:+.4f} ({seed})" for seed, gain in found.items())])
+        for row, found in zip(rows, gains, strict=True)
+        if found
+    ]
     return [
         f"Means over training seeds ({told}); sd: standard deviation over them. Users are resampled, seeds are not.",
         *([f"Δ {metric} by seed: {'; '.join(each)}."] if each else []),

@@ -278,8 +278,12 @@ def _refused(name: str) -> Any:
 def _check_depth(content: Any) -> None:
     level = [content]
     for _ in range(_DEEPEST + 1):
-        level = [below for each in level if isinstance(each, dict | list)
-                 for below in (each.values() if isinstance(each, dict) else each)]  # fmt: skip
+        level = [
+            below
+            for each in level
+            if isinstance(each, dict | list)
+            for below in (each.values() if isinstance(each, dict) else each)
+        ]
         if not level:
             return
     raise ValueError(f"it is deeper than {_DEEPEST} levels")
@@ -311,8 +315,15 @@ def _check_values(content: Any, where: str = "") -> None:
 
 def _kind(content: Any) -> str:
     """What a value is, in words: ``a list``."""
-    names = {dict: "keys and values", list: "a list", str: "a text", bool: "true or false", int: "a whole number",
-             float: "a number", type(None): "null"}  # fmt: skip
+    names = {
+        dict: "keys and values",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        type(None): "null",
+    }
     return names.get(type(content), f"a {type(content).__name__}")
 
 

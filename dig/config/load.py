@@ -46,8 +46,14 @@ _OTHER_KEY = re.compile(r"\$\{[\w.\[\]-]+\}")
 _OWN_KEYS = re.compile(
     r"(?:(?:backbone|visual)\.config|data\.columns|grpo\.reward\.extra|mining\.models\..+?\.extra)\.(.+)", re.DOTALL
 )
-_FREE = ("backbone.config", "data.columns", "grpo.reward.extra", "mining.models.*.extra", "mining.models.*.headers",
-         "visual.config")  # fmt: skip
+_FREE = (
+    "backbone.config",
+    "data.columns",
+    "grpo.reward.extra",
+    "mining.models.*.extra",
+    "mining.models.*.headers",
+    "visual.config",
+)
 """Sections whose keys are the user's own."""
 
 
@@ -137,8 +143,11 @@ def load_run_config(run: Path) -> Config:
     content = _read_yaml(path)
     referring = ["extends"] if "extends" in content else [key for key, text in _strings(content) if "${" in text]
     if referring:
-        raise UserError(f"{_shown(path)}: {referring[0]}: the configuration of a run is complete and refers to nothing "
-                        "else; the same dig.train command writes it again", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"{_shown(path)}: {referring[0]}: the configuration of a run is complete and refers to nothing "
+            "else; the same dig.train command writes it again",
+            exit_code=2,
+        )
     return _merged(run.name, [_Layer(_shown(path), OmegaConf.create(content))])
 
 
@@ -318,8 +327,10 @@ def _secret_error(origin: str, key: str, rule: str) -> UserError:
     right = "export it in the environment, and name its variable where a key of the configuration takes one"
     if key.startswith("mining.models."):
         name = ".".join(shown.split(".")[:3])
-        right = f"name its environment variable: {name}.key=NAME, {name}.headers={{Authorization: env:NAME}}, or " \
-                f"{name}.base_url=env:NAME for an address that holds it"  # fmt: skip
+        right = (
+            f"name its environment variable: {name}.key=NAME, {name}.headers={{Authorization: env:NAME}}, or "
+            f"{name}.base_url=env:NAME for an address that holds it"
+        )
     elif key.startswith("data.mirrors"):
         right = "name the environment variable that holds the address: data.mirrors=[env:NAME]"
     elif key.startswith("slurm."):

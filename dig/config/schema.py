@@ -98,8 +98,20 @@ __all__ = [
 
 BASELINES = ("popularity", "item_knn", "sasrec", "tiger", "eimf", "intrr")
 """What can be measured beside the policies."""
-STAGES = ("prepare", "adapt", "pictures", "mine", "label", "embed", "relations", "tokenize", *BASELINES, "sft", "grpo",
-          "report")  # fmt: skip
+STAGES = (
+    "prepare",
+    "adapt",
+    "pictures",
+    "mine",
+    "label",
+    "embed",
+    "relations",
+    "tokenize",
+    *BASELINES,
+    "sft",
+    "grpo",
+    "report",
+)
 
 
 @dataclass
@@ -166,8 +178,10 @@ class Config:
             self.data.source != "tables" or bool(self.data.path),
             "data.path is not set: name the folder of interactions.csv and items.jsonl, or use data.source=quickstart",
         )
-        for key, wanted in (("mining.miners", "openclip" in self.mining.miners),
-                            ("rqvae.inputs", self.rqvae.inputs in ("image", "fused"))):  # fmt: skip
+        for key, wanted in (
+            ("mining.miners", "openclip" in self.mining.miners),
+            ("rqvae.inputs", self.rqvae.inputs in ("image", "fused")),
+        ):
             check(not wanted or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
         check(
             self.backbone.sid_rows != "composed" or self.prompt.item_token or self.backbone.pretrained is not None,

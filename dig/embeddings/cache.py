@@ -77,8 +77,10 @@ class VectorCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.blake2b(keys.tobytes(), digest_size=12).hexdigest()
         path = self.folder / f"{name}.safetensors"
-        content = {"keys": torch.from_numpy(keys.astype(np.uint64).view(np.int64).copy()),
-                   "vectors": vectors.detach().to("cpu", torch.float32).contiguous()}  # fmt: skip
+        content = {
+            "keys": torch.from_numpy(keys.astype(np.uint64).view(np.int64).copy()),
+            "vectors": vectors.detach().to("cpu", torch.float32).contiguous(),
+        }
         with atomic_path(path) as temporary:
             save_file(content, temporary)
         if path not in self._paths:

@@ -106,15 +106,19 @@ def load_clip(config: VisualConfig) -> ClipModel:
         return _create(config, f"{schema}:{Path(place).expanduser()}" if schema == "local-dir" else config.model, None)
     if architecture not in open_clip.list_models():
         hint = nearest(architecture, open_clip.list_models())
-        raise UserError(f"visual.model={config.model}: open_clip knows no such architecture"
-                        f"{f'; did you mean {hint}?' if hint else ''}")  # fmt: skip
+        raise UserError(
+            f"visual.model={config.model}: open_clip knows no such architecture"
+            f"{f'; did you mean {hint}?' if hint else ''}"
+        )
     if config.from_scratch:
         return _create(config, architecture, None)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if config.pretrained not in tags and not Path(config.pretrained or "").expanduser().is_file():
         hint = nearest(config.pretrained or "", tags)
-        raise UserError(f"visual.pretrained={config.pretrained} is neither a file nor a tag of {config.model}"
-                        f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})")  # fmt: skip
+        raise UserError(
+            f"visual.pretrained={config.pretrained} is neither a file nor a tag of {config.model}"
+            f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})"
+        )
     return _create(config, architecture, config.pretrained)
 
 

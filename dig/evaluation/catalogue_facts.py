@@ -50,8 +50,9 @@ class CatalogueFacts:
         given = [set(names or ()) for names in categories or ()]
         of_all = set.intersection(*(names for names in given if names)) if any(given) else set()
         known = [sorted(names - of_all) for names in given]
-        occurrences, people = (torch.from_numpy(each.astype(np.int64))
-                               for each in (counts, counts if buyers is None else buyers))  # fmt: skip
+        occurrences, people = (
+            torch.from_numpy(each.astype(np.int64)) for each in (counts, counts if buyers is None else buyers)
+        )
         if not any(known):
             return cls(occurrences, people, users)
         numbers = {name: number for number, name in enumerate(sorted({name for names in known for name in names}))}

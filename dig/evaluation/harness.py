@@ -139,8 +139,10 @@ class Harness(nn.Module):
     def compute(self) -> dict[str, dict[str, float]]:
         """The metrics by protocol, of all ranks where there are several."""
         self._measure()
-        return {name: {key: float(value) for key, value in measures.compute().items()}  # type: ignore[operator]
-                for name, measures in self.measures.items()}  # fmt: skip
+        return {
+            name: {key: float(value) for key, value in measures.compute().items()}  # type: ignore[operator]
+            for name, measures in self.measures.items()
+        }
 
     def _measure(self) -> None:
         """Updates the measures with what is waiting; few large updates cost far less than many small ones."""
@@ -163,8 +165,10 @@ class Harness(nn.Module):
             kept, unseen = self.ranker.rank_both(histories, self.depth)
             found = {protocol.name: unseen if protocol.unseen else kept for protocol in self.protocols}
         else:
-            found = {protocol.name: (rank_unseen if protocol.unseen else rank_kept)(self.ranker, histories, self.depth)
-                     for protocol in self.protocols}  # fmt: skip
+            found = {
+                protocol.name: (rank_unseen if protocol.unseen else rank_kept)(self.ranker, histories, self.depth)
+                for protocol in self.protocols
+            }
         return {name: (ranked.cpu(), scores.float().cpu()) for name, (ranked, scores) in found.items()}
 
 

@@ -69,8 +69,9 @@ def _beyond_measures(
         f"memorization@{MEMORIZED}": MemorizationRatio(MEMORIZED, **settings),
     }
     groups = [[f"coverage@{k}", f"gini@{k}", f"novelty@{k}"]]
-    groups += [[name] for name in (f"popularity_lift@{k}", f"invalid@{k}", f"duplicates@{k}",
-                                   f"memorization@{MEMORIZED}")]  # fmt: skip
+    groups += [
+        [name] for name in (f"popularity_lift@{k}", f"invalid@{k}", f"duplicates@{k}", f"memorization@{MEMORIZED}")
+    ]
     if facts.categories is not None:
         named[f"diversity@{k}"] = IntraListDiversity(k, facts, **settings)
         groups.append([f"diversity@{k}"])
@@ -95,8 +96,10 @@ def beyond_accuracy(
     measures = MetricCollection(named, compute_groups=groups)
     for start in range(0, len(ranked), _TOGETHER):
         part = slice(start, start + _TOGETHER)
-        measures.update(ranked=ranked[part],
-                        bought=torch.from_numpy(histories.take(part).flat().astype(np.int64)),
-                        candidates=torch.from_numpy(candidates[part].astype(np.int64)))  # fmt: skip
+        measures.update(
+            ranked=ranked[part],
+            bought=torch.from_numpy(histories.take(part).flat().astype(np.int64)),
+            candidates=torch.from_numpy(candidates[part].astype(np.int64)),
+        )
     found = {name: float(value) for name, value in measures.compute().items()}
     return {name: value for name, value in found.items() if math.isfinite(value)}

@@ -62,8 +62,9 @@ def one_hop_candidates(
         part = [np.unique(history) for history in histories[start : start + _CHUNK]]
         lengths = np.array([len(history) for history in part])
         rows = np.concatenate([history.astype(np.int64) for history in part])
-        asked = scipy.sparse.csr_matrix((np.ones(len(rows), np.int64), rows, np.append(0, np.cumsum(lengths))),
-                                  shape=(len(part), items))  # fmt: skip
+        asked = scipy.sparse.csr_matrix(
+            (np.ones(len(rows), np.int64), rows, np.append(0, np.cumsum(lengths))), shape=(len(part), items)
+        )
         counts = (asked @ successors).tocoo()
         order = np.lexsort((counts.col, -known[counts.col], -counts.data, counts.row))
         row, item = counts.row[order], counts.col[order]

@@ -60,5 +60,6 @@ def slice_metrics(
 
 def _ordered(values: list[str]) -> list[str]:
     """Buckets such as 5-9 by their first number, names by the alphabet."""
-    return sorted(values, key=lambda value: (int("0" + value.split("-")[0].rstrip("+"))
-                                             if value[:1].isdigit() else 0, value))  # fmt: skip
+    return sorted(
+        values, key=lambda value: (int("0" + value.split("-")[0].rstrip("+")) if value[:1].isdigit() else 0, value)
+    )

@@ -52,9 +52,17 @@ def _plan_table(found: list[Estimate], jobs: list[Job]) -> Table:
     for each, purpose in zip(found, purposes, strict=False):
         cost = "no price" if each.cost is None else f"{each.cost:,.2f}"
         time = "" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
-        table.add_row(escape(each.name), purpose, f"{each.total:,}", f"{each.known:,}",
-                      f"{each.requests:,}", _short(each.tokens_in), _short(each.tokens_out), cost,
-                      time)  # fmt: skip
+        table.add_row(
+            escape(each.name),
+            purpose,
+            f"{each.total:,}",
+            f"{each.known:,}",
+            f"{each.requests:,}",
+            _short(each.tokens_in),
+            _short(each.tokens_out),
+            cost,
+            time,
+        )
     return table
 
 

@@ -85,8 +85,15 @@ def _interest_table(interests: pl.DataFrame) -> Table:
             miner if fold(words) == fold(row["text"]) else f"{miner} “{words}”"
             for miner, words in zip(miners, wordings, strict=True)
         )
-        cells = [row["text"], row["kind"], _shown(row["confidence"]), str(row["votes"]), told, _shown(row["label"]),
-                 _shown(row["score"])]  # fmt: skip
+        cells = [
+            row["text"],
+            row["kind"],
+            _shown(row["confidence"]),
+            str(row["votes"]),
+            told,
+            _shown(row["label"]),
+            _shown(row["score"]),
+        ]
         table.add_row(*(escape(printable(cell, 200)) for cell in cells))
     return table
 

@@ -45,8 +45,14 @@ def _records(interests: pl.DataFrame) -> Iterator[dict[str, object]]:
     for (item_id, miner, kind), group in groupby(rows, lambda row: (row["item_id"], row["miner"], row["kind"])):
         told = []
         for row in group:
-            entry = {"text": row["text"], "confidence": row["confidence"], "label": row["label"], "score": row["score"],
-                     "votes": row["votes"], "miners": row["miners"]}  # fmt: skip
+            entry = {
+                "text": row["text"],
+                "confidence": row["confidence"],
+                "label": row["label"],
+                "score": row["score"],
+                "votes": row["votes"],
+                "miners": row["miners"],
+            }
             told.append({key: value for key, value in entry.items() if value is not None})
         yield {"item_id": item_id, "miner": miner, "kind": kind, "interests": told}
 
@@ -71,8 +77,11 @@ def _entries(interests: pl.DataFrame, job: Job) -> Iterator[tuple[bytes, str, st
     """Key, item and text of each item's answer, as the model would have given it."""
     by_item: dict[str, list[dict[str, object]]] = {}
     for item_id, text, kind, confidence in interests.select("item_id", "text", "kind", "confidence").iter_rows():
-        entry = {"interest": text, "confidence": 1.0 if confidence is None else confidence,
-                 "source": "picture" if kind == "visual" else "text"}  # fmt: skip
+        entry = {
+            "interest": text,
+            "confidence": 1.0 if confidence is None else confidence,
+            "source": "picture" if kind == "visual" else "text",
+        }
         by_item.setdefault(item_id, []).append(entry)
     for question in job.questions():
         if told := by_item.get(question.evidence.item_id):

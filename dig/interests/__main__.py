@@ -38,8 +38,12 @@ class _Call(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs and returns the exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
-    return exit_code(_run, arguments, "free some, then the same command goes on",
-                     "interrupted; what came so far is kept, the same command goes on from here")  # fmt: skip
+    return exit_code(
+        _run,
+        arguments,
+        "free some, then the same command goes on",
+        "interrupted; what came so far is kept, the same command goes on from here",
+    )
 
 
 def _run(arguments: list[str]) -> int:

@@ -51,8 +51,18 @@ _NEGATED = (
     re.compile(r".{3,}less"),
     re.compile(r".+n['’]t"),
 )
-_NUMBERS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
-            "ten": "10", "twelve": "12"}  # fmt: skip
+_NUMBERS = {
+    "two": "2",
+    "three": "3",
+    "four": "4",
+    "five": "5",
+    "six": "6",
+    "seven": "7",
+    "eight": "8",
+    "nine": "9",
+    "ten": "10",
+    "twelve": "12",
+}
 
 
 class _Reading(NamedTuple):

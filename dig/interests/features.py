@@ -115,8 +115,10 @@ def interest_features(interests: pl.DataFrame, texts: TextsOfItems) -> np.ndarra
     """
     folded = fold_column(interests["text"])
     distinct = folded.unique()
-    words = pl.DataFrame({"phrase": distinct, "words": [plain_words(phrase) for phrase in distinct]},
-                         schema={"phrase": pl.String, "words": pl.List(pl.String)})  # fmt: skip
+    words = pl.DataFrame(
+        {"phrase": distinct, "words": [plain_words(phrase) for phrase in distinct]},
+        schema={"phrase": pl.String, "words": pl.List(pl.String)},
+    )
     frame = (
         pl.concat([interests.drop("item_id"), texts.of(interests["item_id"])], how="horizontal")
         .with_columns(folded.alias("phrase"))
@@ -152,9 +154,13 @@ def _shares(frame: pl.DataFrame) -> pl.DataFrame:
     """Share of the phrase's words in the item's text, and whether any is one of its brand or its categories."""
     words = pl.when(pl.col("words").list.len() == 0).then(pl.lit([""])).otherwise("words").alias("words")
     texts = frame.select(words, "all", "brand", "categories").with_row_index("row")
-    found = texts.explode("words").group_by("row", maintain_order=True).agg(
-        _held(pl.col("words"), "all").mean().alias("grounded_share"),
-        _held(pl.col("words"), "brand").any().alias("brand_word"),
-        _held(pl.col("words"), "categories").any().alias("category_word"),
-    )  # fmt: skip
+    found = (
+        texts.explode("words")
+        .group_by("row", maintain_order=True)
+        .agg(
+            _held(pl.col("words"), "all").mean().alias("grounded_share"),
+            _held(pl.col("words"), "brand").any().alias("brand_word"),
+            _held(pl.col("words"), "categories").any().alias("category_word"),
+        )
+    )
     return found.select(_SHARES)

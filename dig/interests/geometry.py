@@ -68,12 +68,14 @@ def vector_features(
     items = unit(vectors.of_items)
     brands = catalogue["brand"].to_list() if "brand" in catalogue.columns else []
     paths = catalogue["categories"].to_list() if "categories" in catalogue.columns else []
-    of_phrase = np.column_stack([
-        cohesion(evidence.membership, items),
-        agreement(evidence.membership, [path[-1] if path else None for path in paths]),
-        agreement(evidence.membership, brands),
-        _components(phrases),
-    ])  # fmt: skip
+    of_phrase = np.column_stack(
+        [
+            cohesion(evidence.membership, items),
+            agreement(evidence.membership, [path[-1] if path else None for path in paths]),
+            agreement(evidence.membership, brands),
+            _components(phrases),
+        ]
+    )
     shared = of_phrase[evidence.of_interest]
     return np.column_stack([_nearness(evidence, phrases, items, seed), shared, _components(items)[evidence.item_rows]])
 

@@ -43,9 +43,7 @@ def answer_states(model: nn.Module, batch: AnswerBatch) -> Tensor:
     device, dtype = batch.segments.device, view.attention_dtype
     rows, histories, levels = batch.answers.shape
     together = batch.segments.unsqueeze(2) == batch.segments.unsqueeze(1)
-    encoded = view.encoder(
-        input_ids=batch.input_ids, attention_mask=additive_mask(together, dtype)
-    ).last_hidden_state  # fmt: skip
+    encoded = view.encoder(input_ids=batch.input_ids, attention_mask=additive_mask(together, dtype)).last_hidden_state
     owners = torch.arange(1, histories + 1, device=device).repeat_interleave(levels)
     own_past = (owners.unsqueeze(1) == owners).tril().expand(rows, -1, -1)
     own_history = owners.view(1, -1, 1) == batch.segments.unsqueeze(1)

@@ -53,8 +53,9 @@ class CLIPModule(LightningModule):
         scale = self.model.logit_scale.exp()  # type: ignore[operator]
         loss: Tensor = self._loss(pictures, texts, scale)
         hits = ((pictures @ texts.T).argmax(dim=1) == torch.arange(len(texts), device=texts.device)).float().mean()
-        self.log_dict({"train/loss": loss.detach(), "train/matched": hits, "train/scale": scale.detach()},
-                      batch_size=len(pixels))  # fmt: skip
+        self.log_dict(
+            {"train/loss": loss.detach(), "train/matched": hits, "train/scale": scale.detach()}, batch_size=len(pixels)
+        )
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -32,8 +32,14 @@ def add_dropout(model: nn.Module, probability: float) -> int:
     if not probability:
         return 0
     causal = without_adapters(model)
-    blocks = [block for layers in causal.base_model.children() if isinstance(layers, nn.ModuleList)
-              for layer in layers for block in layer.children() if _adds_to_the_stream(block)]  # fmt: skip
+    blocks = [
+        block
+        for layers in causal.base_model.children()
+        if isinstance(layers, nn.ModuleList)
+        for layer in layers
+        for block in layer.children()
+        if _adds_to_the_stream(block)
+    ]
     if not blocks:
         raise UserError(
             f"sft.dropout={probability}: {causal.config.model_type} has no attention or feed-forward blocks that dig "

@@ -184,8 +184,10 @@ class RQVAEModule(LightningModule):
         loop = self.trainer.fit_loop.epoch_loop
         if self.config.diversity_weight and loop.batch_progress.current.completed == 0:
             generator = torch.Generator().manual_seed(self.current_epoch)
-            found = [cluster_codes(codebook, self.config.diversity_clusters, generator)
-                     for codebook in self.quantizer.codebooks]  # fmt: skip
+            found = [
+                cluster_codes(codebook, self.config.diversity_clusters, generator)
+                for codebook in self.quantizer.codebooks
+            ]
             self.clusters.copy_(torch.cat(found))
 
     def on_train_batch_end(self, outputs: Any, batch: ItemBatch, batch_idx: int) -> None:
@@ -208,12 +210,15 @@ class RQVAEModule(LightningModule):
         codes, sizes = self.assign_codes(catalogue), self.config.sizes
         measures = {"usage": usage, "perplexity": perplexity, "dead_codes": dead_codes}
         return {
-            **{f"codebook/{name}_{level}": float(value)
-               for name, measure in measures.items() for level, value in enumerate(measure(codes, sizes), start=1)},
+            **{
+                f"codebook/{name}_{level}": float(value)
+                for name, measure in measures.items()
+                for level, value in enumerate(measure(codes, sizes), start=1)
+            },
             "codebook/collision_rate": collision_rate(codes),
             "codebook/largest_collision": float(largest_collision(codes)),
             "codebook/reconstruction": self.reconstruction_error(catalogue, codes),
-        }  # fmt: skip
+        }
 
     def _catalogue(self) -> ItemFeatures:
         return self.trainer.datamodule.features  # type: ignore[attr-defined]
@@ -223,8 +228,10 @@ class RQVAEModule(LightningModule):
 
     def _diversity(self, codes: Tensor) -> Tensor:
         levels = zip(self.quantizer.codebooks, codes.unbind(dim=1), self.clusters.split(self.config.sizes), strict=True)
-        losses = [diversity(codebook, chosen, clusters, torch.rand(len(chosen), device=codes.device))
-                  for codebook, chosen, clusters in levels]  # fmt: skip
+        losses = [
+            diversity(codebook, chosen, clusters, torch.rand(len(chosen), device=codes.device))
+            for codebook, chosen, clusters in levels
+        ]
         return torch.stack(losses).mean()
 
     def _logs_this_step(self) -> bool:

@@ -83,8 +83,12 @@ def assign_evenly(costs: Tensor, epsilon: float = 0.02, iterations: int = 200) -
 
 def _mean(costs: Tensor, all_reduce: Callable[[Tensor], object] | None) -> Tensor:
     """Mean of ``cost - least cost of its point`` over all processes: what separates codes, whatever the offset."""
-    total = torch.stack([(costs - costs.amin(dim=1, keepdim=True)).sum(dtype=torch.float64),
-                         torch.tensor(costs.numel(), dtype=torch.float64, device=costs.device)])  # fmt: skip
+    total = torch.stack(
+        [
+            (costs - costs.amin(dim=1, keepdim=True)).sum(dtype=torch.float64),
+            torch.tensor(costs.numel(), dtype=torch.float64, device=costs.device),
+        ]
+    )
     if all_reduce is not None:
         all_reduce(total)
     return (total[0] / total[1].clamp_min(1)).float()

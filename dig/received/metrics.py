@@ -40,8 +40,10 @@ def read_metrics(folder: Path, finite: bool = False) -> dict[str, dict[str, Any]
     measured = {}
     for name, entry in read_json_mapping(path, advice=_AGAIN).items():
         if not isinstance(entry, dict):
-            raise UserError(f"{path}: {name[:60]}: must hold what was measured of a recommender, it is "
-                            f"{str(entry)[:60]!r}; {_AGAIN}")  # fmt: skip
+            raise UserError(
+                f"{path}: {name[:60]}: must hold what was measured of a recommender, it is "
+                f"{str(entry)[:60]!r}; {_AGAIN}"
+            )
         try:
             _check(entry, finite)
         except ValueError as error:

@@ -81,8 +81,10 @@ def check_model_folder(folder: Path, auto: Any, kinds: tuple[str, ...] = ()) -> 
     except Exception as error:  # whatever an architecture's code says to values that it does not expect
         raise UserError(f"{path} makes no model: {_first_line(error)}") from None
     if parameters > _SPARE * stored + _MOST or buffers > _BUFFERS:
-        raise UserError(f"{path} makes a model of {parameters:,} parameters and {buffers:,} bytes beside them, and the "
-                        f"weights beside it are {stored:,}; is it of another model?")  # fmt: skip
+        raise UserError(
+            f"{path} makes a model of {parameters:,} parameters and {buffers:,} bytes beside them, and the "
+            f"weights beside it are {stored:,}; is it of another model?"
+        )
     return settings
 
 
@@ -104,8 +106,10 @@ def check_model_type(path: Path, content: Mapping[str, Any]) -> None:
     if kind not in CONFIG_MAPPING:
         hint = nearest(kind, CONFIG_MAPPING)
         own = "; it names code of its own, and that is never run" if content.get("auto_map") else ""
-        raise UserError(f"{path}: transformers has no model_type {kind[:60]!r}{own}"
-                        + (f"; did you mean {hint}?" if hint and not own else ""))  # fmt: skip
+        raise UserError(
+            f"{path}: transformers has no model_type {kind[:60]!r}{own}"
+            + (f"; did you mean {hint}?" if hint and not own else "")
+        )
 
 
 def check_vocabulary(folder: Path, model: Any, largest: int, tokenizer: Any = None) -> None:
@@ -122,12 +126,16 @@ def check_vocabulary(folder: Path, model: Any, largest: int, tokenizer: Any = No
     """
     rows = model.get_input_embeddings().weight.shape[0]
     if largest >= rows:
-        raise UserError(f"{folder}: the model has {rows:,} tokens, and items are spelled with token {largest:,}; "
-                        "it belongs to other Semantic IDs")  # fmt: skip
+        raise UserError(
+            f"{folder}: the model has {rows:,} tokens, and items are spelled with token {largest:,}; "
+            "it belongs to other Semantic IDs"
+        )
     for token, number in ({} if tokenizer is None else tokenizer.get_vocab()).items():
         if number >= rows:
-            raise UserError(f"{folder}: its tokenizer numbers {token[:60]!r} {number:,}, and the model has {rows:,} "
-                            "tokens; they are not of one run")  # fmt: skip
+            raise UserError(
+                f"{folder}: its tokenizer numbers {token[:60]!r} {number:,}, and the model has {rows:,} "
+                "tokens; they are not of one run"
+            )
 
 
 def folder_headers(folder: Path) -> dict[str, TensorHeader]:
@@ -162,8 +170,10 @@ def _check_choices(path: Path, content: Mapping[str, Any]) -> None:
     for key, value in content.items():
         name = key.lstrip("_").removesuffix("_internal")
         if name in _CHOOSES and value is not None and not (isinstance(value, str) and value in _CHOOSES[name]):
-            raise UserError(f"{path}: {key} is {str(value)[:60]!r}; a received model chooses neither code nor files, "
-                            "so remove the key")  # fmt: skip
+            raise UserError(
+                f"{path}: {key} is {str(value)[:60]!r}; a received model chooses neither code nor files, "
+                "so remove the key"
+            )
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, dict):
                 _check_choices(path, each)

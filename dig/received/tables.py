@@ -122,9 +122,11 @@ def _fits(found: pl.DataType, wanted: pl.DataType | type[pl.DataType]) -> bool:
     if found == wanted or isinstance(found, pl.Null):  # a column without a value, which has no type
         return True
     if isinstance(wanted, pl.List):
-        return isinstance(found, pl.List | pl.Array) and found.inner is not None and (
-            isinstance(found.inner, pl.Null) or _fits(_instance(found.inner), wanted.inner)
-        )  # fmt: skip
+        return (
+            isinstance(found, pl.List | pl.Array)
+            and found.inner is not None
+            and (isinstance(found.inner, pl.Null) or _fits(_instance(found.inner), wanted.inner))
+        )
     kind = _instance(wanted)
     if kind.is_integer():
         return found.is_integer()

@@ -26,8 +26,25 @@ __all__ = ["TensorHeader", "load_module", "read_section", "read_tensors", "weigh
 
 _HEADER_BYTES = 32 << 20
 """Bytes of a header at most: 100,000 tensors take ten million."""
-_WIDTHS = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "F16": 2,
-           "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8, "C64": 8}  # fmt: skip
+_WIDTHS = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E5M2": 1,
+    "F8_E4M3": 1,
+    "F8_E8M0": 1,
+    "I16": 2,
+    "U16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "I32": 4,
+    "U32": 4,
+    "F32": 4,
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "C64": 8,
+}
 _SHOWN = 3
 _SIZES = 1 << 24
 """Largest number in a model's configuration."""
@@ -71,8 +88,9 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[st
         dtype, shape = header[name]
         is_float = dtype[0] in "FB" and dtype != "BOOL"
         if (kind == "float") != is_float or len(shape) != dimensions:
-            raise UserError(f"{path} cannot be read: {name} is {dtype} of shape {list(shape)}, not {dimensions}-"
-                            f"dimensional {kind}")  # fmt: skip
+            raise UserError(
+                f"{path} cannot be read: {name} is {dtype} of shape {list(shape)}, not {dimensions}-dimensional {kind}"
+            )
     found = _load(path)
     return {name: found[name] for name in expected}
 
@@ -221,8 +239,9 @@ def _require_same(path: Path, model: Mapping[str, Sequence[int]], file: Mapping[
         if name not in file:
             raise UserError(f"{path} lacks the tensor {name} of a model of its {_CONFIG}")
         if tuple(shape) != file[name].shape:
-            raise UserError(f"{path}: {name} has shape {list(file[name].shape)}, and {list(shape)} in a model of its "
-                            f"{_CONFIG}")  # fmt: skip
+            raise UserError(
+                f"{path}: {name} has shape {list(file[name].shape)}, and {list(shape)} in a model of its {_CONFIG}"
+            )
     surplus = [name for name in file if name not in model]
     if surplus:
         more = ", …" if surplus[_SHOWN:] else ""

@@ -282,8 +282,9 @@ class Recommender:
         return items, scores
 
     def _broken(self) -> UserError:
-        return UserError(f"{self.stage or 'the recommender'} gives scores that are no numbers; its stage has to be "
-                         "trained again")  # fmt: skip
+        return UserError(
+            f"{self.stage or 'the recommender'} gives scores that are no numbers; its stage has to be trained again"
+        )
 
     def _profiles(self) -> InterestProfiles:
         if self.profiles is None:

@@ -55,8 +55,12 @@ class BenchmarkStore:
             near = f"; the nearest is {hint}" if hint else ""
             raise UserError(f"{self.described}: no room has the figure {key}{near}")
         path = self.folder / f"{room}.json"
-        record = {"date": datetime.now(UTC).date().isoformat(), "cores": os.cpu_count(),
-                  "versions": package_versions(), "figures": figures}  # fmt: skip
+        record = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "cores": os.cpu_count(),
+            "versions": package_versions(),
+            "figures": figures,
+        }
         write_json(path, record)
         return path
 
@@ -76,8 +80,16 @@ class BenchmarkStore:
             figures = record["figures"]
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path}: is no record of a benchmark") from None
-        rows = [[f"`{key}`", _shown(figures.get(key)), _aim(described), _reached(figures.get(key), described),
-                 described["meaning"]] for key, described in self.rooms[room].items()]  # fmt: skip
+        rows = [
+            [
+                f"`{key}`",
+                _shown(figures.get(key)),
+                _aim(described),
+                _reached(figures.get(key), described),
+                described["meaning"],
+            ]
+            for key, described in self.rooms[room].items()
+        ]
         columns = ["figure", "found", "aim", "reached", "meaning"]
         return f"{_origin(room, record)}\n\n{markdown_table(columns, rows, (0, 3, 4))}"
 

@@ -65,8 +65,11 @@ def _experiment(name: str) -> str | None:
     found = [known for known in names if known.rsplit("/", 1)[-1] == name]
     if not found:
         hint = nearest(name, names)
-        raise UserError(f"experiment {name} of the run has no file under experiments/ now"
-                        f"{f'; the nearest is {hint}' if hint else ''}", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"experiment {name} of the run has no file under experiments/ now"
+            f"{f'; the nearest is {hint}' if hint else ''}",
+            exit_code=2,
+        )
     return min(found, key=len)
 
 

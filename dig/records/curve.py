@@ -43,8 +43,11 @@ def thinned_curve(curve: Sequence[dict[str, float]], most: int) -> list[dict[str
 def _validations(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         for row in _rows(path, file):
-            values = {name.removeprefix(_PREFIX): round(number, _DIGITS) for name, value in row.items()
-                      if name and name.startswith(_PREFIX) and (number := _number(value)) is not None}  # fmt: skip
+            values = {
+                name.removeprefix(_PREFIX): round(number, _DIGITS)
+                for name, value in row.items()
+                if name and name.startswith(_PREFIX) and (number := _number(value)) is not None
+            }
             epoch = _number(row.get("epoch"))
             if values and epoch is not None:
                 yield int(epoch) + 1, values

@@ -83,8 +83,10 @@ def metrics_grid(rows: Sequence[Row], protocol: str, metrics: Sequence[str], one
     lines = []
     for row in rows:
         cells = [column.text(row, protocol) for column in columns]
-        bold = [f"**{text}**" if highest and text.split(" ")[0] == highest else text
-                for text, highest in zip(cells, best, strict=True)]  # fmt: skip
+        bold = [
+            f"**{text}**" if highest and text.split(" ")[0] == highest else text
+            for text, highest in zip(cells, best, strict=True)
+        ]
         lines.append([row.name or row.recommender, *([str(len(row.records))] if several else []), *bold])
     return markdown_table(
         ["recommender", *(["seeds"] if several else []), *(column.title for column in columns)], lines

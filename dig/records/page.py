@@ -34,8 +34,18 @@ def render_page(folder: Path) -> str:
     benchmarks = BenchmarkStore(folder / "benchmarks", folder / "benchmarks.yaml")
     published = PublishedNumbers(folder / "published.yaml")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown, of our own files
-    for function in (runs.table, runs.systems, runs.value, runs.users, runs.gains, runs.effort, runs.curve, runs.runs,
-                     benchmarks.benchmark, published.published):  # fmt: skip
+    for function in (
+        runs.table,
+        runs.systems,
+        runs.value,
+        runs.users,
+        runs.gains,
+        runs.effort,
+        runs.curve,
+        runs.runs,
+        benchmarks.benchmark,
+        published.published,
+    ):
         environment.globals[function.__name__] = function
     parts = [_rendered(environment, template) for template in templates]
     return "\n\n".join([_FIRST, *parts]) + "\n"
@@ -53,8 +63,10 @@ def check_page(page: Path, rendered: str) -> None:
     if found == wanted:
         return
     lines, others = found.split("\n"), wanted.split("\n")
-    at = next((at for at, (line, other) in enumerate(zip(lines, others, strict=False)) if line != other),
-              min(len(lines), len(others)))  # fmt: skip
+    at = next(
+        (at for at, (line, other) in enumerate(zip(lines, others, strict=False)) if line != other),
+        min(len(lines), len(others)),
+    )
     has = repr(lines[at]) if at < len(lines) else "nothing more"
     wants = repr(others[at]) if at < len(others) else "nothing more"
     raise UserError(f"{page}:{at + 1}: has {has}, the records give {wants}; python -m dig.results build writes it anew")

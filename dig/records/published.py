@@ -51,7 +51,14 @@ class PublishedNumbers:
         if data not in self.content:
             hint = nearest(data, self.content)
             raise UserError(f"{self.path}: nothing published on {data}{f'; did you mean {hint}?' if hint else ''}")
-        rows = [[entry["system"], *(number(entry["metrics"].get(metric)) for metric in metrics), entry["split"],
-                 entry["source"]] for entry in self.content[data]]  # fmt: skip
+        rows = [
+            [
+                entry["system"],
+                *(number(entry["metrics"].get(metric)) for metric in metrics),
+                entry["split"],
+                entry["source"],
+            ]
+            for entry in self.content[data]
+        ]
         columns = ["published", *(heading(metric) for metric in metrics), "split", "source"]
         return markdown_table(columns, rows, (0, len(columns) - 2, len(columns) - 1))

@@ -45,8 +45,10 @@ class RunStore:
         if path.is_file() and not replace:
             before = self.load(record.name).content.get("command")
             if before != record.content["command"]:
-                raise UserError(f"{path}: holds another run ({before}); --as {record.name} replaces it, another name "
-                                "keeps both", exit_code=2)  # fmt: skip
+                raise UserError(
+                    f"{path}: holds another run ({before}); --as {record.name} replaces it, another name keeps both",
+                    exit_code=2,
+                )
         write_json(path, record.content)
         return path
 
@@ -82,15 +84,19 @@ class RunStore:
         for record in records[1:]:
             one, other = _beside_seed(records[0]), _beside_seed(record)
             if one != other:
-                raise UserError(f"{records[0].name} and {record.name} differ in more than the seed "
-                                f"({' '.join(sorted(one ^ other))}); give each a name of its own")  # fmt: skip
+                raise UserError(
+                    f"{records[0].name} and {record.name} differ in more than the seed "
+                    f"({' '.join(sorted(one ^ other))}); give each a name of its own"
+                )
         return records
 
     def _missing(self, name: str) -> UserError:
         names = self.names()
         hint = nearest(name, {*names, *(re.sub(r"-\d+$", "", each) for each in names)})
-        return UserError(f"no record {name} in {self.folder}{f'; did you mean {hint}?' if hint else ''} "
-                         f"(python -m dig.results add RUN --as {name})")  # fmt: skip
+        return UserError(
+            f"no record {name} in {self.folder}{f'; did you mean {hint}?' if hint else ''} "
+            f"(python -m dig.results add RUN --as {name})"
+        )
 
 
 def check_comparable(records: list[RunRecord]) -> None:
@@ -102,8 +108,10 @@ def check_comparable(records: list[RunRecord]) -> None:
     for record in records[1:]:
         if record.test != records[0].test:
             (split, users), (other, others) = records[0].test, record.test
-            raise UserError(f"one table cannot hold {records[0].name} (split {split}, {users} test users) and "
-                            f"{record.name} (split {other}, {others} test users)")  # fmt: skip
+            raise UserError(
+                f"one table cannot hold {records[0].name} (split {split}, {users} test users) and "
+                f"{record.name} (split {other}, {others} test users)"
+            )
 
 
 def _beside_seed(record: RunRecord) -> frozenset[str]:

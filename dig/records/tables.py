@@ -49,8 +49,10 @@ class RunTables:
         """
         _check_protocol(protocol)
         records = self.store.family(name)
-        rows = [Row(stage, [record for record in records if protocol in record.recommenders.get(stage, {})])
-                for stage in _stages(records, stages)]  # fmt: skip
+        rows = [
+            Row(stage, [record for record in records if protocol in record.recommenders.get(stage, {})])
+            for stage in _stages(records, stages)
+        ]
         found = metrics_grid([row for row in rows if row.records], protocol, metrics, one_hop)
         return found or f"*With the history {_told(protocol)}, this was not measured on {name}.*"
 
@@ -124,8 +126,14 @@ class RunTables:
             steps = _mean([each.get("steps") for each in trained])
             kept = dict.fromkeys(str(each["chosen"]) for each in trained if "chosen" in each)
             times = (_mean([each.get(key) for each in found]) for key in ("seconds", "evaluation_seconds"))
-            rows.append([stage, *(seconds(time) for time in times), MISSING if steps is None else f"{steps:,.0f}",
-                         ", ".join(kept) or MISSING])  # fmt: skip
+            rows.append(
+                [
+                    stage,
+                    *(seconds(time) for time in times),
+                    MISSING if steps is None else f"{steps:,.0f}",
+                    ", ".join(kept) or MISSING,
+                ]
+            )
         return markdown_table(["recommender", "training, s", "evaluation, s", "steps", "kept"], rows, (0, 4))
 
     def curve(self, name: str, stage: str, metrics: Sequence[str] = ("hr@10", "ndcg@10"), points: int = 14) -> str:

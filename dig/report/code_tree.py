@@ -76,8 +76,10 @@ def _boxes(groups: Tensor, top: float, colour: str) -> list[str]:
         start = int(ends[place] - widths[place])
         width = float(ends[min(place + step, len(widths)) - 1] - start) * unit
         shade = 1.0 if place // step % 2 else 0.65
-        boxes.append(f'<rect x="{start * unit:.2f}" y="{top:.1f}" width="{width:.2f}" height="{_ROW:.0f}" '
-                     f'fill="{colour}" fill-opacity="{shade}"/>')  # fmt: skip
+        boxes.append(
+            f'<rect x="{start * unit:.2f}" y="{top:.1f}" width="{width:.2f}" height="{_ROW:.0f}" '
+            f'fill="{colour}" fill-opacity="{shade}"/>'
+        )
     return boxes
 
 

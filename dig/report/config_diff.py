@@ -32,9 +32,11 @@ def config_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 def flow(value: Any) -> str:
     """A value as YAML in one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=1_000_000, allow_unicode=True).removesuffix(
-        "\n...\n"
-    ).strip()  # fmt: skip
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=1_000_000, allow_unicode=True)
+        .removesuffix("\n...\n")
+        .strip()
+    )
 
 
 def _leaves(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

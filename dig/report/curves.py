@@ -72,8 +72,9 @@ def curve_plots(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[Curv
     for title in sorted(together, key=lambda title: ("loss" not in title, title)):
         names = sorted(together[title], key=_natural)
         parts = {name.partition("/")[0] for name in names}
-        drawn = [Line(_line_name(name, len(parts) > 1) if len(names) > 1 else "", thinned(lines[name]))
-                 for name in names]  # fmt: skip
+        drawn = [
+            Line(_line_name(name, len(parts) > 1) if len(names) > 1 else "", thinned(lines[name])) for name in names
+        ]
         values = [y for name in names for _, y in lines[name]]
         finite = [y for y in values if math.isfinite(y)]
         log = bool(finite) and min(finite) > 0 and max(finite) / min(finite) > _LOG_SPAN
@@ -91,8 +92,10 @@ def thinned(points: Sequence[tuple[float, float]], most: int = _MAX_POINTS) -> l
         broken = [at for at in section if not math.isfinite(points[at][1])]
         whole = [at for at in section if math.isfinite(points[at][1])]
         extremes = {pick(whole, key=lambda at: points[at][1]) for pick in (min, max)} if whole else set()
-        kept += [(points[at][0], points[at][1] if math.isfinite(points[at][1]) else None)
-                 for at in sorted(extremes | set(broken[:1]))]  # fmt: skip
+        kept += [
+            (points[at][0], points[at][1] if math.isfinite(points[at][1]) else None)
+            for at in sorted(extremes | set(broken[:1]))
+        ]
     return kept
 
 

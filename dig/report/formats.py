@@ -11,8 +11,15 @@ __all__ = ["DASH", "duration", "interval", "metric_name", "number", "recommender
 DASH = "—"
 """What stands for a number that is missing or is none."""
 _METRICS = ("hr", "ndcg", "mrr")
-_RECOMMENDERS = {"item_knn": "item-kNN", "sasrec": "SASRec", "tiger": "TIGER", "eimf": "EIMF", "intrr": "IntRR",
-                 "sft": "SFT", "grpo": "GRPO"}  # fmt: skip
+_RECOMMENDERS = {
+    "item_knn": "item-kNN",
+    "sasrec": "SASRec",
+    "tiger": "TIGER",
+    "eimf": "EIMF",
+    "intrr": "IntRR",
+    "sft": "SFT",
+    "grpo": "GRPO",
+}
 
 
 def number(value: Any) -> str:

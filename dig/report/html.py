@@ -34,9 +34,15 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, duration=duration, words=words, metric=metric_name, recommender=recommender_name,
-        shorten=shorten, slug=slug, json_block=json_block,
-    )  # fmt: skip
+        number=number,
+        duration=duration,
+        words=words,
+        metric=metric_name,
+        recommender=recommender_name,
+        shorten=shorten,
+        slug=slug,
+        json_block=json_block,
+    )
     from altair.utils.schemapi import debug_mode
 
     # Tests hold the plots to Vega-Lite's schema; to do it again in every run takes longer than to draw.
@@ -60,8 +66,11 @@ def render_report(data: ReportData) -> str:
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     """The figures above all parts: their words, the number, and what else is to be said of it."""
     metric = main_metric(data.metrics)
-    found = {name: value for name, values in values_of(data.metrics, "test").items()
-             if (value := finite(values.get(metric))) is not None}  # fmt: skip
+    found = {
+        name: value
+        for name, values in values_of(data.metrics, "test").items()
+        if (value := finite(values.get(metric))) is not None
+    }
     figures = []
     if found:
         best = max(found, key=lambda name: found[name])

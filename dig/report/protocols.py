@@ -31,8 +31,11 @@ class Protocol:
 
 def protocols(metrics: Mapping[str, Mapping[str, Any]]) -> list[Protocol]:
     """The protocols that any recommender was tested under, the run's own first."""
-    keys = [key for key in ("test", "test_masked", "test_unmasked")
-            if any(isinstance(values.get(key), Mapping) for values in metrics.values())]  # fmt: skip
+    keys = [
+        key
+        for key in ("test", "test_masked", "test_unmasked")
+        if any(isinstance(values.get(key), Mapping) for values in metrics.values())
+    ]
     masked = next((values["mask_history"] for values in metrics.values() if "mask_history" in values), None)
     found = {
         "test": _UNKNOWN if masked is None else _MASKED if masked else _KEPT,

@@ -61,8 +61,15 @@ def metrics_grid(metrics: Mapping[str, Mapping[str, Any]], split: str) -> Metric
     rows = []
     for stage, values in stages.items():
         texts = {name: _shown(finite(values.get(name))) for name in columns}
-        rows.append((stage, [Cell(text, text == best.get(name), interval(interval_bounds(metrics[stage], split, name)))
-                             for name, text in texts.items()]))  # fmt: skip
+        rows.append(
+            (
+                stage,
+                [
+                    Cell(text, text == best.get(name), interval(interval_bounds(metrics[stage], split, name)))
+                    for name, text in texts.items()
+                ],
+            )
+        )
     return MetricsGrid(columns, rows)
 
 

@@ -92,8 +92,10 @@ class _Growing:
             listed = [[self._spelled(row, level), self._title(row)] for row in rows]
             return {"items": listed} | ({"more": end - start - len(rows)} if end - start > len(rows) else {})
         found, hidden = self.branches(start, end, level, self.width)
-        grown = [[code, last - first, self.below(first, last, level + 1), self._samples(first, last)]
-                 for code, first, last in found]  # fmt: skip
+        grown = [
+            [code, last - first, self.below(first, last, level + 1), self._samples(first, last)]
+            for code, first, last in found
+        ]
         left = end - start - sum(last - first for _, first, last in found)
         return {"branches": grown} | ({"hidden": hidden, "more": left} if hidden else {})
 

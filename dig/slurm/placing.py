@@ -46,9 +46,11 @@ def check_submission(config: Config, settings: Sequence[str], environment: Mappi
     given = [key for key in asked if key in keys or "slurm" in keys]
     if given:
         value = getattr(config.slurm, given[0].removeprefix("slurm."))
-        raise UserError(f"{given[0]}={value} says what a job asks for, and without slurm.nodes none is submitted; add "
-                        "slurm.nodes=1 to submit one, slurm.nodes=null to train on this machine, or leave it out",
-                        exit_code=2)  # fmt: skip
+        raise UserError(
+            f"{given[0]}={value} says what a job asks for, and without slurm.nodes none is submitted; add "
+            "slurm.nodes=1 to submit one, slurm.nodes=null to train on this machine, or leave it out",
+            exit_code=2,
+        )
     if asked:
         say(f"{', '.join(asked)}: without slurm.nodes no job is submitted, this trains on this machine")
 
@@ -80,8 +82,11 @@ def place(config: Config, environment: Mapping[str, str] = os.environ) -> None:
     _check_srun(config, environment)
     _tell_of_idle_tasks(config, environment)
     if slurm.nodes is None and trainer.num_nodes > 1 and not any(name in environment for name in _LAUNCHERS):
-        raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs somebody who starts the tasks on the nodes; "
-                        f"slurm.nodes={trainer.num_nodes} submits a job to SLURM that does", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"trainer.num_nodes={trainer.num_nodes} needs somebody who starts the tasks on the nodes; "
+            f"slurm.nodes={trainer.num_nodes} submits a job to SLURM that does",
+            exit_code=2,
+        )
 
 
 def _check_srun(config: Config, environment: Mapping[str, str]) -> None:
@@ -93,17 +98,22 @@ def _check_srun(config: Config, environment: Mapping[str, str]) -> None:
     nodes = environment.get("SLURM_NNODES", environment.get("SLURM_JOB_NUM_NODES", ""))
     wanted = slurm.nodes * (slurm.gpus or slurm.tasks)
     if wanted > 1 and (tasks, nodes) == (str(wanted), str(slurm.nodes)):
-        raise UserError(f"this job has the {wanted} tasks on {_count(slurm.nodes, 'node')} that slurm.* asks for, but "
-                        "its script starts one process; put srun before python, as scripts/slurm.sbatch does; env -u "
-                        "SLURM_NTASKS python … submits another job from here", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"this job has the {wanted} tasks on {_count(slurm.nodes, 'node')} that slurm.* asks for, but "
+            "its script starts one process; put srun before python, as scripts/slurm.sbatch does; env -u "
+            "SLURM_NTASKS python … submits another job from here",
+            exit_code=2,
+        )
 
 
 def _tell_of_idle_tasks(config: Config, environment: Mapping[str, str]) -> None:
     """A script of one's own that asks for several tasks and forgets srun leaves all but one idle."""
     tasks = environment.get("SLURM_NTASKS", "1")
     if config.slurm.nodes is None and _in_script(environment) and tasks.isdecimal() and int(tasks) > 1:
-        warn(f"this job has {tasks} tasks, and one process trains here as if there was no SLURM; where all of them are "
-             "meant to, put srun before python, as scripts/slurm.sbatch does")  # fmt: skip
+        warn(
+            f"this job has {tasks} tasks, and one process trains here as if there was no SLURM; where all of them are "
+            "meant to, put srun before python, as scripts/slurm.sbatch does"
+        )
 
 
 def _in_script(environment: Mapping[str, str]) -> bool:
@@ -132,14 +142,20 @@ def _compare(config: Config, environment: Mapping[str, str]) -> None:
     """The job's tasks against the configuration's devices."""
     if _mistaken_for_a_shell(environment):
         name = environment["SLURM_JOB_NAME"]
-        raise UserError(f"the job is called {name!r}, which stands for a person's shell, so each task would train "
-                        "alone; name it: srun --job-name=dig …, or export SLURM_JOB_NAME=dig", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"the job is called {name!r}, which stands for a person's shell, so each task would train "
+            "alone; name it: srun --job-name=dig …, or export SLURM_JOB_NAME=dig",
+            exit_code=2,
+        )
     job, trainer = current_job(environment), config.trainer
     if job is None:
         raise AssertionError("asked outside of a job")
     if job.tasks > 1 and not job.step:
-        raise UserError(f"SLURM gave this job {job.tasks} tasks, but its script starts one process; put srun before "
-                        "python, as scripts/slurm.sbatch does", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"SLURM gave this job {job.tasks} tasks, but its script starts one process; put srun before "
+            "python, as scripts/slurm.sbatch does",
+            exit_code=2,
+        )
     devices = len(trainer.devices) if isinstance(trainer.devices, list) else trainer.devices
     if not str(devices).isdecimal() or int(devices) < 1:  # auto, -1: as many as there are
         return

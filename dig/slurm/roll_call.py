@@ -77,16 +77,26 @@ class RollCall:
     def _store(self) -> Store:
         patience = self.config.start_timeout
         try:
-            return TCPStore(self.host, self.port, self.job.tasks, self.job.rank == 0, timedelta(seconds=patience),
-                            wait_for_workers=False)  # fmt: skip
+            return TCPStore(
+                self.host,
+                self.port,
+                self.job.tasks,
+                self.job.rank == 0,
+                timedelta(seconds=patience),
+                wait_for_workers=False,
+            )
         except RuntimeError as error:  # torch's errors of stores are RuntimeErrors
             if self.job.rank == 0:
                 reason = str(error).splitlines()[0]
-                raise UserError(f"rank 0 cannot listen on port {self.port} of {self.job.node} ({reason}); "
-                                "set MASTER_PORT to a free one") from None  # fmt: skip
-            raise UserError(f"rank 0 did not answer at {self.host}:{self.port} within {patience} s "
-                            f"(slurm.start_timeout), says rank {self.job.rank} on {self.job.node}; it did not start, "
-                            "or the nodes do not reach each other") from None  # fmt: skip
+                raise UserError(
+                    f"rank 0 cannot listen on port {self.port} of {self.job.node} ({reason}); "
+                    "set MASTER_PORT to a free one"
+                ) from None
+            raise UserError(
+                f"rank 0 did not answer at {self.host}:{self.port} within {patience} s "
+                f"(slurm.start_timeout), says rank {self.job.rank} on {self.job.node}; it did not start, "
+                "or the nodes do not reach each other"
+            ) from None
 
     def _answer(self, store: Store) -> str:
         """A rank other than 0: says that it is here, looks for the tokens, and hears the verdict."""
@@ -129,8 +139,10 @@ class RollCall:
         if missing:
             named = ", ".join(f"{rank}{self._on_node(rank)}" for rank in missing)
             which = f"rank {named} has" if len(missing) == 1 else f"ranks {named} have"
-            return (f"{which} not started within {self.config.start_timeout} s (slurm.start_timeout), of "
-                    f"{self.job.tasks} ranks; look at their logs and nodes")  # fmt: skip
+            return (
+                f"{which} not started within {self.config.start_timeout} s (slurm.start_timeout), of "
+                f"{self.job.tasks} ranks; look at their logs and nodes"
+            )
         problems = [_missing_gpus(self.job, self.config.gpus), *found.values()]
         return next(filter(None, problems), "")
 
@@ -147,9 +159,11 @@ class RollCall:
         if not problem:
             return "a rank ended while all ranks were met; its log says why"
         node, _, folder = problem.partition(": ")
-        return (f"{folder} is not shared: {node} does not see what {self.job.node} writes there, after "
-                f"{self.config.shared_timeout} s (slurm.shared_timeout); put runs_dir and DIG_HOME on a file system "
-                "that all nodes mount")  # fmt: skip
+        return (
+            f"{folder} is not shared: {node} does not see what {self.job.node} writes there, after "
+            f"{self.config.shared_timeout} s (slurm.shared_timeout); put runs_dir and DIG_HOME on a file system "
+            "that all nodes mount"
+        )
 
     def _gather(self, store: Store, kind: str, seconds: float) -> dict[int, str]:
         """What the other ranks say, by rank, of those that say it in time."""
@@ -187,5 +201,7 @@ def _listed(token: Path) -> bool:
 def _missing_gpus(job: Job, wanted: int) -> str:
     if not wanted or torch.cuda.device_count() >= wanted:
         return ""
-    return (f"rank {job.rank} sees {torch.cuda.device_count()} GPUs of slurm.gpus={wanted} on {job.node}; is its "
-            "driver up, and does no option bind a task to one GPU?")  # fmt: skip
+    return (
+        f"rank {job.rank} sees {torch.cuda.device_count()} GPUs of slurm.gpus={wanted} on {job.node}; is its "
+        "driver up, and does no option bind a task to one GPU?"
+    )

@@ -54,7 +54,7 @@ def job_script(config: Config, arguments: Sequence[str], folder: Path) -> str:
         + " ".join([f"--output={_quoted(log_files(config, '%j')[1])}", *map(_quoted, slurm.srun_options)])
         + f" \\\n  {shlex.join(command)}",
         "",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 
@@ -87,8 +87,9 @@ def _gpus(slurm: SlurmConfig) -> list[tuple[str, object]]:
     if not slurm.gpus:
         return []
     kind = f"{slurm.gpu_type}:" if slurm.gpu_type else ""
-    return [("gres", f"gpu:{kind}{slurm.gpus}") if slurm.gpu_option == "gres" else
-            ("gpus-per-node", f"{kind}{slurm.gpus}")]  # fmt: skip
+    return [
+        ("gres", f"gpu:{kind}{slurm.gpus}") if slurm.gpu_option == "gres" else ("gpus-per-node", f"{kind}{slurm.gpus}")
+    ]
 
 
 def _quoted(text: str) -> str:

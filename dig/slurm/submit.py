@@ -46,11 +46,17 @@ def submit(config: Config, arguments: Sequence[str]) -> str:
 
 def _sbatch(path: Path) -> str:
     try:
-        done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True,  # noqa: S603, S607
-                              env=_environment())  # fmt: skip
+        done = subprocess.run(  # noqa: S603
+            ["sbatch", "--parsable", str(path)],  # noqa: S607
+            capture_output=True,
+            text=True,
+            env=_environment(),
+        )
     except FileNotFoundError:
-        raise UserError("there is no sbatch here: submit on a login node of the cluster, leave slurm.nodes out to "
-                        "train on this machine, or add --dry-run to see the script") from None  # fmt: skip
+        raise UserError(
+            "there is no sbatch here: submit on a login node of the cluster, leave slurm.nodes out to "
+            "train on this machine, or add --dry-run to see the script"
+        ) from None
     found = re.match(r"\d+", done.stdout.strip())
     if done.returncode or not found:
         lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()

@@ -33,8 +33,11 @@ def _reads(config: Config) -> dict[str, Any]:
     from dig.embeddings.locate import clip_fingerprint
 
     captions = select(config, "mining.captions") if "caption" in config.visual.adapt.fields else {}
-    return (reads_training(config, "visual.adapt") | captions
-            | {"model": clip_fingerprint(config.visual), "pictures": picture_fingerprint(config)})  # fmt: skip
+    return (
+        reads_training(config, "visual.adapt")
+        | captions
+        | {"model": clip_fingerprint(config.visual), "pictures": picture_fingerprint(config)}
+    )
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -45,11 +48,16 @@ def _build(context: StageContext, folder: Path) -> None:
     pictures = item_pictures(catalogue, picture_folder(context))
     texts = _texts(context, catalogue)
     candidates = track(range(len(pictures.rows)), "reading pictures", len(pictures.rows))
-    rows = [row for row in candidates if texts[pictures.rows[row]]
-            and datamodules.open_picture(pictures.paths[row], clip.preprocess) is not None]  # fmt: skip
+    rows = [
+        row
+        for row in candidates
+        if texts[pictures.rows[row]] and datamodules.open_picture(pictures.paths[row], clip.preprocess) is not None
+    ]
     if len(rows) < _MIN_PAIRS:
-        raise UserError(f"visual.adapt: {len(rows)} items have a picture that can be read and a text, "
-                        f"{_MIN_PAIRS} are needed; set visual.adapt.epochs=0")  # fmt: skip
+        raise UserError(
+            f"visual.adapt: {len(rows)} items have a picture that can be read and a text, "
+            f"{_MIN_PAIRS} are needed; set visual.adapt.epochs=0"
+        )
     order = np.random.default_rng(context.config.seed).permutation(rows)
     held = int(config.adapt.holdout * len(order))
     unseen, seen = order[:held], order[held:]
@@ -96,5 +104,12 @@ def _says(path: Path) -> str:
     return f"{line}; an unseen picture prefers its own text to {report['found']:.0%} of the others (chance 50%)"
 
 
-STAGE = Stage("adapt", ("prepare",), _reads, _build, _says, every_rank=True,
-              enabled=lambda config: config.looks_at_pictures and config.visual.adapt.epochs > 0)  # fmt: skip
+STAGE = Stage(
+    "adapt",
+    ("prepare",),
+    _reads,
+    _build,
+    _says,
+    every_rank=True,
+    enabled=lambda config: config.looks_at_pictures and config.visual.adapt.epochs > 0,
+)

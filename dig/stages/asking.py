@@ -22,8 +22,16 @@ from dig.stages.base import StageContext
 from dig.stages.prepare import STAGE as PREPARE
 from dig.stages.prepare import picture_folder
 
-__all__ = ["Pictures", "ask_jobs", "campaign_of", "check_missing", "item_job", "open_store", "pictures_for",
-           "say_estimates"]  # fmt: skip
+__all__ = [
+    "Pictures",
+    "ask_jobs",
+    "campaign_of",
+    "check_missing",
+    "item_job",
+    "open_store",
+    "pictures_for",
+    "say_estimates",
+]
 
 Pictures = Mapping[str, tuple[Path, str]]
 """Item id → file and hash of its picture."""
@@ -108,6 +116,8 @@ def check_missing(
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in missing.most_common())
     line = f"{stage}: {asker.name} has no usable answer for {missing.total():,} of {total:,} items ({reasons}){why}"
     if missing.total() > config.mining.max_missing * total:
-        raise UserError(f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "
-                        f"goes on with what is left; {retry}")  # fmt: skip
+        raise UserError(
+            f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "
+            f"goes on with what is left; {retry}"
+        )
     warn(f"{line}; {retry}")

@@ -85,6 +85,13 @@ def _write_typical(path: Path, module: modules.EIMFModule, explicit: ExplicitInt
     pl.DataFrame({"user_id": ids, "interests": words, "shares": shares}, schema=schema).write_parquet(path)
 
 
-STAGE = Stage("eimf", ("prepare",), _reads, _build, says_policy, every_rank=True,
-              also=lambda config: ("label",) if config.eimf.explicit_losses else (),
-              enabled=lambda config: "eimf" in config.baselines)  # fmt: skip
+STAGE = Stage(
+    "eimf",
+    ("prepare",),
+    _reads,
+    _build,
+    says_policy,
+    every_rank=True,
+    also=lambda config: ("label",) if config.eimf.explicit_losses else (),
+    enabled=lambda config: "eimf" in config.baselines,
+)

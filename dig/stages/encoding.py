@@ -41,8 +41,13 @@ def encode_texts(context: StageContext, folder: Path, kind: str, texts: Sequence
     config = context.config.embedding
     distinct = sorted(set(texts))
     keys = content_keys(distinct)
-    recipe = {"kind": "text", "encoder": encoder_fingerprint(config.text_encoder), "max_tokens": config.max_tokens,
-              "instruction": config.instruction, "precision": encoding_precision(context.config.trainer)}  # fmt: skip
+    recipe = {
+        "kind": "text",
+        "encoder": encoder_fingerprint(config.text_encoder),
+        "max_tokens": config.max_tokens,
+        "instruction": config.instruction,
+        "precision": encoding_precision(context.config.trainer),
+    }
     cache = vector_cache(context, recipe)
     new = absent(context, folder, kind, cache, keys)
     if len(new):

@@ -49,8 +49,9 @@ _POLICIES = ("sft", "grpo")
 
 def measured(context: StageContext) -> list[str]:
     """The recommenders of a run: its baselines and the policies that were trained."""
-    return [name for name in MEASURED
-            if name in context.inputs and (name in _POLICIES or name in context.config.baselines)]  # fmt: skip
+    return [
+        name for name in MEASURED if name in context.inputs and (name in _POLICIES or name in context.config.baselines)
+    ]
 
 
 def recommendations_file(protocol: str) -> str:
@@ -77,8 +78,12 @@ def load_examples(context: StageContext, part: str = "test") -> pl.DataFrame:
 def _protocol(context: StageContext) -> Artifact:
     """What all recommenders are asked, worked out once: one-hop candidates and slices of the held-out examples."""
     config = context.config.evaluation
-    origin = {"version": 2, "max_users": config.max_users, "valid_users": config.valid_users,
-              "prepare": context.inputs["prepare"].fingerprint}  # fmt: skip
+    origin = {
+        "version": 2,
+        "max_users": config.max_users,
+        "valid_users": config.valid_users,
+        "prepare": context.inputs["prepare"].fingerprint,
+    }
     key = fingerprint(origin)
     return build_alone(context, "examples", key, partial(_write_examples, context), origin)
 
@@ -100,15 +105,17 @@ def _examples_table(
     examples: HeldOut, candidates: np.ndarray, labels: pl.DataFrame, sequences: Sequences, ids: pl.Series
 ) -> pl.DataFrame:
     benefits = evaluation.beneficiaries(candidates, examples.targets)
-    return pl.DataFrame({
-        "example": np.arange(len(examples)),
-        "user": sequences.user_ids.gather(examples.users),
-        "target": ids.gather(examples.targets),
-        "history": _lists(ids, examples.histories.flat(), examples.histories.lengths),
-        "one_hop": _lists(ids, candidates[candidates >= 0], (candidates >= 0).sum(axis=1)),
-        **labels.to_dict(),
-        "one_hop_slice": np.where(benefits, "beneficiary", "non-beneficiary"),
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "example": np.arange(len(examples)),
+            "user": sequences.user_ids.gather(examples.users),
+            "target": ids.gather(examples.targets),
+            "history": _lists(ids, examples.histories.flat(), examples.histories.lengths),
+            "one_hop": _lists(ids, candidates[candidates >= 0], (candidates >= 0).sum(axis=1)),
+            **labels.to_dict(),
+            "one_hop_slice": np.where(benefits, "beneficiary", "non-beneficiary"),
+        }
+    )
 
 
 def _chosen(context: StageContext, part: str) -> tuple[HeldOut, np.ndarray]:
@@ -122,11 +129,11 @@ def _evaluation(context: StageContext, name: str, examples: Artifact) -> Artifac
     origin = {
         "version": _VERSION,
         "evaluation": select(context.config, "evaluation"),
-        "inputs": {stage: context.inputs[stage].fingerprint for stage in ("prepare", name)} | {
-            "examples": examples.fingerprint},
+        "inputs": {stage: context.inputs[stage].fingerprint for stage in ("prepare", name)}
+        | {"examples": examples.fingerprint},
         "prompt": select(context.config, "prompt") if name in _POLICIES else None,
         "name": name,
-    }  # fmt: skip
+    }
     key = fingerprint(origin)
     build = partial(_measure, context, name, examples)
     return build_together(context, "evaluation", key, build, origin)
@@ -258,7 +265,7 @@ def write_evaluation(
 
 def _write_rankings(
     folder: Path, name: str, protocol: str, examples: pl.DataFrame, ids: pl.Series, found: evaluation.Evaluation
-) -> None:  # fmt: skip
+) -> None:
     """Items and scores, a row an example."""
     there = found.ranked >= 0
     lengths = there.sum(dim=1).numpy()

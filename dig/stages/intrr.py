@@ -44,5 +44,12 @@ def _build(context: StageContext, folder: Path) -> None:
         model.save(folder / "model", load_stamp(context))
 
 
-STAGE = Stage("intrr", ("prepare", "tokenize"), _reads, _build, says_policy, every_rank=True,
-              enabled=lambda config: "intrr" in config.baselines)  # fmt: skip
+STAGE = Stage(
+    "intrr",
+    ("prepare", "tokenize"),
+    _reads,
+    _build,
+    says_policy,
+    every_rank=True,
+    enabled=lambda config: "intrr" in config.baselines,
+)

@@ -27,5 +27,11 @@ def _says(path: Path) -> str:
     return f"{similarity.nnz / max(similarity.shape[0], 1):.0f} neighbours an item"
 
 
-STAGE = Stage("item_knn", ("prepare",), lambda config: select(config, "item_knn"), _build, _says,
-              enabled=lambda config: "item_knn" in config.baselines)  # fmt: skip
+STAGE = Stage(
+    "item_knn",
+    ("prepare",),
+    lambda config: select(config, "item_knn"),
+    _build,
+    _says,
+    enabled=lambda config: "item_knn" in config.baselines,
+)

@@ -81,9 +81,15 @@ def _build(context: StageContext, folder: Path) -> None:
         )
         interests, merged = found.interests, {"mined": mined.height, "joined": found.joined, "cut": found.cut}
     labelled, report = label_interests(
-        interests, catalogue, load_captions(context), sequences.train, config.labels, config.seed, vectors,
+        interests,
+        catalogue,
+        load_captions(context),
+        sequences.train,
+        config.labels,
+        config.seed,
+        vectors,
         _verdicts(context, folder, interests),
-    )  # fmt: skip
+    )
     write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     labelled.write_parquet(folder / "interests.parquet")
     quality = item_quality(labelled, catalogue["item_id"].to_list())

@@ -154,8 +154,9 @@ def _seen(context: StageContext, mined: pl.DataFrame, folder: Path) -> pl.DataFr
         )
     clip = load_clip(visual_model(context))
     similarity = vectors[has_image] @ clip.encode_texts(list(phrases.values())).T
-    found = visual_interests(item_ids, similarity.numpy(), list(phrases.values()), mined, config.max_interests,
-                             config.min_confidence)  # fmt: skip
+    found = visual_interests(
+        item_ids, similarity.numpy(), list(phrases.values()), mined, config.max_interests, config.min_confidence
+    )
     write_json(folder / "visual.json", found.report)
     if not found.report["calibrated"]:
         warn(

@@ -34,8 +34,9 @@ def all_askers(config: Config) -> list[Asker]:
         askers.append(asker_of(mining.captioner, mining.models[mining.captioner], prompt, "caption"))
     if mining.asked:
         prompt = load_prompt(mining.interests_prompt, "mining.interests_prompt")
-        askers += [asker_of(name, mining.models[name], prompt, "interests", mining.max_interests)
-                   for name in mining.asked]  # fmt: skip
+        askers += [
+            asker_of(name, mining.models[name], prompt, "interests", mining.max_interests) for name in mining.asked
+        ]
     return askers
 
 
@@ -44,8 +45,10 @@ def reads_of_models(config: Config) -> dict[str, Any]:
     askers = all_askers(config)
     if not askers:
         return {}
-    read: dict[str, Any] = {"asked": [[asker.name, asker.purpose, asker.origin] for asker in askers],
-                            "mining.max_missing": config.mining.max_missing}  # fmt: skip
+    read: dict[str, Any] = {
+        "asked": [[asker.name, asker.purpose, asker.origin] for asker in askers],
+        "mining.max_missing": config.mining.max_missing,
+    }
     if any(asker.config.vision for asker in askers):
         read["pictures"] = picture_fingerprint(config)
     if store_path(ArtifactStore().root.parent).is_file():
@@ -148,6 +151,8 @@ class Mining:
     def _without_pictures(self) -> None:
         mining = self.context.config.mining
         if mining.captioner is not None:
-            raise UserError(f"mining.captioner={mining.captioner} is to describe pictures, but no picture that an item "
-                            "names (column `image`) is there; see visual.folder and data.pictures.fetch")  # fmt: skip
+            raise UserError(
+                f"mining.captioner={mining.captioner} is to describe pictures, but no picture that an item "
+                "names (column `image`) is there; see visual.folder and data.pictures.fetch"
+            )
         warn("mine: models with vision are asked, but the items have no pictures; they read the text alone")

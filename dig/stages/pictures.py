@@ -73,16 +73,27 @@ def _build(context: StageContext, folder: Path) -> None:
         raise UserError(f"not one of the {len(keys)} pictures can be decoded, for example {broken[0]}")
     if broken:
         shown = ", ".join(path.name for path in broken[:_SHOWN])
-        warn(f"pictures: {len(broken)} of {len(keys)} pictures cannot be decoded ({shown}"
-             f"{', …' if len(broken) > _SHOWN else ''}); these items count as having none")  # fmt: skip
+        warn(
+            f"pictures: {len(broken)} of {len(keys)} pictures cannot be decoded ({shown}"
+            f"{', …' if len(broken) > _SHOWN else ''}); these items count as having none"
+        )
     vectors = torch.zeros(len(catalogue), clip.dim)
     has_image = torch.zeros(len(catalogue), dtype=torch.bool)
     rows = torch.from_numpy(pictures.rows[readable])
     vectors[rows] = cache.gather(keys[readable])
     has_image[rows] = True
     save_file({"vectors": vectors, "has_image": has_image}, folder / "pictures.safetensors")
-    write_json(folder / "report.json", {"items": len(catalogue), "pictures": int(has_image.sum()), "dim": clip.dim,
-               "unnamed": pictures.unnamed, "missing": pictures.missing, "broken": len(broken)})  # fmt: skip
+    write_json(
+        folder / "report.json",
+        {
+            "items": len(catalogue),
+            "pictures": int(has_image.sum()),
+            "dim": clip.dim,
+            "unnamed": pictures.unnamed,
+            "missing": pictures.missing,
+            "broken": len(broken),
+        },
+    )
 
 
 def _recipe(context: StageContext, clip: ClipModel) -> dict[str, object]:
@@ -91,8 +102,12 @@ def _recipe(context: StageContext, clip: ClipModel) -> dict[str, object]:
     weights = clip_fingerprint(config.visual)
     if config.visual.adapt.epochs:
         weights = hash_file(context.file("adapt", "model") / "open_clip_model.safetensors")
-    return {"kind": "picture", "weights": weights, "architecture": clip.model_config,
-            "precision": encoding_precision(config.trainer)}  # fmt: skip
+    return {
+        "kind": "picture",
+        "weights": weights,
+        "architecture": clip.model_config,
+        "precision": encoding_precision(config.trainer),
+    }
 
 
 def _says(path: Path) -> str:
@@ -103,6 +118,13 @@ def _says(path: Path) -> str:
     return f"{line} ({absent})" if absent else line
 
 
-STAGE = Stage("pictures", ("prepare",), _reads, _build, _says, every_rank=True,
-              also=lambda config: ("adapt",) if config.visual.adapt.epochs else (),
-              enabled=lambda config: config.looks_at_pictures)  # fmt: skip
+STAGE = Stage(
+    "pictures",
+    ("prepare",),
+    _reads,
+    _build,
+    _says,
+    every_rank=True,
+    also=lambda config: ("adapt",) if config.visual.adapt.epochs else (),
+    enabled=lambda config: config.looks_at_pictures,
+)

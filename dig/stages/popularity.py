@@ -20,5 +20,11 @@ def _build(context: StageContext, folder: Path) -> None:
     write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 
-STAGE = Stage("popularity", ("prepare",), lambda config: {}, _build, lambda path: "counts of the training part",
-              enabled=lambda config: "popularity" in config.baselines)  # fmt: skip
+STAGE = Stage(
+    "popularity",
+    ("prepare",),
+    lambda config: {},
+    _build,
+    lambda path: "counts of the training part",
+    enabled=lambda config: "popularity" in config.baselines,
+)

@@ -30,8 +30,19 @@ __all__ = [
 ]
 
 # What of ``data`` decides the result; where the files lie and how they were fetched does not.
-_KEYS = ("source", "columns", "min_rating", "duplicates", "k_core", "min_interactions", "split", "split_fractions",
-         "max_bad_fraction", "catalogue", "unknown_items")  # fmt: skip
+_KEYS = (
+    "source",
+    "columns",
+    "min_rating",
+    "duplicates",
+    "k_core",
+    "min_interactions",
+    "split",
+    "split_fractions",
+    "max_bad_fraction",
+    "catalogue",
+    "unknown_items",
+)
 _IF_SET = ("text_columns", "category_separator", "split_times")
 
 
@@ -103,8 +114,10 @@ def _build(context: StageContext, folder: Path) -> None:
 
 def _says(path: Path) -> str:
     found = read_json(path / "statistics.json")
-    line = (f"{found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions "
-            f"({found['mean_length']:.1f} a user); {found['split']}, {found['examples']['test']:,} tests")  # fmt: skip
+    line = (
+        f"{found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions "
+        f"({found['mean_length']:.1f} a user); {found['split']}, {found['examples']['test']:,} tests"
+    )
     if found["split"] != "leave-one-out":
         return line
     return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"

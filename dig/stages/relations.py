@@ -61,9 +61,11 @@ def _vectors(context: StageContext) -> Tensor:
         item = load_catalogue(context)["item_id"][int(torch.nonzero(~finite)[0])]
         raise UserError(f"relations: the vector of item {item} holds what is no number; see embedding.text_encoder")
     if len(vectors) > 1 and bool((vectors == vectors[0]).all()):
-        raise UserError(f"relations: all {len(vectors):,} items have the same text vector, so none is more like "
-                        f"another; give them text (embedding.fields, embedding.interests), or do without: "
-                        f"{_without(context.config)}")  # fmt: skip
+        raise UserError(
+            f"relations: all {len(vectors):,} items have the same text vector, so none is more like "
+            f"another; give them text (embedding.fields, embedding.interests), or do without: "
+            f"{_without(context.config)}"
+        )
     return vectors
 
 
@@ -90,6 +92,12 @@ def _says(path: Path) -> str:
     return "; ".join(parts)
 
 
-STAGE = Stage("relations", ("prepare",), _reads, _build, _says,
-              also=lambda config: ("embed",) if config.relations.compares_texts(config.relation_tasks) else (),
-              enabled=lambda config: bool(config.relation_tasks))  # fmt: skip
+STAGE = Stage(
+    "relations",
+    ("prepare",),
+    _reads,
+    _build,
+    _says,
+    also=lambda config: ("embed",) if config.relations.compares_texts(config.relation_tasks) else (),
+    enabled=lambda config: bool(config.relation_tasks),
+)

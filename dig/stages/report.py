@@ -32,10 +32,16 @@ __all__ = ["build_report"]
 _LOGGED = ("tokenize", *MEASURED)
 _UNPROVEN = ("logs/", "codes.svg")
 """What nothing is computed from."""
-_NOTHING = pl.DataFrame(schema={
-    "example": pl.Int64, "user": pl.String, "target": pl.String, "items": pl.List(pl.String),
-    "scores": pl.List(pl.Float32), "stage": pl.String,
-})  # fmt: skip
+_NOTHING = pl.DataFrame(
+    schema={
+        "example": pl.Int64,
+        "user": pl.String,
+        "target": pl.String,
+        "items": pl.List(pl.String),
+        "scores": pl.List(pl.Float32),
+        "stage": pl.String,
+    }
+)
 """Rankings of a run without a recommender."""
 
 
@@ -151,8 +157,9 @@ def _users(context: StageContext) -> pl.DataFrame:
     """Every user's items, oldest first, and how many of them at the end are tests."""
     sequences, ids = load_sequences(context), load_catalogue(context)["item_id"]
     users = pl.DataFrame({"user": sequences.user_ids}).with_row_index("row")
-    items = pl.DataFrame({"row": sequences.rows.owners(), "items": ids.gather(sequences.rows.flat()),
-                          "tests": sequences.parts == TEST}).cast({"row": pl.UInt32})  # fmt: skip
+    items = pl.DataFrame(
+        {"row": sequences.rows.owners(), "items": ids.gather(sequences.rows.flat()), "tests": sequences.parts == TEST}
+    ).cast({"row": pl.UInt32})
     lists = items.group_by("row", maintain_order=True).agg(pl.col("items"), pl.col("tests").sum())
     return users.join(lists, on="row", how="left", maintain_order="left").drop("row")
 
@@ -183,8 +190,10 @@ def _manifest(stage: str, artifact: Artifact) -> Manifest:
     try:
         return read_manifest(artifact.path, artifact.fingerprint)
     except DamagedError as error:
-        raise UserError(f"report: the artifact of {stage}, {shown_path(artifact.path)}, changed while it was read "
-                        f"({error}); the same command builds it again") from None  # fmt: skip
+        raise UserError(
+            f"report: the artifact of {stage}, {shown_path(artifact.path)}, changed while it was read "
+            f"({error}); the same command builds it again"
+        ) from None
 
 
 def _clear(folder: Path) -> None:

@@ -92,6 +92,8 @@ def _curve(artifact: Path) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     for path in sorted((artifact / "logs").glob("*/metrics.csv")):
         frame = pl.read_csv(path, infer_schema_length=None, glob=False)
-        rows += [{key: float(value) for key, value in row.items() if value is not None}
-                 for row in frame.iter_rows(named=True)]  # fmt: skip
+        rows += [
+            {key: float(value) for key, value in row.items() if value is not None}
+            for row in frame.iter_rows(named=True)
+        ]
     return rows

@@ -39,5 +39,13 @@ def _build(context: StageContext, folder: Path) -> None:
         model.save(folder / "model", load_stamp(context))
 
 
-STAGE = Stage("sasrec", ("prepare",), _reads, _build, says_policy, version=2, every_rank=True,
-              enabled=lambda config: "sasrec" in config.baselines or "sasrec" in stages_behind(config))  # fmt: skip
+STAGE = Stage(
+    "sasrec",
+    ("prepare",),
+    _reads,
+    _build,
+    says_policy,
+    version=2,
+    every_rank=True,
+    enabled=lambda config: "sasrec" in config.baselines or "sasrec" in stages_behind(config),
+)

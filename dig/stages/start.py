@@ -75,8 +75,11 @@ def _compare(config: Config, parameters: int, needed: int, total: int, free: int
         f"memory (weights, gradients, AdamW; trainer.precision={config.trainer.precision})"
     )
     if needed > total:
-        raise UserError(f"{said}, {who} {gigabytes(total)}; make backbone.config smaller, take trainer.precision="
-                        "bf16-true, share it out by trainer.strategy=fsdp, or train a pretrained one with "
-                        "backbone.lora", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"{said}, {who} {gigabytes(total)}; make backbone.config smaller, take trainer.precision="
+            "bf16-true, share it out by trainer.strategy=fsdp, or train a pretrained one with "
+            "backbone.lora",
+            exit_code=2,
+        )
     if free is not None and needed > free:
         warn(f"{said}, and {gigabytes(free)} are available now")

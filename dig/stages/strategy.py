@@ -102,9 +102,14 @@ def check_trainer(config: TrainerConfig) -> None:
     """
     try:
         with quiet():
-            lightning.Trainer(**trainer_place(config), precision=config.precision,  # type: ignore[arg-type]
-                              logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                              enable_model_summary=False)  # fmt: skip
+            lightning.Trainer(
+                **trainer_place(config),
+                precision=config.precision,  # type: ignore[arg-type]
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
     except (
         lightning.fabric.utilities.exceptions.MisconfigurationException,
         ValueError,

@@ -45,8 +45,9 @@ def _build(context: StageContext, folder: Path) -> None:
         config.seed,
         config.trainer.workers,
     )
-    plan = Plan("tiger", _reads(config), config.tiger.epochs, clip_norm=1.0, ranked=True,
-                patience=config.tiger.patience)  # fmt: skip
+    plan = Plan(
+        "tiger", _reads(config), config.tiger.epochs, clip_norm=1.0, ranked=True, patience=config.tiger.patience
+    )
     model = baselines.build_t5(ids.sizes, config.tiger)
     module = modules.TigerModule(model, tokens.item_tokens, config.tiger, config.evaluation)
     fit(plan, module, data, context, folder)
@@ -57,5 +58,12 @@ def _build(context: StageContext, folder: Path) -> None:
         write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
 
-STAGE = Stage("tiger", ("prepare", "tokenize"), _reads, _build, says_policy, every_rank=True,
-              enabled=lambda config: "tiger" in config.baselines)  # fmt: skip
+STAGE = Stage(
+    "tiger",
+    ("prepare", "tokenize"),
+    _reads,
+    _build,
+    says_policy,
+    every_rank=True,
+    enabled=lambda config: "tiger" in config.baselines,
+)

@@ -98,8 +98,10 @@ def _build(context: StageContext, folder: Path) -> None:
     health = _health(before, codes, config.sizes, bought, [path[-1] if path else None for path in _paths(catalogue)])
     treated = "suffix" if found.costs is None and config.collisions == "reassign" else config.collisions
     reconstruction = None if found.error is None else round(found.error(codes), 4)
-    write_json(folder / "health.json", {"tokenizer": config.tokenizer, "collisions": treated,
-                                        "reconstruction": reconstruction, **health})  # fmt: skip
+    write_json(
+        folder / "health.json",
+        {"tokenizer": config.tokenizer, "collisions": treated, "reconstruction": reconstruction, **health},
+    )
 
 
 def _features(context: StageContext, bought: CoPurchases) -> ItemFeatures:
@@ -135,8 +137,12 @@ def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: 
     if not module.trainer.is_global_zero:
         return None
     codes = module.assign_codes(features)
-    return _Tokens(codes, lambda rows: module.last_costs(features.take(rows), codes[rows]),
-                   lambda codes: module.reconstruction_error(features, codes), dict(module.state_dict()))  # fmt: skip
+    return _Tokens(
+        codes,
+        lambda rows: module.last_costs(features.take(rows), codes[rows]),
+        lambda codes: module.reconstruction_error(features, codes),
+        dict(module.state_dict()),
+    )
 
 
 def _cluster(context: StageContext, features: ItemFeatures) -> _Tokens | None:
@@ -172,8 +178,10 @@ def _import(context: StageContext, item_ids: list[str]) -> _Tokens | None:
     largest = codes.max(dim=0).values.tolist()
     over = [level for level, size in enumerate(config.sizes) if largest[level] >= size]
     if over:
-        raise UserError(f"{path}: level {over[0] + 1} has the code {largest[over[0]]}, and rqvae.codebook_size allows "
-                        f"{config.sizes[over[0]]} codes")  # fmt: skip
+        raise UserError(
+            f"{path}: level {over[0] + 1} has the code {largest[over[0]]}, and rqvae.codebook_size allows "
+            f"{config.sizes[over[0]]} codes"
+        )
     return _Tokens(codes, None, None, {"codes": codes})
 
 
@@ -189,11 +197,15 @@ def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:
     if features.items == 1:
         raise UserError("tokenize: the catalogue has one item, so there is nothing to tell apart")
     if features.image is None and features.items < 100_000 and len(torch.unique(vectors, dim=0)) == 1:
-        raise UserError("tokenize: all items have the same vector, so no Semantic ID can tell them apart; see "
-                        "embedding.fields and embedding.interests")  # fmt: skip
+        raise UserError(
+            "tokenize: all items have the same vector, so no Semantic ID can tell them apart; see "
+            "embedding.fields and embedding.interests"
+        )
     if features.items < max(sizes):
-        warn(f"tokenize: {features.items} items cannot use {max(sizes)} codes a level; a rqvae.codebook_size of about "
-             f"{max(2, int(features.items ** 0.5))} would fit")  # fmt: skip
+        warn(
+            f"tokenize: {features.items} items cannot use {max(sizes)} codes a level; a rqvae.codebook_size of about "
+            f"{max(2, int(features.items**0.5))} would fit"
+        )
 
 
 def _health(
@@ -228,13 +240,23 @@ def _says(path: Path) -> str:
     health = read_json(path / "health.json")
     used = ", ".join(f"{share:.0%} of {size}" for share, size in zip(health["usage"], health["sizes"], strict=True))
     ends = {"suffix": "have a suffix", "keep": "keep them", "reassign": "were moved"}[health["collisions"]]
-    line = (f"codes used a level: {used}; {health['collision_rate']:.1%} of the items share their codes and {ends} "
-            f"(largest set {health['largest_collision']})")  # fmt: skip
+    line = (
+        f"codes used a level: {used}; {health['collision_rate']:.1%} of the items share their codes and {ends} "
+        f"(largest set {health['largest_collision']})"
+    )
     lifts = [f"{lift:.0f}" for lift in health.get("neighbour_lift", []) if lift is not None]
     if not lifts:
         return line
     return f"{line}; co-purchased items share leading codes {', '.join(lifts)} times as often as chance"
 
 
-STAGE = Stage("tokenize", ("prepare", "embed"), _reads, _build, _says, version=4, every_rank=True,
-              also=lambda config: () if config.input_kind == "text" else ("pictures",))  # fmt: skip
+STAGE = Stage(
+    "tokenize",
+    ("prepare", "embed"),
+    _reads,
+    _build,
+    _says,
+    version=4,
+    every_rank=True,
+    also=lambda config: () if config.input_kind == "text" else ("pictures",),
+)

@@ -111,8 +111,10 @@ def fit(
     if trainer.is_global_zero:
         ended = why_ended(plan.stage, trainer, _monitor(config), plan.max_steps, plan.patience)
         rate = throughput.samples_per_second
-        write_json(folder / "training.json", {"steps": trainer.global_step, "ended": ended, "samples_per_second": rate,
-                                              **chosen})  # fmt: skip
+        write_json(
+            folder / "training.json",
+            {"steps": trainer.global_step, "ended": ended, "samples_per_second": rate, **chosen},
+        )
         if config.trainer.profiler is not None:
             place = profile_place(str(trainer.loggers[0].log_dir), folder)
             say(f"{plan.stage}: trainer.profiler={config.trainer.profiler} has left its tables in {place}")
@@ -175,8 +177,10 @@ def _say_effective(stage: str, config: Config) -> None:
     ranks, samples, summed = world_size(), tracking.samples_a_rank(config, stage), config.trainer.accumulate
     if ranks > 1 and global_rank() == 0 and samples is not None:
         batches = f", {summed} batches summed" if summed > 1 else ""
-        say(f"{stage}: {ranks} ranks with {samples} samples a batch{batches}: {ranks * samples * summed} samples a "
-            "step; learning rates are taken as configured")  # fmt: skip
+        say(
+            f"{stage}: {ranks} ranks with {samples} samples a batch{batches}: {ranks * samples * summed} samples a "
+            "step; learning rates are taken as configured"
+        )
 
 
 def _csv_logger(folder: Path) -> lightning.pytorch.loggers.CSVLogger:
@@ -196,13 +200,17 @@ def _choose(
     monitor = str(best.monitor)
     seen = getattr(module, "validated_at", None) == trainer.global_step
     final = None if seen else _validate(trainer, module, data)[monitor]
-    scores = {"best": float(best.best_model_score) if best.best_model_score is not None else float("-inf"),
-              "final": final if final is not None else float("-inf"),
-              "start": start if start is not None else float("-inf")}  # fmt: skip
+    scores = {
+        "best": float(best.best_model_score) if best.best_model_score is not None else float("-inf"),
+        "final": final if final is not None else float("-inf"),
+        "start": start if start is not None else float("-inf"),
+    }
     winner = max(scores, key=lambda name: scores[name])
     if winner == "start":
-        warn(f"{plan.stage}: no checkpoint beat the start on validation ({monitor} {scores['start']:.4f}, best "
-             f"{max(scores['best'], scores['final']):.4f}); the starting weights are kept")  # fmt: skip
+        warn(
+            f"{plan.stage}: no checkpoint beat the start on validation ({monitor} {scores['start']:.4f}, best "
+            f"{max(scores['best'], scores['final']):.4f}); the starting weights are kept"
+        )
         _load_state(module, Path(str(best.dirpath)) / "start.ckpt")
     elif winner == "best":
         _load_state(module, Path(best.best_model_path))

@@ -48,15 +48,20 @@ def _of_grid(settings: Settings) -> Iterator[Point]:
     size = space.grid_size
     count = min(size, settings.limit or size)
     if count > _LARGEST:
-        raise wrong(settings.file.path, "parameters", f"a grid of {size:,} points; take method: random and a "
-                                                      "run_cap, or --trials N")  # fmt: skip
+        raise wrong(
+            settings.file.path,
+            "parameters",
+            f"a grid of {size:,} points; take method: random and a run_cap, or --trials N",
+        )
     if count <= _MANY:
         yield from space.grid(count)
         return
     axes = {name: _spread(values) for name, values in space.axes().items()}
     seen = list(_turned(axes))  # as many as the longest list has values hold every value of every list
-    say(f"checking {len(seen):,} of {count:,} configurations, each value once, and combinations for up to "
-        f"{_SECONDS:g} seconds; others are checked when their trial begins")  # fmt: skip
+    say(
+        f"checking {len(seen):,} of {count:,} configurations, each value once, and combinations for up to "
+        f"{_SECONDS:g} seconds; others are checked when their trial begins"
+    )
     yield from seen
     chance, started = random.Random(0), time.monotonic()  # noqa: S311 - not for secrets
     for _ in range(_MANY):
@@ -77,12 +82,17 @@ def _tell_of_order(settings: Settings) -> None:
     if settings.limit is None or settings.limit >= size:
         return
     points = settings.space.grid(settings.limit)
-    still = [name for name, values in settings.space.axes().items()
-             if len(values) > 1 and all(point[name] == points[0][name] for point in points)]  # fmt: skip
+    still = [
+        name
+        for name, values in settings.space.axes().items()
+        if len(values) > 1 and all(point[name] == points[0][name] for point in points)
+    ]
     if still:
         shown = " and ".join(override(name, points[0][name]) for name in still)
-        warn(f"the first {len(points):,} of {size:,} trials all have {shown}: a grid goes through the last parameter "
-             "of the file first; method: random with a run_cap draws from all")  # fmt: skip
+        warn(
+            f"the first {len(points):,} of {size:,} trials all have {shown}: a grid goes through the last parameter "
+            "of the file first; method: random with a run_cap draws from all"
+        )
 
 
 def _tell_of_whole_numbers(settings: Settings) -> None:
@@ -91,9 +101,11 @@ def _tell_of_whole_numbers(settings: Settings) -> None:
         if each.distribution == "int_uniform" and not each.written and key_type(each.name) is float:
             low, high = each.settings["min"], each.settings["max"]
             drawn = f"{low} and {high} only" if high - low == 1 else f"whole numbers from {low} to {high} only"
-            warn(f"{settings.file.path}: parameters.{each.name}: min and max are whole numbers, so {drawn} are drawn, "
-                 f"as W&B does; write {low}.0 and {high}.0 for a uniform draw, or distribution: int_uniform if that is "
-                 "meant")  # fmt: skip
+            warn(
+                f"{settings.file.path}: parameters.{each.name}: min and max are whole numbers, so {drawn} are drawn, "
+                f"as W&B does; write {low}.0 and {high}.0 for a uniform draw, or distribution: int_uniform if that is "
+                "meant"
+            )
 
 
 def _covering(settings: Settings) -> Iterator[Point]:
@@ -144,5 +156,8 @@ def _check_process(config: Config) -> None:
     devices = config.trainer.devices
     one = devices in (1, "1") or (isinstance(devices, list) and len(devices) == 1)
     if not one or config.trainer.num_nodes != 1:
-        raise UserError(f"trainer.devices={devices}, trainer.num_nodes={config.trainer.num_nodes}: a trial runs on one "
-                        "device; leave both at 1 and start more workers", exit_code=2)  # fmt: skip
+        raise UserError(
+            f"trainer.devices={devices}, trainer.num_nodes={config.trainer.num_nodes}: a trial runs on one "
+            "device; leave both at 1 and start more workers",
+            exit_code=2,
+        )

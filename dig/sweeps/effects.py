@@ -32,8 +32,12 @@ def check_effects(settings: Settings) -> None:
     for each in settings.space.varied:
         values = _values(settings, each)
         if len(values) > 1 and all(value == values[0] for value in values):
-            raise wrong(settings.file.path, f"parameters.{each.name}", f"its values are all {values[0]}, so that "
-                        f"trials which differ in it alone are one; write value: {values[0]}")  # fmt: skip
+            raise wrong(
+                settings.file.path,
+                f"parameters.{each.name}",
+                f"its values are all {values[0]}, so that "
+                f"trials which differ in it alone are one; write value: {values[0]}",
+            )
     if missing_files(settings.base.data):
         return
     unread = [each for each in settings.space.varied if not _matters(settings, each)]
@@ -41,8 +45,12 @@ def check_effects(settings: Settings) -> None:
         return
     names = " and ".join(each.name for each in unread)
     stages = ", ".join(settings.stages)
-    raise wrong(settings.file.path, f"parameters.{unread[0].name}", f"{_alike(settings, unread)} are one: no stage "
-                f"reads {names} on the way to {stages}; take it out, or name a metric of one that does")  # fmt: skip
+    raise wrong(
+        settings.file.path,
+        f"parameters.{unread[0].name}",
+        f"{_alike(settings, unread)} are one: no stage "
+        f"reads {names} on the way to {stages}; take it out, or name a metric of one that does",
+    )
 
 
 def _matters(settings: Settings, parameter: Parameter) -> bool:

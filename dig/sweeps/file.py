@@ -15,11 +15,29 @@ __all__ = ["METHODS", "Bands", "MetricGoal", "SweepFile", "check_keys", "read_sw
 METHODS = ("grid", "random", "bayes")
 _LONGEST_NAME = 60
 """Characters of a sweep's folder, which may be of four bytes each."""
-_KEYS = ("program", "method", "metric", "parameters", "early_terminate", "run_cap", "command", "name", "description",
-         "project", "entity", "apiVersion", "kind", "controller")  # fmt: skip
+_KEYS = (
+    "program",
+    "method",
+    "metric",
+    "parameters",
+    "early_terminate",
+    "run_cap",
+    "command",
+    "name",
+    "description",
+    "project",
+    "entity",
+    "apiVersion",
+    "kind",
+    "controller",
+)
 """Of these, the last six say something to W&B alone."""
-_OF_LAUNCH = {"job": "W&B Launch", "image_uri": "W&B Launch", "scheduler": "a scheduler of your own",
-              "metrics": "several objectives"}  # fmt: skip
+_OF_LAUNCH = {
+    "job": "W&B Launch",
+    "image_uri": "W&B Launch",
+    "scheduler": "a scheduler of your own",
+    "metrics": "several objectives",
+}
 
 
 @dataclass(frozen=True)
@@ -104,9 +122,17 @@ def read_sweep(path: Path) -> SweepFile:
     if not isinstance(command, list):
         raise wrong(path, "command", "must be a list of words")
     name = str(content.get("name") or path.stem)
-    return SweepFile(path, _plain(name), method, _metric(path, content.get("metric")), parameters,
-                     _bands(path, content.get("early_terminate")), run_cap, tuple(map(str, command)),
-                     content.get("program"))  # fmt: skip
+    return SweepFile(
+        path,
+        _plain(name),
+        method,
+        _metric(path, content.get("metric")),
+        parameters,
+        _bands(path, content.get("early_terminate")),
+        run_cap,
+        tuple(map(str, command)),
+        content.get("program"),
+    )
 
 
 def check_keys(path: Path, where: str, content: Mapping[Any, Any], known: Iterable[str]) -> None:

@@ -65,8 +65,10 @@ class Leases:
 
     def hold(self, number: int) -> None:
         """Takes a trial and shows signs of life until it is released."""
-        write_json(self._path(number), {"host": socket.gethostname(), "where": _where(), "pid": os.getpid(),
-                                        "started": _started(os.getpid())})  # fmt: skip
+        write_json(
+            self._path(number),
+            {"host": socket.gethostname(), "where": _where(), "pid": os.getpid(), "started": _started(os.getpid())},
+        )
         self._held = number
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, args=(self._path(number), self._ended), daemon=True)

@@ -96,8 +96,11 @@ def reported(config: Config) -> dict[str, list[str]]:
     ks = config.evaluation.ks
     valid = [f"valid/{family}@{k}" for k in ks for family in FAMILIES]
     rewards = [f"reward_{name}" for name, weight in config.grpo.reward.weights.items() if weight]
-    codebook = [f"codebook/{name}_{level}" for name in ("batch_usage", "usage", "perplexity", "dead_codes")
-                for level in range(1, len(config.rqvae.sizes) + 1)]  # fmt: skip
+    codebook = [
+        f"codebook/{name}_{level}"
+        for name in ("batch_usage", "usage", "perplexity", "dead_codes")
+        for level in range(1, len(config.rqvae.sizes) + 1)
+    ]
     codebook += [f"codebook/{name}" for name in ("collision_rate", "largest_collision", "reconstruction")]
     found = {
         "tokenize": ["train/loss", "train/reconstruction", "train/quantizer", *codebook],
@@ -106,9 +109,14 @@ def reported(config: Config) -> dict[str, list[str]]:
         "eimf": ["train/loss", *(f"train/{name}" for name in config.eimf.explicit_losses), *valid],
         "intrr": ["train/loss", "train/alignment", *valid],
         "sft": ["train/loss", *valid],
-        "grpo": ["train/loss", "train/kl", "train/entropy", *(f"rollout/{each}" for each in (*_ROLLOUTS, *rewards)),
-                 *valid],
-    }  # fmt: skip
+        "grpo": [
+            "train/loss",
+            "train/kl",
+            "train/entropy",
+            *(f"rollout/{each}" for each in (*_ROLLOUTS, *rewards)),
+            *valid,
+        ],
+    }
     if config.rqvae.tokenizer != "rqvae":
         del found["tokenize"]
     return {stage: names for stage, names in found.items() if stage in _running(config)}
@@ -128,8 +136,9 @@ def _stage_and_name(file: SweepFile, asked: str) -> tuple[str | None, str]:
     split = parts[1] if len(parts) > 2 else asked.partition("/")[0]
     if split.startswith("test"):
         instead = asked.replace("test_masked", "test").replace("test", "valid", 1)
-        raise wrong(file.path, "metric.name", f"{asked} is of the test split, by which nothing may be chosen; take "
-                                              f"{instead}")  # fmt: skip
+        raise wrong(
+            file.path, "metric.name", f"{asked} is of the test split, by which nothing may be chosen; take {instead}"
+        )
     if len(parts) > 2 and parts[1] == "valid":
         return parts[0], f"valid/{'.'.join(parts[2:])}"
     if len(parts) > 1 and parts[0] in STAGES:
@@ -144,8 +153,10 @@ def _unknown(asked: str, stage: str | None, name: str, stages: dict[str, list[st
         return f"{asked}: {stage} does not report while this runs; {', '.join(stages)} {_do(stages)}"
     known = {each for names in (stages.values() if stage is None else [stages[stage]]) for each in names}
     hint = nearest(name, sorted(known))
-    return f"no stage that runs reports {asked}{f'; did you mean {hint}?' if hint else ''} ({', '.join(stages)} " \
-           f"{_do(stages)} report)"  # fmt: skip
+    return (
+        f"no stage that runs reports {asked}{f'; did you mean {hint}?' if hint else ''} ({', '.join(stages)} "
+        f"{_do(stages)} report)"
+    )
 
 
 def _do(stages: dict[str, list[str]]) -> str:

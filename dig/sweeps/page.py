@@ -53,9 +53,16 @@ def render_page(settings: Settings, rows: Sequence[TrialRow], shares: Mapping[st
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, duration=duration, words=words, metric=metric_name, recommender=recommender_name,
-        shorten=shorten, slug=slug, json_block=json_block, label=label,
-    )  # fmt: skip
+        number=number,
+        duration=duration,
+        words=words,
+        metric=metric_name,
+        recommender=recommender_name,
+        shorten=shorten,
+        slug=slug,
+        json_block=json_block,
+        label=label,
+    )
     from altair.utils.schemapi import debug_mode
 
     with debug_mode(False):  # tests hold the plots to the schema

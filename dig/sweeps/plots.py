@@ -36,24 +36,39 @@ def parallel_plot(
         last = across.place(row.value) if high > low else 0.5
         places = [*(axis.place(row.point[axis.name]) for axis in axes), last]
         told = {"trial": f"trial {row.number}", "value": rounded(row.value), "kind": kind}  # type: ignore[arg-type]
-        lines += [{**told, "axis": name, "place": rounded(place), "strength": rounded(0.3 + 0.6 * goodness)}
-                  for name, place in zip(names, places, strict=True)]  # fmt: skip
-    ticks = [{"axis": axis.name, "place": rounded(place), "text": text}
-             for axis in (*axes, across) for place, text in axis.ticks]  # fmt: skip
+        lines += [
+            {**told, "axis": name, "place": rounded(place), "strength": rounded(0.3 + 0.6 * goodness)}
+            for name, place in zip(names, places, strict=True)
+        ]
+    ticks = [
+        {"axis": axis.name, "place": rounded(place), "text": text}
+        for axis in (*axes, across)
+        for place, text in axis.ticks
+    ]
     kinds = ["trial", "stopped early", "best"]
     colours = alt.Scale(domain=kinds, range=[colour_variable(each) for each in (_OTHER, _STOPPED, _BEST)])
-    axis = alt.Axis(orient="top", grid=True, domain=False, ticks=False, labelColor="var(--ink)", labelAngle=0,
-                    labelLimit=180)  # fmt: skip
+    axis = alt.Axis(
+        orient="top", grid=True, domain=False, ticks=False, labelColor="var(--ink)", labelAngle=0, labelLimit=180
+    )
     x = alt.X("axis:N", sort=names, title=None, scale=alt.Scale(type="point", padding=0.35), axis=axis)
     y = alt.Y("place:Q", title=None, axis=None, scale=alt.Scale(domain=[0, 1], nice=False))
     tips = [alt.Tooltip("trial:N"), alt.Tooltip("value:Q", title=metric, format=".4f"), alt.Tooltip("kind:N")]
     base = alt.Chart().encode(x=x, y=y, detail="trial:N", tooltip=tips)
-    others = base.transform_filter("datum.kind !== 'best'").mark_line(strokeWidth=1.5).encode(
-        color=alt.Color("kind:N", scale=colours), opacity=alt.Opacity("strength:Q", scale=None))  # fmt: skip
-    front = base.transform_filter("datum.kind === 'best'").mark_line(strokeWidth=3).encode(
-        color=alt.Color("kind:N", scale=colours))  # fmt: skip
-    words = alt.Chart(alt.Data(values=ticks)).mark_text(align="left", dx=6, fontSize=11, color="var(--ink)").encode(
-        x=x, y=y, text="text:N")  # fmt: skip
+    others = (
+        base.transform_filter("datum.kind !== 'best'")
+        .mark_line(strokeWidth=1.5)
+        .encode(color=alt.Color("kind:N", scale=colours), opacity=alt.Opacity("strength:Q", scale=None))
+    )
+    front = (
+        base.transform_filter("datum.kind === 'best'")
+        .mark_line(strokeWidth=3)
+        .encode(color=alt.Color("kind:N", scale=colours))
+    )
+    words = (
+        alt.Chart(alt.Data(values=ticks))
+        .mark_text(align="left", dx=6, fontSize=11, color="var(--ink)")
+        .encode(x=x, y=y, text="text:N")
+    )
     spec = plotted(alt.layer(others, front, words), lines, 300, f"parameters of each trial and {metric}")
     legend = [Legend("best", _BEST, "line"), Legend("other trials, stronger the better", _OTHER, "line")]
     if any(row.state == "stopped early" for row in scored):
@@ -82,17 +97,30 @@ def heat_map(metric: str, one: Axis, other: Axis, rows: Sequence[TrialRow], maxi
         share = 0.5 if high == low else (mean - low) / (high - low)
         strength = 0.05 + 0.45 * (share if maximize else 1 - share)
         text = f"{mean:.4f}" if (x, y) in finished else f"{mean:.4f}*"
-        data.append({"x": x, "y": y, "mean": rounded(mean), "text": text, "trials": len(cells[x, y]),
-                     "strength": rounded(strength)})  # fmt: skip
+        data.append(
+            {
+                "x": x,
+                "y": y,
+                "mean": rounded(mean),
+                "text": text,
+                "trials": len(cells[x, y]),
+                "strength": rounded(strength),
+            }
+        )
     plain: dict[str, Any] = {"ticks": False, "domain": False, "labelColor": "var(--ink)", "labelOverlap": False}
     base = alt.Chart().encode(
         x=alt.X("x:N", sort=one.cells, title=one.name, axis=alt.Axis(**plain, labelAngle=0)),
         y=alt.Y("y:N", sort=list(reversed(other.cells)), title=other.name, axis=alt.Axis(**plain)),
-        tooltip=[alt.Tooltip("x:N", title=one.name), alt.Tooltip("y:N", title=other.name),
-                 alt.Tooltip("mean:Q", title=f"mean {metric}", format=".4f"), alt.Tooltip("trials:Q")],
-    )  # fmt: skip
+        tooltip=[
+            alt.Tooltip("x:N", title=one.name),
+            alt.Tooltip("y:N", title=other.name),
+            alt.Tooltip("mean:Q", title=f"mean {metric}", format=".4f"),
+            alt.Tooltip("trials:Q"),
+        ],
+    )
     rects = base.mark_rect(color=colour_variable(_OTHER), cornerRadius=2, stroke="var(--card)", strokeWidth=2).encode(
-        opacity=alt.Opacity("strength:Q", scale=None))  # fmt: skip
+        opacity=alt.Opacity("strength:Q", scale=None)
+    )
     words = base.mark_text(fontSize=11, color="var(--ink)").encode(text="text:N")
     title = f"mean by {one.name} × {other.name}"
     spec = plotted(alt.layer(rects, words), data, _ROW * max(2, len(other.cells)), f"{metric}: {title}")
@@ -104,12 +132,21 @@ def importance_plot(found: Mapping[str, float]) -> Plot:
     import altair as alt
 
     rows = [{"name": name, "share": rounded(share)} for name, share in found.items()]
-    names = alt.Y("name:N", sort=list(found), title=None,
-                  axis=alt.Axis(ticks=False, domain=False, labelColor="var(--ink)", labelLimit=220))  # fmt: skip
-    chart = alt.Chart().mark_bar(color=colour_variable(_OTHER), cornerRadiusEnd=2, height=14).encode(
-        y=names, x=alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=3)),
-        tooltip=[alt.Tooltip("name:N", title="parameter"), alt.Tooltip("share:Q", format=".1%")],
-    )  # fmt: skip
+    names = alt.Y(
+        "name:N",
+        sort=list(found),
+        title=None,
+        axis=alt.Axis(ticks=False, domain=False, labelColor="var(--ink)", labelLimit=220),
+    )
+    chart = (
+        alt.Chart()
+        .mark_bar(color=colour_variable(_OTHER), cornerRadiusEnd=2, height=14)
+        .encode(
+            y=names,
+            x=alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=3)),
+            tooltip=[alt.Tooltip("name:N", title="parameter"), alt.Tooltip("share:Q", format=".1%")],
+        )
+    )
     return Plot("Importance of parameters", plotted(chart, rows, _ROW * len(rows), "importance by parameter"))
 
 
@@ -120,17 +157,30 @@ def history_plot(metric: str, rows: Sequence[TrialRow], best: int) -> Plot:
     data: list[dict[str, Any]] = []
     for row in rows:
         kind = "best" if row.number == best else row.state
-        data += [{"trial": f"trial {row.number}", "kind": kind, "validation": place, "value": rounded(value)}
-                 for place, value in enumerate(row.history, start=1)]  # fmt: skip
-    colours = alt.Scale(domain=["done", "stopped early", "failed", "running", "best"],
-                        range=[colour_variable(each) for each in (_OTHER, _STOPPED, 3, 2, _BEST)])  # fmt: skip
-    chart = alt.Chart().mark_line(point=alt.OverlayMarkDef(size=20), strokeWidth=1.5).encode(
-        x=alt.X("validation:Q", axis=alt.Axis(grid=False, tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
-        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
-        detail="trial:N", color=alt.Color("kind:N", scale=colours),
-        tooltip=[alt.Tooltip("trial:N"), alt.Tooltip("kind:N"), alt.Tooltip("validation:Q"),
-                 alt.Tooltip("value:Q", title=metric, format=".4f")],
-    )  # fmt: skip
+        data += [
+            {"trial": f"trial {row.number}", "kind": kind, "validation": place, "value": rounded(value)}
+            for place, value in enumerate(row.history, start=1)
+        ]
+    colours = alt.Scale(
+        domain=["done", "stopped early", "failed", "running", "best"],
+        range=[colour_variable(each) for each in (_OTHER, _STOPPED, 3, 2, _BEST)],
+    )
+    chart = (
+        alt.Chart()
+        .mark_line(point=alt.OverlayMarkDef(size=20), strokeWidth=1.5)
+        .encode(
+            x=alt.X("validation:Q", axis=alt.Axis(grid=False, tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
+            y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
+            detail="trial:N",
+            color=alt.Color("kind:N", scale=colours),
+            tooltip=[
+                alt.Tooltip("trial:N"),
+                alt.Tooltip("kind:N"),
+                alt.Tooltip("validation:Q"),
+                alt.Tooltip("value:Q", title=metric, format=".4f"),
+            ],
+        )
+    )
     legend = [Legend("best", _BEST, "line"), Legend("done", _OTHER, "line"), Legend("stopped early", _STOPPED, "line")]
     title = f"each trial's {metric} by validation"
     return Plot(title, plotted(chart, data, 240, title), legend=legend)

@@ -66,8 +66,9 @@ def stage_counts(settings: Settings, points: Sequence[Point]) -> dict[str, list[
 
 def _stages(settings: Settings, points: Sequence[Point]) -> Table:
     store = ArtifactStore()
-    table = Table(title="what is computed; the order of trials does not matter, since each stage is cached",
-                  title_justify="left")  # fmt: skip
+    table = Table(
+        title="what is computed; the order of trials does not matter, since each stage is cached", title_justify="left"
+    )
     table.add_column("stage")
     for heading in ("trials that need it", "different", "cached", "to compute"):
         table.add_column(heading, justify="right")

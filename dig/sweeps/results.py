@@ -20,8 +20,13 @@ from dig.sweeps.space import Point
 
 __all__ = ["TrialRow", "table_of_trials", "trial_rows", "write_tables"]
 
-_STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed",
-           TrialState.RUNNING: "running", TrialState.WAITING: "waiting"}  # fmt: skip
+_STATES = {
+    TrialState.COMPLETE: "done",
+    TrialState.PRUNED: "stopped early",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,15 @@ def write_tables(settings: Settings, trials: Sequence[FrozenTrial]) -> None:
     records = [
         {"trial": row.number}
         | {name: _cell(settings, name, row.point.get(name)) for name in settings.space.names}
-        | {settings.metric.name: row.value, "validations": row.validations, "seconds": row.seconds, "state": row.state,
-           "reason": row.reason}
+        | {
+            settings.metric.name: row.value,
+            "validations": row.validations,
+            "seconds": row.seconds,
+            "state": row.state,
+            "reason": row.reason,
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     schema = {"trial": pl.Int64, settings.metric.name: pl.Float64, "seconds": pl.Float64}
     frame = pl.DataFrame(records, infer_schema_length=None, strict=False, schema_overrides=schema)
     with atomic_path(settings.folder / "trials.csv") as temporary:

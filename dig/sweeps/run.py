@@ -111,11 +111,19 @@ def _finish(settings: Settings, ledger: Ledger, request: Request) -> int:
     best = next((row for row in rows if row.state == "done"), None)
     if best is not None:
         command = shlex.join(["python", "-m", "dig.train", *settings.command(best.point)])
-        passed = [row for row in rows if row.state == "stopped early" and row.value is not None
-                  and best.value is not None and settings.metric.better(row.value, best.value)]  # fmt: skip
+        passed = [
+            row
+            for row in rows
+            if row.state == "stopped early"
+            and row.value is not None
+            and best.value is not None
+            and settings.metric.better(row.value, best.value)
+        ]
         for row in passed:
-            warn(f"trial {row.number} was stopped early though a validation before had found {row.value:.4f}; "
-                 "early_terminate.strict: false compares the best so far")  # fmt: skip
+            warn(
+                f"trial {row.number} was stopped early though a validation before had found {row.value:.4f}; "
+                "early_terminate.strict: false compares the best so far"
+            )
         say(f"the best trial as a run, with its test: {command}")
     say(f"sweep: {shown_path(settings.folder)}")
     return int(failed)

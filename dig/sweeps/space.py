@@ -92,8 +92,11 @@ def check_grid(path: Path, parameters: Sequence[Parameter]) -> None:
     """
     for parameter in parameters:
         if parameter.distribution not in _GRIDDED:
-            raise wrong(path, f"parameters.{parameter.name}", f"method: grid takes {', '.join(_GRIDDED)}, not "
-                                                              f"{parameter.distribution}")  # fmt: skip
+            raise wrong(
+                path,
+                f"parameters.{parameter.name}",
+                f"method: grid takes {', '.join(_GRIDDED)}, not {parameter.distribution}",
+            )
 
 
 def _grid_values(parameter: Parameter) -> list[Any]:

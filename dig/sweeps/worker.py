@@ -46,8 +46,10 @@ def work(settings: Settings, ledger: Ledger) -> None:
         write_tables(settings, ledger.trials())
         failures = failures + 1 if failed else 0
         if failures == MOST_FAILURES:
-            raise UserError(f"{failures} trials in a row failed, so the sweep stops; once that is mended the same "
-                            "command goes on, and with --retry-failed also runs those again")  # fmt: skip
+            raise UserError(
+                f"{failures} trials in a row failed, so the sweep stops; once that is mended the same "
+                "command goes on, and with --retry-failed also runs those again"
+            )
 
 
 def _next(ledger: Ledger) -> Claim | None:

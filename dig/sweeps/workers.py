@@ -47,8 +47,14 @@ def start_workers(count: int, arguments: Sequence[str], folder: Path) -> list[su
         path = logs / f"{number + 1}.log"
         with open_own(path, append=True) as log:
             command = [sys.executable, "-m", "dig.sweep", *arguments, "--worker"]
-            started.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT,  # noqa: S603 - ourselves
-                                            env=os.environ | _share(number, count, devices)))  # fmt: skip
+            started.append(
+                subprocess.Popen(  # noqa: S603
+                    command,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | _share(number, count, devices),
+                )
+            )
         say(f"worker {number + 1}: {path}")
     os.environ |= _share(0, count, devices)
     return started

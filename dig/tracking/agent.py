@@ -29,6 +29,9 @@ def trial_metrics(stages: dict[str, Path]) -> dict[str, float]:
     for stage in reversed(_POLICIES):
         path = stages[stage] / "training.json" if stage in stages else None
         if path is not None and path.is_file():
-            return {name: value for name, value in read_json(path).items()
-                    if name.startswith(PLAIN) and isinstance(value, float)}  # fmt: skip
+            return {
+                name: value
+                for name, value in read_json(path).items()
+                if name.startswith(PLAIN) and isinstance(value, float)
+            }
     return {}

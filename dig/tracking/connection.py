@@ -67,8 +67,9 @@ class Connection:
 
     def finish(self, exit_code: int) -> None:
         """Ends the run, waiting for uploads a bounded time; what is not sent lies on disk for `wandb sync`."""
-        ending = threading.Thread(target=self.attempt, args=("finish", lambda run: run.finish(exit_code=exit_code)),
-                                  daemon=True)  # fmt: skip
+        ending = threading.Thread(
+            target=self.attempt, args=("finish", lambda run: run.finish(exit_code=exit_code)), daemon=True
+        )
         ending.start()
         ending.join(self.finish_seconds + _GRACE)
         if ending.is_alive():
@@ -128,8 +129,14 @@ def _init(config: WandbConfig, identity: Identity | None, folder: Path, content:
     named: dict[str, Any] = {}
     if identity is not None:
         mend_records(folder / "wandb", identity.id)
-        named = {"id": identity.id, "name": identity.name, "group": identity.group, "job_type": identity.job_type,
-                 "project": config.project, "entity": config.entity}  # fmt: skip
+        named = {
+            "id": identity.id,
+            "name": identity.name,
+            "group": identity.group,
+            "job_type": identity.job_type,
+            "project": config.project,
+            "entity": config.entity,
+        }
     return wandb.init(
         **named,
         dir=str(folder),

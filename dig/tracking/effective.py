@@ -29,8 +29,11 @@ class EffectiveValues(Callback):
         """Adds `effective.<stage>`: processes, samples an optimiser step of all of them, highest learning rates."""
         samples = samples_a_rank(self.config, self.stage)
         accumulate = trainer.accumulate_grad_batches
-        rates = [float(group.get("initial_lr", group["lr"])) for optimizer in trainer.optimizers
-                 for group in optimizer.param_groups]  # fmt: skip
+        rates = [
+            float(group.get("initial_lr", group["lr"]))
+            for optimizer in trainer.optimizers
+            for group in optimizer.param_groups
+        ]
         values = {
             "world_size": trainer.world_size,
             "nodes": trainer.num_nodes,

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["Result", "declare", "results_of_run", "result_of_stage"]
 
 _STAGES = {"label": ("interests", "interests.parquet"), "tokenize": ("semantic-ids", "semantic_ids.parquet")}
-_RUN = ("metrics.json", "recommendations.parquet", "recommendations_masked.parquet", "recommendations_unmasked.parquet",
-        "config.yaml", "versions.json", "report.html")  # fmt: skip
+_RUN = (
+    "metrics.json",
+    "recommendations.parquet",
+    "recommendations_masked.parquet",
+    "recommendations_unmasked.parquet",
+    "config.yaml",
+    "versions.json",
+    "report.html",
+)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ class StageLogger(WandbLogger):
         self.before = f"{prefix}/" if prefix else ""
         step = self.before + STEP
         connection.attempt("a metric's axis", lambda run: run.define_metric(step))
-        connection.attempt("a metric's axis", lambda run: run.define_metric(f"{self.before}*", step_metric=step,
-                                                                            step_sync=True))  # fmt: skip
+        connection.attempt(
+            "a metric's axis", lambda run: run.define_metric(f"{self.before}*", step_metric=step, step_sync=True)
+        )
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

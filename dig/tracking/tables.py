@@ -77,8 +77,11 @@ def recommendation_rows(run: Path, samples: int) -> Rows:
     if samples == 0 or numbers.is_empty():
         return Rows(columns, [])
     chosen = numbers.gather_every(max(1, -(-len(numbers) // samples)))
-    histories = dict(pl.read_parquet(run / "examples.parquet", columns=["example", "history"], glob=False)
-                     .filter(pl.col("example").is_in(chosen.implode())).iter_rows())  # fmt: skip
+    histories = dict(
+        pl.read_parquet(run / "examples.parquet", columns=["example", "history"], glob=False)
+        .filter(pl.col("example").is_in(chosen.implode()))
+        .iter_rows()
+    )
     told = answers.filter(pl.col("example").is_in(chosen.implode())).sort("example", maintain_order=True)
     titles = _Titles(run)
     rows = []
@@ -86,10 +89,16 @@ def recommendation_rows(run: Path, samples: int) -> Rows:
         place = items.index(target) + 1 if target in items else None
         top = zip(items[:_TOP], scores[:_TOP], strict=True)
         history = histories.get(example) or []
-        rows.append([
-            example, stage, " → ".join(titles[item] for item in history[-_HISTORY:]), titles[target], place,
-            "\n".join(f"{at}. {titles[item]} ({score:.4g})" for at, (item, score) in enumerate(top, start=1)),
-        ])  # fmt: skip
+        rows.append(
+            [
+                example,
+                stage,
+                " → ".join(titles[item] for item in history[-_HISTORY:]),
+                titles[target],
+                place,
+                "\n".join(f"{at}. {titles[item]} ({score:.4g})" for at, (item, score) in enumerate(top, start=1)),
+            ]
+        )
     return Rows(columns, rows)
 
 

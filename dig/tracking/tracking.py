@@ -110,12 +110,16 @@ class Tracking:
         if self._shared is not None:
             return self._shared
         config = self.config.logging.wandb
-        identity = None if run_id is None else Identity(
-            id=run_id,
-            name=f"{self.config.experiment}-{job_type}",
-            group=config.group or f"{self.config.experiment}-{self.run.name}",
-            job_type=job_type,
-        )  # fmt: skip
+        identity = (
+            None
+            if run_id is None
+            else Identity(
+                id=run_id,
+                name=f"{self.config.experiment}-{job_type}",
+                group=config.group or f"{self.config.experiment}-{self.run.name}",
+                job_type=job_type,
+            )
+        )
         connection = connect(config, identity, self.run, config_to_dict(self.config), self._chosen())
         if connection is None or connection.mode == "offline":
             self._mode = "offline"  # what failed once is not waited for again

@@ -20,8 +20,19 @@ from dig.evaluation import evaluate
 from dig.modules.eimf import EIMFModule
 from dig.modules.interest_softmax import best_interests
 
-CONFIG = EIMFConfig(hidden_size=32, attention_size=16, interests=3, layers=1, scale=10.0, max_history=8, dropout=0.1,
-                    learning_rate=5e-3, batch_size=32, semantic_weight=0.0, alignment_weight=0.0)  # fmt: skip
+CONFIG = EIMFConfig(
+    hidden_size=32,
+    attention_size=16,
+    interests=3,
+    layers=1,
+    scale=10.0,
+    max_history=8,
+    dropout=0.1,
+    learning_rate=5e-3,
+    batch_size=32,
+    semantic_weight=0.0,
+    alignment_weight=0.0,
+)
 ROUTING = replace(CONFIG, extraction="dynamic_routing")
 BARE = replace(CONFIG, layers=0, scale=None, residual=False)
 EVERY = [CONFIG, ROUTING, BARE, replace(ROUTING, residual=False)]
@@ -41,9 +52,10 @@ def model(config: EIMFConfig = CONFIG, noise: float = 0.3) -> EIMF:
 def test_padding_changes_nothing_wherever_it_is(config: EIMFConfig, padded: list[int]):
     eimf = model(config)
     with torch.no_grad():
-        short, other = eimf.next_logits(torch.tensor([[3, 4]])), eimf.next_logits(
-            torch.tensor([padded, [0, 1, 2, 5, 6]])
-        )  # fmt: skip
+        short, other = (
+            eimf.next_logits(torch.tensor([[3, 4]])),
+            eimf.next_logits(torch.tensor([padded, [0, 1, 2, 5, 6]])),
+        )
         every, alone = eimf.interests(torch.tensor([padded, [0, 1, 2, 5, 6]])), eimf.interests(torch.tensor([[3, 4]]))
     torch.testing.assert_close(short, other[:1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(every[:2], alone, atol=1e-5, rtol=1e-5)
@@ -58,8 +70,9 @@ def test_after_every_item_it_has_the_interests_of_a_history_that_ends_there(conf
         rows[row, :length] = torch.from_numpy(generator.integers(0, 24, length))
     with torch.no_grad():
         found = eimf.interests(rows)
-        expected = [eimf.latest_interests(row[None, : place + 1])[0] for row in rows for place in range(8)
-                    if row[place] >= 0]  # fmt: skip
+        expected = [
+            eimf.latest_interests(row[None, : place + 1])[0] for row in rows for place in range(8) if row[place] >= 0
+        ]
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-5)
     if config is CONFIG:  # routing may leave an interest no vote
         torch.testing.assert_close(found.norm(dim=-1), torch.ones(found.shape[:2]))
@@ -77,8 +90,12 @@ def test_the_best_of_the_interests_ranks_as_brute_force(config: EIMFConfig):
             interests = eimf.latest_interests(torch.from_numpy(history[-8:])[None])[0]
         brute = []
         for item in range(24):
-            fits = [float(F.cosine_similarity(each, table[item], dim=0) * config.scale) if config.scale
-                    else float(each @ table[item]) for each in interests]  # fmt: skip
+            fits = [
+                float(F.cosine_similarity(each, table[item], dim=0) * config.scale)
+                if config.scale
+                else float(each @ table[item])
+                for each in interests
+            ]
             brute.append(max(fits))
         order = sorted(range(24), key=lambda item: -brute[item])
         assert items[row].tolist() == order
@@ -118,8 +135,9 @@ def test_one_interest_is_the_single_interest_model(extraction: str, residual: bo
 
 
 def test_the_interest_that_fits_is_chosen_and_it_alone_learns():
-    interests = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [-1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]],
-                             requires_grad=True)  # fmt: skip
+    interests = torch.tensor(
+        [[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [-1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]], requires_grad=True
+    )
     table = torch.tensor([[1.0, 0.2], [-2.0, 0.1], [0.0, 1.0]], requires_grad=True)
     found, others = best_interests(interests, table, torch.tensor([2, 1, 0]))
     assert torch.equal(others, torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]], [[1.0, 0.0]]]))
@@ -144,9 +162,13 @@ def test_saved_and_loaded_it_scores_the_same(tmp_path: Path, config: EIMFConfig)
 
 @pytest.mark.parametrize(
     ("config", "metric"),
-    [(CONFIG, "hr@1"), (replace(ROUTING, learning_rate=1e-2), "hr@5"), (replace(CONFIG, layers=0), "hr@5"),
-     (replace(CONFIG, readout="hard"), "hr@5")],  # items alone are like themselves, so their successor is but near
-)  # fmt: skip
+    [
+        (CONFIG, "hr@1"),
+        (replace(ROUTING, learning_rate=1e-2), "hr@5"),
+        (replace(CONFIG, layers=0), "hr@5"),
+        (replace(CONFIG, readout="hard"), "hr@5"),
+    ],  # items alone are like themselves, so their successor is but near
+)
 def test_learns_a_certain_next_item(config: EIMFConfig, metric: str):
     sequences = tiny.cyclic_sequences(120, 24)
     data = ItemSequences(sequences, config.max_history, config.batch_size, None, 0)

@@ -47,12 +47,15 @@ def routing(iterations: int = 3) -> DynamicRouting:
 
 def slow_attention(module: SelfAttentive, history: np.ndarray) -> np.ndarray:
     """(K, width), item by item."""
-    inner, outer, recency = (each.detach().numpy() for each in (module.inner.weight, module.outer.weight,
-                                                                module.recency))  # fmt: skip
+    inner, outer, recency = (
+        each.detach().numpy() for each in (module.inner.weight, module.outer.weight, module.recency)
+    )
     interests = []
     for k in range(K):
-        scores = [float(outer[k] @ np.tanh(inner @ state)) + float(recency[k, len(history) - 1 - place])
-                  for place, state in enumerate(history)]  # fmt: skip
+        scores = [
+            float(outer[k] @ np.tanh(inner @ state)) + float(recency[k, len(history) - 1 - place])
+            for place, state in enumerate(history)
+        ]
         weights = [math.exp(score) for score in scores]
         interests.append(sum(w * state for w, state in zip(weights, history, strict=True)) / sum(weights))
     return np.array(interests)
@@ -102,8 +105,10 @@ def test_at_the_end_it_is_the_same_without_padding(build, slow):
     ages = ages_at_the_end(torch.tensor(LENGTHS), LONGEST)
     with torch.no_grad():
         found = module(given, ages).squeeze(1)
-        alone = [module(given[row : row + 1, :length], ages[row : row + 1, :, :length])[0, 0]
-                 for row, length in enumerate(LENGTHS)]  # fmt: skip
+        alone = [
+            module(given[row : row + 1, :length], ages[row : row + 1, :, :length])[0, 0]
+            for row, length in enumerate(LENGTHS)
+        ]
     torch.testing.assert_close(found, torch.stack(alone), atol=1e-6, rtol=1e-5)
     for row, length in enumerate(LENGTHS):
         expected = torch.from_numpy(slow(module, given[row, :length].numpy())).float()

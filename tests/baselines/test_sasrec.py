@@ -127,8 +127,9 @@ def test_the_loss_is_the_mean_over_targets():
     expected = [
         F.cross_entropy(module.model.next_logits(row[None, : place + 1])[0], target)
         for row, wanted in zip(batch.histories, batch.targets, strict=True)
-        for place, target in enumerate(wanted) if target >= 0
-    ]  # fmt: skip
+        for place, target in enumerate(wanted)
+        if target >= 0
+    ]
     torch.testing.assert_close(module.training_step(batch), torch.stack(expected).mean(), atol=1e-5, rtol=1e-5)
 
 

@@ -66,8 +66,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     titles = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit(EVIL)).otherwise("title")
     interests = found.interests.with_columns(text=pl.col("text") + EVIL)
     metrics = {(EVIL if name == "tiger" else name): values for name, values in found.metrics.items()}
-    return replace(found, catalogue=found.catalogue.with_columns(title=titles, brand=titles), interests=interests,
-                   metrics=metrics)  # fmt: skip
+    return replace(
+        found, catalogue=found.catalogue.with_columns(title=titles, brand=titles), interests=interests, metrics=metrics
+    )
 
 
 @pytest.fixture(scope="session")

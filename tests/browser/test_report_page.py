@@ -63,8 +63,10 @@ def test_numbers_in_the_table_are_those_of_the_run(opened: Look, data: ReportDat
     )
     assert rows[0] == ["Recommender", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "MRR@5", "MRR@10"]
     keys = [name.lower() for name in rows[0][1:]]
-    expected = [[visible(recommender_name(name)), *(f"{values['test'][key]:.4f}" for key in keys)]
-                for name, values in data.metrics.items()]  # fmt: skip
+    expected = [
+        [visible(recommender_name(name)), *(f"{values['test'][key]:.4f}" for key in keys)]
+        for name, values in data.metrics.items()
+    ]
     assert rows[1:] == expected
 
 

@@ -35,9 +35,14 @@ def warnings_of(monkeypatch: pytest.MonkeyPatch, usages: list[tuple[float, float
     module, said = Scripted(usages), []
     monkeypatch.setattr(codebook, "warn", lambda line: said.append((module.current_epoch, line)))
     trainer = L.Trainer(
-        max_epochs=len(usages), accelerator="cpu", logger=False, callbacks=[callback], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+        max_epochs=len(usages),
+        accelerator="cpu",
+        logger=False,
+        callbacks=[callback],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     trainer.fit(module, DataLoader(torch.ones(4, 1), batch_size=2))
     return said
 

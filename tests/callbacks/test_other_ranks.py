@@ -58,10 +58,16 @@ class Notes(L.LightningModule):
 def fit(file: Path, batch: int, kill_at: int | None = None) -> tuple[Notes, str]:
     module = Notes(SAMPLES // batch * EPOCHS, kill_at)
     trainer = L.Trainer(
-        max_epochs=EPOCHS, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        callbacks=[OtherRanks("sft"), ResumeCheckpoint(file, 1, {})], plugins=[AtomicCheckpointIO()],
-        enable_model_summary=False, use_distributed_sampler=False,
-    )  # fmt: skip
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[OtherRanks("sft"), ResumeCheckpoint(file, 1, {})],
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
     known = file if file.is_file() else None
     with console.capture() as captured:
         trainer.fit(module, datamodule=Data(batch), ckpt_path=known, weights_only=True if known else None)

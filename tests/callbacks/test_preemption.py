@@ -66,10 +66,17 @@ def fit(file: Path, *callbacks: L.Callback, **settings: Any) -> tuple[dict[str, 
     valid = ResumableLoader(Points(), EpochBatchSampler(4, 4, seed=3, shuffle=False))
     resume = ResumeCheckpoint(file, 1000, {})
     trainer = L.Trainer(
-        accelerator="cpu", max_epochs=EPOCHS, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, plugins=[AtomicCheckpointIO()],
-        callbacks=[StepSeed(1), *callbacks, resume, Preemption("sft", resume)], **settings,
-    )  # fmt: skip
+        accelerator="cpu",
+        max_epochs=EPOCHS,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[StepSeed(1), *callbacks, resume, Preemption("sft", resume)],
+        **settings,
+    )
     start = file if file.exists() else None
     trainer.fit(module, loader, valid, ckpt_path=start, weights_only=True if start else None)
     return module.state_dict(), trainer.global_step

@@ -65,10 +65,18 @@ def fit(
     valid = ResumableLoader(Points(), EpochBatchSampler(4, 2, seed=1, shuffle=False))
     callbacks = [StepSeed(5), ResumeCheckpoint(file, every, {"key": 1})]
     trainer = L.Trainer(
-        max_epochs=EPOCHS, accelerator="cpu", logger=False, enable_checkpointing=False, num_sanity_val_steps=0,
-        callbacks=callbacks if kill_at is None else [Kill(kill_at), *callbacks], plugins=[AtomicCheckpointIO()],
-        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, **settings,
-    )  # fmt: skip
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        callbacks=callbacks if kill_at is None else [Kill(kill_at), *callbacks],
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **settings,
+    )
     checkpoint = file if file.is_file() else None
     trainer.fit(module, train, valid, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     return module, trainer
@@ -130,8 +138,15 @@ def test_saves_take_no_more_than_their_share(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(resume_module.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(L.Trainer, "save_checkpoint", save)
     callbacks = [Clock(), ResumeCheckpoint(tmp_path / "never.ckpt", 2, {}, share=0.5)]
-    trainer = L.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=callbacks,
-                        enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     trainer.fit(Noisy(), ResumableLoader(Points(), EpochBatchSampler(60, 1, seed=1)))
     assert steps == [2, 22, 42]  # twice the ten seconds, at a second a step
 
@@ -193,9 +208,15 @@ def draws(disturbance: int, seed: int = 5, accumulate: int = 1) -> list[float]:
     torch.manual_seed(disturbance)
     np.random.default_rng(disturbance)
     trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        callbacks=[StepSeed(seed), draw], enable_model_summary=False, accumulate_grad_batches=accumulate,
-    )  # fmt: skip
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[StepSeed(seed), draw],
+        enable_model_summary=False,
+        accumulate_grad_batches=accumulate,
+    )
     trainer.fit(Noisy(), ResumableLoader(Points(), EpochBatchSampler(12, 3, seed=1)))
     return draw.drawn
 

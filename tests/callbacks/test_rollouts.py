@@ -75,9 +75,14 @@ def test_reads_what_a_module_logs(said: list[str]):
             return torch.optim.SGD([self.weight], lr=0.1)
 
     trainer = L.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, callbacks=[RolloutHealth(patience=4)],
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[RolloutHealth(patience=4)],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     trainer.fit(Module(), DataLoader(torch.ones(5, 1)))
     assert len(said) == 1 and "100%" in said[0]
 

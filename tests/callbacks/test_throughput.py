@@ -51,9 +51,15 @@ def test_the_first_batch_and_validation_are_left_out(clock: Clock):
     speed = Throughput()
     assert speed.samples_per_second is None
     trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, callbacks=[speed], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-    )  # fmt: skip
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[speed],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
     trainer.fit(Slow(clock), DataLoader(torch.ones(8, 1), batch_size=3), DataLoader(torch.ones(2, 1)))
     # batches of 3, 3, 2 in each epoch; the very first is not counted
     assert speed.samples_per_second == (3 + 2 + 8) / (5 * 2.0)

@@ -19,10 +19,21 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = Path("runs")
     popular = rankings(TARGETS, 0.05, seed=1)
     masked = rankings(TARGETS, 0.06, seed=2)
-    write_run(root / "beauty" / "a1", USERS, TARGETS, {"popularity": popular, "sft": rankings(TARGETS, 0.5, seed=3)},
-              masked={"popularity": masked, "sft": rankings(TARGETS, 0.6, seed=4)}, one_hop=ONE_HOP)  # fmt: skip
+    write_run(
+        root / "beauty" / "a1",
+        USERS,
+        TARGETS,
+        {"popularity": popular, "sft": rankings(TARGETS, 0.5, seed=3)},
+        masked={"popularity": masked, "sft": rankings(TARGETS, 0.6, seed=4)},
+        one_hop=ONE_HOP,
+    )
     order, other = range(199, -1, -1), rankings(TARGETS, 0.3, seed=5)  # an older run: another order, no numbers
     stages = {"popularity": [popular[row] for row in order], "sft": [other[row] for row in order]}
-    write_run(root / "plain_codes" / "b2", [USERS[row] for row in order], [TARGETS[row] for row in order], stages,
-              numbered=False)  # fmt: skip
+    write_run(
+        root / "plain_codes" / "b2",
+        [USERS[row] for row in order],
+        [TARGETS[row] for row in order],
+        stages,
+        numbered=False,
+    )
     return root

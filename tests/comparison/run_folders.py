@@ -50,13 +50,14 @@ def write_rankings(
                 "user": pl.Series(users, dtype=pl.String),
                 "target": pl.Series(targets, dtype=pl.String),
                 "items": pl.Series(items, dtype=pl.List(pl.String)),
-                "scores": pl.Series([[-float(place) for place in range(len(row))] for row in items],
-                                    dtype=pl.List(pl.Float64)),
+                "scores": pl.Series(
+                    [[-float(place) for place in range(len(row))] for row in items], dtype=pl.List(pl.Float64)
+                ),
                 "stage": [stage] * len(users),
             }
         )
         for stage, items in stages.items()
-    ]  # fmt: skip
+    ]
     frame = pl.concat(frames)
     (frame if numbered else frame.drop("example")).write_parquet(path)
 
@@ -116,8 +117,12 @@ def write_run(
         catalogue: ids of ``items.parquet``; None writes none.
     """
     folder.mkdir(parents=True)
-    config = {"experiment": folder.parent.name, "seed": seed, "data": {"source": "quickstart", "split": split},
-              "evaluation": {"ks": list(ks), "mask_history": mask_history}}  # fmt: skip
+    config = {
+        "experiment": folder.parent.name,
+        "seed": seed,
+        "data": {"source": "quickstart", "split": split},
+        "evaluation": {"ks": list(ks), "mask_history": mask_history},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     test = {f"{family}@{k}": 0.0 for family in ("hr", "ndcg", "mrr") for k in ks}
     metrics = {stage: {"split": split, "mask_history": mask_history, "test": test} for stage in stages}

@@ -61,7 +61,8 @@ def test_both_protocols_where_all_runs_have_both(runs: Path):
 def test_slices_are_masks_in_the_order_of_the_users(runs: Path):
     (contest,) = find_contests(Request(("plain_codes", "beauty")))
     assert {name: mask.tolist() for name, mask in contest.slices.items()} == {
-        name: [label == name for label in ONE_HOP] for name in ("beneficiary", "non-beneficiary")}  # fmt: skip
+        name: [label == name for label in ONE_HOP] for name in ("beneficiary", "non-beneficiary")
+    }
     assert list(find_contests(Request(("beauty",), slices="history"))[0].slices) == ["1-4", "5-9", "10-19"]
     assert find_contests(Request(("beauty",), slices="none"))[0].slices == {}
     (contest,) = find_contests(Request(("plain_codes",)))
@@ -125,7 +126,11 @@ def test_who_may_not_be_compared(runs: Path):
 def test_users_with_several_examples_are_numbered(runs: Path):
     users = [user for user in USERS[:20] for _ in range(3)]
     write_run(runs / "timed" / "j1", users, TARGETS[:60], {"sft": rankings(TARGETS[:60], 0.4, 1)})
-    write_rankings(runs / "timed" / "j1" / "recommendations.parquet", users, TARGETS[:60],
-                   {"sft": rankings(TARGETS[:60], 0.4, 1), "grpo": rankings(TARGETS[:60], 0.4, 2)})  # fmt: skip
+    write_rankings(
+        runs / "timed" / "j1" / "recommendations.parquet",
+        users,
+        TARGETS[:60],
+        {"sft": rankings(TARGETS[:60], 0.4, 1), "grpo": rankings(TARGETS[:60], 0.4, 2)},
+    )
     (contest,) = find_contests(Request(("timed",)))
     assert np.bincount(contest.users)[1:].tolist() == [3] * 20

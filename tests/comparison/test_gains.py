@@ -38,8 +38,7 @@ def test_each_slice_has_its_difference_and_share(table: Comparison):
         corrected = holm([gain.p_value for gain in found])
         base = ranks[2][mask].mean()
         for row, (gain, p) in enumerate(zip(found, corrected, strict=True)):
-            told = (f"{gain.difference:+.4f} ({gain.difference / base:+.1%}) "
-                    f"({gain.low:+.4f} to {gain.high:+.4f})")  # fmt: skip
+            told = f"{gain.difference:+.4f} ({gain.difference / base:+.1%}) ({gain.low:+.4f} to {gain.high:+.4f})"
             assert rows[2 + row][4 + 2 * place] == told
             assert rows[2 + row][5 + 2 * place].lstrip("\\") == ("<0.001" if p < 0.001 else f"{p:.3f}")
         assert rows[4][4 + 2 * place :][:2] == ["reference", ""]

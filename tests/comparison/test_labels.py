@@ -35,6 +35,6 @@ def run(experiment: str, run_id: str = "a1", seed: int | None = 42, root: str = 
         ([(run("beauty", "a1", None), "sft"), (run("beauty", "b2", 2), "sft")], ["sft", "seed-2/sft"]),
         ([(run("\x1b[2Jred"), "sft"), (run("codes"), "sft")], ["[2Jred/sft", "codes/sft"]),
     ],
-)  # fmt: skip
+)
 def test_labels(rows: list[tuple[Run, str]], expected: list[str]):
     assert row_labels(rows) == expected

@@ -38,8 +38,17 @@ def test_markdown_parses_back_to_the_numbers(runs: Path):
     lines = markdown([table]).splitlines()
     assert lines[0] == "**test · leave-one-out · 200 users · history not masked**"
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("|")]
-    assert rows[0] == ["", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "NDCG@10 beneficiary 150 users",
-                       "NDCG@10 non-beneficiary 50 users", "Δ NDCG@10", "p"]  # fmt: skip
+    assert rows[0] == [
+        "",
+        "HR@5",
+        "HR@10",
+        "NDCG@5",
+        "NDCG@10",
+        "NDCG@10 beneficiary 150 users",
+        "NDCG@10 non-beneficiary 50 users",
+        "Δ NDCG@10",
+        "p",
+    ]
     assert [row[0] for row in rows[2:]] == ["popularity", "beauty/sft", "plain\\_codes/sft"]
     for number, row in enumerate(rows[2:]):
         plain = [re.sub(r"\*\*| ±|[()\\]| to(?= )", "", cell) for cell in row[1:]]
@@ -77,8 +86,15 @@ def test_csv_holds_every_number_in_full(runs: Path):
             for column, cell in zip(table.columns, cells, strict=True):
                 found = next(records)
                 history = "masked" if table.contest.masked else "unmasked"
-                texts = {"row": row.label, "metric": column.metric, "slice": column.slice or "", "history": history,
-                         "split": "leave-one-out", "experiment": "beauty", "run": "a1"}  # fmt: skip
+                texts = {
+                    "row": row.label,
+                    "metric": column.metric,
+                    "slice": column.slice or "",
+                    "history": history,
+                    "split": "leave-one-out",
+                    "experiment": "beauty",
+                    "run": "a1",
+                }
                 assert texts.items() <= found.items() and found["training_seed"] == "42"
                 assert (found["n"], found["examples"]) == (str(column.users), str(column.examples))
                 numbers = [float(found[name]) for name in ("value", "low", "high")]
@@ -96,8 +112,12 @@ def test_csv_holds_every_number_in_full(runs: Path):
 
 def test_all_of_a_tie_are_the_best_as_it_is_shown(runs: Path):
     same = rankings(TARGETS, 0.4, seed=3)
-    write_run(runs / "tuned" / "c3", USERS, TARGETS, {"sft": same, "grpo": [[*row[:10]] for row in same],
-                                                      "popularity": rankings(TARGETS, 0.0, 5, length=10)})  # fmt: skip
+    write_run(
+        runs / "tuned" / "c3",
+        USERS,
+        TARGETS,
+        {"sft": same, "grpo": [[*row[:10]] for row in same], "popularity": rankings(TARGETS, 0.0, 5, length=10)},
+    )
     (table,) = compared("tuned")
     assert [[cell.best for cell in row] for row in shown(table)] == [[True] * 4, [True] * 4, [False] * 4]
 

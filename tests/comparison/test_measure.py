@@ -27,8 +27,11 @@ def by_polars(path: Path, stage: str, k: int, users: set[str] | None = None) -> 
     rows = rows.with_columns(place=pl.int_range(1, pl.len() + 1).over("user"))
     hits = rows.filter((pl.col("items") == pl.col("target")) & (pl.col("place") <= k))
     count = rows["user"].n_unique()
-    return {"hr": len(hits) / count, "ndcg": (1 / (hits["place"] + 1).log(2)).sum() / count,
-            "mrr": (1 / hits["place"]).sum() / count}  # fmt: skip
+    return {
+        "hr": len(hits) / count,
+        "ndcg": (1 / (hits["place"] + 1).log(2)).sum() / count,
+        "mrr": (1 / hits["place"]).sum() / count,
+    }
 
 
 def test_values_are_those_of_polars(runs: Path):
@@ -36,8 +39,11 @@ def test_values_are_those_of_polars(runs: Path):
     files = [runs / "beauty" / "a1", runs / "beauty" / "a1", runs / "plain_codes" / "b2"]
     for row, cells, folder in zip(table.contest.rows, table.cells, files, strict=True):
         for column, cell in zip(table.columns, cells, strict=True):
-            part = None if column.slice is None else {user for user, name in zip(USERS, ONE_HOP, strict=True)
-                                                      if name == column.slice}  # fmt: skip
+            part = (
+                None
+                if column.slice is None
+                else {user for user, name in zip(USERS, ONE_HOP, strict=True) if name == column.slice}
+            )
             family, _, k = column.metric.partition("@")
             expected = by_polars(folder / "recommendations.parquet", row.stage, int(k), part)[family]
             assert cell.value.mean == pytest.approx(expected, abs=1e-12), (row.label, column)

@@ -31,8 +31,12 @@ def read(folder: Path, *stages: str) -> list[Ranking]:
 def test_places_are_those_of_a_slow_search_whatever_the_order_of_the_file(tmp_path: Path):
     items = rankings(TARGETS, 0.6, seed=1)
     order = np.random.default_rng(0).permutation(len(USERS))
-    write_rankings(tmp_path / "recommendations.parquet", [USERS[row] for row in order], [TARGETS[row] for row in order],
-                   {"sft": [items[row] for row in order]})  # fmt: skip
+    write_rankings(
+        tmp_path / "recommendations.parquet",
+        [USERS[row] for row in order],
+        [TARGETS[row] for row in order],
+        {"sft": [items[row] for row in order]},
+    )
     (found,) = read(tmp_path)
     assert found.users.to_list() == USERS and found.targets.to_list() == TARGETS
     assert found.items.to_list() == items
@@ -128,8 +132,12 @@ def test_damage_is_one_line(tmp_path: Path, how: str, expected: str):
 def test_different_users_are_counted_and_one_is_named(tmp_path: Path):
     for folder, users in (("one", USERS), ("other", [*USERS[3:], "z1", "z2"])):
         (tmp_path / folder).mkdir()
-        write_rankings(tmp_path / folder / "recommendations.parquet", users, ["item001"] * len(users),
-                       {"sft": [["item001"]] * len(users)})  # fmt: skip
+        write_rankings(
+            tmp_path / folder / "recommendations.parquet",
+            users,
+            ["item001"] * len(users),
+            {"sft": [["item001"]] * len(users)},
+        )
     one, other = (read(tmp_path / folder)[0] for folder in ("one", "other"))
     with pytest.raises(UserError, match="3 of 30 are in the first alone, 2 of 29 in the second alone, such as user00;"):
         require_same_examples(one, other)
@@ -155,8 +163,9 @@ def test_different_targets_are_counted_and_one_is_named(tmp_path: Path):
 def test_more_examples_of_a_user_are_different_targets(tmp_path: Path):
     for folder, users in (("one", ["u", "v"]), ("other", ["u", "u", "v"])):
         (tmp_path / folder).mkdir()
-        write_rankings(tmp_path / folder / "recommendations.parquet", users, ["b"] * len(users),
-                       {"sft": [["b"]] * len(users)})  # fmt: skip
+        write_rankings(
+            tmp_path / folder / "recommendations.parquet", users, ["b"] * len(users), {"sft": [["b"]] * len(users)}
+        )
     with pytest.raises(UserError, match=r"those of 1 of 2 users differ, such as user u with b and b, b; compare"):
         require_same_examples(read(tmp_path / "one")[0], read(tmp_path / "other")[0])
 

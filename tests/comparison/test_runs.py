@@ -26,8 +26,10 @@ def stages(seed: int = 0) -> dict[str, list[list[str]]]:
 
 
 def test_a_run_is_a_folder_a_link_or_an_experiment(root: Path):
-    old, new = (write_run(root / "beauty" / run_id, USERS, TARGETS, stages(), seed=seed)
-                for run_id, seed in (("a1", 1), ("b2", 2)))  # fmt: skip
+    old, new = (
+        write_run(root / "beauty" / run_id, USERS, TARGETS, stages(), seed=seed)
+        for run_id, seed in (("a1", 1), ("b2", 2))
+    )
     for name in ("runs/beauty/latest", "runs/beauty/b2", "runs/beauty", "beauty", str(new.absolute())):
         (found,) = find_runs([name], root)
         assert found.folder == new.resolve() and found.given == name
@@ -53,9 +55,13 @@ def test_protocols_are_told_by_the_files_and_the_configuration(root: Path):
     write_run(root / "strict" / "a1", USERS, TARGETS, stages(), masked=stages(5), mask_history=True)
     plain, strict = find_runs(["plain", "strict"], root)
     assert {masked: path.name for masked, path in plain.rankings.items()} == {
-        False: "recommendations.parquet", True: "recommendations_masked.parquet"}  # fmt: skip
+        False: "recommendations.parquet",
+        True: "recommendations_masked.parquet",
+    }
     assert {masked: path.name for masked, path in strict.rankings.items()} == {
-        True: "recommendations.parquet", False: "recommendations_unmasked.parquet"}  # fmt: skip
+        True: "recommendations.parquet",
+        False: "recommendations_unmasked.parquet",
+    }
 
 
 def test_an_older_run_has_less_to_say(root: Path):

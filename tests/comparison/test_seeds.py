@@ -88,7 +88,10 @@ def test_what_has_not_been_finished_or_tested_is_not_brought(runs: Path):
 def test_seeds_are_one_row_and_what_needs_none_is_one(runs: Path):
     found = contest("good", "plain")
     assert [(row.label, row.seeds) for row in found.rows] == [
-        ("popularity", SEEDS), ("good/sft", SEEDS), ("plain/sft", SEEDS)]  # fmt: skip
+        ("popularity", SEEDS),
+        ("good/sft", SEEDS),
+        ("plain/sft", SEEDS),
+    ]
     for row, experiment in zip(found.rows[1:], ("good", "plain"), strict=True):
         assert np.array_equal(row.ranks, skilled(runs, experiment))
 
@@ -136,7 +139,8 @@ def test_a_reference_that_needs_no_seed_is_there_for_each(runs: Path):
     assert popular.spread == 0.0
     for cell in (good, plain):
         assert cell.gain_by_seed == pytest.approx(
-            {seed: value - popular.value.mean for seed, value in zip(SEEDS, cell.by_seed, strict=True)})  # fmt: skip
+            {seed: value - popular.value.mean for seed, value in zip(SEEDS, cell.by_seed, strict=True)}
+        )
 
 
 def test_every_format_tells_the_spread(runs: Path):

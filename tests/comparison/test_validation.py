@@ -41,8 +41,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_rows_are_of_the_validation(runs: Path):
     (found,) = find_contests(Request(("one", "two"), metrics=("hr@10",), part="valid"))
     assert (found.part, found.masked, len(found.users)) == ("valid", False, 50)
-    hits = [sum(target in row[:10] for target, row in zip(VALID, rankings(VALID, skill, seed=7), strict=True))
-            for skill in (0.2, 0.8)]  # fmt: skip
+    hits = [
+        sum(target in row[:10] for target, row in zip(VALID, rankings(VALID, skill, seed=7), strict=True))
+        for skill in (0.2, 0.8)
+    ]
     assert [int(np.count_nonzero((row.ranks >= 0) & (row.ranks < 10))) for row in found.rows] == hits
     assert set(found.slices) == {"beneficiary", "non-beneficiary"}
     assert [sum(mask) for mask in found.slices.values()] == [ONE_HOP[:50].count(name) for name in found.slices]

@@ -65,8 +65,13 @@ def test_what_is_not_a_text_file_is_not_read(tmp_path: Path):
     assert "line 2 is not UTF-8" in refusal(read_json_mapping, tmp_path / "noise")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(),
-                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_json_of_ours_is_read_as_it_was_written(content: Any):
     import json

@@ -18,8 +18,26 @@ from dig.records.record import read_run
 from dig.sweeps.file import read_sweep
 from dig.train import main
 
-BAD = ["../../..", "..", ".", "/srv/x", "a/b", "a/", "../x", ".hidden", "", "  ", " x", "a\nb", "a\tb", "a\x00b",
-       "a\x1b[2Jb", "a\u202eb", "x" * 201, "ü" * 101]  # fmt: skip
+BAD = [
+    "../../..",
+    "..",
+    ".",
+    "/srv/x",
+    "a/b",
+    "a/",
+    "../x",
+    ".hidden",
+    "",
+    "  ",
+    " x",
+    "a\nb",
+    "a\tb",
+    "a\x00b",
+    "a\x1b[2Jb",
+    "a\u202eb",
+    "x" * 201,
+    "ü" * 101,
+]
 GOOD = ["mine", "2026-11-30", "a b", "lr=1e-3;x", "ünï", "x" * 200, "-x", "~", "$HOME", "a..b"]
 
 
@@ -58,8 +76,13 @@ def test_a_received_configuration_cannot_name_another_folder_either(
 def test_a_sweep_lies_in_its_own_folder(tmp_path: Path) -> None:
     for name in ("../../..", "/srv/x", "n" * 5000, "..", "\N{MATHEMATICAL BOLD SMALL A}" * 300):
         path = tmp_path / "sweep.yaml"
-        text = {"program": "dig.train", "method": "grid", "name": name, "metric": {"name": "valid/ndcg@10"},
-                "parameters": {"seed": {"values": [1]}}}  # fmt: skip
+        text = {
+            "program": "dig.train",
+            "method": "grid",
+            "name": name,
+            "metric": {"name": "valid/ndcg@10"},
+            "parameters": {"seed": {"values": [1]}},
+        }
         path.write_text(json.dumps(text, ensure_ascii=False))
         found = read_sweep(path).name
         assert "/" not in found and found not in ("", ".", "..") and len(found.encode()) <= 240

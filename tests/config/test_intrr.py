@@ -12,8 +12,7 @@ ONE = "sft.item_tokens=one"
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        (["intrr.assignment.alignment=-0.5"],
-         r"intrr\.assignment\.alignment must not be negative, it is -0\.5"),
+        (["intrr.assignment.alignment=-0.5"], r"intrr\.assignment\.alignment must not be negative, it is -0\.5"),
         (["intrr.assignment.condition=all"], r"intrr\.assignment\.condition='all' is not one of previous, sum"),
         (["intrr.assignment.softmax=level"], r"intrr\.assignment\.softmax=level needs uid_output=false"),
         (["intrr.assignment.scale=0"], r"intrr\.assignment\.scale must be above 0"),
@@ -27,14 +26,17 @@ ONE = "sft.item_tokens=one"
         ([ONE, "backbone.config.hidden_size=0"], r"backbone\.config\.hidden_size must be a number above 0"),
         ([ONE, "backbone.config.hidden_size=30"], r"hidden_size=30 cannot be cut into backbone\.config\.num_attention"),
         ([ONE, "sft.tasks.title_to_sid.share=1"], r"title_to_sid\.share=1\.0 needs a backbone that knows text"),
-        ([ONE, "sft.tasks.semantic.share=1", "prompt.max_history=5"],
-         r"sft\.tasks\.semantic under sft\.item_tokens=one needs room for 6 items, prompt\.max_history=5 is too short"),
+        (
+            [ONE, "sft.tasks.semantic.share=1", "prompt.max_history=5"],
+            r"sft\.tasks\.semantic under sft\.item_tokens=one needs room for 6 items, "
+            r"prompt\.max_history=5 is too short",
+        ),
         ([ONE, "prompt.style=text"], r"reads no text; take prompt\.style=auto"),
         ([ONE, "backbone.gradient_checkpointing=true"], r"has no backbone\.gradient_checkpointing"),
         ([ONE, "sft.label_smoothing=0.1"], r"has no sft\.label_smoothing"),
         ([ONE, "sft.new_rows_steps=5"], r"leave sft\.new_rows_steps out"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_in_a_line(settings: list[str], line: str):
     with pytest.raises(UserError, match=line) as raised:
         load_config("quickstart", settings)

@@ -214,12 +214,22 @@ def test_arguments_that_no_configuration_holds_get_one_line(override: str, expec
     assert str(caught.value).startswith(expected) and len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("stages", "[[grpo]]"), ("baselines", "[{a: b}]"), ("data.split_fractions", "[[1], 0, 0]"),
-    ("mining.models.m", "{model: x, headers: {X-Api-Key: [hidden-value]}}"), ("grpo.tasks.shares", "{next_item: [1]}"),
-    ("data.columns", "[[x]]"), ("backbone.config", "[x]"), ("trainer.devices", "{a: b}"),
-    ("rqvae.codebook_size", "{a: [b]}"), ("mining.miners", "[{a: b}]"), ("visual.config", "{a: {1: 2}}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("stages", "[[grpo]]"),
+        ("baselines", "[{a: b}]"),
+        ("data.split_fractions", "[[1], 0, 0]"),
+        ("mining.models.m", "{model: x, headers: {X-Api-Key: [hidden-value]}}"),
+        ("grpo.tasks.shares", "{next_item: [1]}"),
+        ("data.columns", "[[x]]"),
+        ("backbone.config", "[x]"),
+        ("trainer.devices", "{a: b}"),
+        ("rqvae.codebook_size", "{a: [b]}"),
+        ("mining.miners", "[{a: b}]"),
+        ("visual.config", "{a: {1: 2}}"),
+    ],
+)
 def test_a_container_where_a_value_belongs_is_a_line(key: str, value: str) -> None:
     """Guard 8: lists and mappings within lists and mappings; the value may be a credential and is not quoted."""
     try:
@@ -237,8 +247,16 @@ def test_a_name_of_the_user_s_choice_stands_in_the_message() -> None:
     assert told.startswith("mining.models.dear.model is not set")
 
 
-@pytest.mark.parametrize("text", ["${" * 100_000, "${seed}" * 100_000, "${seed}" * 60, "${oc.env:DIG_X,a}" * 200,
-                                  "${oc.env:DIG_X," + "a" * 20_000 + "}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${" * 100_000,
+        "${seed}" * 100_000,
+        "${seed}" * 60,
+        "${oc.env:DIG_X,a}" * 200,
+        "${oc.env:DIG_X," + "a" * 20_000 + "}",
+    ],
+)
 def test_references_are_counted_before_they_are_resolved(tmp_path: Path, text: str) -> None:
     """Guard 6: each takes OmegaConf a while, and what refers to what refers twice doubles each time."""
     path = write(tmp_path / "x.yaml", f"extends: quickstart\nlogging: {{wandb: {{notes: '{text}'}}}}\n")

@@ -118,9 +118,12 @@ def test_pictures_of_the_catalogue(server: FaultyServer, tmp_path: Path):
     stream = io.BytesIO()
     Image.new("RGB", (4, 4)).save(stream, "png")
     server.pages["/a.png"] = Page(stream.getvalue())
-    rows = [{"item_id": "a", "title": "A", "image": f"{server.url}/a.png"}, {"item_id": "b", "title": "B"},
-            {"item_id": "c", "title": "C", "image": "local/c.png"},
-            {"item_id": "d", "title": "D", "image": f"{server.url}/none.png"}]  # fmt: skip
+    rows = [
+        {"item_id": "a", "title": "A", "image": f"{server.url}/a.png"},
+        {"item_id": "b", "title": "B"},
+        {"item_id": "c", "title": "C", "image": "local/c.png"},
+        {"item_id": "d", "title": "D", "image": f"{server.url}/none.png"},
+    ]
     (tmp_path / "items.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,a,1\n")
     pictures = PictureConfig(fetch=True, allow_private_hosts=True, timeout=2.0)

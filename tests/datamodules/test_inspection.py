@@ -42,8 +42,9 @@ def test_by_hand():
     assert facts["items without interactions"] == "2"
     assert facts["items with title"] == "4 (80%)" and facts["items with brand"] == "0 (0%)"
     assert facts["split"] == "leave-one-out: 2 validations, 2 tests"
-    by_title = {histogram.title: dict(zip(histogram.labels, histogram.counts, strict=True))
-                for histogram in found.histograms}  # fmt: skip
+    by_title = {
+        histogram.title: dict(zip(histogram.labels, histogram.counts, strict=True)) for histogram in found.histograms
+    }
     assert by_title["interactions a user"] == {"3-4": 2}
     assert by_title["interactions an item"] == {"0": 2, "1": 1, "2": 1, "3-4": 1}
     assert by_title["interactions a year"] == {"2014": 4, "2015": 2}
@@ -56,8 +57,9 @@ def test_by_hand():
     [(0.0, "relative to each user's first interaction, up to 2"), (5e12, "5e+12 to 5e+12, no calendar seconds")],
 )
 def test_times_without_a_calendar(start: float, expected: str):
-    events = [(user, item, start + time + (user == "v") * (start > 0)) for user in "uv"
-              for time, item in enumerate("abc")]  # fmt: skip
+    events = [
+        (user, item, start + time + (user == "v") * (start > 0)) for user in "uv" for time, item in enumerate("abc")
+    ]
     found = inspected(events, ITEMS)
     assert found.facts["times"].startswith(expected)
     assert "interactions a year" not in {histogram.title for histogram in found.histograms}

@@ -52,8 +52,11 @@ def test_strangers_and_other_users_items_cannot_leak():
 
 def test_refuse_says_how_many_and_drop_drops_every_row_of_a_user():
     table = seen([("u", "abcd"), ("u", "a"), ("v", "a"), ("w", "b")])
-    with pytest.raises(UserError, match=r"x saw held-out items: the test items of 1 users, the validation items of 1 "
-                       r"more; .* data.leaks=drop keeps the 1 clean users"):  # fmt: skip
+    with pytest.raises(
+        UserError,
+        match=r"x saw held-out items: the test items of 1 users, the validation items of 1 "
+        r"more; .* data.leaks=drop keeps the 1 clean users",
+    ):
         guard("x", table, SEQUENCES, IDS, "refuse")
     with console.capture() as captured:
         assert guard("x", table, SEQUENCES, IDS, "drop").tolist() == [False, False, True, False]

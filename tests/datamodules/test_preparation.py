@@ -94,8 +94,10 @@ def test_duplicates_and_core_are_applied_in_this_order_and_counted():
 def test_everything_left_of_a_core_has_enough(events: Events, k: int):
     with console.capture():
         try:
-            prepared = prepare(tables(events), DataConfig(k_core=k, min_interactions=1, split="leave-one-out")
-                               if k >= 3 else DataConfig(k_core=k))  # fmt: skip
+            prepared = prepare(
+                tables(events),
+                DataConfig(k_core=k, min_interactions=1, split="leave-one-out") if k >= 3 else DataConfig(k_core=k),
+            )
         except UserError:
             return
     rows = prepared.sequences.rows
@@ -133,8 +135,9 @@ def test_the_published_split_is_taken_as_it_is():
 
 
 def test_global_time_counts_examples():
-    events: Events = [(user, "abcde"[time % 5], 10 * time + shift) for shift, user in enumerate("uvw")
-                      for time in range(8)]  # fmt: skip
+    events: Events = [
+        (user, "abcde"[time % 5], 10 * time + shift) for shift, user in enumerate("uvw") for time in range(8)
+    ]
     prepared = prepare(tables(events), DataConfig(split="global-time", split_fractions=[0.6, 0.2, 0.2]))
     examples = prepared.statistics["examples"]
     assert examples == {"valid": 4, "test": 5}
@@ -146,8 +149,9 @@ def test_beauty_user_by_user():
     path = Path(os.environ["DIG_DATA_ROOT"]) / "beauty"
     prepared = prepare(read_source(DataConfig(path=str(path))), DataConfig(path=str(path)))
     with gzip.open(path / "interactions.csv.gz", "rt") as stream:
-        expected = reference([(row["user_id"], row["item_id"], float(row["timestamp"]))
-                              for row in csv.DictReader(stream)])  # fmt: skip
+        expected = reference(
+            [(row["user_id"], row["item_id"], float(row["timestamp"])) for row in csv.DictReader(stream)]
+        )
     assert named(prepared) == expected and list(named(prepared)) == list(expected)
     ids = prepared.catalogue["item_id"].to_list()
     for part, cut in (("valid", -2), ("test", -1)):

@@ -35,34 +35,68 @@ def test_clean_data_have_no_problem(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("rows", "items", "problem"),
     [
         ([*ROWS, "u,a,never"], None, Problem("error", "interactions.csv:8", "timestamp never is no number or date")),
-        ([*ROWS, "u,z,9"], None,
-         Problem("error", "items", "1 items have interactions but no record, or a record without any text, for example "
-                 "'z'")),
+        (
+            [*ROWS, "u,z,9"],
+            None,
+            Problem(
+                "error",
+                "items",
+                "1 items have interactions but no record, or a record without any text, for example 'z'",
+            ),
+        ),
         (None, [*ITEMS, {"item_id": "d", "brand": "B"}], Problem("note", "items", "1 of 4 items have no title")),
-        (None, [*ITEMS, {"item_id": "d", "title": "A &amp; B"}],
-         Problem("note", "items", "1 titles hold markup or HTML entities, for example of 'd'")),
-        (None, [*ITEMS, {"item_id": "d", "title": "Title a"}],
-         Problem("note", "items", "1 items have title and brand of another; only their ids tell them apart")),
+        (
+            None,
+            [*ITEMS, {"item_id": "d", "title": "A &amp; B"}],
+            Problem("note", "items", "1 titles hold markup or HTML entities, for example of 'd'"),
+        ),
+        (
+            None,
+            [*ITEMS, {"item_id": "d", "title": "Title a"}],
+            Problem("note", "items", "1 items have title and brand of another; only their ids tell them apart"),
+        ),
         (None, [*ITEMS, {"item_id": "d", "title": "D"}], Problem("note", "items", "1 items have no interaction")),
-        (None, [*ITEMS[:2], {"item_id": "c", "title": "C", "image": "c.png"}],
-         Problem("error", "items", "1 pictures are not there, for example 'c.png'")),
-        (None, [*ITEMS, ITEMS[0]],
-         Problem("note", "items.jsonl", "1 × item repeated word for word, one is kept")),
-        ([f"{row}00000000000" for row in ROWS], None,
-         Problem("error", "interactions", "2 timestamps are too large for seconds; they are in no unit that is known")),
-        ([f"{user},{item},17000000000{n}0" for user in "uv" for n, item in enumerate("abc")], None,
-         Problem("note", "interactions.csv", "6 × timestamp in milliseconds, brought to seconds")),
+        (
+            None,
+            [*ITEMS[:2], {"item_id": "c", "title": "C", "image": "c.png"}],
+            Problem("error", "items", "1 pictures are not there, for example 'c.png'"),
+        ),
+        (None, [*ITEMS, ITEMS[0]], Problem("note", "items.jsonl", "1 × item repeated word for word, one is kept")),
+        (
+            [f"{row}00000000000" for row in ROWS],
+            None,
+            Problem(
+                "error", "interactions", "2 timestamps are too large for seconds; they are in no unit that is known"
+            ),
+        ),
+        (
+            [f"{user},{item},17000000000{n}0" for user in "uv" for n, item in enumerate("abc")],
+            None,
+            Problem("note", "interactions.csv", "6 × timestamp in milliseconds, brought to seconds"),
+        ),
         ([*ROWS, "u,a,9000000000"], None, Problem("error", "interactions", "1 timestamps lie after the year 2100")),
-        ([*ROWS, "w,a,1"], None,
-         Problem("note", "interactions", "1 of 3 users have fewer than 3 interactions and will be left out "
-                 "(data.min_interactions)")),
+        (
+            [*ROWS, "w,a,1"],
+            None,
+            Problem(
+                "note",
+                "interactions",
+                "1 of 3 users have fewer than 3 interactions and will be left out (data.min_interactions)",
+            ),
+        ),
         (["w,a,1", "w,b,2", "w2,c,2"], None, Problem("error", "interactions", "no user has enough interactions")),
-        ([*ROWS, "u,a,7"], None,
-         Problem("note", "interactions", "1 repeat an item of the same user (data.duplicates)")),
-        ([*ROWS, "u,b,2"], None,
-         Problem("note", "interactions", "1 share their time with another of the user; row order decides")),
+        (
+            [*ROWS, "u,a,7"],
+            None,
+            Problem("note", "interactions", "1 repeat an item of the same user (data.duplicates)"),
+        ),
+        (
+            [*ROWS, "u,b,2"],
+            None,
+            Problem("note", "interactions", "1 share their time with another of the user; row order decides"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_every_kind(tmp_path: Path, rows: list[str] | None, items: list[dict] | None, problem: Problem):
     assert problem in found(folder(tmp_path, rows, items))
 
@@ -104,10 +138,12 @@ FOUR_ITEMS = [{"item_id": item, "title": f"Title {item}"} for item in "abcd"]
         ({"min_interactions": 9}, ["no user has enough interactions"]),
         ({"split": "published"}, ["data.split=published, but data.source=tables at"]),
         ({"split": "global-time"}, ["every user starts at timestamp 0"]),
-        ({"k_core": 50, "min_rating": 10, "split": "published"},
-         ["no user is left: data.k_core=50", "data.min_rating=10 leaves", "data.split=published, but"]),
+        (
+            {"k_core": 50, "min_rating": 10, "split": "published"},
+            ["no user is left: data.k_core=50", "data.min_rating=10 leaves", "data.split=published, but"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_entry_9_what_training_would_refuse(tmp_path: Path, settings: dict, texts: list[str]):
     """Entry 9: every refusal of the preparation is a problem, each although another leaves nothing."""
     path = folder(tmp_path, [f"{row},4" for row in FOUR], FOUR_ITEMS)

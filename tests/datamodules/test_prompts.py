@@ -97,8 +97,9 @@ def test_the_latest_items_are_kept(max_history: int):
         assert build.prompts([history]).input_ids.tolist() == [full]
 
 
-histories = st.lists(st.lists(st.integers(0, 23), min_size=1, max_size=9).map(lambda items: rows(*items)), min_size=1,
-                     max_size=6)  # fmt: skip
+histories = st.lists(
+    st.lists(st.integers(0, 23), min_size=1, max_size=9).map(lambda items: rows(*items)), min_size=1, max_size=6
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -195,8 +196,10 @@ def test_a_relation_is_its_task_an_item_and_the_neighbours():
     near = np.array([[1, 2, 3], [0, -1, -1], [-1, -1, -1], [2, 1, -1]])
     known = ItemTexts(collaborative=near, semantic=near[::-1])
     windows = training_windows(sequences, builder)
-    for name, first, rows in (("collaborative", 4, {0: [1, 2, 3], 1: [0], 3: [2, 1]}),
-                              ("semantic", 5, {0: [2, 1], 2: [0], 3: [1, 2, 3]})):  # fmt: skip
+    for name, first, rows in (
+        ("collaborative", 4, {0: [1, 2, 3], 1: [0], 3: [2, 1]}),
+        ("semantic", 5, {0: [2, 1], 2: [0], 3: [1, 2, 3]}),
+    ):
         samples = TaskSource(name, builder, windows, known, seed=0).take(slice(None))
         assert [row.tolist() for row in samples.tokens] == [[first, item, *named] for item, named in rows.items()]
         assert samples.supervised.tolist() == samples.responses.tolist() == [len(named) for named in rows.values()]

@@ -39,8 +39,13 @@ def test_take_cut_and_grouped(content: list[list[int]], data: st.DataObject):
     assert lists(ragged.grouped(np.array(counts))) == expected
 
 
-@given(st.integers(0, 6).flatmap(lambda n: st.lists(st.lists(st.lists(st.integers(0, 99), max_size=4), min_size=n,
-                                                            max_size=n), min_size=1, max_size=3)))  # fmt: skip
+@given(
+    st.integers(0, 6).flatmap(
+        lambda n: st.lists(
+            st.lists(st.lists(st.integers(0, 99), max_size=4), min_size=n, max_size=n), min_size=1, max_size=3
+        )
+    )
+)
 def test_joined_rows_keep_the_order_of_the_parts(parts: list[list[list[int]]]):
     found = Ragged.joined(*(Ragged.from_lists(part) for part in parts))
     assert lists(found) == [list(chain(*pieces)) for pieces in zip(*parts, strict=True)]

@@ -44,8 +44,9 @@ def test_held_out_prompts_ask_for_the_right_item(part: str, cut: int):
 def test_the_datamodule_deals_all_windows_and_a_fixed_subset_of_users():
     data = sequences([12, 3, 7, 4, 9, 5])
     modules = [tiny.sequence_data(data, builder(40), 2, 3, 2, seed=seed) for seed in (0, 1)]
-    rows = [[tuple(row.tolist()) for batch in module.train_dataloader() for row in _unpadded(batch)]
-            for module in modules]  # fmt: skip
+    rows = [
+        [tuple(row.tolist()) for batch in module.train_dataloader() for row in _unpadded(batch)] for module in modules
+    ]
     assert sorted(rows[0]) == sorted(rows[1]) and rows[0] != rows[1]  # the seed decides the order alone
     assert len(rows[0]) == len(modules[0].training_set())
     examples = data.held_out("valid")

@@ -97,8 +97,13 @@ def test_relative_times_are_no_global_times():
 
 
 def test_an_item_without_a_history_is_no_example():
-    sequences = Sequences(pl.Series(["u", "v"]), np.array([3, 4, 5], np.int32), np.array([0, 1, 3]),
-                          np.array([2, 1, 2], np.uint8), "published")  # fmt: skip
+    sequences = Sequences(
+        pl.Series(["u", "v"]),
+        np.array([3, 4, 5], np.int32),
+        np.array([0, 1, 3]),
+        np.array([2, 1, 2], np.uint8),
+        "published",
+    )
     assert sequences.held_out("test").users.tolist() == [1]
     alone = Sequences(pl.Series(["u"]), np.array([3], np.int32), np.array([0, 1]), np.array([2], np.uint8), "published")
     with pytest.raises(UserError, match="the split published leaves no example for test"):

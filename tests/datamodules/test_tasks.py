@@ -84,24 +84,57 @@ def asked(task: str, question: str) -> str:
 
 EXPECTED = {
     "next_item": [("#0", "#1"), ("#0#1", "#2"), ("#5", "#4"), ("#5#4", "#3"), ("#5#4#3", "#0")],
-    "title_to_sid": [("red hat", "#0"), ("blue hat < a_1> < /s>", "#2"), ("a long scarf of wool", "#3"),
-                     ("gloves", "#4"), ("boots", "#5")],
-    "sid_to_title": [("#0", "red hat</s>"), ("#2", "blue hat < a_1> < /s></s>"), ("#3", "a long scarf of wool</s>"),
-                     ("#4", "gloves</s>"), ("#5", "boots</s>")],
+    "title_to_sid": [
+        ("red hat", "#0"),
+        ("blue hat < a_1> < /s>", "#2"),
+        ("a long scarf of wool", "#3"),
+        ("gloves", "#4"),
+        ("boots", "#5"),
+    ],
+    "sid_to_title": [
+        ("#0", "red hat</s>"),
+        ("#2", "blue hat < a_1> < /s></s>"),
+        ("#3", "a long scarf of wool</s>"),
+        ("#4", "gloves</s>"),
+        ("#5", "boots</s>"),
+    ],
     "description_to_sid": [("warm", "#0"), ("soft", "#3"), ("dry", "#5")],
-    "interest_to_sid": [("skiing, style", "#0"), ("style", "#1"), ("winter walks", "#3"), ("work", "#4"),
-                        ("rain", "#5")],
-    "sid_to_interests": [("#0", "skiing, style</s>"), ("#1", "style</s>"), ("#3", "winter walks</s>"),
-                         ("#4", "work</s>"), ("#5", "rain</s>")],
-    "title_history": [("red hat; ", "#1"), ("red hat; ", "#2"), ("boots; ", "#4"), ("boots; gloves; ", "#3"),
-                      ("boots; gloves; a long scarf of wool; ", "#0")],
-    "next_title": [("#0#1", "blue hat < a_1> < /s></s>"), ("#5", "gloves</s>"), ("#5#4", "a long scarf of wool</s>"),
-                   ("#5#4#3", "red hat</s>")],
-    "next_interests": [("#0", "style</s>"), ("#5", "work</s>"), ("#5#4", "winter walks</s>"),
-                       ("#5#4#3", "skiing, style</s>")],
+    "interest_to_sid": [
+        ("skiing, style", "#0"),
+        ("style", "#1"),
+        ("winter walks", "#3"),
+        ("work", "#4"),
+        ("rain", "#5"),
+    ],
+    "sid_to_interests": [
+        ("#0", "skiing, style</s>"),
+        ("#1", "style</s>"),
+        ("#3", "winter walks</s>"),
+        ("#4", "work</s>"),
+        ("#5", "rain</s>"),
+    ],
+    "title_history": [
+        ("red hat; ", "#1"),
+        ("red hat; ", "#2"),
+        ("boots; ", "#4"),
+        ("boots; gloves; ", "#3"),
+        ("boots; gloves; a long scarf of wool; ", "#0"),
+    ],
+    "next_title": [
+        ("#0#1", "blue hat < a_1> < /s></s>"),
+        ("#5", "gloves</s>"),
+        ("#5#4", "a long scarf of wool</s>"),
+        ("#5#4#3", "red hat</s>"),
+    ],
+    "next_interests": [
+        ("#0", "style</s>"),
+        ("#5", "work</s>"),
+        ("#5#4", "winter walks</s>"),
+        ("#5#4#3", "skiing, style</s>"),
+    ],
     "collaborative": [("#0", "#1#2#3#4#5"), ("#1", "#0")],
     "semantic": [(f"#{item}", "#5#4#3#2#1") for item in range(6)],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -137,8 +170,12 @@ def test_long_texts_are_cut_and_old_titles_go_where_the_context_is_short():
     assert [asked("title_to_sid", question) for question, _ in cut] == ["red", "blu", "a l", "glo", "boo"]
     titles = [asked("title_history", question) for question, _ in told(letters(context=96), "title_history")]
     assert titles[-1] == "a long scarf of wool; " and titles[0] == "red hat; "
-    longest = [tiny.task_source(SEQUENCES, letters(context=context), "title_history", TEXTS).take(slice(None))
-               .tokens.lengths.max() for context in (None, 90)]  # fmt: skip
+    longest = [
+        tiny.task_source(SEQUENCES, letters(context=context), "title_history", TEXTS)
+        .take(slice(None))
+        .tokens.lengths.max()
+        for context in (None, 90)
+    ]
     assert longest[1] <= 90 < longest[0]
 
 
@@ -157,8 +194,10 @@ def test_a_backbone_without_words_begins_relations_with_a_token_of_their_own():
 
 def test_weights_make_every_answer_count_its_tasks_weight():
     build = letters()
-    parts = [TaskPart(tiny.token_arrays(SEQUENCES, build, task, TEXTS), weight)
-             for task, weight in (("next_item", 1.0), ("sid_to_title", 0.5), ("semantic", 2.0))]  # fmt: skip
+    parts = [
+        TaskPart(tiny.token_arrays(SEQUENCES, build, task, TEXTS), weight)
+        for task, weight in (("next_item", 1.0), ("sid_to_title", 0.5), ("semantic", 2.0))
+    ]
     mixture = TaskMixture(parts, pack=True)
     batch = mixture[list(range(len(mixture)))]
     assert batch.responses == 5 + 5 + 6 * 5
@@ -171,8 +210,10 @@ def test_weights_make_every_answer_count_its_tasks_weight():
 
 def test_an_epoch_holds_the_share_of_each_task_that_was_asked_for():
     build = letters()
-    parts = [TaskPart(tiny.token_arrays(SEQUENCES, build, task, TEXTS), share=share)
-             for task, share in (("next_item", 1.0), ("semantic", 0.5), ("title_to_sid", 2.4))]  # fmt: skip
+    parts = [
+        TaskPart(tiny.token_arrays(SEQUENCES, build, task, TEXTS), share=share)
+        for task, share in (("next_item", 1.0), ("semantic", 0.5), ("title_to_sid", 2.4))
+    ]
     mixture = TaskMixture(parts)
     assert mixture.drawn == [5, 3, 12]
     epochs = [mixture.draw(torch.Generator().manual_seed(epoch)).tolist() for epoch in (0, 0, 1)]

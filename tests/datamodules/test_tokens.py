@@ -78,10 +78,15 @@ def test_arrays_are_mapped_and_travel_to_workers_by_name(tmp_path: Path):
 
 def test_what_decides_the_spelling_is_in_the_fingerprint():
     found = {builder(style).fingerprint("next_item") for style in ("compact", "text")}
-    other = SidPrompts(tiny.token_sequences(tiny.ragged_catalogue(seed=1)), tiny.text_tokenizer(),
-                          PromptConfig("compact", 3), from_scratch=False)  # fmt: skip
-    longer = SidPrompts(tiny.token_sequences(IDS), tiny.text_tokenizer(), PromptConfig("compact", 4),
-                           from_scratch=False)  # fmt: skip
+    other = SidPrompts(
+        tiny.token_sequences(tiny.ragged_catalogue(seed=1)),
+        tiny.text_tokenizer(),
+        PromptConfig("compact", 3),
+        from_scratch=False,
+    )
+    longer = SidPrompts(
+        tiny.token_sequences(IDS), tiny.text_tokenizer(), PromptConfig("compact", 4), from_scratch=False
+    )
     found |= {other.fingerprint("next_item"), longer.fingerprint("next_item"), longer.fingerprint("semantic")}
     assert len(found) == 5 and builder("compact").fingerprint("next_item") in found
 
@@ -118,8 +123,11 @@ def test_a_packed_batch_holds_the_same_samples(style: str):
 
     def samples(batch) -> list[tuple]:
         rows = list(zip(batch.input_ids, batch.attention_mask, batch.labels, strict=True))
-        return sorted((ids[mask == number].tolist(), labels[mask == number].tolist())
-                      for ids, mask, labels in rows for number in range(1, int(mask.max()) + 1))  # fmt: skip
+        return sorted(
+            (ids[mask == number].tolist(), labels[mask == number].tolist())
+            for ids, mask, labels in rows
+            for number in range(1, int(mask.max()) + 1)
+        )
 
     assert samples(one) == samples(many)
     assert (many.labels[many.attention_mask == 0] == -100).all()

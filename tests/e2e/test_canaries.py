@@ -27,15 +27,29 @@ CANARIES = {
     "DATABASE_PASSWORD": "canary word with blanks & signs",
 }
 PARTS = ("canaryUSER", "canaryPASSWORD1", "canaryPATH42", "canarySIGNATURE99", "canaryQUERY77", "canaryPROXYWORD")
-SMALL = ("experiment=quickstart", "data.shop.items=60", "data.shop.users=40", "logging.progress=false",
-         "visual.model=null", "rqvae.inputs=text", "baselines=[popularity]",
-         "logging.wandb.mode=offline", "mining.miners=[m]", "mining.max_missing=1.0")  # fmt: skip
+SMALL = (
+    "experiment=quickstart",
+    "data.shop.items=60",
+    "data.shop.users=40",
+    "logging.progress=false",
+    "visual.model=null",
+    "rqvae.inputs=text",
+    "baselines=[popularity]",
+    "logging.wandb.mode=offline",
+    "mining.miners=[m]",
+    "mining.max_missing=1.0",
+)
 
 
 def forms(secret: str) -> set[bytes]:
     plain = secret.encode()
-    return {plain, quote(plain, safe="").encode(), quote_plus(plain).encode(), base64.b64encode(plain).rstrip(b"="),
-            base64.urlsafe_b64encode(plain).rstrip(b"=")}  # fmt: skip
+    return {
+        plain,
+        quote(plain, safe="").encode(),
+        quote_plus(plain).encode(),
+        base64.b64encode(plain).rstrip(b"="),
+        base64.urlsafe_b64encode(plain).rstrip(b"="),
+    }
 
 
 class Gateway:
@@ -85,25 +99,46 @@ def place(tmp_path_factory: pytest.TempPathFactory):
             "HOME": str(folder),
             "no_proxy": "127.0.0.1",
         }
-        model = {"model": "m", "base_url": "env:SHOP_ADDRESS", "key": "SHOP_KEY", "price_in": 0, "price_out": 0,
-                 "headers": {"X-Authorization": "env:SHOP_HEADER"}}  # fmt: skip
+        model = {
+            "model": "m",
+            "base_url": "env:SHOP_ADDRESS",
+            "key": "SHOP_KEY",
+            "price_in": 0,
+            "price_out": 0,
+            "headers": {"X-Authorization": "env:SHOP_HEADER"},
+        }
         (folder / "shop.yaml").write_text(yaml.safe_dump({"extends": "quickstart", "mining": {"models": {"m": model}}}))
-        (folder / "sweep.yaml").write_text(yaml.safe_dump({
-            "program": "dig.train", "method": "grid", "metric": {"name": "valid/ndcg@10", "goal": "maximize"},
-            "command": ["${program}", "experiment=shop.yaml", "${args_no_hyphens}"],
-            "parameters": {"sft.epochs": {"values": [1, 2]}}}))  # fmt: skip
+        (folder / "sweep.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "program": "dig.train",
+                    "method": "grid",
+                    "metric": {"name": "valid/ndcg@10", "goal": "maximize"},
+                    "command": ["${program}", "experiment=shop.yaml", "${args_no_hyphens}"],
+                    "parameters": {"sft.epochs": {"values": [1, 2]}},
+                }
+            )
+        )
         small = [*SMALL[1:], "runs_dir=runs"]
         commands = {
             "print": ["dig.train", "experiment=shop.yaml", *small, "--print-config"],
             "run": ["dig.train", "experiment=shop.yaml", *small, "stages=[mine,label,popularity]"],
-            "mirror": ["dig.train", "experiment=shop.yaml", "data.source=amazon2014", "data.category=Beauty",
-                       "data.path=none", "data.published=amazon2014/Beauty", "data.download=true",
-                       "data.mirrors=[env:SHOP_MIRROR]", "stages=[prepare]"],
+            "mirror": [
+                "dig.train",
+                "experiment=shop.yaml",
+                "data.source=amazon2014",
+                "data.category=Beauty",
+                "data.path=none",
+                "data.published=amazon2014/Beauty",
+                "data.download=true",
+                "data.mirrors=[env:SHOP_MIRROR]",
+                "stages=[prepare]",
+            ],
             "job": ["dig.train", "experiment=shop.yaml", *small, "slurm.nodes=1", "--dry-run"],
             "sweep": ["dig.sweep", "sweep.yaml", *small, "--dry-run"],
             "compare": ["dig.compare", "runs/shop/latest"],
             "recommend": ["dig.recommend", "run=runs/shop/latest", "user=nobody"],
-        }  # fmt: skip
+        }
         told = {}
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)

@@ -21,12 +21,27 @@ from dig.stages.base import StageContext
 from dig.stages.eimf import STAGE
 
 SMALL = (
-    "data.source=quickstart", "data.path=null", "data.shop.items=80", "data.shop.users=150",
-    "mining.miners=[lexical]", "sasrec.epochs=2", "sasrec.hidden_size=32",
-    "eimf.hidden_size=32", "eimf.attention_size=32", "eimf.epochs=4", "eimf.warmup_epochs=1", "eimf.clusters=8",
-    "eimf.typical_users=4", "eimf.typical_batch=16", "eimf.batch_size=16", "trainer.precision=32-true",
-    "trainer.checkpoint_every=1", "trainer.checkpoint_share=1.0", "trainer.log_every=1", "logging.progress=false",
-)  # fmt: skip
+    "data.source=quickstart",
+    "data.path=null",
+    "data.shop.items=80",
+    "data.shop.users=150",
+    "mining.miners=[lexical]",
+    "sasrec.epochs=2",
+    "sasrec.hidden_size=32",
+    "eimf.hidden_size=32",
+    "eimf.attention_size=32",
+    "eimf.epochs=4",
+    "eimf.warmup_epochs=1",
+    "eimf.clusters=8",
+    "eimf.typical_users=4",
+    "eimf.typical_batch=16",
+    "eimf.batch_size=16",
+    "trainer.precision=32-true",
+    "trainer.checkpoint_every=1",
+    "trainer.checkpoint_share=1.0",
+    "trainer.log_every=1",
+    "logging.progress=false",
+)
 WITHOUT = ("eimf.semantic_weight=0", "eimf.alignment_weight=0")
 
 
@@ -102,10 +117,22 @@ def key(*overrides: str) -> str:
 
 
 def test_fingerprints_follow_what_is_used():
-    assert key(*WITHOUT) == key(*WITHOUT, "eimf.clusters=5", "eimf.temperature=0.3", "embedding.max_tokens=9",
-                                "labels.threshold=0.9")  # fmt: skip
-    assert len({key(), key(*WITHOUT), key("eimf.clusters=5"), key("embedding.max_tokens=9"),
-                key("labels.threshold=0.9"), key("eimf.alignment_weight=0")}) == 6  # fmt: skip
+    assert key(*WITHOUT) == key(
+        *WITHOUT, "eimf.clusters=5", "eimf.temperature=0.3", "embedding.max_tokens=9", "labels.threshold=0.9"
+    )
+    assert (
+        len(
+            {
+                key(),
+                key(*WITHOUT),
+                key("eimf.clusters=5"),
+                key("embedding.max_tokens=9"),
+                key("labels.threshold=0.9"),
+                key("eimf.alignment_weight=0"),
+            }
+        )
+        == 6
+    )
 
 
 def context_of(finished: Run, tmp_path: Path, *overrides: str, **changed: Path) -> StageContext:

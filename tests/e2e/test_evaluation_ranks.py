@@ -25,8 +25,9 @@ def test_runs_on_several_processes_find_what_one_finds(tmp_path: Path):
         workplace = Workplace(tmp_path / str(processes))
         workplace.folder.mkdir()
         strategy = "ddp" if processes > 1 else "auto"
-        output = workplace.run("stages=[report]", "trainer.accelerator=cpu", f"trainer.devices={processes}",
-                               f"trainer.strategy={strategy}")  # fmt: skip
+        output = workplace.run(
+            "stages=[report]", "trainer.accelerator=cpu", f"trainer.devices={processes}", f"trainer.strategy={strategy}"
+        )
         assert output.count("history masked") == 1  # one process speaks
         runs.append(workplace)
     one, *others = runs

@@ -32,9 +32,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 
 
 def run(folder: Path, name: str, *more: str) -> Run:
-    settings = [*SMALL[1:], "data.source=quickstart", "mining.miners=[lexical]", "mining.imports=[]",
-                "rqvae.contrast_weight=0", "sft.epochs=2", "evaluation.valid_users=50",
-                f"runs_dir={folder / 'runs'}"]  # fmt: skip
+    settings = [
+        *SMALL[1:],
+        "data.source=quickstart",
+        "mining.miners=[lexical]",
+        "mining.imports=[]",
+        "rqvae.contrast_weight=0",
+        "sft.epochs=2",
+        "evaluation.valid_users=50",
+        f"runs_dir={folder / 'runs'}",
+    ]
     return run_experiment(load_config(name, [*settings, *more]))
 
 
@@ -68,8 +75,10 @@ def test_the_samples_name_the_first_five_neighbours(folder: Path, runs: dict[str
             samples = TokenArrays(place.parent).take(np.arange(80))
             told = [[words[token] for token in row] for row in (samples.tokens[sample] for sample in range(80))]
             assert all(row[0] == TASK_TOKENS[task] for row in told)
-            expected = [[TASK_TOKENS[task], *codes[item], *(code for other in named[item] for code in codes[other])]
-                        for item in range(80)]  # fmt: skip
+            expected = [
+                [TASK_TOKENS[task], *codes[item], *(code for other in named[item] for code in codes[other])]
+                for item in range(80)
+            ]
             matching += told == expected
             assert (samples.responses == 5).all()
         assert matching == 1  # the other arrays are those of random neighbours
@@ -85,8 +94,22 @@ def test_no_relation_comes_from_a_held_out_item(runs: dict[str, Run]):
 def test_the_comparison_shows_both_kinds_of_users(folder: Path, runs: dict[str, Run], tmp_path: Path):
     out = tmp_path / "table.csv"
     names = [f"{each.path}:sft" for each in runs.values()]
-    assert compare.main([*names, "--metrics", "hr@5", "--against", "next_item_only/sft", "--protocol", "unmasked",
-                         "--out", str(out)]) == 0  # fmt: skip
+    assert (
+        compare.main(
+            [
+                *names,
+                "--metrics",
+                "hr@5",
+                "--against",
+                "next_item_only/sft",
+                "--protocol",
+                "unmasked",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     rows = list(csv.DictReader(out.open()))
     found = {(row["row"], row["slice"]): row for row in rows}
     assert {name for name, _ in found} == {"iirg/sft", "next_item_only/sft", "random_relations/sft"}
@@ -108,9 +131,17 @@ def test_the_comparison_shows_both_kinds_of_users(folder: Path, runs: dict[str, 
 def test_the_three_tasks_over_a_language_model(folder: Path, runs: dict[str, Run], tmp_path: Path):
     """The same file with another backbone: the same three tasks and no other, now in words."""
     model = tiny.pretrained_folder(tmp_path / "pretrained")
-    found = run(folder, "ablations/iirg_llm", f"backbone.pretrained={model}", "backbone.config={}", "sft.max_steps=3",
-                "backbone.lora.rank=2", "prompt.max_history=6", "evaluation.max_users=20",
-                "evaluation.valid_users=10")  # fmt: skip
+    found = run(
+        folder,
+        "ablations/iirg_llm",
+        f"backbone.pretrained={model}",
+        "backbone.config={}",
+        "sft.max_steps=3",
+        "backbone.lora.rank=2",
+        "prompt.max_history=6",
+        "evaluation.max_users=20",
+        "evaluation.valid_users=10",
+    )
     assert "hr@5" in found.metrics["sft"]["test"]
     assert found.artifacts["relations"] == runs["iirg"].artifacts["relations"]
     written = [

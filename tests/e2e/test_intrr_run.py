@@ -15,11 +15,23 @@ from dig.generation.intrr import IntRR
 from dig.quantization import SemanticIds
 
 SETTINGS = (
-    *SMALL, "visual.model=null", "mining.miners=[lexical]", "rqvae.codebook_size=[12,6]", "rqvae.collisions=suffix",
-    "sft.item_tokens=one", "sft.dropout=0.1", "intrr.hidden_size=32", "intrr.epochs=3", "intrr.batch_size=16",
-    "intrr.assignment.uid_size=16", "intrr.assignment.inner_size=24", "baselines=[popularity,intrr]",
-    "grpo.max_steps=4", "sft.tasks.collaborative.share=1", "sft.tasks.semantic.share=0.5",
-)  # fmt: skip
+    *SMALL,
+    "visual.model=null",
+    "mining.miners=[lexical]",
+    "rqvae.codebook_size=[12,6]",
+    "rqvae.collisions=suffix",
+    "sft.item_tokens=one",
+    "sft.dropout=0.1",
+    "intrr.hidden_size=32",
+    "intrr.epochs=3",
+    "intrr.batch_size=16",
+    "intrr.assignment.uid_size=16",
+    "intrr.assignment.inner_size=24",
+    "baselines=[popularity,intrr]",
+    "grpo.max_steps=4",
+    "sft.tasks.collaborative.share=1",
+    "sft.tasks.semantic.share=0.5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +44,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
 def test_every_stage_is_measured_and_says_what_it_saw(finished: tuple[Workplace, str]):
     workplace, output = finished
     assert list(workplace.metrics()) == ["popularity", "intrr", "sft", "grpo"]
-    assert ("items are one vector each (sft.item_tokens=one), so prompt.item_token, prompt.codes, "
-            "backbone.sid_rows=composed, sft.softmax=level have no say") in " ".join(output.split())  # fmt: skip
+    assert (
+        "items are one vector each (sft.item_tokens=one), so prompt.item_token, prompt.codes, "
+        "backbone.sid_rows=composed, sft.softmax=level have no say"
+    ) in " ".join(output.split())
     artifacts = workplace.home / "artifacts"
     for stage in ("intrr", "sft", "grpo"):
         seen = pl.read_parquet(next((artifacts / stage).glob("*/items_seen.parquet")))
@@ -92,8 +106,15 @@ def test_killed_in_training_it_resumes_to_the_same_metrics(stage: str, finished:
 
 def test_two_processes_and_twins(finished: tuple[Workplace, str], tmp_path: Path):
     workplace = before(finished, tmp_path)
-    workplace.run("rqvae.collisions=keep", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=fsdp",
-                  "grpo.max_steps=2", "intrr.epochs=1", "sft.epochs=1")  # fmt: skip
+    workplace.run(
+        "rqvae.collisions=keep",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.strategy=fsdp",
+        "grpo.max_steps=2",
+        "intrr.epochs=1",
+        "sft.epochs=1",
+    )
     ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet")
     assert ids.twins and ids.codes.shape[1] == 2
     frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "grpo")

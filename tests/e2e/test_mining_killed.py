@@ -22,13 +22,25 @@ PRICE_IN, PRICE_OUT = 1.25, 10.0
 
 def experiment(folder: Path, url: str) -> Path:
     models = {
-        name: {"model": f"{name}-1", "base_url": url, "key": "TEST_PROVIDER_KEY", "price_in": PRICE_IN, "timeout": 1.5,
-               "price_out": PRICE_OUT, "backoff": 0.05, "concurrency": 12}
+        name: {
+            "model": f"{name}-1",
+            "base_url": url,
+            "key": "TEST_PROVIDER_KEY",
+            "price_in": PRICE_IN,
+            "timeout": 1.5,
+            "price_out": PRICE_OUT,
+            "backoff": 0.05,
+            "concurrency": 12,
+        }
         for name in MODELS
-    }  # fmt: skip
-    content = {"data": {"source": "quickstart", "shop": {"items": ITEMS, "users": 200}},
-               "mining": {"miners": list(MODELS), "models": models, "max_missing": 0.1, "max_cost_usd": 50.0},
-               "stages": ["mine"], "logging": {"progress": False}, "runs_dir": str(folder / "runs")}  # fmt: skip
+    }
+    content = {
+        "data": {"source": "quickstart", "shop": {"items": ITEMS, "users": 200}},
+        "mining": {"miners": list(MODELS), "models": models, "max_missing": 0.1, "max_cost_usd": 50.0},
+        "stages": ["mine"],
+        "logging": {"progress": False},
+        "runs_dir": str(folder / "runs"),
+    }
     path = folder / "shop.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -19,8 +19,16 @@ WITHOUT_PICTURES = ["visual.model=null", "mining.miners=[lexical]"]
 
 
 def tokenized(home: Path, seed: int, *settings: str) -> Run:
-    overrides = ["stages=[tokenize]", f"data.shop.seed={seed}", "data.shop.items=400", "rqvae.epochs=80",
-                 "visual.adapt.epochs=15", f"runs_dir={home}/runs", "logging.progress=false", *settings]  # fmt: skip
+    overrides = [
+        "stages=[tokenize]",
+        f"data.shop.seed={seed}",
+        "data.shop.items=400",
+        "rqvae.epochs=80",
+        "visual.adapt.epochs=15",
+        f"runs_dir={home}/runs",
+        "logging.progress=false",
+        *settings,
+    ]
     return run_experiment(load_config("quickstart", overrides))
 
 

@@ -135,9 +135,11 @@ def test_what_cannot_be_trained_is_said_in_a_line(tmp_path: Path, home: Path):
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, nan / "model.safetensors", {"format": "pt"})
     encoder = tmp_path / "encoder"
-    AutoModelForCausalLM.from_config(AutoConfig.for_model("bert", vocab_size=320, hidden_size=32, num_hidden_layers=1,
-                                                          num_attention_heads=2, intermediate_size=32)
-                                     ).save_pretrained(encoder)  # fmt: skip
+    AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(
+            "bert", vocab_size=320, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+        )
+    ).save_pretrained(encoder)
     AutoTokenizer.from_pretrained(tmp_path / "pretrained").save_pretrained(encoder)
     for arguments, words, code in (
         ((model, "backbone.lora.targets=[nothing]"), ("backbone.lora.targets=['nothing']", "The model has: "), 1),
@@ -160,7 +162,12 @@ def test_a_history_longer_than_the_context_loses_its_old_end_and_is_counted(tmp_
     model = checkpoint(tmp_path / "pretrained", "llama")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 70}))
-    output = workplace.run(f"backbone.pretrained={model}", *SETTINGS, "prompt.max_history=50", "sft.max_steps=2",
-                           "sft.tasks.title_history.share=0")  # fmt: skip
+    output = workplace.run(
+        f"backbone.pretrained={model}",
+        *SETTINGS,
+        "prompt.max_history=50",
+        "sft.max_steps=2",
+        "sft.tasks.title_history.share=0",
+    )
     line = next(line for line in output.splitlines() if "lose their old end" in line)
     assert "of 150 histories are longer than" in line and "the backbone's context holds no more" in line

@@ -25,11 +25,23 @@ from dig.stages.base import StageContext
 from dig.stages.grpo import STAGE, _check_policy, _prompts
 
 EVERYTHING = (
-    "grpo.reward.similarity=0.3", "grpo.reward.rank=0.2", "grpo.reward.collaborative=0.4", "grpo.reward.diversity=0.1",
-    "grpo.reward.novelty=0.1", "grpo.reward.valid=0.1", "grpo.reward.combine=apart", "grpo.objective=dapo",
-    "grpo.dynamic_sampling=2", "grpo.reference=ema", "grpo.rollouts=stochastic_beam", "sasrec.epochs=2",
-    "sasrec.scale=null", "sasrec.hidden_size=32", "grpo.max_steps=4", "trainer.log_every=1",
-)  # fmt: skip
+    "grpo.reward.similarity=0.3",
+    "grpo.reward.rank=0.2",
+    "grpo.reward.collaborative=0.4",
+    "grpo.reward.diversity=0.1",
+    "grpo.reward.novelty=0.1",
+    "grpo.reward.valid=0.1",
+    "grpo.reward.combine=apart",
+    "grpo.objective=dapo",
+    "grpo.dynamic_sampling=2",
+    "grpo.reference=ema",
+    "grpo.rollouts=stochastic_beam",
+    "sasrec.epochs=2",
+    "sasrec.scale=null",
+    "sasrec.hidden_size=32",
+    "grpo.max_steps=4",
+    "trainer.log_every=1",
+)
 
 
 def run(folder: Path, *overrides: str) -> Run:
@@ -70,8 +82,14 @@ def test_every_term_is_paid_and_told(finished: Run):
         "diversity",
         "novelty",
     }
-    for name in ("rollout/hits", "rollout/dead_groups", "rollout/distinct_items", "train/entropy", "train/kl",
-                 "train/clip_share"):  # fmt: skip
+    for name in (
+        "rollout/hits",
+        "rollout/dead_groups",
+        "rollout/distinct_items",
+        "train/entropy",
+        "train/kl",
+        "train/clip_share",
+    ):
         assert curve[name].drop_nulls().is_finite().all() and curve[name].drop_nulls().len()
     assert curve["rollout/distinct_items"].drop_nulls().min() == 1.0  # no rollout twice
     for term in ("similarity", "collaborative", "novelty", "diversity"):

@@ -40,8 +40,16 @@ def test_shared_weights_end_where_copies_do(tmp_path: Path):
 
 def test_shared_adapters_end_where_copies_do(tmp_path: Path):
     model = checkpoint(tmp_path / "pretrained", "qwen2")
-    arguments = ("trainer.accelerator=cpu", "trainer.devices=2", "stages=[sft]", f"backbone.pretrained={model}",
-                 "backbone.config={}", "backbone.lora.rank=4", "sft.max_steps=12", "prompt.max_history=6")  # fmt: skip
+    arguments = (
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "stages=[sft]",
+        f"backbone.pretrained={model}",
+        "backbone.config={}",
+        "backbone.lora.rank=4",
+        "sft.max_steps=12",
+        "prompt.max_history=6",
+    )
     copies, shared = (tokenized_workplace(tmp_path / name) for name in ("copies", "shared"))
     copies.run(*arguments, "trainer.strategy=ddp")
     shared.run(*arguments, "trainer.strategy=fsdp")

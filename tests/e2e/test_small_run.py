@@ -37,8 +37,10 @@ def test_run_folder_is_complete(finished: tuple[Workplace, str]) -> None:
     assert list(metrics) == MEASURED
     for found in metrics.values():
         accuracy = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10)}
-        beyond = {f"{name}@10" for name in ("coverage", "gini", "novelty", "diversity", "popularity_lift", "invalid",
-                                            "duplicates")} | {"memorization@5"}  # fmt: skip
+        beyond = {
+            f"{name}@10"
+            for name in ("coverage", "gini", "novelty", "diversity", "popularity_lift", "invalid", "duplicates")
+        } | {"memorization@5"}
         assert set(found["valid"]) == accuracy
         assert set(found["test"]) == set(found["test_masked"]) == accuracy | beyond
         assert found["seconds"] >= 0
@@ -126,8 +128,10 @@ def test_the_gain_over_sft_is_that_of_the_table(finished: tuple[Workplace, str])
         assert gain["difference"] == pytest.approx(difference, abs=1e-6) and gain["low"] <= difference <= gain["high"]
     for found in metrics.values():
         for protocol, intervals in found["intervals"].items():
-            assert all(low <= found[protocol][name] + 1e-9 and found[protocol][name] - 1e-9 <= high
-                       for name, (low, high) in intervals.items())  # fmt: skip
+            assert all(
+                low <= found[protocol][name] + 1e-9 and found[protocol][name] - 1e-9 <= high
+                for name, (low, high) in intervals.items()
+            )
 
 
 def test_masked_rankings_hold_nothing_of_the_history(finished: tuple[Workplace, str]) -> None:
@@ -224,9 +228,13 @@ def test_checkpoint_of_another_configuration_is_refused(finished: tuple[Workplac
 def test_two_processes_and_wandb_without_an_account(tmp_path: Path) -> None:
     workplace = Workplace(tmp_path)
     workplace.run(
-        "trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "logging.wandb.mode=offline",
-        "sft.epochs=1", "grpo.max_steps=2",
-    )  # fmt: skip
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "logging.wandb.mode=offline",
+        "sft.epochs=1",
+        "grpo.max_steps=2",
+    )
     metrics = workplace.metrics()
     assert list(metrics) == MEASURED
     assert {found["users"] for found in metrics.values()} == {150}
@@ -262,11 +270,18 @@ def test_items_with_tokens_of_their_own_from_end_to_end(tmp_path: Path, codes: i
     (tmp_path / "ids.json").write_text(json.dumps(ids))
     workplace = tokenized_workplace(tmp_path)
     workplace.run(
-        f"prompt.codes={codes}", "prompt.item_token=true", "backbone.sid_rows=composed", "sft.softmax=level",
-        "sft.dropout=0.1", "sft.tasks.collaborative.share=0.5", "sft.tasks.semantic.share=1", "grpo.max_steps=2",
-        "rqvae.tokenizer=imported", f"rqvae.imported={tmp_path / 'ids.json'}",
+        f"prompt.codes={codes}",
+        "prompt.item_token=true",
+        "backbone.sid_rows=composed",
+        "sft.softmax=level",
+        "sft.dropout=0.1",
+        "sft.tasks.collaborative.share=0.5",
+        "sft.tasks.semantic.share=1",
+        "grpo.max_steps=2",
+        "rqvae.tokenizer=imported",
+        f"rqvae.imported={tmp_path / 'ids.json'}",
         "backbone.gradient_checkpointing=true",
-    )  # fmt: skip
+    )
     run = workplace.latest
     assert list(workplace.metrics()) == MEASURED
     spelled, made = (

@@ -44,13 +44,18 @@ def test_a_signal_that_reaches_one_of_two_ranks_saves_both(tmp_path: Path) -> No
     second.wait(timeout=60)  # nobody is left behind
     output = told.run(*asked)
     assert "sft: goes on from the checkpoint" in output
-    weights = [next(workplace.home.glob("artifacts/sft/*/model/model.safetensors")).read_bytes()
-               for workplace in (undisturbed, told)]  # fmt: skip
+    weights = [
+        next(workplace.home.glob("artifacts/sft/*/model/model.safetensors")).read_bytes()
+        for workplace in (undisturbed, told)
+    ]
     assert weights[0] == weights[1]
 
 
 def ranks_started_by(process: subprocess.Popen[str]) -> psutil.Process:
     """The process of rank 1."""
-    (second,) = (child for child in psutil.Process(process.pid).children()
-                 if child.environ().get("LOCAL_RANK") == "1" and "dig.train" in child.cmdline())  # fmt: skip
+    (second,) = (
+        child
+        for child in psutil.Process(process.pid).children()
+        if child.environ().get("LOCAL_RANK") == "1" and "dig.train" in child.cmdline()
+    )
     return second

@@ -147,8 +147,14 @@ def causal_folder(folder, padding_side: str, positions: str):
     if positions == "learned":
         config = GPT2Config(vocab_size=len(WORDS), n_embd=8, n_layer=2, n_head=2, n_positions=64)
     else:
-        config = GPTNeoXConfig(vocab_size=len(WORDS), hidden_size=8, intermediate_size=16, num_hidden_layers=2,
-                               num_attention_heads=2, max_position_embeddings=64)  # fmt: skip
+        config = GPTNeoXConfig(
+            vocab_size=len(WORDS),
+            hidden_size=8,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=64,
+        )
     config.bos_token_id = config.eos_token_id = 0
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
@@ -239,8 +245,10 @@ def test_a_folder_whose_weights_or_shards_are_gone(tiny, tmp_path):
         shutil.copy(tiny / name, tmp_path / "b" / name)
     shards = sorted((tmp_path / "b").glob("model-*.safetensors"))
     assert len(shards) > 2
-    torch.testing.assert_close(load_text_encoder(str(tmp_path / "b"), device="cpu").encode(["red"]),
-                               load_text_encoder(str(tiny), device="cpu").encode(["red"]))  # fmt: skip
+    torch.testing.assert_close(
+        load_text_encoder(str(tmp_path / "b"), device="cpu").encode(["red"]),
+        load_text_encoder(str(tiny), device="cpu").encode(["red"]),
+    )
     shards[1].unlink()
     for folder in ("a", "b"):
         with pytest.raises(UserError, match="cannot be loaded"):

@@ -109,8 +109,10 @@ def test_both_protocols_measure_all_there_is():
     candidates = np.array([[4, 5, -1], [9, -1, -1], [7, 6, 5]])
     protocols = [Protocol("test", unseen=False), other_protocol("test", mask_history=False)]
     harness = Harness(Fixed(ORDERS), protocols, [1, 3], 4, facts)
-    found = [harness.step(np.arange(3)[part], HISTORIES[part], np.array([4, 9, 9])[part], candidates[part])
-             for part in (slice(0, 2), slice(2, 3))]  # fmt: skip
+    found = [
+        harness.step(np.arange(3)[part], HISTORIES[part], np.array([4, 9, 9])[part], candidates[part])
+        for part in (slice(0, 2), slice(2, 3))
+    ]
     metrics = harness.compute()
     assert set(metrics) == set(found[0]) == {"test", "test_masked"}
     for name, mask in (("test", False), ("test_masked", True)):

@@ -14,8 +14,10 @@ CODES = torch.tensor([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1], [2, 0]])
 def test_equals_counting_over_all_pairs():
     left, right, counts = np.array([0, 0, 3, 2]), np.array([1, 2, 4, 5]), np.array([3, 1, 2, 4])
     found = neighbour_recall(CODES, left, right, counts)
-    same = [[bool((CODES[a, : level + 1] == CODES[b, : level + 1]).all()) for a, b in zip(left, right, strict=True)]
-            for level in range(2)]  # fmt: skip
+    same = [
+        [bool((CODES[a, : level + 1] == CODES[b, : level + 1]).all()) for a, b in zip(left, right, strict=True)]
+        for level in range(2)
+    ]
     assert found.share.tolist() == pytest.approx([np.average(level, weights=counts) for level in same])
     mass = np.zeros(6)
     for a, b, count in zip(left, right, counts, strict=True):

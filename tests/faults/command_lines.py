@@ -18,24 +18,116 @@ __all__ = ["command_lines", "run"]
 _TIMES, _SMALL = 100, 60
 _LIMIT = 20.0
 """Seconds for one, on average; the imports are done."""
-_NUMBERS = ("seed", "rqvae.epochs", "rqvae.codebook_size", "rqvae.levels", "sft.batch_size", "sft.epochs",
-            "grpo.group_size", "grpo.prompts_per_step", "evaluation.num_beams", "prompt.max_history",
-            "data.shop.items", "data.min_count", "slurm.grace", "trainer.checkpoint_every")  # fmt: skip
-_NO_NUMBER = ("many", "[]", "{a: 1}", "[1, 2]", "1e400", "-3", ".nan", "0x", "[[[[", "{", "'", "&a [*a]", "!!int x",
-              "!!python/name:os.system", "2020-01-01", "\x1b[31m", "1" * 5000, "${oc.env:HOME}", "{{}}", "[" * 3000,
-              "\udcff")  # fmt: skip
+_NUMBERS = (
+    "seed",
+    "rqvae.epochs",
+    "rqvae.codebook_size",
+    "rqvae.levels",
+    "sft.batch_size",
+    "sft.epochs",
+    "grpo.group_size",
+    "grpo.prompts_per_step",
+    "evaluation.num_beams",
+    "prompt.max_history",
+    "data.shop.items",
+    "data.min_count",
+    "slurm.grace",
+    "trainer.checkpoint_every",
+)
+_NO_NUMBER = (
+    "many",
+    "[]",
+    "{a: 1}",
+    "[1, 2]",
+    "1e400",
+    "-3",
+    ".nan",
+    "0x",
+    "[[[[",
+    "{",
+    "'",
+    "&a [*a]",
+    "!!int x",
+    "!!python/name:os.system",
+    "2020-01-01",
+    "\x1b[31m",
+    "1" * 5000,
+    "${oc.env:HOME}",
+    "{{}}",
+    "[" * 3000,
+    "\udcff",
+)
 _BYTES, _LONG = "\udcff", "x" * 5000
-_KEYS = ("rqvae.epoch", "sft", "gpro.group_size", "data.pth", "rqvae..epochs", ".epochs", "rqvae.", "seed.x", "", "é",
-         "trainer.accelerator.x", "extends", "sft.lora.rank.x", "-seed", "data[0]", "a" * 4000, "\n", "Seed",
-         _BYTES)  # fmt: skip
-_OTHERS = ("trainer.accelerator=quantum", "trainer.precision=64.5", "stages=[bake]", "stages=3", "baselines=[itemknn]",
-           "data.source=heaven", "evaluation.ks=[0]", "evaluation.ks=5", "evaluation.ks=[a]", "run_id=a/../b",
-           "run_id=.", "runs_dir=", "mining.models.m=3", "mining.miners=[gpt]", "logging.wandb.mode=loud",
-           "backbone.config=7", "slurm.nodes=0", "sft.tasks={x: 1}", f"data.path={_BYTES}")  # fmt: skip
-_FILES = ("missing.yaml", "empty", "binary.yaml", "folder.yaml", "deep.yaml", "list.yaml", "loop.yaml", "latin.yaml",
-          "link.yaml", "aliases.yaml", "unknown.yaml", "/dev/null", "/proc/self/mem", _LONG, "no_such")  # fmt: skip
-_TABLES = ("missing.csv", "empty.csv", "binary.csv", "binary.parquet", "folder.csv", "other.csv", "/dev/null",
-           "link.csv", "ragged.csv")  # fmt: skip
+_KEYS = (
+    "rqvae.epoch",
+    "sft",
+    "gpro.group_size",
+    "data.pth",
+    "rqvae..epochs",
+    ".epochs",
+    "rqvae.",
+    "seed.x",
+    "",
+    "é",
+    "trainer.accelerator.x",
+    "extends",
+    "sft.lora.rank.x",
+    "-seed",
+    "data[0]",
+    "a" * 4000,
+    "\n",
+    "Seed",
+    _BYTES,
+)
+_OTHERS = (
+    "trainer.accelerator=quantum",
+    "trainer.precision=64.5",
+    "stages=[bake]",
+    "stages=3",
+    "baselines=[itemknn]",
+    "data.source=heaven",
+    "evaluation.ks=[0]",
+    "evaluation.ks=5",
+    "evaluation.ks=[a]",
+    "run_id=a/../b",
+    "run_id=.",
+    "runs_dir=",
+    "mining.models.m=3",
+    "mining.miners=[gpt]",
+    "logging.wandb.mode=loud",
+    "backbone.config=7",
+    "slurm.nodes=0",
+    "sft.tasks={x: 1}",
+    f"data.path={_BYTES}",
+)
+_FILES = (
+    "missing.yaml",
+    "empty",
+    "binary.yaml",
+    "folder.yaml",
+    "deep.yaml",
+    "list.yaml",
+    "loop.yaml",
+    "latin.yaml",
+    "link.yaml",
+    "aliases.yaml",
+    "unknown.yaml",
+    "/dev/null",
+    "/proc/self/mem",
+    _LONG,
+    "no_such",
+)
+_TABLES = (
+    "missing.csv",
+    "empty.csv",
+    "binary.csv",
+    "binary.parquet",
+    "folder.csv",
+    "other.csv",
+    "/dev/null",
+    "link.csv",
+    "ragged.csv",
+)
 _RANKINGS = ("binary.json", "deep.json", "empty.json", "binary.run", "other.jsonl")
 _TEXT = Path(__file__).with_suffix(".txt")
 
@@ -77,9 +169,18 @@ def _judged(ending: Ending) -> str:
 
 def _templates() -> list[Command]:
     """Every bad command line that may be drawn: a line of the text for each of the lists that it names."""
-    lists = {"NUMBER": _NUMBERS, "NOT_A_NUMBER": _NO_NUMBER, "KEY": _KEYS, "OTHER": _OTHERS, "FILE": _FILES,
-             "LOOK": ("inspect", "validate", "convert"), "TABLE": _TABLES, "RANKINGS": _RANKINGS, "BYTES": (_BYTES,),
-             "LONG": (_LONG,)}  # fmt: skip
+    lists = {
+        "NUMBER": _NUMBERS,
+        "NOT_A_NUMBER": _NO_NUMBER,
+        "KEY": _KEYS,
+        "OTHER": _OTHERS,
+        "FILE": _FILES,
+        "LOOK": ("inspect", "validate", "convert"),
+        "TABLE": _TABLES,
+        "RANKINGS": _RANKINGS,
+        "BYTES": (_BYTES,),
+        "LONG": (_LONG,),
+    }
     lines = []
     for line in _TEXT.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -87,8 +188,11 @@ def _templates() -> list[Command]:
             names = [name for word in words for name in word[1::2]]
             for values in itertools.product(*(lists[name] for name in names)):
                 drawn = iter(values)
-                lines.append(tuple("".join(next(drawn) if place % 2 else part for place, part in enumerate(word))
-                                   for word in words))  # fmt: skip
+                lines.append(
+                    tuple(
+                        "".join(next(drawn) if place % 2 else part for place, part in enumerate(word)) for word in words
+                    )
+                )
     return lines
 
 

@@ -52,8 +52,16 @@ def preload() -> None:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The environment of every command: a home of its own, one thread, no accelerator, no network."""
-    return {**os.environ, "DIG_HOME": str(home), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "COLUMNS": "400", **more}  # fmt: skip
+    return {
+        **os.environ,
+        "DIG_HOME": str(home),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "COLUMNS": "400",
+        **more,
+    }
 
 
 def start(
@@ -77,9 +85,15 @@ def start(
         more: further environment variables.
     """
     words = [sys.executable, *(("-m", command[0]) if script is None else (str(script),)), *command[1:]]
-    settings: dict[str, Any] = {"cwd": folder, "env": environment(home, **more), "stdout": subprocess.PIPE,
-                                "stderr": subprocess.PIPE, "text": True, "errors": "replace",
-                                "start_new_session": True}  # fmt: skip
+    settings: dict[str, Any] = {
+        "cwd": folder,
+        "env": environment(home, **more),
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "errors": "replace",
+        "start_new_session": True,
+    }
     if before:
         return subprocess.Popen(["bash", "-c", f'{before}; exec "$@"', "bash", *words], **settings)
     return subprocess.Popen(words, **settings) if fresh else Preloaded(words, **settings)
@@ -119,8 +133,16 @@ def battery(commands: Sequence[Command], folder: Path, home: Path, limit: float 
     A command that ends the process, or takes too long, ends the rest: these are left out of what is returned.
     """
     words = [sys.executable, "-c", _BATTERY, json.dumps(commands)]
-    process = Preloaded(words, cwd=folder, env=environment(home, **more), stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)  # fmt: skip
+    process = Preloaded(
+        words,
+        cwd=folder,
+        env=environment(home, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
     whole = finish(process, ("-c",), limit * len(commands))
     lines = [json.loads(line) for line in whole.output.splitlines() if line.endswith("]")]
     endings = [Ending(command, *line) for command, line in zip(commands, lines, strict=False)]

@@ -20,9 +20,17 @@ from faults.workshop import Shop, Workshop, copied, metrics_of, trained
 __all__ = ["run"]
 
 _VANISHING, _SMALL = 8, 2
-_NAMES = {"a name of 300 letters": "x" * 300, "a path of 5,000 letters": "/".join(["x" * 99] * 50), "blanks": "a b  c",
-          "Unicode": "ürgé-家", "a line break": "a\nb", "brackets": "[red]home[/red]", "a leading dash": "-home",
-          "bytes that are not UTF-8": os.fsdecode(b"h\xff"), "an empty name": ""}  # fmt: skip
+_NAMES = {
+    "a name of 300 letters": "x" * 300,
+    "a path of 5,000 letters": "/".join(["x" * 99] * 50),
+    "blanks": "a b  c",
+    "Unicode": "ürgé-家",
+    "a line break": "a\nb",
+    "brackets": "[red]home[/red]",
+    "a leading dash": "-home",
+    "bytes that are not UTF-8": os.fsdecode(b"h\xff"),
+    "an empty name": "",
+}
 
 
 def run(workshop: Workshop) -> Figures:
@@ -47,8 +55,14 @@ def _not_folders(workshop: Workshop, figures: Figures, shop: Shop, undisturbed: 
     (place / "file").write_text("?")
     (place / "dangling").symlink_to("nowhere")
     (place / "loop").symlink_to("loop")
-    kinds = {"a file": "file", "below a file": "file/home", "a link to nowhere": "dangling", "a link to itself": "loop",
-             "a device": "/dev/null", "below /proc": "/proc/home"}  # fmt: skip
+    kinds = {
+        "a file": "file",
+        "below a file": "file/home",
+        "a link to nowhere": "dangling",
+        "a link to itself": "loop",
+        "a device": "/dev/null",
+        "below /proc": "/proc/home",
+    }
     for told, name in kinds.items():
         ending = trained(shop, place, place / name)
         figures.count(f"the home is {told}", verdict(ending, undisturbed), ending)
@@ -82,8 +96,10 @@ def _read_only(workshop: Workshop, figures: Figures, shop: Shop, undisturbed: En
         subprocess.run(["mount", "-o", "remount,ro", place], check=True)
         ending = run_command((*shop.train, f"runs_dir={place / 'runs'}"), place, shop.home)
         figures.count("a read-only folder of runs, dig.train", verdict(ending), ending)
-        for command in (("dig.recommend", f"run={place / 'run'}", f"user={shop.users[0]}"),
-                        ("dig.compare", f"{place / 'run'}")):  # fmt: skip
+        for command in (
+            ("dig.recommend", f"run={place / 'run'}", f"user={shop.users[0]}"),
+            ("dig.compare", f"{place / 'run'}"),
+        ):
             ending = run_command(command, place, place / "home")
             figures.count(f"a read-only run, {command[0]}", verdict(ending), ending)
 

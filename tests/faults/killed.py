@@ -39,8 +39,10 @@ def run(workshop: Workshop) -> Figures:
     figures = Figures("kills", "kills of the quickstart at random moments")
     job = _undisturbed(workshop)
     seconds = job.undisturbed.seconds
-    figures.remarks.append(f"an undisturbed run took {seconds:.0f} s; a run was killed within {_SHARE:.0%} of that "
-                           "after each of its starts, and one that came to its end made room for the next")  # fmt: skip
+    figures.remarks.append(
+        f"an undisturbed run took {seconds:.0f} s; a run was killed within {_SHARE:.0%} of that "
+        "after each of its starts, and one that came to its end made room for the next"
+    )
     rng = random.Random(workshop.seed)  # noqa: S311 - no secret
     left, runs = _SMALL if workshop.small else _KILLS, 0
     while left > 0:

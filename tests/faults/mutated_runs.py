@@ -26,8 +26,13 @@ JOBS = 2
 _TIMES, _SMALL = 150, 30
 _LIMIT = 40.0
 """Seconds for a command on average; an undisturbed one takes one or two."""
-_KINDS = {".yaml": "configuration", ".parquet": "tables", ".safetensors": "weights", ".json": "JSON",
-          ".html": "the page"}  # fmt: skip
+_KINDS = {
+    ".yaml": "configuration",
+    ".parquet": "tables",
+    ".safetensors": "weights",
+    ".json": "JSON",
+    ".html": "the page",
+}
 _OUT = "-answers.csv"
 _SIGNED, _UNSIGNED = ", its manifest written again", ", its manifest removed"
 
@@ -113,8 +118,9 @@ def _fresh(shop: Shop, place: Path) -> Path:
 
 
 def _answers(commands: Sequence[Command], place: Path) -> list[Ending]:
-    return [replace(ending, answer=_answer(ending, place))
-            for ending in battery(commands, place, place / "home", _LIMIT)]  # fmt: skip
+    return [
+        replace(ending, answer=_answer(ending, place)) for ending in battery(commands, place, place / "home", _LIMIT)
+    ]
 
 
 def _answer(ending: Ending, place: Path) -> Any:
@@ -174,8 +180,9 @@ def _sign(folder: Path) -> str:
         content = json.loads(path.read_text(encoding="utf-8"))
         content.pop("fingerprint")
         present = [name for name in content["files"] if (folder / name).is_file()]
-        content["files"] = {name: {"size": (folder / name).stat().st_size, "sha256": hash_file(folder / name)}
-                            for name in present}  # fmt: skip
+        content["files"] = {
+            name: {"size": (folder / name).stat().st_size, "sha256": hash_file(folder / name)} for name in present
+        }
         write_json(path, content | {"fingerprint": fingerprint(content)})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it was the manifest that was damaged
         return ""

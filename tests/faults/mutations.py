@@ -20,8 +20,25 @@ Mutation = Callable[[Path, Path | None, random.Random], str]
 """Damages a file, given the same file of another run and a generator; says in words what it did."""
 
 _WRONG: tuple[Any, ...] = (
-    None, [], {}, "", "many", True, -1, 0, 2.5, 1e308, 2**70, [[]], [None], {"a": None}, ["x", 3], "0", "\x1b[2J", [-1],
-)  # fmt: skip
+    None,
+    [],
+    {},
+    "",
+    "many",
+    True,
+    -1,
+    0,
+    2.5,
+    1e308,
+    2**70,
+    [[]],
+    [None],
+    {"a": None},
+    ["x", 3],
+    "0",
+    "\x1b[2J",
+    [-1],
+)
 
 
 def _flip(path: Path, other: Path | None, rng: random.Random) -> str:
@@ -100,9 +117,23 @@ def _neighbour(path: Path, other: Path | None, rng: random.Random) -> str:
 
 
 BYTES: tuple[Mutation, ...] = (
-    _flip, _flip, _flip, _cut, _cut, _empty, _missing, _garbage, _zeroed, _doubled, _folder, _dangling, _loop, _swapped,
-    _swapped, _neighbour,
-)  # fmt: skip
+    _flip,
+    _flip,
+    _flip,
+    _cut,
+    _cut,
+    _empty,
+    _missing,
+    _garbage,
+    _zeroed,
+    _doubled,
+    _folder,
+    _dangling,
+    _loop,
+    _swapped,
+    _swapped,
+    _neighbour,
+)
 
 
 def _wrong_type(path: Path, other: Path | None, rng: random.Random) -> str:
@@ -154,8 +185,18 @@ def _aliases(path: Path, other: Path | None, rng: random.Random) -> str:
     return "nested aliases"
 
 
-TREES: tuple[Mutation, ...] = (_wrong_type, _wrong_type, _wrong_type, _wrong_type, _without_key, _without_key, _root,
-                               _deep, _encoding, _aliases)  # fmt: skip
+TREES: tuple[Mutation, ...] = (
+    _wrong_type,
+    _wrong_type,
+    _wrong_type,
+    _wrong_type,
+    _without_key,
+    _without_key,
+    _root,
+    _deep,
+    _encoding,
+    _aliases,
+)
 
 
 def _table(change: Callable[[pl.DataFrame, random.Random], tuple[pl.DataFrame, str]]) -> Mutation:
@@ -217,9 +258,15 @@ TABLES: tuple[Mutation, ...] = tuple(
         lambda table, rng: (table.clear(), "no rows"),
         lambda table, rng: (pl.concat([table, table.head(1)]), "its first row once more"),
         lambda table, rng: (table.select(sorted(table.columns, reverse=True)), "columns in another order"),
-        _without_column, _without_column, _renamed, _whole_ids, _null_column, _null_row, _rolled,
+        _without_column,
+        _without_column,
+        _renamed,
+        _whole_ids,
+        _null_column,
+        _null_row,
+        _rolled,
     )
-)  # fmt: skip
+)
 
 
 def _header(change: Callable[[dict[str, Any], random.Random], str]) -> Mutation:
@@ -283,8 +330,9 @@ def _huge_header(path: Path, other: Path | None, rng: random.Random) -> str:
 
 
 WEIGHTS: tuple[Mutation, ...] = (
-    _huge_header, *map(_header, (_dropped_tensor, _renamed_tensor, _other_kind, _other_shape, _exchanged)),
-)  # fmt: skip
+    _huge_header,
+    *map(_header, (_dropped_tensor, _renamed_tensor, _other_kind, _other_shape, _exchanged)),
+)
 _BY_ENDING = {".json": TREES, ".yaml": TREES, ".parquet": TABLES, ".safetensors": WEIGHTS}
 
 

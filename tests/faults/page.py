@@ -82,8 +82,10 @@ def page_text(kept: dict[str, Any]) -> str:
 
 
 def _cells(figures: Figures) -> list[list[str]]:
-    return [[row.done, str(row.times), _counts(row.verdicts), _counts(row.codes), f"{row.seconds:.1f} s", row.lost]
-            for row in figures.rows]  # fmt: skip
+    return [
+        [row.done, str(row.times), _counts(row.verdicts), _counts(row.codes), f"{row.seconds:.1f} s", row.lost]
+        for row in figures.rows
+    ]
 
 
 def _counts(counter: Counter[str]) -> str:
@@ -102,6 +104,10 @@ def _plain(text: str) -> str:
 def _origin(seed: int) -> dict[str, Any]:
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
     versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    return {"seed": seed, "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-            "commit": commit.stdout.strip() or "unknown", "machine": f"{platform.system()} {platform.machine()}",
-            "versions": f"Python {platform.python_version()}, {versions}"}  # fmt: skip
+    return {
+        "seed": seed,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "commit": commit.stdout.strip() or "unknown",
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": f"Python {platform.python_version()}, {versions}",
+    }

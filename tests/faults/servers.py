@@ -27,15 +27,19 @@ __all__ = ["run"]
 
 _ITEMS = 60
 _LIMIT = 150.0
-_LIES = {"answers of another shape": {"faults": ["shape"], "fault_share": 1.0, "lasting": True},
-         "answers about another item": {"faults": ["another"], "fault_share": 1.0, "lasting": True},
-         "empty answers": {"faults": ["empty"], "fault_share": 1.0, "lasting": True},
-         "answers cut off": {"faults": ["cut"], "fault_share": 1.0, "lasting": True},
-         "answers of 10 MB, once each": {"faults": ["huge"], "fault_share": 0.1},
-         "a page to sign in": {"habit": "page"},
-         "an error within an answer": {"habit": "error_500"},
-         "all its faults, once each": {"faults": ["429", "500", "cut", "truncated", "shape", "prose", "encoding"],
-                                       "fault_share": 0.4}}  # fmt: skip
+_LIES = {
+    "answers of another shape": {"faults": ["shape"], "fault_share": 1.0, "lasting": True},
+    "answers about another item": {"faults": ["another"], "fault_share": 1.0, "lasting": True},
+    "empty answers": {"faults": ["empty"], "fault_share": 1.0, "lasting": True},
+    "answers cut off": {"faults": ["cut"], "fault_share": 1.0, "lasting": True},
+    "answers of 10 MB, once each": {"faults": ["huge"], "fault_share": 0.1},
+    "a page to sign in": {"habit": "page"},
+    "an error within an answer": {"habit": "error_500"},
+    "all its faults, once each": {
+        "faults": ["429", "500", "cut", "truncated", "shape", "prose", "encoding"],
+        "fault_share": 0.4,
+    },
+}
 _DOWNLOAD = """
 import dataclasses, sys
 from datamodules.download import published
@@ -72,9 +76,14 @@ def _mine(workshop: Workshop, figures: Figures, told: str, url: str, **settings:
     """Mines from a bad endpoint, and then from a good one: what was answered before is not asked again."""
     place = workshop.place("mining")
     model = {"model": "m-1", "base_url": url, "backoff": 0.05, "retries": 3, **settings}
-    content = {"extends": "quickstart", "stages": ["mine"], "logging": {"progress": False},
-               "data": {"shop": {"items": _ITEMS, "users": 80}}, "visual": {"model": None, "adapt": {"epochs": 0}},
-               "mining": {"miners": ["m"], "models": {"m": model}, "max_missing": 0.1}}  # fmt: skip
+    content = {
+        "extends": "quickstart",
+        "stages": ["mine"],
+        "logging": {"progress": False},
+        "data": {"shop": {"items": _ITEMS, "users": 80}},
+        "visual": {"model": None, "adapt": {"epochs": 0}},
+        "mining": {"miners": ["m"], "models": {"m": model}, "max_missing": 0.1},
+    }
     path = place / "mining.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     command = ("dig.train", f"experiment={path}")
@@ -132,8 +141,10 @@ def _downloads(workshop: Workshop, figures: Figures) -> None:
         for step in range(4)
     ]
     items = [{"asin": f"i{item}", "title": f"Item {item}", "categories": [["Beauty"]]} for item in range(9)]
-    bodies = {"/reviews_Beauty_5.json.gz": "".join(f"{json.dumps(each)}\n" for each in reviews),
-              "/meta_Beauty.json.gz": "".join(f"{each}\n" for each in items)}  # fmt: skip
+    bodies = {
+        "/reviews_Beauty_5.json.gz": "".join(f"{json.dumps(each)}\n" for each in reviews),
+        "/meta_Beauty.json.gz": "".join(f"{each}\n" for each in items),
+    }
     packed = {path: gzip.compress(body.encode()) for path, body in bodies.items()}
     cases: dict[str, Callable[[bytes], Page]] = {
         "cuts the connection every 40 bytes": lambda body: Page(body, cuts=[40] * 30),
@@ -167,10 +178,15 @@ def _pictures(workshop: Workshop, figures: Figures) -> None:
     stream = io.BytesIO()
     Image.effect_noise((64, 64), 60).save(stream, "png")
     good = stream.getvalue()
-    pages = {"good": Page(good, kind="image/png"), "page": Page(b"<html></html>", kind="image/png"),
-             "cut": Page(good, cuts=[100] * 9, kind="image/png"), "none": Page(good, refusals=[404] * 9),
-             "busy": Page(good, refusals=[503] * 9), "hangs": Page(good, hang=60.0),
-             "trickles": Page(good, pause=1.0, piece=1, kind="image/png")}  # fmt: skip
+    pages = {
+        "good": Page(good, kind="image/png"),
+        "page": Page(b"<html></html>", kind="image/png"),
+        "cut": Page(good, cuts=[100] * 9, kind="image/png"),
+        "none": Page(good, refusals=[404] * 9),
+        "busy": Page(good, refusals=[503] * 9),
+        "hangs": Page(good, hang=60.0),
+        "trickles": Page(good, pause=1.0, piece=1, kind="image/png"),
+    }
     place = workshop.place("pictures")
     tables = place / "tables"
     tables.mkdir()

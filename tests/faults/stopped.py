@@ -50,8 +50,12 @@ def run(workshop: Workshop) -> Figures:
         ending = replace(ending, answer=metrics_of(latest_run) if ending.code == 0 else None)
         what = verdict(ending, replace(undisturbed, answer=shop.metrics))
         figures.count(f"the same command after {number.name}", what if ending.code == 0 else LOST, ending)
-    for command in (("dig.recommend", f"run={shop.run}", f"user={shop.users[0]}"), ("dig.compare", f"{shop.run}"),
-                    ("dig.data", "inspect", f"{shop.settings}"), ("dig.cache", "list")):  # fmt: skip
+    for command in (
+        ("dig.recommend", f"run={shop.run}", f"user={shop.users[0]}"),
+        ("dig.compare", f"{shop.run}"),
+        ("dig.data", "inspect", f"{shop.settings}"),
+        ("dig.cache", "list"),
+    ):
         _others(figures, command, workshop, rng)
     return figures
 

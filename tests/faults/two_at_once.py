@@ -64,12 +64,20 @@ def _pairs(shop: Shop, small: bool) -> list[tuple[str, Sequence[Command], bool, 
         ("dig.compare twice, one table", (compare, compare), True, times),
         ("dig.cache prune beside dig.train, from nothing", (train, prune), False, 2 if not small else 1),
         ("dig.cache prune beside dig.train, all finished", (train, prune), True, times),
-        ("dig.data convert twice, one folder",
-         (("dig.data", "convert", str(shop.settings), "--out", "tables", "--overwrite"),) * 2, True, times),
-        ("dig.results add twice, one name",
-         (("dig.results", "add", "runs/small/latest", "--as", "x"),) * 2, True, times),
+        (
+            "dig.data convert twice, one folder",
+            (("dig.data", "convert", str(shop.settings), "--out", "tables", "--overwrite"),) * 2,
+            True,
+            times,
+        ),
+        (
+            "dig.results add twice, one name",
+            (("dig.results", "add", "runs/small/latest", "--as", "x"),) * 2,
+            True,
+            times,
+        ),
         ("dig.sweep twice, one sweep", (("dig.sweep", "sweep.yaml"),) * 2, True, 1),
-    ]  # fmt: skip
+    ]
 
 
 def _together(commands: Sequence[Command], place: Path, delay: float) -> list[Ending]:

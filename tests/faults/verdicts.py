@@ -221,6 +221,8 @@ class Figures:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Figures:
         """What :meth:`to_dict` made."""
-        rows = [Row(**{**row, "verdicts": Counter(row["verdicts"]), "codes": Counter(row["codes"])})
-                for row in content["rows"]]  # fmt: skip
+        rows = [
+            Row(**{**row, "verdicts": Counter(row["verdicts"]), "codes": Counter(row["codes"])})
+            for row in content["rows"]
+        ]
         return cls(**{**content, "rows": rows})

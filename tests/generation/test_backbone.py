@@ -109,8 +109,10 @@ def test_sid_rows_follow_the_tokenizer_and_start_at_the_mean_of_the_text(tmp_pat
     ids = backbone.vocabulary.ids
     assert not backbone.from_scratch
     assert ids.tolist() == list(range(words, words + sids))
-    layers = [(model.get_input_embeddings().weight, model.get_output_embeddings().weight)
-              for model in (original, backbone.model)]  # fmt: skip
+    layers = [
+        (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+        for model in (original, backbone.model)
+    ]
     for before, after in zip(*layers, strict=True):
         assert after.shape[0] == 48  # the embedding had room: it neither grows nor shrinks
         text = torch.ones(48, dtype=torch.bool)
@@ -136,8 +138,10 @@ def test_adapters_train_the_sid_rows_and_nothing_else_of_the_model(tmp_path: Pat
     backbone = pretrained(tmp_path, LORA, family, tied)
     model, ids = backbone.model, backbone.vocabulary.ids
     assert isinstance(model, PeftModel)
-    base = {name: value.clone() for name, value in merge_lora(pretrained(tmp_path, LORA, family, tied).model)
-            .state_dict().items()}  # fmt: skip
+    base = {
+        name: value.clone()
+        for name, value in merge_lora(pretrained(tmp_path, LORA, family, tied).model).state_dict().items()
+    }
     train(model.train(), torch.tensor([[1, *ids.tolist()[:6]], [1, *ids.tolist()[6:12]]]))
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert all("lora_" in name or "trainable_tokens" in name for name in trained)
@@ -170,8 +174,10 @@ def test_merged_adapters_rank_and_score_as_wrapped_ones(tmp_path: Path, tied: bo
     backbone = pretrained(tmp_path, LORA, tied=tied)
     tokens = backbone.vocabulary.encode(IDS.codes)
     train(backbone.model.train(), torch.cat([torch.ones(8, 1, dtype=torch.int64), tokens[:8, :3]], dim=1))
-    trie, prompts = CatalogueTrie(tokens), tiny.padded([torch.tensor([1, *row]) for row in tokens[:3, :3].tolist()],
-                                                       "right")  # fmt: skip
+    trie, prompts = (
+        CatalogueTrie(tokens),
+        tiny.padded([torch.tensor([1, *row]) for row in tokens[:3, :3].tolist()], "right"),
+    )
     items = torch.arange(6).expand(3, -1)
     model = backbone.model.eval()
     with torch.no_grad():
@@ -365,10 +371,12 @@ def test_the_loss_of_an_intrr_is_its_own_log_probability_and_its_alignment():
     for weight in (0.0, 0.5):
         backbone = IntRRBackbone(model, alignment=weight)
         losses[weight], values = backbone.supervised_loss(batch, trie, SFTConfig())
-    ranked = -torch.stack([
-        score(model, torch.tensor([history]), torch.ones(1, len(history)), trie, torch.tensor([[target]])).sum()
-        for history, target in (([5], 2), ([5, 2], 9), ([7], 1))
-    ])  # fmt: skip
+    ranked = -torch.stack(
+        [
+            score(model, torch.tensor([history]), torch.ones(1, len(history)), trie, torch.tensor([[target]])).sum()
+            for history, target in (([5], 2), ([5, 2], 9), ([7], 1))
+        ]
+    )
     weights = batch.weights[:, 1:][labels[:, 1:] >= 0]
     torch.testing.assert_close(values["loss"], (ranked * weights).sum() / batch.responses, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(losses[0.0], values["loss"])

@@ -91,10 +91,17 @@ def test_agrees_with_generate(family: str):
     width = input_ids.shape[1]
     model.generation_config.eos_token_id = None
     theirs = model.generate(
-        input_ids, attention_mask=mask, num_beams=beams, num_return_sequences=beams, max_new_tokens=3, do_sample=False,
-        length_penalty=0.0, return_dict_in_generate=True, output_scores=True,
+        input_ids,
+        attention_mask=mask,
+        num_beams=beams,
+        num_return_sequences=beams,
+        max_new_tokens=3,
+        do_sample=False,
+        length_penalty=0.0,
+        return_dict_in_generate=True,
+        output_scores=True,
         prefix_allowed_tokens_fn=lambda _, ids: sorted(allowed[tuple(ids[width:].tolist())]),
-    )  # fmt: skip
+    )
     ours = beam_search(model, input_ids, mask, trie, beams, normalise="vocabulary")
     assert trie.find(theirs.sequences[:, width:]).view(len(PROMPTS), beams).tolist() == ours.items.tolist()
     torch.testing.assert_close(theirs.sequences_scores.view_as(ours.log_probs), ours.log_probs, atol=1e-4, rtol=1e-5)

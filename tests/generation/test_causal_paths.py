@@ -30,10 +30,12 @@ def test_encode_feed_and_run_tree_give_the_plain_states(family: str, side: str):
     decoder = CausalPathModel(model)
     ids, mask = tiny.padded(PROMPTS, side)
     paths = torch.randint(4, tiny.VOCABULARY, (3, 4, 3), generator=torch.Generator().manual_seed(1))
-    expected = torch.stack([
-        torch.stack([states(model, torch.cat([prompt, path]))[len(prompt) - 1 :] for path in row])
-        for prompt, row in zip(PROMPTS, paths, strict=True)
-    ])  # (batch, paths, 1 + steps, width)  # fmt: skip
+    expected = torch.stack(
+        [
+            torch.stack([states(model, torch.cat([prompt, path]))[len(prompt) - 1 :] for path in row])
+            for prompt, row in zip(PROMPTS, paths, strict=True)
+        ]
+    )  # (batch, paths, 1 + steps, width)
 
     after_prompt, after_tokens = decoder.run_tree(ids, mask, paths)
     torch.testing.assert_close(after_prompt, expected[:, 0, 0], atol=1e-4, rtol=1e-4)
@@ -81,8 +83,9 @@ def test_an_output_layer_with_a_bias_keeps_it():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("family", "keys"), [("gemma2", {}), ("granite", {"logits_scaling": 3.0}),
-                                              ("cohere", {"logit_scale": 0.3})])  # fmt: skip
+@pytest.mark.parametrize(
+    ("family", "keys"), [("gemma2", {}), ("granite", {"logits_scaling": 3.0}), ("cohere", {"logit_scale": 0.3})]
+)
 def test_logits_that_an_architecture_rescales_are_rescaled(family: str, keys: dict[str, float]):
     model, prompt = tiny.tiny_model(family, **keys), PROMPTS[0].unsqueeze(0)
     hidden = model.base_model(input_ids=prompt).last_hidden_state

@@ -19,8 +19,11 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "i
 def test_it_has_the_parameters_of_the_real_one(model_type: str) -> None:
     sizes = {"n_embd": 32, "n_layer": 1, "n_head": 4} if model_type == "gpt2" else SMALL
     if model_type == "opt":
-        sizes = {**{key: value for key, value in SMALL.items() if key != "intermediate_size"}, "ffn_dim": 48,
-                 "word_embed_proj_dim": 32}  # fmt: skip
+        sizes = {
+            **{key: value for key, value in SMALL.items() if key != "intermediate_size"},
+            "ffn_dim": 48,
+            "word_embed_proj_dim": 32,
+        }
     config = BackboneConfig(config={"model_type": model_type, **sizes})
     real = build_backbone(config, [4, 4], max_tokens=16).model
     assert count_parameters(config, [4, 4], 16) == sum(parameter.numel() for parameter in real.parameters())

@@ -57,16 +57,22 @@ def sentence_pieces(folder: Path, kind: str) -> Path:
     specials = ["<unk>", "<s>", "</s>"]
     if kind == "unigram":
         pieces = sorted({piece for line in corpus for word in line.split() for piece in (f"▁{word}", *word, "▁")})
-        words = Tokenizer(Unigram([(name, 0.0) for name in specials] + [(piece, -1.0 - len(piece)) for piece in pieces],
-                                  unk_id=0))  # fmt: skip
+        words = Tokenizer(
+            Unigram([(name, 0.0) for name in specials] + [(piece, -1.0 - len(piece)) for piece in pieces], unk_id=0)
+        )
         words.pre_tokenizer = Metaspace()
     else:
         words = Tokenizer(BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))  # noqa: S106
         words.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         words.train_from_iterator(corpus, BpeTrainer(vocab_size=120, special_tokens=specials, show_progress=False))
     words.decoder = Decoders([Replace("▁", " "), ByteFallback(), Fuse(), Strip(" ", 1, 0)])
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", bos_token="<s>", eos_token="</s>",  # noqa: S106
-                            padding_side="left").save_pretrained(folder)  # fmt: skip
+    PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        unk_token="<unk>",  # noqa: S106
+        bos_token="<s>",  # noqa: S106
+        eos_token="</s>",  # noqa: S106
+        padding_side="left",
+    ).save_pretrained(folder)
     tiny.tiny_model("llama", len(words.get_vocab()), tie_word_embeddings=False).save_pretrained(folder)
     return folder
 
@@ -75,8 +81,11 @@ def trained(folder: Path, kind: str) -> Backbone:
     """A backbone of a kind, a few steps from its start."""
     torch.manual_seed(0)
     if kind in tiny.FAMILIES:
-        shape = {"n_embd": 32, "n_layer": 1, "n_head": 2} if kind == "gpt2" else {
-            "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}  # fmt: skip
+        shape = (
+            {"n_embd": 32, "n_layer": 1, "n_head": 2}
+            if kind == "gpt2"
+            else {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        )
         return build_backbone(BackboneConfig(config={"model_type": kind, **shape}), IDS.sizes, 64)
     if kind in ("bpe", "unigram"):
         sentence_pieces(folder, kind)
@@ -118,8 +127,11 @@ def test_another_process_reads_what_was_trained(exports: dict[str, Any], kind: s
     assert read["ids"] == ids and read["alone"] == [[token] for token in ids]
     assert read["texts"] == tokenizer(TEXTS, add_special_tokens=False)["input_ids"]
     expected = [[1, 2], [1, 2, 0], [1, 2, 3, 3], [0]]  # the codes that the texts spell, each token found once
-    firsts = {token: code for first, size in zip(backbone.vocabulary.first_ids, IDS.sizes, strict=True)
-              for code, token in enumerate(range(first, first + size))}  # fmt: skip
+    firsts = {
+        token: code
+        for first, size in zip(backbone.vocabulary.first_ids, IDS.sizes, strict=True)
+        for code, token in enumerate(range(first, first + size))
+    }
     assert [[firsts[token] for token in row if token in firsts] for row in read["texts"]] == expected
     assert tokenizer(read["decoded"], add_special_tokens=False)["input_ids"][-3:] == ids[:3]
     assert not set(read["special"]) & set(SidVocabulary.tokens(IDS.sizes))  # so that decoding does not skip them
@@ -142,8 +154,9 @@ def test_loaded_and_saved_again_the_tokenizer_is_the_same_file(exports: dict[str
     _, folder, _ = exports[kind]
     load_backbone(folder, IDS.sizes).save(tmp_path / "again")
     AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "auto")
-    files = [json.loads((path / "tokenizer.json").read_text()) for path in (folder, tmp_path / "again",
-                                                                            tmp_path / "auto")]  # fmt: skip
+    files = [
+        json.loads((path / "tokenizer.json").read_text()) for path in (folder, tmp_path / "again", tmp_path / "auto")
+    ]
     assert files[0] == files[1] and files[0] == files[2]
     assert files[0]["model"]["type"] == {"bpe": "BPE"}.get(kind, "WordLevel")
 

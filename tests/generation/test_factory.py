@@ -21,10 +21,16 @@ from dig.generation.replicated_paths import ReplicatedPathModel, without_cache
 from dig.generation.t5_paths import T5PathModel
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "generation.md").read_text(encoding="utf-8")
-HEADINGS = {"tree": "Paths share a row", "alone": "Each path is a sequence of its own", "refused": "Refused",
-            "untried": "Not built small here"}  # fmt: skip
-LISTED = {kind: set(re.findall(r"`([^`]+)`", re.search(rf"\*\*{text}\*\* \(\d+\): (.*)", PAGE)[1]))
-          for kind, text in HEADINGS.items()}  # fmt: skip
+HEADINGS = {
+    "tree": "Paths share a row",
+    "alone": "Each path is a sequence of its own",
+    "refused": "Refused",
+    "untried": "Not built small here",
+}
+LISTED = {
+    kind: set(re.findall(r"`([^`]+)`", re.search(rf"\*\*{text}\*\* \(\d+\): (.*)", PAGE)[1]))
+    for kind, text in HEADINGS.items()
+}
 SIZES = [4, 4, 4]
 CODES = torch.tensor([[a, b, (a + b) % 4] for a in range(4) for b in range(3)])
 
@@ -116,8 +122,10 @@ def test_paths_alone_sample_score_rank_and_train_as_the_model(model_type: str):
     with torch.no_grad():
         loss = next_token_loss(as_path_model(model), tiny.training_tokens(packed, sample, labels))
         logits = [model(input_ids=row.unsqueeze(0)).logits[0, :-1].float() for row in samples]
-        losses = [torch.nn.functional.cross_entropy(each, row[1:], reduction="sum")
-                  for each, row in zip(logits, samples, strict=True)]  # fmt: skip
+        losses = [
+            torch.nn.functional.cross_entropy(each, row[1:], reduction="sum")
+            for each, row in zip(logits, samples, strict=True)
+        ]
     torch.testing.assert_close(loss, sum(losses) / 7, atol=1e-4, rtol=1e-4)
 
 
@@ -147,8 +155,14 @@ def test_a_window_by_another_name_is_not_taken_for_none():
     backbone = small("gpt_neo")
     assert choose_paths(backbone.model).because == "attention is bound by its window_size"
     long = torch.randint(6, 18, (40,), generator=torch.Generator().manual_seed(0))
-    found = beam_search(backbone.model, long.unsqueeze(0), torch.ones(1, 40),
-                        CatalogueTrie(backbone.vocabulary.encode(CODES)), 12, normalise="vocabulary")  # fmt: skip
+    found = beam_search(
+        backbone.model,
+        long.unsqueeze(0),
+        torch.ones(1, 40),
+        CatalogueTrie(backbone.vocabulary.encode(CODES)),
+        12,
+        normalise="vocabulary",
+    )
     with torch.no_grad():
         torch.testing.assert_close(found.log_probs[0], own_log_probs(backbone, long)[found.items[0]], atol=2e-4, rtol=0)
 
@@ -173,7 +187,10 @@ def test_an_intrr_is_checked_when_it_is_loaded(tmp_path: Path, monkeypatch: pyte
     load_backbone(tmp_path, ids.sizes)
     monkeypatch.setattr(IntRRPathModel, "after_codes", lambda self, condition, guidance, depth: condition + depth)
     # the walk code by code goes astray; the pass over whole paths does not
-    monkeypatch.setattr(IntRRPathModel, "after", lambda self, guidance, tokens: guidance.unsqueeze(2).expand(
-        -1, 2, tokens.shape[-1], -1))  # fmt: skip
+    monkeypatch.setattr(
+        IntRRPathModel,
+        "after",
+        lambda self, guidance, tokens: guidance.unsqueeze(2).expand(-1, 2, tokens.shape[-1], -1),
+    )
     with pytest.raises(UserError, match="an IntRR cannot be scored: states are off by"):
         load_backbone(tmp_path, ids.sizes)

@@ -62,8 +62,9 @@ def test_a_code_that_leads_nowhere_is_never_taken(form: dict):
     model.assign.codebooks[0][0] *= 50.0
     found = beam_search(model, *prompts(), trie, 24)
     assert all(sorted(row) == list(range(24)) for row in found.items.tolist())
-    restricted = beam_search(model, *prompts(), trie, 24, restriction=trie.without(torch.tensor(
-        [[3, 1, 4], [7, -1, -1], [2, 23, 0]])))  # fmt: skip
+    restricted = beam_search(
+        model, *prompts(), trie, 24, restriction=trie.without(torch.tensor([[3, 1, 4], [7, -1, -1], [2, 23, 0]]))
+    )
     for row, banned in zip(restricted.items.tolist(), ([3, 1, 4], [7], [2, 23, 0]), strict=True):
         assert not set(row) & set(banned) and len({item for item in row if item >= 0}) == 24 - len(banned)
 
@@ -76,8 +77,9 @@ def test_paths_in_one_pass_are_paths_step_by_step(form: dict):
     drawn = sample_groups(model, *prompts(), trie, 7, generator=torch.Generator().manual_seed(1))
     again = score(model, *prompts(), trie, drawn.items)
     torch.testing.assert_close(again, drawn.log_probs, atol=1e-5, rtol=1e-5)
-    exact = torch.stack([slow_log_probs(model, history, SUFFIXED)[items]
-                         for history, items in zip(HISTORIES, drawn.items, strict=True)])  # fmt: skip
+    exact = torch.stack(
+        [slow_log_probs(model, history, SUFFIXED)[items] for history, items in zip(HISTORIES, drawn.items, strict=True)]
+    )
     torch.testing.assert_close(again, exact, atol=1e-4, rtol=1e-4)
 
 
@@ -135,8 +137,11 @@ def test_the_plain_softmax_is_over_the_codes_of_all_levels():
     tokens = trie.token_sequences(torch.tensor([item]))
     steps = view.after(model.last_states(torch.tensor([HISTORIES[0]])), tokens[:, :-1].clamp(min=0))
     states = [model.last_states(torch.tensor([HISTORIES[0]]))[0], *steps[0]]
-    expected = sum(view.logits(state).log_softmax(dim=-1)[token]
-                   for state, token in zip(states, tokens[0].tolist(), strict=True) if token >= 0)  # fmt: skip
+    expected = sum(
+        view.logits(state).log_softmax(dim=-1)[token]
+        for state, token in zip(states, tokens[0].tolist(), strict=True)
+        if token >= 0
+    )
     torch.testing.assert_close(found.log_probs[0, 0], expected, atol=1e-5, rtol=1e-5)
 
 

@@ -90,8 +90,9 @@ def test_without_guidance_and_recursion_every_level_is_a_lookup_of_its_own():
     again = assign(torch.zeros(4, WIDTH).double())
     torch.testing.assert_close(again.log_probs[1], (2.0 * before[1]).log_softmax(dim=-1))
     assert torch.equal(again.log_probs[2], before[2]), "no level knows of another"
-    assert torch.equal(again.vectors, sum(book[codes] for book, codes in zip(assign.codebooks, again.codes.T,
-                                                                             strict=True)))  # fmt: skip
+    assert torch.equal(
+        again.vectors, sum(book[codes] for book, codes in zip(assign.codebooks, again.codes.T, strict=True))
+    )
 
 
 def test_without_recursion_levels_see_the_guidance_alone():

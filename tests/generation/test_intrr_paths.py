@@ -16,8 +16,12 @@ def test_values_and_gradients_are_those_of_the_dense_product():
     weights = torch.randn(5, 6)
     found = range_products(states, table, FIRST, COUNT, 6)
     dense = states @ table.T
-    expected = torch.stack([torch.nn.functional.pad(row[first : first + count], (0, 6 - int(count)))
-                            for row, first, count in zip(dense, FIRST, COUNT, strict=True)])  # fmt: skip
+    expected = torch.stack(
+        [
+            torch.nn.functional.pad(row[first : first + count], (0, 6 - int(count)))
+            for row, first, count in zip(dense, FIRST, COUNT, strict=True)
+        ]
+    )
     torch.testing.assert_close(found, expected)
     ours = torch.autograd.grad((found * weights).sum(), [states, table])
     theirs = torch.autograd.grad((expected * weights).sum(), [states, table])

@@ -69,8 +69,9 @@ def test_the_ends_of_the_uniform_interval_give_items(
 @pytest.mark.parametrize("replacement", [True, False])
 def test_a_prompt_gets_the_same_samples_in_any_batch(replacement: bool):
     model, prompts = tiny.tiny_model("qwen2"), tiny.random_prompts()
-    together = sample_groups(model, *tiny.padded(prompts, "right"), TRIE, 8, 1.5, torch.Generator().manual_seed(3),
-                             replacement)  # fmt: skip
+    together = sample_groups(
+        model, *tiny.padded(prompts, "right"), TRIE, 8, 1.5, torch.Generator().manual_seed(3), replacement
+    )
     generator = torch.Generator().manual_seed(3)
     for row, prompt in enumerate(prompts):
         alone = sample_groups(model, *tiny.padded([prompt], "left"), TRIE, 8, 1.5, generator, replacement)
@@ -85,8 +86,15 @@ def test_without_replacement_pairs_follow_the_exact_probabilities(temperature: f
         exact = tiny.replicated_log_probs(model, prompt, TOKENS, temperature=temperature).sum(dim=1).exp().double()
     pairs = exact[:, None] * exact[None, :] / (1 - exact[:, None])  # one after the other, from what is left
     pairs.fill_diagonal_(0.0)
-    drawn = sample_groups(model, *tiny.padded([prompt] * 6000, "right"), TRIE, 2, temperature,
-                          torch.Generator().manual_seed(1), replacement=False)  # fmt: skip
+    drawn = sample_groups(
+        model,
+        *tiny.padded([prompt] * 6000, "right"),
+        TRIE,
+        2,
+        temperature,
+        torch.Generator().manual_seed(1),
+        replacement=False,
+    )
     counts = torch.bincount(drawn.items[:, 0] * 24 + drawn.items[:, 1], minlength=24 * 24).double()
     expected = pairs.flatten() * 6000
     common = expected >= 5

@@ -43,8 +43,13 @@ def test_an_item_starts_at_the_sum_of_its_codes():
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_fresh_model_starts_where_the_tokenizer_puts_its_tokens(tied: bool):
-    shape = {"hidden_size": 256, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-             "tie_word_embeddings": tied}  # fmt: skip
+    shape = {
+        "hidden_size": 256,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "tie_word_embeddings": tied,
+    }
     torch.manual_seed(0)
     plain = build_backbone(BackboneConfig(config=shape), SIZES, 16)
     torch.manual_seed(0)
@@ -71,8 +76,9 @@ def test_among_words_they_stay_near_the_mean_and_a_suffix_is_random(tmp_path: Pa
     config = BackboneConfig(pretrained=str(tmp_path), lora=LoraConfig(enabled=False))
     plain = build_backbone(config, [16, 12, 4], 16)
     started = build_backbone(config, [16, 12, 4], 16, CODEBOOKS)
-    rows = [backbone.model.get_input_embeddings().weight[backbone.vocabulary.ids].detach()
-            for backbone in (plain, started)]  # fmt: skip
+    rows = [
+        backbone.model.get_input_embeddings().weight[backbone.vocabulary.ids].detach() for backbone in (plain, started)
+    ]
     words = plain.model.get_input_embeddings().weight[: len(tiny.WORDS)]
     for found in rows:
         distance = (found - words.mean(dim=0)) / words.std()

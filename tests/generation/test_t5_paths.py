@@ -40,8 +40,9 @@ def test_gradients_equal_the_replicated_computation():
     (score(model, *tiny.padded(PROMPTS, "right"), TRIE, items) * weights).sum().backward()
     ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
-    theirs = torch.stack([tiny.replicated_log_probs(model, prompt, TOKENS)[row] for prompt, row in
-                          zip(PROMPTS, items, strict=True)])  # fmt: skip
+    theirs = torch.stack(
+        [tiny.replicated_log_probs(model, prompt, TOKENS)[row] for prompt, row in zip(PROMPTS, items, strict=True)]
+    )
     (theirs * weights).sum().backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(ours[name], parameter.grad, atol=2e-5, rtol=1e-4, msg=name)

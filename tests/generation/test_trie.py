@@ -123,8 +123,9 @@ def test_twins_follow_the_item_that_stands_for_them(rows: list[Row], k: int):
     leaders = sorted(set(first.values()), reverse=True)[:k]
     paths = trie.paths(torch.tensor([leaders]))
     scores = -torch.arange(len(leaders), dtype=torch.float32)[None]
-    expected = [(item, -rank) for rank, leader in enumerate(leaders)
-                for item, row in enumerate(rows) if first[row] == leader][:k]  # fmt: skip
+    expected = [
+        (item, -rank) for rank, leader in enumerate(leaders) for item, row in enumerate(rows) if first[row] == leader
+    ][:k]
     found, values = trie.items_at(paths[..., -1], scores, k)
     there = values[0].isfinite()
     assert found[0][there].tolist() == [item for item, _ in expected]

@@ -19,8 +19,13 @@ def labelled(*rows: tuple[str, str, float | None, int]) -> pl.DataFrame:
     return frame.with_columns(label=labels).select(INTEREST_SCHEMA.names())
 
 
-FRAME = labelled(("a", "Dry Skin", 0.5, 1), ("a", "travel", None, 1), ("b", "dry skin", 1.0, 1), ("c", "gift", 0.9, 0),
-                 ("d", "worth nothing", 0.0, 1))  # fmt: skip
+FRAME = labelled(
+    ("a", "Dry Skin", 0.5, 1),
+    ("a", "travel", None, 1),
+    ("b", "dry skin", 1.0, 1),
+    ("c", "gift", 0.9, 0),
+    ("d", "worth nothing", 0.0, 1),
+)
 
 
 def explicit(limit: int = 3) -> ExplicitInterests:

@@ -21,11 +21,13 @@ def shop():
     texts = [f"phrase {number}" for number in range(12)]
     rows = [(ids[item], text, "text", None, "m") for text in texts for item in rng.choice(ITEMS, 5, replace=False)]
     rng.shuffle(rows)
-    catalogue = pl.DataFrame({
-        "item_id": ids,
-        "brand": rng.choice(["Acme", "Zeta", ""], ITEMS),
-        "categories": [["Shop", str(leaf)] for leaf in rng.integers(4, size=ITEMS)],
-    })  # fmt: skip
+    catalogue = pl.DataFrame(
+        {
+            "item_id": ids,
+            "brand": rng.choice(["Acme", "Zeta", ""], ITEMS),
+            "categories": [["Shop", str(leaf)] for leaf in rng.integers(4, size=ITEMS)],
+        }
+    )
     vectors = InterestVectors(texts[::-1], rng.normal(size=(12, DIM)), rng.normal(size=(ITEMS, DIM)))
     evidence = weigh_phrases(mined_frame(map(tuple, rows)), catalogue["item_id"], [])
     return evidence, catalogue, vectors

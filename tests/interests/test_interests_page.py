@@ -24,8 +24,15 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (30, 30), "red").save(tmp_path / "a.png")
-    items = [{"item_id": item, "title": f"kettle {item}", "description": "for slow mornings and quiet evenings at home",
-              "image": "a.png" if item == "a" else None} for item in "abc"]  # fmt: skip
+    items = [
+        {
+            "item_id": item,
+            "title": f"kettle {item}",
+            "description": "for slow mornings and quiet evenings at home",
+            "image": "a.png" if item == "a" else None,
+        }
+        for item in "abc"
+    ]
     (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
     rows = [f"{user},{item},{time}" for user in "uv" for time, item in enumerate("abc")]
     (tmp_path / "interactions.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]))

@@ -28,8 +28,17 @@ from dig.interests import (
 from dig.interests.contradictions import contradict
 
 # Directions in degrees: two phrases are alike from a cosine of 0.9 on, up to 25.8 degrees apart.
-ANGLES = {"soft": 0, "smooth": 20, "silky": 40, "gift": 90, "for gifts": 95, "dry skin": 180, "oily skin": 181,
-          "spf 15": 270, "spf 50": 271}  # fmt: skip
+ANGLES = {
+    "soft": 0,
+    "smooth": 20,
+    "silky": 40,
+    "gift": 90,
+    "for gifts": 95,
+    "dry skin": 180,
+    "oily skin": 181,
+    "spf 15": 270,
+    "spf 50": 271,
+}
 
 
 def vectors(phrases: list[str]) -> np.ndarray:
@@ -87,8 +96,14 @@ def test_items_are_strangers_to_each_other():
 
 
 def test_votes_come_first_then_confidence_then_rank_and_the_limit_cuts_the_end():
-    rows = [row("soft", 0.9, "a"), row("spf 15", None, "a"), row("gift", 0.2, "a"), row("oily skin", None, "b"),
-            row("for gifts", 0.3, "b"), row("smooth", 0.95, "a", "B")]  # fmt: skip
+    rows = [
+        row("soft", 0.9, "a"),
+        row("spf 15", None, "a"),
+        row("gift", 0.2, "a"),
+        row("oily skin", None, "b"),
+        row("for gifts", 0.3, "b"),
+        row("smooth", 0.95, "a", "B"),
+    ]
     found = merge(rows)
     assert found.interests["text"].to_list() == ["for gifts", "soft", "oily skin", "spf 15", "smooth"]
     cut = merge(rows, limit=2)
@@ -97,8 +112,13 @@ def test_votes_come_first_then_confidence_then_rank_and_the_limit_cuts_the_end()
 
 
 def test_a_single_miners_list_stays_as_it_is():
-    rows = [row("soft", 0.1, "a", "B"), row("smooth", 0.9, "a", "B"), row("gift", None, "a", "B"),
-            row("soft", 0.5, "a", "A"), row("gift", 0.6, "b", "A")]  # fmt: skip
+    rows = [
+        row("soft", 0.1, "a", "B"),
+        row("smooth", 0.9, "a", "B"),
+        row("gift", None, "a", "B"),
+        row("soft", 0.5, "a", "A"),
+        row("gift", 0.6, "b", "A"),
+    ]
     found = merge(rows).interests
     assert found["text"].to_list() == ["soft", "smooth", "gift", "gift", "soft"]  # B's own order, A's by confidence
     alone = mined_frame(rows[:3])
@@ -160,10 +180,13 @@ def slowly(rows: list) -> set:
 @given(MINED)
 def test_it_is_what_the_slow_obvious_way_gives(rows):
     found = {
-        (each.item_id, tuple(zip(each.miners, each.wordings, strict=True)),
-         None if each.confidence is None else round(each.confidence, 9))
+        (
+            each.item_id,
+            tuple(zip(each.miners, each.wordings, strict=True)),
+            None if each.confidence is None else round(each.confidence, 9),
+        )
         for each in from_frame(merge(rows).interests)
-    }  # fmt: skip
+    }
     assert found == slowly(rows)
 
 

@@ -11,11 +11,16 @@ def interest(item: str, text: str, confidence: float | None = None, label: int =
     return Interest(item, text, "text", confidence, "m", label, score)
 
 
-FRAME = to_frame([
-    interest("a", "Slow mornings", 0.5, score=0.8), interest("a", "bargain", 0.9, label=0),
-    interest("b", "slow  mornings"), interest("b", "garden", 0.5),
-    interest("c", "garden", 1.0, score=0.5), interest("c", "travel"),
-])  # fmt: skip
+FRAME = to_frame(
+    [
+        interest("a", "Slow mornings", 0.5, score=0.8),
+        interest("a", "bargain", 0.9, label=0),
+        interest("b", "slow  mornings"),
+        interest("b", "garden", 0.5),
+        interest("c", "garden", 1.0, score=0.5),
+        interest("c", "travel"),
+    ]
+)
 
 
 def test_weights_are_recency_times_confidence_times_score():

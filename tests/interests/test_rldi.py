@@ -217,8 +217,10 @@ def test_a_judges_verdicts_stay_and_teach_the_rest():
     assert ((labelled["score"].to_numpy() >= 0.5) == found)[left].all()
     assert report["source"] == "judge" and "weak_labels" not in report
     assert report["verdicts"] == {
-        "positive": int((verdicts == 1).sum()), "negative": int((verdicts == 0).sum()), "unlabelled": int(left.sum())
-    }  # fmt: skip
+        "positive": int((verdicts == 1).sum()),
+        "negative": int((verdicts == 0).sum()),
+        "unlabelled": int(left.sum()),
+    }
     assert report["held_out"]["interests"] == len(judged) and report["held_out"]["roc_auc"] > 0.95
     kept = report["examples"]["kept"]
     assert all(row["text"].startswith("alpha") and row["lift"] is None and row["item"] for row in kept)  # no users
@@ -275,15 +277,21 @@ def test_labels_raise_the_share_of_planted_interests_of_the_shop(tmp_path):
     write_shop(tmp_path, 300, 400, 11)
     table = pl.read_ndjson(tmp_path / "items.jsonl")
     catalogue = table.with_columns(categories=pl.col("categories").list.first())
-    truth = {name: json.loads((tmp_path / f"truth/{name}.json").read_text()) for name in
-             ("item_interests", "interest_phrases")}  # fmt: skip
-    said = {name: " | ".join(f" {' '.join(plain_words(phrase))} " for phrase in phrases)
-            for name, phrases in truth["interest_phrases"].items()}  # fmt: skip
+    truth = {
+        name: json.loads((tmp_path / f"truth/{name}.json").read_text())
+        for name in ("item_interests", "interest_phrases")
+    }
+    said = {
+        name: " | ".join(f" {' '.join(plain_words(phrase))} " for phrase in phrases)
+        for name, phrases in truth["interest_phrases"].items()
+    }
     interests = mine_lexical(catalogue, {}, MiningConfig())
-    planted_too = np.array([
-        any(f" {' '.join(plain_words(text))} " in said[name] for name in truth["item_interests"][item])
-        for item, text in interests.select("item_id", "text").iter_rows()
-    ])  # fmt: skip
+    planted_too = np.array(
+        [
+            any(f" {' '.join(plain_words(text))} " in said[name] for name in truth["item_interests"][item])
+            for item, text in interests.select("item_id", "text").iter_rows()
+        ]
+    )
     rows = {item: row for row, item in enumerate(catalogue["item_id"])}
     bought = pl.read_csv(tmp_path / "interactions.csv").group_by("user_id", maintain_order=True).agg("item_id")
     sequences = [np.array([rows[item] for item in items[:-2]]) for items in bought["item_id"].to_list()]
@@ -303,13 +311,21 @@ def test_a_hundred_thousand_interests_are_labelled_in_time():
     worth = rng.random(len(phrases)) ** 4
     chosen = rng.choice(len(phrases), (items, 10), p=worth / worth.sum())
     interests = mined_frame((f"I{item}", phrases[p], "text", None, "m") for item in range(items) for p in chosen[item])
-    catalogue = pl.DataFrame({"item_id": [f"I{n}" for n in range(items)],
-                              "title": [" ".join(phrases[p] for p in row[:4]) for row in chosen]})  # fmt: skip
+    catalogue = pl.DataFrame(
+        {"item_id": [f"I{n}" for n in range(items)], "title": [" ".join(phrases[p] for p in row[:4]) for row in chosen]}
+    )
     verdicts = np.where(rng.random(interests.height) < 0.02, rng.integers(2, size=interests.height), -1)
-    vectors = InterestVectors(distinct_phrases(interests), *(
-        rng.normal(size=(count, 384)).astype(np.float32) for count in (interests["text"].n_unique(), items)
-    ))  # fmt: skip
+    vectors = InterestVectors(
+        distinct_phrases(interests),
+        *(rng.normal(size=(count, 384)).astype(np.float32) for count in (interests["text"].n_unique(), items)),
+    )
     start = time.process_time()
-    label(interests, catalogue, [rng.integers(items, size=9) for _ in range(20_000)],
-          LabelConfig(source="judge", judge="m"), vectors=vectors, verdicts=verdicts)  # fmt: skip
+    label(
+        interests,
+        catalogue,
+        [rng.integers(items, size=9) for _ in range(20_000)],
+        LabelConfig(source="judge", judge="m"),
+        vectors=vectors,
+        verdicts=verdicts,
+    )
     assert time.process_time() - start < 25  # of computing, not of the clock

@@ -17,9 +17,11 @@ def test_the_nearest_of_every_cluster(users: int, clusters: int, each: int):
     codes, expected = assign(vectors, centres).tolist(), set()
     for cluster in range(clusters):
         members = [user for user in range(users) if codes[user] == cluster]
-        members.sort(key=lambda user: sum((float(a) - float(b)) ** 2 for a, b in zip(vectors[user],
-                                                                                      centres[codes[user]],
-                                                                                      strict=True)))  # fmt: skip
+        members.sort(
+            key=lambda user: sum(
+                (float(a) - float(b)) ** 2 for a, b in zip(vectors[user], centres[codes[user]], strict=True)
+            )
+        )
         expected |= set(members[:each])
     assert found == sorted(expected)
 

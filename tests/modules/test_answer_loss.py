@@ -78,9 +78,11 @@ def test_wider_rows_change_nothing():
     model = tiny.tiny_encoder_decoder("t5")
     packed = batch()
     wide = AnswerBatch(
-        F.pad(packed.input_ids, (0, 5)), F.pad(packed.segments, (0, 5)), F.pad(packed.answers, (0, 0, 0, 2), value=-1),
+        F.pad(packed.input_ids, (0, 5)),
+        F.pad(packed.segments, (0, 5)),
+        F.pad(packed.answers, (0, 0, 0, 2), value=-1),
         packed.samples,
-    )  # fmt: skip
+    )
     torch.testing.assert_close(answer_loss(model, packed), answer_loss(model, wide))
 
 

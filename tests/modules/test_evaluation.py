@@ -21,9 +21,15 @@ def in_processes(devices: int, folder: Path, examples: int = EXAMPLES, kind: str
 
 @pytest.mark.parametrize(
     ("devices", "examples", "kind"),
-    [(2, EXAMPLES, "item_knn"), (3, EXAMPLES, "item_knn"), (3, 2, "item_knn"), (3, EXAMPLES, "sasrec"),
-     (2, EXAMPLES, "tiger"), (2, EXAMPLES, "intrr")],
-)  # fmt: skip
+    [
+        (2, EXAMPLES, "item_knn"),
+        (3, EXAMPLES, "item_knn"),
+        (3, 2, "item_knn"),
+        (3, EXAMPLES, "sasrec"),
+        (2, EXAMPLES, "tiger"),
+        (2, EXAMPLES, "intrr"),
+    ],
+)
 def test_several_processes_find_what_one_finds(devices: int, examples: int, kind: str, tmp_path: Path):
     one, several = found_by(1, examples, kind), in_processes(devices, tmp_path, examples, kind)
     assert set(one) == set(several) == {"test", "test_masked"}

@@ -218,8 +218,16 @@ def test_gradient_checkpointing_changes_no_rollout():
 @pytest.mark.parametrize("objective", ["sequence", "grpo", "dr_grpo", "dapo", "gspo"])
 def test_loss_and_gradients_equal_those_of_replicated_prompts(objective: str, rollouts: str):
     """The obvious computation: every rollout behind its own copy of the prompt, no cache, no mask, no padding."""
-    config = GRPOConfig(group_size=5, prompts_per_step=4, objective=objective, rollouts=rollouts, kl_weight=0.1,
-                        clip_range=0.05, clip_range_high=0.1, temperature=1.2)  # fmt: skip
+    config = GRPOConfig(
+        group_size=5,
+        prompts_per_step=4,
+        objective=objective,
+        rollouts=rollouts,
+        kl_weight=0.1,
+        clip_range=0.05,
+        clip_range_high=0.1,
+        temperature=1.2,
+    )
     module, data = made(config)
     module.trainer = tiny.quiet_trainer()
     module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
@@ -238,9 +246,16 @@ def test_loss_and_gradients_equal_those_of_replicated_prompts(objective: str, ro
         for ids, mask, items in zip(batch.input_ids, batch.attention_mask, batch.items, strict=True)
     ]
     result = policy_objective(
-        torch.stack(rows), batch.old_log_probs, batch.reference_log_probs, batch.advantages, 0.05, 0.1, objective, 0.1,
+        torch.stack(rows),
+        batch.old_log_probs,
+        batch.reference_log_probs,
+        batch.advantages,
+        0.05,
+        0.1,
+        objective,
+        0.1,
         tokens[batch.items] >= 0,
-    )  # fmt: skip
+    )
     assert 0.0 < result.clip_share < 1.0 and result.kl > 0.0
     result.loss.backward()
     largest = max(float(parameter.grad.abs().max()) for parameter in module.model.parameters())
@@ -332,9 +347,12 @@ def resumable(file: Path, config: GRPOConfig, *callbacks: lightning.Callback) ->
     module, data = made(config)
     torch.manual_seed(sum(file.name.encode()))  # nothing may depend on what the generator was before
     trainer = tiny.quiet_trainer(
-        max_epochs=3, limit_val_batches=0, gradient_clip_val=0.5,
-        callbacks=[*callbacks, StepSeed(3), ResumeCheckpoint(file, 2, {})], plugins=[AtomicCheckpointIO()],
-    )  # fmt: skip
+        max_epochs=3,
+        limit_val_batches=0,
+        gradient_clip_val=0.5,
+        callbacks=[*callbacks, StepSeed(3), ResumeCheckpoint(file, 2, {})],
+        plugins=[AtomicCheckpointIO()],
+    )
     install_group_rollouts(trainer)
     checkpoint = file if file.is_file() else None
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)

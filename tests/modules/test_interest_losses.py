@@ -19,8 +19,12 @@ def unit(*rows: tuple[float, float]) -> torch.Tensor:
 
 # Two customers with two interests from behaviour each; the first has two texts, the second one.
 BEHAVIOUR = torch.stack([unit((1.0, 0.0), (0.0, 1.0)), unit((1.0, 1.0), (-1.0, 0.0))])
-TEXTS = Texts(torch.tensor([0, 0, 1]), torch.tensor([7, 3, 9]), unit((1.0, 0.0), (3.0, 4.0), (0.0, 1.0)),
-              torch.tensor([0.5, 0.25, 1.0]))  # fmt: skip
+TEXTS = Texts(
+    torch.tensor([0, 0, 1]),
+    torch.tensor([7, 3, 9]),
+    unit((1.0, 0.0), (3.0, 4.0), (0.0, 1.0)),
+    torch.tensor([0.5, 0.25, 1.0]),
+)
 
 
 def test_a_text_meets_the_nearest_interest_of_its_own_customer():
@@ -52,8 +56,11 @@ def test_the_same_phrase_of_another_customer_is_no_negative():
 def test_semantic_prediction_by_hand():
     expected = (0.5 * (1 - 1.0) + 0.25 * (1 - 0.8) + 1.0 * (1 - math.sqrt(0.5))) / 1.75
     assert float(semantic_loss(BEHAVIOUR, TEXTS)) == pytest.approx(expected, rel=1e-5)
-    assert float(semantic_loss(-BEHAVIOUR[:1, :1], Texts(*(each[:1] for each in (
-        TEXTS.users, TEXTS.phrases, TEXTS.vectors, TEXTS.shares))))) == pytest.approx(2.0)  # fmt: skip
+    assert float(
+        semantic_loss(
+            -BEHAVIOUR[:1, :1], Texts(*(each[:1] for each in (TEXTS.users, TEXTS.phrases, TEXTS.vectors, TEXTS.shares)))
+        )
+    ) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("loss", [partial(alignment_loss, temperature=0.3), semantic_loss])

@@ -15,13 +15,16 @@ ITEMS, WIDTH = 37, 6
 
 def given(targets: int = 300, others: int = 2) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
-    best, rest, items = (torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
-                         for shape in ((targets, WIDTH), (targets, others, WIDTH), (ITEMS, WIDTH)))  # fmt: skip
+    best, rest, items = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for shape in ((targets, WIDTH), (targets, others, WIDTH), (ITEMS, WIDTH))
+    )
     return best, rest, items, torch.randint(0, ITEMS, (targets,), generator=generator)
 
 
-def plain(best: torch.Tensor, others: torch.Tensor, items: torch.Tensor, targets: torch.Tensor,
-          sample: torch.Tensor) -> torch.Tensor:  # fmt: skip
+def plain(
+    best: torch.Tensor, others: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, sample: torch.Tensor
+) -> torch.Tensor:
     logits, rivals = best @ items.T, (others @ items[sample].T).flatten(1)
     mass = logits.exp().sum(dim=1) + len(items) / len(sample) * rivals.exp().sum(dim=1)
     return (mass.log() - logits[torch.arange(len(best)), targets]).mean()

@@ -160,6 +160,9 @@ def test_two_ranks_train_and_validate_as_one(tmp_path: Path):
     start = tiny.tiny_intrr(SUFFIXED, **two_ranks_intrr.FORM).state_dict()
     for name, weight in one["weights"].items():
         torch.testing.assert_close(two["weights"][name], weight, atol=2e-6, rtol=1e-4, msg=name)
-    moved = max(float((one["weights"][f"model.{name}"] - weight).abs().max())
-                for name, weight in start.items() if weight.is_floating_point())  # fmt: skip
+    moved = max(
+        float((one["weights"][f"model.{name}"] - weight).abs().max())
+        for name, weight in start.items()
+        if weight.is_floating_point()
+    )
     assert moved > 1e-2

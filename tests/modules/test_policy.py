@@ -133,8 +133,13 @@ def test_validation_is_the_harness_on_the_same_users():
     assert module.validated_at == 0
     examples = SEQUENCES.held_out("valid")
     examples = examples.take(examples.sample(10, seed=0))
-    ranker = PolicyRanker(module.backbone, SemanticIds(IDS.item_ids, IDS.codes, IDS.sizes, IDS.levels), PromptConfig(),
-                          num_beams=7, device="cpu")  # fmt: skip
+    ranker = PolicyRanker(
+        module.backbone,
+        SemanticIds(IDS.item_ids, IDS.codes, IDS.sizes, IDS.levels),
+        PromptConfig(),
+        num_beams=7,
+        device="cpu",
+    )
     harness = evaluate(ranker, examples.histories, examples.targets, [1, 5], 7, 3)
     assert found == pytest.approx({name: harness.metrics[name.removeprefix("valid/")] for name in found})
     prompts = data.builder.prompts(examples.histories)

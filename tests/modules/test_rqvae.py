@@ -48,9 +48,14 @@ def fit(
     module = RQVAEModule(settings, DIM)
     keeps = any(isinstance(callback, ModelCheckpoint) for callback in callbacks or [])
     trainer = L.Trainer(
-        max_epochs=settings.epochs, accelerator="cpu", logger=False, callbacks=callbacks or [],
-        enable_checkpointing=keeps, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+        max_epochs=settings.epochs,
+        accelerator="cpu",
+        logger=False,
+        callbacks=callbacks or [],
+        enable_checkpointing=keeps,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     trainer.fit(module, datamodule=ItemDataModule(features(), settings.batch_size, seed=3), ckpt_path=checkpoint)
     return module, trainer
 
@@ -164,9 +169,13 @@ def test_fewer_items_than_codes_still_fits():
     L.seed_everything(3, verbose=False)
     module = RQVAEModule(config(codebook_size=64, epochs=2), DIM)
     trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
-    )  # fmt: skip
+    )
     trainer.fit(module, datamodule=ItemDataModule(features(30), 8, seed=3))
     assert collision_rate(module.assign_codes(features(30))) < 0.5
 
@@ -201,9 +210,15 @@ def test_every_way_of_training_learns_and_resumes_exactly(tmp_path: Path, change
         L.seed_everything(3, verbose=False)
         module = RQVAEModule(config(epochs=6, **change), DIM, 6, 5)
         keep = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, save_on_train_epoch_end=False, every_n_train_steps=7)
-        trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", logger=False, log_every_n_steps=5,
-                            callbacks=[keep, StepSeed(3)], enable_progress_bar=False,
-                            enable_model_summary=False)  # fmt: skip
+        trainer = L.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            logger=False,
+            log_every_n_steps=5,
+            callbacks=[keep, StepSeed(3)],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         trainer.fit(module, datamodule=ItemDataModule(every, 64, seed=3, partners=partners), ckpt_path=checkpoint)
         return module, trainer
 
@@ -226,8 +241,14 @@ def test_contrast_brings_co_purchased_items_together():
     for weight in (0.0, 1.0):
         L.seed_everything(3, verbose=False)
         module = RQVAEModule(config(epochs=60, contrast_weight=weight, codebook_size=[8, 8]), DIM)
-        trainer = L.Trainer(max_epochs=60, accelerator="cpu", logger=False, enable_checkpointing=False,
-                            enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        trainer = L.Trainer(
+            max_epochs=60,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         partners = Partners(*pairs, 300, seed=1) if weight else None
         trainer.fit(module, datamodule=ItemDataModule(features(), 64, seed=3, partners=partners))
         lifts.append(neighbour_recall(module.assign_codes(features()), *pairs).lift[0])

@@ -70,8 +70,9 @@ def test_padding_changes_nothing():
     rows, tokens = [], []
     for row in range(3):
         real = batch.attention_mask[row].bool()
-        alone = tiny.training_tokens(*(part[row : row + 1, real] for part in (batch.input_ids, batch.attention_mask,
-                                                                        batch.labels)))  # fmt: skip
+        alone = tiny.training_tokens(
+            *(part[row : row + 1, real] for part in (batch.input_ids, batch.attention_mask, batch.labels))
+        )
         rows.append(next_token_loss(CausalPathModel(model), alone))
         tokens.append(int((alone.labels != -100).sum()))
     joined = sum(loss * count for loss, count in zip(rows, tokens, strict=True)) / sum(tokens)

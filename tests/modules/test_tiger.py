@@ -23,8 +23,19 @@ IDS = SemanticIds.from_codes(
 TOKENS = HistoryTokens(sid_vocabulary(IDS.sizes).encode(IDS.codes), max_history=4, pad_id=PAD)
 SEQUENCES = tiny.cyclic_sequences(120, 24)
 # sixteen epochs: after twelve it depends on the processor's rounding whether all is learnt
-CONFIG = TigerConfig(layers=1, d_model=32, d_ff=64, heads=2, d_kv=16, dropout=0.0, batch_size=16, learning_rate=5e-3,
-                     embedding_learning_rate=3e-2, warmup_steps=20, epochs=16)  # fmt: skip
+CONFIG = TigerConfig(
+    layers=1,
+    d_model=32,
+    d_ff=64,
+    heads=2,
+    d_kv=16,
+    dropout=0.0,
+    batch_size=16,
+    learning_rate=5e-3,
+    embedding_learning_rate=3e-2,
+    warmup_steps=20,
+    epochs=16,
+)
 EVALUATION = EvaluationConfig(ks=[1, 5], valid_beams=8)
 
 

@@ -170,8 +170,15 @@ def test_what_transformers_has_of_itself_may_be_chosen(folder: Path):
     assert load_backbone(folder, IDS.sizes).model is not None
 
 
-@pytest.mark.parametrize("changes", [{"bos_token": "zzz"}, {"eos_token": "zzz"}, {"extra_special_tokens": ["zzz"]},
-                                     {"added_tokens_decoder": {"0": {"content": "zzz"}}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bos_token": "zzz"},
+        {"eos_token": "zzz"},
+        {"extra_special_tokens": ["zzz"]},
+        {"added_tokens_decoder": {"0": {"content": "zzz"}}},
+    ],
+)
 def test_a_tokenizer_of_more_tokens_than_the_model_is_refused(folder: Path, changes: dict[str, Any]):
     """Guard 8: whatever the tokenizer can give has a row in the model."""
     change(folder / "tokenizer_config.json", **changes)

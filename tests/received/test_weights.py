@@ -39,8 +39,11 @@ def test_a_header_is_read_as_the_library_wrote_it(tmp_path: Path):
         "c": torch.zeros(0, dtype=torch.bfloat16),
     }
     save_file(tensors, path, {"format": "pt"})
-    assert weights_header(path) == {"a": TensorHeader("F32", (2, 3)), "b": TensorHeader("I64", (4,)),
-                                    "c": TensorHeader("BF16", (0,))}  # fmt: skip
+    assert weights_header(path) == {
+        "a": TensorHeader("F32", (2, 3)),
+        "b": TensorHeader("I64", (4,)),
+        "c": TensorHeader("BF16", (0,)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -94,9 +97,13 @@ def test_tensors_of_another_kind_are_named(tmp_path: Path):
 
 def test_neighbours_outside_the_catalogue_are_refused(tmp_path: Path):
     """Guard 8: a product of sparse matrices reads whatever memory an index points to."""
-    good = {"data": torch.ones(2), "indices": torch.tensor([1, 0], dtype=torch.int32),
-            "indptr": torch.tensor([0, 1, 2], dtype=torch.int32), "counts": torch.tensor([3, 1]),
-            "decay": torch.tensor([0.5], dtype=torch.float64)}  # fmt: skip
+    good = {
+        "data": torch.ones(2),
+        "indices": torch.tensor([1, 0], dtype=torch.int32),
+        "indptr": torch.tensor([0, 1, 2], dtype=torch.int32),
+        "counts": torch.tensor([3, 1]),
+        "decay": torch.tensor([0.5], dtype=torch.float64),
+    }
     save_file(good, tmp_path / "neighbours.safetensors")
     assert ItemKNN.load(tmp_path).similarity.toarray().tolist() == [[0, 1], [1, 0]]
     for name, values in (("indices", [7, 0]), ("indices", [-1, 0]), ("indptr", [0, 9, 2]), ("decay", [0.5, 0.5])):

@@ -92,8 +92,9 @@ def every_score(ranker: Ranker, allowed: list[list[int]]) -> torch.Tensor:
     elif isinstance(ranker, BeamRanker):
         prompts = ranker.prompts(HISTORIES)
         only = torch.tensor([row + [-1] * (ITEMS - len(row)) for row in allowed])
-        return score_catalogue(ranker.model, prompts.input_ids, prompts.attention_mask, ranker.trie,
-                               restriction=ranker.trie.only(only))  # fmt: skip
+        return score_catalogue(
+            ranker.model, prompts.input_ids, prompts.attention_mask, ranker.trie, restriction=ranker.trie.only(only)
+        )
     else:
         items, values = ranker.rank(HISTORIES, ITEMS)
         scores = torch.empty(len(HISTORIES), ITEMS).scatter(1, items, values)

@@ -49,7 +49,9 @@ def test_the_command_gives_the_configuration_again(monkeypatch, changes: list[st
 def test_only_what_differs_is_named():
     config = config_to_dict(load_config("quickstart", ["seed=42", "sft.epochs=3", "logging.progress=false"]))
     assert repeat_command(config | {"runs_dir": "/mine", "run_id": "a"}) == (
-        "python -m dig.train experiment=quickstart sft.epochs=3", [])  # fmt: skip
+        "python -m dig.train experiment=quickstart sft.epochs=3",
+        [],
+    )
 
 
 def test_a_run_without_an_experiment():
@@ -59,8 +61,11 @@ def test_a_run_without_an_experiment():
 
 def test_folders_and_addresses_are_not_published(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("DIG_DATA_ROOT", str(tmp_path / "data"))
-    changes = [f"data.path={tmp_path}/data/toys", f"mining.imports=[{tmp_path}/private/interests.jsonl]",
-               "data.mirrors=[http://inside.example:8000/files]"]  # fmt: skip
+    changes = [
+        f"data.path={tmp_path}/data/toys",
+        f"mining.imports=[{tmp_path}/private/interests.jsonl]",
+        "data.mirrors=[http://inside.example:8000/files]",
+    ]
     command, left_out = repeat_command(config_to_dict(load_config("beauty", changes)))
     assert str(tmp_path) not in command and "inside.example" not in command and not left_out
     assert "'data.path=${oc.env:DIG_DATA_ROOT}/toys'" in command

@@ -31,10 +31,14 @@ def test_numbers(value: float | None, signed: bool, text: str):
 
 def test_headings_and_seconds():
     assert [heading(name) for name in ("hr@5", "mrr@10", "popularity_lift@10")] == [
-        "HR@5", "MRR@10", "popularity lift@10"]  # fmt: skip
+        "HR@5",
+        "MRR@10",
+        "popularity lift@10",
+    ]
     assert [seconds(value) for value in (None, 4.26, 43.1, 1987.6)] == ["–", "4.3", "43", "1,988"]
 
 
 def test_cells_cannot_break_a_table():
     assert markdown_table(["a", "b", "c"], [["x | y", "two\nlines", "1"]], (0, 1)) == (
-        "| a | b | c |\n|---|---|---:|\n| x \\| y | two lines | 1 |")  # fmt: skip
+        "| a | b | c |\n|---|---|---:|\n| x \\| y | two lines | 1 |"
+    )

@@ -78,9 +78,13 @@ def test_what_is_no_run_is_told_in_a_line(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"config\.yaml is missing"):
         read_run(tmp_path / "empty")
-    for name, content, says in (("metrics.json", "{", "not JSON"), ("metrics.json", '{"a": 1}', "what was measured"),
-                                ("metrics.json", '{"a": {}}', "has a test"), ("config.yaml", "- a", "not a list"),
-                                ("config.yaml", "a: [", "not YAML")):  # fmt: skip
+    for name, content, says in (
+        ("metrics.json", "{", "not JSON"),
+        ("metrics.json", '{"a": 1}', "what was measured"),
+        ("metrics.json", '{"a": {}}', "has a test"),
+        ("config.yaml", "- a", "not a list"),
+        ("config.yaml", "a: [", "not YAML"),
+    ):
         folder = tmp_path / "damaged"
         shutil.copytree(tmp_path / "abcdef", folder, dirs_exist_ok=True)
         (folder / name).write_text(content)

@@ -57,8 +57,13 @@ def test_seeds_that_do_not_differ_keep_their_interval(tables: RunTables):
 
 def test_protocols_and_beneficiaries(tables: RunTables):
     found = cells(tables.table("one", protocol="masked", metrics=["hr@5"], one_hop=["hr@5", "ndcg@5"]))
-    assert found["recommender"] == ["HR@5", "HR@5, beneficiary", "HR@5, non-beneficiary", "NDCG@5, beneficiary",
-                                    "NDCG@5, non-beneficiary"]  # fmt: skip
+    assert found["recommender"] == [
+        "HR@5",
+        "HR@5, beneficiary",
+        "HR@5, non-beneficiary",
+        "NDCG@5, beneficiary",
+        "NDCG@5, non-beneficiary",
+    ]
     assert found["popularity"] == [".1000 (.0900 to .1100)", ".2000", ".0500", ".1200", ".0300"]
 
 
@@ -81,7 +86,8 @@ def test_recommenders_of_several_records_stand_in_one_table(tables: RunTables):
 
 def test_nothing_measured_is_said(tables: RunTables):
     assert tables.table("one", metrics=["diversity@10"]) == (
-        "*With the history in the ranking, this was not measured on one.*")  # fmt: skip
+        "*With the history in the ranking, this was not measured on one.*"
+    )
 
 
 def test_one_number_for_a_sentence(tables: RunTables):

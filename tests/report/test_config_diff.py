@@ -15,5 +15,11 @@ def test_leaves_that_differ_are_told_in_the_order_of_the_configuration():
 
 def test_values_are_yaml_in_one_line():
     assert [flow(each) for each in (None, True, "a: b", {"k": [1]}, 1e-4, "é" * 200, {})] == [
-        "null", "true", "'a: b'", "{k: [1]}", "0.0001", "é" * 200, "{}",
-    ]  # fmt: skip
+        "null",
+        "true",
+        "'a: b'",
+        "{k: [1]}",
+        "0.0001",
+        "é" * 200,
+        "{}",
+    ]

@@ -28,8 +28,18 @@ def test_without_a_step_the_epoch_counts_and_without_both_the_row():
 
 
 def test_views_of_one_thing_share_a_plot_and_losses_come_first():
-    names = ["valid/hr@10", "valid/hr@5", "train/loss", "valid/loss", "codebook/usage_2", "codebook/usage_1",
-             "codebook/usage_10", "lr-AdamW/pg1", "lr-AdamW/pg2", "train/kl"]  # fmt: skip
+    names = [
+        "valid/hr@10",
+        "valid/hr@5",
+        "train/loss",
+        "valid/loss",
+        "codebook/usage_2",
+        "codebook/usage_1",
+        "codebook/usage_10",
+        "lr-AdamW/pg1",
+        "lr-AdamW/pg2",
+        "train/kl",
+    ]
     plots = {plot.title: [line.name for line in plot.lines] for plot in curve_plots({name: [(0, 1)] for name in names})}
     assert plots == {
         "loss": ["train", "valid"],

@@ -7,18 +7,37 @@ from dig.report.formats import duration, interval, metric_name, number, recommen
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(22363, "22,363"), (8.876, "8.876"), (0.0125, "0.0125"), (1234.56, "1,234.6"), (2.0, "2"), (math.nan, "—"),
-     (None, "—"), (math.inf, "—"), (True, "yes"), ("text", "text"), ({"a_b": 1, "c": None}, "a b 1, c —")],
-)  # fmt: skip
+    [
+        (22363, "22,363"),
+        (8.876, "8.876"),
+        (0.0125, "0.0125"),
+        (1234.56, "1,234.6"),
+        (2.0, "2"),
+        (math.nan, "—"),
+        (None, "—"),
+        (math.inf, "—"),
+        (True, "yes"),
+        ("text", "text"),
+        ({"a_b": 1, "c": None}, "a b 1, c —"),
+    ],
+)
 def test_numbers(value, shown):
     assert number(value) == shown
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.44, "0.4 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (80.4, "1 min 20 s"), (7500, "2 h 5 min"), (None, "—"),
-     (math.nan, "—"), ("soon", "—")],
-)  # fmt: skip
+    [
+        (0.44, "0.4 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 0 s"),
+        (80.4, "1 min 20 s"),
+        (7500, "2 h 5 min"),
+        (None, "—"),
+        (math.nan, "—"),
+        ("soon", "—"),
+    ],
+)
 def test_durations(seconds, shown):
     assert duration(seconds) == shown
 

@@ -16,10 +16,17 @@ ITEMS = [f"i{number}" for number in range(30)]
 
 def ranked_by(**ranked: list[list[str]]) -> pl.DataFrame:
     return pl.concat(
-        pl.DataFrame({"example": range(len(lists)), "items": lists, "scores": [[0.5] * len(each) for each in lists],
-                      "stage": [stage] * len(lists)}, schema_overrides={"items": pl.List(pl.String)})
+        pl.DataFrame(
+            {
+                "example": range(len(lists)),
+                "items": lists,
+                "scores": [[0.5] * len(each) for each in lists],
+                "stage": [stage] * len(lists),
+            },
+            schema_overrides={"items": pl.List(pl.String)},
+        )
         for stage, lists in ranked.items()
-    )  # fmt: skip
+    )
 
 
 def examples_of(*targets: str, **columns: list) -> pl.DataFrame:
@@ -104,8 +111,9 @@ def test_nobody_is_shown_twice_and_the_choice_is_always_the_same():
     assert runs[0] == runs[1] and len(runs[0]) >= 8
     users = [each.person.user for each in runs[0]]
     assert len(set(users)) == len(users)
-    assert all((each.person.target in [item.item for item in each.person.recommendations[:10]]) == each.hit
-               for each in runs[0])  # fmt: skip
+    assert all(
+        (each.person.target in [item.item for item in each.person.recommendations[:10]]) == each.hit for each in runs[0]
+    )
 
 
 def test_examples_that_were_not_ranked_are_not_shown():

@@ -56,8 +56,11 @@ def test_dots_lie_in_the_order_of_their_values_and_whiskers_reach_their_bounds()
     svg = drawn(whisker_plot("ndcg@10", found).spec)
     (x1, y1), (x2, y2), (x3, y3) = sorted(points(svg), key=lambda point: point[1])
     assert x3 - x1 == pytest.approx(3 * (x2 - x1) / 2, rel=1e-3) and y2 - y1 == pytest.approx(y3 - y2)
-    lengths = [abs(float(each.get("x2"))) for each in svg.iter() if (each.get("stroke") or "").startswith("var(--s")
-               and each.get("x2")]  # fmt: skip
+    lengths = [
+        abs(float(each.get("x2")))
+        for each in svg.iter()
+        if (each.get("stroke") or "").startswith("var(--s") and each.get("x2")
+    ]
     assert lengths == pytest.approx([0.15 * (x3 - x1) / 0.3, 0.1 * (x3 - x1) / 0.3], abs=1)
 
 
@@ -113,8 +116,15 @@ def test_points_of_reliability_lie_where_promise_and_outcome_put_them():
 
 def test_what_is_no_bin_is_left_out():
     good = {"predicted": 0.5, "observed": 0.5, "weight": 1}
-    broken = [None, "text", {}, good | {"predicted": 1.5}, good | {"observed": float("nan")}, good | {"weight": 0},
-              good | {"weight": EVIL}]  # fmt: skip
+    broken = [
+        None,
+        "text",
+        {},
+        good | {"predicted": 1.5},
+        good | {"observed": float("nan")},
+        good | {"weight": 0},
+        good | {"weight": EVIL},
+    ]
     assert read_bins(broken) == [] and read_bins([*broken, good]) == [(0.5, 0.5, 1.0)]
 
 
@@ -130,9 +140,14 @@ def test_names_from_outside_are_labels_and_no_expressions():
 
 
 def test_plots_of_one_shape_share_nothing_but_the_shape():
-    first, second = (lines_plot(CurvePlot(title, [Line(f"{title} {part}", [(0, start), (1, start + 1)])
-                                                  for part in ("train", "valid")], log=False))
-                     for title, start in (("loss", 1.0), ("HR", 2.0)))  # fmt: skip
+    first, second = (
+        lines_plot(
+            CurvePlot(
+                title, [Line(f"{title} {part}", [(0, start), (1, start + 1)]) for part in ("train", "valid")], log=False
+            )
+        )
+        for title, start in (("loss", 1.0), ("HR", 2.0))
+    )
     for plot, title, start in ((first, "loss", 1.0), (second, "HR", 2.0)):
         names = [f"{title} train", f"{title} valid"]
         assert plot.spec["description"] == f"{title} over steps"

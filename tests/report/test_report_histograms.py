@@ -33,7 +33,8 @@ def test_the_picture_has_bars_in_proportion(bins: int, tmp_path: Path):
     assert picture.size == (1200, 600)
     bar = (59, 110, 165)
     step = (1200 - 110 - 30) / bins
-    heights = [sum(picture.getpixel((int(110 + (place + 0.5) * step), y)) == bar for y in range(600))
-               for place in range(bins)]  # fmt: skip
+    heights = [
+        sum(picture.getpixel((int(110 + (place + 0.5) * step), y)) == bar for y in range(600)) for place in range(bins)
+    ]
     assert heights[0] == pytest.approx(600 - 90 - 70, abs=3)  # 100 is the top of the axis
     assert all(height == pytest.approx(heights[0] / 2, abs=3) for height in heights[1:])

@@ -20,10 +20,13 @@ EVIL = "<script>alert(\"1\")</script><img src=x onerror='y'></title>\u202e\u2028
 FULL = sample()
 SLIM = replace(
     FULL,
-    metrics={name: FULL.metrics[name] | {part: {"hr@10": 0.1, "ndcg@10": 0.05, "memorization@5": 0.5, "gini@10": 0.9}
-                                         for part in ("test", "valid")} for name in ("sft", "grpo")},
+    metrics={
+        name: FULL.metrics[name]
+        | {part: {"hr@10": 0.1, "ndcg@10": 0.05, "memorization@5": 0.5, "gini@10": 0.9} for part in ("test", "valid")}
+        for name in ("sft", "grpo")
+    },
     curves={stage: FULL.curves[stage][:4] for stage in ("sft", "grpo")},
-)  # fmt: skip
+)
 """Few plots, so that it is soon written, and yet something in every part."""
 
 
@@ -35,13 +38,37 @@ def page() -> Page:
 def test_the_numbers_of_a_run_are_on_the_page(page: Page):
     low, high = FULL.metrics["grpo"]["intervals"]["test"]["ndcg@10"]
     for shown in (
-        "0.0975", f"{low:.4f}–{high:.4f}", "df61591ae545", "python -m dig.train experiment=quickstart seed=7", "42",
-        "8.876", "valid 60, test 60", "1 min 20 s", "from the cache", "Test, history kept", "Test, history masked",
-        "+0.0123", "+0.0234", "97.3 %", "6.25", "gift-ready", "item Kettle · lift 3.5", "1 of 60 values not finite",
-        "Step 60", "× 3", "reward 1.25 (hit 1, prefix 0.25)", "advantage 0.75", "NDCG@10 on the test", "20+",
-        "HR@5, beneficiaries", "35.0 %", "popularity lift@10", "12.5000", "arXiv 2606.17276",
+        "0.0975",
+        f"{low:.4f}–{high:.4f}",
+        "df61591ae545",
+        "python -m dig.train experiment=quickstart seed=7",
+        "42",
+        "8.876",
+        "valid 60, test 60",
+        "1 min 20 s",
+        "from the cache",
+        "Test, history kept",
+        "Test, history masked",
+        "+0.0123",
+        "+0.0234",
+        "97.3 %",
+        "6.25",
+        "gift-ready",
+        "item Kettle · lift 3.5",
+        "1 of 60 values not finite",
+        "Step 60",
+        "× 3",
+        "reward 1.25 (hit 1, prefix 0.25)",
+        "advantage 0.75",
+        "NDCG@10 on the test",
+        "20+",
+        "HR@5, beneficiaries",
+        "35.0 %",
+        "popularity lift@10",
+        "12.5000",
+        "arXiv 2606.17276",
         "A hit that no baseline had",
-    ):  # fmt: skip
+    ):
         assert shown in page.text, shown
     assert "None" not in page.text.replace("None.", "") and "nan" not in page.text.lower().split()
 
@@ -62,20 +89,38 @@ def test_the_best_of_a_column_is_strong():
     "data",
     [
         replace(SLIM, experiment=EVIL, run_id=EVIL, command=EVIL, config_yaml=EVIL, parent=EVIL),
-        replace(SLIM, changes=[Change(EVIL, EVIL, EVIL)], statistics={EVIL: EVIL},
-                health={EVIL: EVIL, "usage": [EVIL]}),
+        replace(
+            SLIM, changes=[Change(EVIL, EVIL, EVIL)], statistics={EVIL: EVIL}, health={EVIL: EVIL, "usage": [EVIL]}
+        ),
         replace(SLIM, stages=[{"name": EVIL, "seconds": EVIL, "cached": False}]),
-        replace(SLIM, metrics={EVIL: {"test": {EVIL: 0.5, "hr@5": 0.5}, "split": EVIL,
-                                      "slices": {"test": {EVIL: {"examples": 1, "hr@5": 0.1}}}}}),
-        replace(SLIM, labels={EVIL: [EVIL], "kept": [{"text": EVIL, EVIL: EVIL}], "note": EVIL, "held_out": EVIL,
-                              "features": [{"name": EVIL, "weight": EVIL}], "reliability": [{"predicted": EVIL}]}),
+        replace(
+            SLIM,
+            metrics={
+                EVIL: {
+                    "test": {EVIL: 0.5, "hr@5": 0.5},
+                    "split": EVIL,
+                    "slices": {"test": {EVIL: {"examples": 1, "hr@5": 0.1}}},
+                }
+            },
+        ),
+        replace(
+            SLIM,
+            labels={
+                EVIL: [EVIL],
+                "kept": [{"text": EVIL, EVIL: EVIL}],
+                "note": EVIL,
+                "held_out": EVIL,
+                "features": [{"name": EVIL, "weight": EVIL}],
+                "reliability": [{"predicted": EVIL}],
+            },
+        ),
         replace(SLIM, curves={EVIL: [{"step": 1, EVIL: 2.0}], "grpo": [{"step": 1, f"rollout/reward_{EVIL}": 2.0}]}),
         replace(SLIM, catalogue=FULL.catalogue.with_columns(title=pl.lit(EVIL), brand=pl.lit(EVIL))),
         replace(SLIM, interests=FULL.interests.with_columns(text=pl.lit(EVIL))),
         replace(SLIM, examples=FULL.examples.with_columns(user=pl.lit(EVIL))),
         replace(SLIM, groups=[{**FULL.groups[0], "target": {"item": EVIL, "title": EVIL, "interests": EVIL}}]),
     ],
-)  # fmt: skip
+)
 def test_text_from_outside_stays_text(data: ReportData):
     """Guard 10: and nothing in it turns a line or reaches a terminal."""
     html = render_report(data)
@@ -91,13 +136,21 @@ def test_text_from_outside_stays_text(data: ReportData):
 def test_what_is_missing_is_said_in_its_place():
     page = Page(render_report(ReportData(experiment="empty", run_id="r")))
     for shown in (
-        "The configuration was not recorded.", "No statistics of the data.", "No stage was recorded.",
-        "No recommender of this run has been tested.", "This run has not both of them",
-        "No recommender of this run has been validated.", "No training stage of this run has logged a curve.",
-        "The tokenizer has not run", "Interests were not labelled in this run.", "GRPO was not part of this run.",
-        "The test was not sliced.", "Memorization was not measured in this run.",
-        "Nothing beyond accuracy was measured in this run.", "No recommendations were kept with their examples.",
-    ):  # fmt: skip
+        "The configuration was not recorded.",
+        "No statistics of the data.",
+        "No stage was recorded.",
+        "No recommender of this run has been tested.",
+        "This run has not both of them",
+        "No recommender of this run has been validated.",
+        "No training stage of this run has logged a curve.",
+        "The tokenizer has not run",
+        "Interests were not labelled in this run.",
+        "GRPO was not part of this run.",
+        "The test was not sliced.",
+        "Memorization was not measured in this run.",
+        "Nothing beyond accuracy was measured in this run.",
+        "No recommendations were kept with their examples.",
+    ):
         assert shown in page.text, shown
     assert not page.specs
 
@@ -113,10 +166,16 @@ def test_any_part_of_the_data_may_be_missing(name: str):
 def test_a_run_of_baselines_alone_has_its_examples_and_no_codes():
     baselines = RECOMMENDERS[:3]
     data = replace(
-        FULL, ids=None, health={}, interests=None, labels={}, groups=[], curves={},
+        FULL,
+        ids=None,
+        health={},
+        interests=None,
+        labels={},
+        groups=[],
+        curves={},
         metrics={name: FULL.metrics[name] for name in baselines},
         recommendations=FULL.recommendations.filter(pl.col("stage").is_in(baselines)),
-    )  # fmt: skip
+    )
     text = Page(render_report(data)).text
     assert "The tokenizer has not run" in text and "GRPO was not part of this run." in text
     assert "Test users for whom SASRec did something worth a look" in text
@@ -149,8 +208,12 @@ def test_the_policy_allows_the_scripts_and_styles_of_the_page_and_nothing_else(p
 
 
 def test_the_page_asks_nobody_for_anything(page: Page):
-    assert all(value.startswith(("#", "data:")) for _, attrs in page.tags
-               for name, value in attrs.items() if name in ("src", "href"))  # fmt: skip
+    assert all(
+        value.startswith(("#", "data:"))
+        for _, attrs in page.tags
+        for name, value in attrs.items()
+        if name in ("src", "href")
+    )
     assert not any("url" in str(spec) or "href" in str(spec) for spec in page.specs)
     assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
 

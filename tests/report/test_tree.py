@@ -38,8 +38,10 @@ def test_items_that_share_all_codes_are_listed_up_to_a_number_and_the_rest_count
 @pytest.mark.parametrize(("items", "size", "levels"), [(12_101, 256, 3), (60_000, 64, 4), (20_000, 4096, 2)])
 def test_any_catalogue_fits_and_every_item_is_shown_or_counted(items: int, size: int, levels: int):
     codes = torch.randint(size, (items, levels), generator=torch.Generator().manual_seed(0))
-    titles = {f"i{row}": f"A title of quite some length that goes on and on and is cut, number {row}" * 3
-              for row in range(items)}  # fmt: skip
+    titles = {
+        f"i{row}": f"A title of quite some length that goes on and on and is cut, number {row}" * 3
+        for row in range(items)
+    }
     tree = code_tree(ids_of(codes, [size] * levels), titles)
     assert len(json.dumps(tree.below)) < 1_500_000 and len(tree.roots) <= 512
 

@@ -75,8 +75,14 @@ class Calls(L.Callback):
 
     def __init__(self) -> None:
         self.count: dict[str, int] = {}
-        for hook in ("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_before_backward",
-                     "on_after_backward", "on_before_optimizer_step"):  # fmt: skip
+        for hook in (
+            "on_train_batch_start",
+            "on_train_batch_end",
+            "on_before_zero_grad",
+            "on_before_backward",
+            "on_after_backward",
+            "on_before_optimizer_step",
+        ):
             setattr(self, hook, self._counter(hook))
 
     def _counter(self, hook: str) -> Any:
@@ -88,10 +94,18 @@ class Calls(L.Callback):
 
 def trainer_for(*callbacks: L.Callback, epochs: int = 1, **settings: Any) -> L.Trainer:
     trainer = L.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False, callbacks=list(callbacks),
-        plugins=[AtomicCheckpointIO()], **settings,
-    )  # fmt: skip
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()],
+        **settings,
+    )
     install_group_rollouts(trainer)
     return trainer
 
@@ -223,9 +237,15 @@ def resumable(file: Path, *callbacks: L.Callback) -> tuple[Bandit, L.Trainer]:
     module = Bandit(minibatches=2, updates=2, scheduled=True)
     torch.manual_seed(sum(file.name.encode()))  # nothing may depend on what the generator was before
     trainer = trainer_for(
-        *callbacks, StepSeed(3), ResumeCheckpoint(file, 3, {}), epochs=3, max_steps=50, val_check_interval=3,
-        check_val_every_n_epoch=None, gradient_clip_val=0.5,
-    )  # fmt: skip
+        *callbacks,
+        StepSeed(3),
+        ResumeCheckpoint(file, 3, {}),
+        epochs=3,
+        max_steps=50,
+        val_check_interval=3,
+        check_val_every_n_epoch=None,
+        gradient_clip_val=0.5,
+    )
     valid = ResumableLoader(Prompts(), EpochBatchSampler(2, 2, seed=0, shuffle=False))
     checkpoint = file if file.is_file() else None
     trainer.fit(module, prompts(), valid, ckpt_path=checkpoint, weights_only=True if checkpoint else None)

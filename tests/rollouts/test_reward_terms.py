@@ -105,8 +105,14 @@ def test_unseen_is_paid_for_what_the_history_does_not_hold():
 @pytest.mark.parametrize("name", sorted(REWARD_TERMS))
 def test_a_term_says_what_it_needs(name: str):
     needs = REWARD_TERMS[name].requires
-    everything = {"codes": CODES, "quality": QUALITY, "interests": VECTORS, "vectors": VECTORS,
-                  "counts": torch.ones(5), "sequential": Fixed()}  # fmt: skip
+    everything = {
+        "codes": CODES,
+        "quality": QUALITY,
+        "interests": VECTORS,
+        "vectors": VECTORS,
+        "counts": torch.ones(5),
+        "sequential": Fixed(),
+    }
     rollouts = groups([[0, 1, 2]], [0])
     term(name, rollouts, **{need: everything[need] for need in needs})
     for missing in needs:

@@ -125,14 +125,23 @@ def running_cluster() -> Iterator[Cluster]:
         _name_nodes(hosts)
         _write_files(folder)
         start = lambda *command: daemons.append(_start(folder, cluster.environment, command))  # noqa: E731
-        start("munged", "--foreground", f"--socket={folder}/munge.socket", f"--key-file={folder}/munge.key",
-              f"--pid-file={folder}/munged.pid", f"--seed-file={folder}/munge.seed")  # fmt: skip
+        start(
+            "munged",
+            "--foreground",
+            f"--socket={folder}/munge.socket",
+            f"--key-file={folder}/munge.key",
+            f"--pid-file={folder}/munged.pid",
+            f"--seed-file={folder}/munge.seed",
+        )
         _until(lambda: (folder / "munge.socket").exists(), "munged has no socket", folder)
         start("slurmctld", "-D", "-c")
         for node in NODES:
             start("slurmd", "-D", "-N", node)
-        _until(lambda: cluster.call("sinfo", "--noheader", "--states=idle", "--format=%D", check=False).strip() == "2",
-               "the nodes do not come up", folder)  # fmt: skip
+        _until(
+            lambda: cluster.call("sinfo", "--noheader", "--states=idle", "--format=%D", check=False).strip() == "2",
+            "the nodes do not come up",
+            folder,
+        )
         yield cluster
     finally:
         for job in cluster.call("squeue", "--noheader", "--format=%A", check=False).split():
@@ -153,10 +162,13 @@ def _write_files(folder: Path) -> None:
     lines = []
     for node in NODES:
         (folder / f"spool.{node}").mkdir()
-        lines.append(f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={_free_port()} CPUs=2 "
-                     "Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=1000 State=UNKNOWN")  # fmt: skip
-    (folder / "slurm.conf").write_text(_SLURM_CONF.format(
-        folder=folder, controller=_free_port(), nodes="\n".join(lines), names=",".join(NODES)))  # fmt: skip
+        lines.append(
+            f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={_free_port()} CPUs=2 "
+            "Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=1000 State=UNKNOWN"
+        )
+    (folder / "slurm.conf").write_text(
+        _SLURM_CONF.format(folder=folder, controller=_free_port(), nodes="\n".join(lines), names=",".join(NODES))
+    )
 
 
 def _name_nodes(hosts: bytes) -> None:
@@ -172,8 +184,9 @@ def _start(
 ) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     log = (folder / f"{command[0]}.{len(list(folder.glob('*.out')))}.out").open("wb")
     program = _program(command[0]) or command[0]
-    process = subprocess.Popen([program, *command[1:]], env=environment, stdout=log, stderr=log, cwd=folder,
-                               start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        [program, *command[1:]], env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True
+    )
     return process, log
 
 

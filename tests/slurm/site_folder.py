@@ -29,13 +29,25 @@ class Site:
                 (folder / name).symlink_to(target)
         (folder / "experiments" / "quickstart.yaml").write_text(_small_quickstart())
         path = f"{Path(sys.executable).parent}:{cluster.environment.get('PATH', '')}"
-        self.environment = {**cluster.environment, "DIG_HOME": str(self.home), "PATH": path, "OMP_NUM_THREADS": "1",
-                            "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+        self.environment = {
+            **cluster.environment,
+            "DIG_HOME": str(self.home),
+            "PATH": path,
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
 
     def shell(self, command: str, fails: bool = False) -> str:
         """Runs a line of shell and returns what it prints."""
-        done = subprocess.run(command, shell=True, cwd=self.folder, env=self.environment, capture_output=True,  # noqa: S602
-                              text=True, timeout=300)  # fmt: skip
+        done = subprocess.run(  # noqa: S602
+            command,
+            shell=True,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert bool(done.returncode) == fails, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
@@ -62,8 +74,13 @@ class Site:
 
     def until_checkpoint(self, stage: str, job: str) -> None:
         """Waits until a job that trains has written a checkpoint that was not there before."""
-        newest = lambda: max((path.stat().st_mtime_ns for path in  # noqa: E731
-                              self.home.glob(f"artifacts/{stage}/*.work/scratch/resume.ckpt")), default=0)  # fmt: skip
+
+        def newest():
+            return max(
+                (path.stat().st_mtime_ns for path in self.home.glob(f"artifacts/{stage}/*.work/scratch/resume.ckpt")),
+                default=0,
+            )
+
         before = newest()
         self.until(lambda: newest() > before, f"checkpoint of {stage}", job)
 

@@ -124,8 +124,10 @@ def test_two_ranks_measure_whom_one_process_measures(undisturbed: Site, tmp_path
     one = Site(undisturbed.cluster, tmp_path)
     one.take_over(undisturbed)
     one.shell("python -m dig.train experiment=quickstart trainer.accelerator=cpu")
-    counts = lambda metrics: {name: {part: found[part] for part in ("examples", "users", "split")}  # noqa: E731
-                              for name, found in metrics.items()}  # fmt: skip
+
+    def counts(metrics: dict):
+        return {name: {part: found[part] for part in ("examples", "users", "split")} for name, found in metrics.items()}
+
     assert counts(one.metrics()) == counts(undisturbed.metrics())
     for name in ("popularity", "item_knn"):  # nothing that was trained on several ranks is in them
         assert one.metrics()[name] == undisturbed.metrics()[name]
@@ -146,8 +148,10 @@ def test_the_tasks_of_an_array_share_a_sweep(undisturbed: Site, tmp_path: Path) 
     site = Site(undisturbed.cluster, tmp_path)
     site.take_over(undisturbed)
     write(tmp_path, parameters={"sft.learning_rate": {"values": [0.001, 0.002, 0.003, 0.004]}})
-    job = site.submit("sbatch --array=1-2 --nodes=1 --ntasks=1 --job-name=sweep --output=sweep-%a-%A.log --wrap="
-                      "'srun python -m dig.sweep some.yaml sft.epochs=2 trainer.accelerator=cpu'")  # fmt: skip
+    job = site.submit(
+        "sbatch --array=1-2 --nodes=1 --ntasks=1 --job-name=sweep --output=sweep-%a-%A.log --wrap="
+        "'srun python -m dig.sweep some.yaml sft.epochs=2 trainer.accelerator=cpu'"
+    )
     for task in (1, 2):
         assert site.cluster.wait(f"{job}_{task}", "COMPLETED", "FAILED", seconds=300) == "COMPLETED", site.log(job)
     logs = [path.read_text() for path in sorted(tmp_path.glob(f"sweep-*-{job}.log"))]
@@ -160,8 +164,9 @@ def test_the_tasks_of_an_array_share_a_sweep(undisturbed: Site, tmp_path: Path) 
 def _in_step(site: Site, before: str, *arguments: str) -> str:
     """Two tasks by ``srun``; what ``before`` says runs in each task first."""
     train = f"exec {sys.executable} -m dig.train experiment=quickstart {TWO} {' '.join(arguments)}"
-    return site.shell(f"srun --job-name=dig --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 "
-                      f"bash -c '{before} {train}'", fails=True)  # fmt: skip
+    return site.shell(
+        f"srun --job-name=dig --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 bash -c '{before} {train}'", fails=True
+    )
 
 
 def test_a_rank_that_never_starts_is_named(cluster: Cluster, tmp_path: Path) -> None:
@@ -193,14 +198,19 @@ def test_another_number_of_tasks_than_configured_is_one_line(cluster: Cluster, t
 
 def test_a_job_called_like_a_shell_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
     site = Site(cluster, tmp_path)
-    told = site.shell(f"srun --nodes=2 --ntasks-per-node=1 --job-name=bash {sys.executable} -m dig.train "
-                      f"experiment=quickstart {TWO} slurm.nodes=2", fails=True)  # fmt: skip
+    told = site.shell(
+        f"srun --nodes=2 --ntasks-per-node=1 --job-name=bash {sys.executable} -m dig.train "
+        f"experiment=quickstart {TWO} slurm.nodes=2",
+        fails=True,
+    )
     assert "srun --job-name=dig" in told
 
 
 def test_a_script_without_srun_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
     site = Site(cluster, tmp_path)
-    job = site.submit(f"sbatch --nodes=2 --ntasks-per-node=1 --output=dig-%j.log --job-name=dig "
-                      f"--wrap='{sys.executable} -m dig.train experiment=quickstart {TWO} slurm.nodes=2'")  # fmt: skip
+    job = site.submit(
+        f"sbatch --nodes=2 --ntasks-per-node=1 --output=dig-%j.log --job-name=dig "
+        f"--wrap='{sys.executable} -m dig.train experiment=quickstart {TWO} slurm.nodes=2'"
+    )
     cluster.wait(job, "FAILED", seconds=60)
     assert "put srun before python" in site.log(job)

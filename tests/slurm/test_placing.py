@@ -13,8 +13,15 @@ from dig.ranks import launched
 from dig.slurm.job import current_job, foreign_job
 from dig.slurm.placing import check_submission, place, to_submit
 
-STEP = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0",
-        "SLURM_JOB_NAME": "dig", "SLURM_JOB_NODELIST": "node[1-2]"}  # fmt: skip
+STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_PROCID": "3",
+    "SLURM_NTASKS": "4",
+    "SLURM_NNODES": "2",
+    "SLURM_STEP_ID": "0",
+    "SLURM_JOB_NAME": "dig",
+    "SLURM_JOB_NODELIST": "node[1-2]",
+}
 
 
 BATCH = {name: value for name, value in STEP.items() if name != "SLURM_STEP_ID"}
@@ -60,10 +67,13 @@ def test_nothing_of_it_changes_a_fingerprint_or_the_run() -> None:
         (["trainer.devices=4"], STEP, "SLURM started 4 tasks on 2 nodes"),
         ([], STEP, "make 1"),
         (["slurm.nodes=2", "slurm.tasks=2"], {**BATCH, "DIG_JOB": "7"}, "put srun before"),
-        (["slurm.nodes=2", "slurm.tasks=2"], {**STEP, "SLURM_JOB_NAME": "bash", "SLURM_STEP_NUM_TASKS": "4"},
-         "srun --job-name=dig"),
+        (
+            ["slurm.nodes=2", "slurm.tasks=2"],
+            {**STEP, "SLURM_JOB_NAME": "bash", "SLURM_STEP_NUM_TASKS": "4"},
+            "srun --job-name=dig",
+        ),
     ],
-)  # fmt: skip
+)
 def test_contradictions_are_one_line(settings: list[str], environment: dict[str, str], said: str) -> None:
     with pytest.raises(UserError) as raised:
         placed(*settings, environment=environment)
@@ -82,8 +92,16 @@ def test_jobs_of_an_array_are_called_by_their_place() -> None:
     assert current_job({}) is None and current_job({**STEP, "SLURM_JOB_NAME": "interactive"}) is None
 
 
-NOTEBOOK = {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "sys/dashboard/jupyter",
-            "SLURM_NODELIST": "n1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_JOB_NUM_NODES": "1"}  # fmt: skip
+NOTEBOOK = {
+    "SLURM_JOB_ID": "77",
+    "SLURM_PROCID": "0",
+    "SLURM_NTASKS": "1",
+    "SLURM_JOB_NAME": "sys/dashboard/jupyter",
+    "SLURM_NODELIST": "n1",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+    "SLURM_JOB_NUM_NODES": "1",
+}
 OTHERS = {
     "a notebook": NOTEBOOK,
     "a notebook that asked for cores as tasks": {**NOTEBOOK, "SLURM_NTASKS": "4"},
@@ -149,12 +167,14 @@ def test_tasks_that_stay_idle_in_a_script_of_ones_own_are_told(capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["slurm.gpus=4"], "slurm.gpus=4 says what a job asks for, and without slurm.nodes none is submitted; add "
-                           "slurm.nodes=1"),
+        (
+            ["slurm.gpus=4"],
+            "slurm.gpus=4 says what a job asks for, and without slurm.nodes none is submitted; add slurm.nodes=1",
+        ),
         (["slurm.partition=gpu"], "slurm.partition=gpu says"),
         (["slurm={time: '10:00:00'}"], "slurm.time=10:00:00 says"),
     ],
-)  # fmt: skip
+)
 def test_asking_something_of_a_job_that_is_not_submitted_is_one_line(settings: list[str], said: str) -> None:
     """newcomers 2: `slurm.gpus=4` without `slurm.nodes` trained here and said nothing."""
     with pytest.raises(UserError) as raised:

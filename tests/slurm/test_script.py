@@ -39,8 +39,16 @@ def steps(text: str) -> list[str]:
 
 
 def test_gpus_have_a_task_each() -> None:
-    asked = directives(script("slurm.nodes=4", "slurm.gpus=8", "slurm.gpu_type=a100", "slurm.time=10:00:00",
-                              "slurm.partition=big", "slurm.signal=90"))  # fmt: skip
+    asked = directives(
+        script(
+            "slurm.nodes=4",
+            "slurm.gpus=8",
+            "slurm.gpu_type=a100",
+            "slurm.time=10:00:00",
+            "slurm.partition=big",
+            "slurm.signal=90",
+        )
+    )
     assert asked["--nodes"] == "4" and asked["--ntasks-per-node"] == "8" and asked["--gpus-per-node"] == "a100:8"
     assert asked["--time"] == "10:00:00" and asked["--partition"] == "big" and asked["--signal"] == "USR1@90"
     assert {"--requeue", "--open-mode", "--chdir", "--export"} <= set(asked) and "--account" not in asked
@@ -62,8 +70,15 @@ def test_arguments_reach_python_as_they_were_given(tmp_path: Path) -> None:
     (tools / "module").write_text('#!/bin/bash\necho "$@" >> modules.txt\n')
     for tool in tools.iterdir():
         tool.chmod(0o755)
-    config = load_config("quickstart", ["slurm.nodes=2", "slurm.modules=[cuda/12.4, gcc]", "slurm.logs=my logs",
-                                        "slurm.setup=['export WORD=\"two words\"']"])  # fmt: skip
+    config = load_config(
+        "quickstart",
+        [
+            "slurm.nodes=2",
+            "slurm.modules=[cuda/12.4, gcc]",
+            "slurm.logs=my logs",
+            "slurm.setup=['export WORD=\"two words\"']",
+        ],
+    )
     text = job_script(config, awkward, folder)
     subprocess.run(["bash", "-c", text], cwd=folder, check=True, env={"PATH": f"{tools}:/usr/bin:/bin"})
     words = (folder / "srun.txt").read_text().splitlines()
@@ -80,13 +95,24 @@ def test_the_script_written_by_hand_has_the_same_shape() -> None:
     mine, other = directives(ours), directives(theirs)
     assert set(mine) - set(other) == {"--chdir"}  # who writes by hand submits where he stands
     assert set(other) <= set(mine)
-    for name in ("--nodes", "--ntasks-per-node", "--gpus-per-node", "--cpus-per-task", "--time", "--signal",
-                 "--open-mode", "--export", "--requeue"):  # fmt: skip
+    for name in (
+        "--nodes",
+        "--ntasks-per-node",
+        "--gpus-per-node",
+        "--cpus-per-task",
+        "--time",
+        "--signal",
+        "--open-mode",
+        "--export",
+        "--requeue",
+    ):
         assert mine[name] == other[name], name
     options = lambda text: [word for word in steps(text) if word.startswith("--") and "output" not in word]  # noqa: E731
     assert options(ours) == options(theirs)
-    kept = lambda text: [line.split("  #")[0].strip() for line in text.splitlines()  # noqa: E731
-                         if re.match(r"set |export |mkdir ", line)]  # fmt: skip
+
+    def kept(text: str):
+        return [line.split("  #")[0].strip() for line in text.splitlines() if re.match(r"set |export |mkdir ", line)]
+
     assert kept(ours) == kept(theirs)
 
 

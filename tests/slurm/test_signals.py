@@ -53,8 +53,9 @@ class Process:
     def __init__(self, body: str, before: str = "pass", grace: float = 60, **variables: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         command = [sys.executable, "-c", PROGRAM.format(body=body, before=before), str(grace)]
-        self.process = subprocess.Popen(command, env={**environment, **variables}, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True)  # fmt: skip
+        self.process = subprocess.Popen(
+            command, env={**environment, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
@@ -110,11 +111,17 @@ def test_jobs_of_an_array_are_requeued_one_by_one(scontrol) -> None:
         ({}, False, "job 7 ends, as a rank was lost or somebody ended it; the same command goes on from there"),
         ({"reason": "None PreemptTime=2026-01-01T00:00:00"}, True, "goes back into the queue"),  # a grace time
         ({"reason": "None PreemptTime=None"}, False, "job 7 ends"),
-        ({"reason": "TimeLimit", "state": "COMPLETING",
-          "then": "echo 'Requested operation is presently disabled' >&2; exit 1"}, True,
-         "could not be requeued (Requested operation is presently disabled); the same command goes on"),
+        (
+            {
+                "reason": "TimeLimit",
+                "state": "COMPLETING",
+                "then": "echo 'Requested operation is presently disabled' >&2; exit 1",
+            },
+            True,
+            "could not be requeued (Requested operation is presently disabled); the same command goes on",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_job_that_slurm_ends_itself_is_left_alone(scontrol, facts: dict, asks: bool, said: str) -> None:
     calls = scontrol(**facts)
     code, output = Process(SLEEP, **JOB).end(signal.SIGTERM)

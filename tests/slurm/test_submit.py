@@ -62,8 +62,14 @@ def test_a_refusal_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str])
 
 def test_an_outer_job_leaves_no_trace_in_the_new_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(folder / "bin", "sbatch", "env > seen.txt; echo 1")
-    for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_JOB_NAME", "interactive"), ("SLURM_NTASKS", "9"),
-                        ("SLURM_CONF", "/etc/slurm.conf"), ("DIG_JOB", "7"), ("DIG_LAUNCH", "x")):  # fmt: skip
+    for name, value in (
+        ("SLURM_JOB_ID", "7"),
+        ("SLURM_JOB_NAME", "interactive"),
+        ("SLURM_NTASKS", "9"),
+        ("SLURM_CONF", "/etc/slurm.conf"),
+        ("DIG_JOB", "7"),
+        ("DIG_LAUNCH", "x"),
+    ):
         monkeypatch.setenv(name, value)
     assert main(ARGUMENTS) == 0
     seen = (folder / "seen.txt").read_text()
@@ -76,8 +82,13 @@ def test_inside_of_a_notebooks_job_it_submits_and_says_so(
 ) -> None:
     """Entry 18: it trained in the notebook's job, on whatever that had been given."""
     calls = stand_in(folder / "bin", "sbatch", "echo 4711")
-    for name, value in (("SLURM_JOB_ID", "77"), ("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1"),
-                        ("SLURM_JOB_NAME", "sys/dashboard/jupyter"), ("SLURM_JOB_NUM_NODES", "1")):  # fmt: skip
+    for name, value in (
+        ("SLURM_JOB_ID", "77"),
+        ("SLURM_PROCID", "0"),
+        ("SLURM_NTASKS", "1"),
+        ("SLURM_JOB_NAME", "sys/dashboard/jupyter"),
+        ("SLURM_JOB_NUM_NODES", "1"),
+    ):
         monkeypatch.setenv(name, value)
     assert main(ARGUMENTS) == 0
     told = " ".join(capsys.readouterr().out.split())

@@ -13,8 +13,15 @@ from dig.config import Config, UserError
 from dig.pipeline import stage_keys
 from dig.quantization import SemanticIds
 
-SMALL = ["data.shop.items=80", "data.shop.users=150", "rqvae.codebook_size=[12,6]", "visual.model=null",
-         "mining.miners=[lexical]", "rqvae.tokenizer=kmeans", "logging.progress=false"]  # fmt: skip
+SMALL = [
+    "data.shop.items=80",
+    "data.shop.users=150",
+    "rqvae.codebook_size=[12,6]",
+    "visual.model=null",
+    "mining.miners=[lexical]",
+    "rqvae.tokenizer=kmeans",
+    "logging.progress=false",
+]
 
 
 @pytest.fixture

@@ -24,8 +24,16 @@ class Broken(Scorer):
 def test_a_nan_score_names_recommender_and_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("dig.stages.evaluation.load_ranker", lambda *_: Broken())
-    config = load_config("quickstart", ["data.shop.users=60", "data.shop.items=80", "stages=[report]",
-                                        "baselines=[popularity]", f"runs_dir={tmp_path / 'runs'}"])  # fmt: skip
+    config = load_config(
+        "quickstart",
+        [
+            "data.shop.users=60",
+            "data.shop.items=80",
+            "stages=[report]",
+            "baselines=[popularity]",
+            f"runs_dir={tmp_path / 'runs'}",
+        ],
+    )
     with pytest.raises(UserError, match=r"report: popularity: 60 examples of valid: example 0 has a NaN score"):
         run_experiment(config)
     assert not list((tmp_path / "home" / "artifacts" / "evaluation").glob("*/manifest.json"))
@@ -33,8 +41,16 @@ def test_a_nan_score_names_recommender_and_example(tmp_path: Path, monkeypatch: 
 
 def test_a_run_without_a_recommender_has_a_page_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
-    config = load_config("quickstart", ["data.shop.users=60", "data.shop.items=80", "stages=[report]", "baselines=[]",
-                                        f"runs_dir={tmp_path / 'runs'}"])  # fmt: skip
+    config = load_config(
+        "quickstart",
+        [
+            "data.shop.users=60",
+            "data.shop.items=80",
+            "stages=[report]",
+            "baselines=[]",
+            f"runs_dir={tmp_path / 'runs'}",
+        ],
+    )
     run = run_experiment(config)
     assert run.metrics == {}
     assert "No recommender of this run has been tested." in (run.path / "report.html").read_text(encoding="utf-8")

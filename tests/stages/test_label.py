@@ -72,8 +72,13 @@ def test_lists_of_two_miners_become_one(asked: list[str], capsys: pytest.Capture
         ("for travel", 1, ["one"]),
         ("not for travel", 1, ["two"]),  # near, but a contradiction
     ]
-    assert asked == ["for travel", "hats, woollen", "not for travel", "woollen hats",
-                     *(f"warm woollen hat {item}" for item in "abcd")]  # fmt: skip
+    assert asked == [
+        "for travel",
+        "hats, woollen",
+        "not for travel",
+        "woollen hats",
+        *(f"warm woollen hat {item}" for item in "abcd"),
+    ]
     assert read_json(folder / "report.json")["merged"] == {"mined": 4, "joined": 1, "cut": 0}
     assert "1 of 4 said the same as another" in capsys.readouterr().out
     assert pl.read_parquet(folder / "quality.parquet")["quality"].to_list() == [1, 0, 0, 0]

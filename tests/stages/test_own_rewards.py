@@ -44,8 +44,16 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def configured(folder: Path, *more: str) -> Config:
-    return load_config("quickstart", ["grpo.reward.modules=[own_rewards]", "grpo.reward.extra.own=0.1",
-                                      f"runs_dir={folder}", "stages=[grpo]", *more])  # fmt: skip
+    return load_config(
+        "quickstart",
+        [
+            "grpo.reward.modules=[own_rewards]",
+            "grpo.reward.extra.own=0.1",
+            f"runs_dir={folder}",
+            "stages=[grpo]",
+            *more,
+        ],
+    )
 
 
 def term(body: str, requires: str = "()") -> str:
@@ -133,15 +141,18 @@ def test_partials_and_objects_are_terms(value: str, context: StageContext, own: 
     assert torch.equal(total_reward(groups, RewardContext(), {"own": 1.0}).total, 0.7 * groups.hits.float())
 
 
-@pytest.mark.parametrize("body", [
-    "return groups.hits",
-    "return groups.hits.long()",
-    "return groups.hits.double()",
-    "return groups.hits.half().requires_grad_()",
-    "return groups.hits.float().tolist()",
-    "return groups.hits.numpy().astype('float64')",
-    "return tuple(tuple(row) for row in groups.hits.tolist())",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return groups.hits",
+        "return groups.hits.long()",
+        "return groups.hits.double()",
+        "return groups.hits.half().requires_grad_()",
+        "return groups.hits.float().tolist()",
+        "return groups.hits.numpy().astype('float64')",
+        "return tuple(tuple(row) for row in groups.hits.tolist())",
+    ],
+)
 def test_numbers_of_the_right_shape_are_converted(body: str, context: StageContext, own: Path):
     """Entry 20: lists, NumPy arrays and other number formats of the right shape are what they say."""
     own.write_text(term(body))
@@ -155,9 +166,14 @@ def test_numbers_of_the_right_shape_are_converted(body: str, context: StageConte
 def test_every_term_of_the_project_passes_its_own_check(context: StageContext, own: Path, tmp_path: Path):
     """What is made up is enough for any term: the project's own are called as if they were somebody's."""
     names = [name for name, each in REWARD_TERMS.items() if each.function.__module__.startswith("dig.")]
-    own.write_text(f"{HEAD}from dig.rollouts import REWARD_TERMS\n\n" + "".join(
-        f'@reward_term("own_{name}", tuple(REWARD_TERMS["{name}"].requires))\ndef own_{name}(groups, known):\n'
-        f'    return REWARD_TERMS["{name}"].function(groups, known)\n\n\n' for name in names))  # fmt: skip
+    own.write_text(
+        f"{HEAD}from dig.rollouts import REWARD_TERMS\n\n"
+        + "".join(
+            f'@reward_term("own_{name}", tuple(REWARD_TERMS["{name}"].requires))\ndef own_{name}(groups, known):\n'
+            f'    return REWARD_TERMS["{name}"].function(groups, known)\n\n\n'
+            for name in names
+        )
+    )
     extras = [f"grpo.reward.extra.own_{name}=1" for name in names]
     config = configured(tmp_path, "grpo.reward.extra.own=0", *extras)
     check_own_terms(StageContext(config, context.inputs, context.store, context.run))
@@ -186,19 +202,28 @@ def test_a_run_stops_before_it_mines_or_trains(home: Path, own: Path, tmp_path: 
         ("\nimport no_such_thing\n", "own_rewards", "ModuleNotFoundError: No module named 'no_such_thing' ({own}:2)"),
         ("\n\n1 / 0\n", "own_rewards", "ZeroDivisionError: division by zero ({own}:3)"),
         ("import sys\nsys.exit(3)\n", "own_rewards", "SystemExit: 3 ({own}:2)"),
-        ("from dig.rollouts import reward_term\n@reward_term('own', requires=('colour',))\ndef own(g, k): ...\n",
-         "own_rewards", "requires 'colour'"),
-        ("from dig.rollouts import reward_term\n\n\n@reward_term('own', needs=('counts',))\ndef own(g, k): ...\n",
-         "own_rewards", "needs=('counts',) is called requires=('counts',) now ({own}:4)"),
-        ("\nfrom dig.rollouts import Groups, ItemKnowledge\n",
-         "own_rewards", "dig.rollouts.Groups is called Rollouts now ({own}:2)"),
+        (
+            "from dig.rollouts import reward_term\n@reward_term('own', requires=('colour',))\ndef own(g, k): ...\n",
+            "own_rewards",
+            "requires 'colour'",
+        ),
+        (
+            "from dig.rollouts import reward_term\n\n\n@reward_term('own', needs=('counts',))\ndef own(g, k): ...\n",
+            "own_rewards",
+            "needs=('counts',) is called requires=('counts',) now ({own}:4)",
+        ),
+        (
+            "\nfrom dig.rollouts import Groups, ItemKnowledge\n",
+            "own_rewards",
+            "dig.rollouts.Groups is called Rollouts now ({own}:2)",
+        ),
         ("", "own_reward", "No module named 'own_reward'; is the folder of its file in PYTHONPATH?"),
         ("", "own_rewards.py", "name the module as Python does, own_rewards, with"),
         ("", "rewards/own_rewards.py", "name the module as Python does, own_rewards, with"),
         ("", ".own_rewards", "cannot be imported: TypeError"),
         ("", "own_rewards", "grpo.reward.extra.own: no such term is registered"),
     ],
-)  # fmt: skip
+)
 def test_a_module_that_cannot_be_imported_is_one_line(text, module, message, own: Path, tmp_path: Path):
     """Entry 20: a syntax error, a missing module and whatever a module raises are told with file and line."""
     own.write_text(text)

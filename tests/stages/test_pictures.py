@@ -44,9 +44,16 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], torch.
     write_tables(tmp_path / "shop")
     torch.manual_seed(0)
     save_clip(load_clip(shop_clip.config()), tmp_path / "clip")
-    settings = ["data.source=tables", f"data.path={tmp_path / 'shop'}", f"visual.model=local-dir:{tmp_path / 'clip'}",
-                "visual.adapt.epochs=0", "stages=[pictures]", f"runs_dir={tmp_path}",
-                "logging.progress=false", "trainer.accelerator=cpu"]  # fmt: skip
+    settings = [
+        "data.source=tables",
+        f"data.path={tmp_path / 'shop'}",
+        f"visual.model=local-dir:{tmp_path / 'clip'}",
+        "visual.adapt.epochs=0",
+        "stages=[pictures]",
+        f"runs_dir={tmp_path}",
+        "logging.progress=false",
+        "trainer.accelerator=cpu",
+    ]
 
     def build() -> torch.Tensor:
         folders = run_experiment(load_config("quickstart", settings)).artifacts

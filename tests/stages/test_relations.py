@@ -24,8 +24,13 @@ from dig.config import UserError
 from dig.pipeline import stage_keys
 from dig.stages.relations import STAGE, _vectors
 
-SMALL = ["data.shop.items=80", "data.shop.users=60", "visual.model=null", "mining.miners=[lexical]",
-         "logging.progress=false"]  # fmt: skip
+SMALL = [
+    "data.shop.items=80",
+    "data.shop.users=60",
+    "visual.model=null",
+    "mining.miners=[lexical]",
+    "logging.progress=false",
+]
 BOTH = ["sft.tasks.collaborative.share=1", "sft.tasks.semantic.share=1"]
 
 
@@ -44,13 +49,17 @@ def built(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         embedded = folders.get("embed")
         embedded = folders.get("embed")
         return SimpleNamespace(
-            folders=folders, folder=folders["relations"], sequences=sequences, train=sequences.train,
+            folders=folders,
+            folder=folders["relations"],
+            sequences=sequences,
+            train=sequences.train,
             vectors=load_file(embedded / "embeddings.safetensors")["embeddings"] if embedded else None,
-            tables={name: table.numpy() for name, table in
-                    load_file(folders["relations"] / "relations.safetensors").items()},
+            tables={
+                name: table.numpy() for name, table in load_file(folders["relations"] / "relations.safetensors").items()
+            },
             facts=json.loads((folders["relations"] / "relations.json").read_text()),
             says=STAGE.says(folders["relations"]),
-        )  # fmt: skip
+        )
 
     return build
 
@@ -83,8 +92,12 @@ def test_without_filling_an_item_has_its_own_alone(built):
 def test_cells_say_how_much_they_find(built):
     found = built("relations.search=cells", "relations.probes=3")
     exact = semantic_neighbours(found.vectors, 5)
-    slow = np.mean([len(set(row[:5]) & set(true)) / 5
-                    for row, true in zip(found.tables["semantic"].tolist(), exact.tolist(), strict=True)])  # fmt: skip
+    slow = np.mean(
+        [
+            len(set(row[:5]) & set(true)) / 5
+            for row, true in zip(found.tables["semantic"].tolist(), exact.tolist(), strict=True)
+        ]
+    )
     assert found.facts["search"] == {"how": "cells", "probes": 3, "recall": pytest.approx(slow, abs=1e-4)}
     assert slow > 0.3 and f"finds {slow:.1%} of the five nearest" in found.says
 
@@ -175,8 +188,10 @@ def test_a_vector_that_is_no_number_names_its_item(tmp_path: Path):
 
 def test_what_is_told_needs_no_vectors(tmp_path: Path):
     """The keys that the line names do what it says."""
-    for wanted, without in ((BOTH, ["sft.tasks.semantic.share=0", "relations.fill=false"]),
-                            ([BOTH[0]], ["relations.fill=false"])):  # fmt: skip
+    for wanted, without in (
+        (BOTH, ["sft.tasks.semantic.share=0", "relations.fill=false"]),
+        ([BOTH[0]], ["relations.fill=false"]),
+    ):
         config = load_config("quickstart", [*SMALL, *wanted, *without])
         assert config.relation_tasks == {"collaborative"} and STAGE.inputs(config) == ("prepare",)
 
@@ -187,15 +202,17 @@ def test_what_is_told_needs_no_vectors(tmp_path: Path):
         ("relations.window=0", "relations.window must be above 0, it is 0"),
         ("relations.kept=4", "relations.kept must be 5 or above, which is what the tasks name; it is 4"),
         ("relations.probes=-1", "relations.probes must be above 0, it is -1"),
-        ("relations.collaborative=cosine",
-         "relations.collaborative='cosine' is not one of cooccurrence, random, shuffled"),
+        (
+            "relations.collaborative=cosine",
+            "relations.collaborative='cosine' is not one of cooccurrence, random, shuffled",
+        ),
         ("relations.semantic=cooccurrence", "relations.semantic='cooccurrence' is not one of cosine, random, shuffled"),
         ("relations.search=faiss", "relations.search='faiss' is not one of auto, exact, cells"),
         ("relations.windw=3", "did you mean relations.window?"),
         ("stages=[relations]", "no task reads any; set sft.tasks.collaborative.share=1"),
         ("stages=[relation]", "did you mean 'relations'?"),
     ],
-)  # fmt: skip
+)
 def test_wrong_settings_get_one_line(override: str, expected: str):
     with pytest.raises(UserError) as caught:
         load_config("quickstart", [override])

@@ -24,9 +24,15 @@ def test_one_rank_shares_with_nobody(name: str):
     assert strategy_for(TrainerConfig(accelerator="cpu", strategy=name), shards=True) == "auto"
 
 
-@pytest.mark.parametrize(("name", "shards", "kind"), [("auto", True, DDPStrategy), ("ddp", True, DDPStrategy),
-                                                      ("fsdp", True, ModelParallelStrategy),
-                                                      ("fsdp", False, DDPStrategy)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "shards", "kind"),
+    [
+        ("auto", True, DDPStrategy),
+        ("ddp", True, DDPStrategy),
+        ("fsdp", True, ModelParallelStrategy),
+        ("fsdp", False, DDPStrategy),
+    ],
+)
 def test_two_ranks_wait_as_long_as_they_are_told(name: str, shards: bool, kind: type):
     found = strategy_for(TrainerConfig(accelerator="cpu", devices=2, strategy=name, timeout=90.0), shards)
     assert type(found) is kind
@@ -59,8 +65,14 @@ def test_a_lost_rank_is_a_line_where_there_are_others(monkeypatch: pytest.Monkey
 
 def test_lightning_takes_no_notebooks_job_for_its_own(monkeypatch: pytest.MonkeyPatch):
     """Entry 18, a sibling: Lightning finds SLURM's variables by itself and would take its tasks for ranks."""
-    for name, value in {"SLURM_JOB_ID": "77", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0",
-                        "SLURM_JOB_NAME": "sys/dashboard/jupyter", "SLURM_NODEID": "0"}.items():  # fmt: skip
+    for name, value in {
+        "SLURM_JOB_ID": "77",
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+        "SLURM_LOCALID": "0",
+        "SLURM_JOB_NAME": "sys/dashboard/jupyter",
+        "SLURM_NODEID": "0",
+    }.items():
         monkeypatch.setenv(name, value)
     config = TrainerConfig(accelerator="cpu")
     (environment,) = trainer_place(config)["plugins"]

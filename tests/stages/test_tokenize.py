@@ -11,8 +11,16 @@ from dig.config import UserError
 from dig.quantization import ItemFeatures, SemanticIds
 from dig.stages.tokenize import _warn_of_few
 
-SMALL = ["stages=[tokenize]", "data.shop.items=80", "data.shop.users=150", "rqvae.codebook_size=[12,6]",
-         "visual.model=null", "mining.miners=[lexical]", "rqvae.epochs=15", "logging.progress=false"]  # fmt: skip
+SMALL = [
+    "stages=[tokenize]",
+    "data.shop.items=80",
+    "data.shop.users=150",
+    "rqvae.codebook_size=[12,6]",
+    "visual.model=null",
+    "mining.miners=[lexical]",
+    "rqvae.epochs=15",
+    "logging.progress=false",
+]
 
 
 @pytest.fixture(scope="module")

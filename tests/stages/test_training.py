@@ -206,8 +206,9 @@ def test_a_short_training_logs_about_ten_times(tmp_path: Path, epochs: int, ever
     assert len(rewards) == lines
 
 
-@pytest.mark.parametrize(("kind", "told"), [("simple", "run_training_batch"), ("advanced", "ncalls"),
-                                            ("pytorch", "Self CPU")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "told"), [("simple", "run_training_batch"), ("advanced", "ncalls"), ("pytorch", "Self CPU")]
+)
 def test_a_profile_lies_beside_the_logs_where_the_line_says(tmp_path: Path, kind: str, told: str) -> None:
     """newcomers 10: `trainer.profiler` was unknown."""
     _, _, said = run(tmp_path, {2: 0.1, 4: 0.2, 6: 0.3}, [f"trainer.profiler={kind}"])

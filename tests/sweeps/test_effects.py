@@ -71,8 +71,9 @@ def test_a_parameter_that_matters_somewhere_is_taken(tmp_path: Path):
 def test_a_large_grid_is_looked_at_in_seconds(tmp_path: Path, capsys, monkeypatch):
     """Entry 20: of 125,000 points each value once and some combinations; no more configurations than that are made."""
     monkeypatch.setattr(check, "_SECONDS", 0.5)
-    grid = values(sft__batch_size=list(range(8, 58)), rqvae__codebook_size=list(range(8, 58)),
-                  sft__epochs=list(range(1, 51)))  # fmt: skip
+    grid = values(
+        sft__batch_size=list(range(8, 58)), rqvae__codebook_size=list(range(8, 58)), sft__epochs=list(range(1, 51))
+    )
     found = settings(tmp_path, parameters=grid)
     loaded: list[dict[str, Any]] = []
     monkeypatch.setattr(check, "_check", lambda settings, point: loaded.append(point))

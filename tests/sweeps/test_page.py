@@ -31,8 +31,17 @@ def rows() -> list[TrialRow]:
     found = []
     for number, (size, levels) in enumerate([(8, 2), (8, 3), (16, 2), (16, 3)], start=1):
         value = 0.01 * size + 0.001 * levels
-        found.append(TrialRow(number, {"rqvae.codebook_size": size, "rqvae.levels": levels}, value, 2.0, "done", 2,
-                              history=[value / 2, value]))  # fmt: skip
+        found.append(
+            TrialRow(
+                number,
+                {"rqvae.codebook_size": size, "rqvae.levels": levels},
+                value,
+                2.0,
+                "done",
+                2,
+                history=[value / 2, value],
+            )
+        )
     found[1] = replace(found[1], state="stopped early", validations=1)
     return sorted(found, key=lambda row: -row.value)
 
@@ -69,8 +78,10 @@ def test_parallel_coordinates_have_a_line_a_trial_through_its_values():
 
 def test_where_less_is_better_the_least_is_strongest():
     axes = [axis_of("rqvae.levels", rows())]
-    strengths = {row["trial"]: row["strength"]
-                 for row in parallel_plot(METRIC, axes, rows(), 1, maximize=False).spec["data"]["values"]}  # fmt: skip
+    strengths = {
+        row["trial"]: row["strength"]
+        for row in parallel_plot(METRIC, axes, rows(), 1, maximize=False).spec["data"]["values"]
+    }
     assert strengths["trial 1"] == max(strengths.values()) and strengths["trial 4"] == min(strengths.values())
 
 
@@ -105,10 +116,16 @@ def test_what_decides_is_the_more_important(settings: Settings):
     assert importances(study) == {}
     for size in range(8):
         for noise in range(4):
-            study.add_trial(optuna.create_trial(
-                params={"size": size, "noise": noise}, value=float(size),
-                distributions={"size": optuna.distributions.IntDistribution(0, 7),
-                               "noise": optuna.distributions.IntDistribution(0, 3)}))  # fmt: skip
+            study.add_trial(
+                optuna.create_trial(
+                    params={"size": size, "noise": noise},
+                    value=float(size),
+                    distributions={
+                        "size": optuna.distributions.IntDistribution(0, 7),
+                        "noise": optuna.distributions.IntDistribution(0, 3),
+                    },
+                )
+            )
     found = importances(study)
     assert found["size"] > 0.8 > found["noise"]
 
@@ -153,9 +170,14 @@ def test_tables_hold_what_was_found(settings: Settings):
     write_tables(settings, ledger.trials())
     frame = pl.read_parquet(settings.folder / "trials.parquet")
     assert frame.to_dict(as_series=False) == {
-        "trial": [2, 1, 3, 4], "rqvae.codebook_size": [8, 8, 16, 16], "rqvae.levels": [3, 2, 2, 3],
-        "valid/ndcg@10": [0.3, 0.1, 0.15, None], "validations": [2, 2, 2, 0], "seconds": [1.5, 1.5, 1.5, 0.5],
-        "state": ["done", "done", "stopped early", "failed"], "reason": ["", "", "", 'the loss is nan, "really"'],
-    }  # fmt: skip
+        "trial": [2, 1, 3, 4],
+        "rqvae.codebook_size": [8, 8, 16, 16],
+        "rqvae.levels": [3, 2, 2, 3],
+        "valid/ndcg@10": [0.3, 0.1, 0.15, None],
+        "validations": [2, 2, 2, 0],
+        "seconds": [1.5, 1.5, 1.5, 0.5],
+        "state": ["done", "done", "stopped early", "failed"],
+        "reason": ["", "", "", 'the loss is nan, "really"'],
+    }
     assert pl.read_csv(settings.folder / "trials.csv")["trial"].to_list() == [2, 1, 3, 4]
     assert [row.state for row in trial_rows(settings, ledger.trials())] == frame["state"].to_list()

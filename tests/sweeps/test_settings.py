@@ -122,15 +122,20 @@ def test_the_same_command_is_the_same_sweep_and_another_is_not(tmp_path: Path):
     first = settings(tmp_path).folder
     assert first.parent == tmp_path / "sweeps" / "some" and first == settings(tmp_path).folder
     assert settings(tmp_path, limit=3).folder == settings(tmp_path, run_cap=5).folder == first
-    others = [settings(tmp_path, "sft.epochs=3").folder, settings(tmp_path, "seed=1").folder,
-              settings(tmp_path, parameters={"rqvae.levels": {"values": [2, 4]}}).folder,
-              settings(tmp_path, early_terminate={"type": "hyperband", "min_iter": 2}).folder]  # fmt: skip
+    others = [
+        settings(tmp_path, "sft.epochs=3").folder,
+        settings(tmp_path, "seed=1").folder,
+        settings(tmp_path, parameters={"rqvae.levels": {"values": [2, 4]}}).folder,
+        settings(tmp_path, early_terminate={"type": "hyperband", "min_iter": 2}).folder,
+    ]
     assert len({first, *others}) == 5
 
 
 def test_nested_parameters_are_dotted_keys_and_constants_do_not_vary(tmp_path: Path):
-    nested = {"rqvae": {"parameters": {"codebook_size": {"values": [[8, 4], 16]}, "epochs": {"value": 7}}},
-              "seed": {"values": [1, 2]}}  # fmt: skip
+    nested = {
+        "rqvae": {"parameters": {"codebook_size": {"values": [[8, 4], 16]}, "epochs": {"value": 7}}},
+        "seed": {"values": [1, 2]},
+    }
     found = settings(tmp_path, parameters=nested)
     assert found.space.names == ["rqvae.codebook_size", "seed"] and found.space.constants == {"rqvae.epochs": 7}
     points = found.space.grid()

@@ -75,9 +75,12 @@ print(json.dumps(found))
 
 
 def test_a_grid_is_wandbs_grid(tmp_path: Path):
-    parameters = {"rqvae.codebook_size": {"values": [8, 16]}, "rqvae.levels": {"min": 2, "max": 4},
-                  "sft.dropout": {"distribution": "q_uniform", "min": 0.0, "max": 0.4, "q": 0.1},
-                  "seed": {"value": 3}}  # fmt: skip
+    parameters = {
+        "rqvae.codebook_size": {"values": [8, 16]},
+        "rqvae.levels": {"min": 2, "max": 4},
+        "sft.dropout": {"distribution": "q_uniform", "min": 0.0, "max": 0.4, "q": 0.1},
+        "seed": {"value": 3},
+    }
     script = """
 from sweeps.grid_search import grid_search_next_runs
 runs = [run for run in grid_search_next_runs([], asked, n=1000) if run is not None]
@@ -101,8 +104,11 @@ def test_trials_are_stopped_where_wandb_stops_them(tmp_path: Path, goal: str):
         {"type": "hyperband", "max_iter": 9, "s": 2, "eta": 3},
         {"type": "hyperband", "min_iter": 3, "eta": 1.5},
     ]
-    cases = [{"rule": rule, "runs": [[chance.random() for _ in range(chance.randint(0, 9))] for _ in range(8)]}
-             for rule in rules for _ in range(12)]  # fmt: skip
+    cases = [
+        {"rule": rule, "runs": [[chance.random() for _ in range(chance.randint(0, 9))] for _ in range(8)]}
+        for rule in rules
+        for _ in range(12)
+    ]
     script = """
 from sweeps.hyperband_stopping import hyperband_stop_runs
 from sweeps.run import RunState, SweepRun
@@ -121,21 +127,29 @@ print(json.dumps(found))
     for case, expected in zip(cases, theirs, strict=True):
         bands = read_sweep(write(tmp_path, early_terminate=case["rule"])).bands
         runs = [[sign * value for value in run] for run in case["runs"]]
-        stopped = [str(place) for place, run in enumerate(runs)
-                   if falls_behind(run, runs[:place] + runs[place + 1 :], bands)]  # fmt: skip
+        stopped = [
+            str(place) for place, run in enumerate(runs) if falls_behind(run, runs[:place] + runs[place + 1 :], bands)
+        ]
         assert stopped == expected, case
 
 
 def test_what_the_schema_refuses_is_refused_here(tmp_path: Path):
     schema = jsonschema.Draft7Validator(json.loads((wandb_sweeps() / "sweeps" / "config" / "schema.json").read_text()))
     for change in (
-        {"method": "gird"}, {"run_cap": 0}, {"metric": {"name": "valid/ndcg@10", "goal": "max"}},
-        {"metric": {"goal": "maximize"}}, {"parameters": {}}, {"parameters": {"a": {"values": []}}},
+        {"method": "gird"},
+        {"run_cap": 0},
+        {"metric": {"name": "valid/ndcg@10", "goal": "max"}},
+        {"metric": {"goal": "maximize"}},
+        {"parameters": {}},
+        {"parameters": {"a": {"values": []}}},
         {"parameters": {"a": {"distribution": "q_uniform", "min": 0, "max": 1, "q": 0}}},
-        {"parameters": {"a": {"distribution": "zipf"}}}, {"parameters": {"a": {"min": 0, "max": 1, "mode": 2}}},
-        {"early_terminate": {"type": "hyperband"}}, {"early_terminate": {"type": "median"}}, {"paramters": {}},
+        {"parameters": {"a": {"distribution": "zipf"}}},
+        {"parameters": {"a": {"min": 0, "max": 1, "mode": 2}}},
+        {"early_terminate": {"type": "hyperband"}},
+        {"early_terminate": {"type": "median"}},
+        {"paramters": {}},
         {"early_terminate": {"type": "hyperband", "min_iter": 0}},
-    ):  # fmt: skip
+    ):
         assert not schema.is_valid({**SIMPLE, **change}), change
         with pytest.raises(UserError):
             file = read_sweep(write(tmp_path, **change))

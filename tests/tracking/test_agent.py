@@ -22,8 +22,14 @@ def agent(folder: Path, mode: str, end: str = "well") -> subprocess.CompletedPro
     (folder / "person").mkdir()
     parameters = folder / "config.yaml"
     parameters.write_text("wandb_version: 1\nrqvae.levels:\n  value: 2\nseed:\n  value: 7\n")
-    variables = {**os.environ, "WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "trial1", "WANDB_PROJECT": "theirs",
-                 "WANDB_SWEEP_PARAM_PATH": str(parameters), "HOME": str(folder / "person")}  # fmt: skip
+    variables = {
+        **os.environ,
+        "WANDB_SWEEP_ID": "s1",
+        "WANDB_RUN_ID": "trial1",
+        "WANDB_PROJECT": "theirs",
+        "WANDB_SWEEP_PARAM_PATH": str(parameters),
+        "HOME": str(folder / "person"),
+    }
     command = [sys.executable, str(PROGRAM), str(folder), end, f"logging.wandb.mode={mode}", "rqvae.levels=2", "seed=7"]
     return preloaded.run(command, env=variables, cwd=folder)
 

@@ -29,8 +29,11 @@ def test_each_run_has_its_own_place_also_in_processes_that_an_earlier_run_starte
     _stage_files_in(tmp_path / "one")
     _stage_files_in(tmp_path / "two")
     assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "two")
-    program = ("import os, sys; from pathlib import Path; from dig.tracking.connection import _stage_files_in;"
-               "_stage_files_in(Path(sys.argv[1])); print(os.environ['WANDB_DATA_DIR'])")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "three")], capture_output=True, text=True,
-                          check=True)  # fmt: skip
+    program = (
+        "import os, sys; from pathlib import Path; from dig.tracking.connection import _stage_files_in;"
+        "_stage_files_in(Path(sys.argv[1])); print(os.environ['WANDB_DATA_DIR'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "three")], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == str(tmp_path / "three")

@@ -102,8 +102,9 @@ def test_other_runs_are_not_touched(tmp_path: Path, written: bytes) -> None:
 
 
 def test_a_process_group_killed_while_it_writes(tmp_path: Path) -> None:
-    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), "100000000"], stdout=subprocess.PIPE,
-                              start_new_session=True)  # fmt: skip
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(tmp_path), "100000000"], stdout=subprocess.PIPE, start_new_session=True
+    )
     assert writer.stdout is not None
     writer.stdout.readline()
     os.killpg(writer.pid, signal.SIGKILL)

@@ -27,8 +27,11 @@ OFFLINE = (
     "grpo.max_steps=8",
     "trainer.log_every=1",
 )
-CANARIES = {"HF_TOKEN": "hf_canaryHUB0123456789", "SHOP_PASSWORD": "canaryPASSWORD77",
-            "https_proxy": "http://canaryUSER:canaryPROXY99@127.0.0.1:9"}  # fmt: skip
+CANARIES = {
+    "HF_TOKEN": "hf_canaryHUB0123456789",
+    "SHOP_PASSWORD": "canaryPASSWORD77",
+    "https_proxy": "http://canaryUSER:canaryPROXY99@127.0.0.1:9",
+}
 STAGES = ["adapt", "grpo", "label", "report", "sft", "tokenize"]
 
 
@@ -67,12 +70,22 @@ def test_stages_are_a_group_and_all_ended_well(workplace: Workplace, runs: dict[
 def test_the_history_is_that_of_our_own_logs(workplace: Workplace, runs: dict[str, Recorded]) -> None:
     for stage in ("tokenize", "sft", "grpo"):
         ours = pl.read_csv(workplace.latest / "logs" / stage / "000" / "metrics.csv", infer_schema_length=None)
-        wanted = sorted(_row({name: value for name, value in row.items() if name != "step"}, row["step"])
-                        for row in ours.iter_rows(named=True))  # fmt: skip
+        wanted = sorted(
+            _row({name: value for name, value in row.items() if name != "step"}, row["step"])
+            for row in ours.iter_rows(named=True)
+        )
         theirs = [row for row in runs[stage].history if "epoch" in row or any(name.startswith("lr-") for name in row)]
-        found = sorted(_row({name: value for name, value in row.items() if not name.startswith("_")
-                             and name != "trainer/global_step"}, row["trainer/global_step"])
-                       for row in theirs)  # fmt: skip
+        found = sorted(
+            _row(
+                {
+                    name: value
+                    for name, value in row.items()
+                    if not name.startswith("_") and name != "trainer/global_step"
+                },
+                row["trainer/global_step"],
+            )
+            for row in theirs
+        )
         assert _merged(found) == _merged(wanted), stage
         assert len(_merged(wanted)) > 5
         assert [row["_step"] for row in runs[stage].history] == list(range(len(runs[stage].history)))
@@ -147,8 +160,10 @@ def test_tables_hold_metrics_slices_and_recommendations_in_words(
 
 
 def test_plots_are_in_the_records(workplace: Workplace, runs: dict[str, Recorded]) -> None:
-    for stage, name, path in (("tokenize", "codes", workplace.latest / "codes.svg"),
-                              ("report", "results/report", workplace.latest / "report.html")):  # fmt: skip
+    for stage, name, path in (
+        ("tokenize", "codes", workplace.latest / "codes.svg"),
+        ("report", "results/report", workplace.latest / "report.html"),
+    ):
         [file] = [each for each in runs[stage].files if each.startswith(f"media/html/{name}_")]
         assert (runs[stage].path.parent / "files" / file).read_text() == path.read_text()
 
@@ -156,8 +171,14 @@ def test_plots_are_in_the_records(workplace: Workplace, runs: dict[str, Recorded
 def test_artifacts_know_what_they_are_made_from_and_lie_beside_the_run(
     workplace: Workplace, runs: dict[str, Recorded]
 ) -> None:
-    makers = {"adapt": "model", "label": "interests", "tokenize": "semantic-ids", "sft": "model", "grpo": "model",
-              "report": "results"}  # fmt: skip
+    makers = {
+        "adapt": "model",
+        "label": "interests",
+        "tokenize": "semantic-ids",
+        "sft": "model",
+        "grpo": "model",
+        "report": "results",
+    }
     made = {stage: runs[stage].artifact(kind) for stage, kind in makers.items()}
     uses = {stage: {each.name for each in run.artifacts if each.use_after_commit} for stage, run in runs.items()}
     assert uses == {
@@ -198,10 +219,21 @@ def test_the_home_folder_is_needed_for_nothing(workplace: Workplace) -> None:
 
 def sync(folder: Path, server: WandbServer, home: Path) -> str:
     """`wandb sync` of an experiment's W&B folder."""
-    environment = {**os.environ, "WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "HOME": str(home),
-                   "WANDB_ERROR_REPORTING": "false"}  # fmt: skip
-    done = subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], env=environment, capture_output=True,
-                          text=True, timeout=300, cwd=home)  # fmt: skip
+    environment = {
+        **os.environ,
+        "WANDB_BASE_URL": server.url,
+        "WANDB_API_KEY": KEY,
+        "HOME": str(home),
+        "WANDB_ERROR_REPORTING": "false",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=home,
+    )
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -229,8 +261,11 @@ def _known(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nested(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items()
-            if not any(name.startswith(table) for table in ("rollout/groups/", "results/", "codes/"))}  # fmt: skip
+    return {
+        name: value
+        for name, value in row.items()
+        if not any(name.startswith(table) for table in ("rollout/groups/", "results/", "codes/"))
+    }
 
 
 def test_an_interrupted_stage_goes_on_in_its_wandb_run_and_sync_sends_all_attempts(tmp_path: Path) -> None:

@@ -69,8 +69,12 @@ def test_a_run_that_opens_late_is_the_stage_s_own_and_lacks_nothing(server: Wand
     attempts = recorded(tmp_path / "run")["sft"]
     [run_id] = {attempt.run.run_id for attempt in attempts}
     assert run_id == (tmp_path / "sft.work/scratch/wandb_run_id").read_text().strip()
-    found = {(row["trainer/global_step"], row["train/loss"])
-             for attempt in attempts for row in attempt.history if "train/loss" in row}  # fmt: skip
+    found = {
+        (row["trainer/global_step"], row["train/loss"])
+        for attempt in attempts
+        for row in attempt.history
+        if "train/loss" in row
+    }
     assert found == {(step, loss) for step, loss in enumerate(LOSSES)} and attempts[-1].exit_code == 0
 
 

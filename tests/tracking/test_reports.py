@@ -38,8 +38,16 @@ def report(folder: Path, *overrides: str) -> dict[str, list[Recorded]]:
         (run / "report.html").write_text("<p>page</p>")
         pl.DataFrame({"item_id": ["i"], "title": ["Pot"]}).write_parquet(run / "items.parquet")
         pl.DataFrame({"example": [0], "history": [["i"]]}).write_parquet(run / "examples.parquet")
-        pl.DataFrame({"example": [0], "user": ["somebody"], "target": ["i"], "items": [["i"]], "scores": [[0.5]],
-                      "stage": ["sft"]}).write_parquet(run / "recommendations.parquet")  # fmt: skip
+        pl.DataFrame(
+            {
+                "example": [0],
+                "user": ["somebody"],
+                "target": ["i"],
+                "items": [["i"]],
+                "scores": [[0.5]],
+                "stage": ["sft"],
+            }
+        ).write_parquet(run / "recommendations.parquet")
     home = folder / "person"
     home.mkdir()
     environment = {**os.environ, "HOME": str(home), "WANDB_ERROR_REPORTING": "false"}

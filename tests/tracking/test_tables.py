@@ -18,12 +18,22 @@ def run(tmp_path: Path) -> Path:
     items = [f"i{number}" for number in range(30)]
     titles = [NASTY, None, *(f"Title {number}" for number in range(2, 30))]
     pl.DataFrame({"item_id": items, "title": titles}).write_parquet(tmp_path / "items.parquet")
-    pl.DataFrame({"example": range(20), "user": [f"user-{number}" for number in range(20)],
-                  "history": [items[:15]] * 19 + [[]]}).write_parquet(tmp_path / "examples.parquet")  # fmt: skip
-    frames = [pl.DataFrame({"example": range(20), "user": [f"user-{number}" for number in range(20)],
-                            "target": ["i2"] * 20, "items": [items[first : first + 12]] * 20,
-                            "scores": [[1.0 - place / 7 for place in range(12)]] * 20, "stage": [stage] * 20})
-              for stage, first in (("sft", 0), ("grpo", 5))]  # fmt: skip
+    pl.DataFrame(
+        {"example": range(20), "user": [f"user-{number}" for number in range(20)], "history": [items[:15]] * 19 + [[]]}
+    ).write_parquet(tmp_path / "examples.parquet")
+    frames = [
+        pl.DataFrame(
+            {
+                "example": range(20),
+                "user": [f"user-{number}" for number in range(20)],
+                "target": ["i2"] * 20,
+                "items": [items[first : first + 12]] * 20,
+                "scores": [[1.0 - place / 7 for place in range(12)]] * 20,
+                "stage": [stage] * 20,
+            }
+        )
+        for stage, first in (("sft", 0), ("grpo", 5))
+    ]
     pl.concat(frames).write_parquet(tmp_path / "recommendations.parquet")
     return tmp_path
 

@@ -62,9 +62,16 @@ class WandbServer:
             run.upserts.append(variables)
             run.config = variables.get("config") or run.config
             project = {"id": "P", "name": variables.get("project") or "p", "entity": {"id": "E", "name": "team"}}
-            bucket = {"id": f"B{run.number}", "name": variables["name"], "displayName": variables.get("displayName"),
-                      "description": "", "config": run.config, "sweepName": None, "project": project,
-                      "historyLineCount": len(run.history)}  # fmt: skip
+            bucket = {
+                "id": f"B{run.number}",
+                "name": variables["name"],
+                "displayName": variables.get("displayName"),
+                "description": "",
+                "config": run.config,
+                "sweepName": None,
+                "project": project,
+                "historyLineCount": len(run.history),
+            }
             return {"upsertBucket": {"bucket": bucket, "inserted": len(run.upserts) == 1}}
         if operation == "RunResumeStatus":
             return {"model": self._status(variables["name"])}
@@ -82,10 +89,21 @@ class WandbServer:
         if name not in self.runs:
             return {"id": "P", "name": "p", "entity": {"id": "E", "name": "team"}, "bucket": None}
         run = self.runs[name]
-        bucket = {"id": f"B{run.number}", "name": name, "summaryMetrics": run.summary, "displayName": "", "tags": [],
-                  "logLineCount": 0, "historyLineCount": len(run.history), "eventsLineCount": 0, "notes": None,
-                  "historyTail": json.dumps(run.history[-1:]), "eventsTail": "[]", "config": run.config,
-                  "wandbConfig": '{"t": {}}'}  # fmt: skip
+        bucket = {
+            "id": f"B{run.number}",
+            "name": name,
+            "summaryMetrics": run.summary,
+            "displayName": "",
+            "tags": [],
+            "logLineCount": 0,
+            "historyLineCount": len(run.history),
+            "eventsLineCount": 0,
+            "notes": None,
+            "historyTail": json.dumps(run.history[-1:]),
+            "eventsTail": "[]",
+            "config": run.config,
+            "wandbConfig": '{"t": {}}',
+        }
         return {"id": "P", "name": "p", "entity": {"id": "E", "name": "team"}, "bucket": bucket}
 
     def _artifact(self, content: dict[str, Any]) -> dict[str, Any]:

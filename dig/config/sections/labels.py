@@ -38,6 +38,8 @@ class LabelConfig:
     def __post_init__(self) -> None:
         check_bounds("labels", self)
         check_choice("labels.source", self.source, ("behaviour", "judge", "file"))
-        check(self.source != "judge" or self.judge is not None,
-              "labels.source=judge needs labels.judge, a name of mining.models")  # fmt: skip
+        check(
+            self.source != "judge" or self.judge is not None,
+            "labels.source=judge needs labels.judge, a name of mining.models",
+        )
         check(self.source != "file" or self.file is not None, "labels.source=file needs labels.file, a CSV of labels")

@@ -78,17 +78,25 @@ class MiningConfig:
         if self.captioner is None:
             return
         check(self.captioner in self.models, f"mining.captioner={self.captioner} is no name of mining.models")
-        check(self.models[self.captioner].vision,
-              f"mining.captioner={self.captioner}, but mining.models.{self.captioner}.vision is false: a model without "
-              "vision cannot describe pictures")  # fmt: skip
+        check(
+            self.models[self.captioner].vision,
+            f"mining.captioner={self.captioner}, but mining.models.{self.captioner}.vision is false: a model without "
+            "vision cannot describe pictures",
+        )
 
     def _check_models(self) -> None:
         owners: dict[str, str] = {}
         for name, model in self.models.items():
             other = owners.setdefault(model.name, name)
-            check(other == name, f"mining.models.{name} and mining.models.{other} are both kept as {model.name!r}; "
-                  f"give one another mining.models.{name}.identity")  # fmt: skip
+            check(
+                other == name,
+                f"mining.models.{name} and mining.models.{other} are both kept as {model.name!r}; "
+                f"give one another mining.models.{name}.identity",
+            )
             if self.max_cost_usd is not None:
                 for price in ("price_in", "price_out"):
-                    check(getattr(model, price) is not None, f"mining.max_cost_usd is set, so mining.models.{name}."
-                          f"{price} is needed (US dollars a million tokens, 0 for a model of your own)")  # fmt: skip
+                    check(
+                        getattr(model, price) is not None,
+                        f"mining.max_cost_usd is set, so mining.models.{name}."
+                        f"{price} is needed (US dollars a million tokens, 0 for a model of your own)",
+                    )

@@ -92,21 +92,32 @@ class ModelConfig:
 
     def _check_credentials(self) -> None:
         """Credentials are named, never written."""
-        check(self.key is None or variable_name(self.key), "mining.models.*.key must be the name of an environment "
-              "variable, in capitals such as OPENAI_API_KEY, never the key itself")  # fmt: skip
+        check(
+            self.key is None or variable_name(self.key),
+            "mining.models.*.key must be the name of an environment "
+            "variable, in capitals such as OPENAI_API_KEY, never the key itself",
+        )
         for name, value in self.headers.items():
             is_name = isinstance(name, str) and _HEADER.fullmatch(name)  # OmegaConf lets numbers and lists through here
             check(bool(is_name), f"mining.models.*.headers: {str(name)[:60]!r} is not the name of a header")
             named = isinstance(value, str) and named_variable(value) is not None
-            check(named, f"mining.models.*.headers.{name} must be env:NAME, with the name "
-                  "of the environment variable that holds it, in capitals")  # fmt: skip
+            check(
+                named,
+                f"mining.models.*.headers.{name} must be env:NAME, with the name "
+                "of the environment variable that holds it, in capitals",
+            )
         if self.base_url is None or named_variable(self.base_url):
             return
         rule = address_secret(self.base_url)
-        check(rule is None, f"mining.models.*.base_url {rule}, which would be written to disk; name the key's "
-              "environment variable in `key`, or the whole address' with base_url=env:NAME")  # fmt: skip
-        check(self.base_url.startswith(("http://", "https://")), f"mining.models.*.base_url={hidden(self.base_url)!r} "
-              "must begin with http:// or https://, or be env:NAME")  # fmt: skip
+        check(
+            rule is None,
+            f"mining.models.*.base_url {rule}, which would be written to disk; name the key's "
+            "environment variable in `key`, or the whole address' with base_url=env:NAME",
+        )
+        check(
+            self.base_url.startswith(("http://", "https://")),
+            f"mining.models.*.base_url={hidden(self.base_url)!r} must begin with http:// or https://, or be env:NAME",
+        )
 
     @property
     def name(self) -> str:

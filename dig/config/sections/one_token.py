@@ -39,8 +39,11 @@ def check_one_token(
     unknown = [key for key in backbone.config if key not in ONE_TOKEN_SIZES]
     if unknown:
         hint = nearest(unknown[0], ONE_TOKEN_SIZES)
-        check(False, f"{one} reads {', '.join(ONE_TOKEN_SIZES)} of backbone.config, not {unknown[0]}"
-                     f"{f'; did you mean {hint}?' if hint else ''}")  # fmt: skip
+        check(
+            False,
+            f"{one} reads {', '.join(ONE_TOKEN_SIZES)} of backbone.config, not {unknown[0]}"
+            f"{f'; did you mean {hint}?' if hint else ''}",
+        )
     sizes = one_token_sizes(backbone)
     for key, value in sizes.items():
         check(isinstance(value, int) and value > 0, f"backbone.config.{key} must be a number above 0, it is {value!r}")

@@ -37,8 +37,10 @@ class RelationsConfig:
 
     def __post_init__(self) -> None:
         check_bounds("relations", self)
-        check(self.kept >= NAMED, f"relations.kept must be {NAMED} or above, which is what the tasks name; it is "
-                                  f"{self.kept}")  # fmt: skip
+        check(
+            self.kept >= NAMED,
+            f"relations.kept must be {NAMED} or above, which is what the tasks name; it is {self.kept}",
+        )
         check_choice("relations.collaborative", self.collaborative, ("cooccurrence", "random", "shuffled"))
         check_choice("relations.semantic", self.semantic, ("cosine", "random", "shuffled"))
         check_choice("relations.search", self.search, ("auto", "exact", "cells"))

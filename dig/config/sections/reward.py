@@ -10,8 +10,7 @@ from dig.config.sections.numbers import NonNegativeFloat, check_bounds
 __all__ = ["COMBINATIONS", "RewardConfig"]
 
 COMBINATIONS = ("sum", "apart")
-_TERMS = ("hit", "valid", "prefix", "interest", "similarity", "rank", "collaborative", "diversity", "novelty",
-          "unseen")  # fmt: skip
+_TERMS = ("hit", "valid", "prefix", "interest", "similarity", "rank", "collaborative", "diversity", "novelty", "unseen")
 
 
 @dataclass
@@ -52,8 +51,11 @@ class RewardConfig:
         weights = self.weights
         check(max(weights.values()) > 0, "grpo.reward weights are all 0, so there is nothing to learn from")
         known = [name for name in self.extra if name in _TERMS]
-        check(not known, f"grpo.reward.extra.{known[0] if known else ''} is a term of its own: set grpo.reward."
-              f"{known[0] if known else ''}")  # fmt: skip
+        check(
+            not known,
+            f"grpo.reward.extra.{known[0] if known else ''} is a term of its own: set grpo.reward."
+            f"{known[0] if known else ''}",
+        )
         check_choice("grpo.reward.combine", self.combine, COMBINATIONS)
 
     @property

@@ -146,13 +146,19 @@ class WandbConfig:
         if key == "project" and name.count("/") == 1 and all(name.split("/")):
             entity, project = name.split("/")
             hint = f"; for a team's project write logging.wandb.entity={entity} logging.wandb.project={project}"
-        check(not bad, f"logging.wandb.{key}={name!r}: W&B takes none of {' '.join(_NOT_IN_NAMES)} in it, and there is "
-              f"{' '.join(map(repr, bad))}{hint}")  # fmt: skip
+        check(
+            not bad,
+            f"logging.wandb.{key}={name!r}: W&B takes none of {' '.join(_NOT_IN_NAMES)} in it, and there is "
+            f"{' '.join(map(repr, bad))}{hint}",
+        )
         self._check_length(key, name)
 
     def _check_length(self, key: str, name: str | None) -> None:
-        check(name is None or (bool(name.strip()) and len(name) <= _LONGEST_NAME), f"logging.wandb.{key}: W&B takes "
-              f"names of 1 to {_LONGEST_NAME} characters, this one has {len((name or '').strip())}")  # fmt: skip
+        check(
+            name is None or (bool(name.strip()) and len(name) <= _LONGEST_NAME),
+            f"logging.wandb.{key}: W&B takes "
+            f"names of 1 to {_LONGEST_NAME} characters, this one has {len((name or '').strip())}",
+        )
 
 
 @dataclass

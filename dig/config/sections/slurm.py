@@ -113,8 +113,11 @@ class SlurmConfig:
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str):
                     check("\n" not in text, f"slurm.{entry.name} must be one line: {text[:200]!r}")
-                    check(len(text) <= _LONGEST_LINE, f"slurm.{entry.name}: a line has {len(text):,} characters, "
-                          f"{_LONGEST_LINE:,} is the most; put it into a script of its own")  # fmt: skip
+                    check(
+                        len(text) <= _LONGEST_LINE,
+                        f"slurm.{entry.name}: a line has {len(text):,} characters, "
+                        f"{_LONGEST_LINE:,} is the most; put it into a script of its own",
+                    )
         for line in (*self.setup, *self.options, *self.srun_options):
             name = line_secret(line)
             check(
@@ -122,8 +125,11 @@ class SlurmConfig:
                 f"slurm: {name} looks like a secret, which a script must not hold; export it before you submit, and "
                 "the job is given it by name",
             )
-        check("=" not in self.export, "slurm.export takes names of environment variables, not their values: a script "
-              "must not hold them; export them before you submit")  # fmt: skip
+        check(
+            "=" not in self.export,
+            "slurm.export takes names of environment variables, not their values: a script "
+            "must not hold them; export them before you submit",
+        )
         for name in ("options", "srun_options"):
             for option in getattr(self, name):
                 check(option.startswith("-"), f"slurm.{name}: {option} is no option; write it as --name=value")

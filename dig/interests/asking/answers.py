@@ -31,9 +31,30 @@ MAX_ANSWER = 200_000
 """Longer answers (characters) are refused unread."""
 _SHOWN = 200
 _FENCE = re.compile(r"```\w*")
-_FILLERS = frozenset({"string", "text", "phrase", "interest", "interests", "deep interest", "caption", "placeholder",
-                      "example", "none", "null", "n/a", "na", "unknown", "undefined", "tbd", "todo",
-                      "not available", "not specified", "lorem ipsum"})  # fmt: skip
+_FILLERS = frozenset(
+    {
+        "string",
+        "text",
+        "phrase",
+        "interest",
+        "interests",
+        "deep interest",
+        "caption",
+        "placeholder",
+        "example",
+        "none",
+        "null",
+        "n/a",
+        "na",
+        "unknown",
+        "undefined",
+        "tbd",
+        "todo",
+        "not available",
+        "not specified",
+        "lorem ipsum",
+    }
+)
 """Words that stand for an answer and are none."""
 _PICTURES = frozenset({"image", "photo", "picture"})
 _NOWHERE = Path()

@@ -50,8 +50,10 @@ class Estimate:
     def line(self) -> str:
         """One line for the screen."""
         price = "no prices given" if self.cost is None else f"about ${self.cost:,.2f}"
-        line = (f"{self.name}: {self.total:,} items, {self.known:,} known, {self.requests:,} requests, about "
-                f"{self.tokens_in:,.0f} tokens to read and {self.tokens_out:,.0f} to write, {price}")  # fmt: skip
+        line = (
+            f"{self.name}: {self.total:,} items, {self.known:,} known, {self.requests:,} requests, about "
+            f"{self.tokens_in:,.0f} tokens to read and {self.tokens_out:,.0f} to write, {price}"
+        )
         return f"{line}; {self.failed:,} failed for good" if self.failed else line
 
 
@@ -74,9 +76,16 @@ def estimate(asker: Asker, questions: Iterator[Question], total: int, store: Ans
     tokens_in, tokens_out = count * mean, count * written
     priced = config.price_in is not None and config.price_out is not None
     failed = min(failed, outcome.known)
-    return Estimate(asker.name, total, outcome.known - failed, failed, tokens_in, tokens_out,
-                    cost_of(config, tokens_in, tokens_out) if priced else None,
-                    _seconds(asker, count, tokens_in + tokens_out))  # fmt: skip
+    return Estimate(
+        asker.name,
+        total,
+        outcome.known - failed,
+        failed,
+        tokens_in,
+        tokens_out,
+        cost_of(config, tokens_in, tokens_out) if priced else None,
+        _seconds(asker, count, tokens_in + tokens_out),
+    )
 
 
 def _seconds(asker: Asker, requests: int, tokens: float) -> float | None:

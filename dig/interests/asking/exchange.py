@@ -331,8 +331,10 @@ class Exchange:
             if error.fatal:
                 self.breaker.stop(error.reason)
             if error.retry_after is not None and error.retry_after > LONGEST_ASKED:
-                self.breaker.stop(f"{error.reason}; it asks to be left alone for {error.retry_after / 3600:,.1f} h, "
-                                  "and the same command continues then")  # fmt: skip
+                self.breaker.stop(
+                    f"{error.reason}; it asks to be left alone for {error.retry_after / 3600:,.1f} h, "
+                    "and the same command continues then"
+                )
             elif error.retry_after is not None:
                 self.pace.pause(error.retry_after)
             if error.healthy:

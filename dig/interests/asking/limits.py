@@ -231,8 +231,10 @@ class Usability:
             counts = ", ".join(f"{count:,} {each}" for each, count in bad.most_common(3))
             shown = f", such as {printable(excerpt, _EXCERPT)!r}" if excerpt.strip() else ""
             advice = self._advice(bad.most_common(1)[0][0])
-            self.stopped = (f"{bad.total():,} of the {which} {len(self._window):,} answers cannot be used ({counts})"
-                            f"{shown}{f'; {advice}' if advice else ''}")  # fmt: skip
+            self.stopped = (
+                f"{bad.total():,} of the {which} {len(self._window):,} answers cannot be used ({counts})"
+                f"{shown}{f'; {advice}' if advice else ''}"
+            )
             self._changed.set()
 
     def _note(self, reason: str | None) -> None:

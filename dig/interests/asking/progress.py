@@ -39,12 +39,18 @@ class Board:
         seconds = max(now - self._started, 1e-9)
         if not self._progress.disable:
             fresh = outcome.answered + outcome.failed.total()
-            self._progress.update(self._tasks[outcome.name], completed=outcome.done, cost=f"${outcome.cost:.2f}",
-                                  rate=f"{fresh / seconds:.1f}/s")  # fmt: skip
+            self._progress.update(
+                self._tasks[outcome.name],
+                completed=outcome.done,
+                cost=f"${outcome.cost:.2f}",
+                rate=f"{fresh / seconds:.1f}/s",
+            )
         elif now - self._told > _SECONDS_A_LINE:
             self._told = now
-            say(f"asking: {outcome.name}: {outcome.done:,} of {outcome.total:,} items, ${outcome.cost:.2f}, "
-                f"{outcome.requests / seconds:.1f} requests a second")  # fmt: skip
+            say(
+                f"asking: {outcome.name}: {outcome.done:,} of {outcome.total:,} items, ${outcome.cost:.2f}, "
+                f"{outcome.requests / seconds:.1f} requests a second"
+            )
 
 
 @contextmanager

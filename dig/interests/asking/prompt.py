@@ -49,8 +49,11 @@ class Prompt:
         try:
             return Template(self.user).substitute(values)
         except (KeyError, ValueError) as error:
-            raise UserError(f"prompt {self.name}: {error} cannot be filled in; there are {', '.join(values)} "
-                            "(a dollar sign is written $$)", exit_code=2) from None  # fmt: skip
+            raise UserError(
+                f"prompt {self.name}: {error} cannot be filled in; there are {', '.join(values)} "
+                "(a dollar sign is written $$)",
+                exit_code=2,
+            ) from None
 
     @cached_property
     def examples(self) -> frozenset[str]:

@@ -17,8 +17,10 @@ from dig.interests.asking.prompt import Prompt
 __all__ = ["Asker", "Question", "SHAPES", "asker_of", "questions_of"]
 
 SHAPES: dict[str, type[MinedInterests] | type[Caption] | type[Verdict]] = {
-    "interests": MinedInterests, "caption": Caption, "judge": Verdict
-}  # fmt: skip
+    "interests": MinedInterests,
+    "caption": Caption,
+    "judge": Verdict,
+}
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,14 @@ class Asker:
     @property
     def origin(self) -> dict[str, Any]:
         """What of the configuration decides an answer; where the model runs and how fast it may be asked does not."""
-        return {"model": self.config.name, "prompt": [self.prompt.name, self.prompt.version],
-                "temperature": self.config.temperature, "vision": self.config.vision, "limit": self.limit,
-                "extra": self.config.extra}  # fmt: skip
+        return {
+            "model": self.config.name,
+            "prompt": [self.prompt.name, self.prompt.version],
+            "temperature": self.config.temperature,
+            "vision": self.config.vision,
+            "limit": self.limit,
+            "extra": self.config.extra,
+        }
 
 
 class Question(NamedTuple):

@@ -82,13 +82,16 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
     with store.asking():
         spent = store.spending(campaign)
         budget = Budget(limits.max_cost, limits.max_requests, spent.cost + spent.unknown_cost, spent.requests)
-        ledgers = [Ledger(store, budget, campaign, job.asker, Outcome(job.asker.name, job.total), again)
-                   for job in jobs]  # fmt: skip
+        ledgers = [
+            Ledger(store, budget, campaign, job.asker, Outcome(job.asker.name, job.total), again) for job in jobs
+        ]
         try:
             asyncio.run(_Run(jobs, ledgers, again).run())
         except sqlite3.OperationalError as error:
-            raise UserError(f"answers can no longer be kept in {store.path} ({error}), so asking has stopped; free "
-                            "some space, then the same command goes on") from error  # fmt: skip
+            raise UserError(
+                f"answers can no longer be kept in {store.path} ({error}), so asking has stopped; free "
+                "some space, then the same command goes on"
+            ) from error
     return [ledger.outcome for ledger in ledgers]
 
 

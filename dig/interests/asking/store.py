@@ -134,8 +134,10 @@ class AnswerStore:
             UserError: the database or its lock has a second name, or is a link.
         """
         if self.path.stat().st_nlink > 1:
-            raise UserError(f"{self.path} has a second name, as copies by hard links have, and both would change; "
-                            f"cp {self.path} {self.path}.own && mv {self.path}.own {self.path}")  # fmt: skip
+            raise UserError(
+                f"{self.path} has a second name, as copies by hard links have, and both would change; "
+                f"cp {self.path} {self.path}.own && mv {self.path}.own {self.path}"
+            )
         with open_own(self.path.with_suffix(".lock"), append=True) as stream:
             stream.seek(0)
             holder = printable(stream.read(_HOLDER).decode(errors="replace").strip(), 40) or "unnamed"
@@ -198,8 +200,10 @@ class AnswerStore:
 
     def paid(self, request: int, tokens_in: int, tokens_out: int, cost: float, estimated: bool = False) -> None:
         """The request was answered, at a known cost, or at an estimated one, which is marked as such."""
-        self._base.execute("UPDATE requests SET state=?, tokens_in=?, tokens_out=?, cost=? WHERE id=?",
-                           (_ESTIMATED if estimated else _PAID, tokens_in, tokens_out, cost, request))  # fmt: skip
+        self._base.execute(
+            "UPDATE requests SET state=?, tokens_in=?, tokens_out=?, cost=? WHERE id=?",
+            (_ESTIMATED if estimated else _PAID, tokens_in, tokens_out, cost, request),
+        )
 
     def unpaid(self, request: int) -> None:
         """The request was refused, or never reached the endpoint."""
@@ -211,15 +215,17 @@ class AnswerStore:
 
     def answered(self, asker: str, key: bytes, item_id: str, text: str) -> None:
         """Keeps a usable answer; an earlier failure of the same key is gone."""
-        self._base.execute("INSERT OR REPLACE INTO answers VALUES (?,?,?,?)",
-                           (key, self._asker(asker), item_id, _packed(text)))  # fmt: skip
+        self._base.execute(
+            "INSERT OR REPLACE INTO answers VALUES (?,?,?,?)", (key, self._asker(asker), item_id, _packed(text))
+        )
         self._base.execute("DELETE FROM failures WHERE key=?", (key,))
 
     def failed(self, asker: str, failure: Failure) -> None:
         """Keeps a failure with the raw answer."""
-        self._base.execute("INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?)",
-                           (failure.key, self._asker(asker), failure.item_id, failure.reason, failure.problem,
-                            _packed(failure.text)))  # fmt: skip
+        self._base.execute(
+            "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?)",
+            (failure.key, self._asker(asker), failure.item_id, failure.reason, failure.problem, _packed(failure.text)),
+        )
 
     def mark_unproven(self, keys: Sequence[bytes]) -> None:
         """Marks failures of a model that was stopped before one of its answers could be used."""
@@ -279,8 +285,10 @@ class AnswerStore:
 
     def count_retried(self, campaign: str, answered: int) -> None:
         """Adds to :meth:`retried`."""
-        self._base.execute("INSERT INTO retries VALUES (?,?) ON CONFLICT (campaign) DO UPDATE SET "
-                           "answered=answered+excluded.answered", (campaign, answered))  # fmt: skip
+        self._base.execute(
+            "INSERT INTO retries VALUES (?,?) ON CONFLICT (campaign) DO UPDATE SET answered=answered+excluded.answered",
+            (campaign, answered),
+        )
 
     def _asker(self, name: str) -> int:
         if name not in self._askers:

@@ -90,8 +90,11 @@ def secret_of(name: str, config: ModelConfig) -> str | None:
         UserError: its environment variable is not set.
     """
     variable = config.key_variable
-    return None if variable is None else secret_value(variable, f"mining.models.{name} needs it for the key of its "
-                                                                "endpoint")  # fmt: skip
+    return (
+        None
+        if variable is None
+        else secret_value(variable, f"mining.models.{name} needs it for the key of its endpoint")
+    )
 
 
 def address_of(name: str, config: ModelConfig) -> tuple[str | None, dict[str, str]]:
@@ -107,8 +110,10 @@ def address_of(name: str, config: ModelConfig) -> tuple[str | None, dict[str, st
     if variable is not None:
         address = secret_value(variable, f"mining.models.{name}.base_url names it")
         if not address.startswith(("http://", "https://")):
-            raise UserError(f"mining.models.{name}.base_url names the environment variable {variable}, which must hold "
-                            "an address that begins with http:// or https://")  # fmt: skip
+            raise UserError(
+                f"mining.models.{name}.base_url names the environment variable {variable}, which must hold "
+                "an address that begins with http:// or https://"
+            )
     plain, _, query = address.partition("?")
     return plain, dict(parse_qsl(query, keep_blank_values=True))
 
@@ -167,9 +172,15 @@ class Endpoint:
         )
         # A redirect would carry headers of ours to whatever host it names; the client drops the key alone.
         client = DefaultAioHttpClient(follow_redirects=not headers)
-        self._client = AsyncOpenAI(api_key=self.secret or "none", base_url=base_url, max_retries=0,
-                                   timeout=config.timeout, http_client=client, default_headers=headers,
-                                   default_query=query)  # fmt: skip
+        self._client = AsyncOpenAI(
+            api_key=self.secret or "none",
+            base_url=base_url,
+            max_retries=0,
+            timeout=config.timeout,
+            http_client=client,
+            default_headers=headers,
+            default_query=query,
+        )
         self._output_key = config.output_key
         self._options = self._fixed(shape)
         self._told_of_usage = False
@@ -211,8 +222,9 @@ class Endpoint:
         try:
             async with asyncio.timeout(self.config.timeout):
                 create = self._client.chat.completions.with_streaming_response.create
-                async with create(model=self.config.model, messages=[], extra_headers=headers,
-                                  extra_body=body_of_ours) as response:  # fmt: skip
+                async with create(
+                    model=self.config.model, messages=[], extra_headers=headers, extra_body=body_of_ours
+                ) as response:
                     body = await _read(response)
                     kind = response.headers.get("content-type", "")
         except openai.APIStatusError as error:
@@ -255,8 +267,10 @@ class Endpoint:
         if self._output_key == sent == self.config.output_key:  # once; what was under way is merely sent again
             self._output_key = other
             self._options = {other if key == sent else key: value for key, value in self._options.items()}
-            warn(f"{self.name}: the endpoint takes {other}, not {sent}, and is asked so in this run; set "
-                 f"mining.models.{self.name}.output_key={other}")  # fmt: skip
+            warn(
+                f"{self.name}: the endpoint takes {other}, not {sent}, and is asked so in this run; set "
+                f"mining.models.{self.name}.output_key={other}"
+            )
         return self._output_key == other
 
     def _refusal(self, status: int | None, where: str, said: str, retry_after: float | None = None) -> RefusedError:
@@ -286,8 +300,10 @@ class Endpoint:
         estimated = found.tokens_in is None or (found.tokens_out is None and bool(written))
         if estimated and not self._told_of_usage:
             self._told_of_usage = True
-            warn(f"{self.name}: the endpoint does not say how many tokens its answers took; they are counted by an "
-                 "estimate, four bytes a token")  # fmt: skip
+            warn(
+                f"{self.name}: the endpoint does not say how many tokens its answers took; they are counted by an "
+                "estimate, four bytes a token"
+            )
         read = found.tokens_in if found.tokens_in is not None else math.ceil(probable_tokens(self.config, messages))
         out = found.tokens_out if found.tokens_out is not None else written_tokens(written)
         return Completion(redacted(found.text, *self._secrets), read, out, found.note, estimated)

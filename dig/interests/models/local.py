@@ -92,11 +92,15 @@ class TransformersModel:
     def _shrink(self, tried: int) -> None:
         """Halves the batch, for good: what follows is hardly shorter."""
         if tried == 1:
-            raise UserError(f"mining model {self._name}: the GPU's memory does not suffice for one conversation; "
-                            "take a smaller model, a smaller dtype or fewer tokens in max_output")  # fmt: skip
+            raise UserError(
+                f"mining model {self._name}: the GPU's memory does not suffice for one conversation; "
+                "take a smaller model, a smaller dtype or fewer tokens in max_output"
+            )
         if not self._warned:
-            warn(f"mining model {self._name}: out of GPU memory with {tried} conversations at a time, going on with "
-                 "fewer; lower batch_size")  # fmt: skip
+            warn(
+                f"mining model {self._name}: out of GPU memory with {tried} conversations at a time, going on with "
+                "fewer; lower batch_size"
+            )
         self._warned = True
         self._batch_size = tried // 2
         if self._device.type == "cuda":
@@ -187,8 +191,10 @@ class _Template:
         try:
             return self._render(conversation)
         except (TemplateError, TypeError) as error:
-            raise UserError(f"mining model {self._name}: its chat template refuses the conversation: "
-                            f"{printable(str(error), _REASON)}") from None  # fmt: skip
+            raise UserError(
+                f"mining model {self._name}: its chat template refuses the conversation: "
+                f"{printable(str(error), _REASON)}"
+            ) from None
 
     def _probe(self) -> bool:
         """Whether a system turn is taken, neither refused nor dropped."""
@@ -242,9 +248,11 @@ def _load(config: ModelConfig, device: torch.device) -> tuple[Any, Any]:
         return model.to(device).eval(), reader
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip() or type(error).__name__
-        raise UserError(f"mining model {config.name}: {config.model} cannot be loaded as a "
-                        f"{'vision-language' if config.vision else 'language'} model: "
-                        f"{printable(reason.splitlines()[0], _REASON)}") from None  # fmt: skip
+        raise UserError(
+            f"mining model {config.name}: {config.model} cannot be loaded as a "
+            f"{'vision-language' if config.vision else 'language'} model: "
+            f"{printable(reason.splitlines()[0], _REASON)}"
+        ) from None
 
 
 def check_folder(config: ModelConfig) -> None:

@@ -27,13 +27,33 @@ _CODES = ("code", "error_code", "status", "type")
 _SAID = ("message", "msg", "error_msg", "detail")
 _NO_ERROR = frozenset({"", "0", "null", "none", "ok", "success"})
 _STATUS = {
-    "invalid_api_key": 401, "authentication_error": 401, "permission_error": 403, "permission_denied": 403,
-    "model_not_found": 404, "not_found_error": 404, "not_found": 404, "insufficient_quota": 402,
-    "billing_hard_limit_reached": 402, "rate_limit_exceeded": 429, "rate_limit_error": 429, "resource_exhausted": 429,
-    "too_many_requests": 429, "overloaded_error": 529, "overloaded": 529, "server_error": 500, "internal_error": 500,
-    "api_error": 500, "unavailable": 503, "timeout": 504, "deadline_exceeded": 504, "invalid_request_error": 400,
-    "invalid_argument": 400, "context_length_exceeded": 400, "content_filter": 400, "content_policy_violation": 400,
-}  # fmt: skip
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "permission_denied": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "not_found": 404,
+    "insufficient_quota": 402,
+    "billing_hard_limit_reached": 402,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "resource_exhausted": 429,
+    "too_many_requests": 429,
+    "overloaded_error": 529,
+    "overloaded": 529,
+    "server_error": 500,
+    "internal_error": 500,
+    "api_error": 500,
+    "unavailable": 503,
+    "timeout": 504,
+    "deadline_exceeded": 504,
+    "invalid_request_error": 400,
+    "invalid_argument": 400,
+    "context_length_exceeded": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
+}
 """What the words that providers use for a kind of error would be as a status."""
 
 
@@ -104,8 +124,10 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
     if isinstance(content, list) and len(content) == 1:
         content = content[0]
     if isinstance(content, dict) and "choices" not in content:  # a gateway's own envelope
-        content = next((inner for name in _ENVELOPES if isinstance(inner := content.get(name), dict)
-                        and "choices" in inner), content)  # fmt: skip
+        content = next(
+            (inner for name in _ENVELOPES if isinstance(inner := content.get(name), dict) and "choices" in inner),
+            content,
+        )
     if not isinstance(content, dict):
         raise UnreadableError("unreadable response: not a JSON object", one_line(text, secret))
     usage = _usage(content.get("usage"))

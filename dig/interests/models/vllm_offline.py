@@ -44,8 +44,10 @@ class VllmModel:
         try:
             vllm = import_module("vllm")
         except (ImportError, OSError) as error:  # OSError where a library of CUDA is missing
-            raise UserError(f"mining model {config.name}: vLLM cannot be imported ({printable(str(error), _REASON)}); "
-                            "pip install 'dig[vllm]'") from None  # fmt: skip
+            raise UserError(
+                f"mining model {config.name}: vLLM cannot be imported ({printable(str(error), _REASON)}); "
+                "pip install 'dig[vllm]'"
+            ) from None
         held = {} if config.format == "none" else {"structured_outputs": _json_object(config)}
         self._sampling = vllm.SamplingParams(
             temperature=config.temperature or 0.0, max_tokens=config.max_output, **held
@@ -94,8 +96,10 @@ def _json_object(config: ModelConfig) -> Any:
     """vLLM's request for a JSON object."""
     params = getattr(import_module("vllm.sampling_params"), "StructuredOutputsParams", None)
     if params is None:
-        raise UserError(f"mining model {config.name}: format={config.format} needs vLLM 0.11 or later; pip install -U "
-                        "'dig[vllm]', or set format: none")  # fmt: skip
+        raise UserError(
+            f"mining model {config.name}: format={config.format} needs vLLM 0.11 or later; pip install -U "
+            "'dig[vllm]', or set format: none"
+        )
     return params(json_object=True)
 
 

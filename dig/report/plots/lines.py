@@ -34,8 +34,10 @@ def lines_plot(found: CurvePlot) -> Plot:
             if channel in layer["encoding"]:
                 layer["encoding"][channel]["scale"]["domain"] = list(names)
     spec = shape | {"description": f"{found.title} over steps", "data": {"values": rows}}
-    legend = [Legend(name, colour, _mark(place)) for place, (name, colour) in enumerate(zip(names, _colours(len(names)),
-                                                                                           strict=True))]  # fmt: skip
+    legend = [
+        Legend(name, colour, _mark(place))
+        for place, (name, colour) in enumerate(zip(names, _colours(len(names)), strict=True))
+    ]
     scaled = "logarithmic axis" if found.log else ""
     note = " · ".join(filter(None, (scaled, found.note)))
     return Plot(found.title, spec, note, legend if len(names) > 1 else ())
@@ -74,11 +76,14 @@ def _shape(count: int, log: bool, level: bool, dots: bool, checked: bool) -> dic
         base.mark_point(filled=True, size=45, clip=True)
         .encode(
             opacity=alt.condition(near, alt.value(1), alt.value(0.9 if dots else 0)),
-            tooltip=[alt.Tooltip("line:N", title="line"), alt.Tooltip("x:Q", title="step", format=",~f"),
-                     alt.Tooltip("y:Q", title="value", format=".4~g")],
+            tooltip=[
+                alt.Tooltip("line:N", title="line"),
+                alt.Tooltip("x:Q", title="step", format=",~f"),
+                alt.Tooltip("y:Q", title="value", format=".4~g"),
+            ],
         )
         .add_params(near)
-    )  # fmt: skip
+    )
     return plotted(alt.layer(lines.add_params(zoom), points), [], _HEIGHT, "")
 
 

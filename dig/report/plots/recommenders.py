@@ -48,14 +48,18 @@ def difference_plot(found: Mapping[str, tuple[float, float, float]]) -> Plot:
     """
     import altair as alt
 
-    rows = [{"name": metric_name(metric), "value": rounded(value), "low": rounded(low), "high": rounded(high)}
-            for metric, (value, low, high) in found.items()]  # fmt: skip
+    rows = [
+        {"name": metric_name(metric), "value": rounded(value), "low": rounded(low), "high": rounded(high)}
+        for metric, (value, low, high) in found.items()
+    ]
     y = alt.Y("name:N", sort=[metric_name(metric) for metric in found], title=None, axis=_bare(alt))
     base = alt.Chart().encode(
         y=y,
-        tooltip=[alt.Tooltip("name:N", title="metric"), *(alt.Tooltip(f"{key}:Q", format="+.4f")
-                 for key in ("value", "low", "high"))],
-    )  # fmt: skip
+        tooltip=[
+            alt.Tooltip("name:N", title="metric"),
+            *(alt.Tooltip(f"{key}:Q", format="+.4f") for key in ("value", "low", "high")),
+        ],
+    )
     zero = alt.Chart().mark_rule(strokeDash=[4, 3], color="var(--soft)").encode(x=alt.datum(0))
     colour = colour_variable(colour_index("grpo"))
     axis = _value("low", zero=True, form="+.3~f")
@@ -73,10 +77,16 @@ def bar_plot(title: str, found: Mapping[str, float]) -> Plot:
 
     rows = [{"name": recommender_name(name), "value": rounded(value)} for name, value in found.items()]
     y, colour = _rows(list(found))
-    chart = alt.Chart().mark_bar(cornerRadiusEnd=2, height=14).encode(
-        y=y, color=colour, x=_value("value", zero=True),
-        tooltip=[alt.Tooltip("name:N", title="recommender"), alt.Tooltip("value:Q", title=title, format=".4~g")],
-    )  # fmt: skip
+    chart = (
+        alt.Chart()
+        .mark_bar(cornerRadiusEnd=2, height=14)
+        .encode(
+            y=y,
+            color=colour,
+            x=_value("value", zero=True),
+            tooltip=[alt.Tooltip("name:N", title="recommender"), alt.Tooltip("value:Q", title=title, format=".4~g")],
+        )
+    )
     return Plot(title, plotted(chart, rows, _height(rows), f"{title} by recommender"))
 
 
@@ -98,13 +108,18 @@ def hit_rate_plot(metric: str, found: Mapping[str, Mapping[str, float]]) -> Plot
     y, colour = _rows(list(found))
     base = alt.Chart().encode(y=y, x=_value("value", zero=True))
     ways = base.mark_line(strokeWidth=2, opacity=0.5).encode(detail="name:N", color=colour)
-    fill = alt.condition(alt.FieldEqualPredicate(field="group", equal=groups[0] if groups else ""), colour,
-                         alt.value("var(--card)"))  # fmt: skip
+    fill = alt.condition(
+        alt.FieldEqualPredicate(field="group", equal=groups[0] if groups else ""), colour, alt.value("var(--card)")
+    )
     dots = base.mark_point(size=85, strokeWidth=2.5, opacity=1).encode(
-        stroke=alt.Stroke("name:N", scale=colour["scale"]), fill=fill,
-        tooltip=[alt.Tooltip("name:N", title="recommender"), alt.Tooltip("group:N", title="users"),
-                 alt.Tooltip("value:Q", title=metric_name(metric), format=".4f")],
-    )  # fmt: skip
+        stroke=alt.Stroke("name:N", scale=colour["scale"]),
+        fill=fill,
+        tooltip=[
+            alt.Tooltip("name:N", title="recommender"),
+            alt.Tooltip("group:N", title="users"),
+            alt.Tooltip("value:Q", title=metric_name(metric), format=".4f"),
+        ],
+    )
     title = f"{metric_name(metric)} by users"
     spec = plotted(alt.layer(ways, dots), rows, _height(rows), title)
     marks = zip(groups, ("dot", "ring"), strict=False)

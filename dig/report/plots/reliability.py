@@ -35,21 +35,38 @@ def reliability_plot(bins: Iterable[Bin]) -> Plot:
 
     bins = list(bins)
     total = sum(each.weight for each in bins)
-    rows = [{"predicted": rounded(each.predicted), "observed": rounded(each.observed),
-             "share": rounded(each.weight / total)} for each in bins]  # fmt: skip
+    rows = [
+        {
+            "predicted": rounded(each.predicted),
+            "observed": rounded(each.observed),
+            "share": rounded(each.weight / total),
+        }
+        for each in bins
+    ]
     unit = alt.Scale(domain=[0, 1], nice=False)
     largest = max((row["share"] for row in rows), default=1.0)
     size = alt.Size("share:Q", scale=alt.Scale(domain=[0, largest], range=[_SMALLEST, _LARGEST], zero=True))
     x = alt.X("predicted:Q", scale=unit, axis=alt.Axis(title="predicted", format=".1f"))
     y = alt.Y("observed:Q", scale=unit, axis=alt.Axis(title="observed", format=".1f"))
     corners = alt.Data(values=[{"at": 0}, {"at": 1}])
-    diagonal = alt.Chart(corners).mark_line(strokeDash=[4, 3], color="var(--soft)").encode(
-        x=alt.X("at:Q", scale=unit), y=alt.Y("at:Q", scale=unit)
-    )  # fmt: skip
-    points = alt.Chart().mark_point(filled=True, opacity=0.75, color=_COLOUR).encode(
-        x=x, y=y, size=size, tooltip=[*(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("predicted", "observed")),
-                                      alt.Tooltip("share:Q", title="weight", format=".1%")],
-    )  # fmt: skip
+    diagonal = (
+        alt.Chart(corners)
+        .mark_line(strokeDash=[4, 3], color="var(--soft)")
+        .encode(x=alt.X("at:Q", scale=unit), y=alt.Y("at:Q", scale=unit))
+    )
+    points = (
+        alt.Chart()
+        .mark_point(filled=True, opacity=0.75, color=_COLOUR)
+        .encode(
+            x=x,
+            y=y,
+            size=size,
+            tooltip=[
+                *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("predicted", "observed")),
+                alt.Tooltip("share:Q", title="weight", format=".1%"),
+            ],
+        )
+    )
     spec = plotted(alt.layer(points, diagonal), rows, _HEIGHT, "observed over predicted share of good interests")
     note = (
         "On phrases that the classifier never saw; a point is as large as its weight, the diagonal is a promise kept."

@@ -27,12 +27,17 @@ def slice_plot(
     import altair as alt
 
     rows = [
-        {"slice": f"{name}|{count:,}", "of": name, "examples": count, "name": recommender_name(recommender),
-         "value": rounded(values[name])}
+        {
+            "slice": f"{name}|{count:,}",
+            "of": name,
+            "examples": count,
+            "name": recommender_name(recommender),
+            "value": rounded(values[name]),
+        }
         for name, count in counts.items()
         for recommender, values in found.items()
         if name in values
-    ]  # fmt: skip
+    ]
     shown = [recommender_name(name) for name in names]
     colours = [colour_variable(colour_index(name, names)) for name in names]
     order = [f"{name}|{count:,}" for name, count in counts.items()]
@@ -40,13 +45,20 @@ def slice_plot(
     labels = alt.Axis(
         labelExpr="split(datum.label, '|')", labelAngle=0, ticks=False, labelPadding=6, labelColor="var(--ink)"
     )
-    chart = alt.Chart().mark_bar(cornerRadiusEnd=1.5).encode(
-        x=alt.X("slice:N", sort=order, title=None, axis=labels, scale=alt.Scale(paddingInner=0.25)),
-        xOffset=alt.XOffset("name:N", sort=shown, scale=alt.Scale(domain=shown)),
-        y=alt.Y("value:Q", title=None, axis=alt.Axis()),
-        color=alt.Color("name:N", scale=alt.Scale(domain=shown, range=colours)),
-        tooltip=[alt.Tooltip("name:N", title="recommender"), alt.Tooltip("of:N", title=title),
-                 alt.Tooltip("value:Q", title=metric_name(metric), format=".4f"),
-                 alt.Tooltip("examples:Q", format=",")],
-    )  # fmt: skip
+    chart = (
+        alt.Chart()
+        .mark_bar(cornerRadiusEnd=1.5)
+        .encode(
+            x=alt.X("slice:N", sort=order, title=None, axis=labels, scale=alt.Scale(paddingInner=0.25)),
+            xOffset=alt.XOffset("name:N", sort=shown, scale=alt.Scale(domain=shown)),
+            y=alt.Y("value:Q", title=None, axis=alt.Axis()),
+            color=alt.Color("name:N", scale=alt.Scale(domain=shown, range=colours)),
+            tooltip=[
+                alt.Tooltip("name:N", title="recommender"),
+                alt.Tooltip("of:N", title=title),
+                alt.Tooltip("value:Q", title=metric_name(metric), format=".4f"),
+                alt.Tooltip("examples:Q", format=","),
+            ],
+        )
+    )
     return Plot(title, plotted(chart, rows, _HEIGHT, f"{metric_name(metric)} by {title} and recommender"))

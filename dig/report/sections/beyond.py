@@ -31,8 +31,10 @@ def beyond_accuracy(data: ReportData) -> dict[str, Any]:
     have = {key for values in tests.values() for key in values if key.partition("@")[0] not in _ELSEWHERE}
     order = list(_MEANS)
     keys = sorted(have, key=lambda key: (_place(order, key.partition("@")[0]), key))
-    found = {key: {name: value for name, values in tests.items() if (value := finite(values.get(key))) is not None}
-             for key in keys}  # fmt: skip
+    found = {
+        key: {name: value for name, values in tests.items() if (value := finite(values.get(key))) is not None}
+        for key in keys
+    }
     return {
         "columns": keys,
         "rows": [(name, [finite(values.get(key)) for key in keys]) for name, values in tests.items()] if keys else [],

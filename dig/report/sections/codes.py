@@ -21,12 +21,13 @@ def semantic_ids(data: ReportData) -> dict[str, Any]:
     columns = {key: health[key] for key in _OF_LEVELS if is_list(health.get(key))}
     count = max((len(column) for column in columns.values()), default=0)
     return {
-        "levels": [{key: column[level] for key, column in columns.items() if level < len(column)}
-                   for level in range(count)],
+        "levels": [
+            {key: column[level] for key, column in columns.items() if level < len(column)} for level in range(count)
+        ],
         "facts": {key: value for key, value in health.items() if not is_list(value)},
         "picture": _picture(data),
         "tree": code_tree(data.ids, _titles(data)) if data.ids is not None and data.ids.item_ids else None,
-    }  # fmt: skip
+    }
 
 
 def _picture(data: ReportData) -> Markup:

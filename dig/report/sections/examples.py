@@ -59,8 +59,9 @@ class _Shown:
         self.rows = {}
         if catalogue is not None:
             brands = catalogue["brand"].to_list() if "brand" in catalogue.columns else [None] * len(catalogue)
-            self.rows = dict(zip(catalogue["item_id"].to_list(), zip(catalogue["title"].to_list(), brands, strict=True),
-                                 strict=True))  # fmt: skip
+            self.rows = dict(
+                zip(catalogue["item_id"].to_list(), zip(catalogue["title"].to_list(), brands, strict=True), strict=True)
+            )
         self.thumbnail = Thumbnails(data.pictures)
 
     def __call__(self, item: str) -> Item:

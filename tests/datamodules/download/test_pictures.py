@@ -27,8 +27,9 @@ from dig.config.schema import PictureConfig
 from dig.console import console
 from dig.slurm.signals import Preempted, watched
 
-LIMITS = PictureConfig(concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=5.0,
-                       allow_private_hosts=True)  # fmt: skip
+LIMITS = PictureConfig(
+    concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=5.0, allow_private_hosts=True
+)
 
 
 def picture(form: str = "png", size: tuple[int, int] = (8, 6)) -> bytes:
@@ -94,12 +95,20 @@ def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch):
 
 def test_fetched_once_found_again_and_misses_tried_again(server: FaultyServer, tmp_path: Path):
     server.pages["/late.jpg"] = Page(HTML)
-    images = {"a": f"{server.url}/good.png", "b": f"{server.url}/good.png", "c": f"{server.url}/none.png",
-              "d": f"{server.url}/late.jpg"}  # fmt: skip
+    images = {
+        "a": f"{server.url}/good.png",
+        "b": f"{server.url}/good.png",
+        "c": f"{server.url}/none.png",
+        "d": f"{server.url}/late.jpg",
+    }
     report = fetched(images, tmp_path)
     assert (report.fetched, report.cached, report.missing) == (2, 0, 2)
     assert reasons(tmp_path) == {
-        "a": None, "b": None, "c": "answered 404 Not Found", "d": "a web page or SVG, not a picture"}  # fmt: skip
+        "a": None,
+        "b": None,
+        "c": "answered 404 Not Found",
+        "d": "a web page or SVG, not a picture",
+    }
     assert sum(asked.path == "/good.png" for asked in server.asked) == 1  # one address, two items
     paths = picture_paths(tmp_path)
     assert set(paths) == {"a", "b"} and Image.open(paths["a"]).size == (8, 6)
@@ -228,19 +237,59 @@ def test_a_head_that_trickles_has_the_same_limit(tmp_path: Path):
 
         threading.Thread(target=trickle, daemon=True).start()
         begun = time.monotonic()
-        report = fetched({"a": f"http://127.0.0.1:{server.getsockname()[1]}/x"}, tmp_path,
-                         replace(LIMITS, timeout=5.0, max_seconds=0.6, attempts=1))  # fmt: skip
+        report = fetched(
+            {"a": f"http://127.0.0.1:{server.getsockname()[1]}/x"},
+            tmp_path,
+            replace(LIMITS, timeout=5.0, max_seconds=0.6, attempts=1),
+        )
     assert time.monotonic() - begun < 3 and "not whole within 0.6 s" in next(iter(report.reasons))
 
 
 @pytest.mark.parametrize(
     "address",
-    ["0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.1.1", "172.16.0.1", "192.0.0.8", "192.0.2.1",  # noqa: S104
-     "192.88.99.1", "192.168.0.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1",
-     "255.255.255.255", "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:224.0.0.1", "64:ff9b::7f00:1",
-     "64:ff9b::a00:1", "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:a00:1::1",
-     "3fff::1", "4000::1", "fc00::1", "fd00::1", "fe80::1", "fe80::1%lo", "fec0::1", "ff02::1", "ff0e::1", "x"],
-)  # fmt: skip
+    [
+        "0.0.0.0",  # noqa: S104
+        "10.1.2.3",
+        "100.64.0.1",
+        "127.0.0.1",
+        "169.254.1.1",
+        "172.16.0.1",
+        "192.0.0.8",
+        "192.0.2.1",
+        "192.88.99.1",
+        "192.168.0.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "239.1.1.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::ffff:224.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::1",
+        "100::1",
+        "2001::1",
+        "2001:db8::1",
+        "2002:7f00:1::",
+        "2002:a00:1::1",
+        "3fff::1",
+        "4000::1",
+        "fc00::1",
+        "fd00::1",
+        "fe80::1",
+        "fe80::1%lo",
+        "fec0::1",
+        "ff02::1",
+        "ff0e::1",
+        "x",
+    ],
+)
 def test_addresses_that_are_no_public_hosts(address: str):
     """Guard 10: groups, reserved, unspecified, benchmarks' and embedded private addresses are not public."""
     assert not is_public(address)

@@ -30,8 +30,10 @@ def test_addresses_as_documented():
         "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/metaFiles2/meta_Musical_Instruments.json.gz"
     )
     ratings = published_files("amazon2023/Industrial_and_Scientific")[0]
-    assert ratings.urls[0] == ("https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/benchmark/5core/rating_only/"
-                               "Industrial_and_Scientific.csv.gz")  # fmt: skip
+    assert ratings.urls[0] == (
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/benchmark/5core/rating_only/"
+        "Industrial_and_Scientific.csv.gz"
+    )
 
 
 def test_mirrors_come_first():

@@ -46,10 +46,15 @@ def test_shuffled_rows_are_those_of_other_items(items: int):
     for item, row in enumerate(found.tolist()):
         there = [other for other in row if other >= 0]
         assert item not in there and len(there) == len(set(there))
-        from_whom = [other for other in range(items) if other != item and all(
-            mine == theirs or (theirs == item and mine == other)
-            for mine, theirs in zip(row, neighbours[other].tolist(), strict=True)
-        )]  # fmt: skip
+        from_whom = [
+            other
+            for other in range(items)
+            if other != item
+            and all(
+                mine == theirs or (theirs == item and mine == other)
+                for mine, theirs in zip(row, neighbours[other].tolist(), strict=True)
+            )
+        ]
         assert from_whom
         givers.update(from_whom)
     assert givers == set(range(items))

@@ -27,10 +27,14 @@ def padded(rows: list[list[int]], width: int) -> np.ndarray:
 
 
 def some_others(items: int, most: int) -> st.SearchStrategy[list[list[int]]]:
-    return st.tuples(*(
-        st.lists(st.integers(0, items - 1).filter(lambda other, item=item: other != item), unique=True, max_size=most)
-        for item in range(items)
-    )).map(list)  # fmt: skip
+    return st.tuples(
+        *(
+            st.lists(
+                st.integers(0, items - 1).filter(lambda other, item=item: other != item), unique=True, max_size=most
+            )
+            for item in range(items)
+        )
+    ).map(list)
 
 
 @settings(max_examples=150, deadline=None)

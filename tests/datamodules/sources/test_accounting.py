@@ -151,11 +151,17 @@ def test_entry_1_a_field_that_truly_holds_line_breaks_is_one_row(tmp_path: Path)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(*[st.text(st.sampled_from('ab "\n,\t'), min_size=1, max_size=5)] * 2, st.integers(0, 99),
-                       st.text(st.sampled_from('ab "\n,\t'), max_size=5)), max_size=8),
+    st.lists(
+        st.tuples(
+            *[st.text(st.sampled_from('ab "\n,\t'), min_size=1, max_size=5)] * 2,
+            st.integers(0, 99),
+            st.text(st.sampled_from('ab "\n,\t'), max_size=5),
+        ),
+        max_size=8,
+    ),
     st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
     st.sampled_from(["", ".gz", ".zst"]),
-)  # fmt: skip
+)
 def test_entry_1_what_python_writes_is_read_to_the_letter(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int, str]], how: int, packed: str
 ):
@@ -259,9 +265,13 @@ def one_less(owner: Any, name: str) -> tuple[Any, str, Any]:
     ],
 )
 def test_a_reader_that_loses_a_row_is_caught(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], source: str,
-    lossy: Callable[[], tuple[Any, str, Any]], file: str
-):  # fmt: skip
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], Path],
+    source: str,
+    lossy: Callable[[], tuple[Any, str, Any]],
+    file: str,
+):
     path = make(tmp_path)
     read(path, source=source, unknown_items="keep")
     monkeypatch.setattr(*lossy())

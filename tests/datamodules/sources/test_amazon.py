@@ -41,15 +41,31 @@ def lines(path: Path, records: list[object], python: bool = False) -> None:
 # --- 2014 ------------------------------------------------------------------------------------------------------------
 
 OLD_ITEMS = [
-    {"asin": "a", "title": "O'Neil's \"best\" caf\xe9", "price": 7.99, "imUrl": "http://h/a.jpg", "brand": None,
-     "categories": [["Beauty", "Hair"], ["Beauty", "Gifts"]], "description": "It's &amp; <b>fine</b>"},
+    {
+        "asin": "a",
+        "title": "O'Neil's \"best\" caf\xe9",
+        "price": 7.99,
+        "imUrl": "http://h/a.jpg",
+        "brand": None,
+        "categories": [["Beauty", "Hair"], ["Beauty", "Gifts"]],
+        "description": "It's &amp; <b>fine</b>",
+    },
     {"asin": "b", "categories": [["Beauty"]], "salesRank": {"Beauty": 3}, "related": {"also_bought": ["a"]}},
-]  # fmt: skip
+]
 
 
 def old_reviews(*pairs: tuple[str, str]) -> list[object]:
-    return [{"reviewerID": user, "asin": item, "overall": 5.0, "unixReviewTime": 100 + number, "helpful": [0, 0],
-             "reviewText": "t"} for number, (user, item) in enumerate(pairs)]  # fmt: skip
+    return [
+        {
+            "reviewerID": user,
+            "asin": item,
+            "overall": 5.0,
+            "unixReviewTime": 100 + number,
+            "helpful": [0, 0],
+            "reviewText": "t",
+        }
+        for number, (user, item) in enumerate(pairs)
+    ]
 
 
 def test_2014_metadata_are_python_dicts(tmp_path: Path):
@@ -96,7 +112,11 @@ def test_large_metadata_on_all_cores_equal_those_on_one(tmp_path: Path, suffix: 
     many, _ = read("amazon2014", tmp_path)
     assert one.catalogue.equals(many.catalogue) and len(one.catalogue) == 2997
     assert one.problems[1].rows == many.problems[1].rows and [row for row, _ in one.problems[1].rows] == [
-        8, 1008, 2008, 3008]  # fmt: skip
+        8,
+        1008,
+        2008,
+        3008,
+    ]
     assert "999 × an item repeated, the first record is kept" in said
 
 
@@ -123,7 +143,7 @@ def new_items(*records: dict[str, object]) -> list[object]:
     [
         ({"title": "Maggiano&#39;s &amp;amp; Co &gt;&gt;"}, "title", "Maggiano's & Co >>"),
         ({"title": "<span class='a'>Tea</span>  set"}, "title", "Tea set"),
-        ({"title": 'var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();'}, "title", None),
+        ({"title": "var aPageStart = (new Date()).getTime();\nvar ue_t0=ue_t0||+new Date();"}, "title", None),
         ({"title": ""}, "title", None),
         ({"description": ["One.", "", "<p>Two &lt; three</p><script>x()</script>"]}, "description", "One. Two < three"),
         ({"description": "plain"}, "description", "plain"),
@@ -132,11 +152,15 @@ def new_items(*records: dict[str, object]) -> list[object]:
         ({"price": ".a-box-inner{background-color:#fff}#alohaBuyBoxWidget .selected{background"}, "price", None),
         ({"price": ""}, "price", None),
         ({"category": ["Gift Cards", "Gift &amp; more", "Gift Cards"]}, "categories", ["Gift Cards", "Gift & more"]),
-        ({"imageURLHighRes": ["https://h/big.jpg", "x"], "imageURL": ["https://h/s.jpg"]}, "image", "https://h/big.jpg"),
+        (
+            {"imageURLHighRes": ["https://h/big.jpg", "x"], "imageURL": ["https://h/s.jpg"]},
+            "image",
+            "https://h/big.jpg",
+        ),
         ({"imageURLHighRes": [], "imageURL": ["https://h/s.jpg"]}, "image", "https://h/s.jpg"),
         ({"imageURLHighRes": []}, "image", None),
     ],
-)  # fmt: skip
+)
 def test_2018_quirks(tmp_path: Path, record: dict[str, object], column: str, expected: object):
     lines(tmp_path / "X_5.json", old_reviews(("u", "0")))
     lines(tmp_path / "meta_X.json", new_items(record))
@@ -177,8 +201,10 @@ def test_a_bad_review_costs_itself_alone(tmp_path: Path, line: str, reason: str,
 
 
 def test_odd_but_readable_reviews_are_read(tmp_path: Path):
-    odd = ['{"reviewerID": 7, "asin": "0", "overall": "4.0", "unixReviewTime": "5"}',
-           '{"reviewerID": "u\\u00e9\\n", "asin": "0", "overall": 1, "unixReviewTime": 1e3}']  # fmt: skip
+    odd = [
+        '{"reviewerID": 7, "asin": "0", "overall": "4.0", "unixReviewTime": "5"}',
+        '{"reviewerID": "u\\u00e9\\n", "asin": "0", "overall": 1, "unixReviewTime": 1e3}',
+    ]
     (tmp_path / "X_5.json").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(odd).encode())
     lines(tmp_path / "meta_X.json", new_items({}))
     found = read("amazon2018", tmp_path)[0].interactions
@@ -212,8 +238,16 @@ def test_2018_a_null_rating_in_the_damaged_fashion_file(tmp_path: Path):
 
 def latest(folder: Path) -> Path:
     images = [{"thumb": "t", "large": "l", "hi_res": None}, {"thumb": "t", "large": "l2", "hi_res": "https://h/2"}]
-    item = {"parent_asin": "p", "title": "A &amp; B", "store": "Shop", "categories": ["X", "Y"],
-            "features": ["<b>f</b>"], "description": ["d"], "price": "None", "images": images}  # fmt: skip
+    item = {
+        "parent_asin": "p",
+        "title": "A &amp; B",
+        "store": "Shop",
+        "categories": ["X", "Y"],
+        "features": ["<b>f</b>"],
+        "description": ["d"],
+        "price": "None",
+        "images": images,
+    }
     lines(folder / "meta_X.jsonl", [item, {"parent_asin": "q", "title": "Q", "price": 3.5, "images": []}])
     return folder
 
@@ -236,7 +270,8 @@ def test_2023_published_ratings_and_splits(tmp_path: Path):
     (latest(tmp_path) / "X.csv").write_text(f"{header}\nu,p,5.0,1000\nu,q,3.0,2000\n")
     assert read("amazon2023", tmp_path)[0].interactions.rows() == [("u", "p", 1.0, 5.0), ("u", "q", 2.0, 3.0)]
     assert "no train part of the published split; looked for X.train.csv" in refused(
-        "amazon2023", tmp_path, split="published")  # fmt: skip
+        "amazon2023", tmp_path, split="published"
+    )
     for part, rows in (("train", "u,p,5.0,1000,"), ("valid", "u,q,4.0,2000,p"), ("test", "u,p,3.0,2000,p q")):
         (tmp_path / f"X.{part}.csv.gz").write_bytes(gzip.compress(f"{header},history\n{rows}\n".encode()))
     assert len(read("amazon2023", tmp_path)[0].interactions) == 2  # the whole file wins when no split is asked for
@@ -267,7 +302,9 @@ def test_missing_files_and_several_categories(tmp_path: Path):
     lines(tmp_path / "Gift_Cards_5.json", old_reviews(("u", "0")))
     found = source_files(DataConfig(source="amazon2018", path=str(tmp_path), category="Gift_Cards"))
     assert {key: path.name for key, path in found.items()} == {
-        "reviews": "Gift_Cards_5.json", "metadata": "meta_Gift_Cards.json"}  # fmt: skip
+        "reviews": "Gift_Cards_5.json",
+        "metadata": "meta_Gift_Cards.json",
+    }
     (tmp_path / "Gift_Cards_5.json.gz").write_bytes(b"")
     assert "keep one of them" in refused("amazon2018", tmp_path, category="Gift_Cards")
 

@@ -20,8 +20,11 @@ from datamodules.sources.lines import ReviewFields, read_reviews
 
 COLUMNS = {"user_id": "u", "item_id": "i", "timestamp": "t", "rating": "r"}
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6)
-TIMES = st.one_of(st.integers(-3, 2_000_000_000).map(str), st.floats(allow_nan=True).map(str),
-                  st.sampled_from(["", "soon", "2018-03-01", "2018-03-01T10:00:00", " 7 ", "1e9"]))  # fmt: skip
+TIMES = st.one_of(
+    st.integers(-3, 2_000_000_000).map(str),
+    st.floats(allow_nan=True).map(str),
+    st.sampled_from(["", "soon", "2018-03-01", "2018-03-01T10:00:00", " 7 ", "1e9"]),
+)
 RATINGS = st.sampled_from(["", "5", "4.5", "x"])
 
 
@@ -52,8 +55,17 @@ def test_tables(rows: list[tuple[str, str, str, str]], end: str, quoted: bool):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(TEXT, TEXT, st.one_of(st.integers(-2, 10**10), st.floats(allow_nan=False, width=32), TEXT),
-                          st.one_of(st.none(), st.integers(0, 5), st.floats(0, 5))), max_size=12))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(
+            TEXT,
+            TEXT,
+            st.one_of(st.integers(-2, 10**10), st.floats(allow_nan=False, width=32), TEXT),
+            st.one_of(st.none(), st.integers(0, 5), st.floats(0, 5)),
+        ),
+        max_size=12,
+    )
+)
 def test_json_lines(rows: list[tuple[str, str, object, object]]):
     fields = ReviewFields("u", "i", "t", "r")
     text = "".join(json.dumps(dict(zip("uitr", row, strict=True))) + "\n" for row in rows)

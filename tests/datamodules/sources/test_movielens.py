@@ -39,14 +39,18 @@ def test_double_colons(tmp_path: Path):
     tables, said = read(dat(tmp_path, "1::2::5::978300760\r\n1::1::3::978302109\r\n"))
     assert tables.interactions.rows() == [("1", "2", 978300760.0, 5.0), ("1", "1", 978302109.0, 3.0)] and said == ""
     assert tables.catalogue.select("item_id", "title", "categories").rows() == [
-        ("1", "Toy Story (1995)", ["Animation", "Comedy"]), ("2", "Léon (1994)", ["Crime"])]  # fmt: skip
+        ("1", "Toy Story (1995)", ["Animation", "Comedy"]),
+        ("2", "Léon (1994)", ["Crime"]),
+    ]
 
 
 def test_commas(tmp_path: Path):
     tables, said = read(comma(tmp_path))
     assert tables.interactions.rows() == [("1", "2", 1112486027.0, 3.5), ("2", "1", 9.0, 4.0)] and said == ""
     assert tables.catalogue.select("title", "categories").rows() == [
-        ("Toy Story (1995)", ["Animation", "Comedy"]), ("American, The (2010)", None)]  # fmt: skip
+        ("Toy Story (1995)", ["Animation", "Comedy"]),
+        ("American, The (2010)", None),
+    ]
 
 
 def test_a_title_may_hold_the_separator(tmp_path: Path):
@@ -56,10 +60,15 @@ def test_a_title_may_hold_the_separator(tmp_path: Path):
 
 def test_bad_lines(tmp_path: Path):
     good = "1::1::5::9\n" * 300
-    tables, said = read(dat(tmp_path, f"{good}1::1::5\n1::1::5::soon\n::1::5::9\n", b"1::T::G\nbroken\n"),
-                        max_bad_fraction=0.5)  # fmt: skip
-    for line in ("ratings.dat:301: 3 fields instead of 4", "ratings.dat:302: timestamp soon is no number or date",
-                 "ratings.dat:303: user_id is empty", "movies.dat:2: no movie::title::genres"):  # fmt: skip
+    tables, said = read(
+        dat(tmp_path, f"{good}1::1::5\n1::1::5::soon\n::1::5::9\n", b"1::T::G\nbroken\n"), max_bad_fraction=0.5
+    )
+    for line in (
+        "ratings.dat:301: 3 fields instead of 4",
+        "ratings.dat:302: timestamp soon is no number or date",
+        "ratings.dat:303: user_id is empty",
+        "movies.dat:2: no movie::title::genres",
+    ):
         assert line in said
     assert tables.bad_rows == 4 and len(tables.interactions) == 300
 

@@ -78,7 +78,11 @@ def test_what_only_a_closer_look_tells(text: str):
 def test_entry_1_a_backslash_escapes_a_quote():
     text = '1,"a \\"b\\", c",x\n2,"d \\" e",y\n3,"plain, text",z\n4,"back\\\\",w\n'
     assert [record.fields for record in read(text, ",", 3)] == [
-        ["1", 'a "b", c', "x"], ["2", 'd " e', "y"], ["3", "plain, text", "z"], ["4", "back\\\\", "w"]]  # fmt: skip
+        ["1", 'a "b", c', "x"],
+        ["2", 'd " e', "y"],
+        ["3", "plain, text", "z"],
+        ["4", "back\\\\", "w"],
+    ]
 
 
 def test_entry_1_a_quote_that_opens_nothing_keeps_its_row_to_itself():

@@ -93,9 +93,14 @@ def test_a_folder_or_nothing(tmp_path: Path):
     ],
 )
 def test_an_encoding_that_is_named_for_a_file_in_utf_8_is_told(
-    form: str, stored: str, named: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    form: str,
+    stored: str,
+    named: str,
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """Entry 10: its letters become pairs of others, and no row is odd."""
     monkeypatch.setattr(streams, "_PIECE", 7)  # letters are cut between pieces
     content = "item_id,title\n" + "".join(f"{row},Green Thé {row}\n" for row in range(20))

@@ -41,11 +41,13 @@ def log(path: Path, times: pl.Series, parquet: bool = False) -> list[str]:
     """A shuffled log of users whose items are named by their true order; returns the order of the rows' items."""
     path.mkdir()
     order = np.random.default_rng(0).permutation(USERS * LENGTH)
-    frame = pl.DataFrame({
-        "user_id": [f"u{row // LENGTH}" for row in range(USERS * LENGTH)],
-        "item_id": [f"i{row % LENGTH}" for row in range(USERS * LENGTH)],
-        "timestamp": times,
-    })[order.tolist()]  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "user_id": [f"u{row // LENGTH}" for row in range(USERS * LENGTH)],
+            "item_id": [f"i{row % LENGTH}" for row in range(USERS * LENGTH)],
+            "timestamp": times,
+        }
+    )[order.tolist()]
     if parquet:
         frame.write_parquet(path / "interactions.parquet")
     else:
@@ -173,8 +175,11 @@ def test_entry_3_a_column_of_one_form(form: str):
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.datetimes(datetime.datetime(1990, 1, 2), datetime.datetime(2099, 1, 1)), min_size=2, max_size=9),
-       st.integers(-14, 14), st.booleans())  # fmt: skip
+@given(
+    st.lists(st.datetimes(datetime.datetime(1990, 1, 2), datetime.datetime(2099, 1, 1)), min_size=2, max_size=9),
+    st.integers(-14, 14),
+    st.booleans(),
+)
 def test_entry_3_instants_are_compared_and_not_texts(moments: list[datetime.datetime], hours: int, nano: bool):
     zones = [datetime.timezone(datetime.timedelta(hours=hours * (n % 2))) for n in range(len(moments))]
     aware = [moment.replace(tzinfo=zone) for moment, zone in zip(moments, zones, strict=True)]
@@ -211,8 +216,10 @@ def test_a_time_of_day_is_not_a_time(tmp_path: Path):
 
 def test_entry_2_nanoseconds_in_json_lines(tmp_path: Path):
     order = np.random.default_rng(0).permutation(12).tolist()
-    lines = [json.dumps({"reviewerID": "u", "asin": f"i{n}", "overall": 5, "unixReviewTime": START * 10**9 + 40 * n})
-             for n in order]  # fmt: skip
+    lines = [
+        json.dumps({"reviewerID": "u", "asin": f"i{n}", "overall": 5, "unixReviewTime": START * 10**9 + 40 * n})
+        for n in order
+    ]
     (tmp_path / "X_5.json").write_text("\n".join(lines))
     (tmp_path / "meta_X.json").write_text("\n".join(json.dumps({"asin": f"i{n}", "title": "t"}) for n in range(12)))
     config = DataConfig(path=str(tmp_path), source="amazon2018")

@@ -24,8 +24,12 @@ IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0")
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(IDS, min_size=1, max_size=6, unique=True), st.lists(IDS, min_size=1, max_size=4),
-       st.booleans(), st.floats(0, 2e9, allow_nan=False))  # fmt: skip
+@given(
+    st.lists(IDS, min_size=1, max_size=6, unique=True),
+    st.lists(IDS, min_size=1, max_size=4),
+    st.booleans(),
+    st.floats(0, 2e9, allow_nan=False),
+)
 def test_strange_ids_and_times_round_trip(items: list[str], users: list[str], whole: bool, time: float):
     rows = [(user, item, float(round(time)) if whole else time) for user in users for item in items]
     interactions = pl.DataFrame(rows, schema=INTERACTION_SCHEMA, orient="row")
@@ -43,8 +47,15 @@ def test_strange_ids_and_times_round_trip(items: list[str], users: list[str], wh
 
 
 def test_every_field_survives(tmp_path: Path):
-    row = {"item_id": "a", "title": "Tea é", "brand": "B", "categories": ["x", "y"], "description": "d\nd",
-           "price": 2.5, "image": "https://h/x.png"}  # fmt: skip
+    row = {
+        "item_id": "a",
+        "title": "Tea é",
+        "brand": "B",
+        "categories": ["x", "y"],
+        "description": "d\nd",
+        "price": 2.5,
+        "image": "https://h/x.png",
+    }
     catalogue = pl.DataFrame([row, {"item_id": "b"}], schema=CATALOGUE_SCHEMA)
     interactions = pl.DataFrame({"user_id": ["u"], "item_id": ["b"], "timestamp": [1.25], "rating": [4.0]})
     write_tables(Tables(interactions, catalogue), tmp_path)

@@ -6,9 +6,14 @@ from hypothesis import strategies as st
 
 from dig.interests.asking.answers import MAX_ANSWER, AnswerError, Caption, MinedInterests, Verdict, parse_answer
 
-GOOD = {"ref": "abcd1234", "reasoning": ["a"], "interests": [
-    {"interest": "slow mornings", "confidence": 0.9, "evidence": "slow", "source": "text"},
-    {"interest": "warm  colours\n", "confidence": 1, "source": "picture"}]}  # fmt: skip
+GOOD = {
+    "ref": "abcd1234",
+    "reasoning": ["a"],
+    "interests": [
+        {"interest": "slow mornings", "confidence": 0.9, "evidence": "slow", "source": "text"},
+        {"interest": "warm  colours\n", "confidence": 1, "source": "picture"},
+    ],
+}
 
 
 def reason(text: str, shape=MinedInterests, ref: str = "abcd1234") -> str:
@@ -56,7 +61,8 @@ FORMS = {
     "confidence from 0 to 100 as text": TEXT.replace("0.9", '"90"').replace(": 1,", ': "100",'),
     "source in capitals": TEXT.replace('"text"', '"TEXT"').replace('"picture"', '"Picture"'),
     "evidence that is null or a list": TEXT.replace('"evidence": "slow"', '"evidence": ["slow", "calm"]').replace(
-        '"source": "picture"', '"evidence": null, "source": "picture"'),
+        '"source": "picture"', '"evidence": null, "source": "picture"'
+    ),
     "evidence in an object": TEXT.replace('"evidence": "slow"', '"evidence": {"title": ["slow", 5], "brand": null}'),
     "evidence in a list of objects": TEXT.replace('"evidence": "slow"', '"evidence": [{"text": "slow"}]'),
     "source by another word": TEXT.replace('"picture"', '"image"'),
@@ -68,7 +74,7 @@ FORMS = {
     "typographers' quotes": TEXT.replace('"', "\u201c"),
     "a line break in a text": TEXT.replace("slow mornings", "slow\nmornings"),
     "the same twice": TEXT + "\n" + TEXT,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -76,7 +82,9 @@ def test_form_is_taken_off_and_nothing_else(form: str):
     """Entry 16: fences, thoughts, prose, wrappers, case, numbers as text and quotes are form; content is the same."""
     answer = parse_answer(FORMS[form], MinedInterests, "abcd1234")
     assert [(mined.interest, mined.confidence, mined.source) for mined in answer.interests] == [
-        ("slow mornings", 0.9, "text"), ("warm colours", 1.0, "picture")]  # fmt: skip
+        ("slow mornings", 0.9, "text"),
+        ("warm colours", 1.0, "picture"),
+    ]
     assert reason(FORMS[form], ref="00000000") == "another item"
 
 
@@ -114,8 +122,9 @@ def test_rubbish_is_no_interest_and_no_caption(said: str):
 
 def test_short_interests_that_say_something_are_kept():
     for said in ("茶", "4x4", "tv", "été", "<3 of tea", "none of that"):
-        answer = parse_answer(json.dumps({"ref": "r", "interests": [{"interest": said, "confidence": 1}]}),
-                              MinedInterests, "r")  # fmt: skip
+        answer = parse_answer(
+            json.dumps({"ref": "r", "interests": [{"interest": said, "confidence": 1}]}), MinedInterests, "r"
+        )
         assert answer.interests[0].interest == said
 
 
@@ -195,5 +204,13 @@ def test_whatever_a_model_writes_is_an_answer_or_a_reason(text: str):
     try:
         parse_answer(text, MinedInterests, "abcd1234")
     except AnswerError as error:
-        assert error.reason in ("empty", "no JSON", "broken JSON", "wrong shape", "another item", "too long",
-                                "several answers", "nothing said")  # fmt: skip
+        assert error.reason in (
+            "empty",
+            "no JSON",
+            "broken JSON",
+            "wrong shape",
+            "another item",
+            "too long",
+            "several answers",
+            "nothing said",
+        )

@@ -116,8 +116,10 @@ def test_a_server_that_comes_back_is_asked_on(server, store, make):
 
     def reply(connection: socket.socket) -> None:
         body = json.dumps(answer).encode()
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
-                           b"Content-Length: %d\r\n\r\n%s" % (len(body), body))  # fmt: skip
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
 
     def start() -> None:
         time.sleep(1.0)
@@ -165,8 +167,9 @@ def test_a_signal_keeps_what_came_and_waits_a_bounded_time(number, server, store
     process = server(faults=["hang"], fault_share=0.5, lasting=True)
     who = make["asker"](process.url, timeout=60.0, concurrency=30)
     assert ended_after(number, [make["job"](who, make["catalogue"](30))], store, after=2.0) < 6
-    (outcome,) = ask([make["job"](make["asker"](process.url, retries=0, timeout=0.2), make["catalogue"](30))], store,
-                     "c", NO_LIMITS)  # fmt: skip
+    (outcome,) = ask(
+        [make["job"](make["asker"](process.url, retries=0, timeout=0.2), make["catalogue"](30))], store, "c", NO_LIMITS
+    )
     assert outcome.known >= 5
 
 

@@ -42,8 +42,10 @@ def test_babble_is_a_failure(store, make, folder: Path):
 def test_a_local_model_and_an_endpoint_work_side_by_side(server, store, make, folder: Path, monkeypatch):
     monkeypatch.setattr(local.TransformersModel, "complete", lambda self, talks: [good(talk) for talk in talks])
     items = make["catalogue"](30)
-    jobs = [make["job"](make["asker"](None, str(folder), kind="transformers", batch_size=2), items),
-            make["job"](make["asker"](server().url, "remote"), items)]  # fmt: skip
+    jobs = [
+        make["job"](make["asker"](None, str(folder), kind="transformers", batch_size=2), items),
+        make["job"](make["asker"](server().url, "remote"), items),
+    ]
     mine, theirs = ask(jobs, store, "c", Limits())
     assert (mine.answered, theirs.answered) == (30, 30)
     assert store.spending("c", jobs[0].asker.identity).tokens_in == 30 * 11

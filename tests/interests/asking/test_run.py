@@ -79,9 +79,15 @@ def test_each_misbehaviour_is_survived(server, store, make, fault: str):
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [("truncated", "cut short"), ("shape", "wrong shape"), ("prose", "no JSON"), ("empty", "empty"),
-     ("another", "another item"), ("encoding", "no UTF-8")],
-)  # fmt: skip
+    [
+        ("truncated", "cut short"),
+        ("shape", "wrong shape"),
+        ("prose", "no JSON"),
+        ("empty", "empty"),
+        ("another", "another item"),
+        ("encoding", "no UTF-8"),
+    ],
+)
 def test_what_stays_unusable_is_a_failure_with_its_answer_and_never_paid_again(server, store, make, fault, reason):
     process = server(faults=[fault], fault_share=1.0, lasting=True)
     items = make["catalogue"](3)
@@ -231,8 +237,12 @@ def test_the_second_chance_tells_what_was_wrong(server, store, make, monkeypatch
         return await complete(self, messages, request)
 
     monkeypatch.setattr(Endpoint, "complete", listen)
-    ask([make["job"](make["asker"](server(faults=["prose"], fault_share=1.0).url), make["catalogue"](1))], store, "c",
-        NO_LIMITS)  # fmt: skip
+    ask(
+        [make["job"](make["asker"](server(faults=["prose"], fault_share=1.0).url), make["catalogue"](1))],
+        store,
+        "c",
+        NO_LIMITS,
+    )
     assert [message.role for message in said[1]] == ["system", "user", "assistant", "user"]
     assert said[1][:2] == said[0] and "cosy evenings" in said[1][2].text
     assert "the answer is not a JSON object" in said[1][3].text
@@ -241,8 +251,10 @@ def test_the_second_chance_tells_what_was_wrong(server, store, make, monkeypatch
 def test_a_dead_endpoint_is_stopped_while_the_others_go_on(server, store, make):
     process = server(dead=["b"])
     items = make["catalogue"](40)
-    jobs = [make["job"](make["asker"](process.url, name, breaker=4, retries=2, backoff=0.005, concurrency=4), items)
-            for name in ("a", "b")]  # fmt: skip
+    jobs = [
+        make["job"](make["asker"](process.url, name, breaker=4, retries=2, backoff=0.005, concurrency=4), items)
+        for name in ("a", "b")
+    ]
     good, bad = ask(jobs, store, "c", NO_LIMITS)
     assert (good.answered, good.stopped) == (40, None)
     assert bad.answered == 0 and "failures in a row, the last: HTTP 500" in bad.stopped

@@ -72,12 +72,14 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path):
         "with AnswerStore(Path(sys.argv[1])) as store, store.asking():\n"
         "    print('in', flush=True); sys.stdin.readline(); store.answered('m', b'1' * 16, 'I1', 'first')\n"
     )
-    first = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             text=True)  # fmt: skip
+    first = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert first.stdout.readline() == "in\n"
     other = code.replace("store.answered('m', b'1' * 16, 'I1', 'first')", "print(store.answers([b'1' * 16]))")
-    second = subprocess.Popen([sys.executable, "-c", other, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                              text=True)  # fmt: skip
+    second = subprocess.Popen(
+        [sys.executable, "-c", other, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     said = second.stdout.readline()
     assert "another run (process" in said and f"{first.pid}" in said and "waiting for it" in said
     first.communicate("\n")

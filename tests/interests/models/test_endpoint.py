@@ -41,10 +41,19 @@ def test_the_body_says_what_is_configured():
     sent = body_of(config, [Message("system", "a"), Message("user", "b")])
     assert sent["model"] == "gpt" and sent["extra_headers"] == {"X-Client-Request-Id": "dig-7"}
     assert sent["messages"] == [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
-    assert sent["extra_body"] == {"max_tokens": 55, "seed": 3, "temperature": 0.0,
-                                  "response_format": {"type": "json_object"}}  # fmt: skip
-    config = ModelConfig(model="gpt", base_url="http://localhost:1/v1", temperature=None, format="json_schema",
-                         output_key="max_completion_tokens")  # fmt: skip
+    assert sent["extra_body"] == {
+        "max_tokens": 55,
+        "seed": 3,
+        "temperature": 0.0,
+        "response_format": {"type": "json_object"},
+    }
+    config = ModelConfig(
+        model="gpt",
+        base_url="http://localhost:1/v1",
+        temperature=None,
+        format="json_schema",
+        output_key="max_completion_tokens",
+    )
     options = body_of(config, [Message("user", "b")])["extra_body"]
     assert options["max_completion_tokens"] == 1024 and "temperature" not in options
     schema = options["response_format"]["json_schema"]

@@ -115,8 +115,9 @@ def test_a_batch_answers_as_single_questions_do(ending, batch_size):
 def test_questions_of_one_length_share_a_batch(folder, monkeypatch):
     model, widths = model_of(folder), []
     generate = model._model.generate
-    monkeypatch.setattr(model._model, "generate", lambda **inputs: widths.append(inputs["attention_mask"])
-                        or generate(**inputs))  # fmt: skip
+    monkeypatch.setattr(
+        model._model, "generate", lambda **inputs: widths.append(inputs["attention_mask"]) or generate(**inputs)
+    )
     model.complete([user("A"), user("A A A A A"), user("next"), user("item is: item is: is:")])
     assert [tuple(mask.shape) for mask in widths] == [(2, 8), (2, 4)]
     assert all(mask.all() for mask in widths)
@@ -307,8 +308,14 @@ def seeing(tmp_path: Path) -> Path:
     tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken("<image>", special=True)]})
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     pixels = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
-    processor = LlavaProcessor(pixels, tokenizer, patch_size=8, vision_feature_select_strategy="default",
-                               num_additional_image_tokens=1, chat_template=SEEING)  # fmt: skip
+    processor = LlavaProcessor(
+        pixels,
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=SEEING,
+    )
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**shape, image_size=16, patch_size=8),

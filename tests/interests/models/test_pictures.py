@@ -33,5 +33,8 @@ def test_a_turn_holds_its_picture_before_its_text(tmp_path: Path):
     with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as sent:
         assert head == "data:image/jpeg;base64" and sent.size == (6, 4)
     assert text == {"type": "text", "text": "what?"}
-    assert chat_turn(Message("user", "what?")) == chat_turn(Message("user", "what?", tmp_path / "no")) == {
-        "role": "user", "content": "what?"}  # fmt: skip
+    assert (
+        chat_turn(Message("user", "what?"))
+        == chat_turn(Message("user", "what?", tmp_path / "no"))
+        == {"role": "user", "content": "what?"}
+    )

@@ -77,10 +77,17 @@ def test_all_conversations_go_at_once_and_come_back_in_order(llm):
         [{"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}],
     ]
     assert asked["use_tqdm"] is False
-    assert model._llm.settings == {"model": "Qwen/Qwen3-8B", "dtype": "bfloat16", "load_format": "safetensors",
-                                   "trust_remote_code": False}  # fmt: skip
-    assert asked["sampling_params"] == {"temperature": 0.0, "max_tokens": 77,
-                                        "structured_outputs": ("structured", {"json_object": True})}  # fmt: skip
+    assert model._llm.settings == {
+        "model": "Qwen/Qwen3-8B",
+        "dtype": "bfloat16",
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+    }
+    assert asked["sampling_params"] == {
+        "temperature": 0.0,
+        "max_tokens": 77,
+        "structured_outputs": ("structured", {"json_object": True}),
+    }
 
 
 def test_nothing_is_asked(llm):
