@@ -30,7 +30,7 @@ types: install
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 # The longest first, which would otherwise keep one processor busy at the end.
-WHOLE_RUNS := tests/test_sweep.py tests/test_launch.py tests/e2e tests/browser tests/tracking tests/slurm tests/test_recommend.py
+WHOLE_RUNS := tests/test_sweep.py tests/engine/test_launch.py tests/e2e tests/browser tests/tracking tests/slurm tests/engine/test_signals.py tests/test_recommend.py
 
 unit: install  ## tests of the parts, with line coverage
 	$(BIN)/coverage erase

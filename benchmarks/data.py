@@ -196,7 +196,7 @@ def _prepare(folder: Path) -> dict[str, float]:
     from datamodules.tasks import ItemTexts, TaskSource
     from datamodules.tokens import write_token_arrays
     from dig.config.schema import DataConfig, PromptConfig
-    from dig.console import console
+    from dig.engine.console import console
 
     console.quiet = True
     started = time.perf_counter()
@@ -248,7 +248,7 @@ def _sources(folder: Path) -> dict[str, float]:
     """Seconds in which we read reviews, plain and packed, and metadata."""
     from datamodules.sources import read_source
     from dig.config.schema import DataConfig
-    from dig.console import console
+    from dig.engine.console import console
 
     console.quiet = True
     read_source(DataConfig(source="amazon2018", path=str(folder / "plain"), unknown_items="keep"))  # warm

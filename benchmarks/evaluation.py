@@ -43,12 +43,13 @@ from datamodules.preparation import Prepared, prepare
 from datamodules.slices import label_slices
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
-from dig.artifacts import read_json, write_json
 from dig.baselines.sasrec import SASRec
 from dig.config import load_config
 from dig.config.explain import config_yaml
 from dig.config.schema import EvaluationConfig, SASRecConfig
-from dig.console import console
+from dig.engine.artifacts import read_json, write_json
+from dig.engine.console import console
+from dig.engine.training import quiet
 from dig.evaluation.harness import Evaluation, Harness, Protocol
 from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
 from dig.interests.interest import mined_frame
@@ -56,7 +57,6 @@ from dig.modules.evaluation import EvaluationModule
 from dig.modules.sasrec import SASRecModule
 from dig.quantization import SemanticIds
 from dig.stages.evaluation import Asked, catalogue_facts, recommendations_file, write_evaluation
-from dig.stages.training import quiet
 
 SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, scale=None, dropout=0.5, max_history=50)
 BATCH, WARM, ROUNDS, PEER_STEPS = 2048, 2, 3, 6

@@ -38,7 +38,7 @@ from dig.interests.asking.run import Job, Limits, ask
 from dig.interests.asking.store import AnswerStore
 from dig.interests.asking.unanswered import unanswered
 
-SERVER = Path(__file__).resolve().parents[1] / "tests" / "chat_server.py"
+SERVER = Path(__file__).resolve().parents[1] / "tests" / "support" / "chat_server.py"
 INSTANT, DELAYED, LATENCY, CONCURRENCY = 4000, 4800, 0.2, 64
 MILLION, INTERESTS_AN_ITEM = 1_000_000, 5
 

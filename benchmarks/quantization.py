@@ -32,9 +32,9 @@ from datamodules.contents import ContentDataModule, TextFiles
 from datamodules.items import ItemDataModule
 from dig import load_config, run_experiment
 from dig.config.schema import RQVAEConfig
-from dig.console import console
 from dig.embeddings import load_text_encoder
 from dig.embeddings.cache import VectorCache, content_keys
+from dig.engine.console import console
 from dig.evaluation.codebook import collision_rate, usage
 from dig.modules.encoders import TextEncoding
 from dig.modules.rqvae import RQVAEModule

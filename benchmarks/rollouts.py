@@ -32,11 +32,11 @@ from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences
 from dig.config.schema import BackboneConfig, EvaluationConfig, GRPOConfig, PromptConfig
+from dig.engine.training import quiet
 from dig.generation.backbone import Backbone, build_backbone
 from dig.modules.grpo import GRPOModule
 from dig.rollouts import RewardContext
 from dig.rollouts.loop import install_group_rollouts
-from dig.stages.training import quiet
 
 ITEMS, CODES, LEVELS = 12_000, 448, 4
 PROMPTS, GROUP, HISTORY = 16, 16, 40

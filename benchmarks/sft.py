@@ -35,11 +35,11 @@ from datamodules.tokens import TokenArrays, write_token_arrays
 from datamodules.windows import Windows, answer_windows, compact_windows
 from dig.config import load_config
 from dig.config.schema import BackboneConfig, EvaluationConfig, LoraConfig, PromptConfig, SFTConfig
-from dig.console import console
+from dig.engine.console import console
+from dig.engine.training import quiet
 from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.lora import add_lora
 from dig.modules.sft import SFTModule
-from dig.stages.training import quiet
 
 CODES, LEVELS, HISTORY = 256, 3, 20
 BATCH, WARM, STEPS = 128, 3, 20

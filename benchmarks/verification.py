@@ -24,13 +24,13 @@ from rich.table import Table
 ROUNDS = int(os.environ.get("DIG_BENCH_ROUNDS", "9"))
 _MODULES = """
 import sys
-import dig.artifacts, dig.catalogue, dig.manifest, dig.proof, dig.recommend, dig.train
+import dig.engine.artifacts, dig.engine.catalogue, dig.engine.manifest, dig.engine.proof, dig.recommend, dig.train
 """
 _OFF = """
 from contextlib import nullcontext
-from dig.catalogue import Catalogue
-from dig.manifest import FileEntry, Manifest
-from dig.proof import RunProof
+from dig.engine.catalogue import Catalogue
+from dig.engine.manifest import FileEntry, Manifest
+from dig.engine.proof import RunProof
 nothing = lambda *arguments, **named: None
 Manifest.damage = Manifest.file_damage = Manifest.size_damage = nothing
 RunProof.__init__ = nothing
@@ -40,13 +40,13 @@ RunProof.checking = lambda *arguments: nullcontext()
 FileEntry.of = classmethod(lambda kind, path: kind(size=0, sha256=""))
 Catalogue.of = classmethod(lambda kind, ids: kind(0, ""))
 Catalogue.problem = nothing
-dig.catalogue.check_catalogue = nothing
+dig.engine.catalogue.check_catalogue = nothing
 """
 _CLOCKED = """
 import functools, threading, time
-from dig.catalogue import Catalogue
-from dig.manifest import FileEntry, Manifest
-from dig.proof import RunProof
+from dig.engine.catalogue import Catalogue
+from dig.engine.manifest import FileEntry, Manifest
+from dig.engine.proof import RunProof
 spent, here = [0.0], threading.local()
 def clocked(owner, name):
     method = vars(owner)[name]
@@ -64,7 +64,7 @@ def clocked(owner, name):
     setattr(owner, name, classmethod(timed) if isinstance(method, classmethod) else timed)
 required = [name for name in vars(RunProof) if name.startswith("require")]
 for owner, names in ((Manifest, ["damage", "file_damage", "size_damage"]), (FileEntry, ["of"]),
-                     (Catalogue, ["of", "problem"]), (dig.catalogue, ["check_catalogue"]),
+                     (Catalogue, ["of", "problem"]), (dig.engine.catalogue, ["check_catalogue"]),
                      (RunProof, ["__init__", "_hash", *required])):
     for name in names:
         clocked(owner, name)

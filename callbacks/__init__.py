@@ -1,13 +1,13 @@
 """Lightning callbacks: codebook health, exact resume, rollout diagnostics, throughput.
 
-The names here are loaded when they are first used (``dig.lazy``).
+The names here are loaded when they are first used (``dig.engine.lazy``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dig.lazy import lazy_names
+from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from callbacks.codebook import CodebookHealth

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from dig.console import warn
+from dig.engine.console import warn
 
 __all__ = ["CodebookHealth"]
 

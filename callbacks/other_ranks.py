@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from dig.console import say
+from dig.engine.console import say
 
 __all__ = ["OtherRanks", "rescale"]
 

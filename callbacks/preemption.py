@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.resume import ResumeCheckpoint
-from dig.slurm.signals import Preempted, current_watch
+from dig.engine.signals import Preempted, current_watch
 
 __all__ = ["Preemption"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
-from dig.console import progress_enabled
+from dig.engine.console import progress_enabled
 
 __all__ = ["Bar", "EncodingBar", "LogOften"]
 

@@ -14,8 +14,8 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from dig.own_files import temporary_beside
-from dig.weights import write_checkpoint
+from dig.engine.own_files import temporary_beside
+from dig.engine.weights import write_checkpoint
 
 __all__ = [
     "AtomicCheckpointIO",

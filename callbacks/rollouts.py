@@ -11,7 +11,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from dig.console import warn
+from dig.engine.console import warn
 from dig.rollouts.record import Rollouts
 
 __all__ = ["RolloutHealth", "RolloutSamples"]

@@ -1,13 +1,13 @@
 """LightningDataModules shared by the experiment's modules, and the sources, splits and prompts behind them.
 
-The names here are loaded when they are first used (``dig.lazy``).
+The names here are loaded when they are first used (``dig.engine.lazy``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dig.lazy import lazy_names
+from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from datamodules.contents import ContentDataModule, PictureFiles, TextFiles, open_picture

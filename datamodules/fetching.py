@@ -10,7 +10,7 @@ from datamodules.sources import read_source, source_files
 from datamodules.sources.write import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig, FilesConfig
-from dig.console import say
+from dig.engine.console import say
 
 __all__ = ["PICTURES", "fetch_data", "fetch_item_pictures", "missing_files"]
 

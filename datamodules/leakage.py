@@ -11,7 +11,7 @@ import polars as pl
 from datamodules.histories import Histories
 from datamodules.splits import Sequences
 from dig.config import UserError
-from dig.console import warn
+from dig.engine.console import warn
 
 __all__ = ["SEEN_FILE", "Leaks", "find_leaks", "guard", "guard_artifact", "write_items_seen"]
 

@@ -14,7 +14,7 @@ from datamodules.sources.base import Tables
 from datamodules.splits import Sequences, global_time_parts, leave_one_out_parts
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import warn
+from dig.engine.console import warn
 
 __all__ = ["Prepared", "prepare"]
 

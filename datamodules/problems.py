@@ -15,7 +15,7 @@ from datamodules.sources.cells import plain_words
 from datamodules.sources.values import id_difference
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 __all__ = ["Problem", "find_problems"]
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from datamodules.histories import Histories
 from datamodules.phrasings import PHRASINGS, SLOT
 from datamodules.ragged import Ragged, spread
-from dig.artifacts import fingerprint
 from dig.config import UserError
 from dig.config.schema import PromptConfig
+from dig.engine.artifacts import fingerprint
 from dig.generation.vocabulary import TASK_TOKENS
 
 if TYPE_CHECKING:

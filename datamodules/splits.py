@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from datamodules.histories import Histories
-from dig.artifacts import read_json, write_json
 from dig.config import UserError
+from dig.engine.artifacts import read_json, write_json
 
 __all__ = [
     "TEST",

@@ -10,8 +10,8 @@ import numpy as np
 from datamodules.packing import Samples
 from datamodules.ragged import Ragged, spread
 from datamodules.tasks import TaskSource
-from dig.artifacts import read_json, write_json
-from dig.console import track
+from dig.engine.artifacts import read_json, write_json
+from dig.engine.console import track
 
 __all__ = ["TokenArrays", "write_token_arrays"]
 

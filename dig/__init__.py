@@ -11,20 +11,20 @@ import sys
 if sys.argv[:1] == ["-m"]:  # `python -m dig.…` imports this package before the command
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends in silence until there is somebody to say it
-    from dig.failures import guard_imports
+    from dig.engine.failures import guard_imports
 
     guard_imports()
 
 from typing import TYPE_CHECKING
 
-from dig.lazy import lazy_names
+from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dig.config import Config, UserError, load_config
+    from dig.engine.pipeline import Run, run_experiment
     from dig.modules.grpo import GRPOModule
     from dig.modules.rqvae import RQVAEModule
     from dig.modules.sft import SFTModule
-    from dig.pipeline import Run, run_experiment
     from dig.recommender import Recommender
 
 __all__ = [
@@ -47,9 +47,9 @@ __getattr__ = lazy_names(
         "RQVAEModule": "dig.modules.rqvae",
         "SFTModule": "dig.modules.sft",
         "Recommender": "dig.recommender",
-        "Run": "dig.pipeline",
+        "Run": "dig.engine.pipeline",
         "UserError": "dig.config",
         "load_config": "dig.config",
-        "run_experiment": "dig.pipeline",
+        "run_experiment": "dig.engine.pipeline",
     },
 )

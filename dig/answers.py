@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dig.config import UserError, load_run_config, nearest_ids
-from dig.console import console, messages_to_stderr, printable, say, warn
-from dig.proof import RunProof
+from dig.engine.console import console, messages_to_stderr, printable, say, warn
+from dig.engine.proof import RunProof
 from dig.quantization.semantic_ids import SemanticIds
 from dig.recommender import Recommender, read_ids, read_run_table
 from dig.recommender.export import check_out, export, starts_formula

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from dig.artifacts import ArtifactStore, shown_path
 from dig.config import UserError, nearest, unknown_flag
-from dig.console import console, say
-from dig.entry import exit_code
-from dig.machine import gigabytes
-from dig.pruning import Stored, list_stored, prunable, remove
+from dig.engine.artifacts import ArtifactStore, shown_path
+from dig.engine.console import console, say
+from dig.engine.entry import exit_code
+from dig.engine.machine import gigabytes
+from dig.engine.pruning import Stored, list_stored, prunable, remove
 
 __all__ = ["main"]
 

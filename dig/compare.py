@@ -19,8 +19,8 @@ from dig.comparison.request import (
     checked_metrics,
 )
 from dig.config import UserError, unknown_flag
-from dig.entry import exit_code
-from dig.secrets import shown_override
+from dig.engine.entry import exit_code
+from dig.engine.secrets import shown_override
 
 __all__ = ["main"]
 

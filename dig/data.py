@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dig.config import Config, UserError, load_config, nearest, unknown_flag
 from dig.config.schema import DataConfig
-from dig.entry import exit_code
-from dig.secrets import shown_key, shown_override
+from dig.engine.entry import exit_code
+from dig.engine.secrets import shown_key, shown_override
 
 __all__ = ["main"]
 

@@ -18,11 +18,11 @@ from datamodules.problems import Problem, find_problems
 from datamodules.sources import read_source
 from datamodules.sources.quickstart import write_shop
 from datamodules.sources.write import write_tables
-from dig.artifacts import write_json
 from dig.config import Config, UserError
 from dig.config.schema import DataConfig
-from dig.console import console, printable, say
 from dig.data_refusals import find_refusals
+from dig.engine.artifacts import write_json
+from dig.engine.console import console, printable, say
 from dig.report.histograms import histogram_png, histogram_text
 
 __all__ = ["convert", "inspect", "validate"]

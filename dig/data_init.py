@@ -19,9 +19,9 @@ from datamodules.sources.headers import check_form, read_header, separator_of
 from datamodules.sources.lines import json_lines, not_utf8
 from datamodules.sources.own_items import read_parquet
 from datamodules.sources.streams import COMPRESSIONS, blocks, read_whole
-from dig.artifacts import atomic_path
 from dig.config import UserError, load_config
-from dig.console import console, say
+from dig.engine.artifacts import atomic_path
+from dig.engine.console import console, say
 
 __all__ = ["init"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dig.config import UserError, nearest
-from dig.entry import exit_code
-from dig.secrets import shown_override
+from dig.engine.entry import exit_code
+from dig.engine.secrets import shown_override
 
 __all__ = ["main", "parse_ids"]
 

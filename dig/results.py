@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dig.config import UserError, nearest, unknown_flag
-from dig.entry import exit_code
+from dig.engine.entry import exit_code
 
 __all__ = ["main"]
 
@@ -104,7 +104,7 @@ def _add_benchmark(target: str) -> None:
 
 
 def _build(check: bool) -> None:
-    from dig.artifacts import atomic_path
+    from dig.engine.artifacts import atomic_path
     from dig.records import check_page, render_page
 
     rendered = render_page(_FOLDER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from dig.entry import exit_code
+from dig.engine.entry import exit_code
 from dig.sweeps.request import HELP, read_request
 
 __all__ = ["main"]

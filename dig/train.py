@@ -8,14 +8,14 @@ from pathlib import Path
 
 from dig.config import Config, load_config, unknown_flag
 from dig.config.explain import config_yaml, help_text
-from dig.entry import exit_code
-from dig.launch import end_with_launcher, needs_ranks, run_ranks
-from dig.machine import check_processes
-from dig.ranks import launched
+from dig.engine.entry import exit_code
+from dig.engine.launch import end_with_launcher, needs_ranks, run_ranks
+from dig.engine.machine import check_processes
+from dig.engine.ranks import launched
+from dig.engine.signals import watched
 from dig.slurm.job import current_job
 from dig.slurm.placing import check_submission, place, to_submit
 from dig.slurm.script import job_script
-from dig.slurm.signals import watched
 from dig.slurm.submit import submit
 
 __all__ = ["main"]
@@ -61,8 +61,8 @@ def _run(arguments: list[str]) -> int:
             check_start(config)  # before a process is started for each
         ranks = needs_ranks(config)
         return run_ranks("dig.train", arguments, ranks) if ranks else _train(config)
-    from dig.console import console
-    from dig.pipeline import describe  # torch is imported here, after all cheap errors
+    from dig.engine.console import console
+    from dig.engine.pipeline import describe  # torch is imported here, after all cheap errors
 
     console.print(describe(config))
     return 0
@@ -71,7 +71,7 @@ def _run(arguments: list[str]) -> int:
 def _train(config: Config) -> int:
     end_with_launcher()
     with watched(config.slurm.grace, config.slurm.requeue):  # from the first moment: imports take a while
-        from dig.pipeline import run_experiment, shared_folders
+        from dig.engine.pipeline import run_experiment, shared_folders
 
         job = current_job()
         if job is not None:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from libraries import import_untraced
+from support.libraries import import_untraced
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # which works through all tests, and so imports all of them sooner or later
     import_untraced()

@@ -22,7 +22,7 @@ from tempfile import mkdtemp
 
 from rich.console import Console
 from rich.table import Table
-from workplace import SMALL, Workplace, built_artifacts
+from support.workplace import SMALL, Workplace, built_artifacts
 
 _PATIENCE = 3600.0  # seconds; the machine may be busy
 

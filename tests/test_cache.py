@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dig.artifacts import ArtifactStore
 from dig.cache import main
+from dig.engine.artifacts import ArtifactStore
 
 KEY = "0123456789abcdef"
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from comparison.run_folders import rankings, targets_of, write_run
-from proven import prove
+from support.proven import prove
+from support.run_folders import rankings, targets_of, write_run
 
 from dig.compare import main
 

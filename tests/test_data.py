@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dig.console import printable
 from dig.data import main
+from dig.engine.console import printable
 
 real = pytest.mark.skipif("DIG_DATA_ROOT" not in os.environ, reason="DIG_DATA_ROOT names no real data")
 

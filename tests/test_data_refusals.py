@@ -10,9 +10,9 @@ import pytest
 from datamodules.preparation import prepare
 from datamodules.sources import read_source
 from dig.config import load_config
-from dig.console import console
 from dig.data import main
 from dig.data_refusals import find_refusals
+from dig.engine.console import console
 
 
 def shop(folder: Path, length: int = 4, items: int = 12, **fields: object) -> Path:

@@ -16,6 +16,7 @@ from faults.page import page_text
 from faults.verdicts import (
     ACCEPTED,
     BAD,
+    BEFORE,
     CRASHED,
     DIFFERENT,
     EQUAL,
@@ -105,6 +106,9 @@ def test_a_stop_has_its_code_and_its_time():
     assert stop_verdict(replace(stopped, seconds=11.0), (75,), 10.0) == HUNG
     assert stop_verdict(replace(stopped, code=1), (75,), 10.0) == CRASHED
     assert stop_verdict(replace(stopped, errors=_TRACE), (75,), 10.0) == TRACEBACK
+    python = f"Fatal Python error: init_import_site: Failed to import the site module\n{_TRACE}"
+    assert stop_verdict(replace(stopped, errors=python, code=1), (75,), 10.0) == BEFORE not in BAD
+    assert stop_verdict(replace(stopped, errors=_TRACE + python), (75,), 10.0) == TRACEBACK
 
 
 def test_a_folder_counts_by_the_worst_and_every_bad_verdict_fails_a_part():

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from chat_process import ChatProcess
+from support.chat_process import ChatProcess
 
 from dig.interests.__main__ import main
 from dig.train import main as train

@@ -10,8 +10,8 @@ import pytest
 
 from datamodules.sources.base import Problems
 from datamodules.sources.own_items import read_parquet
-from dig.catalogue import STAMP, table_stamp
 from dig.comparison.files import _parquet
+from dig.engine.catalogue import STAMP, table_stamp
 from dig.received.tables import read_parquet_table
 from dig.recommender.tables import read_ids
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from proven import prove
 from safetensors.numpy import load_file, save_file
+from support.proven import prove
 
 from dig import load_config
-from dig.catalogue import STAMP
 from dig.config import UserError
-from dig.console import console
+from dig.engine.catalogue import STAMP
+from dig.engine.console import console
+from dig.engine.pipeline import run_experiment
 from dig.interests import Interest, to_frame
-from dig.pipeline import run_experiment
 from dig.recommend import main, parse_ids
 from dig.recommender import Recommender
 

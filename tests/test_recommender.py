@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from datamodules.rollout_prompts import TrainingPrompts
 from datamodules.sequences import HeldOutPrompts

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from finished_run import write_run
-from proven import prove
+from support.finished_run import write_run
+from support.proven import prove
 
 from dig.results import main
 

@@ -11,7 +11,7 @@ from jinja2 import Environment
 from datamodules.sources import read_source
 from dig.config import UserError, load_config
 from dig.config.schema import DataConfig
-from dig.console import console, printable, say, spreadsheet_cell, visible, warn
+from dig.engine.console import console, printable, say, spreadsheet_cell, visible, warn
 from dig.report.scripts import finalize, json_block
 
 CODES = (

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import polars as pl
-import preloaded
 import pytest
-from preloaded import Preloaded
-from sweep_files import write
-from workplace import SMALL, tokenized_home
+from support import preloaded
+from support.preloaded import Preloaded
+from support.sweep_files import write
+from support.workplace import SMALL, tokenized_home
 
 PROJECT = Path(__file__).parents[1]
 SETTINGS = [key for key in SMALL if not key.startswith(("experiment=", "rqvae.codebook_size"))]

@@ -54,7 +54,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys:
     def interrupted(config: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dig.pipeline.run_experiment", interrupted)
+    monkeypatch.setattr("dig.engine.pipeline.run_experiment", interrupted)
     assert main(["experiment=quickstart"]) == 130
     assert "goes on from here" in capsys.readouterr().err
 
@@ -66,7 +66,7 @@ def test_a_full_disk_outside_an_artifact_is_one_line(
         with Path("/dev/full").open("w") as stream:
             stream.write("x")
 
-    monkeypatch.setattr("dig.pipeline.run_experiment", full)
+    monkeypatch.setattr("dig.engine.pipeline.run_experiment", full)
     assert main(["experiment=quickstart"]) == 1
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: no space left on the disk") and "\n" not in error

@@ -27,13 +27,13 @@ from dig.baselines.eimf import EIMF
 from dig.baselines.sasrec import SASRec
 from dig.config import load_config
 from dig.config.schema import EIMFConfig, EvaluationConfig, SASRecConfig
-from dig.console import console
+from dig.engine.console import console
+from dig.engine.training import quiet
 from dig.interests.explicit import ExplicitInterests
 from dig.interests.interest import mined_frame
 from dig.modules.eimf import EIMFModule
 from dig.modules.explicit import KnownUsers
 from dig.modules.sasrec import SASRecModule
-from dig.stages.training import quiet
 
 WARM, STEPS, ROUNDS = 3, 30, 3
 PHRASES, INTERESTS, DIM = 7000, 5, 384

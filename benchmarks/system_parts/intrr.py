@@ -33,12 +33,12 @@ from datamodules.tasks import ItemTexts, TaskSource
 from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.config import load_config
 from dig.config.schema import AssignmentConfig, BackboneConfig, EvaluationConfig, PromptConfig, SFTConfig
-from dig.console import console
+from dig.engine.console import console
+from dig.engine.training import quiet
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
 from dig.generation.intrr import IntRR, IntRRSizes
 from dig.modules.sft import SFTModule
-from dig.stages.training import quiet
 
 CODES, LEVELS, HISTORY = [256, 256, 256], 3, 20
 SHAPE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 3, "num_attention_heads": 4}

@@ -77,7 +77,7 @@ def _beauty(folder: Path) -> None:
     """Beauty's training part and vectors by the pipeline's own stages, from its cache where they are there."""
     from datamodules.splits import Sequences
     from dig import load_config, run_experiment
-    from dig.console import console
+    from dig.engine.console import console
 
     console.quiet = True
     if "DIG_DATA_ROOT" not in os.environ:

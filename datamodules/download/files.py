@@ -13,10 +13,10 @@ import httpx
 from datamodules.download.alarm import Alarm
 from datamodules.download.partial import Partial
 from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, shown, wait_seconds
-from dig.artifacts import disk_full, hash_file
 from dig.config import UserError
-from dig.console import byte_progress, progress_enabled, say, warn
-from dig.own_files import lock
+from dig.engine.artifacts import disk_full, hash_file
+from dig.engine.console import byte_progress, progress_enabled, say, warn
+from dig.engine.own_files import lock
 
 __all__ = ["RemoteFile", "download", "download_all"]
 

@@ -11,9 +11,9 @@ from typing import BinaryIO, cast
 import httpx
 
 from datamodules.download.retry import RetryError
-from dig.artifacts import write_json
 from dig.config.errors import UserError
-from dig.own_files import open_own, read_own_json
+from dig.engine.artifacts import write_json
+from dig.engine.own_files import open_own, read_own_json
 
 __all__ = ["Partial"]
 

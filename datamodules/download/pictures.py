@@ -18,12 +18,12 @@ import httpx
 from datamodules.download.hosts import checked_host
 from datamodules.download.picture_check import check_picture
 from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
-from dig.artifacts import atomic_path
 from dig.config import UserError
 from dig.config.documents import read_json_lines
 from dig.config.schema import PictureConfig
-from dig.console import say, track
-from dig.slurm.signals import Preempted, current_watch, signals_call
+from dig.engine.artifacts import atomic_path
+from dig.engine.console import say, track
+from dig.engine.signals import Preempted, current_watch, signals_call
 
 __all__ = ["RECORD", "PictureReport", "fetch_pictures", "picture_paths"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datamodules.download.files import RemoteFile
 from dig.config import UserError, nearest
 from dig.config.sections.checks import secret_value
-from dig.secrets import named_variable
+from dig.engine.secrets import named_variable
 
 __all__ = ["PUBLISHED", "Publication", "published_files"]
 

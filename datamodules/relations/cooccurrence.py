@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.histories import Histories
 from datamodules.ragged import spread
-from dig.console import track
+from dig.engine.console import track
 
 __all__ = ["KEPT", "WINDOW", "collaborative_neighbours"]
 

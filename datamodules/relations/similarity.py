@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datamodules.relations.cooccurrence import KEPT
-from dig.console import track
+from dig.engine.console import track
 from dig.quantization import kmeans
 
 __all__ = ["EXACT_ITEMS", "nearest_in_cells", "search_recall", "semantic_neighbours"]

@@ -15,7 +15,7 @@ from datamodules.sources.files import data_folder
 from datamodules.sources.values import id_difference
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import say, warn
+from dig.engine.console import say, warn
 
 __all__ = ["detect_source", "known_items", "rated", "read_files", "read_source", "source_files"]
 

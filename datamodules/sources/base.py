@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from dig.config import UserError
-from dig.console import warn
+from dig.engine.console import warn
 
 __all__ = ["CATALOGUE_SCHEMA", "INTERACTION_SCHEMA", "Problems", "Tables"]
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dig.config import UserError
-from dig.console import byte_progress, warn
+from dig.engine.console import byte_progress, warn
 
 __all__ = ["COMPRESSIONS", "Block", "blocks", "count_bytes", "count_records", "is_utf8", "pieces", "read_whole"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from datamodules.sources.base import Tables
-from dig.artifacts import atomic_path
+from dig.engine.artifacts import atomic_path
 
 __all__ = ["write_tables"]
 

@@ -1,13 +1,13 @@
 """Baselines, one file each; all follow the Ranker protocol of ``dig.evaluation``.
 
-The names here are loaded when they are first used (``dig.lazy``).
+The names here are loaded when they are first used (``dig.engine.lazy``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dig.lazy import lazy_names
+from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dig.baselines.eimf import EIMF

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dig.artifacts import write_json
 from dig.baselines.extraction import ages_after_every_item, ages_at_the_end, build_extraction
 from dig.baselines.sasrec import SASRec, latest_items
 from dig.config.schema import EIMFConfig
+from dig.engine.artifacts import write_json
 from dig.evaluation.rankers import Scorer, padded_rows
 from dig.received.weights import load_module, read_section
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dig.config.errors import UserError
 from dig.config.schema import ItemKNNConfig
+from dig.engine.lazy import scipy
 from dig.evaluation.rankers import Scorer
-from dig.lazy import scipy
 from dig.received.weights import read_tensors
 
 if TYPE_CHECKING:

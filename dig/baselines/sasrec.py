@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dig.artifacts import write_json
 from dig.config.schema import EIMFConfig, SASRecConfig
+from dig.engine.artifacts import write_json
 from dig.evaluation.rankers import Scorer, padded_rows
 from dig.generation.causal_layer import CausalLayer, Slots
 from dig.received.weights import load_module, read_section

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from dig.config.schema import TigerConfig
+from dig.engine.lazy import transformers
+from dig.engine.weights import load_complete
 from dig.evaluation.beams import BeamRanker
 from dig.generation.factory import check_paths
 from dig.generation.vocabulary import SidVocabulary
-from dig.lazy import transformers
 from dig.received.models import check_model_folder
-from dig.weights import load_complete
 
 if TYPE_CHECKING:
     from datamodules.item_answers import HistoryTokens

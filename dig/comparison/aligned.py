@@ -16,8 +16,8 @@ from dig.comparison.lists import RankedLists, ranked_lists
 from dig.comparison.rankings import Ranking, places, read_examples
 from dig.comparison.runs import Run
 from dig.config import nearest_ids
-from dig.console import printable
-from dig.proof import RunProof
+from dig.engine.console import printable
+from dig.engine.proof import RunProof
 from dig.received.tables import read_parquet_table
 
 __all__ = ["Aligned", "Source", "read_source"]

@@ -16,7 +16,7 @@ from dig.comparison.remarks import about_lists, about_settings, identical_rows, 
 from dig.comparison.request import SLICES, Request, wanted_metrics
 from dig.comparison.runs import Run, find_runs, named
 from dig.config import UserError, nearest
-from dig.console import printable
+from dig.engine.console import printable
 
 __all__ = ["Contest", "Row", "find_contests"]
 

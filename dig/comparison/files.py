@@ -17,7 +17,7 @@ import polars as pl
 
 from dig.comparison.runs import path_of
 from dig.config import UserError, nearest
-from dig.console import printable
+from dig.engine.console import printable
 from dig.received.tables import extent_problem
 
 __all__ = ["FILES", "counted", "frame_of", "is_rankings_file", "read_file", "refused"]

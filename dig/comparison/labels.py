@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dig.comparison.runs import BESIDE, Run
-from dig.console import printable
+from dig.engine.console import printable
 
 __all__ = ["Difference", "differing_keys", "row_labels"]
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from dig.comparison.files import counted, refused
 from dig.config import nearest
-from dig.console import printable
+from dig.engine.console import printable
 
 __all__ = ["RankedLists", "ranked_lists"]
 

@@ -9,7 +9,7 @@ from io import StringIO
 
 from dig.comparison.measure import Comparison
 from dig.comparison.wording import caption, gain_heading, gain_spread, gain_text, heading, p_text, shown, title
-from dig.console import spreadsheet_cell
+from dig.engine.console import spreadsheet_cell
 
 __all__ = ["csv_text", "latex", "markdown", "records"]
 

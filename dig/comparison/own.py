@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dig.artifacts import atomic_path
-from dig.catalogue import Catalogue
 from dig.comparison.contest import find_contests
 from dig.comparison.files import refused
 from dig.comparison.markup import records
 from dig.comparison.measure import measure
 from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, Request, checked_choice, checked_metrics
 from dig.config import UserError
-from dig.console import printable
+from dig.engine.artifacts import atomic_path
+from dig.engine.catalogue import Catalogue
+from dig.engine.console import printable
+from dig.engine.proof import RunProof
 from dig.evaluation.rankers import rank_unseen
-from dig.proof import RunProof
 from dig.received.tables import IDS, read_parquet_table
 
 __all__ = ["compare", "write_rankings"]

@@ -12,8 +12,8 @@ import polars as pl
 from dig.comparison.request import PARTS
 from dig.comparison.runs import Run
 from dig.config import UserError, nearest
-from dig.console import printable
-from dig.proof import RunProof
+from dig.engine.console import printable
+from dig.engine.proof import RunProof
 from dig.received.tables import IDS, read_parquet_table
 
 __all__ = ["Ranking", "places", "read_examples", "read_rankings", "read_slices", "require_same_examples"]

@@ -14,7 +14,7 @@ from dig.comparison.rankings import Ranking
 from dig.comparison.runs import Run
 from dig.config import UserError
 from dig.config.sections.checks import folder_name_problem
-from dig.console import printable
+from dig.engine.console import printable
 
 __all__ = ["about_lists", "about_settings", "identical_rows", "kept_examples"]
 

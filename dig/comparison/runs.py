@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from dig.catalogue import Catalogue
 from dig.config import UserError, load_run_config, nearest
 from dig.config.documents import read_yaml_mapping
-from dig.console import messages_to_stderr, warn
-from dig.proof import RunProof
+from dig.engine.catalogue import Catalogue
+from dig.engine.console import messages_to_stderr, warn
+from dig.engine.proof import RunProof
 from dig.received.metrics import read_metrics
 from dig.received.tables import read_parquet_table
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.artifacts import atomic_path, disk_full
 from dig.comparison.contest import Contest
 from dig.comparison.markup import csv_text, latex, markdown
 from dig.comparison.measure import measure
 from dig.comparison.request import Request
 from dig.comparison.text import print_text, text
 from dig.config import UserError
-from dig.console import console, say
+from dig.engine.artifacts import atomic_path, disk_full
+from dig.engine.console import console, say
 
 __all__ = ["write_comparisons"]
 

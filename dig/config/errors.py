@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from itertools import islice
 
-from dig.secrets import hidden, shown_key
+from dig.engine.secrets import hidden, shown_key
 
 __all__ = ["UserError", "nearest", "nearest_ids", "unknown_flag"]
 

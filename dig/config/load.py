@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
 from dig.config.schema import Config
-from dig.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
+from dig.engine.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
 
 __all__ = [
     "config_to_dict",

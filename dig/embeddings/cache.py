@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dig.artifacts import atomic_path
-from dig.console import warn
+from dig.engine.artifacts import atomic_path
+from dig.engine.console import warn
 
 __all__ = ["VectorCache", "content_keys"]
 

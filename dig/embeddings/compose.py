@@ -10,7 +10,7 @@ import polars as pl
 
 from dig.config.errors import UserError
 from dig.config.schema import EmbeddingConfig
-from dig.folding import fold
+from dig.engine.folding import fold
 
 __all__ = ["clean", "compose_texts", "count_empty"]
 

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dig.artifacts import hash_file
 from dig.config.errors import UserError
+from dig.engine.artifacts import hash_file
 
 __all__ = ["ItemVectors", "read_item_vectors", "vectors_fingerprint"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from dig.artifacts import hash_file
 from dig.config.errors import UserError
 from dig.config.schema import VisualConfig
 from dig.embeddings.offline import NAMES, WEIGHTS_SHA256, find_offline_model
-from dig.weights import CLIP_WEIGHTS, clip_weights
+from dig.engine.artifacts import hash_file
+from dig.engine.weights import CLIP_WEIGHTS, clip_weights
 
 __all__ = ["EncoderSource", "clip_fingerprint", "encoder_fingerprint", "locate_encoder"]
 

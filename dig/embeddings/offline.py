@@ -10,8 +10,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from dig.artifacts import hash_file
 from dig.config.errors import UserError
+from dig.engine.artifacts import hash_file
 
 __all__ = ["NAMES", "PACKAGE", "WEIGHTS_SHA256", "find_offline_model", "verify_weights"]
 

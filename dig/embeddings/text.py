@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dig.config.errors import UserError
 from dig.embeddings.locate import EncoderSource, locate_encoder
-from dig.weights import recorded_loading, refuse_missing
+from dig.engine.weights import recorded_loading, refuse_missing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

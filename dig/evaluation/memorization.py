@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dig.lazy import scipy
+from dig.engine.lazy import scipy
 
 if TYPE_CHECKING:
     from datamodules.histories import Histories

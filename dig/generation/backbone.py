@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig, SFTConfig
-from dig.console import say
+from dig.engine.console import say
+from dig.engine.lazy import transformers
+from dig.engine.ranks import global_rank
+from dig.engine.weights import load_complete
 from dig.generation.causal_paths import next_token_loss
 from dig.generation.factory import NotCausalError, as_path_model, causal_paths, check_intrr, check_paths
 from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
@@ -26,10 +29,7 @@ from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer, scrat
 from dig.generation.tree_paths import without_adapters
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
-from dig.lazy import transformers
-from dig.ranks import global_rank
 from dig.received.models import check_model_folder, check_vocabulary
-from dig.weights import load_complete
 
 __all__ = ["Backbone", "IntRRBackbone", "LanguageBackbone", "build_backbone", "load_backbone", "scratch_model"]
 

@@ -20,9 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode, UnsupportedFakeTensorE
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
+from dig.engine.lazy import transformers
 from dig.generation.backbone import scratch_model
 from dig.generation.tokenizer_files import scratch_words
-from dig.lazy import transformers
 
 __all__ = ["count_parameters"]
 

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dig.artifacts import write_json
-from dig.catalogue import STAMP
 from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError
 from dig.config.schema import AssignmentConfig
+from dig.engine.artifacts import write_json
+from dig.engine.catalogue import STAMP
 from dig.generation.causal_layer import CausalLayer, by_length
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary

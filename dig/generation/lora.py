@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dig.config import UserError
 from dig.config.schema import LoraConfig
-from dig.lazy import peft
+from dig.engine.lazy import peft
 
 __all__ = ["add_lora", "merge_lora", "save_adapter"]
 

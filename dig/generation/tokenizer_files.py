@@ -19,8 +19,8 @@ from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 from tokenizers.pre_tokenizers import Split, WhitespaceSplit
 
 from dig.config import UserError
+from dig.engine.lazy import transformers
 from dig.generation.vocabulary import TASK_TOKENS, SidVocabulary
-from dig.lazy import transformers
 
 __all__ = ["SPECIALS", "prove_tokenizer", "read_tokenizer", "save_tokenizer", "scratch_tokenizer", "scratch_words"]
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import polars as pl
 
 from dig.config import Config
+from dig.engine.pipeline import build_stages
 from dig.interests.asking.run import Job
-from dig.pipeline import build_stages
 from dig.stages import StageContext
 from dig.stages.asking import Pictures, pictures_for
 from dig.stages.judging import judged_sample, judging_job

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from dig.config import Config, UserError
-from dig.console import console, printable, say
-from dig.folding import fold
+from dig.engine.console import console, printable, say
+from dig.engine.folding import fold
 from dig.interest_commands.common import built
 from dig.stages.mine import load_captions
 from dig.stages.prepare import load_catalogue

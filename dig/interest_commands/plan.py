@@ -9,12 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from dig.config import Config
-from dig.console import console, say
+from dig.engine.console import console, say
+from dig.engine.pipeline import find_stages
 from dig.interest_commands.common import built, jobs_of, judge_job
 from dig.interests.asking.estimate import Estimate, estimate
 from dig.interests.asking.run import Job
 from dig.interests.asking.store import AnswerStore
-from dig.pipeline import find_stages
 from dig.stages.asking import campaign_of, open_store
 from dig.stages.mining import all_askers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dig.config import Config, UserError
-from dig.console import say
+from dig.engine.console import say
 from dig.interest_commands.common import built
 from dig.stages.asking import campaign_of, open_store
 from dig.stages.judging import judge_asker

@@ -9,10 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from dig.config import Config, UserError, nearest
-from dig.console import console, printable, say
-from dig.folding import fold
+from dig.engine.console import console, printable, say
+from dig.engine.folding import fold
+from dig.engine.pipeline import find_stages
 from dig.interest_commands.common import built, sees
-from dig.pipeline import find_stages
 from dig.stages import StageContext
 from dig.stages.asking import open_store, pictures_for
 from dig.stages.mine import load_captions, named_captions

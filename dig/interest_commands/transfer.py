@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from dig.artifacts import atomic_path
 from dig.config import Config, UserError, nearest
-from dig.console import say
+from dig.engine.artifacts import atomic_path
+from dig.engine.console import say
 from dig.interest_commands.common import built, jobs_of
 from dig.interests import read_interests
 from dig.interests.asking.run import Job

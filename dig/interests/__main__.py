@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dig.config import Config, UserError, load_config, nearest
-from dig.entry import exit_code
+from dig.engine.entry import exit_code
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dig.lazy import scipy, sklearn
+from dig.engine.lazy import scipy, sklearn
 
 __all__ = ["Bin", "PlattScaling", "calibration_error", "fit_platt", "reliability"]
 

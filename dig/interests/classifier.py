@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dig.engine.lazy import sklearn
 from dig.interests.calibration import PlattScaling, fit_platt
-from dig.lazy import sklearn
 
 __all__ = ["Classifier", "cross_validate", "held_out_probability", "train"]
 

@@ -75,7 +75,7 @@ class _Reading(NamedTuple):
 
 
 def contradict(first: str, second: str) -> bool:
-    """Whether two phrases, folded (:func:`dig.folding.fold`), cannot mean the same.
+    """Whether two phrases, folded (:func:`dig.engine.folding.fold`), cannot mean the same.
 
     They contradict each other when one is negated and the other is not (an even number of negations is none), when
     both name numbers and not the same ones, or when they stand on different sides of a pair of :data:`OPPOSITES`. A

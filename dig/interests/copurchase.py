@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dig.lazy import scipy
+from dig.engine.lazy import scipy
 
 __all__ = [
     "LIFT_CEILING",

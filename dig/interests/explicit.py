@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from dig.folding import fold
+from dig.engine.folding import fold
 from dig.interests.interest import distinct_phrases
 from dig.interests.profiles import InterestProfiles
 

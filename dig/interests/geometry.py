@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from dig.engine.lazy import scipy, sklearn
 from dig.interests.supervision import PhraseEvidence
-from dig.lazy import scipy, sklearn
 
 __all__ = ["COMPONENTS", "VECTOR_FEATURES", "InterestVectors", "agreement", "cohesion", "vector_features"]
 

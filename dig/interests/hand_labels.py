@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from dig.config.errors import UserError
-from dig.folding import fold
+from dig.engine.folding import fold
 from dig.interests.interest import fold_column
 from dig.interests.reading import BadLineError, ReadingLog
 

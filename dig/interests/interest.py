@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from dig.folding import fold
+from dig.engine.folding import fold
 
 __all__ = [
     "INTEREST_SCHEMA",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from dig.config.schema import MiningConfig
-from dig.console import track
+from dig.engine.console import track
 from dig.interests.interest import mined_frame
 from dig.interests.phrases import ONLY_DIGITS, Words, candidate_phrases, clean_factor, singular, stop_words, word_runs
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from dig.folding import fold
-from dig.lazy import sklearn
+from dig.engine.folding import fold
+from dig.engine.lazy import sklearn
 
 __all__ = [
     "MAX_PHRASE_WORDS",

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from dig.engine.lazy import scipy
 from dig.interests.copurchase import count_copurchases, expected_pairs, lift_bar, observed_pairs, weak_labels
 from dig.interests.interest import distinct_phrases, fold_column
-from dig.lazy import scipy
 
 __all__ = ["MIN_PHRASES", "PhraseEvidence", "Supervision", "by_behaviour", "by_verdicts", "weigh_phrases"]
 

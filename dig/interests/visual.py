@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from dig.config.errors import UserError
-from dig.console import warn
-from dig.folding import fold
+from dig.engine.console import warn
+from dig.engine.folding import fold
+from dig.engine.lazy import sklearn
 from dig.interests.calibration import calibration_error, reliability
 from dig.interests.interest import fold_column, mined_frame
-from dig.lazy import sklearn
 
 __all__ = ["MINER", "VisualInterests", "frequent_phrases", "read_vocabulary", "visual_interests"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dig.lazy import scipy
+from dig.engine.lazy import scipy
 
 __all__ = ["behaviour_vectors"]
 

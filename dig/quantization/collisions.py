@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dig.lazy import scipy
+from dig.engine.lazy import scipy
 from dig.quantization.semantic_ids import group_rows
 
 __all__ = ["COLLISIONS", "reassign"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dig.console import track
+from dig.engine.console import track
 from dig.quantization.kmeans import assign, kmeans
 from dig.quantization.sinkhorn import assign_evenly
 

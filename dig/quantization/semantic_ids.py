@@ -9,8 +9,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dig.catalogue import Catalogue, table_stamp
 from dig.config.errors import UserError
+from dig.engine.catalogue import Catalogue, table_stamp
 from dig.received.tables import extent_problem
 
 __all__ = ["SemanticIds", "group_rows"]

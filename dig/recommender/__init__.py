@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dig.lazy import lazy_names
+from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dig.recommender.loading import load_ranker

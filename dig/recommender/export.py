@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from dig.artifacts import atomic_path, disk_full
 from dig.config import UserError
-from dig.console import track
+from dig.engine.artifacts import atomic_path, disk_full
+from dig.engine.console import track
 from dig.recommender.recommender import Answers, Question, Recommender
 
 __all__ = ["COLUMNS", "check_out", "export", "starts_formula"]

@@ -12,12 +12,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dig.catalogue import Catalogue, check_catalogue
 from dig.config import BASELINES, UserError, load_run_config
-from dig.console import say, warn
+from dig.engine.catalogue import Catalogue, check_catalogue
+from dig.engine.console import say, warn
+from dig.engine.proof import RunProof
 from dig.evaluation.rankers import Ranker, Ranking, rank_among, rank_unseen
 from dig.interests.profiles import InterestProfiles, Reason, WeightedInterest
-from dig.proof import RunProof
 from dig.recommender.loading import catalogue_size, load_ranker
 from dig.recommender.requests import read_count, read_flag, read_histories, read_history, read_items
 from dig.recommender.tables import read_run_table

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dig.config import UserError, nearest_ids
-from dig.console import warn
+from dig.engine.console import warn
 
 __all__ = ["EMPTY", "UNKNOWN", "Rows", "read_count", "read_flag", "read_histories", "read_history", "read_items"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from dig.config import UserError, nearest
-from dig.console import printable, warn
-from dig.proof import RunProof
+from dig.engine.console import printable, warn
+from dig.engine.proof import RunProof
 from dig.received.tables import IDS, extent_problem, read_parquet_table
 
 __all__ = ["read_ids", "read_run_table"]

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from dig.artifacts import read_json, write_json
 from dig.config import UserError, nearest
+from dig.engine.artifacts import read_json, write_json
 from dig.records.markdown import MISSING, markdown_table
 from dig.records.record import package_versions
 

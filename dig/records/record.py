@@ -13,8 +13,8 @@ from typing import Any
 from dig.config import UserError, nearest
 from dig.config.documents import read_json_mapping, read_yaml_mapping
 from dig.config.sections.checks import folder_name_problem
-from dig.console import warn
-from dig.proof import RunProof
+from dig.engine.console import warn
+from dig.engine.proof import RunProof
 from dig.received.metrics import read_metrics
 from dig.records.command import repeat_command
 from dig.records.curve import validation_curve

@@ -6,8 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-from dig.artifacts import read_json, write_json
 from dig.config import UserError, nearest
+from dig.engine.artifacts import read_json, write_json
 from dig.records.record import RunRecord
 
 __all__ = ["RunStore", "check_comparable"]

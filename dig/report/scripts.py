@@ -16,7 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dig.console import visible
+from dig.engine.console import visible
 
 __all__ = ["content_policy", "finalize", "json_block", "vega_bundle"]
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dig.lazy import lazy_names
+from dig.engine.lazy import lazy_names
 from dig.rollouts import reward_terms
 from dig.rollouts.objectives import PolicyLoss, group_advantages, policy_objective, term_advantages
 from dig.rollouts.record import Rollouts

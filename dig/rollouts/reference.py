@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dig.config.schema import REFERENCES
-from dig.lazy import peft
+from dig.engine.lazy import peft
 
 __all__ = ["AdapterOff", "HeldWeights", "Reference", "reference_policy"]
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from dig.config import Config, UserError
 from dig.config.schema import SlurmConfig
-from dig.console import say, warn
+from dig.engine.console import say, warn
 from dig.slurm.job import INTERACTIVE, current_job
 
 __all__ = ["check_submission", "place", "to_submit"]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dig.config import Config, UserError
-from dig.console import say
-from dig.own_files import replace_text
+from dig.engine.console import say
+from dig.engine.own_files import replace_text
 from dig.slurm.job import MARKER, foreign_job
 from dig.slurm.script import job_name, job_script, log_files
 

@@ -1,5 +1,6 @@
 """The stages, one file each: what each reads and writes and which room it calls."""
 
+from dig.engine.stage import Stage, StageContext, global_rank
 from dig.stages import (
     adapt,
     eimf,
@@ -18,7 +19,6 @@ from dig.stages import (
     tiger,
     tokenize,
 )
-from dig.stages.base import Stage, StageContext, global_rank
 
 __all__ = ["BUILT", "Stage", "StageContext", "global_rank"]
 

@@ -12,17 +12,17 @@ import torch
 import datamodules
 from datamodules.pictures import item_pictures
 from dig import modules
-from dig.artifacts import read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import EmbeddingConfig
-from dig.console import track
 from dig.embeddings.clip import ClipModel, load_clip, save_clip
 from dig.embeddings.compose import compose_texts
+from dig.engine.artifacts import read_json, write_json
+from dig.engine.console import track
+from dig.engine.lazy import lightning
+from dig.engine.stage import Stage, StageContext, select
+from dig.engine.training import Plan, fit, reads_training
 from dig.interests import INTEREST_SCHEMA, read_captions
-from dig.lazy import lightning
-from dig.stages.base import Stage, StageContext, select
 from dig.stages.prepare import load_catalogue, picture_fingerprint, picture_folder
-from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE"]
 

@@ -14,15 +14,15 @@ from dig import baselines, modules
 from dig.config import Config, UserError
 from dig.embeddings import encoder_fingerprint
 from dig.embeddings.cache import content_keys
+from dig.engine.lazy import lightning
+from dig.engine.stage import Stage, StageContext, select
+from dig.engine.training import reads_training
 from dig.interests.explicit import ExplicitInterests
-from dig.lazy import lightning
-from dig.stages.base import Stage, StageContext, select
 from dig.stages.encoding import encode_texts
 from dig.stages.item_training import train_on_items
 from dig.stages.label import load_interests
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
-from dig.stages.training import reads_training
 
 __all__ = ["STAGE"]
 

@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dig.config import Config
-from dig.console import say, warn
 from dig.embeddings import compose_texts, count_empty, encoder_fingerprint
 from dig.embeddings.cache import content_keys
 from dig.embeddings.item_vectors import read_item_vectors, vectors_fingerprint
-from dig.stages.base import Stage, StageContext, global_rank, select
+from dig.engine.console import say, warn
+from dig.engine.stage import Stage, StageContext, global_rank, select
 from dig.stages.encoding import encode_texts
 from dig.stages.label import load_interests
 from dig.stages.mine import load_captions

@@ -12,15 +12,15 @@ import torch.distributed as dist
 import callbacks
 import datamodules
 from dig import modules
-from dig.artifacts import SCRATCH, atomic_path, fingerprint
 from dig.config.schema import TrainerConfig
-from dig.console import say
 from dig.embeddings import encoder_fingerprint, load_text_encoder
 from dig.embeddings.cache import VectorCache, content_keys
-from dig.lazy import lightning
-from dig.ranks import follow, global_rank, leading, world_size
-from dig.stages.base import StageContext, rank_patience
-from dig.stages.strategy import meeting, quiet, trainer_place
+from dig.engine.artifacts import SCRATCH, atomic_path, fingerprint
+from dig.engine.console import say
+from dig.engine.lazy import lightning
+from dig.engine.ranks import follow, global_rank, leading, world_size
+from dig.engine.stage import StageContext, rank_patience
+from dig.engine.strategy import interruptible, meeting, quiet, trainer_place
 
 __all__ = ["absent", "encode", "encode_texts", "encoding_precision", "vector_cache"]
 
@@ -83,7 +83,8 @@ def encode(
             enable_checkpointing=False,
             default_root_dir=folder,
         )
-        trainer.predict(module, datamodule=data, return_predictions=False)
+        with interruptible():
+            trainer.predict(module, datamodule=data, return_predictions=False)
     if dist.is_available() and dist.is_initialized():
         dist.barrier()  # rank 0 gathers what all have written
 

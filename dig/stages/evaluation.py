@@ -17,16 +17,16 @@ import datamodules
 from datamodules.leakage import guard_artifact
 from datamodules.splits import HeldOut, Sequences
 from dig import evaluation, modules
-from dig.artifacts import Artifact, fingerprint, write_json
-from dig.catalogue import Catalogue, check_catalogue
 from dig.config import BASELINES, UserError
-from dig.console import say
+from dig.engine.artifacts import Artifact, fingerprint, write_json
+from dig.engine.catalogue import Catalogue, check_catalogue
+from dig.engine.console import say
+from dig.engine.lazy import lightning
+from dig.engine.stage import StageContext, build_alone, build_together, global_rank, select
+from dig.engine.strategy import interruptible, meeting, quiet, trainer_place
 from dig.evaluation.paired import bootstrap_interval
-from dig.lazy import lightning
 from dig.recommender import load_ranker
-from dig.stages.base import StageContext, build_alone, build_together, global_rank, select
 from dig.stages.prepare import load_catalogue, load_sequences, load_slices
-from dig.stages.strategy import meeting, quiet, trainer_place
 
 __all__ = [
     "MEASURED",
@@ -192,7 +192,8 @@ def _test(
             enable_checkpointing=False,
             default_root_dir=context.run,
         )
-        trainer.test(module, datamodule=data, verbose=False)
+        with interruptible():
+            trainer.test(module, datamodule=data, verbose=False)
 
 
 def training_counts(sequences: Sequences, items: int) -> tuple[np.ndarray, np.ndarray]:

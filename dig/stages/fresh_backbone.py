@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dig.config import UserError
 from dig.config.sections.one_token import one_token_sizes
+from dig.engine.stage import StageContext
 from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
 from dig.generation.sid_rows import ComposedRows, compose_rows, level_vectors, started_rows
 from dig.generation.vocabulary import TASK_TOKENS
 from dig.quantization import SemanticIds
-from dig.stages.base import StageContext
 from dig.stages.fresh_intrr import fresh_intrr
 from dig.stages.policies import max_tokens
 from dig.stages.tokenize import load_codebooks, load_semantic_ids

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from dig.config import UserError
+from dig.engine.stage import StageContext
 from dig.generation.intrr import IntRR, IntRRSizes
 from dig.generation.sid_rows import started_rows
-from dig.stages.base import StageContext
 from dig.stages.tokenize import load_codebooks, load_semantic_ids
 
 __all__ = ["fresh_intrr"]

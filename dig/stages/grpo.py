@@ -19,15 +19,16 @@ from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS
 from dig import modules
 from dig.config import Config, UserError
-from dig.console import warn
 from dig.embeddings import encoder_fingerprint
 from dig.embeddings.cache import content_keys
+from dig.engine.console import warn
+from dig.engine.lazy import lightning
+from dig.engine.stage import Stage, StageContext
+from dig.engine.training import Plan, fit, reads_training
 from dig.generation.backbone import load_backbone
 from dig.generation.lora import add_lora
-from dig.lazy import lightning
 from dig.quantization import SemanticIds
 from dig.rollouts import RewardContext
-from dig.stages.base import Stage, StageContext
 from dig.stages.embed import load_embeddings
 from dig.stages.encoding import encode_texts
 from dig.stages.known import interests_of_items, known_of_items
@@ -37,7 +38,6 @@ from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.rewards import check_own_terms, own_terms, required_facts, stages_behind
 from dig.stages.sasrec import load_sasrec
 from dig.stages.tokenize import load_semantic_ids
-from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE"]
 

@@ -8,14 +8,14 @@ from typing import Any
 from datamodules.leakage import guard_artifact
 from dig import modules
 from dig.config import Config
-from dig.lazy import lightning
-from dig.stages.base import Stage, StageContext
+from dig.engine.lazy import lightning
+from dig.engine.stage import Stage, StageContext
+from dig.engine.training import reads_training
 from dig.stages.fresh_intrr import fresh_intrr
 from dig.stages.item_training import train_on_items
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 from dig.stages.tokenize import follows_behaviour
-from dig.stages.training import reads_training
 
 __all__ = ["STAGE"]
 

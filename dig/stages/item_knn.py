@@ -7,8 +7,8 @@ from pathlib import Path
 from datamodules.leakage import write_items_seen
 from datamodules.splits import leading_items
 from dig import baselines
-from dig.catalogue import Catalogue
-from dig.stages.base import Stage, StageContext, select
+from dig.engine.catalogue import Catalogue
+from dig.engine.stage import Stage, StageContext, select
 from dig.stages.prepare import load_catalogue, load_sequences
 
 __all__ = ["STAGE"]

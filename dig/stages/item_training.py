@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import datamodules
 from datamodules.leakage import write_items_seen
 from datamodules.splits import leading_items
-from dig.lazy import lightning
-from dig.stages.base import StageContext
+from dig.engine.lazy import lightning
+from dig.engine.stage import StageContext
+from dig.engine.training import Plan, fit
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.training import Plan, fit
 
 __all__ = ["ItemTraining", "train_on_items"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dig.artifacts import ArtifactStore, write_json
 from dig.config import Config
-from dig.folding import fold
+from dig.engine.artifacts import ArtifactStore, write_json
+from dig.engine.folding import fold
+from dig.engine.stage import StageContext
 from dig.interests.asking.answers import Verdict
 from dig.interests.asking.evidence import Evidence, item_evidence
 from dig.interests.asking.prompt import load_prompt
@@ -21,7 +22,6 @@ from dig.interests.asking.reading import answers_to
 from dig.interests.asking.run import Job
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.asking import ask_jobs, campaign_of, check_missing, open_store
-from dig.stages.base import StageContext
 from dig.stages.mine import load_captions
 from dig.stages.prepare import load_catalogue
 

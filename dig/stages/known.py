@@ -6,7 +6,7 @@ import polars as pl
 
 from datamodules.tasks import ItemTexts
 from dig.config.schema import RELATION_TASKS
-from dig.stages.base import StageContext
+from dig.engine.stage import StageContext
 from dig.stages.label import load_interests
 from dig.stages.prepare import load_catalogue
 from dig.stages.relations import load_relations

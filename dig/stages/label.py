@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from datamodules.leakage import write_items_seen
-from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import EmbeddingConfig
-from dig.console import say
 from dig.embeddings import compose_texts, encoder_fingerprint
 from dig.embeddings.cache import content_keys
+from dig.engine.artifacts import hash_file, read_json, write_json
+from dig.engine.console import say
+from dig.engine.stage import Stage, StageContext, global_rank, select
 from dig.interests import (
     INTEREST_SCHEMA,
     InterestVectors,
@@ -25,7 +26,6 @@ from dig.interests import (
     merge_interests,
     read_labels,
 )
-from dig.stages.base import Stage, StageContext, global_rank, select
 from dig.stages.encoding import encode_texts
 from dig.stages.mine import load_captions
 from dig.stages.prepare import load_catalogue, load_sequences

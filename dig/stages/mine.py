@@ -11,12 +11,13 @@ from typing import Any
 import polars as pl
 
 from datamodules.leakage import guard
-from dig.artifacts import SCRATCH, hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import MiningConfig, VisualConfig
-from dig.console import say, warn
 from dig.embeddings.clip import load_clip
-from dig.folding import fold
+from dig.engine.artifacts import SCRATCH, hash_file, read_json, write_json
+from dig.engine.console import say, warn
+from dig.engine.folding import fold
+from dig.engine.stage import Stage, StageContext, select
 from dig.interests import (
     mine_lexical,
     read_captions,
@@ -27,7 +28,6 @@ from dig.interests import (
 from dig.interests.interest import mined_frame
 from dig.interests.visual import frequent_phrases, read_vocabulary, visual_interests
 from dig.stages.asking import open_store
-from dig.stages.base import Stage, StageContext, select
 from dig.stages.mining import Mining, all_askers, reads_of_models
 from dig.stages.pictures import load_pictures, visual_model
 from dig.stages.prepare import load_catalogue, load_sequences

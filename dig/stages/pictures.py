@@ -14,15 +14,15 @@ from torch import Tensor
 import datamodules
 from datamodules.pictures import item_pictures
 from dig import modules
-from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
 from dig.config.schema import VisualConfig
-from dig.console import track, warn
 from dig.embeddings.cache import content_keys
 from dig.embeddings.clip import ClipModel, load_clip
 from dig.embeddings.locate import clip_fingerprint
+from dig.engine.artifacts import hash_file, read_json, write_json
+from dig.engine.console import track, warn
+from dig.engine.stage import Stage, StageContext, global_rank
 from dig.pictures import picture_content
-from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.encoding import absent, encode, encoding_precision, vector_cache
 from dig.stages.prepare import load_catalogue, picture_fingerprint, picture_folder
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from dig import modules
-from dig.artifacts import read_json
-from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
+from dig.engine.artifacts import read_json
+from dig.engine.catalogue import Catalogue, stamp_config
+from dig.engine.stage import StageContext
 from dig.generation.backbone import Backbone
 from dig.generation.lora import save_adapter
 from dig.generation.vocabulary import spelled_ids
 from dig.quantization import SemanticIds
-from dig.stages.base import StageContext
 from dig.stages.tokenize import load_semantic_ids
 
 __all__ = [

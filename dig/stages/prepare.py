@@ -14,10 +14,10 @@ from datamodules.sources import read_source, source_files
 from datamodules.sources.quickstart import write_shop
 from datamodules.sources.streams import is_utf8
 from datamodules.splits import Sequences
-from dig.artifacts import hash_file, read_json, write_json
-from dig.catalogue import Catalogue
 from dig.config import Config
-from dig.stages.base import Stage, StageContext, select
+from dig.engine.artifacts import hash_file, read_json, write_json
+from dig.engine.catalogue import Catalogue
+from dig.engine.stage import Stage, StageContext, select
 
 __all__ = [
     "STAGE",

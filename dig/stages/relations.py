@@ -14,9 +14,9 @@ from datamodules.histories import Histories
 from datamodules.leakage import write_items_seen
 from datamodules.relations import relation_tables
 from datamodules.splits import leading_items
-from dig.artifacts import read_json, write_json
 from dig.config import Config, UserError
-from dig.stages.base import Stage, StageContext, select
+from dig.engine.artifacts import read_json, write_json
+from dig.engine.stage import Stage, StageContext, select
 from dig.stages.embed import load_embeddings
 from dig.stages.prepare import load_catalogue, load_sequences
 

@@ -13,16 +13,16 @@ import polars as pl
 
 from datamodules.splits import TEST
 from dig import evaluation
-from dig.artifacts import Artifact, atomic_path, link_or_copy, read_json, shown_path, write_json
-from dig.catalogue import Catalogue
 from dig.config import UserError
 from dig.config.explain import config_yaml
+from dig.engine.artifacts import Artifact, atomic_path, link_or_copy, read_json, shown_path, write_json
+from dig.engine.catalogue import Catalogue
+from dig.engine.manifest import DamagedError, FileEntry, Manifest, read_manifest
+from dig.engine.proof import write_proof
+from dig.engine.stage import StageContext
 from dig.evaluation.paired import metric_gains, paired_difference
-from dig.manifest import DamagedError, FileEntry, Manifest, read_manifest
-from dig.proof import write_proof
 from dig.records import package_versions
 from dig.report.html import render_report
-from dig.stages.base import StageContext
 from dig.stages.evaluation import MEASURED, examples_file, load_examples, recommendations_file, training_counts
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.report_data import report_data

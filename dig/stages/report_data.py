@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from datamodules.pictures import named_pictures
-from dig.artifacts import read_json
 from dig.config.explain import config_yaml
+from dig.engine.artifacts import read_json
+from dig.engine.stage import StageContext
 from dig.report.data import ReportData
 from dig.report.provenance import provenance
-from dig.stages.base import StageContext
 from dig.stages.evaluation import load_examples
 from dig.stages.label import load_interests
 from dig.stages.prepare import load_catalogue, picture_folder

@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dig.artifacts import fingerprint
 from dig.config import Config, UserError, nearest
-from dig.console import warn
+from dig.engine.artifacts import fingerprint
+from dig.engine.console import warn
+from dig.engine.stage import StageContext
 from dig.rollouts import REWARD_TERMS, RewardContext, Rollouts
 from dig.rollouts.rewards import call_term, module_of
-from dig.stages.base import StageContext
 from dig.stages.prepare import load_catalogue, load_sequences
 
 __all__ = [

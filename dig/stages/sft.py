@@ -12,15 +12,15 @@ from datamodules.splits import Sequences, leading_items
 from dig import modules
 from dig.config import Config
 from dig.config.schema import INTEREST_TASKS, RELATION_TASKS
-from dig.console import say
-from dig.lazy import lightning
-from dig.stages.base import Stage, StageContext, global_rank
+from dig.engine.console import say
+from dig.engine.lazy import lightning
+from dig.engine.stage import Stage, StageContext, global_rank
+from dig.engine.training import Plan, fit, reads_training
 from dig.stages.fresh_backbone import fresh_backbone
 from dig.stages.policies import item_tokens, load_spelled_ids, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import follows_behaviour
 from dig.stages.tokens import task_mixture
-from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE"]
 

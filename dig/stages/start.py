@@ -7,11 +7,11 @@ from collections.abc import Collection
 import torch
 
 from dig.config import Config, UserError
-from dig.console import warn
+from dig.engine.console import warn
+from dig.engine.machine import accelerator_here, available_memory, check_machine, devices_here, gigabytes, total_memory
+from dig.engine.ranks import launched
+from dig.engine.strategy import check_trainer
 from dig.generation.dry_build import count_parameters
-from dig.machine import accelerator_here, available_memory, check_machine, devices_here, gigabytes, total_memory
-from dig.ranks import launched
-from dig.stages.strategy import check_trainer
 
 __all__ = ["check_backbone", "check_start", "training_bytes"]
 

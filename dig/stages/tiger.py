@@ -11,14 +11,14 @@ import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.splits import leading_items
 from dig import baselines, modules
-from dig.catalogue import Catalogue, stamp_config
 from dig.config import Config
-from dig.lazy import lightning
-from dig.stages.base import Stage, StageContext
+from dig.engine.catalogue import Catalogue, stamp_config
+from dig.engine.lazy import lightning
+from dig.engine.stage import Stage, StageContext
+from dig.engine.training import Plan, fit, reads_training
 from dig.stages.policies import says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import follows_behaviour, load_semantic_ids
-from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE"]
 

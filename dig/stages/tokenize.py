@@ -16,23 +16,23 @@ import callbacks
 import datamodules
 from datamodules.leakage import write_items_seen
 from dig import modules
-from dig.artifacts import hash_file, read_json, write_json
 from dig.config import Config, UserError
-from dig.console import warn
+from dig.engine.artifacts import hash_file, read_json, write_json
+from dig.engine.console import warn
+from dig.engine.lazy import lightning
+from dig.engine.stage import Stage, StageContext, global_rank
+from dig.engine.training import Plan, fit, reads_training
 from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
 from dig.evaluation.neighbours import neighbour_recall, prefix_purity
 from dig.interests.copurchase import CoPurchases, count_copurchases
-from dig.lazy import lightning
 from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
 from dig.quantization.behaviour import behaviour_vectors
 from dig.quantization.fusion import ItemFusion
 from dig.quantization.imported import read_codes
 from dig.report.code_tree import code_tree_svg
-from dig.stages.base import Stage, StageContext, global_rank
 from dig.stages.embed import load_embeddings
 from dig.stages.pictures import load_pictures
 from dig.stages.prepare import load_catalogue, load_sequences
-from dig.stages.training import Plan, fit, reads_training
 
 __all__ = ["STAGE", "follows_behaviour", "load_codebooks", "load_semantic_ids"]
 

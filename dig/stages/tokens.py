@@ -12,9 +12,9 @@ from datamodules.prompts import PromptBuilder
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS, ItemTexts, TaskSource
 from datamodules.tokens import TokenArrays, write_token_arrays
-from dig.artifacts import fingerprint
-from dig.console import warn
-from dig.stages.base import StageContext, build_alone
+from dig.engine.artifacts import fingerprint
+from dig.engine.console import warn
+from dig.engine.stage import StageContext, build_alone
 from dig.stages.known import known_of_items
 from dig.stages.prepare import load_catalogue
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from dig.config import Config, UserError, key_type
-from dig.console import say, warn
+from dig.engine.console import say, warn
 from dig.sweeps.file import wrong
 from dig.sweeps.metric import reported
 from dig.sweeps.parameters import override

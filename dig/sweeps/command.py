@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dig.config import UserError
-from dig.secrets import shown_override
+from dig.engine.secrets import shown_override
 from dig.sweeps.file import SweepFile, wrong
 
 __all__ = ["Arguments", "command_arguments", "split_arguments"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from datamodules.fetching import missing_files
 from dig.config import UserError
-from dig.pipeline import stage_keys
+from dig.engine.pipeline import stage_keys
 from dig.sweeps.file import wrong
 from dig.sweeps.parameters import Parameter
 from dig.sweeps.settings import Settings

@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from dig.artifacts import write_json
-from dig.own_files import read_own_json
+from dig.engine.artifacts import write_json
+from dig.engine.own_files import read_own_json
 
 __all__ = ["BEAT", "STALE", "Holder", "Leases"]
 

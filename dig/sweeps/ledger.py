@@ -15,9 +15,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from dig.artifacts import fingerprint
 from dig.config import UserError
-from dig.own_files import open_own
+from dig.engine.artifacts import fingerprint
+from dig.engine.own_files import open_own
 from dig.sweeps.bands import BandPruner
 from dig.sweeps.leases import Holder, Leases
 from dig.sweeps.settings import Settings

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from optuna.trial import TrialState
 
 import dig.report
-from dig.artifacts import atomic_path
+from dig.engine.artifacts import atomic_path
 from dig.report.formats import duration, metric_name, number, recommender_name, shorten, slug, words
 from dig.report.plots.style import CONFIG
 from dig.report.scripts import content_policy, finalize, json_block, vega_bundle

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from datamodules.fetching import missing_files
-from dig.artifacts import ArtifactStore
 from dig.config import UserError
-from dig.console import console, say, warn
-from dig.pipeline import stage_keys
+from dig.engine.artifacts import ArtifactStore
+from dig.engine.console import console, say, warn
+from dig.engine.pipeline import stage_keys
 from dig.sweeps.ledger import sampler_for
 from dig.sweeps.settings import Settings, shown_point
 from dig.sweeps.space import Point

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
 from rich.table import Table
 
-from dig.artifacts import atomic_path
-from dig.console import spreadsheet_cell
+from dig.engine.artifacts import atomic_path
+from dig.engine.console import spreadsheet_cell
 from dig.report.formats import DASH, duration
 from dig.sweeps.settings import Settings
 from dig.sweeps.space import Point

@@ -7,10 +7,10 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from dig.artifacts import atomic_path, shown_path
 from dig.config import UserError
-from dig.console import console, say, warn
-from dig.machine import check_count
+from dig.engine.artifacts import atomic_path, shown_path
+from dig.engine.console import console, say, warn
+from dig.engine.machine import check_count
 from dig.sweeps.request import Request
 from dig.sweeps.settings import Settings
 from dig.sweeps.workers import start_workers, train_alone, wait_for

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dig.artifacts import fingerprint
 from dig.config import STAGES, Config, UserError, config_to_dict, load_config
-from dig.secrets import shown_override
+from dig.engine.artifacts import fingerprint
+from dig.engine.secrets import shown_override
 from dig.sweeps.command import Arguments, command_arguments, split_arguments
 from dig.sweeps.file import SweepFile, read_sweep, wrong
 from dig.sweeps.metric import Metric, find_metric

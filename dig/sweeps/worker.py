@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import Callback
 from optuna.trial import TrialState
 
 from callbacks.validation_reports import StoppedEarly, ValidationReports
-from dig.artifacts import atomic_path, disk_full
 from dig.config import UserError
-from dig.console import say, warn
-from dig.pipeline import run_experiment
+from dig.engine.artifacts import atomic_path, disk_full
+from dig.engine.console import say, warn
+from dig.engine.pipeline import run_experiment
 from dig.sweeps.leases import BEAT
 from dig.sweeps.ledger import Claim, Ledger
 from dig.sweeps.results import write_tables

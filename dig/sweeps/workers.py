@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dig.config import UserError
-from dig.console import say, warn
-from dig.own_files import open_own
+from dig.engine.console import say, warn
+from dig.engine.own_files import open_own
 
 __all__ = ["start_workers", "train_alone", "wait_for"]
 

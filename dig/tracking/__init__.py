@@ -6,7 +6,7 @@ in a line, and the experiment goes on.
 
 from typing import TYPE_CHECKING
 
-from dig.lazy import lazy_names
+from dig.engine.lazy import lazy_names
 from dig.tracking.tracking import NOT_TRACKED, StageTracking, Tracking
 
 if TYPE_CHECKING:

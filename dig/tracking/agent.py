@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dig.artifacts import read_json
+from dig.engine.artifacts import read_json
 
 __all__ = ["PLAIN", "trial", "trial_metrics"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dig.config.schema import WandbConfig
-from dig.console import printable, warn
-from dig.secrets import hidden
+from dig.engine.console import printable, warn
+from dig.engine.secrets import hidden
 from dig.tracking.identity import Identity
 from dig.tracking.mend import mend_records
 

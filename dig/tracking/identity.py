@@ -7,8 +7,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from dig.artifacts import atomic_path
-from dig.own_files import read_own
+from dig.engine.artifacts import atomic_path
+from dig.engine.own_files import read_own
 
 __all__ = ["Identity", "kept_id", "safe_name"]
 

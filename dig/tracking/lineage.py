@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dig.artifacts import hash_file, link_or_copy
-from dig.own_files import temporary_beside
+from dig.engine.artifacts import hash_file, link_or_copy
+from dig.engine.own_files import temporary_beside
 from dig.tracking.identity import safe_name
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dig.console import warn
-from dig.own_files import atomic_path
+from dig.engine.console import warn
+from dig.engine.own_files import atomic_path
 from dig.tracking.records import whole_records
 
 __all__ = ["last_step", "mend_records", "rows_since"]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dig.artifacts import read_json
 from dig.config import Config
-from dig.console import spreadsheet_cell
+from dig.engine.artifacts import read_json
+from dig.engine.console import spreadsheet_cell
 from dig.tracking.connection import Connection
 from dig.tracking.lineage import Result, declare, results_of_run
 from dig.tracking.tables import Rows, metric_rows, recommendation_rows, slice_rows, summary_values

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from dig.console import printable
+from dig.engine.console import printable
 
 __all__ = ["Rows", "metric_rows", "recommendation_rows", "slice_rows", "summary_values"]
 

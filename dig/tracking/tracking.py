@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from dig.artifacts import SCRATCH, shown_path
 from dig.config import Config, config_to_dict
-from dig.console import say, warn
+from dig.engine.artifacts import SCRATCH, shown_path
+from dig.engine.console import say, warn
 from dig.tracking.agent import trial, trial_metrics
 from dig.tracking.availability import why_offline
 from dig.tracking.connection import Connection, Mode, connect

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
+from support import tiny
 
 from datamodules.item_sequences import ItemSequences
 from dig.baselines.sasrec import SASRec

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from datamodules.item_answers import HistoryTokens
 from dig.baselines.tiger import PAD, Tiger, build_t5, load_t5, sid_vocabulary

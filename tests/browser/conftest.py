@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from report.sample import sample
+from support.report_sample import sample
 
 from dig.report import ReportData, render_report
 

@@ -11,7 +11,7 @@ import pytest
 from browser.conftest import Opened
 from PIL import Image
 
-from dig.console import visible
+from dig.engine.console import visible
 from dig.report import ReportData
 from dig.report.formats import recommender_name
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from browser.conftest import Opened
-from sweep_files import write
+from support.sweep_files import write
 
 from dig.sweeps.page import render_page
 from dig.sweeps.results import TrialRow

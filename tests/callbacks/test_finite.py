@@ -9,10 +9,9 @@ from typing import Any
 
 import lightning
 import pytest
-import tiny
 import torch
-import two_ranks_finite
-from preloaded import run_ranks
+from support import tiny, two_ranks_finite
+from support.preloaded import run_ranks
 
 from callbacks.finite import FiniteGuard
 from callbacks.resume import ResumeCheckpoint

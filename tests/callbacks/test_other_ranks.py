@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from callbacks.other_ranks import OtherRanks
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint
 from datamodules.loading import EpochBatchSampler, ResumableLoader
-from dig.console import console
+from dig.engine.console import console
 
 SAMPLES, EPOCHS = 48, 3
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from callbacks.preemption import Preemption
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from datamodules.loading import EpochBatchSampler, ResumableLoader
-from dig.slurm.signals import Preempted, current_watch, watched
+from dig.engine.signals import Preempted, current_watch, watched
 
 BATCHES, EPOCHS = 5, 3
 

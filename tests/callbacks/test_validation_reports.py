@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning
 import pytest
 import torch
-from tiny import quiet_trainer
+from support.tiny import quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks.validation_reports import StoppedEarly, ValidationReports

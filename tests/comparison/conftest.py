@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from comparison.run_folders import rankings, targets_of, write_run
+from support.run_folders import rankings, targets_of, write_run
 
 USERS = [f"user{number:03}" for number in range(200)]
 TARGETS = targets_of(USERS)

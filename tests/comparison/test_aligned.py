@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from comparison.conftest import ONE_HOP, TARGETS, USERS
-from comparison.run_folders import ITEMS, rankings, write_examples, write_run
+from support.run_folders import ITEMS, rankings, write_examples, write_run
 
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.markup import csv_text, latex, markdown

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparison.conftest import ONE_HOP, TARGETS, USERS
-from comparison.run_folders import rankings, write_rankings, write_run
+from support.run_folders import rankings, write_rankings, write_run
 
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.request import Request

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from comparison.conftest import TARGETS, USERS
-from comparison.run_folders import rankings, write_run
+from support.run_folders import rankings, write_run
 
 from dig.comparison.contest import find_contests
 from dig.comparison.markup import csv_text, latex, markdown

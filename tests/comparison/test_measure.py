@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from comparison.conftest import ONE_HOP, TARGETS, USERS
-from comparison.run_folders import rankings, write_run
+from support.run_folders import rankings, write_run
 
 from dig.comparison.contest import find_contests
 from dig.comparison.measure import Comparison, measure

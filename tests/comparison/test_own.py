@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import torch
 from comparison.conftest import ONE_HOP, TARGETS, USERS
-from comparison.run_folders import ITEMS, rankings, write_run
+from support.run_folders import ITEMS, rankings, write_run
 
 from dig.compare import main
 from dig.comparison import compare, write_rankings

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from comparison.run_folders import rankings, targets_of, write_examples, write_rankings
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.run_folders import rankings, targets_of, write_examples, write_rankings
 
 from dig.comparison.rankings import Ranking, read_rankings, read_slices, require_same_examples
 from dig.comparison.runs import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from comparison.conftest import TARGETS, USERS
-from comparison.run_folders import rankings, write_run
+from support.run_folders import rankings, write_run
 
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.measure import measure

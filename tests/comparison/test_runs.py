@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from comparison.run_folders import rankings, targets_of, write_run
+from support.run_folders import rankings, targets_of, write_run
 
 from dig.comparison.runs import find_runs
 from dig.config import UserError

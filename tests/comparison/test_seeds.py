@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from comparison.conftest import ONE_HOP, TARGETS, USERS
-from comparison.run_folders import rankings, write_run
+from support.run_folders import rankings, write_run
 
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.markup import csv_text, latex, markdown

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparison.conftest import ONE_HOP, TARGETS, USERS
-from comparison.run_folders import rankings, targets_of, write_examples, write_rankings, write_run
+from support.run_folders import rankings, targets_of, write_examples, write_rankings, write_run
 
 from dig.comparison.contest import find_contests
 from dig.comparison.markup import csv_text, markdown

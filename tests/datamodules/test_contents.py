@@ -4,9 +4,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import shop_clip
 import torch
 from PIL import Image
+from support import shop_clip
 
 from datamodules.contents import ContentDataModule, PictureFiles, TextFiles, open_picture
 from dig.embeddings.cache import content_keys

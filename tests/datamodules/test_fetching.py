@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty_server import FaultyServer, Page
 from PIL import Image
+from support.faulty_server import FaultyServer, Page
 
 from datamodules.download import PUBLISHED, picture_paths
 from datamodules.fetching import PICTURES, fetch_data, fetch_item_pictures, missing_files
@@ -19,7 +19,7 @@ from datamodules.preparation import prepare
 from datamodules.sources import read_source
 from dig.config import UserError
 from dig.config.schema import DataConfig, PictureConfig
-from dig.console import console
+from dig.engine.console import console
 from dig.train import main
 
 REVIEWS = [

@@ -13,7 +13,7 @@ from datamodules.preparation import prepare
 from datamodules.sources import read_source
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 
 def inspected(events: list[tuple[str, str, float]], items: list[dict]) -> Inspection:

@@ -14,7 +14,7 @@ from datamodules.sources import read_source
 from datamodules.splits import Sequences
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 from dig.interests import read_user_interests
 
 IDS = pl.Series("item_id", list("abcdef"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import shop_clip
+from support import shop_clip
 
 from datamodules.pictures import folder_fingerprint, item_pictures
 from dig.config import UserError

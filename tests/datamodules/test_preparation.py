@@ -19,7 +19,7 @@ from datamodules.sources import read_source
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 Events = list[tuple[str, str, float]]
 EVENTS = st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from("abcde"), st.integers(0, 3)), min_size=1)

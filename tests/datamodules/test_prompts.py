@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import tiny
 
 from datamodules.prompts import ItemPrompts, PromptBuilder, SidPrompts, prompt_builder
 from datamodules.rollout_prompts import TrainingPrompts

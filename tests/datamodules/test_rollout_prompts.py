@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import tiny
 
 from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.sequences import HeldOutPrompts

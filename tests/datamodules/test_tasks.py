@@ -6,8 +6,8 @@ import string
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import yaml
-from chat_process import ChatProcess
+from support.chat_process import ChatProcess
 
 from datamodules.download import RetryPolicy, files, published
 

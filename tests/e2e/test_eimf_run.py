@@ -9,15 +9,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from workplace import Workplace, home_with_vectors, home_without, wait_for_checkpoint
+from support.workplace import Workplace, home_with_vectors, home_without, wait_for_checkpoint
 
 from datamodules.leakage import SEEN_FILE
 from datamodules.splits import Sequences
 from dig import Recommender, load_config, run_experiment
-from dig.artifacts import Artifact, ArtifactStore
 from dig.config import UserError
-from dig.pipeline import Run, _plan
-from dig.stages.base import StageContext
+from dig.engine.artifacts import Artifact, ArtifactStore
+from dig.engine.pipeline import Run, _plan
+from dig.engine.stage import StageContext
 from dig.stages.eimf import STAGE
 
 SMALL = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 from polars.testing import assert_frame_equal
-from workplace import Workplace
+from support.workplace import Workplace
 
 FILES = (
     "recommendations.parquet",

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import tiny
 from safetensors.numpy import load_file
-from workplace import SMALL, home_with_vectors
+from support import tiny
+from support.workplace import SMALL, home_with_vectors
 
 from datamodules.splits import Sequences
 from datamodules.tokens import TokenArrays
 from dig import compare, load_config, run_experiment
+from dig.engine.pipeline import Run
 from dig.generation.vocabulary import TASK_TOKENS
-from dig.pipeline import Run
 
 NAMES = ("iirg", "ablations/next_item_only", "ablations/random_relations")
 

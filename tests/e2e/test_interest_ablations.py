@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from workplace import SMALL, tokenized_home
+from support.workplace import SMALL, tokenized_home
 
 from dig import load_config, run_experiment
 from dig.quantization import SemanticIds

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from workplace import SMALL, Workplace, built_artifacts, home_with_vectors, home_without, wait_for_checkpoint
+from support.workplace import SMALL, Workplace, built_artifacts, home_with_vectors, home_without, wait_for_checkpoint
 
 from dig import Recommender
 from dig.generation.intrr import IntRR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import kills
-from workplace import SMALL
+from support.workplace import SMALL
 
 
 def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Path):

@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from chat_process import ChatProcess
-from chat_server import FAULTS
-from preloaded import Preloaded
+from support.chat_process import ChatProcess
+from support.chat_server import FAULTS
+from support.preloaded import Preloaded
 
 ITEMS, MODELS, SECRET = 1000, ("gpt", "gemini", "kimi"), "sk-never-to-be-seen-4711"
 PRICE_IN, PRICE_OUT = 1.25, 10.0

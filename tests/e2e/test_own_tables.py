@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from workplace import Workplace
+from support.workplace import Workplace
 
 from dig.data import main as data
 from dig.interests.__main__ import main as interests

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from dig import load_config, run_experiment
+from dig.engine.pipeline import Run
 from dig.evaluation.neighbours import neighbour_recall
 from dig.interests.phrases import plain_words
-from dig.pipeline import Run
 from dig.quantization import SemanticIds
 
 TITLES = ["embedding.fields=[title,brand,categories]", "embedding.interests=none"]

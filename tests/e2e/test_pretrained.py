@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hub_folders import checkpoint
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from support.hub_folders import checkpoint
+from support.workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 
 from datamodules.histories import Histories
 from datamodules.splits import Sequences

@@ -10,18 +10,18 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from workplace import SMALL, tokenized_home
+from support.workplace import SMALL, tokenized_home
 
 from datamodules.leakage import guard_artifact
 from datamodules.prompts import prompt_builder
 from datamodules.splits import Sequences
 from dig import load_config, run_experiment
-from dig.artifacts import Artifact, ArtifactStore
 from dig.config import UserError
+from dig.engine.artifacts import Artifact, ArtifactStore
+from dig.engine.pipeline import Run
+from dig.engine.stage import StageContext
 from dig.generation.backbone import load_backbone
-from dig.pipeline import Run
 from dig.quantization import SemanticIds
-from dig.stages.base import StageContext
 from dig.stages.grpo import STAGE, _check_policy, _prompts
 
 EVERYTHING = (

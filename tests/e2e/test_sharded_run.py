@@ -6,9 +6,9 @@ import signal
 from pathlib import Path
 
 import torch
-from hub_folders import checkpoint
 from safetensors.torch import load_file
-from workplace import Workplace, tokenized_workplace, wait_for_checkpoint
+from support.hub_folders import checkpoint
+from support.workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 
 RANKS = ("trainer.accelerator=cpu", "trainer.devices=2", "stages=[grpo]", "sft.epochs=2", "grpo.max_steps=6")
 

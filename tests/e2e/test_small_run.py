@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from safetensors.torch import load_file
-from tracking.wandb_records import recorded
-from workplace import Workplace, built_artifacts, home_with_vectors, tokenized_workplace, wait_for_checkpoint
+from support.wandb_records import recorded
+from support.workplace import Workplace, built_artifacts, home_with_vectors, tokenized_workplace, wait_for_checkpoint
 
 from datamodules.splits import Sequences
 from dig import Recommender, load_config

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import psutil
-from workplace import tokenized_workplace, wait_for_checkpoint
+from support.workplace import tokenized_workplace, wait_for_checkpoint
 
 
 def end(process: subprocess.Popen[str]) -> str:

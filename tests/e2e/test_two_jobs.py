@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workplace import Workplace, built_artifacts, home_with_vectors
+from support.workplace import Workplace, built_artifacts, home_with_vectors
 
 
 def test_two_jobs_on_one_run_folder(tmp_path: Path):

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
-import shop_clip
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from support import shop_clip
 
 from dig.config import UserError
 from dig.config.schema import AdaptConfig, VisualConfig
 from dig.embeddings.clip import load_clip, save_clip
 from dig.embeddings.locate import clip_fingerprint
-from dig.weights import CLIP_WEIGHTS, clip_weights
+from dig.engine.weights import CLIP_WEIGHTS, clip_weights
 
 TUNED = AdaptConfig(epochs=1)
 

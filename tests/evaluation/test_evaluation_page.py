@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from comparison.run_folders import ITEMS, rankings, targets_of, write_run
+from support.run_folders import ITEMS, rankings, targets_of, write_run
 
 PAGE = Path(__file__).parents[2] / "docs" / "evaluation.md"
 _ASKING = re.compile(r"^## Asking a run$.*?(?=^## )", re.DOTALL | re.MULTILINE)  # test_small_run.py runs it

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from preloaded import Preloaded
+from support.preloaded import Preloaded
 
 from faults.verdicts import Ending
 

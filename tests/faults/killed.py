@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workplace import Workplace, built_artifacts
+from support.workplace import Workplace, built_artifacts
 
 from faults.commands import Command, finish, start
 from faults.commands import run as run_command

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from dig.artifacts import fingerprint, hash_file, write_json
+from dig.engine.artifacts import fingerprint, hash_file, write_json
 from faults.commands import Command, battery
 from faults.mutations import mutate
 from faults.verdicts import BAD, DIFFERENT, EQUAL, REFUSED, SAID, SIGNED, Ending, Figures, verdict, warnings_of

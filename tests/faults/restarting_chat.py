@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from chat_server import Books, Chat
+from support.chat_server import Books, Chat
 
 __all__ = ["RestartingChat"]
 

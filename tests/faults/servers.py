@@ -14,9 +14,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import yaml
-from chat_process import ChatProcess
-from faulty_server import FaultyServer, Page
 from PIL import Image
+from support.chat_process import ChatProcess
+from support.faulty_server import FaultyServer, Page
 
 from faults.commands import run as run_command
 from faults.restarting_chat import RestartingChat

@@ -12,6 +12,7 @@ from typing import Any
 __all__ = [
     "ACCEPTED",
     "BAD",
+    "BEFORE",
     "CRASHED",
     "DIFFERENT",
     "EQUAL",
@@ -37,6 +38,7 @@ EQUAL = "as undisturbed"
 SAID = "different, and said so"
 SIGNED = "as its files say"
 STOPPED = "stopped as told"
+BEFORE = "ended while Python itself starts"
 DIFFERENT = "SILENTLY DIFFERENT"
 TRACEBACK = "TRACEBACK"
 HUNG = "HUNG"
@@ -48,6 +50,7 @@ BAD = (DIFFERENT, TRACEBACK, HUNG, CRASHED, MESSY, LOST, ACCEPTED)
 """Verdicts that make a part fail."""
 
 _CODES = (0, 1, 2, 75, 130)
+_BEFORE = re.compile(r"\A\s*Fatal Python error: init_")  # Python reads its own site's files: no line of ours has run
 _TRACE = re.compile(r"Traceback \(most recent call last\)|^Fatal Python error|Exception ignored in", re.MULTILINE)
 _WHOLE = 20_000  # characters
 _HINT = re.compile(r"^(\s|usage|python -m )")
@@ -119,6 +122,8 @@ def stop_verdict(ending: Ending, codes: Sequence[int], seconds: float) -> str:
     """
     if ending.code is None or ending.seconds > seconds:
         return HUNG
+    if _BEFORE.search(ending.errors):
+        return BEFORE
     if _TRACE.search(ending.text):
         return TRACEBACK
     return STOPPED if ending.code in codes else CRASHED

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from workplace import without_seconds
+from support.workplace import without_seconds
 
 from faults.commands import Command, run
 from faults.verdicts import Ending

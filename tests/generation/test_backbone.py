@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from support import tiny
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from dig.config import UserError

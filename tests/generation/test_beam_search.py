@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from dig.config.schema import LoraConfig
 from dig.generation import CatalogueTrie, beam_search

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.causal_paths import CausalPathModel, prompt_positions

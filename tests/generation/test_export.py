@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from hub_folders import checkpoint
 from safetensors.torch import load_file, save_file
+from support import tiny
+from support.hub_folders import checkpoint
 from tokenizers import Tokenizer, normalizers
 from tokenizers.decoders import ByteFallback, Fuse, Replace, Strip
 from tokenizers.decoders import Sequence as Decoders

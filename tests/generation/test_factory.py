@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import decoders
 import pytest
-import tiny
 import torch
+from support import decoders, tiny
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig

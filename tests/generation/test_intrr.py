@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
-from slow_intrr import FORMS, OURS, SUFFIXED, TWINS, slow_log_probs, trie_of
+from support import tiny
+from support.slow_intrr import FORMS, OURS, SUFFIXED, TWINS, slow_log_probs, trie_of
 from torch import Tensor
 
-from dig.catalogue import Catalogue, stamp_config
 from dig.config import UserError
+from dig.engine.catalogue import Catalogue, stamp_config
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
 from dig.generation.backbone import IntRRBackbone, load_backbone
 from dig.generation.factory import PathModelError, causal_paths

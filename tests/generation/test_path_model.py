@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 
 import pytest
-import tiny
 import torch
-from slow_intrr import SUFFIXED, trie_of
+from support import tiny
+from support.slow_intrr import SUFFIXED, trie_of
 
 from dig.generation import CatalogueTrie, PathModel, as_path_model
 from dig.generation.causal_paths import CausalPathModel

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import tiny
 
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score_catalogue
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 from scipy.stats import chisquare
+from support import tiny
 
 from dig.generation import CatalogueTrie, beam_groups, beam_search, sample_groups, sampling, score
 from dig.generation.sampling import prompt_seeds

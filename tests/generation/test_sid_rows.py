@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
+from support import tiny
 
 from dig.config.schema import BackboneConfig, LoraConfig
 from dig.generation.backbone import build_backbone

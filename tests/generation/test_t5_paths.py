@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
 from dig.generation.causal_paths import CausalPathModel

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
+from support import tiny
 
 from datamodules.packing import TrainingTokens
 from dig.generation.causal_paths import CausalPathModel, next_token_loss

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dig.folding import fold
+from dig.engine.folding import fold
 from dig.interests.contradictions import OPPOSITES, contradict
 from dig.interests.phrases import singular
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from chat_process import ChatProcess
 from PIL import Image
+from support.chat_process import ChatProcess
 
 from dig.config import load_config
 from dig.train import main

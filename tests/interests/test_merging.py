@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from dig.config.schema import MiningConfig
-from dig.folding import fold
+from dig.engine.folding import fold
 from dig.interests import (
     INTEREST_SCHEMA,
     distinct_phrases,

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
+from support import tiny
 from torch import Tensor
 
 from datamodules.histories import Histories

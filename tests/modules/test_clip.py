@@ -4,10 +4,9 @@ from pathlib import Path
 
 import lightning
 import pytest
-import shop_clip
-import tiny
 import torch
 import torch.nn.functional as F
+from support import shop_clip, tiny
 
 from datamodules.contents import open_picture
 from datamodules.pairs import PairDataModule, PicturePairs

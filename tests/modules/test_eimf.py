@@ -10,13 +10,12 @@ from typing import Any
 
 import lightning
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-import two_ranks_eimf
 from lightning.pytorch.callbacks import Callback
-from preloaded import Preloaded
-from two_ranks_eimf import CONFIG, module, sequences
+from support import tiny, two_ranks_eimf
+from support.preloaded import Preloaded
+from support.two_ranks_eimf import CONFIG, module, sequences
 
 from callbacks.resume import StepSeed
 from datamodules.item_sequences import ItemSequences

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import shop_clip
-import tiny
 import torch
+from support import shop_clip, tiny
 
 from callbacks.vectors import VectorWriter
 from datamodules.contents import ContentDataModule, PictureFiles, TextFiles

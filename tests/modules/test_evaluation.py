@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import ranks_of_evaluation
 import torch
-from preloaded import run_ranks
-from ranks_of_evaluation import EXAMPLES, found_by
+from support import ranks_of_evaluation
+from support.preloaded import run_ranks
+from support.ranks_of_evaluation import EXAMPLES, found_by
 
 
 def in_processes(devices: int, folder: Path, examples: int = EXAMPLES, kind: str = "item_knn") -> dict:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import preloaded
 import pytest
-import tiny
 import torch
+from support import preloaded, tiny
 
 from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
 from datamodules.prompts import SidPrompts
@@ -383,7 +382,7 @@ def test_a_killed_epoch_goes_on_as_if_nothing_had_happened(tmp_path: Path, setti
 
 @pytest.mark.parametrize("objective", ["sequence", "dapo"])
 def test_two_processes_train_as_one(tmp_path: Path, objective: str):
-    script = Path(__file__).parents[1] / "two_ranks_grpo.py"
+    script = Path(__file__).parents[1] / "support" / "two_ranks_grpo.py"
     for devices in ("1", "2"):
         done = preloaded.run([sys.executable, script, devices, objective, tmp_path / devices])
         assert done.returncode == 0, done.stderr[-2000:]
@@ -396,7 +395,7 @@ def test_two_processes_train_as_one(tmp_path: Path, objective: str):
 
 
 def test_two_processes_stay_in_step_when_one_finds_fewer_groups_that_teach(tmp_path: Path):
-    script = Path(__file__).parents[1] / "two_ranks_grpo.py"
+    script = Path(__file__).parents[1] / "support" / "two_ranks_grpo.py"
     done = preloaded.run([sys.executable, script, "2", "dapo", tmp_path / "found", "3"])
     assert done.returncode == 0, done.stderr[-2000:]
     found = torch.load(tmp_path / "found", weights_only=True)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-import two_ranks_intrr
-from preloaded import Preloaded
-from slow_intrr import FORMS, SUFFIXED, TWINS, slow_log_probs, state_after, trie_of
+from support import tiny, two_ranks_intrr
+from support.preloaded import Preloaded
+from support.slow_intrr import FORMS, SUFFIXED, TWINS, slow_log_probs, state_after, trie_of
 
 from datamodules.item_sequences import ItemBatch, ItemSequences
 from datamodules.prompts import ItemPrompts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from datamodules.prompts import SidPrompts
 from dig.config.schema import BackboneConfig, EvaluationConfig, LoraConfig, PromptConfig, SFTConfig

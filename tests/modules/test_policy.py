@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts

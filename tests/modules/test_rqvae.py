@@ -8,9 +8,9 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-import two_ranks_rqvae
 from lightning.pytorch.callbacks import ModelCheckpoint
-from preloaded import Preloaded
+from support import two_ranks_rqvae
+from support.preloaded import Preloaded
 
 from callbacks.resume import StepSeed
 from datamodules.items import ItemDataModule, Partners

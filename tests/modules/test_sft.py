@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 import torch.nn.functional as F
-import two_ranks
-from preloaded import Preloaded
+from support import tiny, two_ranks
+from support.preloaded import Preloaded
 
 from datamodules.packing import TrainingTokens
 from datamodules.prompts import SidPrompts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from datamodules.item_answers import HistoryTokens, ItemAnswers
 from dig.baselines.tiger import PAD, build_t5, load_t5, sid_vocabulary

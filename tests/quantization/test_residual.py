@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from preloaded import Preloaded
+from support.preloaded import Preloaded
 
 from dig.quantization import ResidualQuantizer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
+from support import tiny
 from transformers import AutoModelForCausalLM, T5ForConditionalGeneration
 
 from dig.baselines.tiger import load_t5

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dig.catalogue import Catalogue, check_catalogue
 from dig.config import UserError
+from dig.engine.catalogue import Catalogue, check_catalogue
 from dig.quantization import SemanticIds
 from dig.received.footer import most_values
 from dig.received.tables import IDS, extent_problem, read_parquet_table

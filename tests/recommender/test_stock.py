@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
+from support import tiny
 
 from datamodules.histories import Histories
 from datamodules.item_answers import HistoryTokens

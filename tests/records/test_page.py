@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from finished_run import write_run
+from support.finished_run import write_run
 
 from dig.config import UserError
 from dig.records import RunStore, check_page, read_run, render_page

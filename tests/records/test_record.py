@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from finished_run import RECOMMENDERS, measured, write_run
+from support.finished_run import RECOMMENDERS, measured, write_run
 
 from dig.config import UserError
 from dig.records import read_run

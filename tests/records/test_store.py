@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from finished_run import write_run
+from support.finished_run import write_run
 
 from dig.config import UserError
 from dig.records import RunRecord, RunStore, read_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from finished_run import RECOMMENDERS, write_run
+from support.finished_run import RECOMMENDERS, write_run
 
 from dig.config import UserError
 from dig.records import RunStore, read_run

@@ -103,7 +103,7 @@ def test_what_was_never_bought_is_out_of_reach():
 
 
 def test_nobody_is_shown_twice_and_the_choice_is_always_the_same():
-    from report.sample import sample
+    from support.report_sample import sample
 
     data = sample(200)
     profiles = InterestProfiles(data.interests)

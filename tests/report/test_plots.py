@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import vl_convert
-from report.page import Page
-from report.sample import sample
+from support.report_page import Page
+from support.report_sample import sample
 
 from dig.report import render_report
 from dig.report.curves import CurvePlot, Line

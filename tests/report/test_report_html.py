@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 
 import polars as pl
 import pytest
-from report.page import Page
-from report.sample import RECOMMENDERS, sample
+from support.report_page import Page
+from support.report_sample import RECOMMENDERS, sample
 
 from dig.report import ReportData, render_report
 from dig.report.config_diff import Change

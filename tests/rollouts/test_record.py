@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import pytest
-import tiny
 import torch
 from lightning.fabric.utilities.apply_func import move_data_to_device
+from support import tiny
 
 from dig.generation import CatalogueTrie, beam_groups, sample_groups
 from dig.rollouts import Rollouts

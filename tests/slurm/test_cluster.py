@@ -12,11 +12,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from sweep_files import write
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cluster import Cluster, missing_for_cluster, running_cluster
-from site_folder import PROJECT, Site
+from support.slurm_cluster import Cluster, missing_for_cluster, running_cluster
+from support.slurm_site import PROJECT, Site
+from support.sweep_files import write
 
 PAGE = (PROJECT / "docs" / "slurm.md").read_text(encoding="utf-8")
 TWO = "trainer.accelerator=cpu"

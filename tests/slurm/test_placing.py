@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dig.artifacts import fingerprint
 from dig.config import Config, UserError, load_config
-from dig.pipeline import _plan, _run_folder
-from dig.ranks import launched
+from dig.engine.artifacts import fingerprint
+from dig.engine.pipeline import _plan, _run_folder
+from dig.engine.ranks import launched
 from dig.slurm.job import current_job, foreign_job
 from dig.slurm.placing import check_submission, place, to_submit
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
+from support.slurm_tools import stand_in
 
 from dig.train import main
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tools import stand_in
 
 ARGUMENTS = ["experiment=quickstart", "slurm.nodes=2", "slurm.tasks=1"]
 

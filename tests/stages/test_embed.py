@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from dig import load_config, run_experiment
 from dig.config import Config, UserError
-from dig.pipeline import stage_keys
+from dig.engine.pipeline import stage_keys
 from dig.quantization import SemanticIds
 
 SMALL = [

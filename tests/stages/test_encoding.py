@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from dig.artifacts import ArtifactStore
 from dig.config import UserError, load_config
 from dig.embeddings.cache import VectorCache, content_keys
-from dig.stages.base import StageContext
+from dig.engine.artifacts import ArtifactStore
+from dig.engine.stage import StageContext
 from dig.stages.encoding import absent
 
 KEYS = content_keys(["mug", "pot", "pan", "lid"])

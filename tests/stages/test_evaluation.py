@@ -11,8 +11,8 @@ import torch
 from datamodules.splits import Sequences
 from dig import load_config
 from dig.config import UserError
+from dig.engine.pipeline import run_experiment
 from dig.evaluation import Scorer
-from dig.pipeline import run_experiment
 from dig.stages.evaluation import catalogue_facts, training_counts
 
 

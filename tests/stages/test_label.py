@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 import torch
 
-from dig.artifacts import read_json
 from dig.config import UserError, load_config
+from dig.engine.artifacts import read_json
+from dig.engine.pipeline import run_experiment
+from dig.engine.stage import StageContext
 from dig.interests.phrases import plain_words
-from dig.pipeline import run_experiment
 from dig.stages import label
-from dig.stages.base import StageContext
 
 SHOP = {"u": ["a", "b", "c", "d"], "v": ["b", "c", "a"], "w": ["c", "d", "a", "b"]}
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from dig.config import UserError, load_config
-from dig.pipeline import run_experiment
+from dig.engine.pipeline import run_experiment
 
 SHOP = {"u": ["a", "b", "c", "d"], "v": ["b", "c", "a"], "w": ["c", "d", "a", "b"]}
 SEEN = {"u": ["a", "b"], "v": ["b", "c", "a"], "w": ["c", "d", "a"]}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dig.config import Config, UserError, load_config
-from dig.pipeline import build_stages
+from dig.engine.pipeline import build_stages
 from dig.rollouts import REWARD_TERMS, RewardContext, total_reward
 from dig.stages import BUILT, StageContext
 from dig.stages.rewards import check_own_terms, made_up_rollouts, own_terms

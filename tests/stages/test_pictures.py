@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import shop_clip
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from support import shop_clip
 
 import datamodules.contents
 import datamodules.pictures

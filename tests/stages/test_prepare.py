@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from preloaded import Preloaded
+from support.preloaded import Preloaded
 
 from dig.config import load_config
 from dig.stages.prepare import STAGE

@@ -21,7 +21,7 @@ from datamodules.relations import (
 from datamodules.splits import Sequences
 from dig import load_config, run_experiment
 from dig.config import UserError
-from dig.pipeline import stage_keys
+from dig.engine.pipeline import stage_keys
 from dig.stages.relations import STAGE, _vectors
 
 SMALL = [

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dig.config import UserError, load_config
-from dig.console import console
-from dig.pipeline import find_stages, stage_keys
+from dig.engine.console import console
+from dig.engine.pipeline import find_stages, stage_keys
 from dig.rollouts import REWARD_TERMS
 from dig.stages import BUILT
 from dig.stages.rewards import NOT_IMPORTED, own_terms, required_facts, stages_behind, without_own_code

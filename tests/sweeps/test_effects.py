@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_files import write
+from support.sweep_files import write
 
 from dig.config import UserError, key_type
 from dig.sweeps import check, effects

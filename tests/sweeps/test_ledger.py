@@ -16,7 +16,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 from scipy import stats
-from sweep_files import write
+from support.sweep_files import write
 
 from dig.sweeps.leases import STALE, Leases
 from dig.sweeps.ledger import Ledger, sampler_for

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 import vl_convert
 from optuna.trial import TrialState
-from report.page import Page
-from sweep_files import write
+from support.report_page import Page
+from support.sweep_files import write
 
 from dig.report.plots.style import CONFIG
 from dig.sweeps.axes import axis_of

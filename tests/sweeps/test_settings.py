@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_files import COMMAND, write
+from support.sweep_files import COMMAND, write
 
 from dig.config import STAGES, UserError, load_config
 from dig.evaluation import ranking_metrics
@@ -191,7 +191,7 @@ def test_names_of_metrics_are_those_that_validations_log():
 
 
 def test_the_value_of_a_stage_is_that_of_its_kept_weights_else_the_best(tmp_path: Path):
-    from dig.artifacts import write_json
+    from dig.engine.artifacts import write_json
 
     (tmp_path / "logs" / "000").mkdir(parents=True)
     (tmp_path / "logs" / "001").mkdir()

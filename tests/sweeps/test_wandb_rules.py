@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from sweep_files import SIMPLE, ask_wandb, wandb_sweeps, write
+from support.sweep_files import SIMPLE, ask_wandb, wandb_sweeps, write
 
 from dig.config import UserError
 from dig.sweeps.bands import falls_behind

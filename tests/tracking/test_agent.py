@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import preloaded
 import pytest
-from tracking.wandb_records import Recorded
+from support import preloaded
+from support.wandb_records import Recorded
 
 from dig.tracking.agent import trial, trial_metrics
 
-PROGRAM = Path(__file__).with_name("one_stage.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "one_stage.py"
 
 
 def agent(folder: Path, mode: str, end: str = "well") -> subprocess.CompletedProcess:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tracking.wandb_server import KEY, WandbServer, wandb_server
+from support.wandb_server import KEY, WandbServer, wandb_server
 
-from dig.secrets import hidden
+from dig.engine.secrets import hidden
 from dig.tracking.availability import api_key, why_offline
 
 

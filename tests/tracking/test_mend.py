@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tracking.wandb_records import Recorded, records
+from support.wandb_records import Recorded, records
 from wandb.proto import wandb_internal_pb2 as pb
 
-from dig.console import console
+from dig.engine.console import console
 from dig.tracking.mend import last_step, mend_records, rows_since
 from dig.tracking.records import whole_records
 

@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
-from tracking.wandb_records import Recorded, recorded
-from tracking.wandb_server import KEY, WandbServer, wandb_server
-from workplace import Workplace, home_with_vectors, tokenized_workplace, wait_for_checkpoint
+from support.wandb_records import Recorded, recorded
+from support.wandb_server import KEY, WandbServer, wandb_server
+from support.workplace import Workplace, home_with_vectors, tokenized_workplace, wait_for_checkpoint
 
 OFFLINE = (
     "logging.wandb.mode=offline",

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import preloaded
 import pytest
-from tracking.wandb_records import Recorded, recorded
-from tracking.wandb_server import KEY, WandbServer, wandb_server
+from support import preloaded
+from support.wandb_records import Recorded, recorded
+from support.wandb_server import KEY, WandbServer, wandb_server
 
-PROGRAM = Path(__file__).with_name("one_stage.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "one_stage.py"
 LOSSES = [float(step) for step in range(8)]
 
 

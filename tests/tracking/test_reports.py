@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import polars as pl
-import preloaded
 import pytest
-from finished_run import write_run
-from tracking.wandb_records import Recorded, recorded
+from support import preloaded
+from support.finished_run import write_run
+from support.wandb_records import Recorded, recorded
 
 _PROGRAM = """
 import json, sys, wandb

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from finished_run import measured
+from support.finished_run import measured
 
 from dig.tracking.tables import metric_rows, recommendation_rows, slice_rows, summary_values
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from dig.config.errors import UserError, nearest
-from dig.secrets import remember
+from dig.engine.secrets import remember
 
 __all__ = ["check", "check_choice", "check_folder_name", "folder_name_problem", "secret_value"]
 
@@ -27,7 +27,7 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def secret_value(variable: str, asked_by: str) -> str:
-    """What an environment variable holds, remembered for :func:`dig.secrets.hidden`.
+    """What an environment variable holds, remembered for :func:`dig.engine.secrets.hidden`.
 
     Args:
         variable: its name.

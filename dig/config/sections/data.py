@@ -18,7 +18,7 @@ from dig.config.sections.numbers import (
     Seed,
     check_bounds,
 )
-from dig.secrets import address_secret, named_variable
+from dig.engine.secrets import address_secret, named_variable
 
 __all__ = [
     "COLUMNS",

@@ -17,7 +17,7 @@ from dig.config.sections.numbers import (
     Size,
     check_bounds,
 )
-from dig.secrets import address_secret, hidden, named_variable, variable_name
+from dig.engine.secrets import address_secret, hidden, named_variable, variable_name
 
 __all__ = ["KINDS", "ModelConfig"]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from dig.config.sections.checks import check, check_choice, check_folder_name
 from dig.config.sections.numbers import Bounds, Nodes, Wait, check_bounds
-from dig.shell_lines import line_secret
+from dig.engine.shell_lines import line_secret
 
 __all__ = ["SlurmConfig", "seconds_of"]
 

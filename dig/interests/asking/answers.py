@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from dig.folding import fold
+from dig.engine.folding import fold
 from dig.interests.asking.forms import (
     behind_thoughts,
     joined_texts,

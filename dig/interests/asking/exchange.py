@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dig.console import warn
+from dig.engine.console import warn
 from dig.interests.asking.answers import AnswerError
 from dig.interests.asking.budget import Budget, cost_of, most_tokens, probable_tokens
 from dig.interests.asking.conversation import Completion, Message

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
-from dig.console import printable
+from dig.engine.console import printable
 
 __all__ = ["Breaker", "EndpointStoppedError", "Pace", "Usability", "pause_before"]
 

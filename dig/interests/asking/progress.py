@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from dig.console import console, progress_enabled, say
+from dig.engine.console import console, progress_enabled, say
 from dig.interests.asking.outcome import Outcome
 
 __all__ = ["Board", "board"]

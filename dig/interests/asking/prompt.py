@@ -14,7 +14,7 @@ import yaml
 
 from dig.config.documents import check_yaml
 from dig.config.errors import UserError, nearest
-from dig.folding import fold
+from dig.engine.folding import fold
 
 __all__ = ["Prompt", "load_prompt", "prompt_names"]
 

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any
 
 from dig.config.errors import UserError
-from dig.console import warn
+from dig.engine.console import warn
+from dig.engine.signals import Preempted, current_watch, signals_call
 from dig.interests.asking.budget import Budget, BudgetSpentError
 from dig.interests.asking.conversation import LocalModel
 from dig.interests.asking.exchange import Entry, Exchange, GivenUpError, Ledger, second_chance
@@ -22,7 +23,6 @@ from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
-from dig.slurm.signals import Preempted, current_watch, signals_call
 
 __all__ = ["Job", "Limits", "ask"]
 

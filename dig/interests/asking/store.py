@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dig.config.errors import UserError
-from dig.console import printable
-from dig.locks import wait_for_lock
-from dig.own_files import open_own
+from dig.engine.console import printable
+from dig.engine.locks import wait_for_lock
+from dig.engine.own_files import open_own
 
 __all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path"]
 

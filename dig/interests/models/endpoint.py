@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.config.sections.checks import secret_value
-from dig.console import warn
+from dig.engine.console import warn
+from dig.engine.secrets import named_variable
 from dig.interests.asking.budget import probable_tokens, written_tokens
 from dig.interests.asking.conversation import Completion, Message
 from dig.interests.models.pictures import chat_turn
 from dig.interests.models.response import ProviderError, UnreadableError, error_in, one_line, read_response
-from dig.secrets import named_variable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -25,10 +25,10 @@ from transformers.utils import logging as transformers_logging
 
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
-from dig.console import printable, warn
+from dig.engine.console import printable, warn
+from dig.engine.weights import load_complete
 from dig.interests.asking.conversation import Completion, Message
 from dig.interests.models.pictures import open_picture
-from dig.weights import load_complete
 
 __all__ = ["TransformersModel", "check_folder", "fold_system"]
 

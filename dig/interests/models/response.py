@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dig.secrets import hidden
+from dig.engine.secrets import hidden
 
 __all__ = ["ProviderError", "Response", "UnreadableError", "error_in", "one_line", "read_response"]
 

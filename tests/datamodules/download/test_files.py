@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_server import FaultyServer, Page
+from support.faulty_server import FaultyServer, Page
 
 from datamodules.download import RemoteFile, RetryPolicy, download, published_files
 from dig.config import UserError
-from dig.console import console
+from dig.engine.console import console
 
 BODY = np.random.default_rng(0).bytes(100_000)
 QUICK = RetryPolicy(attempts=4, backoff=0.001, timeout=2.0)

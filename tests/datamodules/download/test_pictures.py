@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faulty_server import FaultyServer, Page
 from PIL import Image
+from support.faulty_server import FaultyServer, Page
 
 from datamodules.download import PictureReport, fetch_pictures, picture_paths
 from datamodules.download.hosts import is_public
@@ -24,8 +24,8 @@ from datamodules.download.picture_check import check_picture
 from datamodules.download.pictures import RECORD
 from dig.config import UserError
 from dig.config.schema import PictureConfig
-from dig.console import console
-from dig.slurm.signals import Preempted, watched
+from dig.engine.console import console
+from dig.engine.signals import Preempted, watched
 
 LIMITS = PictureConfig(
     concurrency=8, per_host=3, max_bytes=200_000, max_side=10_000, attempts=2, timeout=5.0, allow_private_hosts=True

@@ -31,7 +31,7 @@ from datamodules.sources.base import Problems, Tables
 from datamodules.sources.csv_table import csv_records, read_csv
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 COLUMNS = {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp", "rating": "rating"}
 HEADER = "user_id,item_id,timestamp"

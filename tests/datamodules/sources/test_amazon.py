@@ -15,7 +15,7 @@ from datamodules.sources import detect_source, metadata, read_source, source_fil
 from datamodules.sources.base import Tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 ROOT = Path(os.environ.get("DIG_DATA_ROOT", "")) / "raw"
 real = pytest.mark.skipif("DIG_DATA_ROOT" not in os.environ, reason="DIG_DATA_ROOT names no real data")

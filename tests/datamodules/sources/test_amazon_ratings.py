@@ -13,7 +13,7 @@ from datamodules.sources.amazon_ratings import item_column
 from datamodules.sources.base import Tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 ROWS = [
     ("A39HTATAQ9V7YF", "0205616461", 5.0, 1369699200),

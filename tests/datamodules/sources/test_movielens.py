@@ -10,7 +10,7 @@ from datamodules.sources import read_source
 from datamodules.sources.base import Tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 
 def read(path: Path, **settings: object) -> tuple[Tables, str]:

@@ -11,7 +11,7 @@ from datamodules.sources.base import Tables
 from datamodules.sources.movielens100k import _GENRES
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 
 def flags(*names: str) -> str:

@@ -15,7 +15,7 @@ from datamodules.sources import read_source
 from datamodules.sources.base import CATALOGUE_SCHEMA, Tables
 from dig.config import UserError
 from dig.config.schema import DataConfig, FilesConfig
-from dig.console import console
+from dig.engine.console import console
 
 ITEMS = [
     {"item_id": "a", "title": "Kettle", "categories": [["Home", "Kitchen"], ["Home", "Gifts"]], "price": "$1,299.50"},

@@ -20,7 +20,7 @@ from datamodules.sources.times import float_step, parse_times, seconds, settle_t
 from datamodules.sources.write import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 START = 1_700_000_000  # 2023-11-14T22:13:20Z
 USERS, LENGTH = 20, 6

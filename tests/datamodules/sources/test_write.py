@@ -17,7 +17,7 @@ from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Table
 from datamodules.sources.write import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.console import console
+from dig.engine.console import console
 
 # Every character but lone surrogates and NUL; a carriage return too.
 IDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=8)

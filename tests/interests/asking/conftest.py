@@ -3,7 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from chat_process import ChatProcess
+from support.chat_process import ChatProcess
 
 from dig.config.schema import ModelConfig
 from dig.interests.asking.evidence import item_evidence

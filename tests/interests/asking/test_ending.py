@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from dig.engine.signals import Preempted, watched
 from dig.interests.asking import limits
 from dig.interests.asking.limits import Breaker
 from dig.interests.asking.run import Limits, ask
-from dig.slurm.signals import Preempted, watched
 
 NO_LIMITS = Limits()
 

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tiny import WORDS, pretrained_folder, text_tokenizer
+from support.tiny import WORDS, pretrained_folder, text_tokenizer
 
 from dig.config import UserError
 from dig.interests.asking.conversation import Completion

@@ -8,14 +8,14 @@ import threading
 import time
 
 import pytest
-from chat_process import ChatProcess
-from chat_server import FAULTS, HABITS
+from support.chat_process import ChatProcess
+from support.chat_server import FAULTS, HABITS
 
 from dig.config import UserError
+from dig.engine.signals import Preempted, watched
 from dig.interests.asking.reading import read_interests_of
 from dig.interests.asking.run import Limits, ask
 from dig.interests.asking.store import AnswerStore
-from dig.slurm.signals import Preempted, watched
 
 NO_LIMITS = Limits()
 

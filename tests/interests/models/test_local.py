@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny import WORDS, pretrained_folder, text_tokenizer
+from support.tiny import WORDS, pretrained_folder, text_tokenizer
 from tokenizers import AddedToken
 from transformers import (
     AutoModelForCausalLM,
