@@ -189,12 +189,12 @@ def _prepare(folder: Path) -> dict[str, float]:
     """CSV to 5-core, split and token arrays."""
     import torch
 
+    from datamodules.mixture import write_token_arrays
     from datamodules.preparation import prepare
     from datamodules.prompts import SidPrompts
     from datamodules.sequences import training_windows
     from datamodules.sources import read_source
     from datamodules.tasks import ItemTexts, TaskSource
-    from datamodules.tokens import write_token_arrays
     from dig.config.schema import DataConfig, PromptConfig
     from dig.engine.console import console
 
@@ -305,12 +305,11 @@ def _loading(folder: Path) -> dict[str, float]:
     import torch
 
     from datamodules.loading import EpochBatchSampler, ResumableLoader
-    from datamodules.mixture import TaskMixture, TaskPart
+    from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, write_token_arrays
     from datamodules.prompts import SidPrompts
     from datamodules.sequences import training_windows
     from datamodules.splits import Sequences
     from datamodules.tasks import ItemTexts, TaskSource
-    from datamodules.tokens import TokenArrays, write_token_arrays
     from dig.config.schema import BackboneConfig, PromptConfig
     from dig.generation.backbone import build_backbone
     from dig.generation.causal_paths import CausalPathModel, next_token_loss

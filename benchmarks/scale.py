@@ -128,8 +128,8 @@ def _rates(folder: Path, count: int, arguments: list[str]) -> dict[str, float]:
 
 def checkpoints() -> tuple[list[Row], dict[str, float]]:
     """Share of the time in saves, of the time in batches; measured within one process."""
+    from callbacks.monitoring import Throughput
     from callbacks.resume import ResumeCheckpoint
-    from callbacks.throughput import Throughput
     from dig import load_config, run_experiment
 
     spent = {"saves": 0.0, "batches": 0.0, "count": 0.0}

@@ -22,8 +22,7 @@ from datamodules.sources import read_source
 from datamodules.splits import Sequences
 from dig import load_config, run_experiment
 from dig.engine.console import console
-from dig.evaluation.codebook import collision_rate, largest_collision, usage
-from dig.evaluation.neighbours import neighbour_recall, prefix_purity
+from dig.evaluation.codebook import collision_rate, largest_collision, neighbour_recall, prefix_purity, usage
 from dig.interests.copurchase import count_copurchases
 from dig.quantization import SemanticIds
 

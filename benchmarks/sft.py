@@ -24,15 +24,14 @@ from rich.console import Console
 from rich.table import Table
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from datamodules.histories import Windows, answer_windows, compact_windows
 from datamodules.loading import EpochBatchSampler, ResumableLoader
-from datamodules.mixture import TaskMixture, TaskPart
+from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, write_token_arrays
 from datamodules.preparation import prepare
 from datamodules.prompts import SidPrompts
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
-from datamodules.tokens import TokenArrays, write_token_arrays
-from datamodules.windows import Windows, answer_windows, compact_windows
 from dig.config import load_config
 from dig.config.schema import BackboneConfig, EvaluationConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.engine.console import console

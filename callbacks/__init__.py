@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from callbacks.codebook import CodebookHealth
-    from callbacks.finite import FiniteGuard
-    from callbacks.other_ranks import OtherRanks
+    from callbacks.guards import CodebookHealth, FiniteGuard
+    from callbacks.monitoring import RolloutHealth, RolloutSamples, Throughput
     from callbacks.preemption import Preemption
     from callbacks.progress import Bar, EncodingBar, LogOften
     from callbacks.resume import (
         AtomicCheckpointIO,
+        OtherRanks,
         ResumeCheckpoint,
         StepSeed,
         checkpoints_of,
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
         differing_key,
         step_in,
     )
-    from callbacks.rollouts import RolloutHealth, RolloutSamples
-    from callbacks.throughput import Throughput
     from callbacks.vectors import VectorWriter
 
 __all__ = [
@@ -54,9 +52,9 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "CodebookHealth": "codebook",
-        "FiniteGuard": "finite",
-        "OtherRanks": "other_ranks",
+        "CodebookHealth": "guards",
+        "FiniteGuard": "guards",
+        "OtherRanks": "resume",
         "Preemption": "preemption",
         "Bar": "progress",
         "EncodingBar": "progress",
@@ -69,9 +67,9 @@ __getattr__ = lazy_names(
         "damage": "resume",
         "differing_key": "resume",
         "step_in": "resume",
-        "RolloutHealth": "rollouts",
-        "RolloutSamples": "rollouts",
-        "Throughput": "throughput",
+        "RolloutHealth": "monitoring",
+        "RolloutSamples": "monitoring",
+        "Throughput": "monitoring",
         "VectorWriter": "vectors",
     },
 )

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from datamodules.contents import ContentDataModule, PictureFiles, TextFiles, open_picture
+    from datamodules.contents import (
+        ContentDataModule,
+        PairDataModule,
+        PictureFiles,
+        PicturePairs,
+        TextFiles,
+        open_picture,
+    )
     from datamodules.examples import ExampleDataModule, Examples
-    from datamodules.item_answers import HistoryTokens, ItemAnswers
-    from datamodules.item_sequences import ItemSequences
+    from datamodules.item_sequences import HistoryTokens, ItemAnswers, ItemSequences
     from datamodules.items import ItemDataModule, Partners
     from datamodules.mixture import TaskMixture, TaskPart
-    from datamodules.pairs import PairDataModule, PicturePairs
     from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
     from datamodules.sequences import SequenceDataModule, training_windows
 
@@ -51,15 +56,15 @@ __getattr__ = lazy_names(
         "open_picture": "contents",
         "ExampleDataModule": "examples",
         "Examples": "examples",
-        "HistoryTokens": "item_answers",
-        "ItemAnswers": "item_answers",
+        "HistoryTokens": "item_sequences",
+        "ItemAnswers": "item_sequences",
         "ItemSequences": "item_sequences",
         "ItemDataModule": "items",
         "Partners": "items",
         "TaskMixture": "mixture",
         "TaskPart": "mixture",
-        "PairDataModule": "pairs",
-        "PicturePairs": "pairs",
+        "PairDataModule": "contents",
+        "PicturePairs": "contents",
         "PromptDataModule": "rollout_prompts",
         "TrainingPrompts": "rollout_prompts",
         "SequenceDataModule": "sequences",

@@ -1,19 +1,218 @@
-"""Several tasks in one epoch: so much of each, in one shuffled order."""
+"""Training samples: token arrays computed once, tasks mixed in one shuffled order, samples packed into batches."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from datamodules.histories import Ragged, spread
 from datamodules.loading import draw_shares
-from datamodules.packing import Samples, TrainingTokens, collate
-from datamodules.ragged import Ragged
-from datamodules.tokens import TokenArrays
+from datamodules.tasks import TaskSource
+from dig.engine.artifacts import read_json, write_json
+from dig.engine.console import track
 
-__all__ = ["TaskMixture", "TaskPart"]
+__all__ = [
+    "TaskMixture",
+    "TaskPart",
+    "TokenArrays",
+    "write_token_arrays",
+    "Samples",
+    "TrainingTokens",
+    "collate",
+    "pack_rows",
+]
+
+
+_CHUNK = 16_384  # samples spelled at once
+_FILES = {"tokens": np.int32, "offsets": np.int64, "supervised": np.int32, "responses": np.int32}
+
+
+class TokenArrays:
+    """A task's samples of token ids.
+
+    Args:
+        folder: what :func:`write_token_arrays` filled.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pad_id = int(read_json(folder / "tokens.json")["pad_id"])
+        self._open()
+
+    def _open(self) -> None:
+        self.tokens, self.offsets, self.supervised, self.responses = (
+            _mapped(self.folder / name, kind) for name, kind in _FILES.items()
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"folder": self.folder, "pad_id": self.pad_id}  # a worker maps the files itself
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self.supervised)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(samples,) tokens of each."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: np.ndarray) -> Samples:
+        """The given samples."""
+        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        tokens = self.tokens[np.repeat(starts, lengths) + spread(lengths)]
+        return Samples(Ragged.from_lengths(tokens, lengths), self.supervised[rows], self.responses[rows])
+
+
+def write_token_arrays(source: TaskSource, folder: Path) -> None:
+    """Spells every sample of a task once.
+
+    Flat files of little-endian numbers: ``tokens`` int32, all samples one after the other; ``offsets`` int64
+    (samples + 1,); ``supervised`` int32 (samples,), how many tokens at the end of each are targets; ``responses``
+    int32 (samples,), how many answers these are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: (folder / name).open("wb") for name in _FILES}
+    total = 0
+    try:
+        _append(files["offsets"], [0], np.int64)
+        for start in _chunks(source):
+            samples = source.take(slice(start, start + _CHUNK))
+            _append(files["tokens"], samples.tokens.values, np.int32)
+            _append(files["offsets"], samples.tokens.offsets[1:] + total, np.int64)
+            _append(files["supervised"], samples.supervised, np.int32)
+            _append(files["responses"], samples.responses, np.int32)
+            total += len(samples.tokens.values)
+    finally:
+        for file in files.values():
+            file.close()
+    content = {"task": source.name, "samples": len(source), "tokens": total, "pad_id": source.builder.pad_id}
+    write_json(folder / "tokens.json", content)
+
+
+def _mapped(path: Path, kind: type) -> np.ndarray:
+    if path.stat().st_size == 0:
+        return np.zeros(0, dtype=kind)
+    return np.memmap(path, dtype=np.dtype(kind).newbyteorder("<"), mode="r")
+
+
+def _append(file: object, values: Iterable[int] | np.ndarray, kind: type) -> None:
+    np.asarray(values, dtype=np.dtype(kind).newbyteorder("<")).tofile(file)  # type: ignore[arg-type]
+
+
+def _chunks(source: TaskSource) -> Iterable[int]:
+    starts = range(0, len(source), _CHUNK)
+    return track(starts, f"token arrays: {source.name}") if len(starts) > 1 else starts
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Spelled samples; the last so many tokens of each are learned.
+
+    Attributes:
+        tokens: (samples,) token ids.
+        supervised: (samples,) int64, learned tokens at the end of each.
+        responses: (samples,) int64, answers among them: items, or one text.
+    """
+
+    tokens: Ragged
+    supervised: np.ndarray
+    responses: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.supervised)
+
+
+@dataclass
+class TrainingTokens:
+    """Token rows with supervision, padded on the right.
+
+    Attributes:
+        input_ids: (rows, length).
+        attention_mask: (rows, length) 0 at padding, k at the tokens of a row's k-th sample: 1 in a row of one.
+        labels: (rows, length) the token itself where it is supervised, else -100.
+        weights: (rows, length) what a supervised token counts: its task's weight over the tokens of its answer.
+        responses: () answers in the batch; a mean over them divides by it.
+        samples: (samples,) numbers of the samples in the data set, which name the batch when something goes wrong.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    weights: Tensor
+    responses: Tensor
+    samples: Tensor
+
+
+def collate(samples: Samples, numbers: np.ndarray, weights: np.ndarray, pad_id: int, pack: bool) -> TrainingTokens:
+    """A batch of samples.
+
+    Args:
+        samples: what it holds.
+        numbers: (samples,) their numbers in the data set.
+        weights: (samples,) their tasks' weights.
+        pad_id: token at padding.
+        pack: lay several samples side by side in a row, so that little of a batch is padding.
+    """
+    lengths = samples.tokens.lengths
+    rows, places, turns = pack_rows(lengths) if pack else _one_a_row(lengths)
+    before = spread(lengths)
+    cells = np.repeat(rows, lengths), np.repeat(places, lengths) + before
+    learned = before >= np.repeat(lengths - samples.supervised, lengths)
+    tokens = samples.tokens.values[samples.tokens.offsets[0] : samples.tokens.offsets[-1]].astype(np.int64)
+    shape = (int(rows.max()) + 1, int((places + lengths).max()))
+    ids, mask, labels = np.full(shape, pad_id), np.zeros(shape, np.int64), np.full(shape, -100)
+    shares = np.zeros(shape, np.float32)
+    ids[cells], mask[cells] = tokens, np.repeat(turns, lengths)
+    labels[cells] = np.where(learned, tokens, -100)
+    each = weights * samples.responses / np.maximum(samples.supervised, 1)
+    shares[cells] = np.where(learned, np.repeat(each, lengths), 0.0)
+    responses = torch.tensor(float(samples.responses.sum()))
+    return TrainingTokens(
+        torch.from_numpy(ids),
+        torch.from_numpy(mask),
+        torch.from_numpy(labels),
+        torch.from_numpy(shares),
+        responses,
+        torch.from_numpy(np.asarray(numbers)),
+    )
+
+
+def pack_rows(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lays samples side by side in rows as long as the longest, the long ones first, each where it first fits.
+
+    Args:
+        lengths: (samples,).
+
+    Returns:
+        For each sample its row, the column where it begins, and its number in the row, from 1: (samples,) each.
+    """
+    width = int(lengths.max())
+    rows, places, numbers = (np.zeros(len(lengths), dtype=np.int64) for _ in range(3))
+    used: list[int] = []
+    counts: list[int] = []
+    for sample in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[sample])
+        row = next((row for row, taken in enumerate(used) if taken + length <= width), len(used))
+        if row == len(used):
+            used.append(0)
+            counts.append(0)
+        counts[row] += 1
+        rows[sample], places[sample], numbers[sample] = row, used[row], counts[row]
+        used[row] += length
+    return rows, places, numbers
+
+
+def _one_a_row(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.arange(len(lengths)), np.zeros_like(lengths), np.ones_like(lengths)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.histories import Ragged, latest_windows
 from datamodules.loading import draw_shares
 from datamodules.prompts import PromptBuilder
-from datamodules.ragged import Ragged
 from datamodules.sequences import PolicyDataModule
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
-from datamodules.windows import latest_windows
 from dig.rollouts.record import Rollouts
 
 __all__ = ["PromptDataModule", "TrainingPrompts"]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.histories import Windows, answer_windows, compact_windows
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from datamodules.mixture import TaskMixture
 from datamodules.prompts import PromptBuilder
 from datamodules.splits import HeldOut, Sequences
-from datamodules.windows import Windows, answer_windows, compact_windows
 
 __all__ = ["HeldOutBatch", "HeldOutPrompts", "PolicyDataModule", "SequenceDataModule", "training_windows"]
 

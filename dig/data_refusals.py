@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from datamodules.fetching import item_pictures
 from datamodules.leakage import guard
-from datamodules.pictures import item_pictures
 from datamodules.preparation import Prepared
 from dig.config import Config, UserError
 from dig.interests import read_user_interests

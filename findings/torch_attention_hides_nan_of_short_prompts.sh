@@ -5,7 +5,7 @@
 #           largest value for a masked one; from some length on (the processor's vector width) the same NaN comes out
 #           as NaN, and the plain kernel (MATH) always gives it. A model that is broken looks sound on a short prompt.
 # Follows:  a check for NaN on a toy prompt proves nothing: look at the logits of a long one. dig looks at the scores of
-#           every ranking (dig/evaluation/harness.py) and at every training loss (callbacks/finite.py).
+#           every ranking (dig/evaluation/harness.py) and at every training loss (callbacks/guards.py).
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -100,7 +100,7 @@ def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeyp
         served.extend(ids[mask > 0].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True))
         return beam_search(model, input_ids, attention_mask, *rest, **named)
 
-    monkeypatch.setattr("dig.evaluation.beams.beam_search", note)
+    monkeypatch.setattr("dig.evaluation.rankers.beam_search", note)
     found = ranker()
     sequences = Sequences.from_lists(["u", "v"], [[3, 5, 8, 1, 2], [9, 4, 7, 0]])
     held_out = HeldOutPrompts(sequences.held_out("valid"), found.builder)

@@ -23,14 +23,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from datamodules.loading import EpochBatchSampler, ResumableLoader
-from datamodules.mixture import TaskMixture, TaskPart
+from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, write_token_arrays
 from datamodules.preparation import prepare
 from datamodules.prompts import ItemPrompts, PromptBuilder, SidPrompts
 from datamodules.sequences import training_windows
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
-from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.config import load_config
 from dig.config.schema import AssignmentConfig, BackboneConfig, EvaluationConfig, PromptConfig, SFTConfig
 from dig.engine.console import console

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datamodules.histories import Histories
-from datamodules.ragged import spread
+from datamodules.histories import Histories, spread
 from dig.engine.console import track
 
 __all__ = ["KEPT", "WINDOW", "collaborative_neighbours"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dig.evaluation.beams import BeamRanker
+from dig.evaluation.rankers import BeamRanker
 from dig.generation.intrr import IntRR, intrr_vocabulary
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import torch
 from dig.config.schema import TigerConfig
 from dig.engine.lazy import transformers
 from dig.engine.weights import load_complete
-from dig.evaluation.beams import BeamRanker
+from dig.evaluation.rankers import BeamRanker
 from dig.generation.factory import check_paths
 from dig.generation.vocabulary import SidVocabulary
 from dig.received.models import check_model_folder
 
 if TYPE_CHECKING:
-    from datamodules.item_answers import HistoryTokens
+    from datamodules.item_sequences import HistoryTokens
 
 __all__ = ["PAD", "Tiger", "build_t5", "load_t5", "sid_vocabulary"]
 

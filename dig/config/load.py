@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import chain
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -296,6 +297,10 @@ def _override_layer(override: str) -> _Layer:
         raise UserError(f"{shown}: the value is not YAML{what}", exit_code=2) from None
 
 
+_NAMING = {"name", "key", "header", "field"}
+_VALUED = {"value", "values", "val", "content"}
+
+
 def refuse_secrets(origin: str, content: Any, every_key: bool = False) -> None:
     """Refuses what looks like a secret: configurations are written to disk, and so are the errors about them.
 
@@ -308,7 +313,7 @@ def refuse_secrets(origin: str, content: Any, every_key: bool = False) -> None:
     Raises:
         UserError: with exit code 2, the key and the rule, and never the value.
     """
-    for key, value in _values(content):
+    for key, value in chain(_values(content), _named_values(content)):
         rule = secret_in(key, str(value))
         own = _OWN_KEYS.fullmatch(key)
         if rule is None and (own or every_key):
@@ -456,6 +461,21 @@ def _values(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _values(value, prefix)
     else:
         yield prefix, None if isinstance(content, dict) else content
+
+
+def _named_values(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values whose name stands beside them, as in ``{name: apikey, value: …}``, with that name as their key."""
+    if isinstance(content, list):
+        for value in content:
+            yield from _named_values(value, prefix)
+    elif isinstance(content, dict):
+        names = [content[key] for key in _NAMING & content.keys() if isinstance(content[key], str)]
+        for key, value in content.items():
+            here = f"{prefix}.{key}" if prefix else str(key)
+            if str(key).lower() in _VALUED and prefix:
+                for name in names:
+                    yield from _values(value, f"{prefix}.{name}")
+            yield from _named_values(value, here)
 
 
 def _told(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from dig.config import UserError
 from dig.engine.console import warn
-from dig.engine.manifest import MANIFEST, DamagedError, hash_file, read_manifest
+from dig.engine.manifest import MANIFEST, DamagedError, Stopwatch, hash_file, read_manifest
 from dig.engine.own_files import (
     atomic_path,
     flush_to_disk,
@@ -31,7 +31,6 @@ from dig.engine.own_files import (
     replace_text,
     text_path,
 )
-from dig.engine.stopwatch import Stopwatch
 
 __all__ = [
     "MANIFEST",

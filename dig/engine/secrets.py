@@ -293,9 +293,13 @@ def shown_value(value: str) -> str:
 
 def _is_prose(name: str, value: str) -> bool:
     """Whether ``name: value`` may as well be part of a sentence, as in *the key: more data*."""
-    coded = re.fullmatch(r"[\w+/=.-]{8,}", value) and re.search(r"\d", value) and re.search(r"[A-Za-z]", value)
     last = _parts(name.rsplit(".", 1)[-1])[-1:]
-    return bool(last) and last[0] in _OFTEN_PROSE and not coded and not _is_within(name, but="signature")
+    return bool(last) and last[0] in _OFTEN_PROSE and not _coded(value) and not _is_within(name, but="signature")
+
+
+def _coded(value: str) -> bool:
+    """Whether a value is one word of letters and digits, as credentials are and words of a message are not."""
+    return bool(re.fullmatch(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=.-]{8,}", value))
 
 
 def _given(text: str) -> Iterator[tuple[str, str, bool]]:
@@ -317,10 +321,11 @@ def _values(text: str, begin: int) -> Iterator[tuple[re.Match[str], re.Match[str
 
 
 def _without_values(text: str) -> str:
-    """``name=value`` with the value hidden; behind a colon stands what a message says about a key."""
+    """``name=value`` with the value hidden; behind a colon stands what a message says about a key, or a credential."""
     pieces, begin = [], 0
     for match, value in _values(text, 0):
-        if match[2] is not None or not match[0].rstrip().endswith(":"):
+        by_colon = match[2] is None and match[0].rstrip().endswith(":")
+        if not by_colon or (_coded(value[0]) and not _is_prose(match[1], value[0])):
             pieces += [text[begin : value.start()], HIDDEN]
             begin = value.end()
     return "".join([*pieces, text[begin:]])

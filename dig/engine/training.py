@@ -11,20 +11,27 @@ import torch
 import callbacks
 from dig import modules, rollouts, tracking
 from dig.config import Config
-from dig.engine.artifacts import SCRATCH, atomic_path, write_json
+from dig.engine.artifacts import SCRATCH, atomic_path, shown_path, write_json
 from dig.engine.console import progress_enabled, say, warn
 from dig.engine.lazy import lightning
 from dig.engine.ranks import global_rank, world_size
-from dig.engine.resuming import RESUME, find_checkpoint
 from dig.engine.stage import StageContext, select
-from dig.engine.strategy import interruptible, meeting, quiet, trainer_place
-from dig.engine.training_log import profile_place, profiler_of, why_ended
+from dig.engine.strategy import RESUME, find_checkpoint, interruptible, meeting, quiet, trainer_place
 from dig.engine.weights import write_checkpoint
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.profilers import Profiler
 
-__all__ = ["Plan", "fit", "reads_training"]
+__all__ = [
+    "Plan",
+    "fit",
+    "reads_training",
+    "profile_place",
+    "profiler_of",
+    "why_ended",
+]
+
 
 # What of the Trainer decides a result; the rest (how often to log or save, worker processes) does not.
 TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
@@ -254,3 +261,36 @@ def reads_training(config: Config, *keys: str) -> dict[str, Any]:
         if isinstance(section, dict):
             section.pop("resume_from", None)
     return found
+
+
+_SECTIONS = {"tokenize": "rqvae", "adapt": "visual.adapt"}
+"""Section of the configuration by stage, where it is not called like it."""
+_PROFILERS = {"simple": "SimpleProfiler", "advanced": "AdvancedProfiler", "pytorch": "PyTorchProfiler"}
+"""Lightning's class by the name that the configuration has for it."""
+_PROFILE = "profile"
+
+
+def profiler_of(kind: str | None, logs: str) -> Profiler | None:
+    """Lightning's profiler of a name, which writes beside a stage's logs."""
+    if kind is None:
+        return None
+    profiler: Profiler = getattr(lightning.pytorch.profilers, _PROFILERS[kind])(dirpath=logs, filename=_PROFILE)
+    return profiler
+
+
+def profile_place(logs: str, work: Path) -> str:
+    """Where the profile lies once the artifact is sealed, which renames its work folder."""
+    return shown_path(work.with_suffix("") / Path(logs).relative_to(work))
+
+
+def why_ended(stage: str, trainer: lightning.Trainer, monitor: str, max_steps: int | None, patience: int | None) -> str:
+    """Why a training ended, with the key that says so."""
+    section = _SECTIONS.get(stage, stage)
+    if max_steps is not None and trainer.global_step >= max_steps:
+        return f"{section}.max_steps={max_steps}"
+    watching: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # a connector of Lightning's sets it
+    stopping = [callback for callback in watching if isinstance(callback, lightning.pytorch.callbacks.EarlyStopping)]
+    if patience is not None and any(callback.wait_count >= callback.patience for callback in stopping):
+        times = f"{patience} validation{'' if patience == 1 else 's'}"
+        return f"{times} without a better {monitor}, {section}.patience={patience}"
+    return f"{section}.epochs={trainer.max_epochs}"

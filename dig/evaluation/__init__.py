@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dig.evaluation.catalogue_facts import CatalogueFacts
     from dig.evaluation.harness import Evaluation, Harness, NotANumberError, Protocol, evaluate, other_protocol
-    from dig.evaluation.measures import beyond_accuracy
+    from dig.evaluation.measures import CatalogueFacts, beyond_accuracy
     from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
+    from dig.evaluation.paired import accuracy_gains, slice_metrics
     from dig.evaluation.rankers import Ranker, Scorer
     from dig.evaluation.ranking import MRR, NDCG, HitRate, ranking_metrics, target_positions
-    from dig.evaluation.slices import accuracy_gains, slice_metrics
 
 __all__ = [
     "CatalogueFacts",
@@ -44,7 +43,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "CatalogueFacts": "catalogue_facts",
+        "CatalogueFacts": "measures",
         "Evaluation": "harness",
         "Harness": "harness",
         "NotANumberError": "harness",
@@ -62,7 +61,7 @@ __getattr__ = lazy_names(
         "NDCG": "ranking",
         "ranking_metrics": "ranking",
         "target_positions": "ranking",
-        "accuracy_gains": "slices",
-        "slice_metrics": "slices",
+        "accuracy_gains": "paired",
+        "slice_metrics": "paired",
     },
 )

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dig.evaluation.catalogue_facts import CatalogueFacts
-from dig.evaluation.measures import accuracy_measures, all_measures
+from dig.evaluation.measures import CatalogueFacts, accuracy_measures, all_measures
 from dig.evaluation.rankers import Ranker, Ranking, rank_kept, rank_unseen
 from dig.generation import NotFiniteError
 

@@ -12,7 +12,7 @@ from dig.generation.t5_paths import T5PathModel
 from dig.generation.tree_paths import additive_mask
 
 if TYPE_CHECKING:
-    from datamodules.item_answers import AnswerBatch
+    from datamodules.item_sequences import AnswerBatch
 
 __all__ = ["answer_loss", "answer_states"]
 

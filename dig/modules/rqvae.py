@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dig.config.schema import RQVAEConfig
 from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
 from dig.quantization import ItemFeatures, QuantizerOutput, ResidualQuantizer, mlp
-from dig.quantization.fusion import ItemFusion
-from dig.quantization.ranks import sum_over_ranks
+from dig.quantization.features import ItemFusion
+from dig.quantization.residual import sum_over_ranks
 from dig.quantization.terms import cluster_codes, contrast, diversity
 
 if TYPE_CHECKING:

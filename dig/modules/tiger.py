@@ -18,7 +18,7 @@ from dig.modules.byte_dropout import replace_dropout
 from dig.modules.schedule import scheduled_steps
 
 if TYPE_CHECKING:
-    from datamodules.item_answers import AnswerBatch
+    from datamodules.item_sequences import AnswerBatch
     from datamodules.sequences import HeldOutBatch
 
 __all__ = ["TigerModule"]

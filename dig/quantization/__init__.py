@@ -1,13 +1,9 @@
 """Quantisation and the Semantic ID table."""
 
-from dig.quantization.autoencoder import mlp
-from dig.quantization.collisions import COLLISIONS, reassign
 from dig.quantization.features import ItemFeatures, check_features
-from dig.quantization.kmeans import assign, kmeans
-from dig.quantization.ranks import gather_rows
-from dig.quantization.residual import QuantizerOutput, ResidualQuantizer
-from dig.quantization.residual_kmeans import ResidualCodes, residual_kmeans
-from dig.quantization.semantic_ids import SemanticIds, group_rows
+from dig.quantization.kmeans import ResidualCodes, assign, kmeans, residual_kmeans
+from dig.quantization.residual import QuantizerOutput, ResidualQuantizer, gather_rows, mlp
+from dig.quantization.semantic_ids import COLLISIONS, SemanticIds, group_rows, reassign
 from dig.quantization.sinkhorn import assign_evenly, sinkhorn
 
 __all__ = [

@@ -1,20 +1,35 @@
-"""Residual quantizer: a codebook a level, each of them for what the levels before it left over."""
+"""Residual quantizer: one codebook per level, for what the levels before left over; and the networks around it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as dist_functional
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dig.quantization.kmeans import assign, kmeans
-from dig.quantization.ranks import broadcast, gather_rows, rank, sum_over_ranks
-from dig.quantization.rotation import rotate, straight_through
 from dig.quantization.sinkhorn import sinkhorn
 
-__all__ = ["ESTIMATORS", "UPDATES", "QuantizerOutput", "ResidualQuantizer"]
+__all__ = [
+    "ESTIMATORS",
+    "UPDATES",
+    "QuantizerOutput",
+    "ResidualQuantizer",
+    "mlp",
+    "rotate",
+    "straight_through",
+    "broadcast",
+    "distributed",
+    "gather_rows",
+    "rank",
+    "sum_over_ranks",
+]
+
 
 UPDATES = ("gradient", "ema")
 ESTIMATORS = ("straight-through", "rotation")
@@ -51,7 +66,7 @@ class ResidualQuantizer(nn.Module):
         update: ``gradient`` trains the codebooks by their loss, ``ema`` moves them by averages of their residuals.
         ema_decay: share of the old average that a step keeps.
         estimator: how gradients pass: ``straight-through`` or ``rotation``
-            (:func:`~dig.quantization.rotation.rotate`, of a latent onto the sum of its codes).
+            (:func:`~dig.quantization.residual.rotate`, of a latent onto the sum of its codes).
         even_levels: levels, from 1, at which training spreads a batch evenly over the codes by Sinkhorn's prices
             (LC-Rec, arXiv 2311.09049); `encode` takes the nearest code at every level.
         sinkhorn_epsilon: see :func:`~dig.quantization.sinkhorn.sinkhorn`.
@@ -239,3 +254,81 @@ def _sample_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor
     """Random rows, each at most once until all were taken."""
     passes = [torch.randperm(len(rows), generator=generator) for _ in range(-(-count // len(rows)))]
     return rows[torch.cat(passes)[:count].to(rows.device)].contiguous()
+
+
+def mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers of the given widths, ``(batch, widths[0])`` to ``(batch, widths[-1])``, with SiLU between them."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+_TINY = 1e-6
+
+
+def straight_through(latents: Tensor, quantized: Tensor) -> Tensor:
+    """The quantized vectors ``(batch, dim)``; a gradient reaches the latents unchanged (VQ-VAE, arXiv 1711.00937)."""
+    return latents + (quantized - latents).detach()
+
+
+def rotate(latents: Tensor, quantized: Tensor) -> Tensor:
+    """The quantized vectors ``(batch, dim)`` as the latents' rotation and rescaling (rotation trick, arXiv 2410.06424).
+
+    With ``e`` a latent and ``q`` its quantized vector the result is ``‖q‖/‖e‖ · R e``, R the rotation in the plane of
+    both; R and the norms are constants for the gradient, which so turns with the angle between e and q. A latent or a
+    code of length zero has no direction and passes straight through.
+    """
+    length, target = (vectors.norm(dim=1, keepdim=True) for vectors in (latents.detach(), quantized.detach()))
+    e, q = latents.detach() / length.clamp_min(_TINY), quantized.detach() / target.clamp_min(_TINY)
+    middle = e + q
+    norm = middle.norm(dim=1, keepdim=True)
+    middle = middle / norm.clamp_min(_TINY)
+    # R x = x - 2 m (m·x) + 2 q (e·x), with m the unit vector between e and q (the paper's equation 4)
+    rotated = (
+        latents
+        - 2 * middle * (middle * latents).sum(dim=1, keepdim=True)
+        + 2 * q * (e * latents).sum(dim=1, keepdim=True)
+    )
+    defined = (length > _TINY) & (target > _TINY) & (norm > _TINY)  # opposite vectors leave the plane open
+    turned = target / length.clamp_min(_TINY) * rotated
+    return torch.where(defined, turned + (quantized - turned).detach(), straight_through(latents, quantized))
+
+
+def distributed() -> bool:
+    """Whether there is a process group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """This process's rank."""
+    return dist.get_rank() if distributed() else 0
+
+
+def broadcast(tensor: Tensor) -> None:
+    """Rank 0's values on every rank, in place."""
+    if distributed():
+        dist.broadcast(tensor, src=0)
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum over all ranks, in place."""
+    if distributed():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """All ranks' rows ``(ranks · batch, …)``, differentiable; every rank must hold equally many.
+
+    The ranks take turns, so the order is that of the batch which one process would have been dealt
+    (`datamodules.loading.EpochBatchSampler`).
+    """
+    if not distributed() or dist.get_world_size() == 1:
+        return rows
+    if rows.requires_grad:
+        parts = list(dist_functional.all_gather(rows))
+    else:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+    return torch.stack(parts, dim=1).flatten(0, 1)

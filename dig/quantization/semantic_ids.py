@@ -1,19 +1,31 @@
-"""The Semantic ID table: which codes stand for which item, and back."""
+"""The Semantic ID table: made, read from files of others, and freed of collisions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from dig.config.errors import UserError
+from dig.config.errors import UserError, nearest
 from dig.engine.catalogue import Catalogue, table_stamp
+from dig.engine.lazy import scipy
 from dig.received.tables import extent_problem
 
-__all__ = ["SemanticIds", "group_rows"]
+__all__ = [
+    "SemanticIds",
+    "group_rows",
+    "COLLISIONS",
+    "reassign",
+    "read_codes",
+]
 
 
 class SemanticIds:
@@ -247,3 +259,110 @@ def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, 
         if ends_early.any():
             return f"the codes of item {item_ids[int(ends_early.nonzero()[0])]!r} are the beginning of another item's"
     return None
+
+
+COLLISIONS = ("suffix", "reassign", "keep")
+"""`suffix`: a further code where, and only where, items share theirs (the paper's). `reassign`: next-best last codes,
+and a suffix for what finds no place. `keep`: items go on sharing."""
+
+
+@torch.no_grad()
+def reassign(codes: Tensor, costs: Callable[[Tensor], Tensor], size: int) -> Tensor:
+    """Spreads the items of every branch with a collision over different codes of the last level.
+
+    A branch is all items that share the codes before the last. Inside it every item gets a code of its own such that
+    the total cost is least: the exact solution of the transport problem that Sinkhorn's iterations, as in MiniOneRec
+    (arXiv 2510.24431), approach. In a branch with more items than codes, the best item of every code stays, the codes
+    that are free go to the others at the least total cost, and whoever is left over stays in a collision.
+
+    Args:
+        codes: ``(items, levels)`` int64.
+        costs: gives, for item rows ``(n,)``, what each code of the last level would cost them, ``(n, size)``.
+        size: codes of the last level.
+
+    Returns:
+        ``(items, levels)`` int64; only the last column differs.
+    """
+    result = codes.clone()
+    branches = group_rows(codes[:, :-1]) if codes.shape[1] > 1 else torch.zeros(len(codes), dtype=torch.int64)
+    twins = group_rows(codes)
+    shared = torch.bincount(twins)[twins] > 1
+    order = branches.argsort(stable=True)
+    for rows in order.split(torch.bincount(branches).tolist()):
+        if shared[rows].any():
+            chosen = _assign(costs(rows).double().cpu().numpy(), codes[rows, -1].numpy(), size)
+            result[rows, -1] = torch.from_numpy(chosen)
+    return result
+
+
+def _assign(costs: np.ndarray, own: np.ndarray, size: int) -> np.ndarray:
+    """``(n,)`` codes, different as long as there are enough."""
+    chosen = own.copy()
+    if len(own) <= size:
+        rows, places = scipy.optimize.linear_sum_assignment(costs)
+        chosen[rows] = places
+        return chosen
+    by_cost = np.argsort(costs[np.arange(len(own)), own], kind="stable")
+    used, first = np.unique(own[by_cost], return_index=True)
+    others = np.setdiff1d(np.arange(len(own)), by_cost[first])
+    free = np.setdiff1d(np.arange(size), used)
+    rows, places = scipy.optimize.linear_sum_assignment(costs[np.ix_(others, free)])
+    chosen[others[rows]] = free[places]
+    return chosen
+
+
+_MOST = 4 << 30
+"""Bytes of JSON at most, unpacked."""
+
+
+def read_codes(path: Path, name: str | None, item_ids: Sequence[str], levels: int) -> Tensor:
+    """The leading codes of every item of a catalogue.
+
+    Args:
+        path: JSON, plain or gzipped: ``{item: [codes]}``, or several tables ``{name: {item: [codes]}}``.
+        name: which of several tables; None where there is one.
+        item_ids: the catalogue's ids in order; items of the file that it lacks are left out.
+        levels: codes to take of each item.
+
+    Returns:
+        ``(items, levels)`` int64.
+
+    Raises:
+        UserError: the file cannot be read, has no such table, or lacks codes for an item; one line that names it.
+    """
+    table = _table(path, _load(path), name)
+    missing = [item for item in item_ids if item not in table]
+    if missing:
+        raise UserError(f"{path}: no Semantic ID for {len(missing):,} of {len(item_ids):,} items, {missing[0]!r} first")
+    rows = []
+    for item in item_ids:
+        codes = table[item]
+        whole = isinstance(codes, list) and all(type(code) is int and code >= 0 for code in codes)
+        if not whole or len(codes) < levels:
+            raise UserError(f"{path}: item {item!r} needs {levels} codes (whole numbers from 0), it has {codes!r:.60}")
+        rows.append(codes[:levels])
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def _load(path: Path) -> Any:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            content = stream.read(_MOST + 1)
+        if len(content) > _MOST:
+            raise ValueError(f"more than {_MOST >> 30} GB")
+        return json.loads(content)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: no readable JSON ({reason})") from None
+
+
+def _table(path: Path, content: Any, name: str | None) -> dict[str, Any]:
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path}: must hold an object of items and their codes")
+    if not all(isinstance(value, dict) for value in content.values()):
+        return content
+    if name not in content:
+        hint = nearest(name, content) if name else None
+        known = f"did you mean {hint}?" if hint else f"there are {', '.join(content)}"
+        raise UserError(f"{path}: rqvae.imported_name={name} names no table of it; {known}")
+    return dict(content[name])

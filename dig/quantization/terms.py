@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dig.quantization.kmeans import kmeans
-from dig.quantization.ranks import gather_rows
+from dig.quantization.residual import gather_rows
 from dig.quantization.sinkhorn import assign_evenly
 
 __all__ = ["cluster_codes", "contrast", "diversity"]

@@ -45,7 +45,7 @@ def _eimf(folder: Path, config: Config, device: Any) -> Ranker:
 
 
 def _tiger(folder: Path, config: Config, device: Any) -> Ranker:
-    from datamodules.item_answers import HistoryTokens
+    from datamodules.item_sequences import HistoryTokens
     from dig.baselines.tiger import PAD, Tiger, load_t5, sid_vocabulary
     from dig.quantization import SemanticIds
     from dig.received.models import check_vocabulary

@@ -11,7 +11,7 @@ import torch
 from datamodules.prompts import Prompts, prompt_builder
 from dig.config import Config
 from dig.config.schema import PromptConfig
-from dig.evaluation.beams import BeamRanker
+from dig.evaluation.rankers import BeamRanker
 from dig.generation.backbone import Backbone, load_backbone
 from dig.quantization import SemanticIds
 

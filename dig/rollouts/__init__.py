@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from dig.engine.lazy import lazy_names
-from dig.rollouts import reward_terms
 from dig.rollouts.objectives import PolicyLoss, group_advantages, policy_objective, term_advantages
 from dig.rollouts.record import Rollouts
 from dig.rollouts.rewards import (
@@ -29,7 +28,6 @@ __all__ = [
     "interest_aware_reward",
     "policy_objective",
     "reward_term",
-    "reward_terms",
     "term_advantages",
     "total_reward",
 ]

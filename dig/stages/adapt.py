@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 import datamodules
-from datamodules.pictures import item_pictures
+from datamodules.fetching import item_pictures
 from dig import modules
 from dig.config import Config, UserError
 from dig.config.schema import EmbeddingConfig

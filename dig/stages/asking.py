@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from datamodules.pictures import named_pictures
+from datamodules.fetching import named_pictures
 from dig.config import Config, UserError
 from dig.engine.artifacts import ArtifactStore, fingerprint
 from dig.engine.console import say, track, warn

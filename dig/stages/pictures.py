@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import datamodules
-from datamodules.pictures import item_pictures
+from datamodules.fetching import item_pictures
 from dig import modules
 from dig.config import Config, UserError
 from dig.config.schema import VisualConfig

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from datamodules.pictures import folder_fingerprint
+from datamodules.fetching import folder_fingerprint
 from datamodules.preparation import prepare
 from datamodules.sources import read_source, source_files
 from datamodules.sources.quickstart import write_shop

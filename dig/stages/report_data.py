@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from datamodules.pictures import named_pictures
+from datamodules.fetching import named_pictures
 from dig.config.explain import config_yaml
 from dig.engine.artifacts import read_json
 from dig.engine.stage import StageContext

@@ -22,13 +22,19 @@ from dig.engine.console import warn
 from dig.engine.lazy import lightning
 from dig.engine.stage import Stage, StageContext, global_rank
 from dig.engine.training import Plan, fit, reads_training
-from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
-from dig.evaluation.neighbours import neighbour_recall, prefix_purity
+from dig.evaluation.codebook import (
+    collision_rate,
+    dead_codes,
+    largest_collision,
+    neighbour_recall,
+    perplexity,
+    prefix_purity,
+    usage,
+)
 from dig.interests.copurchase import CoPurchases, count_copurchases
 from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
-from dig.quantization.behaviour import behaviour_vectors
-from dig.quantization.fusion import ItemFusion
-from dig.quantization.imported import read_codes
+from dig.quantization.features import ItemFusion, behaviour_vectors
+from dig.quantization.semantic_ids import read_codes
 from dig.report.code_tree import code_tree_svg
 from dig.stages.embed import load_embeddings
 from dig.stages.pictures import load_pictures

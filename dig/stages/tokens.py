@@ -8,10 +8,10 @@ from pathlib import Path
 
 import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
+from datamodules.mixture import TokenArrays, write_token_arrays
 from datamodules.prompts import PromptBuilder
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS, ItemTexts, TaskSource
-from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.engine.artifacts import fingerprint
 from dig.engine.console import warn
 from dig.engine.stage import StageContext, build_alone

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from optuna.trial import TrialState
 
-from callbacks.validation_reports import StoppedEarly, ValidationReports
+from callbacks.monitoring import StoppedEarly, ValidationReports
 from dig.config import UserError
 from dig.engine.artifacts import atomic_path, disk_full
 from dig.engine.console import say, warn

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import tiny
 
-from datamodules.item_answers import HistoryTokens
+from datamodules.item_sequences import HistoryTokens
 from dig.baselines.tiger import PAD, Tiger, build_t5, load_t5, sid_vocabulary
 from dig.config import UserError, load_config
 from dig.config.schema import TigerConfig

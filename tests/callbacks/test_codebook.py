@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from callbacks import codebook
-from callbacks.codebook import CodebookHealth
+from callbacks.guards import CodebookHealth
 
 
 class Scripted(L.LightningModule):

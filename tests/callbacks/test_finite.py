@@ -13,7 +13,7 @@ import torch
 from support import tiny, two_ranks_finite
 from support.preloaded import run_ranks
 
-from callbacks.finite import FiniteGuard
+from callbacks.guards import FiniteGuard
 from callbacks.resume import ResumeCheckpoint
 from dig.config import UserError, schema_keys
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from callbacks.other_ranks import OtherRanks
-from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint
+from callbacks.resume import AtomicCheckpointIO, OtherRanks, ResumeCheckpoint
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from dig.engine.console import console
 

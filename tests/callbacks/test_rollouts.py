@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import DataLoader
 
 from callbacks import rollouts
-from callbacks.rollouts import RolloutHealth, RolloutSamples
+from callbacks.monitoring import RolloutHealth, RolloutSamples
 from dig.rollouts import RewardContext, Rollouts, group_advantages, total_reward
 
 DEAD, KL = "rollout/dead_groups", "train/kl"

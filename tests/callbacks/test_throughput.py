@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from callbacks import throughput
-from callbacks.throughput import Throughput
+from callbacks.monitoring import Throughput
 
 
 class Clock:

@@ -8,7 +8,7 @@ import torch
 from support.tiny import quiet_trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from callbacks.validation_reports import StoppedEarly, ValidationReports
+from callbacks.monitoring import StoppedEarly, ValidationReports
 from dig.config import UserError
 
 

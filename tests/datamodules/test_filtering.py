@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.filtering import k_core, kept_of_duplicates
+from datamodules.preparation import k_core, kept_of_duplicates
 
 EVENTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 2)), max_size=60)
 

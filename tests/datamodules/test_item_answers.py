@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules.histories import Histories
-from datamodules.item_answers import AnswerBatch, HistoryTokens, ItemAnswers
+from datamodules.item_sequences import AnswerBatch, HistoryTokens, ItemAnswers
 from datamodules.splits import Sequences
 
 ITEMS = torch.tensor([[2, 5, -1], [2, 6, 8], [2, 6, 9], [3, 5, -1], [4, 7, -1]])

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from support import shop_clip
 
-from datamodules.pictures import folder_fingerprint, item_pictures
+from datamodules.fetching import folder_fingerprint, item_pictures
 from dig.config import UserError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.ragged import Ragged, spread
+from datamodules.histories import Ragged, spread
 
 rows = st.lists(st.lists(st.integers(0, 99), max_size=5), max_size=8)
 

@@ -12,11 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import tiny
 
-from datamodules.mixture import TaskMixture, TaskPart
-from datamodules.packing import pack_rows
+from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, pack_rows, write_token_arrays
 from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.sequences import training_windows
-from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.config.schema import PromptConfig
 
 IDS = tiny.ragged_catalogue()
@@ -31,7 +29,7 @@ def builder(style: str) -> PromptBuilder:
 @pytest.mark.parametrize("style", ["compact", "text"])
 @pytest.mark.parametrize("chunk", [7, 16_384])
 def test_a_batch_is_what_the_builder_spells(style: str, chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("datamodules.tokens._CHUNK", chunk)
+    monkeypatch.setattr("datamodules.mixture._CHUNK", chunk)
     build = builder(style)
     windows = training_windows(SEQUENCES, build)
     write_token_arrays(tiny.task_source(SEQUENCES, build), tmp_path)

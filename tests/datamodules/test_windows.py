@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datamodules.histories import answer_windows, compact_windows
 from datamodules.splits import Sequences
-from datamodules.windows import answer_windows, compact_windows
 
 lengths = st.lists(st.integers(3, 30), min_size=1, max_size=5)
 

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from support import tiny
 from support.workplace import SMALL, home_with_vectors
 
+from datamodules.mixture import TokenArrays
 from datamodules.splits import Sequences
-from datamodules.tokens import TokenArrays
 from dig import compare, load_config, run_experiment
 from dig.engine.pipeline import Run
 from dig.generation.vocabulary import TASK_TOKENS

@@ -9,7 +9,7 @@ import pytest
 
 from dig import load_config, run_experiment
 from dig.engine.pipeline import Run
-from dig.evaluation.neighbours import neighbour_recall
+from dig.evaluation.codebook import neighbour_recall
 from dig.interests.phrases import plain_words
 from dig.quantization import SemanticIds
 

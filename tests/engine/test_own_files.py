@@ -17,6 +17,7 @@ from datamodules.download.partial import Partial
 from dig.config import UserError
 from dig.engine.artifacts import ArtifactStore, write_json
 from dig.engine.console import console
+from dig.engine.manifest import Stopwatch
 from dig.engine.own_files import (
     atomic_path,
     lock,
@@ -29,7 +30,6 @@ from dig.engine.own_files import (
     temporary_beside,
 )
 from dig.engine.pruning import Stored, remove
-from dig.engine.stopwatch import Stopwatch
 from dig.interests.asking.store import AnswerStore
 
 KEY = "0123456789abcdef"

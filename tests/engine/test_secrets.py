@@ -251,6 +251,18 @@ def test_messages_hide_what_the_environment_holds(monkeypatch: pytest.MonkeyPatc
         assert shown_override(plain) == plain
 
 
+def test_a_coded_word_behind_a_colon_is_hidden_and_what_a_message_says_of_a_key_is_not() -> None:
+    told = "the server answered {'password': 'hunter2hunter'} and X-Api-Key: abc123def456"
+    assert hidden(told) == "the server answered {'password': ***} and X-Api-Key: ***"
+    for plain in (
+        "mining.models.m.password: no such key; did you mean prompt",
+        "credentials: none of the 12 variables is set",
+        "backbone.config.pad_token: 3 of vocabulary",
+        "secret: 12345678 rows",
+    ):
+        assert hidden(plain) == plain
+
+
 def test_addresses_of_the_environment_are_hidden_by_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guard 7: an address that is named is a credential as a whole and in its parts."""
     monkeypatch.setenv("MY_ADDRESS", "https://u:first-word@host.example/some/place?q=second-word")
@@ -281,6 +293,8 @@ HEX = "0123456789abcdef0123456789abcdef01234567"
 PASSWORD = "hunter2pw"  # noqa: S105 - a stand-in
 INSIDE = {
     "list": f"mining.models.m.extra={{apikey: [{PASSWORD}]}}",
+    "named in a list": f"mining.models.m.extra={{parameters: [{{name: apikey, value: {PASSWORD}}}]}}",
+    "named deeper": f"mining.models.m.extra={{a: {{header: X-Auth-Token, content: [{PASSWORD}]}}}}",
     "list in sections": f"mining.models.m.extra={{a: {{b: [{{password: {PASSWORD}}}]}}}}",
     "random": f"backbone.config.quantization={{auth: {HEX}}}",
     "unknown key": f"slurm.env={{HF_TOKEN: {PASSWORD}}}",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dig.engine.stopwatch import Stopwatch
+from dig.engine.manifest import Stopwatch
 
 
 def test_earlier_attempts_count_until_the_last_file_that_they_wrote(tmp_path: Path) -> None:

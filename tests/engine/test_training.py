@@ -19,8 +19,8 @@ from dig.config import UserError, load_config
 from dig.engine.artifacts import ArtifactStore, disk_full
 from dig.engine.console import console
 from dig.engine.pipeline import _run_folder, stage_keys
-from dig.engine.resuming import find_checkpoint
 from dig.engine.stage import StageContext
+from dig.engine.strategy import find_checkpoint
 from dig.engine.training import Plan, fit
 from dig.stages.policies import says_policy
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dig.evaluation.catalogue_facts import CatalogueFacts
-from dig.evaluation.diversity import IntraListDiversity
+from dig.evaluation.measures import CatalogueFacts, IntraListDiversity
 
 CATEGORIES = [["all", "a", "b"], ["all", "a"], ["all", "c", "a", "b"], None, ["all", "d"], [], ["all", "d", "d"]]
 FACTS = CatalogueFacts.of(np.ones(7), 3, CATEGORIES)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dig.evaluation.catalogue_facts import CatalogueFacts
-from dig.evaluation.exposure import Coverage, Gini, Novelty, PopularityLift
+from dig.evaluation.measures import CatalogueFacts, Coverage, Gini, Novelty, PopularityLift
 
 COUNTS = np.array([8, 4, 2, 1, 0, 1])
 FACTS = CatalogueFacts.of(COUNTS, users=8)

@@ -9,10 +9,8 @@ import pytest
 import torch
 
 from dig.evaluation import Scorer, evaluate
-from dig.evaluation.catalogue_facts import CatalogueFacts
-from dig.evaluation.diversity import IntraListDiversity
-from dig.evaluation.exposure import Coverage, Gini, Novelty
 from dig.evaluation.harness import Harness, Protocol, other_protocol
+from dig.evaluation.measures import CatalogueFacts, Coverage, Gini, IntraListDiversity, Novelty
 
 
 class Fixed:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dig.evaluation.neighbours import neighbour_recall, prefix_purity
+from dig.evaluation.codebook import neighbour_recall, prefix_purity
 
 CODES = torch.tensor([[0, 0], [0, 0], [0, 1], [1, 0], [1, 1], [2, 0]])
 

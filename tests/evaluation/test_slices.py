@@ -9,12 +9,11 @@ import torch
 
 from datamodules.splits import Sequences
 from dig.evaluation import measures
-from dig.evaluation.catalogue_facts import CatalogueFacts
 from dig.evaluation.harness import Harness, Protocol
-from dig.evaluation.measures import beyond_accuracy
+from dig.evaluation.measures import CatalogueFacts, beyond_accuracy
 from dig.evaluation.memorization import one_hop_candidates, successor_counts
+from dig.evaluation.paired import slice_metrics
 from dig.evaluation.ranking import target_positions
-from dig.evaluation.slices import slice_metrics
 
 
 def test_what_is_measured_beyond_accuracy_is_of_the_same_examples():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dig.evaluation.validity import DuplicateShare, InvalidShare
+from dig.evaluation.measures import DuplicateShare, InvalidShare
 
 
 def test_places_without_an_item_of_the_catalogue():

@@ -12,7 +12,7 @@ from support import tiny
 from torch import Tensor
 
 from datamodules.histories import Histories
-from datamodules.item_answers import AnswerBatch, HistoryTokens
+from datamodules.item_sequences import AnswerBatch, HistoryTokens
 from dig.modules.answer_loss import answer_loss, answer_states
 
 ROWS = [[0, 1, 2, 3, 4, 5, 6], [7], [8, 9], [10, 11, 12], [13], [14, 15, 16, 17], [18, 18], [19], [20, 21, 22, 1, 2]]

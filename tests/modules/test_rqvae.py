@@ -15,8 +15,7 @@ from support.preloaded import Preloaded
 from callbacks.resume import StepSeed
 from datamodules.items import ItemDataModule, Partners
 from dig.config.schema import RQVAEConfig
-from dig.evaluation.codebook import collision_rate, usage
-from dig.evaluation.neighbours import neighbour_recall
+from dig.evaluation.codebook import collision_rate, neighbour_recall, usage
 from dig.modules.rqvae import RQVAEModule
 from dig.quantization import ItemFeatures
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support import tiny
 
-from datamodules.item_answers import HistoryTokens, ItemAnswers
+from datamodules.item_sequences import HistoryTokens, ItemAnswers
 from dig.baselines.tiger import PAD, build_t5, load_t5, sid_vocabulary
 from dig.config.schema import EvaluationConfig, TigerConfig
 from dig.generation import beam_search

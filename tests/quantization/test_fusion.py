@@ -5,7 +5,7 @@ import torch
 
 from dig.config.errors import UserError
 from dig.quantization import ItemFeatures, check_features
-from dig.quantization.fusion import ItemFusion
+from dig.quantization.features import ItemFusion
 
 IDS = ["a", "b", "c", "d", "e"]
 

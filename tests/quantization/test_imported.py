@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dig.config import UserError
-from dig.quantization.imported import read_codes
+from dig.quantization.semantic_ids import read_codes
 
 TABLE = {"a": [1, 2, 3], "b": [4, 5, 6, 0], "other": [7, 8, 9]}
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from dig.quantization.rotation import rotate, straight_through
+from dig.quantization.residual import rotate, straight_through
 
 
 def vectors(seed: int) -> torch.Tensor:

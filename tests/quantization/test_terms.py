@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dig.quantization.behaviour import behaviour_vectors
+from dig.quantization.features import behaviour_vectors
 from dig.quantization.terms import cluster_codes, contrast, diversity
 
 

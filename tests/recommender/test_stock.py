@@ -11,7 +11,7 @@ import torch
 from support import tiny
 
 from datamodules.histories import Histories
-from datamodules.item_answers import HistoryTokens
+from datamodules.item_sequences import HistoryTokens
 from datamodules.prompts import ItemPrompts
 from dig.baselines.eimf import EIMF
 from dig.baselines.intrr import IntRRRanker
@@ -20,8 +20,7 @@ from dig.baselines.popularity import Popularity
 from dig.baselines.sasrec import SASRec
 from dig.baselines.tiger import PAD, Tiger, build_t5, sid_vocabulary
 from dig.config.schema import EIMFConfig, ItemKNNConfig, PromptConfig, SASRecConfig, TigerConfig
-from dig.evaluation.beams import BeamRanker
-from dig.evaluation.rankers import Ranker, Scorer
+from dig.evaluation.rankers import BeamRanker, Ranker, Scorer
 from dig.generation import score_catalogue
 from dig.recommender import PolicyRanker, Recommender
 

@@ -11,7 +11,7 @@ import pytest
 
 from dig.config import UserError, load_config
 from dig.slurm.placing import place
-from dig.slurm.script import job_script
+from dig.slurm.submit import job_script
 
 PROJECT = Path(__file__).resolve().parents[2]
 

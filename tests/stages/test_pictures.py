@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from support import shop_clip
 
 import datamodules.contents
-import datamodules.pictures
+import datamodules.fetching
 import dig.stages.pictures
 from datamodules.contents import PictureFiles
 from dig import load_config, run_experiment
@@ -72,7 +72,7 @@ def test_only_pictures_that_are_read_otherwise_are_encoded_again(read, tmp_path:
     with monkeypatch.context() as before:
         before.setattr(datamodules.contents, "read_picture", old_reading)
         before.setattr(dig.stages.pictures, "picture_content", Path.read_bytes)
-        before.setattr(datamodules.pictures, "_READING", b"")
+        before.setattr(datamodules.fetching, "_READING", b"")
         old = read()
     encoded: list[int] = []
 

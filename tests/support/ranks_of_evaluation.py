@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from datamodules.examples import ExampleDataModule, Examples
-from datamodules.item_answers import HistoryTokens
+from datamodules.item_sequences import HistoryTokens
 from datamodules.prompts import ItemPrompts
 from datamodules.splits import Sequences
 from dig.baselines.intrr import IntRRRanker
@@ -20,8 +20,8 @@ from dig.baselines.item_knn import ItemKNN
 from dig.baselines.sasrec import SASRec
 from dig.baselines.tiger import PAD, Tiger, build_t5, sid_vocabulary
 from dig.config.schema import ItemKNNConfig, PromptConfig, SASRecConfig, TigerConfig
-from dig.evaluation.catalogue_facts import CatalogueFacts
 from dig.evaluation.harness import Harness, NotANumberError, Protocol, other_protocol
+from dig.evaluation.measures import CatalogueFacts
 from dig.evaluation.memorization import one_hop_candidates, successor_counts
 from dig.modules.evaluation import EvaluationModule
 from dig.quantization import SemanticIds

@@ -17,15 +17,12 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
-from datamodules.histories import Histories
-from datamodules.mixture import TaskMixture, TaskPart
-from datamodules.packing import TrainingTokens, collate
+from datamodules.histories import Histories, Windows
+from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, TrainingTokens, collate, write_token_arrays
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule, training_windows
 from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
-from datamodules.tokens import TokenArrays, write_token_arrays
-from datamodules.windows import Windows
 from dig.config.schema import BackboneConfig
 from dig.generation.backbone import Backbone, build_backbone
 from dig.generation.intrr import IntRR, IntRRSizes

@@ -10,7 +10,7 @@ from typing import Any
 import lightning
 import torch
 
-from callbacks.finite import FiniteGuard
+from callbacks.guards import FiniteGuard
 from dig.config import UserError
 from support import tiny
 

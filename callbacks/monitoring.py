@@ -1,20 +1,116 @@
-"""What watches GRPO's rollouts: warnings when learning has stalled, and sample groups for people to read."""
+"""What a training tells: throughput, rollout diagnostics, and validation for somebody outside."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
+from dig.config import UserError
 from dig.engine.console import warn
 from dig.rollouts.record import Rollouts
 
-__all__ = ["RolloutHealth", "RolloutSamples"]
+__all__ = [
+    "Throughput",
+    "StoppedEarly",
+    "ValidationReports",
+    "RolloutHealth",
+    "RolloutSamples",
+]
+
+
+class Throughput(Callback):
+    """Samples a second over all ranks, validation and the first batch left out.
+
+    Logged as ``train/samples_per_second`` at every epoch's end.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._samples = 0
+        self._started: float | None = None
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Starts the clock, but not for the batch that pays for warming up."""
+        self._started = time.perf_counter() if trainer.global_step > 0 else None
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stops it."""
+        if self._started is not None:
+            self._seconds += time.perf_counter() - self._started
+            self._samples += len(_rows(batch)) * trainer.world_size
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """The rate so far; None before it is known."""
+        return self._samples / self._seconds if self._seconds else None
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Logs the rate."""
+        if self.samples_per_second is not None:
+            pl_module.log("train/samples_per_second", self.samples_per_second)
+
+
+def _rows(batch: Any) -> Any:
+    """What there is one of for every sample."""
+    for name in ("samples", "input_ids"):
+        if hasattr(batch, name):
+            return getattr(batch, name)
+    return batch
+
+
+class StoppedEarly(Exception):  # noqa: N818 - no error
+    """Training was stopped because others do better; its checkpoints stay, so that it could go on."""
+
+
+class ValidationReports(Callback):
+    """Reports a metric after each validation of training, numbered from 1, also over interruptions.
+
+    Args:
+        metric: its name in the log.
+        report: takes the number of the validation and the metric, and says whether to stop.
+
+    Raises:
+        StoppedEarly: from within the training loop, if it said so.
+        UserError: the metric is no number.
+    """
+
+    def __init__(self, metric: str, report: Callable[[int, float], bool]) -> None:
+        self.metric = metric
+        self.report = report
+        self._validations = 0
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Reports; validations before and after training choose weights and are not counted."""
+        if trainer.state.fn != TrainerFn.FITTING or self.metric not in trainer.callback_metrics:
+            return
+        self._validations += 1
+        value = float(trainer.callback_metrics[self.metric])
+        if not math.isfinite(value):
+            raise UserError(f"{self.metric} is {value} at validation {self._validations}")
+        if self.report(self._validations, value):
+            raise StoppedEarly(f"{self.metric} {value:.4f} at validation {self._validations}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many validations there were."""
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting."""
+        self._validations = int(state_dict["validations"])
+
 
 _WARNINGS = {
     "rollout/dead_groups": "{value:.0%} of the groups had equal rewards in the last {count} batches, so almost nothing "
@@ -107,7 +203,7 @@ class RolloutSamples(Callback):
         groups = self.shown(rollouts, trainer.global_step)
         with self.path.open("a", encoding="utf-8") as lines:
             lines.writelines(json.dumps(group, ensure_ascii=True) + "\n" for group in groups)
-        rows = [row for group in groups for row in _rows(group)]
+        rows = [row for group in groups for row in _table_rows(group)]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_table("rollout/groups", columns=_COLUMNS, data=rows)
@@ -151,7 +247,7 @@ class RolloutSamples(Callback):
         return {"item": self.item_ids[row], "title": self.titles[row], "interests": self.interests[row]}
 
 
-def _rows(group: dict[str, Any]) -> list[list[Any]]:
+def _table_rows(group: dict[str, Any]) -> list[list[Any]]:
     """A group as rows of a table, one per rolled-out item."""
     history, target = " → ".join(map(_name, group["history"])), group["target"]
     common = [group["step"], history, _name(target), target["interests"]]
