@@ -13,7 +13,7 @@ from datamodules.sequences import HeldOutPrompts
 from datamodules.splits import Sequences
 from dig.config import UserError
 from dig.config.schema import PromptConfig
-from dig.evaluation import beams, evaluate
+from dig.evaluation import evaluate, rankers
 from dig.evaluation.harness import Harness, NotANumberError, Protocol
 from dig.generation import NotFiniteError, beam_search, score_catalogue
 from dig.interests import Interest, to_frame
@@ -46,7 +46,7 @@ def test_logits_that_are_no_numbers_are_said(monkeypatch: pytest.MonkeyPatch):
         Recommender(broken, IDS.item_ids, stage="sft").recommend([[IDS.item_ids[0]]], 3)
 
     batches = iter([None, [1]])  # the second of the second batch of two
-    search = beams.beam_search
+    search = rankers.beam_search
 
     def fails(*arguments, **named):
         rows = next(batches)
@@ -54,7 +54,7 @@ def test_logits_that_are_no_numbers_are_said(monkeypatch: pytest.MonkeyPatch):
             raise NotFiniteError(rows)
         return search(*arguments, **named)
 
-    monkeypatch.setattr(beams, "beam_search", fails)
+    monkeypatch.setattr(rankers, "beam_search", fails)
     with pytest.raises(NotANumberError, match="example 34 has"):
         Harness(ranker(batch_size=2), [Protocol("test", unseen=False)], [1], 4).step(
             np.array([31, 32, 33, 34]), HISTORIES, np.zeros(4, np.int64)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from callbacks import codebook
+from callbacks import guards
 from callbacks.guards import CodebookHealth
 
 
@@ -33,7 +33,7 @@ class Scripted(L.LightningModule):
 
 def warnings_of(monkeypatch: pytest.MonkeyPatch, usages: list[tuple[float, float]], callback: CodebookHealth) -> list:
     module, said = Scripted(usages), []
-    monkeypatch.setattr(codebook, "warn", lambda line: said.append((module.current_epoch, line)))
+    monkeypatch.setattr(guards, "warn", lambda line: said.append((module.current_epoch, line)))
     trainer = L.Trainer(
         max_epochs=len(usages),
         accelerator="cpu",

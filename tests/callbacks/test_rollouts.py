@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 from torch.utils.data import DataLoader
 
-from callbacks import rollouts
+from callbacks import monitoring
 from callbacks.monitoring import RolloutHealth, RolloutSamples
 from dig.rollouts import RewardContext, Rollouts, group_advantages, total_reward
 
@@ -27,7 +27,7 @@ INTERESTS = ["cooking for two", None, "camping", "cooking for two"]
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(rollouts, "warn", lines.append)
+    monkeypatch.setattr(monitoring, "warn", lines.append)
     return lines
 
 
