@@ -299,7 +299,7 @@ def _is_prose(name: str, value: str) -> bool:
 
 def _coded(value: str) -> bool:
     """Whether a value is one word of letters and digits, as credentials are and words of a message are not."""
-    return bool(re.fullmatch(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=.-]{8,}", value))
+    return bool(re.fullmatch(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=.-]{8,}", value.strip("\"'")))
 
 
 def _given(text: str) -> Iterator[tuple[str, str, bool]]:
