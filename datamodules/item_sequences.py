@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.histories import Histories, Ragged, answer_windows, compact_windows, spread
 from datamodules.loading import EpochBatchSampler, ResumableLoader
-from datamodules.mixture import pack_rows
+from datamodules.packing import pack_rows
 from datamodules.prompts import Prompts
 from datamodules.sequences import HeldOutBatch
 from datamodules.splits import HeldOut, Sequences

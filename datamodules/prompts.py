@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from datamodules.histories import Histories, Ragged, spread
-from datamodules.tasks import PHRASINGS, SLOT
+from datamodules.phrasings import PHRASINGS, SLOT
 from dig.config import UserError
 from dig.config.schema import PromptConfig
 from dig.engine.artifacts import fingerprint

@@ -14,7 +14,7 @@ from dig.modules.new_rows import keep_new_rows_alone
 from dig.modules.policy import PolicyModule
 
 if TYPE_CHECKING:
-    from datamodules.mixture import TrainingTokens
+    from datamodules.packing import TrainingTokens
 
 __all__ = ["SFTModule"]
 

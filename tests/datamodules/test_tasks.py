@@ -15,10 +15,11 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
 from datamodules.mixture import TaskMixture, TaskPart
+from datamodules.phrasings import PHRASINGS, SLOT
 from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences
-from datamodules.tasks import PHRASINGS, SLOT, TASKS, ItemTexts
+from datamodules.tasks import TASKS, ItemTexts
 from dig.config import UserError
 from dig.config.schema import PromptConfig, TasksConfig, active_shares
 from dig.generation.vocabulary import SidVocabulary

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import tiny
 
-from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, pack_rows, write_token_arrays
+from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, write_token_arrays
+from datamodules.packing import pack_rows
 from datamodules.prompts import PromptBuilder, SidPrompts
 from datamodules.sequences import training_windows
 from dig.config.schema import PromptConfig

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from support import tiny
 
-from datamodules.mixture import TrainingTokens
+from datamodules.packing import TrainingTokens
 from dig.generation.causal_paths import CausalPathModel, next_token_loss
 from dig.generation.vocabulary import SidVocabulary
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from support import tiny, two_ranks
 from support.preloaded import Preloaded
 
-from datamodules.mixture import TrainingTokens
+from datamodules.packing import TrainingTokens
 from datamodules.prompts import SidPrompts
 from dig.config.schema import EvaluationConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.generation.causal_paths import CausalPathModel, next_token_loss

@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 from datamodules.histories import Histories, Windows
-from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, TrainingTokens, collate, write_token_arrays
+from datamodules.mixture import TaskMixture, TaskPart, TokenArrays, write_token_arrays
+from datamodules.packing import TrainingTokens, collate
 from datamodules.prompts import PromptBuilder
 from datamodules.sequences import SequenceDataModule, training_windows
 from datamodules.splits import Sequences
