@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from dig.config import Config, UserError, config_to_dict, list_experiments, load
 from dig.config.load import experiments_folder
 from dig.report.config_diff import Change, config_changes
 
-__all__ = ["Provenance", "provenance"]
+__all__ = ["Provenance", "package_versions", "provenance"]
 
 _DEFAULTS = "the schema's defaults"
 
@@ -70,3 +71,8 @@ def _extended(name: str) -> str | None:
             beside = f"{name.rpartition('/')[0]}/{above}".removeprefix("/")
             return beside if beside in list_experiments() else str(above)
     return None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of dig and torch that are installed here."""
+    return {package: metadata.version(package) for package in ("dig", "torch")}

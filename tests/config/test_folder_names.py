@@ -14,9 +14,9 @@ from dig.comparison.runs import Run
 from dig.config import UserError, load_config
 from dig.engine.artifacts import write_json
 from dig.engine.pipeline import _run_folder
-from dig.records.record import read_run
 from dig.sweeps.file import read_sweep
 from dig.train import main
+from scripts.results.records import read_run
 
 BAD = [
     "../../..",

@@ -1,18 +1,148 @@
-"""Tables over the records of runs, for the templates of the page."""
+"""Tables over the records of runs in Markdown, for the templates of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from dig.config import UserError, nearest
-from dig.records.curve import thinned_curve
-from dig.records.grid import Row, metrics_grid
-from dig.records.markdown import MISSING, heading, markdown_table, number, seconds
-from dig.records.record import PROTOCOLS, RunRecord
-from dig.records.store import RunStore, check_comparable
+from scripts.results.records import ONE_HOP, PROTOCOLS, RunRecord, RunStore, check_comparable, thinned_curve
 
-__all__ = ["RunTables"]
+__all__ = ["MISSING", "heading", "markdown_table", "number", "seconds", "Row", "metrics_grid", "RunTables"]
+
+
+MISSING = "–"
+
+
+def number(value: float | None, signed: bool = False) -> str:
+    """Four decimals below one, without the zero before the point; two above; whole numbers as they are.
+
+    Args:
+        value: None is a dash.
+        signed: a difference, which has its sign and always its decimals.
+    """
+    if value is None:
+        return MISSING
+    size = abs(float(value))
+    whole = size >= 100 or (size == int(size) and not signed)
+    text = f"{size:,.0f}" if whole else f"{size:.2f}" if size >= 1 else f"{size:.4f}"
+    sign = "" if not text.strip("0.") and not signed else "−" if value < 0 and text.strip("0.") else "+" * signed
+    return sign + (text[1:] if text.startswith("0.") else text)
+
+
+def seconds(value: float | None) -> str:
+    """Seconds, one decimal below ten."""
+    if value is None:
+        return MISSING
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def heading(metric: str) -> str:
+    """A metric's name as a column: HR@5, NDCG@10, coverage@10, popularity lift@10."""
+    family, _, cutoff = metric.partition("@")
+    shown = family.upper() if family in ("hr", "ndcg", "mrr") else family.replace("_", " ")
+    return f"{shown}@{cutoff}" if cutoff else shown
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], text: Sequence[int] = (0,)) -> str:
+    """A table without an end of line; the columns named by ``text`` hold words, the others are aligned to the right."""
+    lines = ["| " + " | ".join(_cell(column) for column in columns) + " |"]
+    lines.append("|" + "".join("---|" if at in text else "---:|" for at in range(len(columns))))
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# The table of metrics over recommenders.
+#
+# With several seeds a number is a mean and its standard deviation over seeds; with one, or where seeds do not differ,
+# it has the 95 % interval of resampled users behind it.
+
+
+_HIGHER_IS_BETTER = ("hr", "ndcg", "mrr")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row before it is drawn.
+
+    Attributes:
+        recommender: as its records name it.
+        records: those that have it, a seed each.
+        name: the first cell; None takes the recommender's.
+    """
+
+    recommender: str
+    records: Sequence[RunRecord]
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class _Column:
+    metric: str
+    part: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{heading(self.metric)}, {self.part}" if self.part else heading(self.metric)
+
+    def values(self, row: Row, protocol: str) -> list[float]:
+        """What the seeds have."""
+        found = (record.value(row.recommender, protocol, self.metric, self.part) for record in row.records)
+        return [value for value in found if value is not None]
+
+    def text(self, row: Row, protocol: str) -> str:
+        """Mean and spread over seeds; the interval of one run where there is no spread."""
+        values = self.values(row, protocol)
+        if not values:
+            return MISSING
+        spread = stdev(values) if len(values) > 1 else 0.0
+        if spread > 0:
+            return f"{number(fmean(values))} ± {number(spread)}"
+        ends = None if self.part else row.records[0].interval(row.recommender, protocol, self.metric)
+        return number(values[0]) if ends is None else f"{number(values[0])} ({number(ends[0])} to {number(ends[1])})"
+
+    def best(self, rows: Sequence[Row], protocol: str) -> str | None:
+        """The highest number as it is shown, where higher is better and at least two rows have one."""
+        means = [fmean(values) for row in rows if (values := self.values(row, protocol))]
+        return number(max(means)) if self.metric.partition("@")[0] in _HIGHER_IS_BETTER and len(means) > 1 else None
+
+
+def metrics_grid(rows: Sequence[Row], protocol: str, metrics: Sequence[str], one_hop: Sequence[str]) -> str:
+    """A Markdown table, the best of a column in bold; empty where no row has any of the numbers.
+
+    Args:
+        rows: recommenders.
+        protocol: one of ``PROTOCOLS``.
+        metrics: columns.
+        one_hop: metrics with a column for each of ``ONE_HOP``.
+    """
+    columns = [_Column(metric) for metric in metrics] + [
+        _Column(metric, part) for metric in one_hop for part in ONE_HOP
+    ]
+    if not any(column.values(row, protocol) for row in rows for column in columns):
+        return ""
+    best = [column.best(rows, protocol) for column in columns]
+    several = any(len(row.records) > 1 for row in rows)
+    lines = []
+    for row in rows:
+        cells = [column.text(row, protocol) for column in columns]
+        bold = [
+            f"**{text}**" if highest and text.split(" ")[0] == highest else text
+            for text, highest in zip(cells, best, strict=True)
+        ]
+        lines.append([row.name or row.recommender, *([str(len(row.records))] if several else []), *bold])
+    return markdown_table(
+        ["recommender", *(["seeds"] if several else []), *(column.title for column in columns)], lines
+    )
+
+
+# Tables over the records of runs, for the templates of the page.
+
 
 _METRICS = ("hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr@5")
 

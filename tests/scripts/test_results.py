@@ -1,4 +1,4 @@
-"""`python -m dig.results`: from runs to the page, exit codes, and the page of this repository."""
+"""`python -m scripts.results`: from runs to the page, exit codes, and the page of this repository."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from support.finished_run import write_run
 from support.proven import prove
 
-from dig.results import main
+from scripts.results import main
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_another_folder_than_the_project(
 
 
 def test_nothing_heavy_is_imported():
-    code = "import sys; from dig.results import main; main(['build', '--check']); print('torch' in sys.modules)"
+    code = "import sys; from scripts.results import main; main(['build', '--check']); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "False"
 
