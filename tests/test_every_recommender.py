@@ -10,7 +10,7 @@ from dig.report.formats import recommender_name
 from dig.report.plots.style import COLOURS, colour_index
 from dig.stages import BUILT
 from dig.stages.evaluation import MEASURED
-from dig.sweeps.metric import reported
+from dig.sweeps.settings import reported
 from dig.tracking.effective import samples_a_rank
 
 COUNTED = ("popularity", "item_knn")

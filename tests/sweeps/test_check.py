@@ -10,9 +10,8 @@ import pytest
 from support.sweep_files import write
 
 from dig.config import UserError, key_type
-from dig.sweeps import check, effects
-from dig.sweeps.check import check_trials
-from dig.sweeps.effects import check_effects
+from dig.sweeps import check
+from dig.sweeps.check import check_effects, check_trials
 from dig.sweeps.settings import Settings, load_settings
 
 
@@ -32,7 +31,7 @@ def only_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_trials_that_no_stage_tells_apart_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Entry 20: a swept key that no stage reads makes six trials one."""
-    monkeypatch.setattr(effects, "_BESIDE", 2)
+    monkeypatch.setattr(check, "_BESIDE", 2)
     unread = values(grpo__learning_rate=[0.1, 0.2, 0.3], sasrec__epochs=[1, 2])
     with pytest.raises(UserError) as caught:
         check_effects(settings(tmp_path, parameters=unread))
