@@ -23,7 +23,7 @@ from dig.config.schema import DataConfig
 from dig.data_refusals import find_refusals
 from dig.engine.artifacts import write_json
 from dig.engine.console import console, printable, say
-from dig.report.histograms import histogram_png, histogram_text
+from dig.report.pictures import histogram_png, histogram_text
 
 __all__ = ["convert", "inspect", "validate"]
 

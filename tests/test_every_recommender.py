@@ -7,7 +7,7 @@ import pytest
 from dig.config import BASELINES, load_config
 from dig.recommender.loading import _LOADERS
 from dig.report.formats import recommender_name
-from dig.report.plots.style import COLOURS, colour_index
+from dig.report.plots import COLOURS, colour_index
 from dig.stages import BUILT
 from dig.stages.evaluation import MEASURED
 from dig.sweeps.settings import reported

@@ -20,8 +20,8 @@ from optuna.trial import TrialState
 import dig.report
 from dig.engine.artifacts import atomic_path
 from dig.report.formats import duration, metric_name, number, recommender_name, shorten, slug, words
-from dig.report.plots.style import CONFIG, Legend, Plot, colour_variable, plotted, rounded
-from dig.report.scripts import content_policy, finalize, json_block, vega_bundle
+from dig.report.html import content_policy, finalize, json_block, vega_bundle
+from dig.report.plots import CONFIG, Legend, Plot, colour_variable, plotted, rounded
 from dig.sweeps.results import TrialRow
 from dig.sweeps.settings import Settings
 

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined, TemplateError, TemplateSyntaxEr
 
 from dig.config import UserError, nearest
 from dig.engine.artifacts import read_json, write_json
-from dig.report.provenance import package_versions
+from dig.report.data import package_versions
 from scripts.results.records import RunStore
 from scripts.results.tables import MISSING, RunTables, heading, markdown_table, number
 

@@ -23,7 +23,7 @@ from dig.engine.artifacts import read_json, write_json
 from dig.engine.console import warn
 from dig.engine.proof import RunProof
 from dig.received.metrics import read_metrics
-from dig.report.provenance import package_versions
+from dig.report.data import package_versions
 
 __all__ = ["ONE_HOP", "PROTOCOLS", "RunRecord", "RunStore", "check_comparable", "read_run"]
 

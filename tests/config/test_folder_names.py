@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.finished_run import measured, write_run
 
+from dig.comparison.contest import _share_files
 from dig.comparison.rankings import Ranking
-from dig.comparison.remarks import _share_files
 from dig.comparison.runs import Run
 from dig.config import UserError, load_config
 from dig.engine.artifacts import write_json

@@ -1,21 +1,89 @@
-"""Markdown, LaTeX and CSV say the numbers that were measured."""
+"""A table on the screen has whole numbers at any width; Markdown, LaTeX and CSV say the numbers that were measured."""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from comparison.conftest import TARGETS, USERS
+from rich.cells import cell_len
+from rich.console import Console
 from support.run_folders import rankings, write_run
 
 from dig.comparison.contest import find_contests
-from dig.comparison.markup import csv_text, latex, markdown
 from dig.comparison.measure import Comparison, measure
+from dig.comparison.render import caption, csv_text, latex, markdown, print_text, text, title, values
 from dig.comparison.request import Request
-from dig.comparison.wording import shown, title
+
+
+@pytest.fixture
+def table(runs: Path) -> Comparison:
+    (contest,) = find_contests(Request(("beauty", "plain_codes")))
+    return measure(contest, draws=300, seed=1)
+
+
+def screen(table: Comparison, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system="standard", soft_wrap=True)
+    print_text([table], console)
+    return console.file.getvalue()
+
+
+def plain(printed: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", printed)
+
+
+@pytest.mark.parametrize("width", [50, 80, 120, 200])
+def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(table: Comparison, width: int):
+    printed = plain(screen(table, width))
+    assert max(map(cell_len, printed.splitlines())) <= width
+    for cells in table.cells:
+        for cell in cells:
+            assert f"{cell.value.mean:.4f}" in printed and f"±{(cell.value.high - cell.value.low) / 2:.4f}" in printed
+    for gain in (cells[table.main].gain for cells in table.cells):
+        assert gain is None or f"[{gain.low:+.4f}, {gain.high:+.4f}]" in printed
+    assert printed.count("plain_codes/sft") >= (1 if width >= 120 else 2)  # again on each table that goes on
+    assert " ".join(caption(table)) in " ".join(printed.split())
+
+
+def test_numbers_stay_whole_where_not_even_one_column_fits(table: Comparison):
+    printed = plain(screen(table, 24))
+    gain = table.cells[0][table.main].gain
+    assert f"[{gain.low:+.4f}, {gain.high:+.4f}]" in printed
+
+
+def test_the_best_is_bold_and_the_rest_is_not(table: Comparison):
+    printed = screen(table, 200)
+    means = [cells[table.main].value.mean for cells in table.cells]
+    for row, mean in enumerate(means):
+        assert (f"\x1b[1m{mean:.4f}\x1b[0m" in printed) == (row == table.reference)
+
+
+def test_the_best_is_starred_where_nothing_can_be_bold(table: Comparison):
+    written = text([table])
+    for row, cells in enumerate(table.cells):
+        assert (f"{cells[table.main].value.mean:.4f}* " in written) == (row == table.reference)
+    assert "*: the best of its column." in written.splitlines()
+
+
+def test_what_is_no_terminal_gets_one_table_of_any_width(table: Comparison):
+    console = Console(file=io.StringIO(), width=40, soft_wrap=True)
+    print_text([table], console)
+    written = text([table])
+    assert "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n" == written
+    assert written.count("popularity  ") == 1 and "\x1b" not in written
+    assert [line for line in written.splitlines() if line.startswith("Δ NDCG@10: against beauty/sft")]
+
+
+def test_two_tables_are_apart(runs: Path):
+    tables = [measure(contest, 300, 1) for contest in find_contests(Request(("beauty",)))]
+    lines = text(tables).splitlines()
+    titles = [number for number, line in enumerate(lines) if line.startswith("test · ")]
+    assert len(titles) == 2 and lines[titles[1] - 1] == ""
+    assert lines[titles[0]].endswith("history not masked") and lines[titles[1]].endswith("left out of the rankings")
 
 
 def compared(*runs: str, **asked) -> list[Comparison]:
@@ -53,7 +121,7 @@ def test_markdown_parses_back_to_the_numbers(runs: Path):
     for number, row in enumerate(rows[2:]):
         plain = [re.sub(r"\*\*| ±|[()\\]| to(?= )", "", cell) for cell in row[1:]]
         assert plain == expected_cells(table, number)
-        assert [cell.startswith("**") for cell in row[1:-2]] == [cell.best for cell in shown(table)[number]]
+        assert [cell.startswith("**") for cell in row[1:-2]] == [cell.best for cell in values(table)[number]]
     assert "popularity ranks the same in beauty, plain\\_codes." in lines[-1]
 
 
@@ -68,7 +136,7 @@ def test_latex_parses_back_to_the_numbers_and_escapes(runs: Path):
         cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
         plain = [re.sub(r"\\textbf|\\scriptsize|\\pm|[${}\[\],]", "", cell) for cell in cells[1:]]
         assert [" ".join(cell.split()) for cell in plain] == expected_cells(table, number)
-        assert [r"\textbf" in cell for cell in cells[1:-2]] == [cell.best for cell in shown(table)[number]]
+        assert [r"\textbf" in cell for cell in cells[1:-2]] == [cell.best for cell in values(table)[number]]
     for pair in (("\\begin{table}", "\\end{table}"), ("\\begin{tabular}{lrrrrrrrr}", "\\end{tabular}")):
         assert all(text.count(part) == 1 for part in pair)
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
@@ -119,7 +187,7 @@ def test_all_of_a_tie_are_the_best_as_it_is_shown(runs: Path):
         {"sft": same, "grpo": [[*row[:10]] for row in same], "popularity": rankings(TARGETS, 0.0, 5, length=10)},
     )
     (table,) = compared("tuned")
-    assert [[cell.best for cell in row] for row in shown(table)] == [[True] * 4, [True] * 4, [False] * 4]
+    assert [[cell.best for cell in row] for row in values(table)] == [[True] * 4, [True] * 4, [False] * 4]
 
 
 @pytest.mark.parametrize("masked", [False, True])
