@@ -16,8 +16,8 @@ from datamodules.inspection import Inspection, inspect_data
 from datamodules.preparation import Prepared, prepare
 from datamodules.problems import Problem, find_problems
 from datamodules.sources import read_source
+from datamodules.sources.base import write_tables
 from datamodules.sources.quickstart import write_shop
-from datamodules.sources.write import write_tables
 from dig.config import Config, UserError
 from dig.config.schema import DataConfig
 from dig.data_refusals import find_refusals

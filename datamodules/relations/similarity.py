@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.relations.cooccurrence import KEPT
+from datamodules.relations.neighbours import KEPT
 from dig.engine.console import track
 from dig.quantization import kmeans
 

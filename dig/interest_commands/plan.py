@@ -12,7 +12,7 @@ from dig.config import Config
 from dig.engine.console import console, say
 from dig.engine.pipeline import find_stages
 from dig.interest_commands.common import built, jobs_of, judge_job
-from dig.interests.asking.estimate import Estimate, estimate
+from dig.interests.asking.budget import Estimate, estimate
 from dig.interests.asking.run import Job
 from dig.interests.asking.store import AnswerStore
 from dig.stages.asking import campaign_of, open_store

@@ -24,7 +24,7 @@ from dig.engine.stage import Stage, StageContext, global_rank
 from dig.engine.training import Plan, fit, reads_training
 from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
 from dig.evaluation.neighbours import neighbour_recall, prefix_purity
-from dig.interests.copurchase import CoPurchases, count_copurchases
+from dig.interests.supervision import CoPurchases, count_copurchases
 from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
 from dig.quantization.behaviour import behaviour_vectors
 from dig.quantization.fusion import ItemFusion

@@ -14,8 +14,7 @@ from support.wandb_records import Recorded, records
 from wandb.proto import wandb_internal_pb2 as pb
 
 from dig.engine.console import console
-from dig.tracking.mend import last_step, mend_records, rows_since
-from dig.tracking.records import whole_records
+from dig.tracking.records import last_step, mend_records, rows_since, whole_records
 
 _WRITER = """
 import os, sys

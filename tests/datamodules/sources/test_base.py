@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from datamodules.preparation import prepare
 from datamodules.sources import read_source
-from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
-from datamodules.sources.write import write_tables
+from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables, write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.engine.console import console

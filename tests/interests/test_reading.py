@@ -1,13 +1,27 @@
+"""Files of other models and of people, read as untrusted text."""
+
+from __future__ import annotations
+
 import gzip
 import json
 import os
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from dig.config.errors import UserError
-from dig.interests import INTEREST_SCHEMA, read_captions, read_interests
-from dig.interests.imported import MAX_CAPTION, MAX_INTEREST
+from dig.config import UserError
+from dig.interests import (
+    INTEREST_SCHEMA,
+    USER_INTEREST_SCHEMA,
+    Interest,
+    read_captions,
+    read_interests,
+    read_labels,
+    read_user_interests,
+    to_frame,
+)
+from dig.interests.reading import MAX_CAPTION, MAX_INTEREST
 
 GOOD = {"item_id": "A", "miner": "m", "kind": "text", "interests": [{"text": "soft"}]}
 
@@ -153,3 +167,108 @@ def test_real_captions(real_data, real_catalogue):
     )
     assert len(captions) == captions.log.lines == 1204
     assert captions["B07798DCSK"].startswith("A Loctite Super Glue Brush-On adhesive product")
+
+
+GOOD_USER = {"user_id": "u", "miner": "m", "text": "likes \x1b[31mred\x1b[0m hats", "items_seen": ["a", "b"]}
+
+
+def write_users(path: Path, *records: object) -> Path:
+    (path / "users.jsonl").write_text("\n".join(json.dumps(record) for record in records))
+    return path / "users.jsonl"
+
+
+def test_good_lines(tmp_path: Path):
+    found = read_user_interests(write_users(tmp_path, GOOD_USER, {**GOOD_USER, "user_id": "stranger"}), ["u", "v"])
+    assert dict(found.interests.schema) == USER_INTEREST_SCHEMA
+    assert found.interests.rows() == [("u", "m", "likes [31mred[0m hats", ["a", "b"])]
+    assert dict(found.log.unknown) == {"stranger": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"items_seen": None}, "items_seen must be a list of item ids"),
+        ({"items_seen": [1]}, "items_seen must be a list of item ids"),
+        ({"user_id": ""}, "user_id must be text that is not blank"),
+        ({"text": " "}, "text is blank"),
+    ],
+)
+def test_bad_lines(tmp_path: Path, change: dict[str, object], reason: str):
+    with pytest.raises(UserError, match=reason):
+        read_user_interests(write_users(tmp_path, {**GOOD_USER, **change}), ["u"])
+
+
+INTERESTS = to_frame(
+    [
+        Interest("A", "Gift-Ready", "text", None, "m"),
+        Interest("A", "soft", "text", None, "m"),
+        Interest("A", "soft", "visual", None, "n"),
+        Interest("B", "for travel", "text", 0.9, "m", votes=2, miners=("m", "n"), wordings=("for travel", "Carry-on")),
+    ]
+)
+
+
+@pytest.fixture
+def write_labels(tmp_path: Path):
+    def to_file(*rows: str, header: str = "item_id,interest,label") -> Path:
+        path = tmp_path / "labels.csv"
+        path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        return path
+
+    return to_file
+
+
+def test_rows_are_found_by_folded_text_and_merged_wordings(write_labels):
+    read = read_labels(write_labels("A,GIFT-ready ,1", 'A," soft",0', "B,carry-on,1"), INTERESTS)
+    assert read.verdicts.tolist() == [1, 0, 0, 1]  # both kinds of "soft"
+    assert (read.log.lines, read.log.bad_lines, read.log.twins, len(read.log.unknown)) == (3, 0, 0, 0)
+
+
+def test_further_columns_and_any_order_are_fine(write_labels):
+    path = write_labels("1,why not,A,soft", header="label,note,item_id,interest")
+    assert read_labels(path, INTERESTS).verdicts.tolist() == [-1, 1, 1, -1]
+    path.write_bytes(b"\xef\xbb\xbfitem_id,interest,label\r\nA,soft, 1\r\n")  # as spreadsheets write it
+    assert read_labels(path, INTERESTS).verdicts.tolist() == [-1, 1, 1, -1]
+
+
+def test_unknown_interests_and_repeated_rows_are_counted(write_labels):
+    read = read_labels(write_labels("A,hard,1", "Z,soft,0", "Z,soft,0", "A,soft,1", "A,Soft,1"), INTERESTS)
+    assert dict(read.log.unknown) == {"A: hard": 1, "Z: soft": 2}
+    assert read.log.twins == 1 and read.verdicts.tolist() == [-1, 1, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (",soft,1", "item_id is blank"),
+        ("A, ,1", "interest is blank"),
+        ("A,soft", "label must be 0 or 1, it is 'None'"),
+        ("A,soft,yes", "label must be 0 or 1, it is 'yes'"),
+        ("A,soft,0.5", "label must be 0 or 1"),
+        ("A,gift-ready,0", "contradicts an earlier row"),
+    ],
+)
+def test_a_bad_row_is_left_out_counted_and_named(write_labels, row, reason):
+    path = write_labels("A,gift-ready,1", row)
+    read = read_labels(path, INTERESTS, max_bad_fraction=0.5)
+    assert read.verdicts.tolist() == [1, -1, -1, -1]
+    assert read.log.bad_lines == 1 and read.log.examples[0].startswith(f"{path}:3: ")
+    assert reason in read.log.examples[0]
+    with pytest.raises(UserError, match=r"1 of 2 lines are bad, more than the 1\.0% allowed"):
+        read_labels(path, INTERESTS)
+
+
+def test_hand_labels_one_percent_is_tolerated_and_not_more(write_labels):
+    assert read_labels(write_labels(*["A,soft,1"] * 99, "A,soft,x"), INTERESTS).log.bad_lines == 1
+    with pytest.raises(UserError, match="2 of 100"):
+        read_labels(write_labels(*["A,soft,1"] * 98, "A,soft,x", "A,soft,x"), INTERESTS)
+
+
+def test_files_that_cannot_be_read_end_in_one_line(tmp_path: Path, write_labels):
+    with pytest.raises(UserError, match="lacks the column label"):
+        read_labels(write_labels("A,soft", header="item_id,interest"), INTERESTS)
+    with pytest.raises(UserError, match=r"none\.csv cannot be read"):
+        read_labels(tmp_path / "none.csv", INTERESTS)
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(UserError, match=r"binary\.csv cannot be read"):
+        read_labels(tmp_path / "binary.csv", INTERESTS)
