@@ -1,7 +1,6 @@
 """Items that belong together: by behaviour in the training part, and by meaning (IIRG, arXiv 2606.17276)."""
 
 from datamodules.relations.neighbours import (
-    KEPT,
     WINDOW,
     collaborative_neighbours,
     fill_from_similar,
@@ -11,6 +10,7 @@ from datamodules.relations.neighbours import (
 )
 from datamodules.relations.similarity import (
     EXACT_ITEMS,
+    KEPT,
     nearest_in_cells,
     search_recall,
     semantic_neighbours,

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from datamodules.histories import Histories
 from datamodules.ragged import spread
-from datamodules.relations.similarity import EXACT_ITEMS, nearest_in_cells, search_recall, semantic_neighbours
+from datamodules.relations.similarity import EXACT_ITEMS, KEPT, nearest_in_cells, search_recall, semantic_neighbours
 from dig.config.schema import RelationsConfig
 from dig.engine.console import track
 
 __all__ = [
-    "KEPT",
     "WINDOW",
     "collaborative_neighbours",
     "fill_from_similar",
@@ -27,8 +26,6 @@ __all__ = [
 
 WINDOW = 5
 """Two items co-occur when they stand within this many positions of a history."""
-KEPT = 10
-"""Neighbours that are kept of an item."""
 _PAIRS = 4_000_000  # pairs counted at once; an item alone may have more
 
 
