@@ -15,7 +15,8 @@ from dig.engine.ranks import launched
 from dig.engine.signals import watched
 from dig.slurm.job import current_job
 from dig.slurm.placing import check_submission, place, to_submit
-from dig.slurm.submit import job_script, submit
+from dig.slurm.script import job_script
+from dig.slurm.submit import submit
 
 __all__ = ["main"]
 

@@ -21,7 +21,8 @@ from types import FrameType
 
 from dig.config.errors import UserError
 from dig.engine.console import say
-from dig.slurm.job import Job, current_job, requeue
+from dig.slurm.job import Job, current_job
+from dig.slurm.requeue import requeue
 
 __all__ = ["PREEMPTED", "Preempted", "SIGNALS", "Watch", "current_watch", "signals_call", "watched"]
 
