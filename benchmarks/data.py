@@ -270,12 +270,12 @@ def _sources(folder: Path) -> dict[str, float]:
 
 def _reading(folder: Path) -> dict[str, float]:
     """Seconds for reviews and metadata, ours and the usual way."""
-    from datamodules.sources import metadata, read_source
+    from datamodules.sources import catalogue, read_source
     from dig.config.schema import DataConfig
 
     ours = _sources(folder)
     peak = _peak_gigabytes()
-    metadata._POOLED = 1 << 60
+    catalogue._POOLED = 1 << 60
     old = DataConfig(source="amazon2014", path=str(folder / "metadata"), category="X", unknown_items="keep")
     ours["metadata on one core"] = _best(lambda: read_source(old), 1)
 

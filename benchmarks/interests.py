@@ -29,14 +29,10 @@ from rich.table import Table
 
 from dig.config import load_config
 from dig.config.schema import LabelConfig, ModelConfig
-from dig.interests.asking.evidence import item_evidence
-from dig.interests.asking.outcome import Outcome
-from dig.interests.asking.prompt import load_prompt
-from dig.interests.asking.question import Asker, asker_of, questions_of
-from dig.interests.asking.reading import read_interests_of
-from dig.interests.asking.run import Job, Limits, ask
-from dig.interests.asking.store import AnswerStore
-from dig.interests.asking.unanswered import unanswered
+from dig.interests.asking.progress import Outcome
+from dig.interests.asking.question import Asker, asker_of, item_evidence, load_prompt, questions_of
+from dig.interests.asking.run import Job, Limits, ask, read_interests_of
+from dig.interests.asking.store import AnswerStore, unanswered
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "support" / "chat_server.py"
 INSTANT, DELAYED, LATENCY, CONCURRENCY = 4000, 4800, 0.2, 64

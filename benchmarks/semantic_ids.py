@@ -23,7 +23,7 @@ from datamodules.splits import Sequences
 from dig import load_config, run_experiment
 from dig.engine.console import console
 from dig.evaluation.codebook import collision_rate, largest_collision, neighbour_recall, prefix_purity, usage
-from dig.interests.copurchase import count_copurchases
+from dig.interests.supervision import count_copurchases
 from dig.quantization import SemanticIds
 
 CONTRAST = ["rqvae.contrast_weight=0.5", "rqvae.commitment_weight=1"]

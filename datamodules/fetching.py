@@ -12,7 +12,7 @@ import polars as pl
 from datamodules.download import RemoteFile, download_all, fetch_pictures, published_files
 from datamodules.download.pictures import picture_paths
 from datamodules.sources import read_source, source_files
-from datamodules.sources.write import write_tables
+from datamodules.sources.base import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig, FilesConfig
 from dig.engine.console import say

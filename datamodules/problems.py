@@ -10,9 +10,8 @@ import polars as pl
 
 from datamodules.preparation import Prepared, prepare
 from datamodules.sources import known_items, rated, read_files, source_files, tables
-from datamodules.sources.base import Problems, Tables
+from datamodules.sources.base import Problems, Tables, id_difference
 from datamodules.sources.cells import plain_words
-from datamodules.sources.values import id_difference
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.engine.console import console

@@ -81,7 +81,7 @@ def _run(arguments: list[str]) -> int:
     from dig.comparison.contest import find_contests  # polars is imported here, after all cheap errors
 
     contests = find_contests(request)
-    from dig.comparison.write import write_comparisons  # and here torch, after those of the runs
+    from dig.comparison.render import write_comparisons  # and here torch, after those of the runs
 
     write_comparisons(contests, request, form, out)
     return 0

@@ -16,14 +16,14 @@ from datamodules.inspection import Inspection, inspect_data
 from datamodules.preparation import Prepared, prepare
 from datamodules.problems import Problem, find_problems
 from datamodules.sources import read_source
+from datamodules.sources.base import write_tables
 from datamodules.sources.quickstart import write_shop
-from datamodules.sources.write import write_tables
 from dig.config import Config, UserError
 from dig.config.schema import DataConfig
 from dig.data_refusals import find_refusals
 from dig.engine.artifacts import write_json
 from dig.engine.console import console, printable, say
-from dig.report.histograms import histogram_png, histogram_text
+from dig.report.pictures import histogram_png, histogram_text
 
 __all__ = ["convert", "inspect", "validate"]
 

@@ -13,9 +13,8 @@ import yaml
 
 from datamodules.problems import find_problems
 from datamodules.sources.base import Problems
-from datamodules.sources.csv_table import csv_records
+from datamodules.sources.csv_table import check_form, csv_records, read_header, separator_of
 from datamodules.sources.guessing import Guess, TableGuess, guess_tables
-from datamodules.sources.headers import check_form, read_header, separator_of
 from datamodules.sources.lines import json_lines, not_utf8
 from datamodules.sources.own_items import read_parquet
 from datamodules.sources.streams import COMPRESSIONS, blocks, read_whole

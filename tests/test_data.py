@@ -135,7 +135,7 @@ def test_a_full_disk_is_one_line(shop: Path, monkeypatch: pytest.MonkeyPatch, ca
     def full(path: Path, content: bytes) -> None:
         Path("/dev/full").write_bytes(content)
 
-    monkeypatch.setattr("datamodules.sources.write._write", full)
+    monkeypatch.setattr("datamodules.sources.base._write", full)
     assert main(["convert", "shop", "--out", "out"]) == 1
     assert capsys.readouterr().err.strip() == "error: no space left on the disk; free some, or name another --out"
 

@@ -7,11 +7,11 @@ import pytest
 from dig.config import BASELINES, load_config
 from dig.recommender.loading import _LOADERS
 from dig.report.formats import recommender_name
-from dig.report.plots.style import COLOURS, colour_index
+from dig.report.plots import COLOURS, colour_index
 from dig.stages import BUILT
 from dig.stages.evaluation import MEASURED
-from dig.sweeps.metric import reported
-from dig.tracking.effective import samples_a_rank
+from dig.sweeps.settings import reported
+from dig.tracking.logger import samples_a_rank
 
 COUNTED = ("popularity", "item_knn")
 """Recommenders that count and are not trained."""

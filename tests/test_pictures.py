@@ -16,10 +16,10 @@ import torch
 from PIL import Image, TiffImagePlugin
 
 from datamodules.contents import open_picture
-from datamodules.download.picture_check import check_picture
-from dig.interests.models import pictures as shown_to_miners
+from datamodules.download.pictures import check_picture
+from dig.interests import models as shown_to_miners
 from dig.pictures import picture_content, read_picture
-from dig.report.thumbnails import Thumbnails
+from dig.report.pictures import Thumbnails
 
 RED, WHITE, BLACK = (200, 30, 30), (255, 255, 255), (0, 0, 0)
 

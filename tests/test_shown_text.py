@@ -12,7 +12,7 @@ from datamodules.sources import read_source
 from dig.config import UserError, load_config
 from dig.config.schema import DataConfig
 from dig.engine.console import console, printable, say, spreadsheet_cell, visible, warn
-from dig.report.scripts import finalize, json_block
+from dig.report.html import finalize, json_block
 
 CODES = (
     *range(0x00, 0x09),

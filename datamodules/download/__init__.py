@@ -1,8 +1,7 @@
 """Fetching published data and pictures: resumable, verified, never silent."""
 
-from datamodules.download.files import RemoteFile, download, download_all
+from datamodules.download.files import PUBLISHED, RemoteFile, download, download_all, published_files
 from datamodules.download.pictures import PictureReport, fetch_pictures, picture_paths
-from datamodules.download.published import PUBLISHED, published_files
 from datamodules.download.retry import RetryPolicy
 
 __all__ = [

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import ipaddress
 import json
+import socket
+import struct
+import threading
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx
+from PIL import Image, UnidentifiedImageError
 
-from datamodules.download.hosts import checked_host
-from datamodules.download.picture_check import check_picture
 from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
 from dig.config import UserError
 from dig.config.documents import read_json_lines
@@ -24,8 +29,131 @@ from dig.config.schema import PictureConfig
 from dig.engine.artifacts import atomic_path
 from dig.engine.console import say, track
 from dig.engine.signals import Preempted, current_watch, signals_call
+from dig.pictures import FORMATS
 
-__all__ = ["RECORD", "PictureReport", "fetch_pictures", "picture_paths"]
+__all__ = ["checked_host", "is_public", "check_picture", "RECORD", "PictureReport", "fetch_pictures", "picture_paths"]
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_6TO4 = ipaddress.ip_network("2002::/16")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given to hosts on the internet; the rest is local, a group, or kept for later."""
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "198.18.0.0/15",
+            "2001::/23",
+            "2001:db8::/32",
+            "3fff::/20",
+        ),
+    )
+)
+"""Protocols, relays, benchmarks and examples (IANA's registries of special-purpose addresses)."""
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is that of a host on the public internet.
+
+    Groups (multicast), private and local networks, reserved and unspecified addresses are not; an address that carries
+    one of IPv4 (NAT64, 6to4, mapped) is what that one is.
+    """
+    try:
+        host = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(host, ipaddress.IPv6Address):
+        inner = host.ipv4_mapped or (host.sixtofour if host in _6TO4 else None)
+        if host in _NAT64:
+            inner = ipaddress.IPv4Address(int(host) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if host not in _UNICAST or host.scope_id:
+            return False
+    if host.is_multicast or host.is_reserved or host.is_unspecified or host.is_loopback or host.is_link_local:
+        return False
+    return host.is_global and not any(host in network for network in _SPECIAL if network.version == host.version)
+
+
+async def checked_host(url: str, allow_private: bool) -> str:
+    """The host of an address from item data, which is untrusted.
+
+    Args:
+        url: the address.
+        allow_private: also hosts outside the public internet.
+
+    Raises:
+        RefusedError: unless it is http(s) without credentials, to a host on the public internet.
+    """
+    parts = httpx.URL(url)
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise RefusedError("address is neither http nor https")
+    if parts.userinfo:
+        raise RefusedError("address with a password")
+    if not allow_private and not await _resolves_to_public(parts.host):
+        raise RefusedError("host in a private network (data.pictures.allow_private_hosts)")
+    return parts.host
+
+
+async def _resolves_to_public(host: str) -> bool:
+    """Whether all addresses of a host are public; an unknown host fails when it is asked."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bool] = loop.create_future()
+
+    def look() -> None:
+        try:
+            addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        except (OSError, UnicodeError):
+            addresses = set()
+        public = all(map(is_public, addresses))
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(lambda: None if answer.done() else answer.set_result(public))
+
+    # Not the loop's own threads: it would wait for a name server that does not answer before it ends.
+    threading.Thread(target=look, daemon=True, name="look-up").start()
+    return await answer
+
+
+# Whether some bytes are a picture that is safe to decode.
+
+
+def check_picture(data: bytes, max_side: int) -> str:
+    """Decodes a picture to prove that it is one.
+
+    Args:
+        data: the file.
+        max_side: longest side allowed, in pixels; looked at before anything is decoded.
+
+    Returns:
+        Its format in lower case, such as ``jpeg``.
+
+    Raises:
+        ValueError: with a short reason, if it is none, is damaged or is too large.
+    """
+    if not data:
+        raise ValueError("empty")
+    if data.lstrip()[:1] == b"<":
+        raise ValueError("a web page or SVG, not a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's hints about large or odd files; the limits here decide
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                if max(picture.size) > max_side:
+                    raise ValueError(f"{picture.width} × {picture.height} pixels, more than {max_side}")
+                picture.load()
+                return str(picture.format).lower()
+    except UnidentifiedImageError:
+        raise ValueError(f"not a picture in one of {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise ValueError("too many pixels") from None
+    except (OSError, SyntaxError, struct.error, EOFError, IndexError, KeyError, TypeError, MemoryError, OverflowError):
+        raise ValueError("damaged") from None
+
+
+# The catalogue's pictures over HTTP: bounded, decoded to prove what they are, every miss recorded and tried again.
+
 
 RECORD = "pictures.jsonl"
 """A line an item: ``item_id``, ``url``, ``file`` or null, ``reason`` of a miss."""

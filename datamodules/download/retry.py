@@ -1,15 +1,30 @@
-"""When to ask a server again, and how long to wait before."""
+"""When to ask a server again, how long a request may take, and what of a file has arrived."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import random
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
 
 import httpx
 
-__all__ = ["RefusedError", "RetryError", "RetryPolicy", "answer_of", "shown", "wait_seconds"]
+from dig.config.errors import UserError
+from dig.engine.artifacts import write_json
+from dig.engine.own_files import open_own, read_own_json
+
+__all__ = ["RefusedError", "RetryError", "RetryPolicy", "answer_of", "shown", "wait_seconds", "Alarm", "Partial"]
+
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -84,3 +99,154 @@ def _retry_after(response: httpx.Response) -> float | None:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None
+
+
+# A time limit for the part of a request in which the client's own limits start anew with every byte.
+
+
+_CONNECTED = ("connect_tcp.complete", "start_tls.complete")
+
+
+class Alarm:
+    """Ends a request that has not sent its whole head in time, by shutting its connection down.
+
+    httpx limits the time of each read, so a server that sends a byte now and then is never given up. The request is
+    given :meth:`trace` as its extension of that name, which is told of its connections.
+
+    Args:
+        seconds: from the start of the block to :meth:`off`.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.rang = False
+        """Whether the time was over before :meth:`off`."""
+        self._lock = threading.Lock()
+        self._stream: Any = None
+        self._timer = threading.Timer(seconds, self._ring)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Alarm:
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.off()
+
+    def off(self) -> None:
+        """The head has come."""
+        self._timer.cancel()
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """What the client calls with each of its steps."""
+        if event.endswith(_CONNECTED):
+            with self._lock:
+                self._stream = info["return_value"]
+                late = self.rang
+            if late:  # a redirect after the end
+                self._shut()
+
+    def _ring(self) -> None:
+        with self._lock:
+            self.rang = True
+        self._shut()
+
+    def _shut(self) -> None:
+        connection = None if self._stream is None else self._stream.get_extra_info("socket")
+        if connection is not None:
+            with suppress(OSError, ValueError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+# What of a file has arrived, and from which version of it.
+
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class Partial:
+    """``<name>.part`` and, beside it, what identifies the version that it is a part of.
+
+    Args:
+        target: the final path.
+        url: where the bytes come from; a part from another address is not gone on with.
+    """
+
+    def __init__(self, target: Path, url: str) -> None:
+        self.target = target
+        self.path = target.with_name(f"{target.name}.part")
+        self._notes = target.with_name(f"{target.name}.part.json")
+        self.url = url
+        self._address = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()  # it may hold a credential
+        self.version: str | None = None
+        self.total: int | None = None
+        self._recall()
+
+    @property
+    def size(self) -> int:
+        """Bytes that have arrived."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def range_headers(self) -> dict[str, str]:
+        """Asks for the rest, of the same version only."""
+        if not self.size:
+            return {}
+        headers = {"Range": f"bytes={self.size}-"}
+        return headers | ({"If-Range": self.version} if self.version else {})
+
+    def accept(self, response: httpx.Response) -> None:
+        """Takes note of a good answer; starts anew where the server sends the whole file.
+
+        Raises:
+            RetryError: if the answer does not continue what is there.
+        """
+        version = _version(response)
+        if response.status_code == 200:
+            self.restart()
+            self.total = int(response.headers["content-length"]) if "content-length" in response.headers else None
+        else:
+            found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+            total = int(found[2]) if found and found[2] != "*" else None
+            changed = (self.version and version and version != self.version) or (
+                self.total is not None and total is not None and total != self.total
+            )
+            if not found or int(found[1]) != self.size or changed:
+                self.restart()
+                raise RetryError("its file changed meanwhile" if changed else "sent another range than was asked for")
+            self.total = total if total is not None else self.total
+        self.version = version
+        write_json(self._notes, {"url": self._address, "version": version, "total": self.total})
+
+    def open(self) -> BinaryIO:
+        """For appending; unbuffered, so that nothing that arrived is lost in a kill."""
+        return cast(BinaryIO, open_own(self.path, append=True))
+
+    def restart(self) -> None:
+        """Forgets what has arrived."""
+        self.path.unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
+        self.version, self.total = None, None
+
+    def finish(self) -> None:
+        """Makes the part the file."""
+        with self.path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        self.path.replace(self.target)
+        self._notes.unlink(missing_ok=True)
+
+    def _recall(self) -> None:
+        try:
+            notes = read_own_json(self._notes)
+            known = notes["url"] in (self._address, self.url)  # the latter as older versions wrote it
+            self.version, self.total = (notes["version"], notes["total"]) if known else (None, None)
+        except (OSError, ValueError, KeyError, TypeError, UserError):
+            known = False
+        if not known:
+            self.restart()
+
+
+def _version(response: httpx.Response) -> str | None:
+    """What ``If-Range`` compares: a strong ETag, else the date of the last change."""
+    etag: str | None = response.headers.get("etag")
+    if etag and not etag.startswith("W/"):
+        return etag
+    return response.headers.get("last-modified")

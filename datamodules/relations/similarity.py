@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.relations.cooccurrence import KEPT
 from dig.engine.console import track
 from dig.quantization import kmeans
 
-__all__ = ["EXACT_ITEMS", "nearest_in_cells", "search_recall", "semantic_neighbours"]
+__all__ = ["EXACT_ITEMS", "KEPT", "nearest_in_cells", "search_recall", "semantic_neighbours"]
 
+KEPT = 10
+"""Neighbours that are kept of an item."""
 EXACT_ITEMS = 100_000
 """Up to so many items all pairs are compared (about a minute on two cores); a million would take an hour and more."""
 PROBES = 16

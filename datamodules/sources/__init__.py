@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from typing import NamedTuple
 
 import polars as pl
 
-from datamodules.sources import amazon2014, amazon2018, amazon2023, movielens, tables
-from datamodules.sources.amazon_ratings import ratings_files, release_of
-from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
-from datamodules.sources.files import data_folder
-from datamodules.sources.values import id_difference
+from datamodules.sources import amazon, movielens, tables
+from datamodules.sources.amazon import ratings_files, release_of
+from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables, data_folder, id_difference
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.engine.console import say, warn
 
 __all__ = ["detect_source", "known_items", "rated", "read_files", "read_source", "source_files"]
 
-_SOURCES: dict[str, ModuleType] = {
-    "tables": tables,
-    "amazon2014": amazon2014,
-    "amazon2018": amazon2018,
-    "amazon2023": amazon2023,
-    "movielens": movielens,
+
+class _Source(NamedTuple):
+    """How a source is read.
+
+    Attributes:
+        files: the files that a configuration means, by what they hold.
+        read: those files as the two tables.
+    """
+
+    files: Callable[[DataConfig], dict[str, Path]]
+    read: Callable[[dict[str, Path], DataConfig], Tables]
+
+
+_SOURCES = {
+    "tables": _Source(tables.files, tables.read),
+    "amazon2014": _Source(amazon.files_2014, amazon.read_2014),
+    "amazon2018": _Source(amazon.files_2018, amazon.read_2018),
+    "amazon2023": _Source(amazon.files_2023, amazon.read_2023),
+    "movielens": _Source(movielens.files, movielens.read),
 }
 # What tells a source by the names of its files, the surest first.
 _SIGNS = {
@@ -44,8 +56,7 @@ def source_files(config: DataConfig) -> dict[str, Path]:
     """
     if config.source != "tables":
         _refuse_keys_of_tables(config)
-    found: dict[str, Path] = _SOURCES[config.source].files(config)
-    return found
+    return _SOURCES[config.source].files(config)
 
 
 def read_source(config: DataConfig) -> Tables:
@@ -64,8 +75,7 @@ def read_files(config: DataConfig) -> Tables:
     Raises:
         UserError: for a missing or damaged file, or too many bad rows.
     """
-    found = source_files(config)
-    read: Tables = _SOURCES[config.source].read(found, config)
+    read = _SOURCES[config.source].read(source_files(config), config)
     for problems in read.problems:
         problems.settle(config.max_bad_fraction)
     names = [

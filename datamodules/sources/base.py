@@ -1,16 +1,38 @@
-"""What every source delivers, and how it answers for rows that it cannot read."""
+"""The two tables that every source ends as, the problems of reading them, their files and their values."""
 
 from __future__ import annotations
 
+import errno
+import gzip
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from dig.config import UserError
+from datamodules.sources.streams import COMPRESSIONS
+from dig.config import UserError, nearest
+from dig.config.schema import DataConfig
+from dig.engine.artifacts import atomic_path
 from dig.engine.console import warn
 
-__all__ = ["CATALOGUE_SCHEMA", "INTERACTION_SCHEMA", "Problems", "Tables"]
+__all__ = [
+    "CATALOGUE_SCHEMA",
+    "INTERACTION_SCHEMA",
+    "Problems",
+    "Tables",
+    "category_of",
+    "data_folder",
+    "find",
+    "find_one",
+    "named_file",
+    "Ratings",
+    "id_difference",
+    "read_ratings",
+    "write_tables",
+]
+
 
 CATALOGUE_SCHEMA = {
     "item_id": pl.String,
@@ -125,3 +147,222 @@ class Problems:
                 f"{len(self.rows):,} are bad and {self.left_out:,} left out; nothing is used of a file whose rows are "
                 "not all accounted for: please report this, it is a defect of the reader"
             )
+
+
+# Finding a source's files in a folder.
+
+
+def data_folder(config: DataConfig) -> Path:
+    """``data.path``.
+
+    Raises:
+        UserError: if it is no folder.
+    """
+    folder = Path(config.path or "").expanduser()
+    try:
+        folder.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) or error.errno == errno.ELOOP:
+            raise UserError(f"data.path={folder}: symbolic links run in a circle") from None
+    if not folder.is_dir():
+        what = "no folder but a file" if folder.is_file() else "no such folder"
+        raise UserError(
+            f"data.path={folder}: {what}; set it, or DIG_DATA_ROOT above it, or let data.download=true "
+            "fetch published data"
+        )
+    return folder
+
+
+def find(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Those of the names that are there, plain or compressed.
+
+    Raises:
+        UserError: if a file is a symbolic link that runs in a circle.
+    """
+    found = []
+    for name in names:
+        for suffix in COMPRESSIONS:
+            path = folder / f"{name}{suffix}"
+            try:
+                path.stat()
+            except OSError as error:
+                if error.errno == errno.ELOOP:
+                    raise UserError(f"{path}: symbolic links run in a circle") from None
+                continue
+            if path.is_file():
+                found.append(path)
+    return found
+
+
+def find_one(folder: Path, what: str, names: Sequence[str]) -> Path:
+    """The one file of a table.
+
+    Raises:
+        UserError: if there is none (with the nearest file that is there), or more than one.
+    """
+    found = find(folder, names)
+    if not found:
+        looked = ", ".join(names)
+        there = sorted(path.name for path in folder.iterdir() if path.is_file())
+        hint = next((near for name in names if (near := nearest(name, there))), None)
+        known = f"; did you mean {hint}?" if hint else f"; it has: {', '.join(there[:8]) or 'nothing'}"
+        raise UserError(f"{folder} has no {what}; looked for {looked}, plain, .gz or .zst{known}")
+    if len(found) > 1:
+        raise UserError(f"{folder} has {found[0].name} and {found[1].name}; keep one of them")
+    return found[0]
+
+
+def named_file(folder: Path, key: str, name: str, names: Sequence[str]) -> Path:
+    """The file that a key names, inside the folder.
+
+    Raises:
+        UserError: if it is not there (with the nearest that is), lies elsewhere, or is of a kind that cannot be read.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{key}={name}: the file must lie in data.path={folder}", exit_code=2)
+    if not path.is_file():
+        there = sorted(file.name for file in folder.iterdir() if file.is_file())
+        hint = nearest(name, there)
+        known = f"did you mean {hint}?" if hint else f"it has: {', '.join(there[:8]) or 'nothing'}"
+        raise UserError(f"{key}={name}: there is no such file in {folder}; {known}")
+    endings = [f"{Path(each).suffix}{packed}" for each in names for packed in COMPRESSIONS]
+    if not path.name.endswith(tuple(endings)):
+        kinds = ", ".join(dict.fromkeys(Path(each).suffix for each in names))
+        raise UserError(f"{key}={name}: its name must end in {kinds}, perhaps with .gz or .zst behind it", exit_code=2)
+    return path
+
+
+def category_of(folder: Path, config: DataConfig, suffix: str) -> str:
+    """``data.category``, or the only one whose metadata file ``meta_<category><suffix>`` lies there.
+
+    Raises:
+        UserError: if none or several do.
+    """
+    if config.category:
+        return config.category
+    there = set()
+    for compression in COMPRESSIONS:
+        ending = f"{suffix}{compression}"
+        there |= {path.name.removeprefix("meta_").removesuffix(ending) for path in folder.glob(f"meta_*{ending}")}
+    if len(there) == 1:
+        return there.pop()
+    if not there:
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise UserError(f"{folder} has no metadata file meta_<category>{suffix}, plain, .gz or .zst; it has: {names}")
+    raise UserError(f"{folder} has several categories: {', '.join(sorted(there))}; name one with data.category=…")
+
+
+# Ratings in any spelling to numbers, and ids that two tables spell in two ways.
+
+
+_ABSENT = ("", "na", "n/a", "nan", "null", "none", "-", "\\n", "<na>")
+"""What programs write, in lower case, for a rating that nobody gave."""
+_DECIMAL_COMMA = r"^([+-]?\d+),(\d{1,2})$"
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """A column of ratings.
+
+    Attributes:
+        values: (rows,) Float64; null where there is none.
+        unreadable: rows whose rating is there and is not a number.
+        notes: what was mended, with its count.
+    """
+
+    values: pl.Series
+    unreadable: list[int] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+def read_ratings(column: pl.Series) -> Ratings:
+    """Numbers as they are, with a point or a comma; a word that says that there is none is noted."""
+    if column.dtype.is_numeric():
+        values = column.cast(pl.Float64)
+        return Ratings(values.set(values.is_nan(), None), values.is_infinite().arg_true().to_list())
+    text = column.cast(pl.String)
+    values = _finite(text)
+    if values.null_count() == text.null_count():
+        return Ratings(values)
+    text = text.str.strip_chars()
+    comma = values.is_null() & text.str.contains(_DECIMAL_COMMA).fill_null(value=False)
+    values = _finite(text.str.replace(_DECIMAL_COMMA, "$1.$2"))
+    absent = text.str.to_lowercase().is_in(_ABSENT)
+    said = absent & (text != "") & values.is_null()
+    notes = {"rating with a decimal comma": comma.sum(), "rating that says that there is none": said.sum()}
+    unreadable = values.is_null() & text.is_not_null() & ~absent
+    return Ratings(
+        values, unreadable.arg_true().to_list(), {text: int(count) for text, count in notes.items() if count}
+    )
+
+
+def id_difference(unknown: pl.Series, known: pl.Series) -> str | None:
+    """How ids that the catalogue lacks are spelt there, if one change makes most of them known.
+
+    Args:
+        unknown: ids of interactions, each once.
+        known: ids of the catalogue.
+    """
+    ways = {
+        "a trailing '.0'": r"\.0+$",
+        "leading zeros": r"^0+",
+        "blanks": r"\s+",
+        "upper and lower case": "",
+    }
+    for way, pattern in ways.items():
+        ours, theirs = _without(unknown, pattern), _without(known, pattern)
+        same = ours.is_in(theirs.implode())
+        if same.sum() * 2 > len(unknown):
+            place = int(same.arg_true()[0])
+            other = known.filter(theirs == ours[place])[0]
+            return f"ids differ by {way}: the interactions have {unknown[place]!r}, the items {other!r}"
+    return None
+
+
+def _without(ids: pl.Series, pattern: str) -> pl.Series:
+    return ids.str.replace_all(pattern, "") if pattern else ids.str.to_lowercase()
+
+
+def _finite(text: pl.Series) -> pl.Series:
+    values = text.cast(pl.Float64, strict=False)
+    if values.is_finite().all():  # but for nulls
+        return values
+    return values.set(~values.is_finite().fill_null(value=False), None)
+
+
+# Writes the interchange format.
+
+
+_PARTS = ("train", "valid", "test")
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Writes ``interactions.csv.gz`` and ``items.jsonl.gz``, atomically; equal tables give equal bytes.
+
+    Whole seconds are written without a fraction, times that seconds do not tell apart as the whole numbers that do,
+    fields that an item lacks are left out, and a publisher's split is the column ``part`` (train, valid, test), which
+    ``data.split=published`` reads back.
+    """
+    names = [
+        name for name in ("user_id", "item_id", "timestamp", "rating", "part") if name in tables.interactions.columns
+    ]
+    interactions = tables.interactions
+    if "ticks" in interactions.columns:
+        interactions = interactions.with_columns(pl.col("ticks").alias("timestamp"))
+    interactions = interactions.select(names)
+    whole = [name for name in ("timestamp", "rating") if name in names and (interactions[name] % 1 == 0).all()]
+    if "part" in names:
+        interactions = interactions.with_columns(pl.col("part").replace_strict(dict(enumerate(_PARTS))))
+    content = interactions.with_columns(pl.col(whole).cast(pl.Int64)).write_csv().encode()
+    lines = (
+        json.dumps({key: value for key, value in row.items() if value is not None}, ensure_ascii=False)
+        for row in tables.catalogue.iter_rows(named=True)
+    )
+    _write(folder / "items.jsonl.gz", "".join(f"{line}\n" for line in lines).encode())
+    _write(folder / "interactions.csv.gz", content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))

@@ -1,22 +1,34 @@
-"""What a cell of a table of one's own says: an id, a missing value, or a list that was written as text.
-
-Programs write lists into cells in many ways (JSON, Python, numpy, Spark, Postgres), and missing values as words.
-Nothing here is evaluated: a text is a list only if it consists of nothing but quoted texts, numbers and punctuation.
-"""
+"""What stands in a cell of a table: ids, lists, prices, and categories with something between them."""
 
 from __future__ import annotations
 
 import ast
 import csv
+import html
 import json
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["flat", "id_text", "is_missing", "list_of", "plain_words", "quoted_list", "spelled_list"]
+__all__ = [
+    "flat",
+    "id_text",
+    "is_missing",
+    "list_of",
+    "plain_words",
+    "quoted_list",
+    "spelled_list",
+    "decimal_mark",
+    "price_of",
+    "Separators",
+    "find_separators",
+]
+
 
 _LONGEST = 100_000  # characters of a cell that is looked at as a list
 _LARGEST = 2**53  # from here on a float no longer tells whole numbers apart
@@ -198,3 +210,168 @@ def _bare(inside: str) -> list[Any] | None:
         return None
     fields: Iterable[str] = next(csv.reader([inside.replace("\n", " ")], skipinitialspace=True), [])
     return [field.strip().strip("'\"") for field in fields if field.strip()]
+
+
+# Prices as shops write them: ``$1,250.00``, ``1.299,00 €``, ``1 299,00``, ``1'299.–``, ``5.99 - 9.99``.
+
+
+_SPACES = " \u00a0\u202f\u2009\u2007"  # blank, no-break, narrow no-break, thin and figure space
+_BEFORE = (
+    r"\s*(?:(?:from|ab|von|dès|desde|da|ca\.?)\s+)?(?:(?:[A-Za-z]{1,3}\.?\s*)?[$€£¥₹₽₩₺₫₴฿]|[A-Za-zÅåłŁčČ]{2,3}\.?)?\s*"
+)
+_NUMBER = rf"(?P<number>\d+(?:[.,'’]\d+|[{_SPACES}]\d{{3}}(?!\d))*|[.,]\d+)"
+_PRICE = re.compile(rf"{_BEFORE}{_NUMBER}(?!\w*\s*(?:%|(?:x|for|für)\b))")
+_SCIENTIFIC = re.compile(r"\s*\d+(?:\.\d+)?[eE][+-]?\d+\s*")
+_LONGEST_PRICE = 40  # characters; what is longer is a piece of a page
+_SEPARATED = re.compile(rf"[{_SPACES}'’]")
+
+
+def price_of(value: Any, mark: str | None = None) -> float | None:
+    """A price in any of the usual spellings, the first of a range; None where there is none, or one below 0.
+
+    The last mark before one, two or more than three digits is the decimal one, and marks before three digits separate
+    thousands where there are several or both kinds. One mark before exactly three digits says neither: ``mark``
+    decides, and without it ``1.299`` is 1.299, as programs write, and ``1,299`` is 1299, as people do.
+
+    Args:
+        value: a number or text. A price in words, or a scraped piece of a page, says nothing that dig uses.
+        mark: ``.`` or ``,`` where the other prices of the column tell what stands before their fraction.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, (int, float, Decimal)) or _SCIENTIFIC.fullmatch(str(value)[:_LONGEST_PRICE]):
+        price = float(value)
+    else:
+        found = _PRICE.match(str(value)) if len(str(value)) <= _LONGEST_PRICE else None
+        number = _number(found["number"], mark) if found else None
+        if number is None:
+            return None
+        price = number
+    return price if math.isfinite(price) and price >= 0 else None
+
+
+def decimal_mark(values: Iterable[Any]) -> str | None:
+    """The mark before the fraction in a column of prices, by those that leave no doubt; None if there are none."""
+    texts = [value for value in values if isinstance(value, str) and len(value) <= _LONGEST_PRICE]
+    marks = [_mark(_SEPARATED.sub("", found["number"])) for text in texts if (found := _PRICE.match(text))]
+    if not any(marks):
+        return None
+    return "," if marks.count(",") > marks.count(".") else "."
+
+
+def _mark(number: str) -> str | None:
+    """The mark before the fraction (the one that would be there, in ``1,299,000``), None where it cannot be told."""
+    marks = [char for char in number if char in ".,"]
+    if not marks:
+        return None
+    last = marks[-1]
+    if len(set(marks)) == 2:
+        return last
+    if len(marks) > 1:
+        return "." if last == "," else ","
+    whole, fraction = number.split(last)
+    return last if len(fraction) != 3 or len(whole) > 3 or whole in ("", "0") else None
+
+
+def _number(text: str, mark: str | None) -> float | None:
+    text = _SEPARATED.sub("", text)
+    before = _mark(text) or mark or "."
+    whole, _, fraction = text.rpartition(before) if before in text else (text, "", "")
+    grouped = [char for char in whole if char in ".,"]
+    groups = whole.split(grouped[0]) if grouped else []
+    if before in grouped or len(set(grouped)) > 1 or (groups and (len(groups[-1]) != 3 or not _sizes(groups))):
+        return None  # a date, a version
+    return float(f"{whole.replace(grouped[0], '') if grouped else whole or 0}.{fraction or 0}")
+
+
+def _sizes(groups: list[str]) -> bool:
+    """Thousands, or the lakhs of India: one to three digits, then two or three each."""
+    return 1 <= len(groups[0]) <= 3 and all(len(group) in (2, 3) for group in groups[1:])
+
+
+# What stands between the categories in a cell: decided by the whole column, so that ``Food, Drink & Co`` stays one.
+
+
+# Names of categories hardly ever hold these.
+_CERTAIN = {
+    "|": re.compile(r"\|"),
+    ";": re.compile(r";"),
+    ">": re.compile(r"[-=]?>|[›»→]"),
+    "::": re.compile(r"::"),
+    "·": re.compile(r"[·•]"),
+    "line break": re.compile(r"[\r\n]"),
+}
+# These stand within names, too, so the column has to speak for them.
+_POSSIBLE = {",": re.compile(r",(?!\d{3}(?!\d))"), "/": re.compile(r"/")}
+_ENOUGH = 0.5  # share of the parts that stand in several cells
+_ENTITY = re.compile(r"&#?\w{2,8};")
+_LIST_IN_WORDS = re.compile(r"\s(?:&|and|und|et|y|e)\s")  # "Food, Drink & Co" is one name
+
+
+@dataclass(frozen=True)
+class Separators:
+    """How the category cells of a table are split.
+
+    Attributes:
+        patterns: by the name that people know them by; all of them split.
+        doubtful: a separator that stands in cells but was not taken, and in how many different ones.
+    """
+
+    patterns: dict[str, re.Pattern[str]]
+    doubtful: dict[str, int]
+
+    def split(self, text: str) -> list[str]:
+        """The categories of a cell."""
+        parts = [html.unescape(text) if _ENTITY.search(text) else text]
+        for pattern in self.patterns.values():
+            parts = [piece for part in parts for piece in _parts(pattern, part)]
+        return [part for piece in parts if (part := piece.strip())]
+
+    def splits(self, text: str) -> bool:
+        """Whether a cell holds more than one category."""
+        return len(self.split(text)) > 1
+
+
+def find_separators(texts: Collection[str], chosen: str | None = None) -> Separators:
+    """Decides how to split category cells.
+
+    ``|``, ``;``, ``>`` and the like split wherever they stand. A comma or a slash splits if that names the same
+    categories again and again: at least half of the parts of the cells that hold it must stand in another cell, too.
+    ``Animation, Comedy`` beside ``Comedy, Drama`` and ``Drama`` is split; ``Food, Drink & Co`` beside ``Toys`` is not.
+
+    Args:
+        texts: the cells that are plain text.
+        chosen: ``data.category_separator``: taken as it is, ``""`` splits nothing, None decides by the cells.
+    """
+    if chosen is not None:
+        return Separators({chosen: re.compile(re.escape(chosen))} if chosen else {}, {})
+    different = [html.unescape(text) if _ENTITY.search(text) else text for text in dict.fromkeys(texts) if text]
+    certain = {
+        name: pattern for name, pattern in _CERTAIN.items() if any(len(_parts(pattern, text)) > 1 for text in different)
+    }
+    if certain:
+        return Separators(certain, {})
+    doubtful = {}
+    for name, pattern in _POSSIBLE.items():
+        several = sum(len(_parts(pattern, text)) > 1 for text in different)
+        if several and _repeats(pattern, different):
+            return Separators({name: pattern}, {})
+        if several:
+            doubtful[name] = several
+    return Separators({}, doubtful)
+
+
+def _parts(pattern: re.Pattern[str], text: str) -> list[str]:
+    if pattern is _CERTAIN[">"] and "<" in text:
+        return [text]  # a tag
+    return [part for piece in pattern.split(text) if (part := piece.strip())]
+
+
+def _repeats(pattern: re.Pattern[str], different: Sequence[str]) -> bool:
+    """Whether splitting names the same parts in several different cells."""
+    cells = [_parts(pattern, text) for text in different]
+    stands_in = Counter(part for parts in cells for part in dict.fromkeys(parts))
+    several = [parts for parts in cells if len(parts) > 1]
+    words = sum(_LIST_IN_WORDS.search(parts[-1]) is not None for parts in several)
+    again = sum(stands_in[part] > 1 for parts in several for part in parts)
+    return len(several) > 1 and 2 * words <= len(several) and again >= _ENOUGH * sum(map(len, several))

@@ -1,23 +1,137 @@
-"""Interactions from CSV and TSV: the whole table by polars, or row by row where quotes or line ends are odd."""
+"""Delimited files, with a header and quotation marks or plain."""
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from datamodules.sources.base import Problems
-from datamodules.sources.headers import check_columns, check_form, read_header, separator_of
+from datamodules.sources.base import Problems, read_ratings
 from datamodules.sources.lines import not_utf8
-from datamodules.sources.quoting import Record, layout_of, physical_lines, records
-from datamodules.sources.streams import read_whole
+from datamodules.sources.quoting import Record, form_of, layout_of, physical_lines, records
+from datamodules.sources.streams import count_records, pieces, read_whole
 from datamodules.sources.times import float_step, parse_times, seconds, settle_times
-from datamodules.sources.values import read_ratings
+from dig.config import UserError, nearest
 
-__all__ = ["check_columns", "check_values", "csv_records", "read_csv", "seconds"]
+__all__ = [
+    "check_columns",
+    "check_form",
+    "read_header",
+    "separator_of",
+    "leads_outside",
+    "check_values",
+    "csv_records",
+    "read_csv",
+    "seconds",
+    "first_fields",
+    "read_plain",
+]
+
+
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def separator_of(path: Path) -> str:
+    """A tab for ``.tsv``, else a comma."""
+    return "\t" if ".tsv" in path.suffixes else ","
+
+
+def read_header(path: Path, content: bytes) -> list[str]:
+    """The first record, without blanks around the names.
+
+    Raises:
+        UserError: if there is none, or if its quotes are not closed.
+    """
+    if not content or content.isspace():
+        raise UserError(f"{path}: the file is empty")
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace", newline="")
+    try:
+        header = next(csv.reader(text, delimiter=separator_of(path), strict=True), [])
+    except csv.Error as error:
+        raise UserError(f"{path}:1: the header cannot be read: {error}") from None
+    return [name.strip() for name in header]
+
+
+def check_form(path: Path, content: bytes, required: Sequence[str]) -> None:
+    """Checks that the first line is a header with this file's separator.
+
+    Raises:
+        UserError: which names the form that the file has instead, and what to do.
+    """
+    end = content.find(b"\n")
+    first = content[: end if end >= 0 else len(content)].decode("utf-8", "replace").strip("\r\n")
+    if first.strip('" ').lower().startswith("sep="):
+        raise UserError(f"{path}:1: the first line is a spreadsheet's {first.strip()!r}, not the header; delete it")
+    own = separator_of(path)
+    if set(required) & set(read_header(path, content)):
+        return
+    if not first.strip():
+        raise UserError(f"{path}:1: the first line is empty; it must be the header: {own.join(required)}")
+    for other, name in _NAMES.items():
+        names = [field.strip('" ') for field in first.split(other)]
+        if other != own and set(required) & set(names):
+            remedy = {",": "name it .csv", "\t": "name it .tsv"}.get(other, f"save it with {_NAMES[own]}")
+            raise UserError(f"{path}:1: fields are separated by {name}, not {_NAMES[own]}; {remedy}")
+    fields = first.split(own)
+    after = content[end + 1 : content.find(b"\n", end + 1)].decode("utf-8", "replace").split(own) if end >= 0 else []
+    alike = len(after) == len(fields) and _alike(fields, after) > 1
+    if len(fields) >= len(required) and (alike or any(_is_value(field) for field in fields)):
+        such = f", such as {own.join(required)!r}" if required else ""
+        row = "" if leads_outside(path) else f" ({first[:60]})"
+        raise UserError(
+            f"{path}:1: there is no header, the first line is a row{row}; put a line of names before it{such}"
+        )
+
+
+def leads_outside(path: Path) -> bool:
+    """Whether a file is a link out of its folder: one in a folder from a stranger may point to whatever is here, so
+    errors do not quote what it holds."""
+    try:
+        return path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
+    except (OSError, RuntimeError):
+        return True
+
+
+def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:
+    """Checks a header.
+
+    Raises:
+        UserError: for a column that is missing (with the nearest that is there) or stands there twice.
+    """
+    for name in required:
+        if name not in columns:
+            hint = nearest(name, columns)
+            found = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(columns) or 'nothing'}"
+            if leads_outside(path):
+                found = "the file is a link out of its folder, so its columns are not told"
+            raise UserError(f"{path}: column {name!r} is missing; {found} (data.columns maps names)")
+        if list(columns).count(name) > 1:
+            raise UserError(f"{path}: column {name!r} stands there twice")
+
+
+def _alike(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many fields with digits have the form of the one below, as ``i17`` and ``i18``, unlike a name."""
+    forms = [form_of(field) for field in first]
+    return sum("9" in form and form == form_of(below) for form, below in zip(forms, second, strict=True))
+
+
+def _is_value(field: str) -> bool:
+    """Whether a field is a number or starts like a date, as no name does."""
+    text = field.strip('" ')
+    try:
+        float(text)
+    except ValueError:
+        return len(text) >= 8 and text[:4].isdigit()
+    return True
+
+
+# Interactions from CSV and TSV: the whole table by polars, or row by row where quotes or line ends are odd.
+
 
 _OPTIONAL = ("rating", "part")
 _IDS = ("user_id", "item_id")
@@ -245,3 +359,64 @@ def _rows(
     if literal:
         problems.note("row with a quote mark that closes nothing, read as a character", literal)
     problems.in_file += physical_lines(content) - others
+
+
+# Interactions in files without a header and without quotation marks: a row a line, fields between a separator.
+
+
+def read_plain(
+    path: Path, separator: str, columns: Sequence[str], problems: Problems, encoding: str = "utf-8", per_second: int = 1
+) -> pl.DataFrame:
+    """Reads user_id, item_id, timestamp and rating; every line that is not empty is a row or a bad row.
+
+    Args:
+        path: plain or compressed.
+        separator: between the fields.
+        columns: what the fields are, in their order.
+        problems: takes bad rows, and counts.
+        encoding: of the file.
+        per_second: units of a timestamp in a second.
+
+    Raises:
+        UserError: if the file is empty or damaged.
+    """
+    content = read_whole(path, encoding)
+    if not content.strip():
+        raise UserError(f"{path}: the file is empty")
+    lines = pl.read_csv(
+        io.BytesIO(content),
+        has_header=False,
+        separator="\n",
+        quote_char=None,
+        infer_schema=False,
+        new_columns=["line"],
+        encoding="utf8-lossy",
+    )["line"].str.strip_suffix("\r")
+    text = lines.fill_null("").str.strip_chars() != ""
+    numbers = text.arg_true() + 1
+    rows = lines.filter(text)
+    if separator == ",":
+        rows = rows.str.replace_all('"', "", literal=True)
+    fields = rows.str.split(separator)
+    whole = fields.list.len() == len(columns)
+    problems.total += len(fields)
+    problems.in_file += count_records(content)
+    for row in (~whole).arg_true():
+        problems.add(numbers[row], f"{len(fields[row])} fields instead of {len(columns)}")
+    frame = pl.DataFrame({name: fields.filter(whole).list.get(place) for place, name in enumerate(columns)})
+    numbers = numbers.filter(whole)
+    for name in ("user_id", "item_id"):
+        broken = frame[name].str.contains("\ufffd", literal=True)
+        for row in broken.arg_true():
+            problems.add(numbers[row], f"{name} is not UTF-8")
+        frame, numbers = frame.filter(~broken), numbers.filter(~broken)
+    frame = check_values(frame, numbers.to_list(), problems, per_second=per_second)
+    problems.delivered = len(frame)
+    return frame
+
+
+def first_fields(path: Path, separator: str, rows: int = 1000) -> list[list[str]]:
+    """The fields of the first lines, for telling what a file holds."""
+    start = next(pieces(path), b"")
+    lines = (line.strip() for line in start.decode("utf-8", "replace").split("\n"))
+    return [line.split(separator) for line in islice(filter(None, lines), rows)]

@@ -1,4 +1,4 @@
-"""MovieLens: ``ratings.dat`` and ``movies.dat`` with ``::`` between fields, or ``ratings.csv`` and ``movies.csv``."""
+"""MovieLens: ``ratings.dat`` and ``movies.dat``, ``ratings.csv`` and ``movies.csv``, or the files of MovieLens 100K."""
 
 from __future__ import annotations
 
@@ -6,17 +6,122 @@ from pathlib import Path
 
 import polars as pl
 
-from datamodules.sources import movielens100k
-from datamodules.sources.base import Problems, Tables
-from datamodules.sources.catalogue import Row, item_row
-from datamodules.sources.csv_table import csv_records, read_csv
-from datamodules.sources.files import data_folder, find, find_one
+from datamodules.sources.base import Problems, Tables, data_folder, find, find_one
+from datamodules.sources.catalogue import Row, catalogue_frame, item_row
+from datamodules.sources.csv_table import csv_records, read_csv, read_plain
 from datamodules.sources.lines import not_utf8
-from datamodules.sources.plain import read_plain
 from datamodules.sources.streams import count_records, read_whole
 from dig.config.schema import DataConfig
 
-__all__ = ["files", "read"]
+__all__ = ["_files_100k", "_once", "_read_100k", "text_of_line", "files", "read"]
+
+
+_COLUMNS_100K = ("user_id", "item_id", "rating", "timestamp")
+# What u.genre lists; it is read where it lies beside the others.
+_GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+_BEFORE_GENRES = 5  # id, title, two dates, address
+_NO_GENRE = "unknown"
+
+
+def _files_100k(folder: Path) -> dict[str, Path]:
+    """The ratings, the movies, and the names of the genres where they are there.
+
+    Raises:
+        UserError: if one is missing.
+    """
+    found = {
+        "ratings": find_one(folder, "file of ratings", ["u.data"]),
+        "movies": find_one(folder, "file of movies", ["u.item"]),
+    }
+    return found | ({"genres": find_one(folder, "file of genres", ["u.genre"])} if find(folder, ["u.genre"]) else {})
+
+
+def _read_100k(found: dict[str, Path], encoding: str) -> Tables:
+    """Reads ratings and movies."""
+    of_ratings, of_movies = Problems(found["ratings"]), Problems(found["movies"])
+    ratings = read_plain(found["ratings"], "\t", _COLUMNS_100K, of_ratings, encoding)
+    genres = _genres(found["genres"], encoding) if "genres" in found else _GENRES
+    movies = _movies(found["movies"], genres, of_movies, encoding)
+    return Tables(ratings, _once(movies, of_movies), [of_ratings, of_movies])
+
+
+def _once(movies: list[Row], problems: Problems) -> pl.DataFrame:
+    """The catalogue; of several records of one movie the first stays, which is noted."""
+    everything = catalogue_frame(movies)
+    catalogue = everything.unique("item_id", keep="first", maintain_order=True)
+    problems.left_out = len(everything) - len(catalogue)
+    if problems.left_out:
+        problems.note("a movie repeated, the first record is kept", problems.left_out)
+    problems.delivered = len(catalogue)
+    return catalogue
+
+
+def text_of_line(line: bytes) -> str:
+    """UTF-8 where it is valid, else Windows' Latin-1: text of the latter with an accent is hardly ever valid UTF-8."""
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return line.decode("latin-1")
+
+
+def _text(path: Path, encoding: str) -> str:
+    """The publisher's files are Latin-1; what others made of them may be UTF-8."""
+    return "\n".join(map(text_of_line, read_whole(path, encoding).split(b"\n")))
+
+
+def _genres(path: Path, encoding: str) -> tuple[str, ...]:
+    """The genres by their number; lines that are not ``name|number`` say none."""
+    named = (line.strip().rpartition("|") for line in _text(path, encoding).split("\n"))
+    numbered = {int(number): name for name, _, number in named if name and number.isdigit()}
+    return tuple(numbered[number] for number in sorted(numbered))
+
+
+def _movies(path: Path, genres: tuple[str, ...], problems: Problems, encoding: str) -> list[Row]:
+    rows = []
+    text = _text(path, encoding)
+    problems.in_file += count_records(text.encode())
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        problems.total += 1
+        fields = line.removesuffix("\r").split("|")
+        flags = fields[_BEFORE_GENRES:]
+        if len(flags) != len(genres):
+            problems.add(number, f"{len(fields)} fields instead of {_BEFORE_GENRES + len(genres)}")
+        elif set(flags) - {"0", "1"}:
+            problems.add(number, "a genre's flag is neither 0 nor 1")
+        elif not fields[0]:
+            problems.add(number, "the movie's id is empty")
+        else:
+            names = [name for name, flag in zip(genres, flags, strict=True) if flag == "1" and name != _NO_GENRE]
+            rows.append(item_row(fields[0], title=fields[1], categories=names))
+    return rows
+
+
+# MovieLens: ``ratings.dat`` and ``movies.dat`` with ``::`` between fields, or ``ratings.csv`` and ``movies.csv``.
+
 
 _COLUMNS = {"user_id": "userId", "item_id": "movieId", "timestamp": "timestamp", "rating": "rating"}
 _NO_GENRES = "(no genres listed)"
@@ -30,7 +135,7 @@ def files(config: DataConfig) -> dict[str, Path]:
     """
     folder = data_folder(config)
     if find(folder, ["u.data"]):
-        return movielens100k.files(folder)
+        return _files_100k(folder)
     suffix = ".dat" if find(folder, ["ratings.dat"]) else ".csv"
     return {table: find_one(folder, f"file of {table}", [f"{table}{suffix}"]) for table in ("ratings", "movies")}
 
@@ -38,7 +143,7 @@ def files(config: DataConfig) -> dict[str, Path]:
 def read(found: dict[str, Path], config: DataConfig) -> Tables:
     """Reads ratings and movies."""
     if found["ratings"].name.startswith("u.data"):
-        return movielens100k.read(found, config.encoding)
+        return _read_100k(found, config.encoding)
     of_ratings, of_movies = Problems(found["ratings"]), Problems(found["movies"])
     if ".dat" in found["ratings"].suffixes:
         ratings = _dat_ratings(found["ratings"], of_ratings, config.encoding)
@@ -46,7 +151,7 @@ def read(found: dict[str, Path], config: DataConfig) -> Tables:
     else:
         ratings = read_csv(found["ratings"], _COLUMNS, of_ratings, encoding=config.encoding)
         movies = _csv_movies(found["movies"], of_movies, config.encoding)
-    return Tables(ratings, movielens100k.once(movies, of_movies), [of_ratings, of_movies])
+    return Tables(ratings, _once(movies, of_movies), [of_ratings, of_movies])
 
 
 def _dat_ratings(path: Path, problems: Problems, encoding: str) -> pl.DataFrame:
@@ -60,7 +165,7 @@ def _dat_movies(path: Path, problems: Problems, encoding: str) -> list[Row]:
     rows = []
     problems.in_file += count_records(content)
     for number, raw in enumerate(content.split(b"\n"), start=1):
-        line = movielens100k.text_of_line(raw).removesuffix("\r")
+        line = text_of_line(raw).removesuffix("\r")
         if not line.strip():
             continue
         problems.total += 1

@@ -12,11 +12,18 @@ import polars as pl
 
 from datamodules.sources.base import Problems
 from datamodules.sources.catalogue import Row, catalogue_frame, category_names, known_id, text_of
-from datamodules.sources.cells import is_missing, list_of, plain_words, quoted_list
+from datamodules.sources.cells import (
+    Separators,
+    decimal_mark,
+    find_separators,
+    is_missing,
+    list_of,
+    plain_words,
+    price_of,
+    quoted_list,
+)
 from datamodules.sources.csv_table import check_columns, csv_records
 from datamodules.sources.lines import json_lines, not_utf8
-from datamodules.sources.prices import decimal_mark, price_of
-from datamodules.sources.separators import Separators, find_separators
 from datamodules.sources.streams import blocks, count_records
 from dig.config import UserError
 from dig.config.schema import ITEM_COLUMNS, DataConfig

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from datamodules.sources.base import Problems, Tables
+from datamodules.sources.base import Problems, Tables, data_folder, find_one, named_file
 from datamodules.sources.cells import id_text
-from datamodules.sources.csv_table import check_columns, check_values, read_csv
-from datamodules.sources.files import data_folder, find_one, named_file
-from datamodules.sources.headers import read_header
+from datamodules.sources.csv_table import check_columns, check_values, read_csv, read_header
 from datamodules.sources.own_items import ignored_columns, read_items, read_parquet
 from datamodules.sources.streams import read_whole
 from dig.config import UserError

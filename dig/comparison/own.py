@@ -11,8 +11,8 @@ import polars as pl
 
 from dig.comparison.contest import find_contests
 from dig.comparison.files import refused
-from dig.comparison.markup import records
 from dig.comparison.measure import measure
+from dig.comparison.render import records
 from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, Request, checked_choice, checked_metrics
 from dig.config import UserError
 from dig.engine.artifacts import atomic_path

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dig.interest_commands.labelling import label
-from dig.interest_commands.plan import plan
-from dig.interest_commands.retry import retry
-from dig.interest_commands.show import show
-from dig.interest_commands.transfer import export, import_answers
+from dig.interest_commands.asking import export, import_answers, plan, retry
+from dig.interest_commands.looking import label, show
 
 __all__ = ["export", "import_answers", "label", "plan", "retry", "show"]

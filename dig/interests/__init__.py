@@ -10,25 +10,33 @@ from typing import TYPE_CHECKING
 from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dig.interests.geometry import InterestVectors
-    from dig.interests.hand_labels import HandLabels, read_labels
-    from dig.interests.imported import ImportedCaptions, ImportedInterests, read_captions, read_interests
+    from dig.interests.features import InterestVectors
     from dig.interests.interest import (
         INTEREST_SCHEMA,
         Interest,
         distinct_phrases,
         fold_column,
         from_frame,
+        item_quality,
         mined_frame,
         to_frame,
         without_twins,
     )
     from dig.interests.lexical import mine_lexical
     from dig.interests.merging import Merged, merge_interests
-    from dig.interests.quality import item_quality
-    from dig.interests.reading import ReadingLog
+    from dig.interests.reading import (
+        USER_INTEREST_SCHEMA,
+        HandLabels,
+        ImportedCaptions,
+        ImportedInterests,
+        ReadingLog,
+        UserInterests,
+        read_captions,
+        read_interests,
+        read_labels,
+        read_user_interests,
+    )
     from dig.interests.rldi import label_interests
-    from dig.interests.users import USER_INTEREST_SCHEMA, UserInterests, read_user_interests
 
 __all__ = [
     "HandLabels",
@@ -60,13 +68,13 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "InterestVectors": "geometry",
-        "HandLabels": "hand_labels",
-        "read_labels": "hand_labels",
-        "ImportedCaptions": "imported",
-        "ImportedInterests": "imported",
-        "read_captions": "imported",
-        "read_interests": "imported",
+        "InterestVectors": "features",
+        "HandLabels": "reading",
+        "read_labels": "reading",
+        "ImportedCaptions": "reading",
+        "ImportedInterests": "reading",
+        "read_captions": "reading",
+        "read_interests": "reading",
         "INTEREST_SCHEMA": "interest",
         "Interest": "interest",
         "distinct_phrases": "interest",
@@ -78,11 +86,11 @@ __getattr__ = lazy_names(
         "mine_lexical": "lexical",
         "Merged": "merging",
         "merge_interests": "merging",
-        "item_quality": "quality",
+        "item_quality": "interest",
         "ReadingLog": "reading",
         "label_interests": "rldi",
-        "USER_INTEREST_SCHEMA": "users",
-        "UserInterests": "users",
-        "read_user_interests": "users",
+        "USER_INTEREST_SCHEMA": "reading",
+        "UserInterests": "reading",
+        "read_user_interests": "reading",
     },
 )

@@ -1,20 +1,45 @@
-"""JSON lines that somebody else's models wrote, read as untrusted text: nothing is dropped without a count."""
+"""Files that somebody else's models or a person wrote, read as untrusted text: nothing is dropped without a count."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import unicodedata
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dig.config.errors import UserError
+import numpy as np
+import polars as pl
 
-__all__ = ["BadLineError", "ReadingLog", "clean_text", "read_records"]
+from dig.config.errors import UserError
+from dig.engine.folding import fold
+from dig.interests.interest import KINDS, MinedRow, fold_column, mined_frame, without_twins
+
+__all__ = [
+    "BadLineError",
+    "ReadingLog",
+    "clean_text",
+    "read_records",
+    "MAX_CAPTION",
+    "MAX_INTEREST",
+    "ImportedCaptions",
+    "ImportedInterests",
+    "read_captions",
+    "read_interests",
+    "MAX_USER_INTEREST",
+    "USER_INTEREST_SCHEMA",
+    "UserInterests",
+    "read_user_interests",
+    "COLUMNS",
+    "HandLabels",
+    "read_labels",
+]
+
 
 EXAMPLES = 5
 """How many bad lines and unknown items are kept word for word."""
@@ -176,3 +201,226 @@ def read_records(
             log.bad(number, error)
     log.refuse_above(max_bad_fraction)
     return log
+
+
+# Interests and captions that somebody else's models wrote, read from JSON lines.
+
+
+MAX_INTEREST = 200
+"""An interest is cut at this many characters."""
+MAX_CAPTION = 4000
+"""A caption is cut at this many characters."""
+
+
+@dataclass
+class ImportedInterests:
+    """A file of interests: ``interests`` (``INTEREST_SCHEMA``, in the file's order) and what reading it met."""
+
+    interests: pl.DataFrame
+    log: ReadingLog
+
+
+class ImportedCaptions(dict[str, str]):
+    """Item id → caption, with what reading met in ``log``."""
+
+    log: ReadingLog
+
+
+def _confidence(entry: dict[str, Any]) -> float | None:
+    value = entry.get("confidence")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise BadLineError(f"confidence must be a number from 0 to 1, it is {json.dumps(value)[:50]}")
+    return float(value)
+
+
+def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: float = 0.01) -> ImportedInterests:
+    """Reads ``{"item_id", "miner", "kind", "interests": [{"text", "confidence"?}, …]}``, a line an item.
+
+    A line with any fault is left out as a whole, counted, and kept as an example with file, line and reason. Texts lose
+    control characters and are cut at :data:`MAX_INTEREST` characters; twins (equal once folded, within item, miner and
+    kind) are dropped and counted; lines about items that the catalogue lacks are counted by item. An item may have
+    several lines.
+
+    Raises:
+        UserError: if the file is missing or damaged, or more than ``max_bad_fraction`` of its lines are bad.
+    """
+    rows: list[MinedRow] = []
+
+    def take(item_id: str, record: dict[str, Any], log: ReadingLog) -> None:
+        miner = clean_text(record.get("miner"), "miner", MAX_INTEREST, log)
+        kind = record.get("kind")
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise BadLineError(f"kind must be one of {', '.join(KINDS)}, it is {json.dumps(kind)[:50]}")
+        entries = record.get("interests")
+        if not isinstance(entries, list):
+            raise BadLineError(f"interests must be a list, it is {type(entries).__name__}")
+        cut_before = log.cut
+        found: list[MinedRow] = []
+        try:
+            for rank, entry in enumerate(entries, start=1):
+                if not isinstance(entry, dict):
+                    raise BadLineError(f"interest {rank} must be an object, it is {type(entry).__name__}")
+                text = clean_text(entry.get("text"), f"text of interest {rank}", MAX_INTEREST, log)
+                found.append((item_id, text, kind, _confidence(entry), miner))
+        except BadLineError:
+            log.cut = cut_before
+            raise
+        log.empty += not found
+        rows.extend(found)
+
+    log = read_records(path, item_ids, max_bad_fraction, take)
+    read = mined_frame(rows)
+    frame = without_twins(read)
+    log.twins = read.height - frame.height
+    return ImportedInterests(frame, log)
+
+
+def read_captions(path: Path, item_ids: Collection[str], max_bad_fraction: float = 0.01) -> ImportedCaptions:
+    """Reads ``{"item_id", "miner", "caption"}``, a line an item; the first caption of an item counts.
+
+    Raises:
+        UserError: as :func:`read_interests` does.
+    """
+    captions = ImportedCaptions()
+
+    def take(item_id: str, record: dict[str, Any], log: ReadingLog) -> None:
+        caption = record.get("caption")
+        if caption == "":
+            log.empty += 1
+        elif item_id in captions:
+            log.twins += 1
+        else:
+            captions[item_id] = clean_text(caption, "caption", MAX_CAPTION, log)
+
+    captions.log = read_records(path, item_ids, max_bad_fraction, take)
+    return captions
+
+
+# Interests of users that somebody else's models wrote, with the items that the models saw.
+
+
+MAX_USER_INTEREST = 8000
+"""A user's text is cut at this many characters."""
+USER_INTEREST_SCHEMA = {
+    "user_id": pl.String,
+    "miner": pl.String,
+    "text": pl.String,
+    "items_seen": pl.List(pl.String),
+}
+
+
+@dataclass
+class UserInterests:
+    """A file of users' interests: ``interests`` (``USER_INTEREST_SCHEMA``, in the file's order), and its reading."""
+
+    interests: pl.DataFrame
+    log: ReadingLog
+
+
+def read_user_interests(path: Path, user_ids: Collection[str], max_bad_fraction: float = 0.01) -> UserInterests:
+    """Reads ``{"user_id", "miner", "text", "items_seen": [item_id, …]}``, a line a user and miner.
+
+    A line that does not say which items it is made from is bad: nobody could check it for held-out items.
+
+    Raises:
+        UserError: if the file is missing or damaged, or more than ``max_bad_fraction`` of its lines are bad.
+    """
+    rows: list[tuple[str, str, str, list[str]]] = []
+
+    def take(user_id: str, record: dict[str, Any], log: ReadingLog) -> None:
+        seen = record.get("items_seen")
+        if not isinstance(seen, list) or not all(isinstance(item, str) for item in seen):
+            raise BadLineError("items_seen must be a list of item ids, so that held-out items can be looked for")
+        miner = clean_text(record.get("miner"), "miner", MAX_USER_INTEREST, log)
+        rows.append((user_id, miner, clean_text(record.get("text"), "text", MAX_USER_INTEREST, log), seen))
+
+    log = read_records(path, user_ids, max_bad_fraction, take, key="user_id")
+    return UserInterests(pl.DataFrame(rows, schema=USER_INTEREST_SCHEMA, orient="row"), log)
+
+
+# Labels of interests that a person made: a CSV file, read as untrusted text.
+
+
+COLUMNS = ("item_id", "interest", "label")
+"""Columns of the file; it may have more."""
+
+
+@dataclass
+class HandLabels:
+    """A file of labels: ``verdicts`` (interests,) int8 1, 0 or -1 (not labelled), and what reading it met."""
+
+    verdicts: np.ndarray
+    log: ReadingLog
+
+
+def read_labels(path: Path, interests: pl.DataFrame, max_bad_fraction: float = 0.01) -> HandLabels:
+    """Reads ``item_id,interest,label``, a row an interest of an item; the label is 1 or 0.
+
+    An interest is found by its text or one of the wordings that were merged into it, folded; every miner's counts. A
+    row with any fault, or against an earlier one, is left out, counted, and kept as an example with file, line and
+    reason; rows about interests that are not there are counted in ``log.unknown``.
+
+    Raises:
+        UserError: if the file is missing, is no UTF-8 text or lacks a column, or more than ``max_bad_fraction`` of its
+            rows are bad.
+    """
+    rows_of = _rows_of(interests)
+    verdicts = np.full(interests.height, -1, dtype=np.int8)
+    log = ReadingLog(path)
+    for number, row in _rows(path):
+        log.lines += 1
+        try:
+            item_id, phrase, label = _fields(row)
+            places = rows_of.get((item_id, phrase))
+            if places is None:
+                log.unknown[f"{item_id}: {phrase}"] += 1
+            elif (verdicts[places] == 1 - label).any():
+                raise BadLineError(f"label {label} of {phrase!r} of {item_id!r} contradicts an earlier row")
+            else:
+                log.twins += int((verdicts[places] == label).all())
+                verdicts[places] = label
+        except BadLineError as error:
+            log.bad(number, error)
+    log.refuse_above(max_bad_fraction)
+    return HandLabels(verdicts, log)
+
+
+def _rows_of(interests: pl.DataFrame) -> dict[tuple[str, str], list[int]]:
+    """Rows of the interests by item and folded text, also by folded wordings that are no interest's text."""
+    own: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, key in enumerate(zip(interests["item_id"], fold_column(interests["text"]), strict=True)):
+        own[key].append(place)
+    merged: dict[tuple[str, str], list[int]] = defaultdict(list)
+    wordings = interests.select("item_id", "wordings").with_row_index("place").explode("wordings").drop_nulls()
+    for place, item_id, folded in zip(
+        wordings["place"], wordings["item_id"], fold_column(wordings["wordings"]), strict=True
+    ):
+        if (item_id, folded) not in own:
+            merged[item_id, folded].append(place)
+    return dict(merged) | dict(own)
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str | None]]]:
+    """Rows of the file with their line numbers, blank ones left out."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = set(COLUMNS) - set(reader.fieldnames or ())
+            if missing:
+                raise UserError(f"{path} lacks the column {min(missing)}; its header must name {', '.join(COLUMNS)}")
+            return [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _fields(row: dict[str, str | None]) -> tuple[str, str, int]:
+    item_id, text, label = (row.get(name) for name in COLUMNS)
+    if not item_id:
+        raise BadLineError("item_id is blank")
+    if not text or not fold(text):
+        raise BadLineError("interest is blank")
+    if label is None or label.strip() not in ("0", "1"):
+        raise BadLineError(f"label must be 0 or 1, it is {str(label)[:50]!r}")
+    return item_id, fold(text), int(label)

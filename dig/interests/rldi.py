@@ -17,10 +17,17 @@ import polars as pl
 
 from dig.config.schema import LabelConfig
 from dig.engine.lazy import sklearn
-from dig.interests.calibration import calibration_error, reliability
-from dig.interests.classifier import Classifier, Examples, cross_validate, train
-from dig.interests.features import FEATURES, TextsOfItems, interest_features, read_items, word_rarity
-from dig.interests.geometry import VECTOR_FEATURES, InterestVectors, vector_features
+from dig.interests.classifier import Classifier, Examples, calibration_error, cross_validate, reliability, train
+from dig.interests.features import (
+    FEATURES,
+    VECTOR_FEATURES,
+    InterestVectors,
+    TextsOfItems,
+    interest_features,
+    read_items,
+    vector_features,
+    word_rarity,
+)
 from dig.interests.interest import fold_column
 from dig.interests.supervision import PhraseEvidence, Supervision, by_behaviour, by_verdicts, weigh_phrases
 

@@ -13,7 +13,7 @@ from dig.config.errors import UserError
 from dig.engine.console import warn
 from dig.engine.folding import fold
 from dig.engine.lazy import sklearn
-from dig.interests.calibration import calibration_error, reliability
+from dig.interests.classifier import calibration_error, reliability
 from dig.interests.interest import fold_column, mined_frame
 
 __all__ = ["MINER", "VisualInterests", "frequent_phrases", "read_vocabulary", "visual_interests"]

@@ -14,7 +14,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from dig.evaluation import ranking_metrics
 from dig.evaluation.rankers import padded_rows
-from dig.interests.typical import typical_users
+from dig.interests.explicit import typical_users
 from dig.modules.explicit import ExplicitHeads, KnownUsers
 from dig.modules.interest_softmax import best_interests, interest_cross_entropy
 from dig.modules.schedule import scheduled_steps

@@ -9,8 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from dig.report.formats import interval
-from dig.report.protocols import finite, interval_bounds, protocols
+from dig.report.formats import finite, interval, interval_bounds, protocols
 
 __all__ = [
     "ACCURACY",

@@ -13,10 +13,9 @@ from dig.config import Config, UserError
 from dig.engine.artifacts import ArtifactStore, fingerprint
 from dig.engine.console import say, track, warn
 from dig.engine.stage import StageContext
-from dig.interests.asking.estimate import Estimate, estimate
-from dig.interests.asking.evidence import item_evidence, picture_digest
-from dig.interests.asking.outcome import Outcome
-from dig.interests.asking.question import Asker, questions_of
+from dig.interests.asking.budget import Estimate, estimate
+from dig.interests.asking.progress import Outcome
+from dig.interests.asking.question import Asker, item_evidence, picture_digest, questions_of
 from dig.interests.asking.run import Job, Limits, ask
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.prepare import STAGE as PREPARE

@@ -15,11 +15,8 @@ from dig.engine.artifacts import ArtifactStore, write_json
 from dig.engine.folding import fold
 from dig.engine.stage import StageContext
 from dig.interests.asking.answers import Verdict
-from dig.interests.asking.evidence import Evidence, item_evidence
-from dig.interests.asking.prompt import load_prompt
-from dig.interests.asking.question import Asker, asker_of, questions_of
-from dig.interests.asking.reading import answers_to
-from dig.interests.asking.run import Job
+from dig.interests.asking.question import Asker, Evidence, asker_of, item_evidence, load_prompt, questions_of
+from dig.interests.asking.run import Job, answers_to
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.asking import ask_jobs, campaign_of, check_missing, open_store
 from dig.stages.mine import load_captions

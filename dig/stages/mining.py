@@ -13,11 +13,9 @@ from dig.config import Config, UserError
 from dig.engine.artifacts import ArtifactStore
 from dig.engine.console import warn
 from dig.engine.stage import StageContext
-from dig.interests.asking.outcome import Outcome
-from dig.interests.asking.prompt import load_prompt
-from dig.interests.asking.question import Asker, asker_of
-from dig.interests.asking.reading import read_captions_of, read_interests_of
-from dig.interests.asking.run import Job
+from dig.interests.asking.progress import Outcome
+from dig.interests.asking.question import Asker, asker_of, load_prompt
+from dig.interests.asking.run import Job, read_captions_of, read_interests_of
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.asking import Pictures, ask_jobs, campaign_of, check_missing, item_job, open_store, pictures_for
 from dig.stages.prepare import picture_fingerprint

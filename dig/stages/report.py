@@ -21,7 +21,7 @@ from dig.engine.manifest import DamagedError, FileEntry, Manifest, read_manifest
 from dig.engine.proof import write_proof
 from dig.engine.stage import StageContext
 from dig.evaluation.paired import metric_gains, paired_difference
-from dig.records import package_versions
+from dig.report.data import package_versions
 from dig.report.html import render_report
 from dig.stages.evaluation import MEASURED, examples_file, load_examples, recommendations_file, training_counts
 from dig.stages.prepare import load_catalogue, load_sequences

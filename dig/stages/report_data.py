@@ -14,8 +14,7 @@ from datamodules.fetching import named_pictures
 from dig.config.explain import config_yaml
 from dig.engine.artifacts import read_json
 from dig.engine.stage import StageContext
-from dig.report.data import ReportData
-from dig.report.provenance import provenance
+from dig.report.data import ReportData, provenance
 from dig.stages.evaluation import load_examples
 from dig.stages.label import load_interests
 from dig.stages.prepare import load_catalogue, picture_folder

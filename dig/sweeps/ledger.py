@@ -2,28 +2,199 @@
 
 from __future__ import annotations
 
+import math
 import os
+import socket
+import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dig.config import UserError
-from dig.engine.artifacts import fingerprint
-from dig.engine.own_files import open_own
-from dig.sweeps.bands import BandPruner
-from dig.sweeps.leases import Holder, Leases
+from dig.engine.artifacts import fingerprint, write_json
+from dig.engine.own_files import open_own, read_own_json
+from dig.sweeps.file import Bands
 from dig.sweeps.settings import Settings
 from dig.sweeps.space import Point
 
-__all__ = ["Claim", "Ledger", "sampler_for"]
+__all__ = ["BEAT", "STALE", "Holder", "Leases", "BandPruner", "falls_behind", "Claim", "Ledger", "sampler_for"]
+
+
+BEAT = 10.0
+"""Seconds between two signs of life."""
+STALE = 90.0
+"""Seconds without one after which a worker elsewhere is taken for dead."""
+
+
+class Holder(NamedTuple):
+    """Who holds a trial: the machine, and seconds since a sign of life; None where the process itself was seen."""
+
+    host: str
+    age: float | None
+
+
+class Leases:
+    """The leases of a sweep.
+
+    Args:
+        folder: where their files lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._held: int | None = None
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def holder(self, number: int) -> Holder | None:
+        """Who runs a trial; None if nobody does, or nobody any more."""
+        path = self._path(number)
+        try:
+            found = read_own_json(path)  # opened: a fresh look, also through a network file system's cache
+            touched = path.stat().st_mtime
+        except (OSError, ValueError):
+            return None
+        if not isinstance(found, dict) or not isinstance(found.get("pid", 0), int):
+            return None
+        if found.get("where") == _where():
+            alive = _started(found.get("pid", 0)) == found.get("started")
+            return Holder(str(found.get("host")), None) if alive else None
+        age = max(0.0, self._now() - touched)
+        return None if age > STALE else Holder(str(found.get("host")), age)
+
+    def hold(self, number: int) -> None:
+        """Takes a trial and shows signs of life until it is released."""
+        write_json(
+            self._path(number),
+            {"host": socket.gethostname(), "where": _where(), "pid": os.getpid(), "started": _started(os.getpid())},
+        )
+        self._held = number
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, args=(self._path(number), self._ended), daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Gives the trial back."""
+        if self._held is None:
+            return
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._path(self._held).unlink(missing_ok=True)
+        self._held = None
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"trial-{number + 1:04d}.json"
+
+    @staticmethod
+    def _beat(path: Path, ended: threading.Event) -> None:
+        while not ended.wait(BEAT):
+            with suppress(OSError):
+                os.utime(path)
+
+    def _now(self) -> float:
+        """The time as the file system has it."""
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".now-") as probe:
+            probe.write(b"now")
+            probe.flush()
+            return os.fstat(probe.fileno()).st_mtime
+
+
+def _where() -> str:
+    """A name that is the same for processes that see each other."""
+    try:
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine started, in whatever unit; None if there is none."""
+    if pid <= 0:
+        return None
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+    else:
+        fields = stat.rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"
+
+
+# W&B's ``early_terminate: hyperband`` as a pruner of Optuna.
+#
+# W&B's is no bracketed Hyperband: at each band a trial must be among the best ``1/eta`` of all that came so far. The
+# rule is that of its package `sweeps`, version 0.3.0 (``hyperband_stop_runs``), and a test compares the two.
+
+
+class BandPruner(optuna.pruners.BasePruner):
+    """Stops a trial that falls behind at the last band that it reached.
+
+    Args:
+        bands: where and how many.
+    """
+
+    def __init__(self, bands: Bands) -> None:
+        self.bands = bands
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        """Whether the trial should stop, judged by all trials of the study."""
+        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        others = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
+        return falls_behind(
+            [sign * value for value in _history(trial)],
+            [[sign * value for value in _history(each)] for each in others],
+            self.bands,
+        )
+
+
+def falls_behind(history: Sequence[float], others: Sequence[Sequence[float]], bands: Bands) -> bool:
+    """Whether a history, of which less is better, is not among the best ``1/eta`` at its last band.
+
+    Args:
+        history: its values, one a validation.
+        others: those of all other trials, finished, stopped and running.
+        bands: the rule.
+    """
+    reached = [band for band in bands.at if band <= len(history)]
+    if not reached:
+        return False
+    band = reached[-1]
+    values = sorted(each[band - 1] for each in (history, *others) if len(each) >= band)
+    threshold = values[int(len(values) / bands.eta)]
+    return (history[band - 1] if bands.strict else min(history)) > threshold
+
+
+def _history(trial: optuna.trial.FrozenTrial) -> list[float]:
+    """Values by validation; a number that is missing counts as the one before it."""
+    found: list[float] = []
+    for step in range(1, (trial.last_step or 0) + 1):
+        value = trial.intermediate_values.get(step, found[-1] if found else math.nan)
+        found.append(value)
+    return [value for value in found if math.isfinite(value)]
+
+
+# What was tried, by whom, and what came of it: Optuna's journal in the sweep's folder, shared by all workers.
+
 
 _RETRY = "retry_of"
 

@@ -13,12 +13,13 @@ from dig.engine.console import console, say, warn
 from dig.engine.machine import check_count
 from dig.sweeps.request import Request
 from dig.sweeps.settings import Settings
-from dig.sweeps.workers import start_workers, train_alone, wait_for
 
 if TYPE_CHECKING:
     from dig.sweeps.ledger import Ledger
 
 __all__ = ["run_sweep"]
+
+_RANKS = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 
 def run_sweep(settings: Settings, request: Request) -> int:
@@ -28,12 +29,12 @@ def run_sweep(settings: Settings, request: Request) -> int:
         UserError: Optuna is missing, a parameter makes no difference, or too many trials failed in a row.
     """
     _require_optuna()
-    train_alone()
+    _train_alone()
     if not request.worker:
         check_count("--workers ", request.workers)
-    from dig.sweeps.effects import check_effects
+    from dig.sweeps.check import check_effects
     from dig.sweeps.ledger import Ledger
-    from dig.sweeps.preview import preview
+    from dig.sweeps.results import preview
 
     if not (request.worker or request.status):
         check_effects(settings)
@@ -48,9 +49,9 @@ def run_sweep(settings: Settings, request: Request) -> int:
         say(f"{ledger.retry_failed()} failed trials are run again")
     for name in settings.pinned:
         say(f"{name} does not vary: it was given here")
-    workers = [] if request.worker else start_workers(request.workers, _again(request), settings.folder)
-    from dig.sweeps.worker import work
+    from dig.sweeps.worker import start_workers, wait_for, work
 
+    workers = [] if request.worker else start_workers(request.workers, _again(request), settings.folder)
     try:
         work(settings, ledger)
         if wait_for(workers):
@@ -63,6 +64,18 @@ def run_sweep(settings: Settings, request: Request) -> int:
             if worker.poll() is None:
                 worker.terminate()
     return _finish(settings, ledger, request)
+
+
+def _train_alone() -> None:
+    """A worker trains in one process, also where it is one of many SLURM tasks: hides the others from Lightning.
+
+    Raises:
+        UserError: with exit code 2, under torchrun.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ or "RANK" in os.environ:
+        raise UserError("a sweep's workers are processes of their own: start it without torchrun", exit_code=2)
+    for name in _RANKS:
+        os.environ.pop(name, None)
 
 
 def _require_optuna() -> None:

@@ -10,8 +10,8 @@ from dig.engine.lazy import lazy_names
 from dig.tracking.tracking import NOT_TRACKED, StageTracking, Tracking
 
 if TYPE_CHECKING:
-    from dig.tracking.effective import samples_a_rank
+    from dig.tracking.logger import samples_a_rank
 
 __all__ = ["NOT_TRACKED", "StageTracking", "Tracking", "samples_a_rank"]
 
-__getattr__ = lazy_names(__name__, {"samples_a_rank": "effective"})  # which is built on lightning
+__getattr__ = lazy_names(__name__, {"samples_a_rank": "logger"})  # which is built on lightning

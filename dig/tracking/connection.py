@@ -1,24 +1,188 @@
-"""One W&B run: opened, written to, finished. What fails is told once; nothing is raised into an experiment."""
+"""One W&B run: which one, whether the server can be reached, opened, written to, finished."""
 
 from __future__ import annotations
 
+import netrc
 import os
+import re
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
 
 from dig.config.schema import WandbConfig
+from dig.engine.artifacts import atomic_path, read_json
 from dig.engine.console import printable, warn
+from dig.engine.own_files import read_own
 from dig.engine.secrets import hidden
-from dig.tracking.identity import Identity
-from dig.tracking.mend import mend_records
+from dig.tracking.records import mend_records
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run
 
-__all__ = ["Connection", "Mode", "connect"]
+__all__ = [
+    "PLAIN",
+    "trial",
+    "trial_metrics",
+    "Identity",
+    "kept_id",
+    "safe_name",
+    "api_key",
+    "why_offline",
+    "Connection",
+    "Mode",
+    "connect",
+]
+
+
+PLAIN = "valid/"
+"""In a trial's one W&B run the metrics of a stage stand behind its name; what begins so also stands for itself, since
+sweeps name `valid/ndcg@10`."""
+_POLICIES = ("sft", "grpo")
+
+
+def trial() -> str | None:
+    """The W&B run id that `wandb agent` gave this process; None where no agent started it."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+
+
+def trial_metrics(stages: dict[str, Path]) -> dict[str, float]:
+    """The validation of the policy that a trial ends with, also where it was trained before and comes from the cache.
+
+    Args:
+        stages: the folder of each finished stage's artifact.
+    """
+    for stage in reversed(_POLICIES):
+        path = stages[stage] / "training.json" if stage in stages else None
+        if path is not None and path.is_file():
+            return {
+                name: value
+                for name, value in read_json(path).items()
+                if name.startswith(PLAIN) and isinstance(value, float)
+            }
+    return {}
+
+
+# Which W&B run a stage logs to: an id that outlives interruptions, a name, a group, a type of job.
+
+
+_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A W&B run.
+
+    Attributes:
+        id: its id; the same id is the same W&B run.
+        name: what people see.
+        group: the experiment's run, whose stages W&B shows together.
+        job_type: the stage.
+    """
+
+    id: str
+    name: str
+    group: str
+    job_type: str
+
+
+def kept_id(path: Path, job_type: str) -> str:
+    """The id in a file, made up and written there when there is none.
+
+    A stage keeps it in its work folder, so that a build which was interrupted (killed, preempted, requeued on another
+    machine) goes on in the same W&B run, while a build from nothing begins a new one; so nobody's run is ever mixed
+    with another's, as it would be with an id computed from the configuration alone.
+    """
+    if path.is_file():
+        found = read_own(path).decode("utf-8", "replace").strip()
+        if _ID.fullmatch(found):
+            return found
+    made = f"{safe_name(job_type)[:40]}-{secrets.token_hex(6)}"
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{made}\n", encoding="utf-8")
+    return made
+
+
+def safe_name(text: str) -> str:
+    """A name that W&B takes for ids and artifacts."""
+    return _NAME.sub("-", text).strip("-.") or "run"
+
+
+# Whether W&B can be logged to online: a key, a server that answers, a server that takes the key; in bounded time.
+
+
+_QUERY = {"query": "query Viewer { viewer { id } }"}
+_OVERALL = 2.0
+"""Times the timeout of one step of a request that the whole request may take; a server may drip bytes for ever."""
+
+
+def why_offline(base_url: str, timeout: float = 5.0) -> str | None:
+    """Why logging online would fail, in words without any secret; None if it should work.
+
+    Args:
+        base_url: of the W&B server.
+        timeout: seconds to wait for a connection and for an answer; all in all at most twice as long. Proxies are
+            taken from the environment.
+    """
+    key = api_key(base_url)
+    if key is None and not os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return "there is no key: set WANDB_API_KEY, or run `wandb login`"
+    found: list[str | None] = []
+    asking = threading.Thread(target=lambda: found.append(_ask(base_url, key, timeout)), daemon=True)
+    asking.start()
+    asking.join(_OVERALL * timeout)
+    return found[0] if found else f"{base_url} sends no whole answer"
+
+
+def api_key(base_url: str) -> str | None:
+    """The key for a server: WANDB_API_KEY, else what ``wandb login`` left in the netrc file."""
+    key = os.environ.get("WANDB_API_KEY", "").strip()
+    if key:
+        return key
+    named = os.environ.get("NETRC")
+    for path in [named] if named else ["~/.netrc", "~/_netrc"]:
+        try:
+            entry = netrc.netrc(Path(path).expanduser()).authenticators(urlsplit(base_url).hostname or "")
+        except (OSError, netrc.NetrcParseError):  # none there, or one that nobody can read
+            continue
+        if entry and entry[2]:
+            return entry[2]
+    return None
+
+
+def _ask(base_url: str, key: str | None, timeout: float) -> str | None:
+    auth = ("api", key) if key else None
+    try:
+        answer = httpx.post(f"{base_url.rstrip('/')}/graphql", json=_QUERY, auth=auth, timeout=timeout)
+    except httpx.TimeoutException:
+        return f"{base_url} does not answer within {timeout:g} s"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"{base_url} cannot be reached ({type(error).__name__})"
+    except ValueError as error:  # a key with characters that no header may hold, a proxy that is no address
+        return f"{base_url} cannot be asked ({type(error).__name__})"
+    if answer.status_code in (401, 403):
+        return f"{base_url} does not take the key"
+    if answer.status_code != 200:
+        return f"{base_url} answers with HTTP {answer.status_code}"
+    return None if key is None else _refusal(base_url, answer)
+
+
+def _refusal(base_url: str, answer: httpx.Response) -> str | None:
+    try:
+        viewer = answer.json()["data"]["viewer"]
+    except (ValueError, KeyError, TypeError):
+        return f"{base_url} answers as no W&B server does"
+    return None if viewer else f"{base_url} does not take the key"
+
+
+# One W&B run: opened, written to, finished. What fails is told once; nothing is raised into an experiment.
+
 
 T = TypeVar("T")
 Mode = Literal["online", "offline"]

@@ -1,4 +1,4 @@
-"""Lightning's logger over a W&B run that is already open."""
+"""Lightning's logger over a W&B run that is already open, and what a stage trains with in effect."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lightning
 from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from dig.tracking.agent import PLAIN
-from dig.tracking.connection import Connection
-from dig.tracking.mend import last_step, rows_since
+from dig.config import Config
+from dig.tracking.connection import PLAIN, Connection
+from dig.tracking.records import last_step, rows_since
 
-__all__ = ["STEP", "StageLogger"]
+__all__ = ["STEP", "StageLogger", "EffectiveValues", "samples_a_rank"]
+
 
 STEP = "trainer/global_step"
 
@@ -65,3 +68,58 @@ class StageLogger(WandbLogger):
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
         """Nothing: the whole configuration is there already."""
+
+
+# What a stage trains with in effect, on all processes together.
+
+
+class EffectiveValues(Callback):
+    """Adds to a W&B run's configuration what follows from configuration and machine together.
+
+    Args:
+        connection: the open run.
+        config: the experiment.
+        stage: the stage.
+    """
+
+    def __init__(self, connection: Connection, config: Config, stage: str) -> None:
+        self.connection = connection
+        self.config = config
+        self.stage = stage
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Adds `effective.<stage>`: processes, samples an optimiser step of all of them, highest learning rates."""
+        samples = samples_a_rank(self.config, self.stage)
+        accumulate = trainer.accumulate_grad_batches
+        rates = [
+            float(group.get("initial_lr", group["lr"]))
+            for optimizer in trainer.optimizers
+            for group in optimizer.param_groups
+        ]
+        values = {
+            "world_size": trainer.world_size,
+            "nodes": trainer.num_nodes,
+            "accumulate": accumulate,
+            "batch_size": None if samples is None else samples * trainer.world_size * accumulate,
+            "learning_rate": max(rates, default=None),
+            "precision": str(trainer.precision),
+            "strategy": type(trainer.strategy).__name__,
+            "accelerator": type(trainer.accelerator).__name__,
+            "parameters": sum(each.numel() for each in pl_module.parameters() if each.requires_grad),
+        }
+        self.connection.configure({f"effective.{self.stage}": values})
+
+
+def samples_a_rank(config: Config, stage: str) -> int | None:
+    """Samples of one process and one optimiser step before any are summed; for GRPO prompts. None for other stages."""
+    sizes = {
+        "adapt": config.visual.adapt.batch_size,
+        "tokenize": config.rqvae.batch_size,
+        "sasrec": config.sasrec.batch_size,
+        "tiger": config.tiger.batch_size,
+        "eimf": config.eimf.batch_size,
+        "intrr": config.intrr.batch_size,
+        "sft": config.sft.batch_size,
+        "grpo": config.grpo.prompts_per_step // config.grpo.minibatches,
+    }
+    return sizes.get(stage)

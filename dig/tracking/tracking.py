@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dig.config import Config, config_to_dict
 from dig.engine.artifacts import SCRATCH, shown_path
 from dig.engine.console import say, warn
-from dig.tracking.agent import trial, trial_metrics
-from dig.tracking.availability import why_offline
-from dig.tracking.connection import Connection, Mode, connect
-from dig.tracking.identity import Identity, kept_id
-from dig.tracking.lineage import Result, declare, result_of_stage
-from dig.tracking.report import log_report, log_stage
+from dig.tracking.connection import Connection, Identity, Mode, connect, kept_id, trial, trial_metrics, why_offline
+from dig.tracking.report import Result, declaration, log_report, log_stage, result_of_stage
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -186,7 +182,7 @@ class StageTracking:
         connection = self._open(folder / SCRATCH / _ID)
         if connection is None or self._tracking is None:
             return [], []
-        from dig.tracking.effective import EffectiveValues
+        from dig.tracking.logger import EffectiveValues
 
         logger = _logger(connection, self._tracking, self._name, folder)
         return [logger], [EffectiveValues(connection, self._tracking.config, self._name)]
@@ -212,7 +208,7 @@ class StageTracking:
         log_stage(connection, self._name, folder, shared=self._tracking.trial is not None)
         run = self._tracking.run
         for result, used in [*((each, True) for each in self._used.values()), *([(made, False)] if made else [])]:
-            connection.attempt(f"the artifact {result.name}", _declaration(result, run, used))
+            connection.attempt(f"the artifact {result.name}", declaration(result, run, used))
 
     def _open(self, id_file: Path) -> Connection | None:
         if self._connection is None and self._tracking is not None and self._tracking.wanted:
@@ -235,10 +231,6 @@ def _logger(connection: Connection, tracking: Tracking, stage: str, folder: Path
         records, logs = tracking.run / "wandb", folder / "logs"
         connection.attempt("what W&B had not seen", lambda run: logger.catch_up(records, logs))
     return logger
-
-
-def _declaration(result: Result, run: Path, used: bool) -> Callable[[Any], None]:
-    return lambda wandb_run: declare(wandb_run, result, run, used)
 
 
 def _exit_code(error: BaseException | None) -> int:

@@ -15,10 +15,9 @@ from comparison.conftest import ONE_HOP, TARGETS, USERS
 from support.run_folders import ITEMS, rankings, write_examples, write_run
 
 from dig.comparison.contest import Contest, find_contests
-from dig.comparison.markup import csv_text, latex, markdown
 from dig.comparison.measure import measure
+from dig.comparison.render import csv_text, latex, markdown, text
 from dig.comparison.request import Request
-from dig.comparison.text import text
 from dig.config import UserError
 
 OURS = rankings(TARGETS, 0.5, seed=3)

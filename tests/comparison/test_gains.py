@@ -10,10 +10,9 @@ import pytest
 from comparison.conftest import ONE_HOP
 
 from dig.comparison.contest import find_contests
-from dig.comparison.markup import latex, markdown
 from dig.comparison.measure import Comparison, measure
+from dig.comparison.render import latex, markdown, text
 from dig.comparison.request import Request
-from dig.comparison.text import text
 from dig.config import UserError
 from dig.evaluation.paired import holm, metric_gains, paired_difference
 

@@ -14,11 +14,10 @@ from comparison.conftest import ONE_HOP, TARGETS, USERS
 from support.run_folders import rankings, write_run
 
 from dig.comparison.contest import Contest, find_contests
-from dig.comparison.markup import csv_text, latex, markdown
 from dig.comparison.measure import Comparison, measure
+from dig.comparison.render import csv_text, latex, markdown, text
 from dig.comparison.request import Request
 from dig.comparison.runs import find_runs
-from dig.comparison.text import text
 from dig.config import UserError
 from dig.evaluation.paired import bootstrap_interval, metric_gains, paired_difference
 

@@ -12,8 +12,8 @@ from comparison.conftest import ONE_HOP, TARGETS, USERS
 from support.run_folders import rankings, targets_of, write_examples, write_rankings, write_run
 
 from dig.comparison.contest import find_contests
-from dig.comparison.markup import csv_text, markdown
 from dig.comparison.measure import measure
+from dig.comparison.render import csv_text, markdown
 from dig.comparison.request import Request
 from dig.config import UserError
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from support.finished_run import measured, write_run
 
+from dig.comparison.contest import _share_files
 from dig.comparison.rankings import Ranking
-from dig.comparison.remarks import _share_files
 from dig.comparison.runs import Run
 from dig.config import UserError, load_config
 from dig.engine.artifacts import write_json
 from dig.engine.pipeline import _run_folder
-from dig.records.record import read_run
 from dig.sweeps.file import read_sweep
 from dig.train import main
+from scripts.results.records import read_run
 
 BAD = [
     "../../..",

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from support.chat_process import ChatProcess
 
-from datamodules.download import RetryPolicy, files, published
+from datamodules.download import RetryPolicy, files
 
 CANARIES = {
     "SHOP_KEY": "sk-canaryKEY0123456789abcdef",
@@ -144,8 +144,8 @@ def place(tmp_path_factory: pytest.TempPathFactory):
             patch.chdir(folder)
             for name, value in environment.items():
                 patch.setenv(name, value)
-            patch.setattr(published, "_SNAP", ())  # no test asks the publisher
-            patch.setitem(published.PUBLISHED, "amazon2014/Beauty", published._amazon2014("Beauty"))
+            patch.setattr(files, "_SNAP", ())  # no test asks the publisher
+            patch.setitem(files.PUBLISHED, "amazon2014/Beauty", files._amazon2014("Beauty"))
             patch.setattr(files, "RetryPolicy", lambda: RetryPolicy(1, 0.01))
             for name, (module, *arguments) in commands.items():
                 with redirect_stdout(StringIO()) as out, redirect_stderr(out):

@@ -10,7 +10,7 @@ import pytest
 from dig import load_config, run_experiment
 from dig.engine.pipeline import Run
 from dig.evaluation.codebook import neighbour_recall
-from dig.interests.phrases import plain_words
+from dig.interests.lexical import plain_words
 from dig.quantization import SemanticIds
 
 TITLES = ["embedding.fields=[title,brand,categories]", "embedding.interests=none"]

@@ -244,7 +244,7 @@ def test_workers_of_a_sweep_count_as_ranks_do(
     def started(*_: object, **__: object) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr("dig.sweeps.workers.subprocess.Popen", started)
+    monkeypatch.setattr("dig.sweeps.worker.subprocess.Popen", started)
     monkeypatch.chdir(tmp_path)
     write(tmp_path, parameters={"sft.learning_rate": {"values": [0.001, 0.002]}})
     assert sweep(["some.yaml", "--workers", "64"]) == 2

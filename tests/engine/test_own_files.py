@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from callbacks.resume import AtomicCheckpointIO
-from datamodules.download.partial import Partial
+from datamodules.download.retry import Partial
 from dig.config import UserError
 from dig.engine.artifacts import ArtifactStore, write_json
 from dig.engine.console import console

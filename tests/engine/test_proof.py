@@ -25,7 +25,7 @@ from dig.engine.proof import RunProof
 from dig.quantization import SemanticIds
 from dig.recommend import main as recommend
 from dig.recommender import Recommender
-from dig.results import main as results
+from scripts.results import main as results
 
 AGAIN = "the same dig.train command writes it again"
 

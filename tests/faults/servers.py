@@ -42,9 +42,9 @@ _LIES = {
 }
 _DOWNLOAD = """
 import dataclasses, sys
-from datamodules.download import published
-for name, each in list(published.PUBLISHED.items()):
-    published.PUBLISHED[name] = dataclasses.replace(each, bases=())  # the mirror alone, nobody outside
+from datamodules.download import files
+for name, each in list(files.PUBLISHED.items()):
+    files.PUBLISHED[name] = dataclasses.replace(each, bases=())  # the mirror alone, nobody outside
 from dig.train import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -19,9 +19,8 @@ from dig.interests import (
     mined_frame,
     read_interests,
 )
-from dig.interests.features import FEATURES
-from dig.interests.geometry import VECTOR_FEATURES
-from dig.interests.phrases import plain_words
+from dig.interests.features import FEATURES, VECTOR_FEATURES
+from dig.interests.lexical import plain_words
 
 ITEMS, PHRASES, HOLDERS, USERS = 400, 24, 14, 1200
 

@@ -20,7 +20,7 @@ from support.two_ranks_eimf import CONFIG, module, sequences
 from callbacks.resume import StepSeed
 from datamodules.item_sequences import ItemSequences
 from dig.config.schema import EIMFConfig
-from dig.interests.typical import typical_users
+from dig.interests.explicit import typical_users
 from dig.modules.eimf import EIMFModule
 
 DROPPING = replace(CONFIG, dropout=0.3, epochs=4)

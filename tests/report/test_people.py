@@ -8,8 +8,7 @@ import torch
 from dig.interests.interest import INTEREST_SCHEMA
 from dig.interests.profiles import InterestProfiles
 from dig.quantization import SemanticIds
-from dig.report.kinds import choose_people
-from dig.report.people import places_of
+from dig.report.people import choose_people, places_of
 
 ITEMS = [f"i{number}" for number in range(30)]
 

@@ -11,12 +11,17 @@ from support.report_page import Page
 from support.report_sample import sample
 
 from dig.report import render_report
-from dig.report.curves import CurvePlot, Line
-from dig.report.plots import CONFIG
-from dig.report.plots.lines import lines_plot
-from dig.report.plots.recommenders import bar_plot, difference_plot, hit_rate_plot, whisker_plot
-from dig.report.plots.reliability import read_bins, reliability_plot
-from dig.report.plots.slices import slice_plot
+from dig.report.curves import CurvePlot, Line, lines_plot
+from dig.report.plots import (
+    CONFIG,
+    bar_plot,
+    difference_plot,
+    hit_rate_plot,
+    read_bins,
+    reliability_plot,
+    slice_plot,
+    whisker_plot,
+)
 
 EVIL = "<script>'\"+alert(1)+\"'</script>"
 

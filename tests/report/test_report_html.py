@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 from dataclasses import fields, replace
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.report_page import Page
 from support.report_sample import RECOMMENDERS, sample
 
 from dig.report import ReportData, render_report
-from dig.report.config_diff import Change
+from dig.report.data import Change
+from dig.report.html import _shown, content_policy, json_block, vega_bundle
 from dig.report.sections import SECTIONS
 
 EVIL = "<script>alert(\"1\")</script><img src=x onerror='y'></title>\u202e\u2028\x1b[31m\x9b"
@@ -240,3 +244,36 @@ def test_pictures_lie_within_the_page_once_each_use(tmp_path):
 def test_a_large_run_is_a_small_page(tmp_path):
     html = render_report(sample(22_363, 12_101, size=256, folder=tmp_path))
     assert len(html.encode("utf-8")) < 5_000_000
+
+
+@given(
+    st.recursive(
+        st.text() | st.integers() | st.none(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_any_value_comes_back_and_nothing_in_it_is_markup(value):
+    text = str(json_block(value))
+    assert json.loads(text) == _shown(value)
+    assert text.isascii() and not set("<>&") & set(text)
+
+
+def test_lone_surrogates_and_line_separators_are_escaped():
+    assert str(json_block("\ud800\u2028</script><!--")) == ('"\\ud800\\u2028\\u003c/script\\u003e\\u003c!--"')
+
+
+def test_what_json_cannot_say_is_refused():
+    with pytest.raises(ValueError):
+        json_block({"x": float("nan")})
+
+
+def test_the_bundle_holds_the_interpreter_and_nothing_that_ends_a_script():
+    bundle = vega_bundle()
+    assert "window.vegaEmbed" in bundle and "expressionInterpreter" in bundle
+    assert "</script" not in bundle.lower() and "<!--" not in bundle and "\r" not in bundle
+    assert len(bundle) < 1_500_000
+
+
+def test_the_policy_names_hashes():
+    policy = content_policy(["alert(1)"], [""])
+    assert "script-src 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='" in policy
+    assert "style-src 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='" in policy

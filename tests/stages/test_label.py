@@ -14,7 +14,7 @@ from dig.config import UserError, load_config
 from dig.engine.artifacts import read_json
 from dig.engine.pipeline import run_experiment
 from dig.engine.stage import StageContext
-from dig.interests.phrases import plain_words
+from dig.interests.lexical import plain_words
 from dig.stages import label
 
 SHOP = {"u": ["a", "b", "c", "d"], "v": ["b", "c", "a"], "w": ["c", "d", "a", "b"]}

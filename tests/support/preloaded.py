@@ -157,7 +157,7 @@ def serve(address: str) -> None:
 
     atexit.unregister(MEDIA_TMP.cleanup)  # the first fork to end would remove it under the others
     from dig.config import load_config
-    from dig.report.scripts import vega_bundle
+    from dig.report.html import vega_bundle
 
     vega_bundle()  # seconds of every report, and always the same
     load_config("quickstart")  # leaves the schema's defaults

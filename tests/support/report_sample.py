@@ -12,7 +12,7 @@ from PIL import Image
 from dig.interests.interest import INTEREST_SCHEMA
 from dig.quantization import SemanticIds
 from dig.report import ReportData
-from dig.report.config_diff import Change
+from dig.report.data import Change
 
 RECOMMENDERS = ("popularity", "item_knn", "sasrec", "tiger", "sft", "grpo")
 KINDS = ("Kettle", "Teapot", "Lantern", "Blanket", "Notebook", "Trowel")

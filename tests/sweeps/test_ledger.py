@@ -18,11 +18,9 @@ from optuna.trial import TrialState
 from scipy import stats
 from support.sweep_files import write
 
-from dig.sweeps.leases import STALE, Leases
-from dig.sweeps.ledger import Ledger, sampler_for
-from dig.sweeps.parameters import read_parameters
+from dig.sweeps.ledger import STALE, Leases, Ledger, sampler_for
 from dig.sweeps.settings import Settings, load_settings
-from dig.sweeps.space import Space
+from dig.sweeps.space import Space, read_parameters
 
 MIXED = {
     "sft.learning_rate": {"distribution": "log_uniform_values", "min": 0.0001, "max": 0.1},

@@ -15,11 +15,9 @@ from optuna.trial import TrialState
 from support.report_page import Page
 from support.sweep_files import write
 
-from dig.report.plots.style import CONFIG
-from dig.sweeps.axes import axis_of
+from dig.report.plots import CONFIG
 from dig.sweeps.ledger import Ledger
-from dig.sweeps.page import importances, render_page
-from dig.sweeps.plots import heat_map, history_plot, importance_plot, parallel_plot
+from dig.sweeps.page import axis_of, heat_map, history_plot, importance_plot, importances, parallel_plot, render_page
 from dig.sweeps.results import TrialRow, trial_rows, write_tables
 from dig.sweeps.settings import Settings, load_settings
 

@@ -11,9 +11,8 @@ from support.sweep_files import COMMAND, write
 from dig.config import STAGES, UserError, load_config
 from dig.evaluation import ranking_metrics
 from dig.sweeps.check import check_trials
-from dig.sweeps.metric import FAMILIES, find_metric, reported
-from dig.sweeps.parameters import override
-from dig.sweeps.settings import Settings, load_settings
+from dig.sweeps.settings import FAMILIES, Settings, find_metric, load_settings, reported
+from dig.sweeps.space import override
 
 
 def settings(folder: Path, *arguments: str, limit: int | None = None, **changes: Any) -> Settings:

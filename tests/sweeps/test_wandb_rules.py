@@ -12,11 +12,9 @@ import yaml
 from support.sweep_files import SIMPLE, ask_wandb, wandb_sweeps, write
 
 from dig.config import UserError
-from dig.sweeps.bands import falls_behind
 from dig.sweeps.file import read_sweep
-from dig.sweeps.parameters import read_parameters
-from dig.sweeps.quantiles import quantile
-from dig.sweeps.space import Space
+from dig.sweeps.ledger import falls_behind
+from dig.sweeps.space import DISTRIBUTIONS, Space, quantile, read_parameters
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 SPREAD = [
@@ -27,15 +25,6 @@ SPREAD = [
     {"distribution": "log_uniform_values", "min": 0.001, "max": 10},
     {"distribution": "q_log_uniform", "min": 0, "max": 5, "q": 2},
     {"distribution": "q_log_uniform_values", "min": 1, "max": 100, "q": 5},
-    {"distribution": "inv_log_uniform", "min": -2, "max": 3},
-    {"distribution": "inv_log_uniform_values", "min": 0.1, "max": 20},
-    {"distribution": "normal", "mu": 2, "sigma": 0.5},
-    {"distribution": "normal"},
-    {"distribution": "q_normal", "q": 2, "sigma": 10},
-    {"distribution": "log_normal", "mu": 0.5},
-    {"distribution": "q_log_normal", "q": 0.5},
-    {"distribution": "beta", "a": 2, "b": 5},
-    {"distribution": "q_beta", "q": 0.1, "a": 3},
     {"values": ["a", "b", "c"], "probabilities": [0.2, 0.5, 0.3]},
 ]
 SHARES = [0.01, 0.12, 0.25, 0.4, 0.5, 0.66, 0.75, 0.9, 0.99]
@@ -51,6 +40,21 @@ def test_sweep_files_fit_wandbs_schema_and_have_a_validation_metric(path: Path):
     broken = {**content, "metod": "grid"}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft7Validator(schema).validate(broken)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["normal", "q_normal", "log_normal", "q_log_normal", "beta", "q_beta", "inv_log_uniform", "inv_log_uniform_values"],
+)
+def test_distributions_that_optuna_has_not_are_refused_with_those_that_are_there(name: str):
+    """W&B knows them; nothing near is proposed, since a nearly equal name means another distribution."""
+    schema = (wandb_sweeps() / "sweeps" / "config" / "schema.json").read_text()
+    assert f'"{name}"' in schema
+    with pytest.raises(UserError) as caught:
+        read_parameters(Path("f.yaml"), {"p": {"distribution": name, "min": 1, "max": 2}})
+    known = ", ".join(DISTRIBUTIONS)
+    assert str(caught.value) == f"f.yaml: parameters.p.distribution: {name!r} is not supported; there are {known}"
+    assert caught.value.exit_code == 2
 
 
 def test_every_distribution_has_wandbs_values():

@@ -12,7 +12,7 @@ import pytest
 from support import preloaded
 from support.wandb_records import Recorded
 
-from dig.tracking.agent import trial, trial_metrics
+from dig.tracking.connection import trial, trial_metrics
 
 PROGRAM = Path(__file__).parents[1] / "support" / "one_stage.py"
 

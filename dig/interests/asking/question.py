@@ -1,20 +1,223 @@
-"""A question about one item: who is asked, in which words, under which key its answer is kept."""
+"""A question about one item: its evidence, the prompt around it, who is asked, and the key of its answer."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from importlib.resources import files
+from json.encoder import encode_basestring as _quoted  # of json, what json.dumps(…, ensure_ascii=False) calls
+from pathlib import Path
+from string import Template
+from typing import Any, Literal, NamedTuple, Protocol
 
+import polars as pl
+import yaml
+
+from dig.config.documents import check_yaml
+from dig.config.errors import UserError, nearest
 from dig.config.schema import ModelConfig
+from dig.engine.folding import fold
 from dig.interests.asking.answers import Caption, MinedInterests, Verdict, parse_answer
-from dig.interests.asking.conversation import Message
-from dig.interests.asking.evidence import Evidence
-from dig.interests.asking.prompt import Prompt
+from dig.pictures import picture_content
 
-__all__ = ["Asker", "Question", "SHAPES", "asker_of", "questions_of"]
+__all__ = [
+    "Completion",
+    "LocalModel",
+    "Message",
+    "Evidence",
+    "item_evidence",
+    "picture_digest",
+    "Prompt",
+    "load_prompt",
+    "prompt_names",
+    "Asker",
+    "Question",
+    "SHAPES",
+    "asker_of",
+    "questions_of",
+]
+
+
+class Message(NamedTuple):
+    """A turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    picture: Path | None = None
+    """Goes before the text; only in a user's turn, and only for a model that sees."""
+
+
+class Completion(NamedTuple):
+    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, "refused", or "no UTF-8"."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    note: str = ""
+    estimated: bool = False
+    """Whether the tokens are an estimate, since the endpoint does not count them."""
+
+
+class LocalModel(Protocol):
+    """A model in this process, asked in batches."""
+
+    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
+        """An answer to each conversation, in order."""
+        ...
+
+
+# What a model is shown of an item: its own words as fenced data, and a hash that changes with any of them.
+
+
+LIMITS = {"title": 500, "brand": 100, "categories": 500, "description": 4000, "caption": 2000}
+"""Characters of each field that a model is shown."""
+_FIELDS = ("title", "brand", "categories", "description")
+
+
+class Evidence(NamedTuple):
+    """An item as a model is shown it.
+
+    Attributes:
+        item_id: the item; the model never sees it.
+        text: JSON of its fields, in which no ``<`` or ``>`` stands, so that nothing in it can end the fence.
+        picture: the picture's file, None where there is none.
+        picture_hash: of its bytes, empty where there is none.
+    """
+
+    item_id: str
+    text: str
+    picture: Path | None = None
+    picture_hash: str = ""
+
+    @property
+    def ref(self) -> str:
+        """Eight letters, a hash of the text, that an answer repeats, so that it cannot be taken for another item's."""
+        return blake2b(self.text.encode("utf-8", "replace"), digest_size=4).hexdigest()
+
+
+def item_evidence(
+    catalogue: pl.DataFrame, captions: Mapping[str, str], pictures: Mapping[str, tuple[Path, str]]
+) -> Iterator[Evidence]:
+    """Every item of the catalogue as evidence, in order, one at a time.
+
+    Args:
+        catalogue: ``item_id`` and, where known, ``title``, ``brand``, ``categories``, ``description``.
+        captions: item id → caption.
+        pictures: item id → file and hash of its picture; empty for a model that does not see.
+    """
+    there = [name for name in _FIELDS if name in catalogue.columns]
+    columns = [catalogue["item_id"]]
+    for name in there:
+        column = catalogue[name]
+        if column.dtype == pl.List(pl.String):
+            column = column.list.drop_nulls().list.join(" > ")
+        columns.append(column.cast(pl.String).str.slice(0, LIMITS[name]))
+    heads = [f'"{name}": ' for name in there]
+    for item_id, *values in pl.DataFrame(columns).iter_rows():
+        fields = [head + _quoted(value) for head, value in zip(heads, values, strict=True) if value]
+        if caption := captions.get(item_id):
+            fields.append('"caption": ' + _quoted(caption[: LIMITS["caption"]]))
+        text = "{" + ", ".join(fields) + "}"
+        if "<" in text or ">" in text:
+            text = text.replace("<", "\\u003c").replace(">", "\\u003e")
+        yield Evidence(item_id, text, *pictures.get(item_id, (None, "")))
+
+
+def picture_digest(path: Path) -> str:
+    """A hash of what a model is shown of a picture."""
+    return blake2b(picture_content(path), digest_size=12).hexdigest()
+
+
+# Prompts as versioned files: what is said around the evidence of an item, and a hash that changes with any word.
+
+
+_EXAMPLE = re.compile(r'"(?:interest|caption)"\s*:\s*"([^"$]+)"')
+_PARTS = ("system", "user", "repair")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt with its name and version.
+
+    Attributes:
+        name: the file's name without its ending.
+        version: a hash of its words; answers to another wording are other answers.
+        system: the task.
+        user: the question about an item; ``$name`` is filled in.
+        repair: asks again after an answer that could not be used; ``$problem`` says why.
+    """
+
+    name: str
+    version: str
+    system: str
+    user: str
+    repair: str
+
+    def ask(self, **values: str) -> str:
+        """The user's turn; a value is put in as it is, ``$`` in it means nothing.
+
+        Raises:
+            UserError: the prompt names something that is not given.
+        """
+        try:
+            return Template(self.user).substitute(values)
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"prompt {self.name}: {error} cannot be filled in; there are {', '.join(values)} "
+                "(a dollar sign is written $$)",
+                exit_code=2,
+            ) from None
+
+    @cached_property
+    def examples(self) -> frozenset[str]:
+        """Folded interests and captions that stand in it to show the form of an answer."""
+        return frozenset(map(fold, _EXAMPLE.findall(f"{self.system}\n{self.user}")))
+
+    def ask_again(self, problem: str) -> str:
+        """The turn after an unusable answer."""
+        return Template(self.repair).safe_substitute(problem=problem)
+
+
+def prompt_names() -> list[str]:
+    """The prompts that come with the project."""
+    return sorted(path.name.removesuffix(".yaml") for path in files("dig.interests").joinpath("prompts").iterdir())
+
+
+def load_prompt(name: str, key: str) -> Prompt:
+    """One of our prompts by name, or a file of the user's.
+
+    Args:
+        name: the name or path.
+        key: the configuration key that names it, for errors.
+
+    Raises:
+        UserError: there is none, or it is no prompt.
+    """
+    own = name.endswith((".yaml", ".yml"))
+    if not own and name not in prompt_names():
+        hint = nearest(name, prompt_names())
+        raise UserError(f"{key}={name}: no such prompt; did you mean {hint}? (a file of your own ends in .yaml)", 2)
+    place = Path(name).expanduser() if own else files("dig.interests").joinpath("prompts", f"{name}.yaml")
+    try:
+        text = place.read_text(encoding="utf-8")
+        check_yaml(text, f"{key}={name}", exit_code=2)
+        content = yaml.safe_load(text)
+    except (OSError, ValueError, OverflowError, yaml.YAMLError) as error:
+        raise UserError(f"{key}={name}: cannot be read ({type(error).__name__})", exit_code=2) from None
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), str) for part in _PARTS):
+        raise UserError(f"{key}={name}: a prompt holds the texts {', '.join(_PARTS)}", exit_code=2)
+    parts = [content[part].strip() for part in _PARTS]
+    version = hashlib.blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
+    return Prompt(place.name.rpartition(".")[0], version, *parts)
+
+
+# A question about one item: who is asked, in which words, under which key its answer is kept.
+
 
 SHAPES: dict[str, type[MinedInterests] | type[Caption] | type[Verdict]] = {
     "interests": MinedInterests,

@@ -1,30 +1,34 @@
-"""Asks any number of models about any number of items at once, and stops where it must."""
+"""Asks any number of models about any number of items, stops where it must, and turns answers into interests."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import polars as pl
+
 from dig.config.errors import UserError
 from dig.engine.console import warn
 from dig.engine.signals import Preempted, current_watch, signals_call
+from dig.interests.asking.answers import AnswerError, Caption, MinedInterests
 from dig.interests.asking.budget import Budget, BudgetSpentError
-from dig.interests.asking.conversation import LocalModel
 from dig.interests.asking.exchange import Entry, Exchange, GivenUpError, Ledger, second_chance
 from dig.interests.asking.limits import EndpointStoppedError
-from dig.interests.asking.outcome import Outcome
-from dig.interests.asking.progress import Board, board
-from dig.interests.asking.question import SHAPES, Asker, Question
+from dig.interests.asking.progress import Board, Outcome, board
+from dig.interests.asking.question import SHAPES, Asker, LocalModel, Question
 from dig.interests.asking.store import AnswerStore
+from dig.interests.interest import MinedRow, mined_frame, without_twins
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
 
-__all__ = ["Job", "Limits", "ask"]
+__all__ = ["Job", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
+
 
 HOMEWARD = 6.0
 """Seconds after an interrupt in which requests under way may be answered; what is not counts as a cost unknown."""
@@ -249,3 +253,68 @@ async def _all_or_none(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         raise
+
+
+# From kept answers to interests and captions, some thousands of items at a time.
+
+
+_CHUNK = 5000
+
+
+def read_interests_of(
+    asker: Asker, questions: Iterator[Question], store: AnswerStore, missing: Counter[str]
+) -> Iterator[pl.DataFrame]:
+    """The interests in the answers to the questions, a frame a few thousand items, in order.
+
+    Args:
+        asker: who was asked.
+        questions: one an item.
+        store: the answers.
+        missing: counts items without an answer that can be used, by reason.
+    """
+    for chunk in _chunks(questions):
+        rows: list[MinedRow] = []
+        for question, answer in answers_to(asker, chunk, store, missing):
+            assert isinstance(answer, MinedInterests)  # noqa: S101 - tells the type checker what was asked for
+            for mined in answer.interests[: asker.limit]:
+                kind = "visual" if mined.source == "picture" else "text"
+                rows.append((question.evidence.item_id, mined.interest, kind, mined.confidence, asker.name))
+        yield without_twins(mined_frame(rows))
+
+
+def read_captions_of(
+    asker: Asker, questions: Iterator[Question], store: AnswerStore, missing: Counter[str]
+) -> dict[str, str]:
+    """Item id → caption."""
+    captions = {}
+    for chunk in _chunks(questions):
+        for question, answer in answers_to(asker, chunk, store, missing):
+            assert isinstance(answer, Caption)  # noqa: S101 - tells the type checker what was asked for
+            captions[question.evidence.item_id] = answer.caption
+    return captions
+
+
+def _chunks(questions: Iterator[Question]) -> Iterator[list[Question]]:
+    while chunk := list(islice(questions, _CHUNK)):
+        yield chunk
+
+
+def answers_to(
+    asker: Asker, chunk: Iterable[Question], store: AnswerStore, missing: Counter[str]
+) -> Iterator[tuple[Question, object]]:
+    """The questions with a usable answer, and it; the others are counted by reason."""
+    questions = list(chunk)
+    found = store.answers([question.key for question in questions])
+    lost = []
+    for question in questions:
+        text = found.get(question.key)
+        try:
+            if text is not None:
+                yield question, question.check(asker, text)
+                continue
+        except AnswerError:  # kept by a version of dig that asked less of an answer
+            missing["an answer of an older form"] += 1
+            continue
+        lost.append(question.key)
+    reasons = {failure.key: failure.reason for failure in store.failures(lost)} if lost else {}
+    missing.update(reasons.get(key, "not asked") for key in lost)

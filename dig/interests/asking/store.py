@@ -2,8 +2,7 @@
 
 Answers are keyed by who was asked, by the prompt's words and by the item's content: an unchanged item is never asked
 again, a changed one is. A request is entered before it is sent, at the most that it may cost, and corrected when its
-end is known; what a kill leaves open stays entered at the most.
-"""
+end is known; what a kill leaves open stays entered at the most."""
 
 from __future__ import annotations
 
@@ -11,8 +10,9 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +22,11 @@ from dig.config.errors import UserError
 from dig.engine.console import printable
 from dig.engine.locks import wait_for_lock
 from dig.engine.own_files import open_own
+from dig.interests.asking.progress import Outcome
+from dig.interests.asking.question import Question
 
-__all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path"]
+__all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path", "unanswered"]
+
 
 _FORMAT = 1
 _SCHEMA = """
@@ -315,3 +318,49 @@ def _unpacked(packed: bytes) -> str:
     if not unpacking.eof:
         raise UserError(f"the store of answers is damaged (an answer does not end); {_ANEW}")
     return text
+
+
+# The questions that still have to be asked, found by comparing keys with the store, a handful at a time.
+
+
+_CHUNK = 200  # few enough that the garbage collector is never called on the way
+
+
+def unanswered(
+    questions: Iterator[Question],
+    store: AnswerStore,
+    under_way: Collection[bytes],
+    outcome: Outcome,
+    failures_too: bool = False,
+) -> Iterator[Question]:
+    """Questions without an answer; items of equal content are asked about once.
+
+    Args:
+        questions: all of them.
+        store: what is known.
+        under_way: keys that are being asked about at this moment.
+        outcome: known ones are counted in it; with ``failures_too`` their ``total`` is of the others alone.
+        failures_too: ask again what failed for good.
+    """
+    before = store.snapshot()
+    while chunk := list(islice(questions, _CHUNK)):
+        fresh = [chunk[row] for row in np.flatnonzero(~_among([question.key for question in chunk], before))]
+        outcome.known += len(chunk) - len(fresh)
+        if not fresh:
+            continue
+        seen = store.known([question.key for question in fresh], failures=not failures_too) | set(under_way)
+        for question in fresh:
+            if question.key in seen:
+                outcome.known += 1
+            else:
+                seen.add(question.key)
+                yield question
+
+
+def _among(keys: list[bytes], known: np.ndarray) -> np.ndarray:
+    """(keys,) bool: which are surely among the sorted known ones ``(known, 2)``."""
+    if not len(known):
+        return np.zeros(len(keys), dtype=bool)
+    wanted = key_numbers(keys)
+    places = np.minimum(np.searchsorted(known[:, 0], wanted[:, 0]), len(known) - 1)
+    return (known[places] == wanted).all(axis=1)  # of keys with one first half the first alone is found

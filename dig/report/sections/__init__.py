@@ -7,16 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dig.report.data import ReportData
-from dig.report.sections.beyond import beyond_accuracy
-from dig.report.sections.codes import semantic_ids
-from dig.report.sections.curves import learning_curves
-from dig.report.sections.examples import examples
-from dig.report.sections.interests import interest_labels
-from dig.report.sections.memorization import memorization
-from dig.report.sections.result import result
-from dig.report.sections.rollouts import rollouts
-from dig.report.sections.run import what_was_run
-from dig.report.sections.slices import slices
+from dig.report.sections.metrics import beyond_accuracy, memorization, result, slices
+from dig.report.sections.run import examples, interest_labels, learning_curves, rollouts, semantic_ids, what_was_run
 
 __all__ = ["SECTIONS", "Section"]
 

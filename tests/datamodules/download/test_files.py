@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from support.faulty_server import FaultyServer, Page
 
-from datamodules.download import RemoteFile, RetryPolicy, download, published_files
-from dig.config import UserError
+from datamodules.download import PUBLISHED, RemoteFile, RetryPolicy, download, published_files
+from dig.config import UserError, list_experiments, load_config
 from dig.engine.console import console
 
 BODY = np.random.default_rng(0).bytes(100_000)
@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_line_and_the_part_stays(
     server.pages["/x"] = Page(BODY, cuts=[40_000, 0, 0, 0])
     refused(server, tmp_path)
     with monkeypatch.context() as patch, Path("/dev/full").open("ab", buffering=0) as full:
-        patch.setattr("datamodules.download.partial.Partial.open", lambda part: full)
+        patch.setattr("datamodules.download.retry.Partial.open", lambda part: full)
         assert "x.bin: no space left on the disk of" in refused(server, tmp_path)
     assert fetched(server, tmp_path) == BODY
     assert server.starts("/x")[-1] == 40_000
@@ -329,3 +329,48 @@ def test_what_is_left_of_a_fetch_does_not_hold_its_address(server: FaultyServer,
     with pytest.raises(UserError):
         download(RemoteFile("x.bin", (f"{server.url}/x?sig=first-signature",)), tmp_path, RetryPolicy(1, 0.001))
     assert left(tmp_path) and all(b"first-signature" not in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_every_data_set_has_reviews_and_metadata():
+    assert len(PUBLISHED) == 9
+    for name in PUBLISHED:
+        release, category = name.split("/")
+        files = published_files(name)
+        names = [file.name for file in files]
+        assert sum(each.startswith("meta_") for each in names) == 1 and all(category in each for each in names)
+        assert len(names) == (4 if release == "amazon2023-split" else 2)
+        for file in files:
+            assert file.urls and all(url.startswith("https://") and url.endswith(f"/{file.name}") for url in file.urls)
+
+
+def test_addresses_as_documented():
+    assert published_files("amazon2014/Beauty")[0].urls == (
+        "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_Beauty_5.json.gz",
+    )
+    reviews, items = published_files("amazon2018/Musical_Instruments")
+    assert "https://jmcauley.ucsd.edu/data/amazon_v2/categoryFilesSmall/Musical_Instruments_5.json.gz" in reviews.urls
+    assert items.urls[0] == (
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/metaFiles2/meta_Musical_Instruments.json.gz"
+    )
+    ratings = published_files("amazon2023/Industrial_and_Scientific")[0]
+    assert ratings.urls[0] == (
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/benchmark/5core/rating_only/"
+        "Industrial_and_Scientific.csv.gz"
+    )
+
+
+def test_mirrors_come_first():
+    file = published_files("amazon2014/Beauty", ["http://near/data/"])[1]
+    assert file.urls[0] == "http://near/data/meta_Beauty.json.gz" and len(file.urls) == 2
+
+
+def test_an_unknown_data_set_names_the_nearest():
+    with pytest.raises(UserError, match=r"data.published='amazon2014/Beaty' is not known; did you mean amazon2014/Bea"):
+        published_files("amazon2014/Beaty")
+
+
+def test_experiments_name_data_sets_that_exist(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DIG_DATA_ROOT", "/nowhere")
+    named = {name: load_config(name).data.published for name in list_experiments()}
+    assert {"beauty", "sports", "toys", "instruments", "industrial_2018"} <= {n for n, key in named.items() if key}
+    assert {key for key in named.values() if key} <= set(PUBLISHED)

@@ -19,9 +19,7 @@ from PIL import Image
 from support.faulty_server import FaultyServer, Page
 
 from datamodules.download import PictureReport, fetch_pictures, picture_paths
-from datamodules.download.hosts import is_public
-from datamodules.download.picture_check import check_picture
-from datamodules.download.pictures import RECORD
+from datamodules.download.pictures import RECORD, check_picture, is_public
 from dig.config import UserError
 from dig.config.schema import PictureConfig
 from dig.engine.console import console

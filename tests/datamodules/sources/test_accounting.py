@@ -17,13 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules.sources import (
+    catalogue,
     csv_table,
     lines,
-    metadata,
     movielens,
-    movielens100k,
     own_items,
-    plain,
     read_source,
     tables,
 )
@@ -257,11 +255,11 @@ def one_less(owner: Any, name: str) -> tuple[Any, str, Any]:
         (parquet, "tables", lambda: one_less(tables, "check_values"), "interactions.parquet"),
         (parquet, "tables", lambda: one_less(tables.pl, "read_parquet"), "interactions.parquet"),
         (amazon, "amazon2018", lambda: one_less(lines, "_settled"), "X_5.json"),
-        (amazon, "amazon2018", lambda: one_less(metadata, "_parse_block"), "meta_X.json"),
-        (dat, "movielens", lambda: one_less(plain, "check_values"), "ratings.dat"),
+        (amazon, "amazon2018", lambda: one_less(catalogue, "_parse_block"), "meta_X.json"),
+        (dat, "movielens", lambda: one_less(csv_table, "check_values"), "ratings.dat"),
         (dat, "movielens", lambda: one_less(movielens, "_dat_movies"), "movies.dat"),
-        (hundred, "movielens", lambda: one_less(plain, "check_values"), "u.data"),
-        (hundred, "movielens", lambda: one_less(movielens100k, "_movies"), "u.item"),
+        (hundred, "movielens", lambda: one_less(csv_table, "check_values"), "u.data"),
+        (hundred, "movielens", lambda: one_less(movielens, "_movies"), "u.item"),
     ],
 )
 def test_a_reader_that_loses_a_row_is_caught(

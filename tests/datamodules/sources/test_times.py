@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from datamodules.preparation import prepare
 from datamodules.problems import find_problems
 from datamodules.sources import read_source
-from datamodules.sources.base import Tables
+from datamodules.sources.base import Tables, write_tables
 from datamodules.sources.times import float_step, parse_times, seconds, settle_times
-from datamodules.sources.write import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.engine.console import console

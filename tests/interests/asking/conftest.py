@@ -6,9 +6,7 @@ import pytest
 from support.chat_process import ChatProcess
 
 from dig.config.schema import ModelConfig
-from dig.interests.asking.evidence import item_evidence
-from dig.interests.asking.prompt import load_prompt
-from dig.interests.asking.question import Asker, asker_of, questions_of
+from dig.interests.asking.question import Asker, asker_of, item_evidence, load_prompt, questions_of
 from dig.interests.asking.run import Job
 from dig.interests.asking.store import AnswerStore
 

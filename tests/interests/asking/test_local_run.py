@@ -7,9 +7,8 @@ import pytest
 from support.tiny import WORDS, pretrained_folder, text_tokenizer
 
 from dig.config import UserError
-from dig.interests.asking.conversation import Completion
-from dig.interests.asking.reading import read_interests_of
-from dig.interests.asking.run import Limits, ask
+from dig.interests.asking.question import Completion
+from dig.interests.asking.run import Limits, ask, read_interests_of
 from dig.interests.models import local
 
 TEMPLATE = "{{ bos_token }}{% for turn in messages %} {{ turn['content'] }}{% endfor %}"

@@ -13,8 +13,7 @@ from support.chat_server import FAULTS, HABITS
 
 from dig.config import UserError
 from dig.engine.signals import Preempted, watched
-from dig.interests.asking.reading import read_interests_of
-from dig.interests.asking.run import Limits, ask
+from dig.interests.asking.run import Limits, ask, read_interests_of
 from dig.interests.asking.store import AnswerStore
 
 NO_LIMITS = Limits()

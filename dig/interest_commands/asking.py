@@ -1,0 +1,225 @@
+"""``plan``, ``retry``, ``export`` and ``import``: what asking will take, failures again, answers as files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import polars as pl
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from dig.config import Config, UserError, nearest
+from dig.engine.artifacts import atomic_path
+from dig.engine.console import console, say
+from dig.engine.pipeline import build_stages, find_stages
+from dig.interests import read_interests
+from dig.interests.asking.budget import Estimate, estimate
+from dig.interests.asking.run import Job
+from dig.interests.asking.store import AnswerStore
+from dig.stages import StageContext
+from dig.stages.asking import Pictures, campaign_of, open_store, pictures_for
+from dig.stages.judging import judge_asker, judged_sample, judging_job
+from dig.stages.mine import named_captions
+from dig.stages.mining import Mining, all_askers, mining_jobs
+from dig.stages.prepare import load_catalogue
+
+__all__ = ["built", "jobs_of", "judge_job", "sees", "plan", "retry", "export", "import_answers"]
+
+
+def built(config: Config, stage: str) -> StageContext:
+    """The artifacts up to a stage, built where they are missing; artifacts of later stages are not looked at."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return build_stages(replace(config, stages=[stage]))[0]
+
+
+def sees(config: Config) -> bool:
+    """Whether a model of the experiment looks at pictures."""
+    return any(asker.config.vision for asker in all_askers(config))
+
+
+def jobs_of(context: StageContext) -> list[Job]:
+    """What mining would ask; captions that are not there yet are left out of the evidence."""
+    config = context.config
+    if not all_askers(config):
+        return []
+    catalogue = load_catalogue(context)
+    captions = named_captions(config.mining, set(catalogue["item_id"]))
+    pictures: Pictures = pictures_for(context, catalogue) if sees(config) else {}
+    first, others = mining_jobs(config, catalogue, captions, pictures)
+    return [*([first] if first and first.total else []), *others]
+
+
+def judge_job(context: StageContext) -> Job:
+    """What the judge is asked: about the merged interests, or while they are not there about the mined ones."""
+    config = context.config
+    stage = "label" if "label" in context.inputs else "mine"
+    interests = pl.read_parquet(context.file(stage, "interests.parquet"), glob=False)
+    return judging_job(context, interests[judged_sample(interests, config.labels.judge_sample, config.seed)])
+
+
+# ``plan``: what asking will take, before anything is asked.
+
+
+def plan(config: Config) -> int:
+    """Prints what asking will take, and asks nothing."""
+    context = built(config, "prepare")
+    jobs = jobs_of(context)
+    with open_store() as store:
+        found = [estimate(job.asker, job.questions(), job.total, store) for job in jobs]
+        found += _judging(config, store)
+        spent = store.spending(campaign_of(config, all_askers(config)))
+    if not found:
+        say(f"mining.miners={config.mining.miners} asks no model; there is nothing to pay")
+        return 0
+    console.print(_plan_table(found, jobs))
+    for each in found:
+        if each.failed:
+            say(f"{each.name} failed for good on {each.failed:,} more; python -m dig.interests retry asks them again")
+    total = sum(each.cost or 0.0 for each in found)
+    paid = spent.cost + spent.unknown_cost
+    say(f"in all about ${total:,.2f}; spent so far ${paid:,.4f} in {spent.requests:,} requests")
+    for key, limit in (("max_cost_usd", config.mining.max_cost_usd), ("max_requests", config.mining.max_requests)):
+        say(f"mining.{key}: {'no limit' if limit is None else f'stops at {limit:,}'}")
+    return 0
+
+
+def _plan_table(found: list[Estimate], jobs: list[Job]) -> Table:
+    table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("model", "for", "items", "known", "requests", "read", "written", "US $", "time"):
+        table.add_column(heading, justify="left" if heading in ("model", "for") else "right", no_wrap=True)
+    purposes = [job.asker.purpose for job in jobs] + ["judge"]
+    for each, purpose in zip(found, purposes, strict=False):
+        cost = "no price" if each.cost is None else f"{each.cost:,.2f}"
+        time = "" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
+        table.add_row(
+            escape(each.name),
+            purpose,
+            f"{each.total:,}",
+            f"{each.known:,}",
+            f"{each.requests:,}",
+            _short(each.tokens_in),
+            _short(each.tokens_out),
+            cost,
+            time,
+        )
+    return table
+
+
+def _short(tokens: float) -> str:
+    """Tokens in the unit that people read."""
+    if tokens >= 1e6:
+        return f"{tokens / 1e6:,.1f} M"
+    return f"{tokens / 1e3:,.1f} k"
+
+
+def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
+    """The judge's part, as far as the interests are mined."""
+    if config.labels.source != "judge" or not config.labels.enabled:
+        return []
+    context = find_stages(replace(config, stages=["label"]))
+    if "mine" not in context.inputs:
+        say("the judge is asked about what is mined; his part can be told after mining")
+        return []
+    job = judge_job(context)
+    return [estimate(job.asker, job.questions(), job.total, store)]
+
+
+# ``retry``: asks again what failed for good.
+
+
+def retry(config: Config) -> int:
+    """Asks again what failed for good; a run that has these interests then builds on the new answers."""
+    if not all_askers(config) and config.labels.source != "judge":
+        raise UserError(f"mining.miners={config.mining.miners} asks no model; there is nothing to ask again")
+    context = built(config, "prepare")
+    if all_askers(config):
+        catalogue = load_catalogue(context)
+        captions = named_captions(config.mining, set(catalogue["item_id"]))
+        with open_store() as store:
+            mining = Mining(context, catalogue, captions, store, again=True)
+            mining.ask()
+        say(f"mining: {sum(outcome.answered for outcome in mining.outcomes.values()):,} more answers")
+    if config.labels.enabled and config.labels.source == "judge":
+        asker = judge_asker(config)
+        with open_store() as store, store.asking(), store.transaction():
+            forgotten = store.forget_failures(asker.identity)
+            if forgotten:
+                store.count_retried(campaign_of(config, [asker]), forgotten)
+        say(f"judging: {forgotten:,} failures forgotten; the next run asks {asker.name} again")
+    return 0
+
+
+# ``export`` and ``import``: interests as files, out of an experiment and into the store of answers.
+
+
+def export(config: Config, out: Path) -> int:
+    """Writes the interests in the format that ``mining.imports`` reads, labels and scores beside them."""
+    if not out.name.endswith((".jsonl", ".jsonl.gz")):
+        raise UserError(f"--out {out} must end in .jsonl or .jsonl.gz", exit_code=2)
+    context = built(config, "label")
+    interests = pl.read_parquet(context.file("label", "interests.parquet"), glob=False)
+    lines = 0
+    with atomic_path(out) as temporary:
+        opened = gzip.open if out.suffix == ".gz" else open
+        with opened(temporary, "wt", encoding="utf-8") as stream:
+            for record in _records(interests):
+                stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+                lines += 1
+    say(f"{len(interests):,} interests in {lines:,} lines of {out}")
+    return 0
+
+
+def _records(interests: pl.DataFrame) -> Iterator[dict[str, object]]:
+    rows = interests.iter_rows(named=True)
+    for (item_id, miner, kind), group in groupby(rows, lambda row: (row["item_id"], row["miner"], row["kind"])):
+        told = []
+        for row in group:
+            entry = {
+                "text": row["text"],
+                "confidence": row["confidence"],
+                "label": row["label"],
+                "score": row["score"],
+                "votes": row["votes"],
+                "miners": row["miners"],
+            }
+            told.append({key: value for key, value in entry.items() if value is not None})
+        yield {"item_id": item_id, "miner": miner, "kind": kind, "interests": told}
+
+
+def import_answers(config: Config, file: Path, name: str) -> int:
+    """Keeps the interests of a file as the answers of a model, so that it is not asked about these items."""
+    asker = next((each for each in all_askers(config) if each.name == name and each.purpose == "interests"), None)
+    if asker is None:
+        hint = nearest(name, config.mining.asked)
+        raise UserError(f"--as {name}: mining.miners names no such model{f'; did you mean {hint}?' if hint else ''}", 2)
+    context = built(config, "prepare")
+    found = read_interests(file, set(load_catalogue(context)["item_id"]))
+    say(found.log.summary())
+    (job,) = (job for job in jobs_of(context) if job.asker == asker)
+    with open_store() as store, store.asking():
+        new = store.add(asker.identity, _entries(found.interests, job))
+    say(f"{new:,} answers of {found.interests['item_id'].n_unique():,} items kept as {name}'s; the others were there")
+    return 0
+
+
+def _entries(interests: pl.DataFrame, job: Job) -> Iterator[tuple[bytes, str, str]]:
+    """Key, item and text of each item's answer, as the model would have given it."""
+    by_item: dict[str, list[dict[str, object]]] = {}
+    for item_id, text, kind, confidence in interests.select("item_id", "text", "kind", "confidence").iter_rows():
+        entry = {
+            "interest": text,
+            "confidence": 1.0 if confidence is None else confidence,
+            "source": "picture" if kind == "visual" else "text",
+        }
+        by_item.setdefault(item_id, []).append(entry)
+    for question in job.questions():
+        if told := by_item.get(question.evidence.item_id):
+            answer = {"ref": question.evidence.ref, "interests": told}
+            yield question.key, question.evidence.item_id, json.dumps(answer, ensure_ascii=False)
