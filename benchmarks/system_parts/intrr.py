@@ -32,7 +32,8 @@ from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
 from datamodules.tokens import TokenArrays, write_token_arrays
 from dig.config import load_config
-from dig.config.schema import AssignmentConfig, BackboneConfig, EvaluationConfig, PromptConfig, SFTConfig
+from dig.config.schema import BackboneConfig, EvaluationConfig, PromptConfig, SFTConfig
+from dig.config.sections.assignment import AssignmentConfig
 from dig.engine.console import console
 from dig.engine.training import quiet
 from dig.generation import CatalogueTrie, beam_search

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
-from dig.config.schema import Config
+from dig.config.schema import RECOMMENDERS, Config
 from dig.engine.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
 
 __all__ = [
@@ -217,8 +217,17 @@ def _known_keys() -> frozenset[str]:
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """A configuration, or a section of it, as plain containers."""
-    return asdict(config)
+    """A configuration, or a section of it, as plain containers.
+
+    A configuration lacks the sections of installed recommenders that it does not measure: what is kept of a run, and
+    what names its folder, is the same whatever else is installed.
+    """
+    content = asdict(config)
+    if isinstance(config, Config):
+        for name, spec in RECOMMENDERS.items():
+            if spec.package is not None and name not in config.baselines:
+                content.pop(name, None)
+    return content
 
 
 def _find_experiment(name: str, asked_by: str, beside: Path | None = None) -> Path:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from dig.engine.lazy import numpy as np
+from dig.engine.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Ranker", "Ranking", "Scorer", "padded_rows", "rank_among", "rank_kept", "rank_unseen", "top_items"]
 
-Ranking = tuple[Tensor, Tensor]
+Ranking: TypeAlias = "tuple[Tensor, Tensor]"
 """Items (batch, k), best first, -1 where there is none, and their scores (batch, k), -inf there."""
 
 
@@ -36,29 +37,30 @@ class Scorer(ABC):
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
         """(batch, items) float32 scores, the higher the better."""
 
-    @torch.inference_mode()
     def rank(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
         """Items (batch, k) and their scores (batch, k); items of the same score in catalogue order."""
-        return top_items(self.scores(histories), k)
+        with torch.inference_mode():
+            return top_items(self.scores(histories), k)
 
-    @torch.inference_mode()
     def rank_unseen(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
         """The same without the items of each history."""
-        return top_items(_without(self.scores(histories), histories), k)
+        with torch.inference_mode():
+            return top_items(_without(self.scores(histories), histories), k)
 
-    @torch.inference_mode()
     def rank_both(self, histories: Sequence[np.ndarray], k: int) -> tuple[Ranking, Ranking]:
         """Both rankings of one scoring."""
-        scores = self.scores(histories)
-        return top_items(scores, k), top_items(_without(scores, histories), k)
+        with torch.inference_mode():
+            scores = self.scores(histories)
+            return top_items(scores, k), top_items(_without(scores, histories), k)
 
-    @torch.inference_mode()
     def rank_among(self, histories: Sequence[np.ndarray], k: int, items: Tensor, unseen: bool = False) -> Ranking:
         """The ranking of some items (n,) int64 only, what is in stock, say; ``unseen`` leaves the history out, too."""
-        scores = self.scores(histories)
-        others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
-        others[items.to(scores.device)] = False
-        return top_items((_without(scores, histories) if unseen else scores).masked_fill(others, float("-inf")), k)
+        with torch.inference_mode():
+            scores = self.scores(histories)
+            others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+            others[items.to(scores.device)] = False
+            scores = _without(scores, histories) if unseen else scores
+            return top_items(scores.masked_fill(others, float("-inf")), k)
 
 
 def rank_kept(ranker: Ranker, histories: Sequence[np.ndarray], k: int) -> Ranking:
@@ -140,7 +142,8 @@ def top_items(scores: Tensor, k: int) -> Ranking:
     values, places = scores.gather(1, found).sort(dim=1, descending=True, stable=True)
     found, values = found.gather(1, places), values.float()
     found = found.masked_fill(values == float("-inf"), -1)
-    return F.pad(found, (0, k - wanted), value=-1), F.pad(values, (0, k - wanted), value=float("-inf"))
+    pad = torch.nn.functional.pad
+    return pad(found, (0, k - wanted), value=-1), pad(values, (0, k - wanted), value=float("-inf"))
 
 
 def _without(scores: Tensor, histories: Sequence[np.ndarray]) -> Tensor:

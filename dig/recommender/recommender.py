@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dig.config import BASELINES, UserError, load_run_config
+from dig.config import RECOMMENDERS, UserError, load_run_config
 from dig.engine.catalogue import Catalogue, check_catalogue
 from dig.engine.console import say, warn
 from dig.engine.proof import RunProof
@@ -24,7 +24,7 @@ from dig.recommender.tables import read_run_table
 
 __all__ = ["Answers", "Question", "Recommender"]
 
-_BEST_FIRST = ("grpo", "sft", *reversed(BASELINES))  # the last trained first
+_BEST_FIRST = tuple(reversed(RECOMMENDERS))  # the last trained first
 _OF_INTERESTS = ("item_id", "text", "label", "score", "confidence")
 _SELDOM = 0.01
 """Share of purchases that repeat one of the same customer, below which nobody is said to buy twice."""

@@ -6,20 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dig.config import RECOMMENDERS
+
 __all__ = ["DASH", "duration", "interval", "metric_name", "number", "recommender_name", "shorten", "slug", "words"]
 
 DASH = "—"
 """What stands for a number that is missing or is none."""
 _METRICS = ("hr", "ndcg", "mrr")
-_RECOMMENDERS = {
-    "item_knn": "item-kNN",
-    "sasrec": "SASRec",
-    "tiger": "TIGER",
-    "eimf": "EIMF",
-    "intrr": "IntRR",
-    "sft": "SFT",
-    "grpo": "GRPO",
-}
 
 
 def number(value: Any) -> str:
@@ -65,7 +58,7 @@ def metric_name(key: str) -> str:
 
 def recommender_name(key: str) -> str:
     """A recommender as papers write it."""
-    return _RECOMMENDERS.get(key, words(key))
+    return RECOMMENDERS[key].title if key in RECOMMENDERS else words(key)
 
 
 def shorten(text: str, limit: int) -> str:

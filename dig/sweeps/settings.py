@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dig.config import STAGES, Config, UserError, config_to_dict, load_config
+from dig.config import Config, UserError, config_to_dict, load_config
+from dig.config.schema import BUILT_IN_STAGES
 from dig.engine.artifacts import fingerprint
 from dig.engine.secrets import shown_override
 from dig.sweeps.command import Arguments, command_arguments, split_arguments
@@ -162,7 +163,7 @@ def _fitting(file: SweepFile, given: Arguments, space: Space) -> Config:
 
 def _stages(config: Config, metric: Metric) -> tuple[str, ...]:
     """As far as the metric needs; stages that were named stay, but nothing is tested."""
-    if config.stages == list(STAGES):
+    if config.stages == list(BUILT_IN_STAGES):
         return (metric.stage,)
     named = tuple(stage for stage in config.stages if stage != "report")
     return named if metric.stage in named or metric.stage not in config.stages else (*named, metric.stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from dig.config import Config
+from dig.config import RECOMMENDERS, Config
 from dig.tracking.connection import Connection
 
 __all__ = ["EffectiveValues", "samples_a_rank"]
@@ -50,14 +50,5 @@ class EffectiveValues(Callback):
 
 def samples_a_rank(config: Config, stage: str) -> int | None:
     """Samples of one process and one optimiser step before any are summed; for GRPO prompts. None for other stages."""
-    sizes = {
-        "adapt": config.visual.adapt.batch_size,
-        "tokenize": config.rqvae.batch_size,
-        "sasrec": config.sasrec.batch_size,
-        "tiger": config.tiger.batch_size,
-        "eimf": config.eimf.batch_size,
-        "intrr": config.intrr.batch_size,
-        "sft": config.sft.batch_size,
-        "grpo": config.grpo.prompts_per_step // config.grpo.minibatches,
-    }
-    return sizes.get(stage)
+    sizes = {"adapt": config.visual.adapt.batch_size, "tokenize": config.rqvae.batch_size}
+    return RECOMMENDERS[stage].batch_size(config) if stage in RECOMMENDERS else sizes.get(stage)
