@@ -18,7 +18,7 @@ TRAINED = [name for name, spec in RECOMMENDERS.items() if spec.trained]
 
 
 def test_the_order_of_every_table():
-    assert MEASURED == (*BASELINES, "sft", "grpo")
+    assert (*BASELINES, "sft", "grpo") == MEASURED
     assert BASELINES == ("popularity", "item_knn", "sasrec", "tiger", "eimf", "intrr")
     assert TRAINED == ["sasrec", "tiger", "eimf", "intrr", "sft", "grpo"]
 

@@ -35,6 +35,7 @@ __all__ = [
     "RecommenderSpec",
     "Registry",
     "build_registry",
+    "is_recommender_name",
     "resolve",
 ]
 
@@ -49,6 +50,8 @@ COLOURS = 8
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _LONGEST_TITLE = 40
+_METHODS = ("fit", "save", "load", "rank")
+"""What a recommender that counts has."""
 _SHOWN = 200
 S = TypeVar("S")
 
@@ -147,13 +150,22 @@ def resolve(spec: RecommenderSpec[Any], field: str) -> Any:
     """What a field of a spec names as ``module:attribute``; the module is imported.
 
     Raises:
-        UserError: with exit code 2, of a recommender of a package: there is no such thing, or its code fails.
+        UserError: with exit code 2, of a recommender of a package: there is no such thing, its code fails, or it is
+            not what the field is for.
     """
     module, _, attribute = getattr(spec, field).partition(":")
     with _named_errors(spec, field):
         value: Any = import_module(module)
         for part in attribute.split("."):
             value = getattr(value, part)
+    if spec.package is not None:
+        methods = [] if field != "model" else [name for name in _METHODS if not callable(getattr(value, name, None))]
+        if methods:
+            told = f"expected a class with {', '.join(_METHODS)}, {spec.model} has no {', '.join(methods)}"
+            raise UserError(f"{spec.wrong}: {field}: {told}", exit_code=2)
+        if field == "loader" and not callable(value):
+            told = f"expected a function of folder, configuration and device, {spec.loader} is {_shown(value)}"
+            raise UserError(f"{spec.wrong}: {field}: {told}", exit_code=2)
     return value
 
 
@@ -228,7 +240,7 @@ def _rules(
     """Fields of a spec of somebody else's, what is expected of each, and whether it is so; a later rule may stand on
     those before it."""
     yield "name", f"{name!r}, as the entry point is called", spec.name == name
-    yield "name", "small letters, digits and _, 40 at most", _NAME.fullmatch(name) is not None
+    yield "name", "small letters, digits and _, 40 at most", is_recommender_name(name)
     yield "name", "none that a stage or a section of the configuration has", name not in reserved
     yield "title", f"a text of 1 to {_LONGEST_TITLE} characters", _is_title(spec.title)
     yield (
@@ -250,6 +262,11 @@ def _rules(
     yield "samples", "a function of the configuration or None", spec.samples is None or callable(spec.samples)
     yield "colour", f"a number from 0 to {COLOURS - 1} or None", spec.colour is None or _is_colour(spec.colour)
     yield "version", "a whole number above 0", type(spec.version) is int and spec.version > 0
+
+
+def is_recommender_name(name: str) -> bool:
+    """Whether a recommender could be called so: the name of a section, a stage and a folder."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _is_title(title: Any) -> bool:

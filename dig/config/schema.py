@@ -131,7 +131,13 @@ class _Behind:
 
 
 REGISTRY = build_registry(
-    {*STAGES_BEFORE, "report", *(each.name for part in (_Before, _Behind) for each in fields(part))}
+    {
+        *STAGES_BEFORE,
+        "report",
+        "examples",
+        "tokens",
+        *(each.name for part in (_Before, _Behind) for each in fields(part)),
+    }
 )
 """Who can be measured, and who is registered wrongly."""
 RECOMMENDERS = REGISTRY.specs

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["catalogue_size", "load_ranker"]
 
 
+_SIZES = ("num_items", "trie", "counts", "output_table")
+"""What tells how many items a ranker knows."""
+
+
 def load_ranker(stage: str, folder: Path, config: Config, device: torch.device | str | None = None) -> Ranker:
     """The recommender that a stage has trained.
 
@@ -37,9 +41,12 @@ def load_ranker(stage: str, folder: Path, config: Config, device: torch.device |
     except Exception as error:  # whatever a library says to files that no reader of ours understands
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{folder} cannot be loaded: {reason}") from error
-    if not callable(getattr(ranker, "rank", None)):
-        field, kind = "loader" if spec.model is None else "model", type(ranker).__name__
-        raise UserError(f"{spec.wrong}: {field}: expected what has a method rank(histories, k), it is a {kind}", 2)
+    lacks = "a method rank(histories, k)" if not callable(getattr(ranker, "rank", None)) else ""
+    if not any(hasattr(ranker, attribute) for attribute in _SIZES):
+        lacks = lacks or "num_items, the size of its catalogue"
+    if lacks:
+        field = "loader" if spec.model is None else "model"
+        raise UserError(f"{spec.wrong}: {field}: expected {lacks}, a {type(ranker).__name__} has none", exit_code=2)
     return ranker
 
 

@@ -103,6 +103,8 @@ class Recommender:
         if not (run / "config.yaml").is_file():
             raise UserError(f"{run} is no run: it has no config.yaml")
         there = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
+        if stage is not None and stage not in RECOMMENDERS and (run / "checkpoints" / stage).is_dir():
+            raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(there)}", 2)
         if stage is not None and stage not in there:
             known = f"it has {', '.join(there)}" if there else "it has none"
             raise UserError(f"{run} holds no trained stage {stage}; {known}", exit_code=2)

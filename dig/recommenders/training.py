@@ -25,6 +25,8 @@ def recommender_stage(spec: RecommenderSpec[Any]) -> Stage:
     Raises:
         UserError: with exit code 2, for a recommender of an installed package: its stage cannot be imported or is none.
     """
+    if spec.package is not None:  # what would fail when everything is built fails now
+        resolve(spec, "model" if spec.stage is None else "loader")
     if spec.stage is None:
         return _of_package(spec, _counting_stage(spec))
     stage = resolve(spec, "stage")
