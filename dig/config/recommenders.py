@@ -16,12 +16,14 @@ error for who asks for it.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
@@ -190,15 +192,19 @@ def _installed(
     """Specs of installed packages by name, and a line for each that is wrong."""
     specs: dict[str, RecommenderSpec[Any]] = {}
     broken: dict[str, str] = {}
-    by_name: dict[str, list[EntryPoint]] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda each: (each.name, _package(each))):
-        by_name.setdefault(point.name, []).append(point)
-    for name, points in by_name.items():
-        package = _package(points[0])
+    by_name: dict[str, list[tuple[str, EntryPoint]]] = {}
+    for package, distribution in sorted(_packages().items()):
+        try:
+            for point in distribution.entry_points.select(group=GROUP):
+                by_name.setdefault(point.name, []).append((package, point))
+        except Exception as error:  # the file of a package that nobody may use
+            broken[package] = f"the package {package}: entry_points.txt cannot be read: {_reason(error)}"
+    for name, points in sorted(by_name.items()):
+        package, point = points[0]
         try:
             if len(points) > 1:
-                raise _WrongError(f"name: {_package(points[1])} registers it, too; expected one package")
-            specs[name] = _load(points[0], package, {**taken, **specs}, reserved)
+                raise _WrongError(f"name: {points[1][0]} registers it, too; expected one package")
+            specs[name] = _load(point, package, {**taken, **specs}, reserved)
         except _WrongError as error:
             broken[name] = f"{_registers(package, name)}: {error}"
     return specs, broken
@@ -208,8 +214,24 @@ def _registers(package: str, name: str) -> str:
     return f"the package {package} registers the recommender {name} wrongly"
 
 
-def _package(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "without a name"
+def _packages() -> dict[str, Distribution]:
+    """Installed packages that speak of recommenders, by name and version; of several copies that which Python imports.
+
+    The folder that a command runs in is not searched, though ``python -m`` puts it first on the path: it may be a run
+    of somebody else's, and what lies there is not installed.
+    """
+    here, asked = os.path.realpath(os.curdir), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    wanted = {os.path.realpath(folder) for folder in asked if folder}
+    folders = [each for each in sys.path if each and (os.path.realpath(each) != here or here in wanted)]
+    packages: dict[str, Distribution] = {}
+    names: set[str] = set()
+    for distribution in distributions(path=folders):
+        if GROUP in (distribution.read_text("entry_points.txt") or ""):
+            name = str(distribution.metadata["Name"] or "without a name")
+            if name not in names:
+                packages[f"{name} {distribution.metadata['Version'] or ''}".strip()] = distribution
+            names.add(name)
+    return packages
 
 
 def _load(

@@ -130,15 +130,8 @@ class _Behind:
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
 
-REGISTRY = build_registry(
-    {
-        *STAGES_BEFORE,
-        "report",
-        "examples",
-        "tokens",
-        *(each.name for part in (_Before, _Behind) for each in fields(part)),
-    }
-)
+_SECTIONS = {each.name for part in (_Before, _Behind) for each in fields(part)}
+REGISTRY = build_registry({*STAGES_BEFORE, "report", "examples", "tokens", *_SECTIONS})
 """Who can be measured, and who is registered wrongly."""
 RECOMMENDERS = REGISTRY.specs
 """Everything that can be measured, by name, in the order of every table."""

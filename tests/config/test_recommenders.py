@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -152,7 +153,7 @@ def test_a_stage_that_is_none_or_another_is_refused(site: Path):
     stage, config = recommender_stage(spec), load_config("quickstart")
     assert stage.reads(config) == {"seed": config.seed, "package": "own-package 1.0"} and not stage.enabled(config)
     module.load = 7
-    with pytest.raises(UserError, match="loader: expected a function of folder, configuration and device, .* is 7"):
+    with pytest.raises(UserError, match=r"loader: expected a function of folder, configuration and device, .* is 7"):
         recommender_stage(spec)
 
 
@@ -210,6 +211,28 @@ def test_a_broken_package_is_one_warning_for_runs_without_it_and_an_error_for_th
     for asked in ("baselines=[own]", "stages=[own]", "own.share=1"):
         asking = dig(tmp_path, "experiment=quickstart", asked, "--print-config")
         assert (asking.returncode, asking.stderr) == (2, f"error: {line}\n")
+
+
+def test_the_folder_that_a_command_runs_in_is_not_an_installed_package(tmp_path: Path):
+    """It may be a run of somebody else's, and ``python -m`` puts it first on the path."""
+    marker = tmp_path / "ran"
+    write_package(tmp_path, f"open({str(marker)!r}, 'w').close()\n{RIGHT}")
+    project = Path(__file__).resolve().parents[2]
+    told = []
+    for path in (str(project), f"{project}:{tmp_path}"):
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": ""}
+        command = [sys.executable, "-m", "dig.train", "experiment=quickstart", "own.share=1", "--print-config"]
+        told.append(subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True))
+        assert marker.exists() == (path != str(project))  # who names it in PYTHONPATH wants it
+    assert told[0].returncode == 2 and told[0].stderr.startswith("error: own.share: unknown key")
+    assert told[1].returncode == 0
+
+
+def test_a_damaged_list_of_entry_points_stops_nobody(site: Path):
+    write_package(site, RIGHT)
+    (site / "own_package-1.0.dist-info" / "entry_points.txt").write_text("[dig.recommenders]\nown\n")
+    registry = registered()
+    assert "own" not in registry.specs and all("own-package 1.0" in line for line in registry.broken.values())
 
 
 def a_run(folder: Path, *trained: str, added: str = "") -> Path:
