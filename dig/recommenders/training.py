@@ -10,7 +10,7 @@ import datamodules
 from datamodules.leakage import write_items_seen
 from datamodules.splits import leading_items
 from dig.config import Config, UserError
-from dig.config.recommenders import RecommenderSpec, resolve
+from dig.config.recommenders import STAGES_BEFORE, RecommenderSpec, resolve
 from dig.engine.lazy import lightning
 from dig.engine.stage import Stage, StageContext, select
 from dig.engine.training import Plan, fit
@@ -44,7 +44,14 @@ def _of_package(spec: RecommenderSpec[Any], stage: Stage) -> Stage:
     def reads(config: Config) -> dict[str, Any]:
         return stage.reads(config) | {"package": spec.package}
 
-    return replace(stage, reads=reads, enabled=lambda config: spec.name in config.baselines)
+    def also(config: Config) -> tuple[str, ...]:
+        further = tuple(stage.also(config))
+        if unknown := [name for name in further if name not in STAGES_BEFORE]:
+            told = f"expected further of {', '.join(STAGES_BEFORE)} in also, it is {unknown[0]!r}"
+            raise UserError(f"{spec.wrong}: stage: {told}", exit_code=2)
+        return further
+
+    return replace(stage, reads=reads, also=also, enabled=lambda config: spec.name in config.baselines)
 
 
 def _counting_stage(spec: RecommenderSpec[Any]) -> Stage:

@@ -152,6 +152,9 @@ def test_a_stage_that_is_none_or_another_is_refused(site: Path):
     module.STAGE = Stage("own", ("prepare",), lambda config: {"seed": config.seed}, lambda context, folder: None)
     stage, config = recommender_stage(spec), load_config("quickstart")
     assert stage.reads(config) == {"seed": config.seed, "package": "own-package 1.0"} and not stage.enabled(config)
+    module.STAGE = replace(module.STAGE, also=lambda config: ("label", "sft"))
+    with pytest.raises(UserError, match=r"wrongly: stage: expected further of prepare, .* in also, it is 'sft'"):
+        recommender_stage(spec).inputs(config)
     module.load = 7
     with pytest.raises(UserError, match=r"loader: expected a function of folder, configuration and device, .* is 7"):
         recommender_stage(spec)

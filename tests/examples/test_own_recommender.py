@@ -98,7 +98,7 @@ def test_without_the_package_the_run_opens_with_one_warning(command: Command, ru
     [
         ("next_purchase.smoothng=3", "next_purchase.smoothng: unknown key; did you mean next_purchase.smoothing?"),
         ("next_purchase.smoothing=-1", "next_purchase.smoothing must be above 0, it is -1.0"),
-        ("next_purchase.smoothing=[1]", "next_purchase.smoothing=[1]: "),
+        ("next_purchase.smoothing=[1]", "next_purchase.smoothing=…: a value of the wrong type"),
         ("baselines=[next_purchas]", "baselines names 'next_purchas'; did you mean 'next_purchase'?"),
     ],
 )
