@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
-from dig.config import BASELINES, RECOMMENDERS, load_config
+from dig.config import BASELINES, RECOMMENDERS, load_config, schema
 from dig.config.recommenders import COLOURS, resolve
 from dig.evaluation.rankers import Scorer
 from dig.report.formats import recommender_name
@@ -65,3 +67,14 @@ def test_what_is_counted_has_no_batch_size_and_no_metrics():
     config = load_config("quickstart")
     assert [samples_a_rank(config, name) for name in ("popularity", "item_knn")] == [None, None]
     assert not {"popularity", "item_knn"} & set(reported(config))
+
+
+def test_names_of_before_say_where_they_are():
+    for old, new in schema._MOVED.items():
+        with pytest.raises(ImportError, match=f"dig.config.schema.{old} is {new}.{old} now"):
+            getattr(schema, old)
+        assert hasattr(import_module(new), old)
+    with pytest.raises(ImportError, match=r"dig\.baselines is called dig.recommenders now"):
+        import_module("dig.baselines")
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        getattr(schema, "Nothing")  # noqa: B009 - what a type checker knows not to be there

@@ -8,7 +8,7 @@ to be swept.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from dig.config.errors import UserError, nearest
 from dig.config.recommenders import STAGES_BEFORE, build_registry
@@ -88,6 +88,23 @@ __all__ = [
     "WandbConfig",
     "active_shares",
 ]
+
+
+_MOVED = {
+    "AssignmentConfig": "dig.config.sections.assignment",
+    "EIMFConfig": "dig.recommenders.eimf",
+    "IntRRConfig": "dig.recommenders.intrr",
+    "ItemKNNConfig": "dig.recommenders.item_knn",
+    "SASRecConfig": "dig.recommenders.sasrec",
+    "TigerConfig": "dig.recommenders.tiger",
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Says where settings are that lay here before."""
+    if name in _MOVED:
+        raise ImportError(f"dig.config.schema.{name} is {_MOVED[name]}.{name} now")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass
