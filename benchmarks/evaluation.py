@@ -42,10 +42,9 @@ from datamodules.item_sequences import ItemSequences
 from datamodules.preparation import Prepared, prepare
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
-from dig.baselines.sasrec import SASRec
 from dig.config import load_config
 from dig.config.explain import config_yaml
-from dig.config.schema import EvaluationConfig, SASRecConfig
+from dig.config.schema import EvaluationConfig
 from dig.engine.artifacts import read_json, write_json
 from dig.engine.console import console
 from dig.engine.training import quiet
@@ -53,8 +52,10 @@ from dig.evaluation.harness import Evaluation, Harness, Protocol
 from dig.evaluation.memorization import beneficiaries, one_hop_candidates, successor_counts
 from dig.interests.interest import mined_frame
 from dig.modules.evaluation import EvaluationModule
-from dig.modules.sasrec import SASRecModule
 from dig.quantization import SemanticIds
+from dig.recommenders.sasrec import SASRecConfig
+from dig.recommenders.sasrec.model import SASRec
+from dig.recommenders.sasrec.module import SASRecModule
 from dig.stages.evaluation import Asked, catalogue_facts, recommendations_file, write_evaluation
 
 SIZES = SASRecConfig(hidden_size=64, layers=2, heads=2, feed_forward=4, scale=None, dropout=0.5, max_history=50)

@@ -23,17 +23,19 @@ from datamodules.item_sequences import ItemSequences
 from datamodules.preparation import Prepared, prepare
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
-from dig.baselines.eimf import EIMF
-from dig.baselines.sasrec import SASRec
 from dig.config import load_config
-from dig.config.schema import EIMFConfig, EvaluationConfig, SASRecConfig
+from dig.config.schema import EvaluationConfig
 from dig.engine.console import console
 from dig.engine.training import quiet
 from dig.interests.explicit import ExplicitInterests
 from dig.interests.interest import mined_frame
-from dig.modules.eimf import EIMFModule
-from dig.modules.explicit import KnownUsers
-from dig.modules.sasrec import SASRecModule
+from dig.recommenders.eimf import EIMFConfig
+from dig.recommenders.eimf.explicit import KnownUsers
+from dig.recommenders.eimf.model import EIMF
+from dig.recommenders.eimf.module import EIMFModule
+from dig.recommenders.sasrec import SASRecConfig
+from dig.recommenders.sasrec.model import SASRec
+from dig.recommenders.sasrec.module import SASRecModule
 
 WARM, STEPS, ROUNDS = 3, 30, 3
 PHRASES, INTERESTS, DIM = 7000, 5, 384

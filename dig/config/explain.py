@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import textwrap
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
@@ -72,8 +73,20 @@ def _section_lines(section: type, prefix: str) -> list[str]:
 
 @cache
 def _sentences(section: type) -> dict[str, str]:
-    """The string that stands under each field of a schema class."""
-    (node,) = ast.parse(inspect.getsource(section)).body
+    """The string that stands under each field of a schema class, and of those that it is made of."""
+    sentences: dict[str, str] = {}
+    for part in reversed(section.__mro__):
+        if is_dataclass(part):
+            sentences |= _own_sentences(part)
+    return sentences
+
+
+def _own_sentences(section: type) -> dict[str, str]:
+    try:
+        source = inspect.getsource(section)
+    except (OSError, TypeError):  # made by a program, as the class with the recommenders' sections
+        return {}
+    (node,) = ast.parse(textwrap.dedent(source)).body
     if not isinstance(node, ast.ClassDef):
         raise TypeError(f"{section} is no class")
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -18,12 +19,13 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
-from dig.config.schema import Config
+from dig.config.recommenders import is_recommender_name
+from dig.config.schema import RECOMMENDERS, REGISTRY, Config
 from dig.engine.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
 
 __all__ = [
@@ -149,7 +151,47 @@ def load_run_config(run: Path) -> Config:
             "else; the same dig.train command writes it again",
             exit_code=2,
         )
-    return _merged(run.name, [_Layer(_shown(path), OmegaConf.create(content))])
+    return _merged(run.name, [_Layer(_shown(path), OmegaConf.create(_installed_part(run, content)))])
+
+
+def _installed_part(run: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """What a run says without the recommenders that it has trained and that no installed package registers.
+
+    Only names of installed packages are looked up: nothing of the run is imported.
+    """
+    listed = content.get("baselines")
+    absent = [
+        name
+        for name in (listed if isinstance(listed, list) else [])
+        if isinstance(name, str)
+        and is_recommender_name(name)
+        and name not in _known_keys()
+        and name not in RECOMMENDERS
+        and (run / "checkpoints" / name).is_dir()
+    ]
+    if not absent:
+        return content
+    wrong = "".join(f" ({REGISTRY.broken[name]})" for name in absent if name in REGISTRY.broken)
+    _warn(f"{run} has recommenders of packages that are not installed here: {', '.join(absent)}; left out{wrong}")
+    left = {key: value for key, value in content.items() if key not in absent}
+    for key in {"baselines", "stages"} & {key for key, value in left.items() if isinstance(value, list)}:
+        left[key] = [name for name in left[key] if name not in absent]
+    return left
+
+
+@functools.cache
+def _warn_of_broken() -> None:
+    """Once in a process, and of all ranks by the first."""
+    if all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+        for line in REGISTRY.broken.values():
+            _warn(f"{line}; it is left out")
+
+
+def _warn(message: str) -> None:
+    from dig.engine.console import messages_to_stderr, warn  # rich takes a while to import
+
+    with messages_to_stderr():  # the standard output may be for a program
+        warn(message)
 
 
 def _merged(name: str, layers: list[_Layer]) -> Config:
@@ -166,6 +208,7 @@ def _merged(name: str, layers: list[_Layer]) -> Config:
     _check_named(merged)
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)  # noqa: S101 - tells the type checker what to_object returns
+    _warn_of_broken()
     return config
 
 
@@ -218,8 +261,17 @@ def _known_keys() -> frozenset[str]:
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """A configuration, or a section of it, as plain containers."""
-    return asdict(config)
+    """A configuration, or a section of it, as plain containers.
+
+    A configuration lacks the sections of installed recommenders that it does not measure: what is kept of a run, and
+    what names its folder, is the same whatever else is installed.
+    """
+    content = asdict(config)
+    if isinstance(config, Config):
+        for name, spec in RECOMMENDERS.items():
+            if spec.package is not None and name not in config.baselines:
+                content.pop(name, None)
+    return content
 
 
 def _find_experiment(name: str, asked_by: str, beside: Path | None = None) -> Path:
@@ -351,6 +403,13 @@ def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
         unknown = next((prefix for prefix in prefixes if prefix not in known), None)
         if unknown is None or any(prefixes[-1].startswith(f"{prefix}.") for prefix in _FREE):
             continue
+        section = key.partition(".")[0]
+        if (broken := REGISTRY.broken.get(section)) is not None:
+            raise UserError(broken, exit_code=2)
+        listed = OmegaConf.select(layer.content, "baselines")
+        named = isinstance(listed, ListConfig) and section in listed and is_recommender_name(section)
+        if named and section not in known:
+            raise UserError(f"{layer.origin}: no installed package registers the recommender {section}", exit_code=2)
         hint = nearest(unknown, known) or ""
         for name in names:
             hint = hint.replace("*", name, 1)

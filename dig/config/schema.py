@@ -7,9 +7,11 @@ to be swept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, NoReturn
 
 from dig.config.errors import UserError, nearest
+from dig.config.recommenders import STAGES_BEFORE, build_registry
 from dig.config.sections.backbone import BackboneConfig, LoraConfig, PromptConfig
 from dig.config.sections.checks import check, check_folder_name
 from dig.config.sections.data import (
@@ -23,12 +25,9 @@ from dig.config.sections.data import (
     PictureConfig,
     ShopConfig,
 )
-from dig.config.sections.eimf import EIMFConfig
 from dig.config.sections.embedding import EmbeddingConfig
 from dig.config.sections.evaluation import EvaluationConfig
 from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
-from dig.config.sections.intrr import AssignmentConfig, IntRRConfig
-from dig.config.sections.item_knn import ItemKNNConfig
 from dig.config.sections.labels import LabelConfig
 from dig.config.sections.mining import MiningConfig
 from dig.config.sections.models import ModelConfig
@@ -38,23 +37,20 @@ from dig.config.sections.relations import NAMED, RELATION_TASKS, RelationsConfig
 from dig.config.sections.reward import RewardConfig
 from dig.config.sections.rqvae import RQVAEConfig
 from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
-from dig.config.sections.sasrec import SASRecConfig
 from dig.config.sections.sft import SFTConfig
 from dig.config.sections.slurm import SlurmConfig
 from dig.config.sections.tasks import COMPACT_TASKS, INTEREST_TASKS, TaskConfig, TasksConfig, active_shares
-from dig.config.sections.tiger import TigerConfig
 from dig.config.sections.visual import AdaptConfig, VisualConfig
 
 __all__ = [
     "AdaptConfig",
-    "AssignmentConfig",
     "BASELINES",
+    "BUILT_IN_STAGES",
     "BackboneConfig",
     "COMPACT_TASKS",
     "COLUMNS",
     "Config",
     "DataConfig",
-    "EIMFConfig",
     "EmbeddingConfig",
     "EvaluationConfig",
     "FilesConfig",
@@ -62,8 +58,6 @@ __all__ = [
     "INTEREST_TASKS",
     "INTERACTION_COLUMNS",
     "ITEM_COLUMNS",
-    "IntRRConfig",
-    "ItemKNNConfig",
     "LabelConfig",
     "LoggingConfig",
     "LoraConfig",
@@ -73,6 +67,7 @@ __all__ = [
     "OBJECTIVES",
     "PictureConfig",
     "PromptConfig",
+    "RECOMMENDERS",
     "REFERENCES",
     "RELATION_TASKS",
     "ROLLOUTS",
@@ -80,7 +75,6 @@ __all__ = [
     "RelationsConfig",
     "RewardConfig",
     "RolloutTasksConfig",
-    "SASRecConfig",
     "SFTConfig",
     "SOURCES",
     "SPLITS",
@@ -89,43 +83,43 @@ __all__ = [
     "SlurmConfig",
     "TaskConfig",
     "TasksConfig",
-    "TigerConfig",
     "TrainerConfig",
     "VisualConfig",
     "WandbConfig",
     "active_shares",
 ]
 
-BASELINES = ("popularity", "item_knn", "sasrec", "tiger", "eimf", "intrr")
-"""What can be measured beside the policies."""
-STAGES = (
-    "prepare",
-    "adapt",
-    "pictures",
-    "mine",
-    "label",
-    "embed",
-    "relations",
-    "tokenize",
-    *BASELINES,
-    "sft",
-    "grpo",
-    "report",
-)
+
+_MOVED = {
+    "AssignmentConfig": "dig.config.sections.assignment",
+    "EIMFConfig": "dig.recommenders.eimf",
+    "IntRRConfig": "dig.recommenders.intrr",
+    "ItemKNNConfig": "dig.recommenders.item_knn",
+    "SASRecConfig": "dig.recommenders.sasrec",
+    "TigerConfig": "dig.recommenders.tiger",
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Says where settings are that lay here before."""
+    if name in _MOVED:
+        raise ImportError(f"dig.config.schema.{name} is {_MOVED[name]}.{name} now")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass
-class Config:
-    """An experiment."""
+class _Before:
+    """What stands before the recommenders' sections."""
 
     experiment: str = "custom"
     """Name of the experiment; runs lie under runs/<experiment>/."""
     seed: Seed = 42
     """Seed of everything that is random in training."""
-    stages: list[str] = field(default_factory=lambda: list(STAGES))
+    stages: list[str] = field(default_factory=lambda: list(BUILT_IN_STAGES))
     """Stages to run; what they need runs too."""
     baselines: list[str] = field(default_factory=lambda: ["popularity", "item_knn"])
-    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger, eimf, intrr."""
+    """Baselines that the report measures beside the policies: popularity, item_knn, sasrec, tiger, eimf, intrr, and
+    those that installed packages register."""
     runs_dir: str = "runs"
     """Folder of the runs."""
     run_id: str | None = None
@@ -137,11 +131,12 @@ class Config:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     relations: RelationsConfig = field(default_factory=RelationsConfig)
     rqvae: RQVAEConfig = field(default_factory=RQVAEConfig)
-    item_knn: ItemKNNConfig = field(default_factory=ItemKNNConfig)
-    sasrec: SASRecConfig = field(default_factory=SASRecConfig)
-    tiger: TigerConfig = field(default_factory=TigerConfig)
-    eimf: EIMFConfig = field(default_factory=EIMFConfig)
-    intrr: IntRRConfig = field(default_factory=IntRRConfig)
+
+
+@dataclass
+class _Behind:
+    """What stands behind them."""
+
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -151,25 +146,63 @@ class Config:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
+
+_SECTIONS = {each.name for part in (_Before, _Behind) for each in fields(part)}
+REGISTRY = build_registry({*STAGES_BEFORE, "report", "examples", "tokens", *_SECTIONS})
+"""Who can be measured, and who is registered wrongly."""
+RECOMMENDERS = REGISTRY.specs
+"""Everything that can be measured, by name, in the order of every table."""
+BASELINES = REGISTRY.baselines
+"""What can be measured beside the policies."""
+STAGES = (*STAGES_BEFORE, *RECOMMENDERS, "report")
+BUILT_IN_STAGES: tuple[str, ...] = tuple(
+    name for name in STAGES if name not in RECOMMENDERS or RECOMMENDERS[name].package is None
+)
+"""What ``stages`` names where nobody says otherwise: the same whatever packages are installed, since runs keep it. The
+report has every baseline built that it measures."""
+
+if TYPE_CHECKING:
+    _Sections = _Before
+else:
+    _Sections = make_dataclass(
+        "_Sections",
+        [
+            (name, spec.settings, field(default_factory=spec.settings))
+            for name, spec in RECOMMENDERS.items()
+            if spec.baseline and spec.settings
+        ],
+        bases=(_Before,),
+        namespace={"__module__": __name__, "__doc__": "With a section for each recommender that has settings."},
+    )
+
+
+@dataclass
+class Config(_Behind, _Sections):
+    """An experiment."""
+
     def __post_init__(self) -> None:
         check_bounds("", self)
         check_folder_name("experiment", self.experiment)
         check_folder_name("run_id", self.run_id)
         check(self.run_id != "latest", "run_id=latest is the name of the link to the last run; choose another")
         for stage in self.stages:
+            if stage in REGISTRY.broken:
+                raise UserError(REGISTRY.broken[stage], exit_code=2)
             if stage not in STAGES:
                 hint = nearest(stage, STAGES) or STAGES[0]
                 known = ", ".join(STAGES)
                 message = f"stages names {stage!r}, which is no stage; did you mean {hint!r}? (stages: {known})"
                 raise UserError(message, exit_code=2)
         for name in self.baselines:
+            if name in REGISTRY.broken:
+                raise UserError(REGISTRY.broken[name], exit_code=2)
             if name not in BASELINES:
                 hint = nearest(name, BASELINES) or BASELINES[0]
                 message = f"baselines names {name!r}; did you mean {hint!r}? (baselines: {', '.join(BASELINES)})"
                 raise UserError(message, exit_code=2)
         left_out = [name for name in self.stages if name in BASELINES and name not in self.baselines]
         check(
-            not left_out or self.stages == list(STAGES),
+            not left_out or self.stages == list(BUILT_IN_STAGES),
             f"stages names {left_out[0] if left_out else ''}, which baselines=[{', '.join(self.baselines)}] leaves "
             "out; add it there",
         )
@@ -194,7 +227,7 @@ class Config:
         if self.sft.item_tokens == "one":
             check_one_token(self.backbone, self.prompt, self.sft, self.sft_shares)
         check(
-            bool(self.relation_tasks) or "relations" not in self.stages or self.stages == list(STAGES),
+            bool(self.relation_tasks) or "relations" not in self.stages or self.stages == list(BUILT_IN_STAGES),
             "stages names relations, and no task reads any; set sft.tasks.collaborative.share=1 or "
             "sft.tasks.semantic.share=1",
         )

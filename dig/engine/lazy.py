@@ -17,7 +17,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["lazy_names", "lightning", "peft", "scipy", "sklearn", "transformers"]
+__all__ = ["lazy_names", "lightning", "numpy", "peft", "safetensors", "scipy", "sklearn", "torch", "transformers"]
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -55,11 +55,15 @@ class _Library:
 
 if TYPE_CHECKING:
     import lightning.pytorch.plugins.environments
+    import numpy
     import peft
+    import safetensors.numpy
+    import safetensors.torch
     import scipy  # type: ignore[import-untyped]
     import sklearn
+    import torch
     import transformers
 else:
-    lightning, peft, scipy, sklearn, transformers = map(
-        _Library, ("lightning", "peft", "scipy", "sklearn", "transformers")
+    lightning, numpy, peft, safetensors, scipy, sklearn, torch, transformers = map(
+        _Library, ("lightning", "numpy", "peft", "safetensors", "scipy", "sklearn", "torch", "transformers")
     )

@@ -22,6 +22,7 @@ __all__ = [
     "missing_weights",
     "recorded_loading",
     "refuse_missing",
+    "without_bars",
     "write_checkpoint",
 ]
 
@@ -134,3 +135,17 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
             raise
         stream.flush()
         os.fsync(stream.fileno())
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without transformers' bar over the few files of a folder."""
+    from transformers.utils import logging
+
+    enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logging.enable_progress_bar()

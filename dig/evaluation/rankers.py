@@ -1,33 +1,20 @@
-"""What can be evaluated: rankers, scorers (one pass gives both protocols), and constrained beam search."""
+"""What can be evaluated: rankers, and scorers, whose scores of the whole catalogue give both protocols at once."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from dig.engine.lazy import numpy as np
+from dig.engine.lazy import torch
 
-from dig.generation import CatalogueTrie, NotFiniteError, beam_search
-from dig.generation.trie import Restriction
+if TYPE_CHECKING:
+    from torch import Tensor
 
-__all__ = [
-    "Ranker",
-    "Ranking",
-    "Scorer",
-    "padded_rows",
-    "rank_among",
-    "rank_kept",
-    "rank_unseen",
-    "top_items",
-    "BeamRanker",
-]
+__all__ = ["Ranker", "Ranking", "Scorer", "padded_rows", "rank_among", "rank_kept", "rank_unseen", "top_items"]
 
-
-Ranking = tuple[Tensor, Tensor]
+Ranking: TypeAlias = "tuple[Tensor, Tensor]"
 """Items (batch, k), best first, -1 where there is none, and their scores (batch, k), -inf there."""
 
 
@@ -50,29 +37,30 @@ class Scorer(ABC):
     def scores(self, histories: Sequence[np.ndarray]) -> Tensor:
         """(batch, items) float32 scores, the higher the better."""
 
-    @torch.inference_mode()
     def rank(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
         """Items (batch, k) and their scores (batch, k); items of the same score in catalogue order."""
-        return top_items(self.scores(histories), k)
+        with torch.inference_mode():
+            return top_items(self.scores(histories), k)
 
-    @torch.inference_mode()
     def rank_unseen(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
         """The same without the items of each history."""
-        return top_items(_without(self.scores(histories), histories), k)
+        with torch.inference_mode():
+            return top_items(_without(self.scores(histories), histories), k)
 
-    @torch.inference_mode()
     def rank_both(self, histories: Sequence[np.ndarray], k: int) -> tuple[Ranking, Ranking]:
         """Both rankings of one scoring."""
-        scores = self.scores(histories)
-        return top_items(scores, k), top_items(_without(scores, histories), k)
+        with torch.inference_mode():
+            scores = self.scores(histories)
+            return top_items(scores, k), top_items(_without(scores, histories), k)
 
-    @torch.inference_mode()
     def rank_among(self, histories: Sequence[np.ndarray], k: int, items: Tensor, unseen: bool = False) -> Ranking:
         """The ranking of some items (n,) int64 only, what is in stock, say; ``unseen`` leaves the history out, too."""
-        scores = self.scores(histories)
-        others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
-        others[items.to(scores.device)] = False
-        return top_items((_without(scores, histories) if unseen else scores).masked_fill(others, float("-inf")), k)
+        with torch.inference_mode():
+            scores = self.scores(histories)
+            others = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+            others[items.to(scores.device)] = False
+            scores = _without(scores, histories) if unseen else scores
+            return top_items(scores.masked_fill(others, float("-inf")), k)
 
 
 def rank_kept(ranker: Ranker, histories: Sequence[np.ndarray], k: int) -> Ranking:
@@ -154,7 +142,8 @@ def top_items(scores: Tensor, k: int) -> Ranking:
     values, places = scores.gather(1, found).sort(dim=1, descending=True, stable=True)
     found, values = found.gather(1, places), values.float()
     found = found.masked_fill(values == float("-inf"), -1)
-    return F.pad(found, (0, k - wanted), value=-1), F.pad(values, (0, k - wanted), value=float("-inf"))
+    pad = torch.nn.functional.pad
+    return pad(found, (0, k - wanted), value=-1), pad(values, (0, k - wanted), value=float("-inf"))
 
 
 def _without(scores: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
@@ -163,90 +152,3 @@ def _without(scores: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
     kept = scores.clone()
     kept[user, rows[user, place]] = float("-inf")
     return kept
-
-
-class Prompts(Protocol):
-    """A batch of prompts."""
-
-    input_ids: Tensor
-    attention_mask: Tensor
-
-
-class BeamRanker(ABC):
-    """Ranks items after a history by the beams that a model finds in the catalogue's trie.
-
-    Args:
-        model: a decoder or an encoder-decoder that :func:`~dig.generation.beam_search` takes.
-        tokens: (items, levels) how the model spells items.
-        num_beams: beams; a request for more items widens the search.
-        batch_size: histories a batch.
-        device: where to compute; None takes a GPU if there is one.
-    """
-
-    def __init__(
-        self, model: Any, tokens: Tensor, num_beams: int, batch_size: int, device: torch.device | str | None
-    ) -> None:
-        self.model = model.eval()
-        self.trie = CatalogueTrie(tokens, twins=True)
-        self.num_beams, self.batch_size = num_beams, batch_size
-        self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-    @abstractmethod
-    def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
-        """What the model is told of each history."""
-
-    def to(self, device: torch.device | str) -> Self:
-        """Moves model and trie."""
-        self.device = torch.device(device)
-        self.trie = self.trie.to(self.device)
-        self.model = self.model.to(self.device)
-        return self
-
-    def rank(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
-        """Items (batch, k), -1 beyond the catalogue, and their log-probabilities (batch, k), on the CPU.
-
-        Raises:
-            NotFiniteError: the model's logits are no numbers, with the histories.
-        """
-        return self._rank(histories, k, unseen=False)
-
-    def rank_unseen(self, histories: Sequence[np.ndarray], k: int) -> Ranking:
-        """The same without the items of each history; the others' probabilities are renormalised."""
-        return self._rank(histories, k, unseen=True)
-
-    def rank_among(self, histories: Sequence[np.ndarray], k: int, items: Tensor, unseen: bool = False) -> Ranking:
-        """The ranking of some items (n,) int64 only, what is in stock, say; ``unseen`` leaves the history out, too.
-
-        The search never enters a branch without one of them, and probabilities are renormalised at every step, so they
-        are those of the items that are left.
-        """
-        return self._rank(histories, k, unseen, items.to(self.device))
-
-    @torch.inference_mode()
-    def _rank(self, histories: Sequence[np.ndarray], k: int, unseen: bool, among: Tensor | None = None) -> Ranking:
-        items, scores = [], []
-        beams = min(max(self.num_beams, k), self.trie.num_items)
-        missing = (0, max(0, k - beams))
-        for start in range(0, len(histories), self.batch_size):
-            batch = histories[start : start + self.batch_size]
-            prompts = self.prompts(batch)
-            try:
-                found = beam_search(
-                    self.model,
-                    prompts.input_ids.to(self.device),
-                    prompts.attention_mask.to(self.device),
-                    self.trie,
-                    beams,
-                    restriction=self._restriction(batch, unseen, among),
-                )
-            except NotFiniteError as error:
-                raise NotFiniteError([start + row for row in error.rows]) from None
-            items.append(F.pad(found.items, missing, value=-1)[:, :k].cpu())
-            scores.append(F.pad(found.log_probs, missing, value=float("-inf"))[:, :k].cpu())
-        return torch.cat(items), torch.cat(scores)
-
-    def _restriction(self, batch: Sequence[np.ndarray], unseen: bool, among: Tensor | None) -> Restriction | None:
-        if not unseen and among is None:
-            return None
-        banned = padded_rows(batch) if unseen else torch.full((len(batch), 1), -1)
-        return self.trie.without(banned.to(self.device), among)

@@ -11,11 +11,12 @@ import torch
 from datamodules.prompts import Prompts, prompt_builder
 from dig.config import Config
 from dig.config.schema import PromptConfig
-from dig.evaluation.rankers import BeamRanker
+from dig.engine.weights import without_bars
+from dig.evaluation.beams import BeamRanker
 from dig.generation.backbone import Backbone, load_backbone
 from dig.quantization import SemanticIds
 
-__all__ = ["PolicyRanker"]
+__all__ = ["PolicyRanker", "load"]
 
 
 class PolicyRanker(BeamRanker):
@@ -56,3 +57,9 @@ class PolicyRanker(BeamRanker):
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
         """What the model is told of each history."""
         return self.builder.prompts(histories)
+
+
+def load(folder: Path, config: Config, device: torch.device | str | None) -> PolicyRanker:
+    """The ranker of a finished stage."""
+    with without_bars():
+        return PolicyRanker.load(folder, config, device)

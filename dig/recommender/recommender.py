@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dig.config import BASELINES, UserError, load_run_config
+from dig.config import RECOMMENDERS, UserError, load_run_config
 from dig.engine.catalogue import Catalogue, check_catalogue
 from dig.engine.console import say, warn
 from dig.engine.proof import RunProof
@@ -24,7 +24,7 @@ from dig.recommender.tables import read_run_table
 
 __all__ = ["Answers", "Question", "Recommender"]
 
-_BEST_FIRST = ("grpo", "sft", *reversed(BASELINES))  # the last trained first
+_BEST_FIRST = tuple(reversed(RECOMMENDERS))  # the last trained first
 _OF_INTERESTS = ("item_id", "text", "label", "score", "confidence")
 _SELDOM = 0.01
 """Share of purchases that repeat one of the same customer, below which nobody is said to buy twice."""
@@ -103,6 +103,8 @@ class Recommender:
         if not (run / "config.yaml").is_file():
             raise UserError(f"{run} is no run: it has no config.yaml")
         there = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
+        if stage is not None and stage not in RECOMMENDERS and (run / "checkpoints" / stage).is_dir():
+            raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(there)}", 2)
         if stage is not None and stage not in there:
             known = f"it has {', '.join(there)}" if there else "it has none"
             raise UserError(f"{run} holds no trained stage {stage}; {known}", exit_code=2)

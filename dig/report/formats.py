@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dig.config import RECOMMENDERS
+
 __all__ = [
     "is_list",
     "listed",
@@ -52,15 +54,6 @@ def mapping(value: Any) -> dict[str, Any]:
 DASH = "—"
 """What stands for a number that is missing or is none."""
 _METRICS = ("hr", "ndcg", "mrr")
-_RECOMMENDERS = {
-    "item_knn": "item-kNN",
-    "sasrec": "SASRec",
-    "tiger": "TIGER",
-    "eimf": "EIMF",
-    "intrr": "IntRR",
-    "sft": "SFT",
-    "grpo": "GRPO",
-}
 
 
 def number(value: Any) -> str:
@@ -106,7 +99,7 @@ def metric_name(key: str) -> str:
 
 def recommender_name(key: str) -> str:
     """A recommender as papers write it."""
-    return _RECOMMENDERS.get(key, words(key))
+    return RECOMMENDERS[key].title if key in RECOMMENDERS else words(key)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from dig.config import RECOMMENDERS
+from dig.config.recommenders import COLOURS
 from dig.report.formats import metric_name, recommender_name
 
 __all__ = [
@@ -27,10 +29,6 @@ __all__ = [
     "reliability_plot",
 ]
 
-
-COLOURS = 8
-"""Variables ``--s0`` … of the style sheet; colours that people with any colour vision tell apart."""
-_RECOMMENDERS = {"popularity": 0, "item_knn": 1, "sasrec": 2, "tiger": 3, "sft": 4, "grpo": 5, "eimf": 6, "intrr": 7}
 
 _QUIET = {"labelColor": "var(--soft)", "titleColor": "var(--soft)"}
 CONFIG: dict[str, Any] = {
@@ -78,12 +76,16 @@ class Plot:
 
 
 def colour_index(name: str, others: Sequence[str] = ()) -> int:
-    """The colour of a recommender, the same in every plot; unknown ones take those that are left."""
-    if name in _RECOMMENDERS:
-        return _RECOMMENDERS[name]
-    unknown = [each for each in others if each not in _RECOMMENDERS]
+    """The colour of a recommender, the number of a variable ``--s0`` … of the style sheet: the one that it has in every
+    plot, or else one that none of the ``others`` has."""
+    chosen = {each: spec.colour for each, spec in RECOMMENDERS.items() if spec.colour is not None}
+    if name in chosen:
+        return chosen[name]
+    taken = {chosen[each] for each in others if each in chosen}
+    left = [colour for colour in range(COLOURS) if colour not in taken] or list(range(COLOURS))
+    unknown = [each for each in others if each not in chosen]
     place = unknown.index(name) if name in unknown else 0
-    return (len(_RECOMMENDERS) + place) % COLOURS
+    return left[place % len(left)]
 
 
 def colour_variable(index: int) -> str:

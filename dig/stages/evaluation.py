@@ -17,7 +17,7 @@ import datamodules
 from datamodules.leakage import guard_artifact
 from datamodules.splits import HeldOut, Sequences
 from dig import evaluation, modules
-from dig.config import BASELINES, UserError
+from dig.config import RECOMMENDERS, UserError
 from dig.engine.artifacts import Artifact, fingerprint, write_json
 from dig.engine.catalogue import Catalogue, check_catalogue
 from dig.engine.console import say
@@ -42,15 +42,16 @@ __all__ = [
 ]
 
 _VERSION = 6
-MEASURED = (*BASELINES, "sft", "grpo")
+MEASURED = tuple(RECOMMENDERS)
 """Stages that leave a recommender, in the order of every table."""
-_POLICIES = ("sft", "grpo")
 
 
 def measured(context: StageContext) -> list[str]:
     """The recommenders of a run: its baselines and the policies that were trained."""
     return [
-        name for name in MEASURED if name in context.inputs and (name in _POLICIES or name in context.config.baselines)
+        name
+        for name, spec in RECOMMENDERS.items()
+        if name in context.inputs and (not spec.baseline or name in context.config.baselines)
     ]
 
 
@@ -131,7 +132,7 @@ def _evaluation(context: StageContext, name: str, examples: Artifact) -> Artifac
         "evaluation": select(context.config, "evaluation"),
         "inputs": {stage: context.inputs[stage].fingerprint for stage in ("prepare", name)}
         | {"examples": examples.fingerprint},
-        "prompt": select(context.config, "prompt") if name in _POLICIES else None,
+        "prompt": select(context.config, "prompt") if not RECOMMENDERS[name].baseline else None,
         "name": name,
     }
     key = fingerprint(origin)

@@ -14,7 +14,8 @@ from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
 from dig.generation.sid_rows import ComposedRows, compose_rows, level_vectors, started_rows
 from dig.generation.vocabulary import TASK_TOKENS
 from dig.quantization import SemanticIds
-from dig.stages.fresh_intrr import fresh_intrr
+from dig.recommenders import intrr
+from dig.recommenders.intrr.start import fresh_intrr
 from dig.stages.policies import max_tokens
 from dig.stages.tokenize import load_codebooks, load_semantic_ids
 
@@ -40,7 +41,7 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
             dropout=config.sft.dropout,
             tasks=len(TASK_TOKENS) if config.relation_tasks else 0,
         )
-        return IntRRBackbone(model, config.intrr.assignment.alignment)
+        return IntRRBackbone(model, intrr.SPEC.of(config).assignment.alignment)
     from_scratch, rows = config.backbone.pretrained is None, config.backbone.sid_rows
     start_at_codebooks = rows == "codebook" or (rows == "composed" and not from_scratch)
     vectors = _vectors(context, from_scratch) if start_at_codebooks else None

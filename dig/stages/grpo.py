@@ -28,6 +28,7 @@ from dig.engine.training import Plan, fit, reads_training
 from dig.generation.backbone import load_backbone
 from dig.generation.lora import add_lora
 from dig.quantization import SemanticIds
+from dig.recommenders.sasrec.stage import load_sasrec
 from dig.rollouts import RewardContext
 from dig.stages.embed import load_embeddings
 from dig.stages.encoding import encode_texts
@@ -36,7 +37,6 @@ from dig.stages.label import load_quality
 from dig.stages.policies import content_codes, item_tokens, load_spelled_ids, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.rewards import check_own_terms, own_terms, required_facts, stages_behind
-from dig.stages.sasrec import load_sasrec
 from dig.stages.tokenize import load_semantic_ids
 
 __all__ = ["STAGE"]

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dig.config import BASELINES, STAGES, Config, UserError, config_to_dict, load_config, nearest
+from dig.config import BASELINES, RECOMMENDERS, STAGES, Config, UserError, config_to_dict, load_config, nearest
 from dig.config.documents import read_json_mapping
+from dig.config.schema import BUILT_IN_STAGES
 from dig.engine.artifacts import fingerprint
 from dig.engine.secrets import shown_override
 from dig.sweeps.file import Arguments, MetricGoal, SweepFile, command_arguments, read_sweep, split_arguments, wrong
@@ -21,8 +22,6 @@ __all__ = ["FAMILIES", "Metric", "find_metric", "reported", "Settings", "load_se
 
 FAMILIES = ("hr", "ndcg")
 """What a validation logs at each cut-off."""
-_VALIDATED = ("sasrec", "tiger", "eimf", "intrr", "sft", "grpo")
-_ROLLOUTS = ("reward", "hits", "groups_with_hit", "dead_groups", "distinct_items", "surprise")
 _LESS_IS_BETTER = ("loss", "collision_rate", "largest_collision", "dead_codes", "reconstruction", "kl")
 
 
@@ -100,40 +99,29 @@ def reported(config: Config) -> dict[str, list[str]]:
     """
     ks = config.evaluation.ks
     valid = [f"valid/{family}@{k}" for k in ks for family in FAMILIES]
-    rewards = [f"reward_{name}" for name, weight in config.grpo.reward.weights.items() if weight]
     codebook = [
         f"codebook/{name}_{level}"
         for name in ("batch_usage", "usage", "perplexity", "dead_codes")
         for level in range(1, len(config.rqvae.sizes) + 1)
     ]
     codebook += [f"codebook/{name}" for name in ("collision_rate", "largest_collision", "reconstruction")]
-    found = {
-        "tokenize": ["train/loss", "train/reconstruction", "train/quantizer", *codebook],
-        "sasrec": ["train/loss", *valid],
-        "tiger": ["train/loss", *valid],
-        "eimf": ["train/loss", *(f"train/{name}" for name in config.eimf.explicit_losses), *valid],
-        "intrr": ["train/loss", "train/alignment", *valid],
-        "sft": ["train/loss", *valid],
-        "grpo": [
-            "train/loss",
-            "train/kl",
-            "train/entropy",
-            *(f"rollout/{each}" for each in (*_ROLLOUTS, *rewards)),
-            *valid,
-        ],
-    }
+    logged = {"tokenize": ["train/loss", "train/reconstruction", "train/quantizer", *codebook]}
     if config.rqvae.tokenizer != "rqvae":
-        del found["tokenize"]
-    return {stage: names for stage, names in found.items() if stage in _running(config)}
+        del logged["tokenize"]
+    for name, spec in RECOMMENDERS.items():
+        if spec.trained:
+            logged[name] = ["train/loss", *(spec.logs(config) if spec.logs else ()), *valid]
+    return {stage: names for stage, names in logged.items() if stage in _running(config)}
 
 
 def _running(config: Config) -> set[str]:
     """The training stages of a configuration, with those that they need."""
-    wanted = set(config.stages) - (set(BASELINES) - set(config.baselines))
-    needs = {"grpo": ("sft",), "sft": ("tokenize",), "tiger": ("tokenize",), "intrr": ("tokenize",)}
-    for stage in reversed(STAGES):
-        wanted |= set(needs.get(stage, ())) if stage in wanted else set()
-    return wanted
+    running = set(config.stages) - (set(BASELINES) - set(config.baselines))
+    if config.stages == list(BUILT_IN_STAGES):
+        running |= set(config.baselines)  # those of installed packages, too
+    for name, spec in reversed(RECOMMENDERS.items()):
+        running |= set(spec.needs) if name in running else set()
+    return running
 
 
 def _stage_and_name(file: SweepFile, asked: str) -> tuple[str | None, str]:
@@ -336,7 +324,7 @@ def _fitting(file: SweepFile, given: Arguments, space: Space) -> Config:
 
 def _stages(config: Config, metric: Metric) -> tuple[str, ...]:
     """As far as the metric needs; stages that were named stay, but nothing is tested."""
-    if config.stages == list(STAGES):
+    if config.stages == list(BUILT_IN_STAGES):
         return (metric.stage,)
     named = tuple(stage for stage in config.stages if stage != "report")
     return named if metric.stage in named or metric.stage not in config.stages else (*named, metric.stage)

@@ -11,7 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
-from dig.config import Config
+from dig.config import RECOMMENDERS, Config
 from dig.tracking.connection import PLAIN, Connection
 from dig.tracking.records import last_step, rows_since
 
@@ -112,14 +112,5 @@ class EffectiveValues(Callback):
 
 def samples_a_rank(config: Config, stage: str) -> int | None:
     """Samples of one process and one optimiser step before any are summed; for GRPO prompts. None for other stages."""
-    sizes = {
-        "adapt": config.visual.adapt.batch_size,
-        "tokenize": config.rqvae.batch_size,
-        "sasrec": config.sasrec.batch_size,
-        "tiger": config.tiger.batch_size,
-        "eimf": config.eimf.batch_size,
-        "intrr": config.intrr.batch_size,
-        "sft": config.sft.batch_size,
-        "grpo": config.grpo.prompts_per_step // config.grpo.minibatches,
-    }
-    return sizes.get(stage)
+    sizes = {"adapt": config.visual.adapt.batch_size, "tokenize": config.rqvae.batch_size}
+    return RECOMMENDERS[stage].batch_size(config) if stage in RECOMMENDERS else sizes.get(stage)

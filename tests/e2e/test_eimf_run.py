@@ -18,7 +18,7 @@ from dig.config import UserError
 from dig.engine.artifacts import Artifact, ArtifactStore
 from dig.engine.pipeline import Run, _plan
 from dig.engine.stage import StageContext
-from dig.stages.eimf import STAGE
+from dig.recommenders.eimf.stage import STAGE
 
 SMALL = (
     "data.source=quickstart",

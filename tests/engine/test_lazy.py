@@ -34,12 +34,17 @@ PACKAGES = [
     "callbacks",
     "datamodules",
     "dig",
-    "dig.baselines",
+    "dig.config",
     "dig.embeddings",
     "dig.evaluation",
     "dig.interests",
     "dig.modules",
     "dig.recommender",
+    "dig.recommenders",
+    "dig.recommenders.eimf",
+    "dig.recommenders.intrr",
+    "dig.recommenders.sasrec",
+    "dig.recommenders.tiger",
     "dig.rollouts",
     "dig.tracking",
 ]
@@ -55,6 +60,19 @@ def loaded(code: str, *names: str) -> list[str]:
 
 def test_the_recommender_is_imported_without_what_training_needs() -> None:
     assert loaded("import dig; dig.Recommender", *TRAINING, "transformers") == []
+
+
+def test_the_configuration_knows_every_recommender_and_imports_none() -> None:
+    """Their settings are its sections; models and the libraries below them are imported when they are used."""
+    heavy = ("torch", "numpy", "polars", "rich", "transformers", "dig.recommenders.sasrec.model", *TRAINING)
+    assert loaded("from dig.config import load_config; load_config('quickstart').sasrec", *heavy) == []
+
+
+def test_what_answers_by_a_baseline_is_imported_without_what_training_needs() -> None:
+    code = "from dig.config import RECOMMENDERS as specs; from dig.config.recommenders import resolve\n"
+    code += "resolve(specs['item_knn'], 'model')\n"
+    code += "for name in ('sasrec', 'eimf', 'intrr'): resolve(specs[name], 'loader')"
+    assert loaded(code, *TRAINING) == []
 
 
 def test_what_answers_by_a_policy_is_imported_without_what_training_needs() -> None:

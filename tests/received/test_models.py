@@ -11,10 +11,10 @@ import pytest
 from support import tiny
 from transformers import AutoModelForCausalLM, T5ForConditionalGeneration
 
-from dig.baselines.tiger import load_t5
 from dig.config import UserError
 from dig.generation.backbone import load_backbone
 from dig.received.models import check_model_folder
+from dig.recommenders.tiger.model import load_t5
 
 IDS = tiny.ragged_catalogue()
 CODE = {"AutoConfig": "code.Own", "AutoModelForCausalLM": "code.Model", "AutoTokenizer": ["code.Own", "code.Own"]}

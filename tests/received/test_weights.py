@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dig.baselines.item_knn import ItemKNN
-from dig.baselines.popularity import Popularity
-from dig.baselines.sasrec import SASRec
 from dig.config import UserError
-from dig.config.schema import SASRecConfig
 from dig.generation.intrr import IntRR, IntRRSizes
 from dig.received.weights import TensorHeader, load_module, read_section, read_tensors, weights_header
+from dig.recommenders.item_knn import ItemKNN
+from dig.recommenders.popularity import Popularity
+from dig.recommenders.sasrec import SASRecConfig
+from dig.recommenders.sasrec.model import SASRec
 
 
 def raw(header: Any, data: bytes = b"", length: int | None = None) -> bytes:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from scipy import sparse
 
-from dig.baselines.item_knn import ItemKNN
 from dig.config import UserError
 from dig.recommender import export as exporting
 from dig.recommender.export import check_out, export
 from dig.recommender.recommender import Question, Recommender
 from dig.recommender.tables import read_ids
+from dig.recommenders.item_knn import ItemKNN
 
 ITEMS = 9
 IDS = ["I,1", '5" brush', "=SUM(A1)", "0012", "a\nb", " x", "-7", "I8", "I9"]

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 import torch
 
-from dig.baselines.popularity import Popularity
 from dig.config import UserError
 from dig.recommender.recommender import Recommender
+from dig.recommenders.popularity import Popularity
 
 IDS = ["A", "B", "12", "0012", "C,1", " D", "7", "E"]
 COUNTS = [5, 4, 9, 3, 8, 1, 2, 6]

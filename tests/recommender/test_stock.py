@@ -13,16 +13,20 @@ from support import tiny
 from datamodules.histories import Histories
 from datamodules.item_sequences import HistoryTokens
 from datamodules.prompts import ItemPrompts
-from dig.baselines.eimf import EIMF
-from dig.baselines.intrr import IntRRRanker
-from dig.baselines.item_knn import ItemKNN
-from dig.baselines.popularity import Popularity
-from dig.baselines.sasrec import SASRec
-from dig.baselines.tiger import PAD, Tiger, build_t5, sid_vocabulary
-from dig.config.schema import EIMFConfig, ItemKNNConfig, PromptConfig, SASRecConfig, TigerConfig
-from dig.evaluation.rankers import BeamRanker, Ranker, Scorer
+from dig.config.schema import PromptConfig
+from dig.evaluation.beams import BeamRanker
+from dig.evaluation.rankers import Ranker, Scorer
 from dig.generation import score_catalogue
 from dig.recommender import PolicyRanker, Recommender
+from dig.recommenders.eimf import EIMFConfig
+from dig.recommenders.eimf.model import EIMF
+from dig.recommenders.intrr.ranker import IntRRRanker
+from dig.recommenders.item_knn import ItemKNN, ItemKNNConfig
+from dig.recommenders.popularity import Popularity
+from dig.recommenders.sasrec import SASRecConfig
+from dig.recommenders.sasrec.model import SASRec
+from dig.recommenders.tiger import TigerConfig
+from dig.recommenders.tiger.model import PAD, Tiger, build_t5, sid_vocabulary
 
 IDS = tiny.ragged_catalogue()
 ITEMS = len(IDS)

@@ -15,16 +15,18 @@ from datamodules.examples import ExampleDataModule, Examples
 from datamodules.item_sequences import HistoryTokens
 from datamodules.prompts import ItemPrompts
 from datamodules.splits import Sequences
-from dig.baselines.intrr import IntRRRanker
-from dig.baselines.item_knn import ItemKNN
-from dig.baselines.sasrec import SASRec
-from dig.baselines.tiger import PAD, Tiger, build_t5, sid_vocabulary
-from dig.config.schema import ItemKNNConfig, PromptConfig, SASRecConfig, TigerConfig
+from dig.config.schema import PromptConfig
 from dig.evaluation.harness import Harness, NotANumberError, Protocol, other_protocol
 from dig.evaluation.measures import CatalogueFacts
 from dig.evaluation.memorization import one_hop_candidates, successor_counts
 from dig.modules.evaluation import EvaluationModule
 from dig.quantization import SemanticIds
+from dig.recommenders.intrr.ranker import IntRRRanker
+from dig.recommenders.item_knn import ItemKNN, ItemKNNConfig
+from dig.recommenders.sasrec import SASRecConfig
+from dig.recommenders.sasrec.model import SASRec
+from dig.recommenders.tiger import TigerConfig
+from dig.recommenders.tiger.model import PAD, Tiger, build_t5, sid_vocabulary
 from support import tiny
 
 EXAMPLES, ITEMS = 50, 23

@@ -14,12 +14,13 @@ import torch
 from callbacks.resume import StepSeed
 from datamodules.item_sequences import ItemSequences
 from datamodules.splits import Sequences
-from dig.baselines.eimf import EIMF
-from dig.config.schema import EIMFConfig, EvaluationConfig
+from dig.config.schema import EvaluationConfig
 from dig.interests.explicit import ExplicitInterests
 from dig.interests.interest import mined_frame
-from dig.modules.eimf import EIMFModule
-from dig.modules.explicit import KnownUsers
+from dig.recommenders.eimf import EIMFConfig
+from dig.recommenders.eimf.explicit import KnownUsers
+from dig.recommenders.eimf.model import EIMF
+from dig.recommenders.eimf.module import EIMFModule
 from support import tiny
 
 ITEMS = 24

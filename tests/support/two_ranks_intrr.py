@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from datamodules.item_sequences import ItemSequences
-from dig.config.schema import AssignmentConfig, EvaluationConfig, IntRRConfig
-from dig.modules.intrr import IntRRModule
+from dig.config.schema import EvaluationConfig
+from dig.config.sections.assignment import AssignmentConfig
+from dig.recommenders.intrr import IntRRConfig
+from dig.recommenders.intrr.module import IntRRModule
 from support import tiny
 
 FORM = {"residual": True, "scale": 5.0, "uid_input": True, "uid_output": True, "softmax": "trie"}
