@@ -9,7 +9,7 @@ import pytest
 import vl_convert
 from support.report_page import Page
 from support.report_sample import sample
-from support.two_ranks_eimf import CONFIG
+from dig.report.plots import CONFIG
 
 from dig.report import render_report
 from dig.report.curves import CurvePlot, Line, lines_plot
