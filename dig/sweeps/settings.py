@@ -107,7 +107,7 @@ def reported(config: Config) -> dict[str, list[str]]:
         for level in range(1, len(config.rqvae.sizes) + 1)
     ]
     codebook += [f"codebook/{name}" for name in ("collision_rate", "largest_collision", "reconstruction")]
-    found = {
+    metrics = {
         "tokenize": ["train/loss", "train/reconstruction", "train/quantizer", *codebook],
         "sasrec": ["train/loss", *valid],
         "tiger": ["train/loss", *valid],
@@ -123,8 +123,8 @@ def reported(config: Config) -> dict[str, list[str]]:
         ],
     }
     if config.rqvae.tokenizer != "rqvae":
-        del found["tokenize"]
-    return {stage: names for stage, names in found.items() if stage in _running(config)}
+        del metrics["tokenize"]
+    return {stage: names for stage, names in metrics.items() if stage in _running(config)}
 
 
 def _running(config: Config) -> set[str]:
@@ -315,8 +315,8 @@ def _arguments(given: Arguments, space: Space, point: Point) -> list[str]:
 
 
 def _load(arguments: list[str]) -> Config:
-    found = split_arguments(arguments)
-    return load_config(found.experiment, found.overrides)
+    given = split_arguments(arguments)
+    return load_config(given.experiment, given.overrides)
 
 
 def _fitting(file: SweepFile, given: Arguments, space: Space) -> Config:
