@@ -195,7 +195,6 @@ class Partial:
 
     def accept(self, response: httpx.Response) -> None:
         """Takes note of a good answer; starts anew where the server sends the whole file.
-
         Raises:
             RetryError: if the answer does not continue what is there.
         """
@@ -204,12 +203,12 @@ class Partial:
             self.restart()
             self.total = int(response.headers["content-length"]) if "content-length" in response.headers else None
         else:
-            found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-            total = int(found[2]) if found and found[2] != "*" else None
+            match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+            total = int(match[2]) if match and match[2] != "*" else None
             changed = (self.version and version and version != self.version) or (
                 self.total is not None and total is not None and total != self.total
             )
-            if not found or int(found[1]) != self.size or changed:
+            if not match or int(match[1]) != self.size or changed:
                 self.restart()
                 raise RetryError("its file changed meanwhile" if changed else "sent another range than was asked for")
             self.total = total if total is not None else self.total

@@ -53,15 +53,15 @@ def collaborative_neighbours(train: Histories, items: int, window: int = WINDOW,
     rank[by_rank] = np.arange(items)
     of_item = np.argsort(flat, kind="stable")  # positions of the first item, then of the second, and so on
     begins = np.append(0, np.cumsum(frequency))
-    found = np.full((items, keep), -1, dtype=np.int64)
+    neighbours = np.full((items, keep), -1, dtype=np.int64)
     blocks = list(_blocks(begins, max(_PAIRS // (2 * window), 1)))
     for first, stop in track(blocks, "items bought together") if len(blocks) > 10 else blocks:
         positions = of_item[begins[first] : begins[stop]]
         keys = _pairs(flat, before, after, positions, first, rank, window)
         row, other, turn = _ranked(keys, items)
         near = turn < keep
-        found[first + row[near], turn[near]] = by_rank[other[near]]
-    return found
+        neighbours[first + row[near], turn[near]] = by_rank[other[near]]
+    return neighbours
 
 
 def _blocks(begins: np.ndarray, positions: int) -> Iterator[tuple[int, int]]:
@@ -84,14 +84,14 @@ def _pairs(
     window: int,
 ) -> np.ndarray:
     """A number for each pair that starts at the positions: (row - first) * items + rank of the other item."""
-    row, items, found = flat[positions].astype(np.int64) - first, len(rank), []
+    row, items, pairs = flat[positions].astype(np.int64) - first, len(rank), []
     for distance in range(1, window + 1):
         for step, room in ((-distance, before), (distance, after)):
             inside = room[positions] >= distance
             own, other = row[inside], flat[positions[inside] + step]
             different = other != own + first
-            found.append(own[different] * items + rank[other[different]])
-    return np.concatenate(found)
+            pairs.append(own[different] * items + rank[other[different]])
+    return np.concatenate(pairs)
 
 
 def _ranked(keys: np.ndarray, items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -225,18 +225,18 @@ def relation_tables(
     """
     facts: dict[str, Any] = {}
     similar = _similar(config, vectors(), facts) if config.compares_texts(wanted) else None
-    found = {}
+    tables = {}
     if "collaborative" in wanted:
-        found["collaborative"] = _collaborative(config, train, items, similar, seed, facts)
+        tables["collaborative"] = _collaborative(config, train, items, similar, seed, facts)
     if "semantic" in wanted:
-        found["semantic"] = _semantic(config, items, similar, seed + 1)  # not the draw of the other table
-    for name, table in found.items():
+        tables["semantic"] = _semantic(config, items, similar, seed + 1)  # not the draw of the other table
+    for name, table in tables.items():
         facts[name] = {
             "mode": getattr(config, name),
             "neighbours": float((table >= 0).sum(axis=1).mean()),
             "none": int((table[:, 0] < 0).sum()),
         } | facts.get(name, {})
-    return {name: np.ascontiguousarray(table.astype(np.int32)) for name, table in found.items()}, facts
+    return {name: np.ascontiguousarray(table.astype(np.int32)) for name, table in tables.items()}, facts
 
 
 def _collaborative(
@@ -246,8 +246,8 @@ def _collaborative(
         return random_neighbours(items, config.kept, seed)
     own = collaborative_neighbours(train, items, config.window, config.kept)
     facts["collaborative"] = {"own": float((own >= 0).sum(axis=1).mean()), "short": int((own[:, -1] < 0).sum())}
-    found = fill_from_similar(own, similar) if config.fill and similar is not None else own
-    return other_items_rows(found, seed) if config.collaborative == "shuffled" else found
+    filled = fill_from_similar(own, similar) if config.fill and similar is not None else own
+    return other_items_rows(filled, seed) if config.collaborative == "shuffled" else filled
 
 
 def _semantic(config: RelationsConfig, items: int, similar: np.ndarray | None, seed: int) -> np.ndarray:
@@ -261,6 +261,6 @@ def _similar(config: RelationsConfig, vectors: Tensor, facts: dict[str, Any]) ->
     if config.search == "exact" or (config.search == "auto" and len(vectors) <= EXACT_ITEMS):
         facts["search"] = {"how": "exact"}
         return semantic_neighbours(vectors, config.kept)
-    found = nearest_in_cells(vectors, config.kept, config.probes)
-    facts["search"] = {"how": "cells", "probes": config.probes, "recall": round(search_recall(vectors, found), 4)}
-    return found
+    similar = nearest_in_cells(vectors, config.kept, config.probes)
+    facts["search"] = {"how": "cells", "probes": config.probes, "recall": round(search_recall(vectors, similar), 4)}
+    return similar

@@ -61,21 +61,21 @@ def nearest_in_cells(
     probed = _nearest_centres(unit, centres, min(probes, len(centres)))
     members = _grouped(probed[:, 0], len(centres))
     askers = _grouped(probed.flatten(), len(centres))
-    found = torch.full((len(unit), keep), -1, dtype=torch.int32)
+    neighbours = torch.full((len(unit), keep), -1, dtype=torch.int32)
     scores = torch.full((len(unit), keep), float("-inf"))
     for cell in track(range(len(centres)), "similar items, by cells") if len(centres) > 200 else range(len(centres)):
         inside = members[cell]
         for asking in (askers[cell] // probed.shape[1]).split(max(_ELEMENTS // max(len(inside), 1), 1)):
-            _improve(unit, asking, inside, found, scores)
-    return found.long().numpy()
+            _improve(unit, asking, inside, neighbours, scores)
+    return neighbours.long().numpy()
 
 
-def search_recall(vectors: Tensor, found: np.ndarray, sample: int = 1_000, first: int = 5, seed: int = 0) -> float:
+def search_recall(vectors: Tensor, neighbours: np.ndarray, sample: int = 1_000, first: int = 5, seed: int = 0) -> float:
     """Share of the exact ``first`` neighbours that a search found among its own, over a sample of items.
 
     Args:
         vectors: (items, dim).
-        found: (items, at least first) rows, nearest first, -1 where there is none.
+        neighbours: (items, at least first) rows, nearest first, -1 where there is none.
         sample: items that are looked at.
         first: neighbours that count.
         seed: of the sample.
@@ -84,22 +84,22 @@ def search_recall(vectors: Tensor, found: np.ndarray, sample: int = 1_000, first
     rows = torch.randperm(len(unit), generator=torch.Generator().manual_seed(seed))[:sample]
     exact = _exact(unit, rows, first)
     there = exact >= 0
-    hit = (exact[:, :, None] == torch.from_numpy(found[rows.numpy(), :first])[:, None, :]).any(dim=2) & there
+    hit = (exact[:, :, None] == torch.from_numpy(neighbours[rows.numpy(), :first])[:, None, :]).any(dim=2) & there
     return float(hit.sum() / there.sum().clamp(min=1))
 
 
 def _exact(unit: Tensor, rows: Tensor, keep: int) -> Tensor:
     """(rows, keep) the nearest of all items, -1 in a catalogue of fewer."""
     wanted = min(keep, len(unit) - 1)
-    found = torch.full((len(rows), keep), -1, dtype=torch.int64)
+    neighbours = torch.full((len(rows), keep), -1, dtype=torch.int64)
     size = max(_ELEMENTS // len(unit), _LEAST_ROWS)
     starts = range(0, len(rows), size)
     for start in track(starts, "similar items") if len(starts) > 50 else starts:
         part = rows[start : start + size]
         similarity = unit[part] @ unit.T
         similarity[torch.arange(len(part)), part] = float("-inf")
-        found[start : start + size, :wanted] = _top(similarity, wanted)[1]
-    return found
+        neighbours[start : start + size, :wanted] = _top(similarity, wanted)[1]
+    return neighbours
 
 
 def _centres(unit: Tensor, cells: int, seed: int) -> Tensor:
@@ -111,13 +111,13 @@ def _centres(unit: Tensor, cells: int, seed: int) -> Tensor:
 
 def _nearest_centres(unit: Tensor, centres: Tensor, probes: int) -> Tensor:
     """(items, probes) int32 cells, the nearest first."""
-    found = torch.empty(len(unit), probes, dtype=torch.int32)
+    centres_of_rows = torch.empty(len(unit), probes, dtype=torch.int32)
     half_norms = centres.square().sum(dim=1) / 2
     size = max(_ELEMENTS // len(centres), 1)
     for start in range(0, len(unit), size):
         nearness = torch.addmm(half_norms, unit[start : start + size], centres.T, beta=-1)
-        found[start : start + size] = _top(nearness, probes)[1]
-    return found
+        centres_of_rows[start : start + size] = _top(nearness, probes)[1]
+    return centres_of_rows
 
 
 def _grouped(labels: Tensor, groups: int) -> tuple[Tensor, ...]:
@@ -126,9 +126,9 @@ def _grouped(labels: Tensor, groups: int) -> tuple[Tensor, ...]:
     return order.split(torch.bincount(labels, minlength=groups).tolist())
 
 
-def _improve(unit: Tensor, asking: Tensor, inside: Tensor, found: Tensor, scores: Tensor) -> None:
+def _improve(unit: Tensor, asking: Tensor, inside: Tensor, neighbours: Tensor, scores: Tensor) -> None:
     """Takes the items of a cell into the neighbours of those who ask there; found and scores are changed."""
-    keep = found.shape[1]
+    keep = neighbours.shape[1]
     similarity = unit[asking] @ unit[inside].T
     place = torch.searchsorted(inside, asking).clamp(max=max(len(inside) - 1, 0))  # members lie in order
     at_home = torch.nonzero(inside[place] == asking).flatten() if len(inside) else place[:0]
@@ -138,7 +138,7 @@ def _improve(unit: Tensor, asking: Tensor, inside: Tensor, found: Tensor, scores
     both = torch.cat([scores[asking], value], dim=1)
     best, order = both.topk(keep, dim=1)
     scores[asking] = best
-    found[asking] = torch.cat([found[asking], item], dim=1).gather(1, order)
+    neighbours[asking] = torch.cat([neighbours[asking], item], dim=1).gather(1, order)
 
 
 def _top(values: Tensor, count: int) -> tuple[Tensor, Tensor]:

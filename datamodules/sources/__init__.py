@@ -159,18 +159,18 @@ def known_items(tables: Tables, config: DataConfig) -> Tables:
         return tables
     unknown = interactions.filter(~known)["item_id"]
     items = unknown.unique(maintain_order=True)
-    found = f"{len(unknown):,} interactions with {len(items):,} items that the catalogue lacks"
+    problem = f"{len(unknown):,} interactions with {len(items):,} items that the catalogue lacks"
     if difference := id_difference(items, catalogue["item_id"]):
-        found = f"{found} ({difference})"
+        problem = f"{problem} ({difference})"
     if config.unknown_items == "refuse":
         raise UserError(
-            f"{config.path}: {found}, for example {items[0]!r}; add them to the catalogue, or set "
+            f"{config.path}: {problem}, for example {items[0]!r}; add them to the catalogue, or set "
             "data.unknown_items=drop or =keep"
         )
     if config.unknown_items == "drop":
-        warn(f"{found}; they are left out (data.unknown_items=drop)")
+        warn(f"{problem}; they are left out (data.unknown_items=drop)")
         return replace(tables, interactions=interactions.filter(known))
-    warn(f"{found}; they are kept without any text (data.unknown_items=keep)")
+    warn(f"{problem}; they are kept without any text (data.unknown_items=keep)")
     bare = pl.DataFrame({"item_id": items}).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in CATALOGUE_SCHEMA.items() if name != "item_id"
     )

@@ -68,8 +68,8 @@ def item_column(path: Path) -> int | None:
 def ratings_files(folder: Path, category: str | None, pattern: str) -> list[Path]:
     """The files of ratings in a folder, by a pattern such as ``ratings_{}.csv``, of a category or of any."""
     names = [f"{pattern.format(category or '*')}{packed}" for packed in COMPRESSIONS]
-    found = sorted(path for name in names for path in folder.glob(name) if path.is_file())
-    return [path for path in found if item_column(path) is not None]
+    paths = sorted(path for name in names for path in folder.glob(name) if path.is_file())
+    return [path for path in paths if item_column(path) is not None]
 
 
 def release_of(path: Path) -> str:
@@ -167,20 +167,20 @@ def reviews_and_metadata(config: DataConfig, core: str, full: str, ratings: str)
 
 
 def read_both(
-    found: dict[str, Path], parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row], encoding: str
+    files: dict[str, Path], parse: Callable[[str], Any], convert: Callable[[dict[str, Any]], Row], encoding: str
 ) -> Tables:
     """Reads what :func:`reviews_and_metadata` found; ``parse`` and ``convert`` as in :func:`read_metadata`."""
-    if "ratings" in found:
-        of_ratings = Problems(found["ratings"])
-        rated = read_ratings_only(found["ratings"], of_ratings, encoding)
-        if "metadata" not in found:
+    if "ratings" in files:
+        of_ratings = Problems(files["ratings"])
+        rated = read_ratings_only(files["ratings"], of_ratings, encoding)
+        if "metadata" not in files:
             return Tables(rated, bare_catalogue(rated, of_ratings), [of_ratings])
-        of_items = Problems(found["metadata"])
-        catalogue = read_metadata(found["metadata"], parse, convert, of_items, encoding)
+        of_items = Problems(files["metadata"])
+        catalogue = read_metadata(files["metadata"], parse, convert, of_items, encoding)
         return Tables(rated, catalogue, [of_ratings, of_items])
-    of_reviews, of_items = Problems(found["reviews"]), Problems(found["metadata"])
-    interactions = read_reviews(found["reviews"], _FIELDS, of_reviews, encoding)
-    catalogue = read_metadata(found["metadata"], parse, convert, of_items, encoding)
+    of_reviews, of_items = Problems(files["reviews"]), Problems(files["metadata"])
+    interactions = read_reviews(files["reviews"], _FIELDS, of_reviews, encoding)
+    catalogue = read_metadata(files["metadata"], parse, convert, of_items, encoding)
     return Tables(interactions, catalogue, [of_reviews, of_items])
 
 
@@ -198,9 +198,9 @@ def files_2014(config: DataConfig) -> dict[str, Path]:
     return reviews_and_metadata(config, core="reviews_{}_5.json", full="reviews_{}.json", ratings="ratings_{}.csv")
 
 
-def read_2014(found: dict[str, Path], config: DataConfig) -> Tables:
+def read_2014(files: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata."""
-    return read_both(found, parse_literal, _item_2014, config.encoding)
+    return read_both(files, parse_literal, _item_2014, config.encoding)
 
 
 def _item_2014(record: dict[str, Any]) -> Row:
@@ -229,9 +229,9 @@ def files_2018(config: DataConfig) -> dict[str, Path]:
     return reviews_and_metadata(config, core="{}_5.json", full="{}.json", ratings="{}.csv")
 
 
-def read_2018(found: dict[str, Path], config: DataConfig) -> Tables:
+def read_2018(files: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata."""
-    return read_both(found, parse_json, _item_2018, config.encoding)
+    return read_both(files, parse_json, _item_2018, config.encoding)
 
 
 def _item_2018(record: dict[str, Any]) -> Row:
@@ -274,39 +274,39 @@ def files_2023(config: DataConfig) -> dict[str, Path]:
         if len(alone) != 1 or config.split == "published":
             raise
         return {"reviews": alone[0]}
-    found = {"metadata": find_one(folder, "file of metadata", [f"meta_{category}.jsonl"])}
+    files = {"metadata": find_one(folder, "file of metadata", [f"meta_{category}.jsonl"])}
     whole = find(folder, [f"{category}.csv"]) or find(folder, [f"{category}.jsonl"])
     parts = find(folder, [f"{category}.{part}.csv" for part in _PARTS])
     if config.split == "published" or (parts and not whole):
-        return found | {
+        return files | {
             part: find_one(folder, f"{part} part of the published split", [f"{category}.{part}.csv"]) for part in _PARTS
         }
     names = [f"{category}.csv"] if whole and whole[0].name.startswith(f"{category}.csv") else [f"{category}.jsonl"]
-    return found | {
+    return files | {
         "reviews": find_one(folder, "file of reviews", names if whole else [f"{category}.csv", f"{category}.jsonl"])
     }
 
 
-def read_2023(found: dict[str, Path], config: DataConfig) -> Tables:
+def read_2023(files: dict[str, Path], config: DataConfig) -> Tables:
     """Reads reviews and metadata; the published parts one after the other, so that ties in time keep their order."""
-    if "metadata" not in found:
-        of_ratings = Problems(found["reviews"])
-        rated = _reviews(found["reviews"], of_ratings, config.encoding)
+    if "metadata" not in files:
+        of_ratings = Problems(files["reviews"])
+        rated = _reviews(files["reviews"], of_ratings, config.encoding)
         return Tables(rated, bare_catalogue(rated, of_ratings), [of_ratings])
-    of_items = Problems(found["metadata"])
-    catalogue = read_metadata(found["metadata"], parse_json, _item_2023, of_items, config.encoding)
-    if "reviews" in found:
-        problems = Problems(found["reviews"])
-        return Tables(_reviews(found["reviews"], problems, config.encoding), catalogue, [problems, of_items])
+    of_items = Problems(files["metadata"])
+    catalogue = read_metadata(files["metadata"], parse_json, _item_2023, of_items, config.encoding)
+    if "reviews" in files:
+        problems = Problems(files["reviews"])
+        return Tables(_reviews(files["reviews"], problems, config.encoding), catalogue, [problems, of_items])
     frames, all_problems = [], [of_items]
     for number, part in enumerate(_PARTS):
-        all_problems.append(Problems(found[part]))
-        frame = _reviews(found[part], all_problems[-1], config.encoding)
+        all_problems.append(Problems(files[part]))
+        frame = _reviews(files[part], all_problems[-1], config.encoding)
         frames.append(frame.with_columns(pl.lit(number, pl.UInt8).alias("part")))
     if len({tuple(frame.columns) for frame in frames}) > 1:
-        names = ", ".join(found[part].name for part in _PARTS)
+        names = ", ".join(files[part].name for part in _PARTS)
         raise UserError(
-            f"{found[_PARTS[0]].parent}: {names} differ: one has times in nanoseconds, or ratings, where another has "
+            f"{files[_PARTS[0]].parent}: {names} differ: one has times in nanoseconds, or ratings, where another has "
             "none; write them alike"
         )
     return Tables(pl.concat(frames), catalogue, all_problems)
@@ -339,10 +339,10 @@ def _picture(images: Any) -> str | None:
     """The first picture's best version; the field is a list of dicts, or in some exports a dict of lists."""
     for size in ("hi_res", "large", "thumb"):
         if isinstance(images, dict):
-            found = next((url for url in flat(images.get(size)) if url), None)
+            picture = next((url for url in flat(images.get(size)) if url), None)
         else:
             listed = images if isinstance(images, list) else []
-            found = next((image[size] for image in listed if isinstance(image, dict) and image.get(size)), None)
-        if found:
-            return str(found)
+            picture = next((image[size] for image in listed if isinstance(image, dict) and image.get(size)), None)
+        if picture:
+            return str(picture)
     return None

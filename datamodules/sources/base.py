@@ -69,7 +69,7 @@ class Tables:
     @property
     def bad_rows(self) -> int:
         """Rows that were left out because they could not be read."""
-        return sum(len(found.rows) for found in self.problems)
+        return sum(len(problems.rows) for problems in self.problems)
 
 
 @dataclass
@@ -179,7 +179,7 @@ def find(folder: Path, names: Iterable[str]) -> list[Path]:
     Raises:
         UserError: if a file is a symbolic link that runs in a circle.
     """
-    found = []
+    paths = []
     for name in names:
         for suffix in COMPRESSIONS:
             path = folder / f"{name}{suffix}"
@@ -190,8 +190,8 @@ def find(folder: Path, names: Iterable[str]) -> list[Path]:
                     raise UserError(f"{path}: symbolic links run in a circle") from None
                 continue
             if path.is_file():
-                found.append(path)
-    return found
+                paths.append(path)
+    return paths
 
 
 def find_one(folder: Path, what: str, names: Sequence[str]) -> Path:
@@ -200,16 +200,16 @@ def find_one(folder: Path, what: str, names: Sequence[str]) -> Path:
     Raises:
         UserError: if there is none (with the nearest file that is there), or more than one.
     """
-    found = find(folder, names)
-    if not found:
+    paths = find(folder, names)
+    if not paths:
         looked = ", ".join(names)
         there = sorted(path.name for path in folder.iterdir() if path.is_file())
         hint = next((near for name in names if (near := nearest(name, there))), None)
         known = f"; did you mean {hint}?" if hint else f"; it has: {', '.join(there[:8]) or 'nothing'}"
         raise UserError(f"{folder} has no {what}; looked for {looked}, plain, .gz or .zst{known}")
-    if len(found) > 1:
-        raise UserError(f"{folder} has {found[0].name} and {found[1].name}; keep one of them")
-    return found[0]
+    if len(paths) > 1:
+        raise UserError(f"{folder} has {paths[0].name} and {paths[1].name}; keep one of them")
+    return paths[0]
 
 
 def named_file(folder: Path, key: str, name: str, names: Sequence[str]) -> Path:

@@ -139,14 +139,14 @@ def spelled_list(text: str, bare: bool = False) -> list[Any] | None:
         return None
     if text[0] == "(" and "," not in text:
         return None  # a remark in brackets, or an amount below 0
-    found = _json(text)
-    if found is None:
-        found = _tokens(text)
-    if found is None and "{" in text and ":" in text:
-        found = _objects(text)
-    if found is None and bare and text[0] in "[{":
-        found = _bare(text[1:-1])
-    return found
+    parsed = _json(text)
+    if parsed is None:
+        parsed = _tokens(text)
+    if parsed is None and "{" in text and ":" in text:
+        parsed = _objects(text)
+    if parsed is None and bare and text[0] in "[{":
+        parsed = _bare(text[1:-1])
+    return parsed
 
 
 def _string(text: str) -> str:
@@ -160,15 +160,15 @@ def _string(text: str) -> str:
 
 def _json(text: str) -> list[Any] | None:
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return list(flat(found))
+    return list(flat(parsed))
 
 
 def _tokens(text: str) -> list[Any] | None:
     """The quoted texts and numbers of a Python or numpy list. (``literal_eval`` would join ``['Home' 'Soap']``.)"""
-    found: list[Any] = []
+    tokens: list[Any] = []
     position = 0
     while position < len(text):
         token = _TOKEN.match(text, position)
@@ -176,10 +176,10 @@ def _tokens(text: str) -> list[Any] | None:
             return None
         position = token.end()
         if token["text"]:
-            found.append(_unquoted(token["text"]))
+            tokens.append(_unquoted(token["text"]))
         elif token["number"]:
-            found.append(token["number"])
-    return found
+            tokens.append(token["number"])
+    return tokens
 
 
 def _unquoted(token: str) -> str:
@@ -199,10 +199,10 @@ def _objects(text: str) -> list[Any] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = ast.literal_eval(text)
+            parsed = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
-    return list(flat(found)) if isinstance(found, (list, tuple, dict)) else None
+    return list(flat(parsed)) if isinstance(parsed, (list, tuple, dict)) else None
 
 
 def _bare(inside: str) -> list[Any] | None:
@@ -242,8 +242,8 @@ def price_of(value: Any, mark: str | None = None) -> float | None:
     if isinstance(value, (int, float, Decimal)) or _SCIENTIFIC.fullmatch(str(value)[:_LONGEST_PRICE]):
         price = float(value)
     else:
-        found = _PRICE.match(str(value)) if len(str(value)) <= _LONGEST_PRICE else None
-        number = _number(found["number"], mark) if found else None
+        match = _PRICE.match(str(value)) if len(str(value)) <= _LONGEST_PRICE else None
+        number = _number(match["number"], mark) if match else None
         if number is None:
             return None
         price = number
@@ -253,7 +253,7 @@ def price_of(value: Any, mark: str | None = None) -> float | None:
 def decimal_mark(values: Iterable[Any]) -> str | None:
     """The mark before the fraction in a column of prices, by those that leave no doubt; None if there are none."""
     texts = [value for value in values if isinstance(value, str) and len(value) <= _LONGEST_PRICE]
-    marks = [_mark(_SEPARATED.sub("", found["number"])) for text in texts if (found := _PRICE.match(text))]
+    marks = [_mark(_SEPARATED.sub("", match["number"])) for text in texts if (match := _PRICE.match(text))]
     if not any(marks):
         return None
     return "," if marks.count(",") > marks.count(".") else "."

@@ -106,10 +106,10 @@ def check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -
     for name in required:
         if name not in columns:
             hint = nearest(name, columns)
-            found = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(columns) or 'nothing'}"
+            near = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(columns) or 'nothing'}"
             if leads_outside(path):
-                found = "the file is a link out of its folder, so its columns are not told"
-            raise UserError(f"{path}: column {name!r} is missing; {found} (data.columns maps names)")
+                near = "the file is a link out of its folder, so its columns are not told"
+            raise UserError(f"{path}: column {name!r} is missing; {near} (data.columns maps names)")
         if list(columns).count(name) > 1:
             raise UserError(f"{path}: column {name!r} stands there twice")
 
@@ -165,10 +165,10 @@ def read_csv(
     if extra:
         problems.note(f"column ignored: {', '.join(repr(name) for name in extra[:5])}")
     wanted = {ours: theirs for ours, theirs in columns.items() if theirs in header}
-    found = _whole(content, path, header, wanted, problems)
-    if found is None:
-        found = _row_by_row(content, path, header, wanted, problems)
-    frame = check_values(*found, problems, per_second=per_second, header=wanted)
+    parsed = _whole(content, path, header, wanted, problems)
+    if parsed is None:
+        parsed = _row_by_row(content, path, header, wanted, problems)
+    frame = check_values(*parsed, problems, per_second=per_second, header=wanted)
     problems.delivered = len(frame)
     return frame
 
@@ -342,10 +342,10 @@ def _rows(
 ) -> Iterator[Record]:
     """Rows with the right number of fields; counts all lines, and adds what is a bad row."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", newline="")
-    found = records(text, separator_of(path), len(header), needed, is_row, id_place)
-    others = next(found).lines  # lines that begin no row: of the header, empty, or inside a quoted field
+    parsed = records(text, separator_of(path), len(header), needed, is_row, id_place)
+    others = next(parsed).lines  # lines that begin no row: of the header, empty, or inside a quoted field
     literal = 0
-    for record in found:
+    for record in parsed:
         if record.fields == []:
             others += record.lines
             continue

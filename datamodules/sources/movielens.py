@@ -49,19 +49,19 @@ def _files_100k(folder: Path) -> dict[str, Path]:
     Raises:
         UserError: if one is missing.
     """
-    found = {
+    files = {
         "ratings": find_one(folder, "file of ratings", ["u.data"]),
         "movies": find_one(folder, "file of movies", ["u.item"]),
     }
-    return found | ({"genres": find_one(folder, "file of genres", ["u.genre"])} if find(folder, ["u.genre"]) else {})
+    return files | ({"genres": find_one(folder, "file of genres", ["u.genre"])} if find(folder, ["u.genre"]) else {})
 
 
-def _read_100k(found: dict[str, Path], encoding: str) -> Tables:
+def _read_100k(files: dict[str, Path], encoding: str) -> Tables:
     """Reads ratings and movies."""
-    of_ratings, of_movies = Problems(found["ratings"]), Problems(found["movies"])
-    ratings = read_plain(found["ratings"], "\t", _COLUMNS_100K, of_ratings, encoding)
-    genres = _genres(found["genres"], encoding) if "genres" in found else _GENRES
-    movies = _movies(found["movies"], genres, of_movies, encoding)
+    of_ratings, of_movies = Problems(files["ratings"]), Problems(files["movies"])
+    ratings = read_plain(files["ratings"], "\t", _COLUMNS_100K, of_ratings, encoding)
+    genres = _genres(files["genres"], encoding) if "genres" in files else _GENRES
+    movies = _movies(files["movies"], genres, of_movies, encoding)
     return Tables(ratings, _once(movies, of_movies), [of_ratings, of_movies])
 
 
@@ -140,17 +140,17 @@ def files(config: DataConfig) -> dict[str, Path]:
     return {table: find_one(folder, f"file of {table}", [f"{table}{suffix}"]) for table in ("ratings", "movies")}
 
 
-def read(found: dict[str, Path], config: DataConfig) -> Tables:
+def read(files: dict[str, Path], config: DataConfig) -> Tables:
     """Reads ratings and movies."""
-    if found["ratings"].name.startswith("u.data"):
-        return _read_100k(found, config.encoding)
-    of_ratings, of_movies = Problems(found["ratings"]), Problems(found["movies"])
-    if ".dat" in found["ratings"].suffixes:
-        ratings = _dat_ratings(found["ratings"], of_ratings, config.encoding)
-        movies = _dat_movies(found["movies"], of_movies, config.encoding)
+    if files["ratings"].name.startswith("u.data"):
+        return _read_100k(files, config.encoding)
+    of_ratings, of_movies = Problems(files["ratings"]), Problems(files["movies"])
+    if ".dat" in files["ratings"].suffixes:
+        ratings = _dat_ratings(files["ratings"], of_ratings, config.encoding)
+        movies = _dat_movies(files["movies"], of_movies, config.encoding)
     else:
-        ratings = read_csv(found["ratings"], _COLUMNS, of_ratings, encoding=config.encoding)
-        movies = _csv_movies(found["movies"], of_movies, config.encoding)
+        ratings = read_csv(files["ratings"], _COLUMNS, of_ratings, encoding=config.encoding)
+        movies = _csv_movies(files["movies"], of_movies, config.encoding)
     return Tables(ratings, _once(movies, of_movies), [of_ratings, of_movies])
 
 

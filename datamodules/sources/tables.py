@@ -57,15 +57,15 @@ def files(config: DataConfig) -> dict[str, Path]:
     }
 
 
-def read(found: dict[str, Path], config: DataConfig) -> Tables:
+def read(files: dict[str, Path], config: DataConfig) -> Tables:
     """Reads both tables.
 
     Raises:
         UserError: for a missing column, a damaged file or an empty table.
     """
-    of_interactions, of_items = Problems(found["interactions"]), Problems(found["items"])
-    interactions = read_interactions(found["interactions"], config, of_interactions)
-    return Tables(interactions, read_catalogue(found["items"], config, of_items), [of_interactions, of_items])
+    of_interactions, of_items = Problems(files["interactions"]), Problems(files["items"])
+    interactions = read_interactions(files["interactions"], config, of_interactions)
+    return Tables(interactions, read_catalogue(files["items"], config, of_items), [of_interactions, of_items])
 
 
 def read_interactions(path: Path, config: DataConfig, problems: Problems) -> pl.DataFrame:

@@ -98,15 +98,15 @@ def about_lists(
     labels: Sequence[str], rows: Sequence[Sequence[Sequence[Ranking]]], k: int, kept: np.ndarray
 ) -> list[str]:
     """Sentences on rows that stand for several runs, and on lists that are shorter than the largest cut-off."""
-    found = []
+    sentences = []
     for label, row in zip(labels, rows, strict=True):
-        found += [
+        sentences += [
             f"{label} ranks the same in {', '.join(one.run.given for one in group)}" for group in row if len(group) > 1
         ]
         short = max(_short_lists(group[0], k, kept) for group in row)
         if short:
-            found.append(f"{label} ranks fewer than {k} items for {short:,} users, whose missing places are misses")
-    return found
+            sentences.append(f"{label} ranks fewer than {k} items for {short:,} users, whose missing places are misses")
+    return sentences
 
 
 def _short_lists(ranking: Ranking, k: int, kept: np.ndarray) -> int:
@@ -264,9 +264,9 @@ def _require_one_split(runs: Sequence[Run]) -> None:
 
 def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
     asked = {"both": (False, True), "unmasked": (False,), "masked": (True,)}[wanted]
-    found = [masked for masked in asked if all(masked in run.rankings for run in runs)]
-    if found:
-        return found
+    protocols = [masked for masked in asked if all(masked in run.rankings for run in runs)]
+    if protocols:
+        return protocols
     lacks = next(run for run in runs if asked[0] not in run.rankings)
     has = next((run for run in runs if asked[0] in run.rankings), None)
     beside = f", {has.given} has them" if has else ""
@@ -351,13 +351,15 @@ def _by_recipe(groups: Sequence[list[Ranking]]) -> list[list[list[Ranking]]]:
 
 def _row(label: str, groups: Sequence[Sequence[Ranking]], together: bool, kept: np.ndarray) -> Row:
     """One that ranks the same whatever the seed has each of its seeds, so that others of each are compared with it."""
-    found = [
+    members = [
         ranking
         for group in groups
         for ranking in ({one.run.seed: one for one in reversed(group)}.values() if together else group[:1])
     ]
-    found.sort(key=lambda ranking: ranking.run.seed or 0)
-    return Row(label, found[0].stage, tuple(one.run for one in found), np.stack([one.ranks[kept] for one in found]))
+    members.sort(key=lambda ranking: ranking.run.seed or 0)
+    return Row(
+        label, members[0].stage, tuple(one.run for one in members), np.stack([one.ranks[kept] for one in members])
+    )
 
 
 def _reference(asked: str | None, labels: list[str], rows: list[list[list[Ranking]]]) -> int | None:
@@ -365,13 +367,15 @@ def _reference(asked: str | None, labels: list[str], rows: list[list[list[Rankin
     if asked is None:
         return None
     names = [{label, *(one.name for group in row for one in group)} for label, row in zip(labels, rows, strict=True)]
-    found = [number for number, known in enumerate(names) if asked in known]
-    found = found or [number for number, row in enumerate(rows) if asked == row[0][0].stage]
-    if len(found) == 1:
-        return found[0]
+    candidates = [number for number, known in enumerate(names) if asked in known]
+    candidates = candidates or [number for number, row in enumerate(rows) if asked == row[0][0].stage]
+    if len(candidates) == 1:
+        return candidates[0]
     hint = nearest(asked, labels)
-    told = f"did you mean {hint}?" if hint and not found else f"the rows are {', '.join(labels)}"
-    raise UserError(f"--against {asked}: {'several rows are' if found else 'no row is'} called so; {told}", exit_code=2)
+    told = f"did you mean {hint}?" if hint and not candidates else f"the rows are {', '.join(labels)}"
+    raise UserError(
+        f"--against {asked}: {'several rows are' if candidates else 'no row is'} called so; {told}", exit_code=2
+    )
 
 
 def _without(runs: Sequence[Run], masked: bool) -> list[str]:

@@ -113,7 +113,7 @@ def frame_of(table: Any, name: str) -> pl.DataFrame:
     if isinstance(table, pl.DataFrame):
         return table
     if isinstance(table, Mapping):
-        content = {str(user): _plain(found) for user, found in table.items()}
+        content = {str(user): _plain(items) for user, items in table.items()}
         return _columns(_by_column(content) or _by_user(content, name), name)
     if isinstance(table, pl.LazyFrame):
         return table.collect()

@@ -139,12 +139,12 @@ def _column(
     """Users are resampled with what they gain on the mean over seeds, seeds are not: two or three tell no interval."""
     means = [one.mean(axis=0) for one in gains]
     values = [bootstrap_interval(one, draws, seed=seed, users=users) for one in means]
-    found = {
+    differences = {
         row: paired_difference(means[reference], one, draws, seed=seed, users=users)
         for row, one in enumerate(means)
         if row != reference
     }
-    corrected = dict(zip(found, holm([gain.p_value for gain in found.values()]), strict=True))
+    corrected = dict(zip(differences, holm([gain.p_value for gain in differences.values()]), strict=True))
     runs = [tuple(one.mean(axis=1).tolist()) for one in gains]
     base = dict(zip(rows[reference].seeds, runs[reference], strict=True))
     paired = [
@@ -155,7 +155,10 @@ def _column(
         }
         for number, row in enumerate(rows)
     ]
-    return [Cell(value, found.get(row), corrected.get(row), runs[row], paired[row]) for row, value in enumerate(values)]
+    return [
+        Cell(value, differences.get(row), corrected.get(row), runs[row], paired[row])
+        for row, value in enumerate(values)
+    ]
 
 
 def _notes(contest: Contest, cells: Sequence[Sequence[Cell]], reference: int, main: int) -> list[str]:

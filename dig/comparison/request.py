@@ -118,9 +118,9 @@ def wanted_metrics(asked: Sequence[str], ks: Sequence[int]) -> list[str]:
     Raises:
         UserError: a family is asked for, and the runs have no cut-off in common.
     """
-    found = []
+    metrics = []
     for name in asked or ("hr", "ndcg"):
         if "@" not in name and not ks:
             raise UserError("the runs were measured at no K in common; choose with --metrics, such as hr@10,ndcg@10")
-        found += [name] if "@" in name else [f"{name}@{k}" for k in ks]
-    return list(dict.fromkeys(found))
+        metrics += [name] if "@" in name else [f"{name}@{k}" for k in ks]
+    return list(dict.fromkeys(metrics))

@@ -93,22 +93,22 @@ def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str =
     Raises:
         UserError: there is none of a name, or it is not finished.
     """
-    found: dict[tuple[Path, str], Run] = {}
+    runs: dict[tuple[Path, str], Run] = {}
     asked = []
     for argument in names:
         name, rest = named(argument, root)
         asked.append(replace(_read(*_locate(rest, root), part), name=name))
     for run in [one for each in asked for one in (each, *(_other_seeds(each) if seeds else ()))]:
-        before = found.get((run.folder, run.name))
+        before = runs.get((run.folder, run.name))
         if before is not None:
             everything = not before.stages or not run.stages
             stages = () if everything else tuple(dict.fromkeys((*before.stages, *run.stages)))
             others = (run.given,) if run.given not in (before.given, *before.aliases) else ()
             run = replace(before, stages=stages, aliases=(*before.aliases, *others))
-        found[run.folder, run.name] = run
-    for folder in dict.fromkeys(folder for folder, _ in found):
+        runs[run.folder, run.name] = run
+    for folder in dict.fromkeys(folder for folder, _ in runs):
         _tell_unreadable(folder)
-    return list(found.values())
+    return list(runs.values())
 
 
 def named(argument: str, root: Path) -> tuple[str, str]:
@@ -131,7 +131,7 @@ def named(argument: str, root: Path) -> tuple[str, str]:
 
 def _other_seeds(run: Run) -> list[Run]:
     """Finished runs of the same recipe beside it, as far as they have the stages that it was named for."""
-    found = []
+    others = []
     for rankings in run.folder.parent.glob(f"*/{_RANKINGS[run.part]}"):
         folder = rankings.parent
         if folder == run.folder or folder.is_symlink() or not (folder / "config.yaml").is_file():
@@ -141,8 +141,8 @@ def _other_seeds(run: Run) -> list[Run]:
         if stages or not run.stages:
             other = _read(os.path.relpath(folder), folder, stages, run.part)
             same = other.recipe == run.recipe and other.seed != run.seed
-            found += [replace(other, name=run.name)] if same else []
-    return sorted(found, key=lambda other: other.seed or 0)
+            others += [replace(other, name=run.name)] if same else []
+    return sorted(others, key=lambda other: other.seed or 0)
 
 
 def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
@@ -177,7 +177,7 @@ def _folder(name: str, root: Path) -> Path | None:
         return None
     path = path_of(name)
     candidates = (path, path / "latest", root / name / "latest")
-    return next((found for found in candidates if (found / "config.yaml").is_file()), None)
+    return next((folder for folder in candidates if (folder / "config.yaml").is_file()), None)
 
 
 def _is_folder(path: Path) -> bool:
@@ -211,12 +211,12 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     path = folder / "config.yaml"
     config = read_yaml_mapping(path)
     data, evaluation = (_section(config, name, path) for name in ("data", "evaluation"))
-    measured = [found for name, found in read_metrics(folder, finite=True).items() if not stages or name in stages]
-    split = next((found["split"] for found in measured if found.get("split")), data.get("split"))
+    measured = [metrics for name, metrics in read_metrics(folder, finite=True).items() if not stages or name in stages]
+    split = next((metrics["split"] for metrics in measured if metrics.get("split")), data.get("split"))
     masked = evaluation.get("mask_history", False)
     if not isinstance(masked, bool):
         raise UserError(f"{path}: evaluation.mask_history: must be true or false, it is {str(masked)[:_SHOWN]!r}")
-    masked = next((found["mask_history"] for found in measured if "mask_history" in found), masked)
+    masked = next((metrics["mask_history"] for metrics in measured if "mask_history" in metrics), masked)
     ks = _ks(evaluation, path)
     files = {masked: folder / _RANKINGS[part]}
     if part == "test":
@@ -260,10 +260,10 @@ def _tell_unreadable(folder: Path) -> None:
 
 
 def _section(config: Mapping[str, Any], name: str, path: Path) -> dict[str, Any]:
-    found = config.get(name) or {}
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: {name}: must hold keys and values, it is {str(found)[:_SHOWN]!r}")
-    return found
+    section = config.get(name) or {}
+    if not isinstance(section, dict):
+        raise UserError(f"{path}: {name}: must hold keys and values, it is {str(section)[:_SHOWN]!r}")
+    return section
 
 
 def _seed(config: Mapping[str, Any], path: Path) -> int | None:
@@ -282,11 +282,11 @@ def _ks(evaluation: Mapping[str, Any], path: Path) -> tuple[int, ...]:
 
 def _cutoffs(measured: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
     """Those of HR that all measured recommenders have."""
-    found = [
+    cutoffs = [
         {int(name[3:]) for name in metrics["test"] if name.startswith("hr@") and name[3:].isdecimal()}
         for metrics in measured
     ]
-    return tuple(sorted(set.intersection(*found))) if found else ()
+    return tuple(sorted(set.intersection(*cutoffs))) if cutoffs else ()
 
 
 # Names of rows: what the user calls them, or as short as tells them apart.

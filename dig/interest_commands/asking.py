@@ -72,17 +72,17 @@ def plan(config: Config) -> int:
     context = built(config, "prepare")
     jobs = jobs_of(context)
     with open_store() as store:
-        found = [estimate(job.asker, job.questions(), job.total, store) for job in jobs]
-        found += _judging(config, store)
+        estimates = [estimate(job.asker, job.questions(), job.total, store) for job in jobs]
+        estimates += _judging(config, store)
         spent = store.spending(campaign_of(config, all_askers(config)))
-    if not found:
+    if not estimates:
         say(f"mining.miners={config.mining.miners} asks no model; there is nothing to pay")
         return 0
-    console.print(_plan_table(found, jobs))
-    for each in found:
+    console.print(_plan_table(estimates, jobs))
+    for each in estimates:
         if each.failed:
             say(f"{each.name} failed for good on {each.failed:,} more; python -m dig.interests retry asks them again")
-    total = sum(each.cost or 0.0 for each in found)
+    total = sum(each.cost or 0.0 for each in estimates)
     paid = spent.cost + spent.unknown_cost
     say(f"in all about ${total:,.2f}; spent so far ${paid:,.4f} in {spent.requests:,} requests")
     for key, limit in (("max_cost_usd", config.mining.max_cost_usd), ("max_requests", config.mining.max_requests)):
@@ -90,12 +90,12 @@ def plan(config: Config) -> int:
     return 0
 
 
-def _plan_table(found: list[Estimate], jobs: list[Job]) -> Table:
+def _plan_table(estimates: list[Estimate], jobs: list[Job]) -> Table:
     table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("model", "for", "items", "known", "requests", "read", "written", "US $", "time"):
         table.add_column(heading, justify="left" if heading in ("model", "for") else "right", no_wrap=True)
     purposes = [job.asker.purpose for job in jobs] + ["judge"]
-    for each, purpose in zip(found, purposes, strict=False):
+    for each, purpose in zip(estimates, purposes, strict=False):
         cost = "no price" if each.cost is None else f"{each.cost:,.2f}"
         time = "" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
         table.add_row(
@@ -200,12 +200,14 @@ def import_answers(config: Config, file: Path, name: str) -> int:
         hint = nearest(name, config.mining.asked)
         raise UserError(f"--as {name}: mining.miners names no such model{f'; did you mean {hint}?' if hint else ''}", 2)
     context = built(config, "prepare")
-    found = read_interests(file, set(load_catalogue(context)["item_id"]))
-    say(found.log.summary())
+    imported = read_interests(file, set(load_catalogue(context)["item_id"]))
+    say(imported.log.summary())
     (job,) = (job for job in jobs_of(context) if job.asker == asker)
     with open_store() as store, store.asking():
-        new = store.add(asker.identity, _entries(found.interests, job))
-    say(f"{new:,} answers of {found.interests['item_id'].n_unique():,} items kept as {name}'s; the others were there")
+        new = store.add(asker.identity, _entries(imported.interests, job))
+    say(
+        f"{new:,} answers of {imported.interests['item_id'].n_unique():,} items kept as {name}'s; the others were there"
+    )
     return 0
 
 

@@ -34,18 +34,18 @@ def show(config: Config, item: str) -> int:
     """Prints what is known of an item."""
     context = built(config, "prepare")
     catalogue = load_catalogue(context)
-    found = catalogue.filter(pl.col("item_id") == item)
-    if found.is_empty():
+    rows = catalogue.filter(pl.col("item_id") == item)
+    if rows.is_empty():
         hint = nearest(item, catalogue["item_id"])
         raise UserError(f"the catalogue has no item {item!r}{f'; did you mean {hint}?' if hint else ''}")
-    for name, value in found.row(0, named=True).items():
+    for name, value in rows.row(0, named=True).items():
         if value:
             say(f"{name}: {printable(str(value), _TEXT)}")
     finished = find_stages(replace(config, stages=["label"]))
     captions = load_captions(finished) if "mine" in finished.inputs else named_captions(config.mining, {item})
     if item in captions:
         say(f"caption: {printable(captions[item], _TEXT)}")
-    _show_answers(context, found, captions)
+    _show_answers(context, rows, captions)
     stage = next((name for name in ("label", "mine") if name in finished.inputs), None)
     if stage is None:
         say("its interests are not mined yet (python -m dig.train … stages=[label])")
@@ -60,12 +60,12 @@ def show(config: Config, item: str) -> int:
     return 0
 
 
-def _show_answers(context: StageContext, found: pl.DataFrame, captions: dict[str, str]) -> None:
+def _show_answers(context: StageContext, item: pl.DataFrame, captions: dict[str, str]) -> None:
     """Each model's answer about one item, as it is kept."""
-    pictures = pictures_for(context, found) if sees(context.config) else {}
-    named = named_captions(context.config.mining, set(found["item_id"]))
-    first, _ = mining_jobs(context.config, found, named, pictures)
-    _, others = mining_jobs(context.config, found, captions, pictures)
+    pictures = pictures_for(context, item) if sees(context.config) else {}
+    named = named_captions(context.config.mining, set(item["item_id"]))
+    first, _ = mining_jobs(context.config, item, named, pictures)
+    _, others = mining_jobs(context.config, item, captions, pictures)
     with open_store() as store:
         for job in [*([first] if first and first.total else []), *others]:
             (question,) = job.questions()

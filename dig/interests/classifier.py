@@ -158,7 +158,8 @@ def train(examples: Examples, seed: int) -> Classifier:
     few = examples.thinned(seed)
     held_out = held_out_probability(few, INNER_FOLDS, seed, _fit_all)
     losses = [
-        sklearn.metrics.log_loss(few.labels, found, sample_weight=few.weights, labels=[0, 1]) for found in held_out.T
+        sklearn.metrics.log_loss(few.labels, probabilities, sample_weight=few.weights, labels=[0, 1])
+        for probabilities in held_out.T
     ]
     best = int(np.argmin(losses))  # of equal losses the stronger regularisation
     platt = fit_platt(held_out[:, best], few.labels, few.weights)
@@ -186,8 +187,8 @@ def held_out_probability(
     """
     splitter = sklearn.model_selection.StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(examples.features, examples.labels, examples.groups))
-    found = np.concatenate([fit(examples.take(kept))(examples.features[left]) for kept, left in parts])
-    return found[np.argsort(np.concatenate([left for _, left in parts]))]
+    probabilities = np.concatenate([fit(examples.take(kept))(examples.features[left]) for kept, left in parts])
+    return probabilities[np.argsort(np.concatenate([left for _, left in parts]))]
 
 
 def _fit_all(examples: Examples) -> Callable[[np.ndarray], np.ndarray]:

@@ -65,9 +65,9 @@ class ExplicitInterests:
         shares = np.zeros((len(users), self._limit), dtype=np.float32)
         for place, user in enumerate(users):
             history = [self._ids[item] for item in self.histories[user]]
-            for column, found in enumerate(self._profiles.interests(history, self._limit)):
-                phrases[place, column] = self._rows[fold(found.text)]
-                shares[place, column] = found.share
+            for column, interests in enumerate(self._profiles.interests(history, self._limit)):
+                phrases[place, column] = self._rows[fold(interests.text)]
+                shares[place, column] = interests.share
         return UserTexts(phrases, shares)
 
 

@@ -68,16 +68,15 @@ class TextsOfItems:
 
     def of(self, item_ids: pl.Series) -> pl.DataFrame:
         """The texts of the items of interests, a row an interest.
-
         Raises:
             ValueError: if an item is not in the catalogue.
         """
         wanted = pl.DataFrame({"item_id": item_ids})
-        found = wanted.join(self.frame, on="item_id", how="left", maintain_order="left")
-        missing = found.filter(pl.col("all").is_null())["item_id"].unique().sort()
+        texts = wanted.join(self.frame, on="item_id", how="left", maintain_order="left")
+        missing = texts.filter(pl.col("all").is_null())["item_id"].unique().sort()
         if len(missing):
             raise ValueError(f"{len(missing)} items have interests but no row in the catalogue, for one {missing[0]!r}")
-        return found
+        return texts
 
 
 def read_items(catalogue: pl.DataFrame, captions: Mapping[str, str]) -> TextsOfItems:
@@ -170,7 +169,7 @@ def _shares(frame: pl.DataFrame) -> pl.DataFrame:
     """Share of the phrase's words in the item's text, and whether any is one of its brand or its categories."""
     words = pl.when(pl.col("words").list.len() == 0).then(pl.lit([""])).otherwise("words").alias("words")
     texts = frame.select(words, "all", "brand", "categories").with_row_index("row")
-    found = (
+    shares = (
         texts.explode("words")
         .group_by("row", maintain_order=True)
         .agg(
@@ -179,7 +178,7 @@ def _shares(frame: pl.DataFrame) -> pl.DataFrame:
             _held(pl.col("words"), "categories").any().alias("category_word"),
         )
     )
-    return found.select(_SHARES)
+    return shares.select(_SHARES)
 
 
 # What vectors say of an interest: how near it is to its item, how particular to it, and what it is about.

@@ -197,14 +197,14 @@ def _items(catalogue: pl.DataFrame, captions: Mapping[str, str]) -> Iterator[_It
 
 def _candidates(item: _Item) -> dict[Words, tuple[float, bool]]:
     """phrase → (weighted frequency, whether it comes from the caption alone)."""
-    found: dict[Words, tuple[float, bool]] = {}
+    candidates: dict[Words, tuple[float, bool]] = {}
     for name, texts in item.fields:
         weight, visual = FIELD_WEIGHTS[name], name == "caption"
         for text in texts:
             for phrase in candidate_phrases(text):
-                frequency, only_seen = found.get(phrase, (0.0, visual))
-                found[phrase] = (frequency + weight, only_seen and visual)
-    return found
+                frequency, only_seen = candidates.get(phrase, (0.0, visual))
+                candidates[phrase] = (frequency + weight, only_seen and visual)
+    return candidates
 
 
 def _survey(catalogue: pl.DataFrame, captions: Mapping[str, str]) -> CatalogueWords:

@@ -257,18 +257,18 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
         if not isinstance(entries, list):
             raise BadLineError(f"interests must be a list, it is {type(entries).__name__}")
         cut_before = log.cut
-        found: list[MinedRow] = []
+        mined: list[MinedRow] = []
         try:
             for rank, entry in enumerate(entries, start=1):
                 if not isinstance(entry, dict):
                     raise BadLineError(f"interest {rank} must be an object, it is {type(entry).__name__}")
                 text = clean_text(entry.get("text"), f"text of interest {rank}", MAX_INTEREST, log)
-                found.append((item_id, text, kind, _confidence(entry), miner))
+                mined.append((item_id, text, kind, _confidence(entry), miner))
         except BadLineError:
             log.cut = cut_before
             raise
-        log.empty += not found
-        rows.extend(found)
+        log.empty += not mined
+        rows.extend(mined)
 
     log = read_records(path, item_ids, max_bad_fraction, take)
     read = mined_frame(rows)

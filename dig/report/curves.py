@@ -57,15 +57,15 @@ def log_lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, 
     Args:
         rows: rows of the CSV log. Keys may be missing, or None or empty, where nothing was logged; NaN is a value.
     """
-    found: dict[str, dict[float, float]] = {}
+    values: dict[str, dict[float, float]] = {}
     for index, row in enumerate(rows):
         x = next((at for axis in _AXES if (at := _number(row.get(axis))) is not None), float(index))
         if not math.isfinite(x):
             continue
         for name, value in row.items():
             if name not in _AXES and (y := _number(value)) is not None:
-                found.setdefault(name, {})[x] = y
-    return {name: sorted(points.items()) for name, points in found.items()}
+                values.setdefault(name, {})[x] = y
+    return {name: sorted(points.items()) for name, points in values.items()}
 
 
 def curve_plots(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[CurvePlot]:
@@ -106,7 +106,7 @@ def thinned(points: Sequence[tuple[float, float]], most: int = _MAX_POINTS) -> l
 
 def _title(name: str) -> str:
     part, _, rest = name.rpartition("/") if "/pg" not in name else ("", "", name)
-    base = found["name"] if (found := _NUMBERED.fullmatch(rest)) else rest
+    base = numbered["name"] if (numbered := _NUMBERED.fullmatch(rest)) else rest
     if base.startswith("lr-"):
         return "learning rate"
     shown = base.upper() if base in _ABBREVIATIONS else base.replace("_", " ")
@@ -115,8 +115,8 @@ def _title(name: str) -> str:
 
 def _line_name(name: str, with_part: bool) -> str:
     part = name.partition("/")[0]
-    found = _NUMBERED.fullmatch(name)
-    tail = found["tail"] if found else ""
+    numbered = _NUMBERED.fullmatch(name)
+    tail = numbered["tail"] if numbered else ""
     if name.startswith("lr-"):
         return f"group {tail.removeprefix('/pg')}" if tail else name
     shown = f"level {tail[1:]}" if tail.startswith("_") else tail
@@ -143,30 +143,30 @@ _HEIGHT = 150
 _ZOOM = "wheel![event.shiftKey]"  # the wheel alone scrolls the page
 
 
-def lines_plot(found: CurvePlot) -> Plot:
+def lines_plot(curves: CurvePlot) -> Plot:
     """The lines of a plot with tooltips; dragging moves along the axis, shift and wheel zoom, a double click resets."""
     from altair.utils import schemapi
 
-    names = [line.name or found.title for line in found.lines]
+    names = [line.name or curves.title for line in curves.lines]
     rows = [
         {"x": rounded(x), "y": None if y is None else rounded(y), "line": name}
-        for name, line in zip(names, found.lines, strict=True)
+        for name, line in zip(names, curves.lines, strict=True)
         for x, y in line.points
     ]
     level = len({row["y"] for row in rows} - {None}) < 2  # an axis around a single value would have no ticks
-    shape = deepcopy(_shape(len(names), found.log, level, len(rows) <= len(names), schemapi.DEBUG_MODE))
+    shape = deepcopy(_shape(len(names), curves.log, level, len(rows) <= len(names), schemapi.DEBUG_MODE))
     for layer in shape["layer"]:
         for channel in ("color", "strokeDash"):
             if channel in layer["encoding"]:
                 layer["encoding"][channel]["scale"]["domain"] = list(names)
-    spec = shape | {"description": f"{found.title} over steps", "data": {"values": rows}}
+    spec = shape | {"description": f"{curves.title} over steps", "data": {"values": rows}}
     legend = [
         Legend(name, colour, _mark(place))
         for place, (name, colour) in enumerate(zip(names, _colours(len(names)), strict=True))
     ]
-    scaled = "logarithmic axis" if found.log else ""
-    note = " · ".join(filter(None, (scaled, found.note)))
-    return Plot(found.title, spec, note, legend if len(names) > 1 else ())
+    scaled = "logarithmic axis" if curves.log else ""
+    note = " · ".join(filter(None, (scaled, curves.note)))
+    return Plot(curves.title, spec, note, legend if len(names) > 1 else ())
 
 
 @cache

@@ -144,12 +144,12 @@ def protocols(metrics: Mapping[str, Mapping[str, Any]]) -> list[Protocol]:
         if any(isinstance(values.get(key), Mapping) for values in metrics.values())
     ]
     masked = next((values["mask_history"] for values in metrics.values() if "mask_history" in values), None)
-    found = {
+    parts = {
         "test": _UNKNOWN if masked is None else _MASKED if masked else _KEPT,
         "test_masked": _MASKED,
         "test_unmasked": _KEPT,
     }
-    return [Protocol(key, *found[key]) for key in keys]
+    return [Protocol(key, *parts[key]) for key in keys]
 
 
 def values_of(metrics: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, Mapping[str, Any]]:
@@ -160,8 +160,8 @@ def values_of(metrics: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, 
 def cutoffs(metrics: Mapping[str, Mapping[str, Any]], family: str, part: str = "test") -> list[int]:
     """The cut-offs that a family of metrics was measured at, in order."""
     names = {name for values in values_of(metrics, part).values() for name in values}
-    found = (name.partition("@") for name in names)
-    return sorted({int(at) for head, _, at in found if head == family and at.isdecimal()})
+    names_and_cutoffs = (name.partition("@") for name in names)
+    return sorted({int(at) for head, _, at in names_and_cutoffs if head == family and at.isdecimal()})
 
 
 def main_cutoff(metrics: Mapping[str, Mapping[str, Any]]) -> int:
@@ -171,9 +171,9 @@ def main_cutoff(metrics: Mapping[str, Mapping[str, Any]]) -> int:
 
 def main_metric(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """NDCG at its largest cut-off, else whatever was measured first; empty where nothing was."""
-    found = cutoffs(metrics, "ndcg")
-    if found:
-        return f"ndcg@{found[-1]}"
+    ks = cutoffs(metrics, "ndcg")
+    if ks:
+        return f"ndcg@{ks[-1]}"
     return next((name for values in values_of(metrics, "test").values() for name in values), "")
 
 
@@ -184,10 +184,10 @@ def finite(value: Any) -> float | None:
 
 def interval_bounds(values: Mapping[str, Any], part: str, metric: str) -> tuple[float, float] | None:
     """The 95 % interval of a recommender's metric; None where it has none."""
-    found: Any = values.get("intervals")
+    intervals: Any = values.get("intervals")
     for key in (part, metric):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    if not isinstance(found, (list, tuple)) or len(found) != 2:
+        intervals = intervals.get(key) if isinstance(intervals, Mapping) else None
+    if not isinstance(intervals, (list, tuple)) or len(intervals) != 2:
         return None
-    low, high = map(finite, found)
+    low, high = map(finite, intervals)
     return None if low is None or high is None else (low, high)

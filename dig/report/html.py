@@ -148,16 +148,16 @@ def render_report(data: ReportData) -> str:
 def _headline(data: ReportData) -> list[tuple[str, str, str]]:
     """The figures above all parts: their words, the number, and what else is to be said of it."""
     metric = main_metric(data.metrics)
-    found = {
+    by_recommender = {
         name: value
         for name, values in values_of(data.metrics, "test").items()
         if (value := finite(values.get(metric))) is not None
     }
     figures = []
-    if found:
-        best = max(found, key=lambda name: found[name])
+    if by_recommender:
+        best = max(by_recommender, key=lambda name: by_recommender[name])
         bounds = interval(interval_bounds(data.metrics[best], "test", metric))
-        figures.append((f"{metric_name(metric)}, {recommender_name(best)}", f"{found[best]:.4f}", bounds))
+        figures.append((f"{metric_name(metric)}, {recommender_name(best)}", f"{by_recommender[best]:.4f}", bounds))
     counted = [key for key in ("users", "items", "interactions") if finite(data.statistics.get(key)) is not None]
     return [*figures, *((key, number(data.statistics[key]), "") for key in counted)]
 

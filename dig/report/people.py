@@ -55,7 +55,7 @@ def places_of(recommendations: pl.DataFrame, examples: pl.DataFrame) -> dict[str
     """``(examples,)`` places of the targets by recommender, the first is 1; 0 where the target is not in the list."""
     import polars as pl
 
-    found = (
+    ranked = (
         recommendations.select("stage", "example", "items")
         .join(examples.select("example", "target"), on="example")
         .with_columns(place=pl.int_ranges(1, pl.col("items").list.len() + 1))
@@ -66,7 +66,7 @@ def places_of(recommendations: pl.DataFrame, examples: pl.DataFrame) -> dict[str
     )
     places = {}
     for stage in recommendations["stage"].unique(maintain_order=True).to_list():
-        own = found.filter(pl.col("stage") == stage).select("example", "place")
+        own = ranked.filter(pl.col("stage") == stage).select("example", "place")
         joined = examples.select("example").join(own, on="example", how="left", maintain_order="left")
         places[stage] = joined["place"].fill_null(0).to_numpy().astype(np.int64)
     return places
@@ -166,16 +166,16 @@ class People:
 
     def best_other(self, row: int, names: Sequence[str]) -> tuple[str, int]:
         """The other recommender that had the target first, and where."""
-        found = [(int(self.places[name][row]), name) for name in names if self.places[name][row] > 0]
-        place, name = min(found, default=(0, ""))
+        others = [(int(self.places[name][row]), name) for name in names if self.places[name][row] > 0]
+        place, name = min(others, default=(0, ""))
         return name, place
 
     def person(self, row: int) -> Person:
         """Everything that is shown of an example."""
         line = self.row(row)
-        found = self.recommended(row)
+        recommended = self.recommended(row)
         history = list(line["history"] or [])
-        pairs = list(zip(found["items"], found["scores"], strict=True))[: max(_SHOWN, self.cutoff)]
+        pairs = list(zip(recommended["items"], recommended["scores"], strict=True))[: max(_SHOWN, self.cutoff)]
         return Person(
             user=str(line["user"]),
             history=history,

@@ -126,21 +126,21 @@ def rounded(value: float) -> float:
 _ROW = 30  # pixels a recommender
 
 
-def whisker_plot(metric: str, found: Mapping[str, tuple[float, float | None, float | None]]) -> Plot:
+def whisker_plot(metric: str, values: Mapping[str, tuple[float, float | None, float | None]]) -> Plot:
     """Dots of a metric with their 95 % intervals, where they are known.
 
     Args:
         metric: its key.
-        found: value, low and high by recommender.
+        values: value, low and high by recommender.
     """
     import altair as alt
 
     rows = [
         {"name": recommender_name(name), "value": rounded(value)}
         | ({"low": rounded(low), "high": rounded(high)} if low is not None and high is not None else {})
-        for name, (value, low, high) in found.items()
+        for name, (value, low, high) in values.items()
     ]
-    y, colour = _rows(list(found))
+    y, colour = _rows(list(values))
     shown = [
         alt.Tooltip("name:N", title="recommender"),
         alt.Tooltip("value:Q", title=metric_name(metric), format=".4f"),
@@ -153,19 +153,19 @@ def whisker_plot(metric: str, found: Mapping[str, tuple[float, float | None, flo
     return Plot(title, plotted(alt.layer(whiskers, dots), rows, _height(rows), f"{title} by recommender"))
 
 
-def difference_plot(found: Mapping[str, tuple[float, float, float]]) -> Plot:
+def difference_plot(differences: Mapping[str, tuple[float, float, float]]) -> Plot:
     """Differences between two recommenders by metric, with their intervals and a line at 0.
 
     Args:
-        found: difference, low and high by metric.
+        differences: difference, low and high by metric.
     """
     import altair as alt
 
     rows = [
         {"name": metric_name(metric), "value": rounded(value), "low": rounded(low), "high": rounded(high)}
-        for metric, (value, low, high) in found.items()
+        for metric, (value, low, high) in differences.items()
     ]
-    y = alt.Y("name:N", sort=[metric_name(metric) for metric in found], title=None, axis=_bare(alt))
+    y = alt.Y("name:N", sort=[metric_name(metric) for metric in differences], title=None, axis=_bare(alt))
     base = alt.Chart().encode(
         y=y,
         tooltip=[
@@ -184,12 +184,12 @@ def difference_plot(found: Mapping[str, tuple[float, float, float]]) -> Plot:
     return Plot("GRPO − SFT", plotted(chart, rows, _height(rows), "difference between GRPO and SFT by metric"))
 
 
-def bar_plot(title: str, found: Mapping[str, float]) -> Plot:
+def bar_plot(title: str, values: Mapping[str, float]) -> Plot:
     """Bars of a figure by recommender."""
     import altair as alt
 
-    rows = [{"name": recommender_name(name), "value": rounded(value)} for name, value in found.items()]
-    y, colour = _rows(list(found))
+    rows = [{"name": recommender_name(name), "value": rounded(value)} for name, value in values.items()]
+    y, colour = _rows(list(values))
     chart = (
         alt.Chart()
         .mark_bar(cornerRadiusEnd=2, height=14)
@@ -203,22 +203,22 @@ def bar_plot(title: str, found: Mapping[str, float]) -> Plot:
     return Plot(title, plotted(chart, rows, _height(rows), f"{title} by recommender"))
 
 
-def hit_rate_plot(metric: str, found: Mapping[str, Mapping[str, float]]) -> Plot:
+def hit_rate_plot(metric: str, rates: Mapping[str, Mapping[str, float]]) -> Plot:
     """A metric of two groups of users by recommender: a dot, a ring, and the way between them.
 
     Args:
         metric: its key.
-        found: by recommender the metric by group, the first group as dots.
+        rates: by recommender the metric by group, the first group as dots.
     """
     import altair as alt
 
     rows: list[dict[str, Any]] = [
         {"name": recommender_name(name), "group": group, "value": rounded(value)}
-        for name, groups in found.items()
+        for name, groups in rates.items()
         for group, value in groups.items()
     ]
     groups = list(dict.fromkeys(row["group"] for row in rows))
-    y, colour = _rows(list(found))
+    y, colour = _rows(list(rates))
     base = alt.Chart().encode(y=y, x=_value("value", zero=True))
     ways = base.mark_line(strokeWidth=2, opacity=0.5).encode(detail="name:N", color=colour)
     fill = alt.condition(
@@ -270,7 +270,11 @@ _HEIGHT = 190
 
 
 def slice_plot(
-    title: str, metric: str, counts: Mapping[str, int], found: Mapping[str, Mapping[str, float]], names: Sequence[str]
+    title: str,
+    metric: str,
+    counts: Mapping[str, int],
+    by_recommender: Mapping[str, Mapping[str, float]],
+    names: Sequence[str],
 ) -> Plot:
     """Bars by slice.
 
@@ -278,7 +282,7 @@ def slice_plot(
         title: what the examples are sliced by.
         metric: its key.
         counts: examples by slice, in the order of the axis.
-        found: by recommender the metric by slice.
+        by_recommender: by recommender the metric by slice.
         names: all recommenders of the figure.
     """
     import altair as alt
@@ -292,7 +296,7 @@ def slice_plot(
             "value": rounded(values[name]),
         }
         for name, count in counts.items()
-        for recommender, values in found.items()
+        for recommender, values in by_recommender.items()
         if name in values
     ]
     shown = [recommender_name(name) for name in names]
@@ -340,7 +344,7 @@ class Bin(NamedTuple):
 
 def read_bins(bins: Iterable[Any]) -> list[Bin]:
     """Bins of mappings with ``predicted`` and ``observed`` in [0, 1] and a ``weight``; others are left out."""
-    return [found for each in bins if (found := _read(each)) is not None]
+    return [bin_ for each in bins if (bin_ := _read(each)) is not None]
 
 
 def reliability_plot(bins: Iterable[Bin]) -> Plot:
@@ -392,8 +396,8 @@ def _read(each: Any) -> Bin | None:
     if not isinstance(each, Mapping):
         return None
     try:
-        found = Bin(*(float(each[name]) for name in Bin._fields))
+        bin_ = Bin(*(float(each[name]) for name in Bin._fields))
     except (KeyError, TypeError, ValueError):
         return None
-    fits = 0 <= found.predicted <= 1 and 0 <= found.observed <= 1 and 0 < found.weight < math.inf  # NaN fits nowhere
-    return found if fits else None
+    fits = 0 <= bin_.predicted <= 1 and 0 <= bin_.observed <= 1 and 0 < bin_.weight < math.inf  # NaN fits nowhere
+    return bin_ if fits else None

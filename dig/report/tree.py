@@ -162,8 +162,8 @@ class _Growing:
         firsts = np.flatnonzero(np.r_[True, column[1:] != column[:-1]]) if len(column) else np.array([], dtype=int)
         ends = np.r_[firsts[1:], len(column)]
         largest = np.argsort(firsts - ends, kind="stable")[:width]
-        found = [(int(column[firsts[at]]), start + int(firsts[at]), start + int(ends[at])) for at in largest]
-        return found, len(firsts) - len(found)
+        branches = [(int(column[firsts[at]]), start + int(firsts[at]), start + int(ends[at])) for at in largest]
+        return branches, len(firsts) - len(branches)
 
     def below(self, start: int, end: int, level: int) -> dict[str, Any]:
         """What is below a branch whose codes before ``level`` are equal."""
@@ -174,12 +174,12 @@ class _Growing:
             self.shown += len(rows)
             listed = [[self._spelled(row, level), self._title(row)] for row in rows]
             return {"items": listed} | ({"more": end - start - len(rows)} if end - start > len(rows) else {})
-        found, hidden = self.branches(start, end, level, self.width)
+        branches, hidden = self.branches(start, end, level, self.width)
         grown = [
             [code, last - first, self.below(first, last, level + 1), self._samples(first, last)]
-            for code, first, last in found
+            for code, first, last in branches
         ]
-        left = end - start - sum(last - first for _, first, last in found)
+        left = end - start - sum(last - first for _, first, last in branches)
         return {"branches": grown} | ({"hidden": hidden, "more": left} if hidden else {})
 
     def examples(self, start: int, end: int) -> list[str]:

@@ -117,10 +117,10 @@ def _covering(settings: Settings) -> Iterator[Point]:
     for name, values in by_name.items():
         for value in values:
             candidates = [{**point, name: value} for point in (*fitting[-3:], *_turned(by_name))]
-            found = next((point for point in candidates if _fits(settings, point)), candidates[0])
-            if found not in fitting:
-                fitting.append(found)
-            yield found
+            fitted = next((point for point in candidates if _fits(settings, point)), candidates[0])
+            if fitted not in fitting:
+                fitting.append(fitted)
+            yield fitted
 
 
 def _turned(by_name: dict[str, list[object]]) -> Iterator[Point]:
@@ -211,8 +211,8 @@ def _matters(settings: Settings, parameter: Parameter) -> bool:
         return True  # one value alone is no comparison
     compared = False
     for beside in _points(settings):
-        found = [_keys(settings, {**beside, parameter.name: value}) for value in values]
-        known = [each for each in found if each is not None]
+        keys = [_keys(settings, {**beside, parameter.name: value}) for value in values]
+        known = [each for each in keys if each is not None]
         compared |= len(known) > 1
         if any(each != known[0] for each in known):
             return True
@@ -240,10 +240,10 @@ def _points(settings: Settings) -> list[Point]:
 
 def _values(settings: Settings, parameter: Parameter) -> list[Any]:
     """A few values that stand for a parameter, the ends among them."""
-    found = [value for each, value in settings.space.samples() if each.name == parameter.name]
-    if len(found) <= _COMPARED:
-        return found
-    return [found[round(place * (len(found) - 1) / (_COMPARED - 1))] for place in range(_COMPARED)]
+    samples = [value for each, value in settings.space.samples() if each.name == parameter.name]
+    if len(samples) <= _COMPARED:
+        return samples
+    return [samples[round(place * (len(samples) - 1) / (_COMPARED - 1))] for place in range(_COMPARED)]
 
 
 def _alike(settings: Settings, unread: Sequence[Parameter]) -> str:

@@ -167,22 +167,22 @@ def wrong(path: Path, key: str, what: str) -> UserError:
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        found = sorted(each.as_posix() for folder in {path.parent, Path("sweeps")} for each in folder.glob("*.yaml"))
-        hint = nearest(path.as_posix(), found)
+        files = sorted(each.as_posix() for folder in {path.parent, Path("sweeps")} for each in folder.glob("*.yaml"))
+        hint = nearest(path.as_posix(), files)
         raise UserError(f"{path}: no such sweep file{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
     return read_yaml_mapping(path, exit_code=2)
 
 
-def _metric(path: Path, found: Any) -> MetricGoal | None:
-    if found is None:
+def _metric(path: Path, content: Any) -> MetricGoal | None:
+    if content is None:
         return None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise wrong(path, "metric", "must hold name and goal")
     for key in ("impute", "impute_while_running"):
-        if key in found:
+        if key in content:
             raise wrong(path, f"metric.{key}", "not supported: a failed trial tells the search nothing here")
-    check_keys(path, "metric", found, ("name", "goal", "target"))
-    name, goal, target = found.get("name"), found.get("goal"), found.get("target")
+    check_keys(path, "metric", content, ("name", "goal", "target"))
+    name, goal, target = content.get("name"), content.get("goal"), content.get("target")
     if not isinstance(name, str) or not name:
         raise wrong(path, "metric.name", "missing: for example valid/ndcg@10")
     if goal is not None and goal not in ("maximize", "minimize"):
@@ -192,32 +192,32 @@ def _metric(path: Path, found: Any) -> MetricGoal | None:
     return MetricGoal(name, goal, None if target is None else float(target))
 
 
-def _bands(path: Path, found: Any) -> Bands | None:
+def _bands(path: Path, content: Any) -> Bands | None:
     """W&B's bands: ``min_iter · eta^i``, or ``s`` of them down from ``max_iter``."""
-    if found is None:
+    if content is None:
         return None
     key = "early_terminate"
-    if not isinstance(found, dict) or found.get("type") != "hyperband":
-        given = found.get("type") if isinstance(found, dict) else found
+    if not isinstance(content, dict) or content.get("type") != "hyperband":
+        given = content.get("type") if isinstance(content, dict) else content
         raise wrong(path, f"{key}.type", f"{given!r}: hyperband is the one there is")
-    check_keys(path, key, found, ("type", "min_iter", "max_iter", "s", "eta", "strict"))
-    eta, strict = found.get("eta", 3), found.get("strict", True)
+    check_keys(path, key, content, ("type", "min_iter", "max_iter", "s", "eta", "strict"))
+    eta, strict = content.get("eta", 3), content.get("strict", True)
     if not _number(eta) or eta <= 1:
         raise wrong(path, f"{key}.eta", f"{eta!r} must be a number above 1{_as_text(eta)}")
     if not isinstance(strict, bool):
         raise wrong(path, f"{key}.strict", f"{strict!r} must be true or false")
     for name in ("min_iter", "max_iter", "s"):
-        value = found.get(name)
+        value = content.get(name)
         if value is not None and not (_whole(value) and value > 0):
             raise wrong(path, f"{key}.{name}", f"{value!r} must be a whole number above 0")
-    if "max_iter" in found:
-        if "s" not in found:
+    if "max_iter" in content:
+        if "s" not in content:
             raise wrong(path, key, "max_iter needs s, the number of bands below it")
-        at = {int(found["max_iter"] / eta**step) for step in range(1, found["s"] + 1)} - {0}
+        at = {int(content["max_iter"] / eta**step) for step in range(1, content["s"] + 1)} - {0}
         if not at:
             raise wrong(path, key, "leaves no band: raise max_iter or lower eta")
-    elif "min_iter" in found:
-        at = {int(found["min_iter"] * eta**step) for step in range(100) if found["min_iter"] * eta**step < 1e9}
+    elif "min_iter" in content:
+        at = {int(content["min_iter"] * eta**step) for step in range(100) if content["min_iter"] * eta**step < 1e9}
     else:
         raise wrong(path, key, "needs min_iter, or max_iter and s")
     return Bands(tuple(sorted(at)), float(eta), strict)
@@ -225,8 +225,8 @@ def _bands(path: Path, found: Any) -> Bands | None:
 
 def _plain(name: str) -> str:
     """A name as that of a folder."""
-    found = "".join(each if each.isalnum() or each in "-_." else "-" for each in name).strip("-.")
-    return found[:_LONGEST_NAME] or "sweep"
+    plain = "".join(each if each.isalnum() or each in "-_." else "-" for each in name).strip("-.")
+    return plain[:_LONGEST_NAME] or "sweep"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -274,7 +274,7 @@ def command_arguments(file: SweepFile) -> Arguments:
         others = [word for word in file.command if word.startswith("${args")]
         instead = f" instead of {others[0]}" if others else ""
         raise wrong(file.path, "command", f"needs {_ARGUMENTS}{instead}: dig.train takes key=value")
-    found = []
+    arguments = []
     for word in _behind_program(file):
         if word == _ARGUMENTS:
             continue
@@ -282,8 +282,8 @@ def command_arguments(file: SweepFile) -> Arguments:
         if word.startswith("-") or _MACRO.match(word) or "=" not in word:
             what = f"only experiment=NAME, key=value and {_ARGUMENTS} may follow the program"
             raise wrong(file.path, "command", f"{shown_override(word)}: {what}")
-        found.append(word)
-    return split_arguments(found)
+        arguments.append(word)
+    return split_arguments(arguments)
 
 
 def split_arguments(arguments: list[str]) -> Arguments:

@@ -61,17 +61,17 @@ class Leases:
         """Who runs a trial; None if nobody does, or nobody any more."""
         path = self._path(number)
         try:
-            found = read_own_json(path)  # opened: a fresh look, also through a network file system's cache
+            content = read_own_json(path)  # opened: a fresh look, also through a network file system's cache
             touched = path.stat().st_mtime
         except (OSError, ValueError):
             return None
-        if not isinstance(found, dict) or not isinstance(found.get("pid", 0), int):
+        if not isinstance(content, dict) or not isinstance(content.get("pid", 0), int):
             return None
-        if found.get("where") == _where():
-            alive = _started(found.get("pid", 0)) == found.get("started")
-            return Holder(str(found.get("host")), None) if alive else None
+        if content.get("where") == _where():
+            alive = _started(content.get("pid", 0)) == content.get("started")
+            return Holder(str(content.get("host")), None) if alive else None
         age = max(0.0, self._now() - touched)
-        return None if age > STALE else Holder(str(found.get("host")), age)
+        return None if age > STALE else Holder(str(content.get("host")), age)
 
     def hold(self, number: int) -> None:
         """Takes a trial and shows signs of life until it is released."""
@@ -186,11 +186,11 @@ def falls_behind(history: Sequence[float], others: Sequence[Sequence[float]], ba
 
 def _history(trial: optuna.trial.FrozenTrial) -> list[float]:
     """Values by validation; a number that is missing counts as the one before it."""
-    found: list[float] = []
+    history: list[float] = []
     for step in range(1, (trial.last_step or 0) + 1):
-        value = trial.intermediate_values.get(step, found[-1] if found else math.nan)
-        found.append(value)
-    return [value for value in found if math.isfinite(value)]
+        value = trial.intermediate_values.get(step, history[-1] if history else math.nan)
+        history.append(value)
+    return [value for value in history if math.isfinite(value)]
 
 
 # What was tried, by whom, and what came of it: Optuna's journal in the sweep's folder, shared by all workers.
@@ -261,23 +261,23 @@ class Ledger:
 
     def trials(self) -> list[FrozenTrial]:
         """All trials, without failures that were tried again."""
-        found = self.study.get_trials(deepcopy=False)
-        again = {each.user_attrs[_RETRY] for each in found if _RETRY in each.user_attrs}
-        return [each for each in found if each.number not in again]
+        trials = self.study.get_trials(deepcopy=False)
+        again = {each.user_attrs[_RETRY] for each in trials if _RETRY in each.user_attrs}
+        return [each for each in trials if each.number not in again]
 
     def claim(self) -> Claim | None:
         """The next trial: one whose worker died, one to be tried again, or a new one; None if there is none."""
         with self._lock():
-            found = self.study.get_trials(deepcopy=False)
-            if self._target_reached(found):
+            trials = self.study.get_trials(deepcopy=False)
+            if self._target_reached(trials):
                 return None
-            left = next((each for each in found if each.state == TrialState.RUNNING and not self.holder(each)), None)
+            left = next((each for each in trials if each.state == TrialState.RUNNING and not self.holder(each)), None)
             if left is not None:
                 trial = optuna.Trial(self.study, left._trial_id)
-            elif any(each.state == TrialState.WAITING for each in found):
+            elif any(each.state == TrialState.WAITING for each in trials):
                 trial = self.study.ask()
             else:
-                index = sum(_RETRY not in each.user_attrs for each in found)
+                index = sum(_RETRY not in each.user_attrs for each in trials)
                 if index >= self.size:
                     return None
                 if self._grid is not None:
@@ -312,8 +312,8 @@ class Ledger:
                 self.study.enqueue_trial(each.params, user_attrs={_RETRY: each.number})
         return len(failed)
 
-    def _target_reached(self, found: Sequence[FrozenTrial]) -> bool:
-        done = (each for each in found if each.state == TrialState.COMPLETE)
+    def _target_reached(self, trials: Sequence[FrozenTrial]) -> bool:
+        done = (each for each in trials if each.state == TrialState.COMPLETE)
         return any(each.value is not None and self.settings.metric.reaches_target(each.value) for each in done)
 
     @contextmanager

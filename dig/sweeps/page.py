@@ -65,8 +65,8 @@ class Axis:
         """Where a value lies, from 0 to 1."""
         if self.steps:
             return self.steps.index(label(value)) / max(1, len(self.steps) - 1) if len(self.steps) > 1 else 0.5
-        low, high, found = (math.log(each) if self.log else each for each in (self.low, self.high, float(value)))
-        return (found - low) / (high - low)
+        low, high, number = (math.log(each) if self.log else each for each in (self.low, self.high, float(value)))
+        return (number - low) / (high - low)
 
     def cell(self, value: Any) -> str:
         """The step, or the part of the scale, that a value falls into."""
@@ -230,14 +230,14 @@ def heat_map(metric: str, one: Axis, other: Axis, rows: Sequence[TrialRow], maxi
     return Plot(title, spec, note="* stopped early" if len(finished) < len(cells) else "")
 
 
-def importance_plot(found: Mapping[str, float]) -> Plot:
+def importance_plot(shares: Mapping[str, float]) -> Plot:
     """How much of the metric's variance each parameter explains."""
     import altair as alt
 
-    rows = [{"name": name, "share": rounded(share)} for name, share in found.items()]
+    rows = [{"name": name, "share": rounded(share)} for name, share in shares.items()]
     names = alt.Y(
         "name:N",
-        sort=list(found),
+        sort=list(shares),
         title=None,
         axis=alt.Axis(ticks=False, domain=False, labelColor="var(--ink)", labelLimit=220),
     )

@@ -183,7 +183,7 @@ def preview(settings: Settings) -> None:
 
 def stage_counts(settings: Settings, points: Sequence[Point]) -> dict[str, list[str]]:
     """The fingerprints of each stage over all points, one a point; a point that is no configuration is told."""
-    found: dict[str, list[str]] = defaultdict(list)
+    fingerprints: dict[str, list[str]] = defaultdict(list)
     for point in points:
         try:
             keys = stage_keys(settings.config(point))
@@ -191,8 +191,8 @@ def stage_counts(settings: Settings, points: Sequence[Point]) -> dict[str, list[
             warn(f"{shown_point(point)} would fail: {error}")
             continue
         for stage, key in keys.items():
-            found[stage].append(key)
-    return dict(found)
+            fingerprints[stage].append(key)
+    return dict(fingerprints)
 
 
 def _stages(settings: Settings, points: Sequence[Point]) -> Table:

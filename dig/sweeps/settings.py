@@ -303,8 +303,8 @@ def _arguments(given: Arguments, space: Space, point: Point) -> list[str]:
 
 
 def _load(arguments: list[str]) -> Config:
-    found = split_arguments(arguments)
-    return load_config(found.experiment, found.overrides)
+    given = split_arguments(arguments)
+    return load_config(given.experiment, given.overrides)
 
 
 def _fitting(file: SweepFile, given: Arguments, space: Space) -> Config:

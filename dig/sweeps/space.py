@@ -66,13 +66,13 @@ class Parameter:
         return list(self.settings.get("values", ()))
 
 
-def read_parameters(path: Path, found: Mapping[str, Any]) -> list[Parameter]:
+def read_parameters(path: Path, content: Mapping[str, Any]) -> list[Parameter]:
     """The parameters in the order of the file; nested ones under their dotted key.
 
     Raises:
         UserError: with exit code 2, for a form or a distribution that is none of W&B's.
     """
-    parameters = list(_flattened(path, found, ""))
+    parameters = list(_flattened(path, content, ""))
     names = [parameter.name for parameter in parameters]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
@@ -94,8 +94,8 @@ def _reads_as_other(text: str) -> bool:
     return not isinstance(yaml.safe_load(text), str) or text[0].isdigit() or text[0] in "-."
 
 
-def _flattened(path: Path, found: Mapping[str, Any], prefix: str) -> Iterator[Parameter]:
-    for key, content in found.items():
+def _flattened(path: Path, parameters: Mapping[str, Any], prefix: str) -> Iterator[Parameter]:
+    for key, content in parameters.items():
         name = f"{prefix}{key}"
         if not isinstance(content, dict):
             raise wrong(path, f"parameters.{name}", f"must say value, values, or min and max, not {content!r}")
@@ -263,11 +263,11 @@ class Space:
 
     def point(self, number: int) -> Point:
         """The point of a grid with a number, without making those before it."""
-        found = {}
+        values_by_name = {}
         for name, values in reversed(self.axes().items()):
             number, place = divmod(number, len(values))
-            found[name] = values[place]
-        return {name: found[name] for name in self.names}
+            values_by_name[name] = values[place]
+        return {name: values_by_name[name] for name in self.names}
 
     def draw(self, trial: optuna.Trial) -> Point:
         """Lets Optuna choose a point; asked again, a trial gives the same one."""
@@ -304,8 +304,8 @@ def _grid_values(parameter: Parameter) -> list[Any]:
     if parameter.distribution == "q_uniform":  # numpy's arange, as W&B has it: max itself is not among them
         import numpy as np
 
-        found = np.arange(settings["min"], settings["max"], settings["q"]).tolist()
-        return [value if isinstance(value, int) else float(f"{value:.12g}") for value in found]
+        values = np.arange(settings["min"], settings["max"], settings["q"]).tolist()
+        return [value if isinstance(value, int) else float(f"{value:.12g}") for value in values]
     return parameter.values
 
 

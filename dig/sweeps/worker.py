@@ -71,12 +71,12 @@ def wait_for(workers: Sequence[subprocess.Popen[bytes]]) -> bool:
 
 def _share(number: int, count: int, devices: Sequence[str]) -> dict[str, str]:
     """The environment of a worker: threads, and the device that it sees."""
-    found = {}
+    variables = {}
     if "OMP_NUM_THREADS" not in os.environ:
-        found["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // count))
+        variables["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // count))
     if len(devices) > 1:
-        found["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-    return found
+        variables["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    return variables
 
 
 def _devices() -> list[str]:

@@ -100,9 +100,9 @@ def kept_id(path: Path, job_type: str) -> str:
     with another's, as it would be with an id computed from the configuration alone.
     """
     if path.is_file():
-        found = read_own(path).decode("utf-8", "replace").strip()
-        if _ID.fullmatch(found):
-            return found
+        run_id = read_own(path).decode("utf-8", "replace").strip()
+        if _ID.fullmatch(run_id):
+            return run_id
     made = f"{safe_name(job_type)[:40]}-{secrets.token_hex(6)}"
     with atomic_path(path) as temporary:
         temporary.write_text(f"{made}\n", encoding="utf-8")
@@ -133,11 +133,11 @@ def why_offline(base_url: str, timeout: float = 5.0) -> str | None:
     key = api_key(base_url)
     if key is None and not os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return "there is no key: set WANDB_API_KEY, or run `wandb login`"
-    found: list[str | None] = []
-    asking = threading.Thread(target=lambda: found.append(_ask(base_url, key, timeout)), daemon=True)
+    reasons: list[str | None] = []
+    asking = threading.Thread(target=lambda: reasons.append(_ask(base_url, key, timeout)), daemon=True)
     asking.start()
     asking.join(_OVERALL * timeout)
-    return found[0] if found else f"{base_url} sends no whole answer"
+    return reasons[0] if reasons else f"{base_url} sends no whole answer"
 
 
 def api_key(base_url: str) -> str | None:

@@ -146,11 +146,11 @@ class Rows(NamedTuple):
 
 def summary_values(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float | str | bool]:
     """`metrics.json` without its slices and intervals, as flat names: `sft/test/ndcg@10`."""
-    found: dict[str, float | str | bool] = {}
+    values: dict[str, float | str | bool] = {}
     for stage, content in metrics.items():
         kept = {key: value for key, value in content.items() if key not in ("slices", "intervals")}
-        found |= dict(_leaves(kept, f"{stage}/"))
-    return found
+        values |= dict(_leaves(kept, f"{stage}/"))
+    return values
 
 
 def metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> Rows:
@@ -171,8 +171,8 @@ def slice_rows(metrics: Mapping[str, Mapping[str, Any]]) -> Rows:
         [stage, protocol, name, metric, value]
         for stage, content in metrics.items()
         for protocol, slices in content.get("slices", {}).items()
-        for name, found in slices.items()
-        for metric, value in found.items()
+        for name, metrics_of_slice in slices.items()
+        for metric, value in metrics_of_slice.items()
     ]
     return Rows(["stage", "protocol", "slice", "metric", "value"], rows)
 
@@ -300,15 +300,15 @@ def _summary(path: Path, before: str) -> Callable[[Run], None]:
 
 def _flat(content: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Numbers and words of nested content by name; of a list its entries by number."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in content.items():
         if isinstance(value, list):
             value = {str(at): each for at, each in enumerate(value, start=1)} if len(value) <= 16 else {}
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{name}/")
+            values |= _flat(value, f"{before}{name}/")
         elif isinstance(value, (int, float, str)):
-            found[f"{before}{name}"] = value
-    return found
+            values[f"{before}{name}"] = value
+    return values
 
 
 def _page(name: str, path: Path) -> Callable[[Run], None]:
@@ -325,10 +325,12 @@ def _table(name: str, make: Callable[[], Rows]) -> Callable[[Run], None]:
     def send(run: Run) -> None:
         import wandb
 
-        found = make()
-        if found.rows:
-            rows = [[spreadsheet_cell(value) for value in row] for row in found.rows]  # W&B exports tables as CSV
-            table: Table = wandb.Table(columns=found.columns, data=rows)
+        rows_of_table = make()
+        if rows_of_table.rows:
+            rows = [
+                [spreadsheet_cell(value) for value in row] for row in rows_of_table.rows
+            ]  # W&B exports tables as CSV
+            table: Table = wandb.Table(columns=rows_of_table.columns, data=rows)
             run.log({name: table})
 
     return send

@@ -79,7 +79,6 @@ class Tracking:
 
     def report(self, metrics: Mapping[str, Any]) -> None:
         """Sends the results of the run, after the report has filled its folder.
-
         Args:
             metrics: what `metrics.json` holds.
         """
@@ -90,7 +89,7 @@ class Tracking:
             return
         code = 1
         try:
-            used = {name: result for found in self._behind.values() for name, result in found.items()}
+            used = {name: result for results in self._behind.values() for name, result in results.items()}
             log_report(connection, self.config, self.run, metrics, used.values())
             code = 0
         finally:

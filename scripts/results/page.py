@@ -153,11 +153,11 @@ class BenchmarkStore:
 def _last_json(output: str) -> dict[str, Any]:
     for line in reversed(output.splitlines()):
         try:
-            found = json.loads(line)
+            figures = json.loads(line)
         except ValueError:
             continue
-        if isinstance(found, dict) and found:
-            return found
+        if isinstance(figures, dict) and figures:
+            return figures
     raise UserError("no line of the output is a JSON object; it is the last line that a benchmark prints", exit_code=2)
 
 
@@ -234,10 +234,10 @@ def check_page(page: Path, rendered: str) -> None:
     """
     if not page.is_file():
         raise UserError(f"{page}: is not there; python -m scripts.results build writes it")
-    found, wanted = page.read_text(encoding="utf-8"), rendered
-    if found == wanted:
+    content, wanted = page.read_text(encoding="utf-8"), rendered
+    if content == wanted:
         return
-    lines, others = found.split("\n"), wanted.split("\n")
+    lines, others = content.split("\n"), wanted.split("\n")
     at = next(
         (at for at, (line, other) in enumerate(zip(lines, others, strict=False)) if line != other),
         min(len(lines), len(others)),

@@ -75,15 +75,15 @@ def _experiment(name: str) -> str | None:
     if name == "custom":
         return None
     names = list_experiments()
-    found = [known for known in names if known.rsplit("/", 1)[-1] == name]
-    if not found:
+    candidates = [known for known in names if known.rsplit("/", 1)[-1] == name]
+    if not candidates:
         hint = nearest(name, names)
         raise UserError(
             f"experiment {name} of the run has no file under experiments/ now"
             f"{f'; the nearest is {hint}' if hint else ''}",
             exit_code=2,
         )
-    return min(found, key=len)
+    return min(candidates, key=len)
 
 
 def _deciding(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,11 +165,11 @@ def validation_curve(logs: Path) -> list[dict[str, float]]:
     Raises:
         UserError: a log is not one.
     """
-    found: dict[int, dict[str, float]] = {}
+    by_epoch: dict[int, dict[str, float]] = {}
     for path in sorted(logs.glob("*/metrics.csv")):
         for epoch, values in _validations(path):
-            found[epoch] = {"epoch": epoch, **values}
-    return [found[epoch] for epoch in sorted(found)]
+            by_epoch[epoch] = {"epoch": epoch, **values}
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
 
 
 def thinned_curve(curve: Sequence[dict[str, float]], most: int) -> list[dict[str, float]]:
@@ -246,13 +246,13 @@ class RunRecord:
 
     def value(self, recommender: str, protocol: str, metric: str, part: str | None = None) -> float | None:
         """A metric of the test, of all users or of one ``part`` of ``ONE_HOP``; None where it was not measured."""
-        found = self._test(recommender, protocol)
-        return (found.get("one_hop", {}).get(part, {}) if part else found.get("metrics", {})).get(metric)
+        measured = self._test(recommender, protocol)
+        return (measured.get("one_hop", {}).get(part, {}) if part else measured.get("metrics", {})).get(metric)
 
     def interval(self, recommender: str, protocol: str, metric: str) -> tuple[float, float] | None:
         """The 95 % interval of a metric of all users, over users."""
-        found = self._test(recommender, protocol).get("intervals", {}).get(metric)
-        return (found[0], found[1]) if found else None
+        ends = self._test(recommender, protocol).get("intervals", {}).get(metric)
+        return (ends[0], ends[1]) if ends else None
 
     def _test(self, recommender: str, protocol: str) -> Mapping[str, Any]:
         return self.recommenders.get(recommender, {}).get(protocol, {})
@@ -282,7 +282,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         "examples": _same(folder, metrics, "examples"),
         "date": datetime.fromtimestamp((folder / "metrics.json").stat().st_mtime, UTC).date().isoformat(),
         "versions": _versions(folder),
-        "recommenders": {each: _recommender(folder, each, found, masks) for each, found in metrics.items()},
+        "recommenders": {each: _recommender(folder, each, measured, masks) for each, measured in metrics.items()},
     }
     return RunRecord(name or f"{experiment}-{seed}", content)
 
@@ -332,42 +332,42 @@ def _check_there(folder: Path, path: Path) -> None:
 
 def _same(folder: Path, metrics: Mapping[str, Mapping[str, Any]], key: str) -> Any:
     """What all recommenders say of a key; None where none of them says anything."""
-    told = {name: found[key] for name, found in metrics.items() if found.get(key) is not None}
+    told = {name: values[key] for name, values in metrics.items() if values.get(key) is not None}
     if len(set(told.values())) > 1:
         words = ", ".join(f"{name} has {value}" for name, value in told.items())
         raise UserError(f"{folder}: recommenders differ in {key}: {words}")
     return next(iter(told.values()), None)
 
 
-def _recommender(folder: Path, name: str, found: Mapping[str, Any], masks: bool) -> dict[str, Any]:
+def _recommender(folder: Path, name: str, measured: Mapping[str, Any], masks: bool) -> dict[str, Any]:
     """One recommender: the main protocol and the other one by their names."""
-    main, other = ("masked", "unmasked") if found.get("mask_history", masks) else ("unmasked", "masked")
+    main, other = ("masked", "unmasked") if measured.get("mask_history", masks) else ("unmasked", "masked")
     record: dict[str, Any] = {}
     for key in ("seconds", "evaluation_seconds"):
-        if _finite(found.get(key)) is not None:
-            record[key] = round(float(found[key]), 1)
+        if _finite(measured.get(key)) is not None:
+            record[key] = round(float(measured[key]), 1)
     training = _training(folder, name)
     if training:
         record["training"] = training
     curve = validation_curve(folder / "logs" / name)
     if curve:
         record["curve"] = curve
-    if isinstance(found.get("valid"), dict):
-        record["valid"] = _numbers(found["valid"])
+    if isinstance(measured.get("valid"), dict):
+        record["valid"] = _numbers(measured["valid"])
     for protocol, part in ((main, "test"), (other, f"test_{other}")):
-        if isinstance(found.get(part), dict):
-            record[protocol] = _part(found, part)
-    if isinstance(found.get("over_sft"), dict):
-        record["over_sft"] = {metric: _numbers(each) for metric, each in found["over_sft"].items()}
+        if isinstance(measured.get(part), dict):
+            record[protocol] = _part(measured, part)
+    if isinstance(measured.get("over_sft"), dict):
+        record["over_sft"] = {metric: _numbers(each) for metric, each in measured["over_sft"].items()}
     return record
 
 
-def _part(found: Mapping[str, Any], part: str) -> dict[str, Any]:
-    intervals = (found.get("intervals") or {}).get(part) or {}
-    slices = (found.get("slices") or {}).get(part) or {}
+def _part(measured: Mapping[str, Any], part: str) -> dict[str, Any]:
+    intervals = (measured.get("intervals") or {}).get(part) or {}
+    slices = (measured.get("slices") or {}).get(part) or {}
     one_hop = {each: _numbers(slices[f"one-hop: {each}"]) for each in ONE_HOP if f"one-hop: {each}" in slices}
     kept = {
-        "metrics": _numbers(found[part]),
+        "metrics": _numbers(measured[part]),
         "intervals": {metric: [round(float(end), _DIGITS) for end in ends] for metric, ends in intervals.items()},
         "one_hop": one_hop,
     }
@@ -458,15 +458,14 @@ class RunStore:
 
     def family(self, name: str) -> list[RunRecord]:
         """The record of this name, or those of its seeds: ``beauty`` also means ``beauty-42`` and ``beauty-2333``.
-
         Raises:
             UserError: there is none; or its seeds have other splits, other test users, or other commands but for seed,
                 stages and baselines.
         """
-        found = [each for each in self.names() if each == name or re.fullmatch(rf"{re.escape(name)}-\d+", each)]
-        if not found:
+        members = [each for each in self.names() if each == name or re.fullmatch(rf"{re.escape(name)}-\d+", each)]
+        if not members:
             raise self._missing(name)
-        records = sorted((self.load(each) for each in found), key=lambda record: record.content.get("seed") or 0)
+        records = sorted((self.load(each) for each in members), key=lambda record: record.content.get("seed") or 0)
         check_comparable(records)
         for record in records[1:]:
             one, other = _beside_seed(records[0]), _beside_seed(record)

@@ -92,8 +92,8 @@ class _Column:
 
     def values(self, row: Row, protocol: str) -> list[float]:
         """What the seeds have."""
-        found = (record.value(row.recommender, protocol, self.metric, self.part) for record in row.records)
-        return [value for value in found if value is not None]
+        values = (record.value(row.recommender, protocol, self.metric, self.part) for record in row.records)
+        return [value for value in values if value is not None]
 
     def text(self, row: Row, protocol: str) -> str:
         """Mean and spread over seeds; the interval of one run where there is no spread."""
@@ -166,14 +166,12 @@ class RunTables:
         one_hop: Sequence[str] = (),
     ) -> str:
         """Recommenders as rows: metrics of the test, then metrics of (non-)beneficiary users.
-
         Args:
             name: records.
             stages: recommenders in this order; None for all that were measured.
             protocol: ``unmasked`` or ``masked``.
             metrics: columns.
             one_hop: metrics that get a column for each of both kinds of users.
-
         Raises:
             UserError: a record or a recommender that is not there, or records that do not fit into one table.
         """
@@ -183,8 +181,8 @@ class RunTables:
             Row(stage, [record for record in records if protocol in record.recommenders.get(stage, {})])
             for stage in _stages(records, stages)
         ]
-        found = metrics_grid([row for row in rows if row.records], protocol, metrics, one_hop)
-        return found or f"*With the history {_told(protocol)}, this was not measured on {name}.*"
+        grid = metrics_grid([row for row in rows if row.records], protocol, metrics, one_hop)
+        return grid or f"*With the history {_told(protocol)}, this was not measured on {name}.*"
 
     def systems(
         self,
@@ -194,40 +192,39 @@ class RunTables:
         one_hop: Sequence[str] = (),
     ) -> str:
         """Recommenders of several records as rows of one table.
-
         Args:
             rows: what is wanted, ``record/recommender``, by what the row is called.
             protocol, metrics, one_hop: as of :meth:`table`.
-
         Raises:
             UserError: as of :meth:`table`; also where the records have other test users.
         """
         _check_protocol(protocol)
-        found = []
+        table_rows = []
         for called, wanted in rows.items():
             name, slash, stage = wanted.partition("/")
             if not slash:
                 raise UserError(f"{wanted}: a row is RECORD/RECOMMENDER")
             records = self.store.family(name)
             _stages(records, [stage])
-            found.append(Row(stage, [each for each in records if protocol in each.recommenders.get(stage, {})], called))
-        check_comparable([record for row in found for record in row.records])
-        grid = metrics_grid([row for row in found if row.records], protocol, metrics, one_hop)
+            table_rows.append(
+                Row(stage, [each for each in records if protocol in each.recommenders.get(stage, {})], called)
+            )
+        check_comparable([record for row in table_rows for record in row.records])
+        grid = metrics_grid([row for row in table_rows if row.records], protocol, metrics, one_hop)
         return grid or f"*With the history {_told(protocol)}, none of this was measured.*"
 
     def value(self, name: str, stage: str, metric: str, protocol: str = "unmasked") -> str:
         """One number for a sentence: the mean over seeds.
-
         Raises:
             UserError: it is not there.
         """
         _check_protocol(protocol)
         records = self.store.family(name)
         _stages(records, [stage])
-        found = [value for record in records if (value := record.value(stage, protocol, metric)) is not None]
-        if not found:
+        values = [value for record in records if (value := record.value(stage, protocol, metric)) is not None]
+        if not values:
             raise UserError(f"no {metric} of {stage}, {protocol}, in the record {name}")
-        return number(fmean(found))
+        return number(fmean(values))
 
     def users(self, name: str) -> str:
         """Number of test users."""
@@ -251,11 +248,11 @@ class RunTables:
         records = self.store.family(name)
         rows = []
         for stage in _stages(records, None):
-            found = [record.recommenders[stage] for record in records if stage in record.recommenders]
-            trained = [each.get("training", {}) for each in found]
+            measured = [record.recommenders[stage] for record in records if stage in record.recommenders]
+            trained = [each.get("training", {}) for each in measured]
             steps = _mean([each.get("steps") for each in trained])
             kept = dict.fromkeys(str(each["chosen"]) for each in trained if "chosen" in each)
-            times = (_mean([each.get(key) for each in found]) for key in ("seconds", "evaluation_seconds"))
+            times = (_mean([each.get(key) for each in measured]) for key in ("seconds", "evaluation_seconds"))
             rows.append(
                 [
                     stage,
@@ -312,11 +309,15 @@ def _told(protocol: str) -> str:
     return "left out of the ranking" if protocol == "masked" else "in the ranking"
 
 
-def _difference(found: dict[str, float] | None) -> str:
-    if not found:
+def _difference(difference: dict[str, float] | None) -> str:
+    if not difference:
         return MISSING
-    ends = f" ({number(found['low'], signed=True)} to {number(found['high'], signed=True)})" if "low" in found else ""
-    return f"{number(found['difference'], signed=True)}{ends}"
+    ends = (
+        f" ({number(difference['low'], signed=True)} to {number(difference['high'], signed=True)})"
+        if "low" in difference
+        else ""
+    )
+    return f"{number(difference['difference'], signed=True)}{ends}"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

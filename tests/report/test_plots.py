@@ -9,11 +9,11 @@ import pytest
 import vl_convert
 from support.report_page import Page
 from support.report_sample import sample
-from dig.report.plots import CONFIG
 
 from dig.report import render_report
 from dig.report.curves import CurvePlot, Line, lines_plot
 from dig.report.plots import (
+    CONFIG,
     bar_plot,
     difference_plot,
     hit_rate_plot,

@@ -14,8 +14,8 @@ import vl_convert
 from optuna.trial import TrialState
 from support.report_page import Page
 from support.sweep_files import write
-from dig.report.plots import CONFIG
 
+from dig.report.plots import CONFIG
 from dig.sweeps.ledger import Ledger
 from dig.sweeps.page import axis_of, heat_map, history_plot, importance_plot, importances, parallel_plot, render_page
 from dig.sweeps.results import TrialRow, trial_rows, write_tables

@@ -213,7 +213,6 @@ class Exchange:
 
     async def answer(self, question: Question) -> None:
         """Asks until there is an answer, a second time where the first cannot be used, and keeps what came.
-
         Raises:
             EndpointStoppedError: the endpoint is not to be asked any more.
             BudgetSpentError: a limit is reached.
@@ -235,10 +234,10 @@ class Exchange:
                     raise
                 self.ledger.give_up(question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
                 return
-            found = self.ledger.paid(entry, question, answer)
-            if found is None:
+            earlier = self.ledger.paid(entry, question, answer)
+            if earlier is None:
                 return
-            completion, problem = answer, found
+            completion, problem = answer, earlier
             if chance:
                 self.ledger.give_up(question, completion, problem)
                 return

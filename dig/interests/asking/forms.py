@@ -82,8 +82,8 @@ def _read_all(text: str) -> tuple[list[dict[str, Any]], str | None]:
 
 def _next(text: str, place: int) -> int:
     """Where the next object or list may begin, -1 where none does."""
-    found = _BEGIN.search(text, place)
-    return found.start() if found else -1
+    begin = _BEGIN.search(text, place)
+    return begin.start() if begin else -1
 
 
 def _unwrapped(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
@@ -142,7 +142,7 @@ def joined_texts(value: Any, depth: int = 0) -> Any:
 
 def number_of(value: Any) -> Any:
     """A number that is written as text, per cent as a share; anything else as it is."""
-    if not isinstance(value, str) or not (found := _NUMBER.fullmatch(value.strip())):
+    if not isinstance(value, str) or not (match := _NUMBER.fullmatch(value.strip())):
         return value
-    number = float(found[1].replace(",", "."))
-    return number / 100.0 if found[2] else number
+    number = float(match[1].replace(",", "."))
+    return number / 100.0 if match[2] else number

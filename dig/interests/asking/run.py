@@ -194,7 +194,6 @@ class _Run:
 
     async def _local_batch(self, model: LocalModel, ledger: Ledger, questions: list[Question]) -> None:
         """As much of a batch as the limits allow.
-
         Raises:
             BudgetSpentError: that was not all.
         """
@@ -210,9 +209,9 @@ class _Run:
             except BudgetSpentError as error:
                 over = error
             asked = waiting[: len(entered)]
-            found = await asyncio.to_thread(model.complete, [messages for _, messages in asked])
+            completions = await asyncio.to_thread(model.complete, [messages for _, messages in asked])
             waiting = []
-            for (question, messages), entry, completion in zip(asked, entered, found, strict=True):
+            for (question, messages), entry, completion in zip(asked, entered, completions, strict=True):
                 problem = ledger.paid(entry, question, completion)
                 if problem is not None and chance:
                     ledger.give_up(question, completion, problem)
@@ -304,10 +303,10 @@ def answers_to(
 ) -> Iterator[tuple[Question, object]]:
     """The questions with a usable answer, and it; the others are counted by reason."""
     questions = list(chunk)
-    found = store.answers([question.key for question in questions])
+    answers = store.answers([question.key for question in questions])
     lost = []
     for question in questions:
-        text = found.get(question.key)
+        text = answers.get(question.key)
         try:
             if text is not None:
                 yield question, question.check(asker, text)

@@ -108,9 +108,9 @@ class AnswerStore:
             self._base.execute("PRAGMA synchronous=NORMAL")
             self._base.execute("PRAGMA wal_autocheckpoint=16384")  # 64 MB: a checkpoint makes all requests wait
             self._base.execute("PRAGMA cache_size=-65536")  # 64 MB: the index of some million keys
-            (found,) = self._base.execute("PRAGMA user_version").fetchone()
-            if found not in (0, _FORMAT):
-                raise UserError(f"{path} is of format {found}, this version of dig knows {_FORMAT}")
+            (version,) = self._base.execute("PRAGMA user_version").fetchone()
+            if version not in (0, _FORMAT):
+                raise UserError(f"{path} is of format {version}, this version of dig knows {_FORMAT}")
             self._base.executescript(_SCHEMA)
             self._base.execute(f"PRAGMA user_version={_FORMAT}")
         except sqlite3.DatabaseError as error:
@@ -162,10 +162,10 @@ class AnswerStore:
 
     def known(self, keys: Sequence[bytes], failures: bool = True) -> set[bytes]:
         """Those of the keys that have an answer, or (``failures``) failed for good."""
-        found = {key for (key,) in self._select("SELECT key FROM answers", keys)}
+        answered = {key for (key,) in self._select("SELECT key FROM answers", keys)}
         if failures and self._base.execute("SELECT 1 FROM failures LIMIT 1").fetchone():
-            found |= {key for (key,) in self._select("SELECT key FROM failures", keys)}
-        return found
+            answered |= {key for (key,) in self._select("SELECT key FROM failures", keys)}
+        return answered
 
     def answers(self, keys: Sequence[bytes]) -> dict[bytes, str]:
         """The usable answers among the keys."""
@@ -261,8 +261,8 @@ class AnswerStore:
         if asker is not None:
             totals += " AND asker=?6"
             given.append(self._asker(asker))
-        found = self._base.execute(totals, given).fetchone()
-        return Spending(*(value or 0 for value in found))
+        totals_row = self._base.execute(totals, given).fetchone()
+        return Spending(*(value or 0 for value in totals_row))
 
     def count_failures(self, asker: str) -> int:
         """Questions that a model with a prompt has failed for good, of all experiments."""
@@ -278,13 +278,13 @@ class AnswerStore:
         statement = """SELECT AVG(tokens_out) FROM (SELECT tokens_out FROM requests
                        WHERE asker=? AND state IN (?,?) LIMIT 5000)"""
         given = (self._asker(asker), _PAID, _ESTIMATED)
-        found: float | None = self._base.execute(statement, given).fetchone()[0]
-        return found
+        mean: float | None = self._base.execute(statement, given).fetchone()[0]
+        return mean
 
     def retried(self, campaign: str) -> int:
         """Answers that a campaign got by asking again after it had been finished."""
-        found = self._base.execute("SELECT answered FROM retries WHERE campaign=?", (campaign,)).fetchone()
-        return int(found[0]) if found else 0
+        row = self._base.execute("SELECT answered FROM retries WHERE campaign=?", (campaign,)).fetchone()
+        return int(row[0]) if row else 0
 
     def count_retried(self, campaign: str, answered: int) -> None:
         """Adds to :meth:`retried`."""

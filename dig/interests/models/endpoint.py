@@ -252,8 +252,8 @@ class Endpoint:
     def _refused(self, error: Any, output_key: str) -> RefusedError:
         """What a status of refusal means."""
         status, body = error.status_code, error.body
-        found = error_in(body if isinstance(body, dict) and "error" in body else {"error": body})
-        said = one_line((found.message if found else "") or str(error.message), self.secret)
+        refusal = error_in(body if isinstance(body, dict) and "error" in body else {"error": body})
+        said = one_line((refusal.message if refusal else "") or str(error.message), self.secret)
         if status in (400, 422) and self._renames(output_key, f"{said} {body}"):
             return RefusedError(f"HTTP {status}: {said}", healthy=True)
         quota = status == 429 and any(code in str(body) for code in _QUOTA)
@@ -286,38 +286,40 @@ class Endpoint:
     def _completion(self, body: bytes, kind: str, messages: list[Message]) -> Completion:
         """The answer in a response; what the endpoint does not count is counted by an estimate."""
         try:
-            found = read_response(body, kind, self.secret)
+            response = read_response(body, kind, self.secret)
         except UnreadableError as error:
             raise LostError(error.reason, excerpt=error.excerpt, usage=error.usage) from None
-        if isinstance(found, ProviderError):
-            said = one_line(found.message, self.secret)
-            code = f" {one_line(found.code, self.secret)}" if found.code else ""
-            refusal = self._refusal(found.status, f"HTTP 200 with error{code}", said)
-            if found.billed and not refusal.fatal:
+        if isinstance(response, ProviderError):
+            said = one_line(response.message, self.secret)
+            code = f" {one_line(response.code, self.secret)}" if response.code else ""
+            refusal = self._refusal(response.status, f"HTTP 200 with error{code}", said)
+            if response.billed and not refusal.fatal:
                 raise LostError(refusal.reason, refusal.transient)
             raise refusal
-        written = found.text + found.thoughts
-        estimated = found.tokens_in is None or (found.tokens_out is None and bool(written))
+        written = response.text + response.thoughts
+        estimated = response.tokens_in is None or (response.tokens_out is None and bool(written))
         if estimated and not self._told_of_usage:
             self._told_of_usage = True
             warn(
                 f"{self.name}: the endpoint does not say how many tokens its answers took; they are counted by an "
                 "estimate, four bytes a token"
             )
-        read = found.tokens_in if found.tokens_in is not None else math.ceil(probable_tokens(self.config, messages))
-        out = found.tokens_out if found.tokens_out is not None else written_tokens(written)
-        return Completion(redacted(found.text, *self._secrets), read, out, found.note, estimated)
+        read = (
+            response.tokens_in if response.tokens_in is not None else math.ceil(probable_tokens(self.config, messages))
+        )
+        out = response.tokens_out if response.tokens_out is not None else written_tokens(written)
+        return Completion(redacted(response.text, *self._secrets), read, out, response.note, estimated)
 
 
 def _read_errors() -> tuple[type[Exception], ...]:
     """What the client's transport raises while a body is read; its name depends on the client's version."""
-    found: list[type[Exception]] = []
+    errors: list[type[Exception]] = []
     for name in ("httpx2", "httpx"):
         try:
-            found.append(__import__(name).HTTPError)
+            errors.append(__import__(name).HTTPError)
         except (ImportError, AttributeError):
             continue
-    return tuple(found)
+    return tuple(errors)
 
 
 _READ_ERRORS = _read_errors()

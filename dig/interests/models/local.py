@@ -61,7 +61,6 @@ class TransformersModel:
 
     def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
         """An answer to each conversation, in order; a picture that cannot be decoded is not shown to the model.
-
         Raises:
             ValueError: if there is a picture and the model does not see.
             UserError: if a single conversation does not fit into the GPU's memory, or the template refuses it.
@@ -74,11 +73,11 @@ class TransformersModel:
         with _quiet():
             while left:
                 rows = left[: self._batch_size]
-                found = self._try([conversations[row] for row in rows])
-                if found is None:
+                completions = self._try([conversations[row] for row in rows])
+                if completions is None:
                     self._shrink(len(rows))
                     continue
-                answers.update(zip(rows, found, strict=True))
+                answers.update(zip(rows, completions, strict=True))
                 left = left[len(rows) :]
         return [answers[row] for row in range(len(conversations))]
 
@@ -108,12 +107,12 @@ class TransformersModel:
 
     def _answer(self, conversations: list[Sequence[Message]]) -> list[Completion]:
         prompts = [self._prompt(conversation) for conversation in conversations]
-        found: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         for shown in (True, False):  # processors want pictures in each conversation of a batch or in none
             rows = [row for row, prompt in enumerate(prompts) if bool(prompt.pictures) is shown]
             if rows:
-                found.update(zip(rows, self._generate([prompts[row] for row in rows]), strict=True))
-        return [found[row] for row in range(len(prompts))]
+                completions.update(zip(rows, self._generate([prompts[row] for row in rows]), strict=True))
+        return [completions[row] for row in range(len(prompts))]
 
     def _prompt(self, conversation: Sequence[Message]) -> _Prompt:
         turns, pictures = [], []

@@ -166,9 +166,11 @@ def _choice(choices: Any) -> dict[str, Any] | None:
     if isinstance(choices, dict):
         known = any(name in choices for name in ("message", "text", "delta", "error"))
         choices = [choices] if known else list(choices.values())
-    found = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
-    found.sort(key=lambda each: each["index"] if type(each.get("index")) is int else 0)
-    return next((each for each in found if _answer(each, (None, None), "").text.strip()), found[0] if found else None)
+    mappings = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
+    mappings.sort(key=lambda each: each["index"] if type(each.get("index")) is int else 0)
+    return next(
+        (each for each in mappings if _answer(each, (None, None), "").text.strip()), mappings[0] if mappings else None
+    )
 
 
 def error_in(content: dict[str, Any]) -> ProviderError | None:
@@ -194,7 +196,7 @@ def error_in(content: dict[str, Any]) -> ProviderError | None:
     metadata = error.get("metadata")  # of a router: what the provider behind it said
     if isinstance(metadata, dict) and isinstance(raw := metadata.get("raw"), str):
         message = f"{message}: {raw}"
-    status = next((found for word in words if (found := _status(word)) is not None), None)
+    status = next((code for word in words if (code := _status(word)) is not None), None)
     return ProviderError(status, words[0] if words else "", message or json.dumps(error), billed=False)
 
 

@@ -80,11 +80,11 @@ class VllmModel:
                 if not any(turn.role == "system" for conversation in conversations for turn in conversation):
                     raise UserError(f"mining model {self._name}: vLLM refuses: {_reason(error)}") from None
         try:
-            found = self._ask([fold_system(conversation) for conversation in conversations])
+            outputs = self._ask([fold_system(conversation) for conversation in conversations])
         except (ValueError, TemplateError) as error:
             raise UserError(f"mining model {self._name}: vLLM refuses: {_reason(error)}") from None
         self._folds = True
-        return found
+        return outputs
 
     def _ask(self, conversations: Sequence[Sequence[Message]]) -> list[Any]:
         messages = [[chat_turn(turn) for turn in conversation] for conversation in conversations]

@@ -55,21 +55,24 @@ def _plots(metrics: Mapping[str, Mapping[str, Any]], protocol: Protocol) -> list
     plots = []
     for family in ("hr", "ndcg"):
         for cutoff in cutoffs(metrics, family, protocol.key):
-            name, found = f"{family}@{cutoff}", {}
+            name, values_by_name = f"{family}@{cutoff}", {}
             for stage, values in values_of(metrics, protocol.key).items():
                 value = finite(values.get(name))
                 if value is not None:
-                    found[stage] = (value, *(interval_bounds(metrics[stage], protocol.key, name) or (None, None)))
-            if found:
-                plots.append(whisker_plot(name, found))
+                    values_by_name[stage] = (
+                        value,
+                        *(interval_bounds(metrics[stage], protocol.key, name) or (None, None)),
+                    )
+            if values_by_name:
+                plots.append(whisker_plot(name, values_by_name))
     return plots
 
 
 def _over(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
     """Difference of GRPO to SFT, low and high by metric."""
-    found = metrics.get("grpo", {}).get("over_sft")
+    gains = metrics.get("grpo", {}).get("over_sft")
     over = {}
-    for name, values in (found if isinstance(found, Mapping) else {}).items():
+    for name, values in (gains if isinstance(gains, Mapping) else {}).items():
         if isinstance(values, Mapping):
             difference, low, high = (finite(values.get(key)) for key in ("difference", "low", "high"))
             if difference is not None and low is not None and high is not None:
@@ -89,24 +92,26 @@ _FAMILIES = {
 
 def slices(data: ReportData) -> dict[str, Any]:
     """A plot and a table a family of slices, for the main metric that slices have."""
-    found = {name: mapping(mapping(values.get("slices")).get("test")) for name, values in data.metrics.items()}
-    found = {name: values for name, values in found.items() if values}
-    metric = _metric(data.metrics, found)
-    names = list(dict.fromkeys(name for values in found.values() for name in values))
+    by_recommender = {name: mapping(mapping(values.get("slices")).get("test")) for name, values in data.metrics.items()}
+    by_recommender = {name: values for name, values in by_recommender.items() if values}
+    metric = _metric(data.metrics, by_recommender)
+    names = list(dict.fromkeys(name for values in by_recommender.values() for name in values))
     families: dict[str, list[str]] = {key: [] for key in _FAMILIES if any(name.startswith(f"{key}:") for name in names)}
     for name in names:
         families.setdefault(name.partition(":")[0], []).append(name)
     return {
         "metric": metric_name(metric),
-        "legend": [Legend(recommender_name(name), colour_index(name, list(found))) for name in found],
-        "recommenders": list(found),
-        "families": [_family(key, own, metric, found) for key, own in families.items()],
+        "legend": [Legend(recommender_name(name), colour_index(name, list(by_recommender))) for name in by_recommender],
+        "recommenders": list(by_recommender),
+        "families": [_family(key, own, metric, by_recommender) for key, own in families.items()],
     }
 
 
-def _metric(metrics: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mapping[str, Any]]) -> str:
+def _metric(metrics: Mapping[str, Mapping[str, Any]], by_recommender: Mapping[str, Mapping[str, Any]]) -> str:
     """The main metric, or the first that is nearest to it."""
-    have = list(dict.fromkeys(key for values in found.values() for each in values.values() for key in mapping(each)))
+    have = list(
+        dict.fromkeys(key for values in by_recommender.values() for each in values.values() for key in mapping(each))
+    )
     wanted = main_metric(metrics)
     if wanted in have:
         return wanted
@@ -114,16 +119,18 @@ def _metric(metrics: Mapping[str, Mapping[str, Any]], found: Mapping[str, Mappin
     return (ndcg or [key for key in have if key != "examples"] or [wanted])[-1]
 
 
-def _family(key: str, names: list[str], metric: str, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _family(key: str, names: list[str], metric: str, by_recommender: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     title, says = _FAMILIES.get(key, (words(key), ""))
     counts, rows = {}, []
-    values: dict[str, dict[str, float]] = {name: {} for name in found}
+    values: dict[str, dict[str, float]] = {name: {} for name in by_recommender}
     for name in names:
         short = name.partition(": ")[2] or name
-        count = max((finite(mapping(each.get(name)).get("examples")) or 0 for each in found.values()), default=0)
+        count = max(
+            (finite(mapping(each.get(name)).get("examples")) or 0 for each in by_recommender.values()), default=0
+        )
         counts[short] = int(count)
         cells = []
-        for recommender, each in found.items():
+        for recommender, each in by_recommender.items():
             value = finite(mapping(each.get(name)).get(metric))
             cells.append(value)
             if value is not None:
@@ -134,7 +141,7 @@ def _family(key: str, names: list[str], metric: str, found: Mapping[str, Mapping
     return {
         "title": title,
         "says": says,
-        "plot": slice_plot(title, metric, counts, values, list(found)),
+        "plot": slice_plot(title, metric, counts, values, list(by_recommender)),
         "rows": rows,
     }
 
@@ -149,10 +156,10 @@ def memorization(data: ReportData) -> dict[str, Any]:
     """Ratio and hit rates by recommender, where either is known."""
     ratios = _ratios(data.metrics)
     groups = {name: _groups(values) for name, values in data.metrics.items()}
-    groups = {name: found for name, found in groups.items() if found}
+    groups = {name: by_group for name, by_group in groups.items() if by_group}
     metric = _hit_rate(groups)
     rates = {
-        name: {group: value for group, found in own.items() if (value := finite(found.get(metric))) is not None}
+        name: {group: value for group, by_group in own.items() if (value := finite(by_group.get(metric))) is not None}
         for name, own in groups.items()
     }
     rates = {name: own for name, own in rates.items() if own}
@@ -171,13 +178,13 @@ def memorization(data: ReportData) -> dict[str, Any]:
 
 
 def _ratios(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    found = {}
+    ratios = {}
     for name, values in values_of(metrics, "test").items():
         key = next((key for key in values if key.startswith("memorization@")), "")
         value = finite(values.get(key))
         if value is not None:
-            found[name] = value
-    return found
+            ratios[name] = value
+    return ratios
 
 
 def _groups(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -187,7 +194,7 @@ def _groups(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _hit_rate(groups: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """HR@5, the cut-off of the ratio, else the first that there is."""
-    have = list(dict.fromkeys(key for own in groups.values() for found in own.values() for key in found))
+    have = list(dict.fromkeys(key for own in groups.values() for measured in own.values() for key in measured))
     rates = [key for key in have if key.startswith("hr@")]
     return "hr@5" if "hr@5" in rates or not rates else rates[0]
 
@@ -214,14 +221,14 @@ def beyond_accuracy(data: ReportData) -> dict[str, Any]:
     have = {key for values in tests.values() for key in values if key.partition("@")[0] not in _ELSEWHERE}
     order = list(_MEANS)
     keys = sorted(have, key=lambda key: (_place(order, key.partition("@")[0]), key))
-    found = {
+    by_metric = {
         key: {name: value for name, values in tests.items() if (value := finite(values.get(key))) is not None}
         for key in keys
     }
     return {
         "columns": keys,
         "rows": [(name, [finite(values.get(key)) for key in keys]) for name, values in tests.items()] if keys else [],
-        "plots": [bar_plot(words(key), own) for key, own in found.items() if any(own.values())],
+        "plots": [bar_plot(words(key), own) for key, own in by_metric.items() if any(own.values())],
         "means": {words(key): _MEANS[key.partition("@")[0]] for key in keys if key.partition("@")[0] in _MEANS},
     }
 

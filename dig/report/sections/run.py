@@ -49,11 +49,11 @@ def of_rollouts(stage: str, metric: str) -> bool:
 
 def learning_curves(data: ReportData) -> dict[str, Any]:
     """Plots by stage: those that tell how well it goes, and the others to be folded away."""
-    found = {stage: plots for stage, rows in data.curves.items() if (plots := _plots(stage, rows))}
+    plots_by_stage = {stage: plots for stage, rows in data.curves.items() if (plots := _plots(stage, rows))}
     return {
         "stages": {
             stage: ([plot for plot in plots if _tells(plot)], [plot for plot in plots if not _tells(plot)])
-            for stage, plots in found.items()
+            for stage, plots in plots_by_stage.items()
         }
     }
 
@@ -114,9 +114,9 @@ def _by_term(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[Plot]:
 def _others(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[Plot]:
     rest = {name: points for name, points in lines.items() if of_rollouts("grpo", name) and not name.startswith(_TERM)}
     plots = []
-    for found in curve_plots(rest):
-        note = " · ".join(filter(None, (_MEANS.get(found.title, ""), found.note)))
-        plots.append(lines_plot(CurvePlot(found.title.removeprefix("rollout "), found.lines, found.log, note)))
+    for plot in curve_plots(rest):
+        note = " · ".join(filter(None, (_MEANS.get(plot.title, ""), plot.note)))
+        plots.append(lines_plot(CurvePlot(plot.title.removeprefix("rollout "), plot.lines, plot.log, note)))
     return plots
 
 
