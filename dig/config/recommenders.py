@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from omegaconf import OmegaConf
@@ -220,17 +221,25 @@ def _packages() -> dict[str, Distribution]:
     The folder that a command runs in is not searched, though ``python -m`` puts it first on the path: it may be a run
     of somebody else's, and what lies there is not installed.
     """
-    here, asked = os.path.realpath(os.curdir), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    try:
+        here = str(Path.cwd().resolve())
+    except FileNotFoundError:  # it was removed
+        here = ""
+    asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     wanted = {os.path.realpath(folder) for folder in asked if folder}
     folders = [each for each in sys.path if each and (os.path.realpath(each) != here or here in wanted)]
     packages: dict[str, Distribution] = {}
     names: set[str] = set()
     for distribution in distributions(path=folders):
-        if GROUP in (distribution.read_text("entry_points.txt") or ""):
-            name = str(distribution.metadata["Name"] or "without a name")
-            if name not in names:
-                packages[f"{name} {distribution.metadata['Version'] or ''}".strip()] = distribution
-            names.add(name)
+        try:
+            if GROUP not in (distribution.read_text("entry_points.txt") or ""):
+                continue
+            name, version = distribution.metadata["Name"], distribution.metadata["Version"]
+        except (OSError, ValueError):  # a damaged installation of whatever package registers nothing
+            continue
+        if name not in names:
+            packages[f"{name or 'without a name'} {version or ''}".strip()] = distribution
+        names.add(name)
     return packages
 
 
@@ -331,5 +340,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except Exception:  # its own code
+        text = f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

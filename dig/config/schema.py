@@ -186,17 +186,15 @@ class Config(_Behind, _Sections):
         check_folder_name("run_id", self.run_id)
         check(self.run_id != "latest", "run_id=latest is the name of the link to the last run; choose another")
         for stage in self.stages:
-            if stage in REGISTRY.broken:
-                raise UserError(REGISTRY.broken[stage], exit_code=2)
             if stage not in STAGES:
+                _refuse_broken(stage)
                 hint = nearest(stage, STAGES) or STAGES[0]
                 known = ", ".join(STAGES)
                 message = f"stages names {stage!r}, which is no stage; did you mean {hint!r}? (stages: {known})"
                 raise UserError(message, exit_code=2)
         for name in self.baselines:
-            if name in REGISTRY.broken:
-                raise UserError(REGISTRY.broken[name], exit_code=2)
             if name not in BASELINES:
+                _refuse_broken(name)
                 hint = nearest(name, BASELINES) or BASELINES[0]
                 message = f"baselines names {name!r}; did you mean {hint!r}? (baselines: {', '.join(BASELINES)})"
                 raise UserError(message, exit_code=2)
@@ -269,3 +267,9 @@ class Config(_Behind, _Sections):
     def looks_at_pictures(self) -> bool:
         """Whether any stage has a use for pictures."""
         return self.visual.model is not None and ("openclip" in self.mining.miners or self.input_kind != "text")
+
+
+def _refuse_broken(name: str) -> None:
+    """Says of a name that is registered wrongly what is wrong with it."""
+    if name in REGISTRY.broken:
+        raise UserError(REGISTRY.broken[name], exit_code=2)

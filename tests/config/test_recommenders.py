@@ -129,6 +129,18 @@ def test_names_that_are_taken_are_refused(site: Path):
     assert "name: sasrec is one of dig's own; expected another" in registry.broken["sasrec"]
 
 
+def test_ours_are_ours_whatever_a_package_calls_itself(tmp_path: Path):
+    write_package(tmp_path, RIGHT.replace('"own"', '"sasrec"'), name="sasrec")
+    done = dig(tmp_path, "experiment=quickstart", "baselines=[sasrec]", "sasrec.epochs=3", "--print-config")
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert "name: sasrec is one of dig's own; expected another; it is left out" in done.stderr
+
+
+def test_a_value_that_cannot_be_shown_is_told_by_its_type(site: Path):
+    write_package(site, "class Own:\n    def __repr__(self): raise RuntimeError\nSPEC = Own()")
+    assert registered().broken["own"].endswith("expected a RecommenderSpec, own_package:SPEC is a Own")
+
+
 @pytest.mark.parametrize("missing", ["fit", "save", "load", "rank"])
 def test_a_model_that_lacks_a_method_is_refused(site: Path, missing: str):
     write_package(site, RIGHT)
