@@ -7,6 +7,7 @@ from dig.config.load import (
     list_experiments,
     load_config,
     load_run_config,
+    provided,
     refuse_secrets,
     schema_keys,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "load_run_config",
     "nearest",
     "nearest_ids",
+    "provided",
     "refuse_secrets",
     "schema_keys",
     "unknown_flag",
