@@ -54,11 +54,14 @@ def test_it_removes_what_no_run_uses_and_only_with_yes(home: Path, capsys: pytes
     [
         (["lsit"], "did you mean list?"),
         (["prune", "--olderthan", "3"], "did you mean --older-than?"),
-        (["prune", "--older-than", "long"], "--older-than=long must be a number, 0 or above"),
+        (["prune", "--older-than", "long"], "--older-than long must be a number of at least 0"),
         (["prune", "--older-than", "nan"], "must be a number"),
-        (["prune", "--keep=-1"], "--keep=-1 must be a whole number, 0 or above"),
+        (["prune", "--keep=-1"], "--keep -1 must be a whole number of at least 0"),
         (["prune", "--keep", "1.5"], "must be a whole number"),
-        (["list", "--yes"], "list takes no options"),
+        (["prune", "--yes=1"], "--yes takes no value; it stands alone"),
+        (["prune", "--keep"], "--keep needs a value"),
+        (["prune", "beauty"], "beauty: prune takes options alone"),
+        (["list", "--yes"], "--yes: list has no such flag; there are none"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import yaml
 from dig.sweep import main
 from dig.sweeps.file import METHODS
 from dig.sweeps.parameters import DISTRIBUTIONS
-from dig.sweeps.request import HELP
+from dig.sweeps.request import sweep_options
 
 PROJECT = Path(__file__).parents[2]
 PAGE = (PROJECT / "docs" / "sweeps.md").read_text(encoding="utf-8")
@@ -50,5 +50,5 @@ def test_the_table_of_files_says_what_they_hold():
 
 def test_flags_and_methods_are_told_of():
     for flag in ("--dry-run", "--status", "--workers", "--trials", "--retry-failed"):
-        assert flag in PAGE and flag in HELP
+        assert flag in PAGE and flag in sweep_options().format_help()
     assert all(f"`method: {method}`" in PAGE for method in METHODS) and len(DISTRIBUTIONS) == 18
