@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from dig.config import Config, UserError, load_config
 from dig.config.arguments import Options, asks_help, path, split_command
 from dig.config.schema import DataConfig
+from dig.engine.console import messages_to_stderr
 from dig.engine.entry import exit_code
 from dig.engine.secrets import shown_override
 
@@ -31,6 +33,9 @@ _COMMANDS = ("inspect", "validate", "convert", "init")
 def _options() -> Options:
     options = Options(_USAGE, _ABOUT, "Exit codes: 0 done, 1 failed or problems found, 2 wrong arguments.")
     options.value("--out", "PATH", "where to write", "inspect", "convert", "init", read=path)
+    options.switch(
+        "--json", "print one JSON object; what is said meanwhile goes to the standard error", "inspect", "validate"
+    )
     options.switch("--overwrite", "replace what is there", "convert", "init")
     options.switch("--dry-run", "print the experiment's file, and write nothing", "init")
     return options
@@ -56,10 +61,11 @@ def _run(arguments: list[str]) -> int:
     name, config, training = _resolve(target, overrides)
     from dig import data_commands  # polars is imported here, after all cheap errors
 
-    if command == "inspect":
-        return data_commands.inspect(name, config, given.out or Path("runs") / "data" / name, training)
-    if command == "validate":
-        return data_commands.validate(config, training)
+    with messages_to_stderr() if given.json else nullcontext():
+        if command == "inspect":
+            return data_commands.inspect(name, config, given.out or Path("runs") / "data" / name, training, given.json)
+        if command == "validate":
+            return data_commands.validate(config, training, given.json)
     if given.out is None:
         raise UserError("convert needs --out FOLDER", exit_code=2)
     return data_commands.convert(config, given.out, given.overwrite)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import dig
 from dig.__main__ import COMMANDS, main
 
+PAGE = (Path(__file__).parents[1] / "docs" / "commands.md").read_text(encoding="utf-8")
 HEAVY = ["torch", "polars", "lightning", "transformers", "omegaconf", "rich", "optuna"]
 
 
@@ -90,3 +92,29 @@ def test_a_command_imports_its_own_module_alone():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(ast.literal_eval(done.stderr))
     assert loaded.isdisjoint(["torch", "polars", "dig.train", "dig.recommend", "dig.sweep"])
+
+
+def test_the_page_has_every_command_and_what_options_mean_everywhere():
+    assert all(f"| `dig {command}` |" in PAGE for command in COMMANDS)
+    helps = {command: run(command, "--help", folder=Path.cwd()).stdout for command in COMMANDS}
+    for option in ("--out", "--json", "--runs", "--dry-run"):
+        assert f"| `{option}` |" in PAGE and any(f"\n  {option}" in text for text in helps.values()), option
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+def test_the_pages_programs_direct_what_is_said(block: str, tmp_path: Path):
+    """Each is run as it stands, before a line and a warning; the one that runs an experiment with a small shop."""
+    small = ["data.shop.users=60", "data.shop.items=80", "stages=[popularity]", f"runs_dir={tmp_path / 'runs'}"]
+    program = block.replace('load_config("quickstart")', f'load_config("quickstart", {small!r})')
+    speak = "\nfrom dig.engine.console import say, warn\nsay('a line')\nwarn('a warning')\n"
+    environment = os.environ | {"PYTHONPATH": str(Path(dig.__file__).parents[1]), "DIG_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", program + speak]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
+    if "lines_to_console" in block:
+        assert "\nrun: " in done.stdout and done.stderr == "a warning\n"
+    elif "FileHandler" in block:
+        assert (tmp_path / "dig.log").read_text() == "a line\na warning\n" and done.stdout + done.stderr == ""
+    elif "basicConfig" in block:
+        assert "INFO:dig." in done.stderr and "WARNING:dig." in done.stderr and done.stdout == ""
+    else:
+        assert done.stdout + done.stderr == ""
