@@ -132,7 +132,7 @@ class _Lines(RichHandler):
             return Text(message)
         return Text.assemble((f"{'warning' if record.levelno < logging.ERROR else 'error'}:", "yellow"), " ", message)
 
-    def render(self, *, message_renderable: ConsoleRenderable, **_: object) -> ConsoleRenderable:  # type: ignore[override]
+    def render(self, *, message_renderable: ConsoleRenderable, **_: object) -> ConsoleRenderable:
         """The message without a column for time, level and place."""
         return message_renderable
 
