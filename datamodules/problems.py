@@ -14,7 +14,7 @@ from datamodules.sources.base import Problems, Tables, id_difference
 from datamodules.sources.cells import plain_words
 from dig.config import UserError
 from dig.config.schema import DataConfig
-from dig.engine.console import console
+from dig.engine.console import silenced
 
 __all__ = ["Problem", "find_problems"]
 
@@ -50,7 +50,7 @@ def find_problems(
         further: finds what later stages would refuse of the prepared data, stage and reason.
     """
     lenient = replace(config, max_bad_fraction=1.0, unknown_items="keep", min_rating=None)
-    with console.capture():
+    with silenced():
         try:
             read = read_files(lenient)
         except UserError as error:

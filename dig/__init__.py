@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 
-if sys.argv[:1] == ["-m"]:  # `python -m dig.…` imports this package before the command
+if sys.argv[:1] == ["-m"] or "".join(sys.argv[:1]).endswith("/bin/dig"):  # this is imported before the command
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends in silence until there is somebody to say it
     from dig.engine.failures import guard_imports
@@ -18,6 +18,7 @@ if sys.argv[:1] == ["-m"]:  # `python -m dig.…` imports this package before th
 from typing import TYPE_CHECKING
 
 from dig.engine.lazy import lazy_names
+from dig.engine.moved import answer_old_paths
 
 if TYPE_CHECKING:
     from dig.config import Config, UserError, load_config
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from dig.modules.rqvae import RQVAEModule
     from dig.modules.sft import SFTModule
     from dig.recommender import Recommender
+
+__version__ = "0.1.0"
 
 __all__ = [
     "Config",
@@ -53,3 +56,5 @@ __getattr__ = lazy_names(
         "run_experiment": "dig.engine.pipeline",
     },
 )
+
+answer_old_paths()

@@ -1,20 +1,23 @@
-"""``python -m dig.data inspect|validate|convert|init TARGET [key=value …]``: look at data before training on them."""
+"""``dig data inspect|validate|convert|init TARGET [key=value …]``: look at data before training on them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from dig.config import Config, UserError, load_config, nearest, unknown_flag
+from dig.config import Config, UserError, load_config
+from dig.config.arguments import Options, asks_help, path, split_command
 from dig.config.schema import DataConfig
+from dig.engine.console import messages_to_stderr
 from dig.engine.entry import exit_code
-from dig.engine.secrets import shown_key, shown_override
+from dig.engine.secrets import shown_override
 
 __all__ = ["main"]
 
-_HELP = """python -m dig.data COMMAND TARGET [data.key=value …] [--out FOLDER]
-
+_USAGE = "dig data COMMAND TARGET [data.key=value …] [--flag]"
+_ABOUT = """\
 TARGET is an experiment's name (beauty, gift_cards, quickstart), its YAML file, or a folder with data.
 
   inspect    numbers, distributions and samples; histograms also as PNG files in --out (default runs/data/NAME)
@@ -23,9 +26,19 @@ TARGET is an experiment's name (beauty, gift_cards, quickstart), its YAML file, 
   init       instead of a TARGET two tables, such as sales.csv films.csv: writes an experiment's YAML file with guessed
              columns to --out (default shop.yaml), and says what was guessed; --dry-run prints it
 
-Keys are those of the section `data`, see python -m dig.train --help."""
+Keys are those of the section `data`, see dig train --help."""
 _COMMANDS = ("inspect", "validate", "convert", "init")
-_FLAGS = ("--out", "--overwrite", "--dry-run", "--help", "-h")
+
+
+def _options() -> Options:
+    options = Options(_USAGE, _ABOUT, "Exit codes: 0 done, 1 failed or problems found, 2 wrong arguments.")
+    options.value("--out", "PATH", "where to write", "inspect", "convert", "init", read=path)
+    options.switch(
+        "--json", "print one JSON object; what is said meanwhile goes to the standard error", "inspect", "validate"
+    )
+    options.switch("--overwrite", "replace what is there", "convert", "init")
+    options.switch("--dry-run", "print the experiment's file, and write nothing", "init")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,34 +47,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if not arguments or {"--help", "-h"} & set(arguments):
-        print(_HELP)
-        return 0
-    command, *rest = arguments
-    if command not in _COMMANDS:
-        hint = nearest(command, _COMMANDS)
-        raise UserError(
-            f"{shown_key(command)}: no such command; {f'did you mean {hint}?' if hint else ', '.join(_COMMANDS)}", 2
-        )
-    dry_run = "--dry-run" in rest
-    if dry_run and command != "init":
-        raise UserError(f"--dry-run is for init; {command} has no such flag", exit_code=2)
-    targets, overrides, out, overwrite = _parse([argument for argument in rest if argument != "--dry-run"])
+    options = _options()
+    if asks_help(arguments):
+        return options.show_help()
+    command, rest = split_command(arguments, _COMMANDS)
+    given, words = options.read(rest, command)
+    targets, overrides = [word for word in words if "=" not in word], [word for word in words if "=" in word]
     if command == "init":
-        return _init(targets, overrides, out or Path("shop.yaml"), overwrite, dry_run)
+        return _init(targets, overrides, given.out or Path("shop.yaml"), given.overwrite, given.dry_run)
     if len(targets) != 1:
         raise UserError(f"{command} needs one target, an experiment or a folder; it got {len(targets)}", exit_code=2)
     target = targets[0]
     name, config, training = _resolve(target, overrides)
     from dig import data_commands  # polars is imported here, after all cheap errors
 
-    if command == "inspect":
-        return data_commands.inspect(name, config, out or Path("runs") / "data" / name, training)
-    if command == "validate":
-        return data_commands.validate(config, training)
-    if out is None:
+    with messages_to_stderr() if given.json else nullcontext():
+        if command == "inspect":
+            return data_commands.inspect(name, config, given.out or Path("runs") / "data" / name, training, given.json)
+        if command == "validate":
+            return data_commands.validate(config, training, given.json)
+    if given.out is None:
         raise UserError("convert needs --out FOLDER", exit_code=2)
-    return data_commands.convert(config, out, overwrite)
+    return data_commands.convert(config, given.out, given.overwrite)
 
 
 def _init(files: list[str], overrides: list[str], out: Path, overwrite: bool, dry_run: bool) -> int:
@@ -77,27 +84,6 @@ def _init(files: list[str], overrides: list[str], out: Path, overwrite: bool, dr
     from dig.data_init import init
 
     return init(files, out, overwrite, dry_run, encoding)
-
-
-def _parse(rest: list[str]) -> tuple[list[str], list[str], Path | None, bool]:
-    """Targets, overrides, output and whether to overwrite."""
-    out, overwrite, targets, overrides = None, False, [], []
-    waiting = iter(rest)
-    for argument in waiting:
-        if argument == "--overwrite":
-            overwrite = True
-        elif argument == "--out" or argument.startswith("--out="):
-            value = argument.partition("=")[2] or next(waiting, None)
-            if value is None:
-                raise UserError("--out needs a folder", exit_code=2)
-            out = Path(value).expanduser()
-        elif argument.startswith("-"):
-            raise unknown_flag(argument, _FLAGS)
-        elif "=" in argument:
-            overrides.append(argument)
-        else:
-            targets.append(argument)
-    return targets, overrides, out, overwrite
 
 
 def _resolve(target: str, overrides: list[str]) -> tuple[str, DataConfig, Config | None]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -22,7 +24,8 @@ from dig.config import Config, UserError
 from dig.config.schema import DataConfig
 from dig.data_refusals import find_refusals
 from dig.engine.artifacts import write_json
-from dig.engine.console import console, printable, say
+from dig.engine.console import console, printable, say, visible
+from dig.engine.secrets import hidden
 from dig.report.pictures import histogram_png, histogram_text
 
 __all__ = ["convert", "inspect", "validate"]
@@ -30,8 +33,15 @@ __all__ = ["convert", "inspect", "validate"]
 _SAMPLE = 400  # characters of a sample record
 
 
-def inspect(name: str, config: DataConfig, out: Path, training: Config | None = None) -> int:
+def inspect(name: str, config: DataConfig, out: Path, training: Config | None = None, as_json: bool = False) -> int:
     """Prints what a data set looks like, and writes its histograms and numbers to ``out``; returns the exit code.
+
+    Args:
+        name: what the data are called.
+        config: the data.
+        out: a folder.
+        training: the experiment that they are for.
+        as_json: prints one JSON object instead, of what is otherwise printed and of the numbers.
 
     Raises:
         UserError: if the data cannot be prepared; everything that is wrong with them is printed before.
@@ -45,12 +55,25 @@ def inspect(name: str, config: DataConfig, out: Path, training: Config | None = 
         except UserError:
             _print_problems(problems)
             raise
-    _print_facts(name, found)
+    if not as_json:
+        _print_facts(name, found)
     for histogram in found.histograms:
         lines = histogram_text(histogram.title, histogram.labels, histogram.counts, min(console.width, 100))
-        console.print("\n".join(["", *map(escape, lines)]))
+        if not as_json:
+            console.print("\n".join(["", *map(escape, lines)]))
         file = out / f"{histogram.title.replace(' ', '_')}.png"
         histogram_png(f"{name}: {histogram.title}", histogram.unit, histogram.labels, histogram.counts, file)
+    write_json(out / "statistics.json", prepared.statistics)
+    if as_json:
+        _print_json(
+            {
+                "name": name,
+                "facts": {what: _plain(value) for what, value in found.facts.items()},
+                "statistics": prepared.statistics,
+            },
+            problems,
+        )
+        return 0
     console.print()
     for title, text in found.samples:
         say(f"{printable(title, 60)}: {printable(text, _SAMPLE)}")
@@ -58,22 +81,25 @@ def inspect(name: str, config: DataConfig, out: Path, training: Config | None = 
     console.print()
     for problem in problems[:8]:
         say(f"{problem.kind}: {printable(f'{problem.where}: {problem.text}', 200)}")
-    write_json(out / "statistics.json", prepared.statistics)
     say(f"{errors} errors, {notes} notes (python -m dig.data validate tells all); histograms in {out}")
     return 0
 
 
-def validate(config: DataConfig, training: Config | None = None) -> int:
+def validate(config: DataConfig, training: Config | None = None, as_json: bool = False) -> int:
     """Prints every problem of a data set, those of preparing it included; returns 1 if there is an error among them.
 
     Args:
         config: the data.
         training: the experiment that they are for; what its later stages would refuse is a problem, too.
+        as_json: prints one JSON object instead.
     """
     with _readable(config) as readable:
         problems = find_problems(readable, _refusals(training))
-    _print_problems(problems)
     errors, notes = _counted(problems)
+    if as_json:
+        _print_json({}, problems)
+        return 1 if errors else 0
+    _print_problems(problems)
     say(f"{errors} errors, {notes} notes")
     return 1 if errors else 0
 
@@ -87,6 +113,19 @@ def _print_problems(problems: Sequence[Problem]) -> None:
         colour = "yellow" if problem.kind == "note" else "red"
         text = printable(f"{problem.where}: {problem.text}", 400)
         console.print(f"[{colour}]{problem.kind}[/{colour}]: {escape(text)}")
+
+
+def _print_json(content: dict[str, Any], problems: Sequence[Problem]) -> None:
+    errors, notes = _counted(problems)
+    listed = [
+        {"kind": problem.kind, "where": _plain(problem.where), "text": _plain(problem.text)} for problem in problems
+    ]
+    counts = {"errors": errors, "notes": notes, "problems": listed}
+    print(json.dumps({**content, **counts}, indent=2, ensure_ascii=False))
+
+
+def _plain(text: str) -> str:
+    return visible(hidden(text))
 
 
 def _counted(problems: Sequence[Problem]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from datamodules.sources.own_items import read_parquet
 from datamodules.sources.streams import COMPRESSIONS, blocks, read_whole
 from dig.config import UserError, load_config
 from dig.engine.artifacts import atomic_path
-from dig.engine.console import console, say
+from dig.engine.console import say, silenced
 
 __all__ = ["init"]
 
@@ -57,7 +57,7 @@ def init(files: Sequence[str], out: Path, overwrite: bool, dry_run: bool, encodi
         temporary.write_text(text, encoding="utf-8")
     _say_guess(bought.name, guess.interactions)
     _say_guess(catalogue.name, guess.items)
-    with console.capture():
+    with silenced():
         problems = find_problems(load_config(out).data)
     errors = sum(problem.kind == "error" for problem in problems)
     say(f"{out} is written: {errors} errors, {len(problems) - errors} notes in the data")

@@ -1,4 +1,4 @@
-"""``python -m dig.recommend run=RUN user=ID | items=[A,B] | users=all out=FILE …``: answers of a finished run."""
+"""``dig recommend run=RUN user=ID | items=[A,B] | users=all out=FILE …``: answers of a finished run."""
 
 from __future__ import annotations
 
@@ -6,57 +6,74 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dig.config import UserError, nearest
+from dig.config.arguments import Options, asks_help
 from dig.engine.entry import exit_code
 from dig.engine.secrets import shown_override
 
 __all__ = ["main", "parse_ids"]
 
-_HELP = """python -m dig.recommend run=RUN user=ID [key=value …]
-python -m dig.recommend run=RUN items=[ID,ID,…] [key=value …]
-python -m dig.recommend run=RUN users=all out=FILE [key=value …]
-
-  run=FOLDER       a run's folder, such as runs/beauty/latest
-  user=ID          a user of the run's data: what comes after all that is known of them
-  items=[A,B]      or a history of your own, oldest first; an id with a comma or blanks at its ends in quotes:
-                   'items=["A,1",B]'
-  item=ID          the same one by one, exactly as written: item=A,1 item=B
-  users=all        or a table for all users, or for those of a file (user_id in .csv, .tsv or .parquet, else one
-                   in each line)
-  out=FILE         where that table goes, .csv or .parquet: user_id, rank, item_id, score, title
-  held_out=false   true stops before the user's test item and marks it among the answers
-  k=10             how many answers
-  stage=NAME       grpo, sft or a baseline (default: the last that was trained)
-  stock=FILE       recommend nothing but these items (item_id in .csv, .tsv or .parquet, else one in each line)
-  unseen=auto      true leaves out the items of the history, false ranks them, too; auto leaves them out where less
-                   than 1 % of the data's purchases repeat one, and with held_out=true does as the run's evaluation
-  unknown=refuse   drop leaves out items and users that the data lack, with a count
-  json=false       true prints one JSON object
-
-Ids are texts: 0012, 1e5, yes and null are taken as they are written.
-
-Exit codes: 0 done, 1 failed, 2 wrong arguments."""
-_DEFAULTS: dict[str, Any] = {
-    "run": None,
-    "user": None,
-    "items": None,
-    "item": None,
-    "users": None,
-    "out": None,
-    "held_out": False,
-    "k": 10,
-    "stage": None,
-    "stock": None,
-    "unseen": None,
-    "unknown": "refuse",
-    "json": False,
-}
+_USAGE = """\
+dig recommend run=RUN user=ID [key=value …]
+       dig recommend run=RUN items=[ID,ID,…] [key=value …]
+       dig recommend run=RUN users=all out=FILE [key=value …]"""
+_ABOUT = """\
+Every option is a key, too: run=FOLDER is --run FOLDER, and json=true is --json. Ids are texts: 0012, 1e5, yes and null
+are taken as they are written."""
+_ONCE = ("run", "user", "users", "items")
 _DIGITS = 18
-_FLAGS = {"true": True, "false": False}
+_TRUTHS = {"true": True, "false": False}
 _QUOTED = {'"': re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL), "'": re.compile(r"'(?:[^']|'')*'")}
+
+
+def _options() -> Options:
+    options = Options(_USAGE, _ABOUT)
+    add = partial(options.value, read=_text)
+    add("--run", "FOLDER", "a run's folder, such as runs/beauty/latest", repeats=True)
+    add("--user", "ID", "a user of the run's data: what comes after all that is known of them", repeats=True)
+    options.value(
+        "--items",
+        "[A,B]",
+        "or a history of your own, oldest first; an id with a comma or blanks at its ends in quotes: "
+        """items=["A,1",B]""",
+        read=lambda _, value: parse_ids(value),
+        repeats=True,
+    )
+    options.value(
+        "--item",
+        "ID",
+        "the same one by one, exactly as written: item=A,1 item=B",
+        read=lambda _, value: value,
+        repeats=True,
+    )
+    add(
+        "--users",
+        "all",
+        "or a table for all users, or for those of a file (user_id in .csv, .tsv or .parquet, else one in each line)",
+        repeats=True,
+    )
+    add("--out", "FILE", "where that table goes, .csv or .parquet: user_id, rank, item_id, score, title")
+    held_out = "true stops before the user's test item and marks it among the answers"
+    options.value("--held-out", "false", held_out, read=_truth, default=False)
+    options.value("--k", "10", "how many answers", read=_count, default=10)
+    add("--stage", "NAME", "grpo, sft or a baseline (default: the last that was trained)")
+    stock = "recommend nothing but these items (item_id in .csv, .tsv or .parquet, else one in each line)"
+    add("--stock", "FILE", stock)
+    options.value(
+        "--unseen",
+        "auto",
+        "true leaves out the items of the history, false ranks them, too; auto leaves them out where less than 1 %% of "
+        "the data's purchases repeat one, and with held_out=true does as the run's evaluation",
+        read=_truth_or_auto,
+    )
+    unknown = "drop leaves out items and users that the data lack, with a count"
+    options.value("--unknown", "refuse", unknown, read=_policy, default="refuse")
+    options.switch("--json", "prints one JSON object")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,10 +131,10 @@ def _unquoted(quoted: str, text: str) -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    if not arguments or {"--help", "-h"} & set(arguments):
-        print(_HELP)
-        return 0
-    asked = _parse(["json=true" if argument == "--json" else argument for argument in arguments])
+    options = _options()
+    if asks_help(arguments):
+        return options.show_help()
+    asked = _parse(options, arguments)
     from dig.answers import Asked, answer, answer_all, show_answer  # torch is imported here, after all cheap errors
 
     request = Asked(**{name: asked[name] for name in Asked._fields})
@@ -129,27 +146,41 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _parse(arguments: list[str]) -> dict[str, Any]:
-    asked = dict(_DEFAULTS)
-    given: set[str] = set()
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if not equals or key not in _DEFAULTS:
-            hint = nearest(key.lstrip("-"), _DEFAULTS)
-            right = f"did you mean {hint}=?" if hint else ", ".join(_DEFAULTS)
-            raise UserError(f"{shown_override(argument)}: no such key; {right}", 2)
-        if key == "item":
-            asked["item"] = [*(asked["item"] or ()), text]
-            continue
-        if key in given and key in ("run", "user", "users", "items"):
+def _parse(options: Options, arguments: Sequence[str]) -> dict[str, Any]:
+    """What is asked for, by key."""
+    keys = [name.replace("-", "_") for name in vars(options.read([])[0])]
+    truths = [argument for argument in arguments if argument.startswith("json=")]
+    given, words = options.read([_as_option(argument, keys) for argument in arguments if argument not in truths])
+    if words:
+        raise _no_key(words[0], keys)
+    asked = vars(given)
+    if truths:
+        asked["json"] = _truth("--json", truths[-1].partition("=")[2])
+    for key in _ONCE:
+        if len(asked[key] or ()) > 1:
             hint = "; users=FILE answers several" if key == "user" else ""
             raise UserError(f"{key}= is given twice{hint}", exit_code=2)
-        given.add(key)
-        asked[key] = _value(key, text)
+        asked[key] = asked[key][0] if asked[key] else None
     _check(asked)
     asked["items"] = asked["items"] if asked["item"] is None else asked["item"]
     asked["run"] = Path(asked["run"]).expanduser()
     return asked
+
+
+def _as_option(argument: str, keys: Sequence[str]) -> str:
+    """``key=value`` as the option that it is."""
+    key, equals, value = argument.partition("=")
+    if argument.startswith("-") or not equals:
+        return argument
+    if key not in keys:
+        raise _no_key(argument, keys)
+    return f"--{key.replace('_', '-')}={value}"
+
+
+def _no_key(argument: str, keys: Sequence[str]) -> UserError:
+    hint = nearest(argument.partition("=")[0], keys)
+    right = f"did you mean {hint}=?" if hint else ", ".join(keys)
+    return UserError(f"{shown_override(argument)}: no such key; {right}", exit_code=2)
 
 
 def _check(asked: dict[str, Any]) -> None:
@@ -168,28 +199,41 @@ def _check(asked: dict[str, Any]) -> None:
         raise UserError("json=true shows one answer; users= writes to out=", exit_code=2)
 
 
-def _value(key: str, text: str) -> Any:
-    """The value in the type that the key has; ids are strings, whatever they look like."""
-    if key == "items":
-        return parse_ids(text)
-    if key in ("run", "user", "users", "out", "stage", "stock"):
-        if not text:
-            raise UserError(f"{key}= is empty", exit_code=2)
-        return text
-    if key == "unknown":
-        if text not in ("refuse", "drop"):
-            raise UserError(f"unknown={text} must be refuse or drop", exit_code=2)
-        return text
-    if key == "k":
-        whole = re.fullmatch(r"(\d+)(\.0*)?", text.strip(), re.ASCII)
-        if not whole or len(whole[1]) > _DIGITS or int(whole[1]) < 1:
-            raise UserError(f"k={text[:40]} must be a whole number above 0", exit_code=2)
-        return int(whole[1])
-    if key == "unseen" and text == "auto":
+def _text(name: str, value: str) -> str:
+    if not value:
+        raise UserError(f"{_key(name)}= is empty", exit_code=2)
+    return value
+
+
+def _policy(name: str, value: str) -> str:
+    if value not in ("refuse", "drop"):
+        raise UserError(f"{_key(name)}={value} must be refuse or drop", exit_code=2)
+    return value
+
+
+def _count(name: str, value: str) -> int:
+    whole = re.fullmatch(r"(\d+)(\.0*)?", value.strip(), re.ASCII)
+    if not whole or len(whole[1]) > _DIGITS or int(whole[1]) < 1:
+        raise UserError(f"{_key(name)}={value[:40]} must be a whole number above 0", exit_code=2)
+    return int(whole[1])
+
+
+def _truth(name: str, value: str) -> bool:
+    if value.lower() not in _TRUTHS:
+        raise UserError(f"{_key(name)}={value} must be true or false", exit_code=2)
+    return _TRUTHS[value.lower()]
+
+
+def _truth_or_auto(name: str, value: str) -> bool | None:
+    if value == "auto":
         return None
-    if text.lower() not in _FLAGS:
-        raise UserError(f"{key}={text} must be true or false{' or auto' if key == 'unseen' else ''}", exit_code=2)
-    return _FLAGS[text.lower()]
+    if value.lower() not in _TRUTHS:
+        raise UserError(f"{_key(name)}={value} must be true or false or auto", exit_code=2)
+    return _TRUTHS[value.lower()]
+
+
+def _key(name: str) -> str:
+    return name[2:].replace("-", "_")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""``python -m dig.sweep FILE [experiment=NAME] [key=value …]``: a sweep in W&B's format, without an account."""
+"""``dig sweep FILE [experiment=NAME] [key=value …]``: a sweep in W&B's format, without an account."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
+from dig.config.arguments import asks_help
 from dig.engine.entry import exit_code
-from dig.sweeps.request import HELP, read_request
+from dig.sweeps.request import read_request, sweep_options
 
 __all__ = ["main"]
 
@@ -19,9 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if not arguments or {"--help", "-h"} & set(arguments):
-        print(HELP)
-        return 0
+    if asks_help(arguments):
+        return sweep_options().show_help()
     request = read_request(arguments)
     from dig.sweeps.check import check_trials
     from dig.sweeps.settings import load_settings

@@ -1,4 +1,4 @@
-"""``python -m dig.train experiment=NAME [key=value …]``: the whole pipeline, or the stages asked for."""
+"""``dig train experiment=NAME [key=value …]``: the whole pipeline, or the stages asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dig.config import Config, load_config, unknown_flag
-from dig.config.explain import config_yaml, help_text
+from dig.config import Config, load_config
+from dig.config.arguments import asks_help
+from dig.config.explain import config_yaml, help_text, train_options
 from dig.engine.entry import exit_code
 from dig.engine.launch import end_with_launcher, needs_ranks, run_ranks
 from dig.engine.machine import check_processes
@@ -19,8 +20,6 @@ from dig.slurm.submit import job_script, submit
 
 __all__ = ["main"]
 
-_FLAGS = ("--help", "-h", "--print-config", "--dry-run")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs or submits. Codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end, 130 Ctrl-C."""
@@ -30,30 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    unknown = [flag for flag in flags if flag not in _FLAGS]
-    if unknown:
-        raise unknown_flag(unknown[0], _FLAGS)
-    if not arguments or {"--help", "-h"} & set(flags):
+    if asks_help(arguments):
         print(help_text())
         return 0
-    settings = [argument for argument in arguments if argument not in flags]
+    flags, settings = train_options().read(arguments)
     config = _config(settings)
     submits = to_submit(config)
     check_submission(config, settings)
     place(config)
-    if "--print-config" in flags:
+    if flags.print_config:
         if not submits and config.trainer.accelerator == "cpu" and not launched():
             check_processes(config)
         print(config_yaml(config), end="")
         return 0
     if submits:
-        if "--dry-run" in flags:
+        if flags.dry_run:
             print(job_script(config, settings, Path.cwd()), end="")
         else:
             submit(config, settings)
         return 0
-    if "--dry-run" not in flags:
+    if not flags.dry_run:
         if config.trainer.devices != 1 and not launched():
             from dig.stages.start import check_start
 

@@ -4,8 +4,10 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from support.libraries import import_untraced
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # which works through all tests, and so imports all of them sooner or later
@@ -20,3 +22,12 @@ if "DIG_DATA_ROOT" in os.environ:  # some tests change the folder, or link to th
 if "DIG_TESTS_SHARED" not in os.environ:  # the processes of pytest-xdist have it from the one that starts them
     os.environ["DIG_TESTS_SHARED"] = tempfile.mkdtemp(prefix="dig-tests-")
     atexit.register(shutil.rmtree, os.environ["DIG_TESTS_SHARED"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def lines() -> Iterator[None]:
+    """What is said is printed, as the command line does: many tests read it."""
+    from dig.engine.console import lines_to_console
+
+    with lines_to_console():
+        yield

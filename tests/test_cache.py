@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,16 +50,35 @@ def test_it_removes_what_no_run_uses_and_only_with_yes(home: Path, capsys: pytes
     assert "1 removed, 0.0 GB freed" in capsys.readouterr().out and not folder.exists()
 
 
+def test_json_is_one_object_and_nothing_else(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    (entry,) = content["artifacts"]
+    assert (entry["stage"], entry["fingerprint"], entry["runs"], entry["state"]) == ("sft", KEY, ["shop/abc"], "used")
+    assert entry["bytes"] >= 2_000_000 and content["freed"] == entry["freed"] and entry["days"] == 0.0
+    (home / "runs/shop/abc").rmdir()
+    assert main(["prune", "--json"]) == 0
+    assert [each["state"] for each in json.loads(capsys.readouterr().out)["artifacts"]] == ["none"]
+    assert main(["prune", "--json", "--yes"]) == 0
+    output = capsys.readouterr()
+    assert len(json.loads(output.out)["artifacts"]) == 1 and "1 removed" in output.err
+    assert main(["list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"artifacts": [], "freed": 0}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["lsit"], "did you mean list?"),
         (["prune", "--olderthan", "3"], "did you mean --older-than?"),
-        (["prune", "--older-than", "long"], "--older-than=long must be a number, 0 or above"),
+        (["prune", "--older-than", "long"], "--older-than long must be a number of at least 0"),
         (["prune", "--older-than", "nan"], "must be a number"),
-        (["prune", "--keep=-1"], "--keep=-1 must be a whole number, 0 or above"),
+        (["prune", "--keep=-1"], "--keep -1 must be a whole number of at least 0"),
         (["prune", "--keep", "1.5"], "must be a whole number"),
-        (["list", "--yes"], "list takes no options"),
+        (["prune", "--yes=1"], "--yes takes no value; it stands alone"),
+        (["prune", "--keep"], "--keep needs a value"),
+        (["prune", "beauty"], "beauty: prune takes options alone"),
+        (["list", "--yes"], "--yes: list has no such flag; there are --json"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

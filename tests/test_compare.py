@@ -158,7 +158,7 @@ def test_wrong_input_is_one_line(arguments: list[str], code: int, expected: str,
 
 def test_help_and_interrupt(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     assert main([]) == main(["--help"]) == main(["beauty", "-h"]) == 0
-    assert "python -m dig.compare [NAME=]RUN[:STAGE]" in capsys.readouterr().out
+    assert "usage: dig compare [NAME=]RUN[:STAGE]" in capsys.readouterr().out
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -81,6 +81,24 @@ def test_validate_says_everything_and_how_it_ended(shop: Path, capsys: pytest.Ca
     assert output.strip().endswith("2 errors, 1 notes")
 
 
+def test_json_is_one_object_and_nothing_else(shop: Path, capsys: pytest.CaptureFixture[str]):
+    with (shop / "interactions.csv").open("a") as stream:
+        stream.write("u,a,never\x1b[2J\u202e\n")
+    assert main(["validate", "shop", "--json"]) == 1
+    output = capsys.readouterr()
+    content = json.loads(output.out)
+    assert (content["errors"], content["notes"]) == (1, 0)
+    assert [problem["kind"] for problem in content["problems"]] == ["error", "refusal"]
+    assert content["problems"][0]["where"] == "interactions.csv:14" and "timestamp" in content["problems"][0]["text"]
+    assert not any(each in output.out + output.err for each in ("\x1b", "\\u001b", "\u202e"))
+    assert main(["inspect", "shop", "--json", "data.max_bad_fraction=0.5"]) == 0
+    output = capsys.readouterr()
+    content = json.loads(output.out)
+    assert content["name"] == "shop" and content["statistics"]["users"] == 3 and content["errors"] == 1
+    assert "leave-one-out" in json.dumps(content["facts"]) and Path("runs/data/shop/statistics.json").is_file()
+    assert "warning: " in output.err
+
+
 @real
 def test_convert_raw_files_to_tables(capsys: pytest.CaptureFixture[str]):
     assert main(["convert", "gift_cards", "--out", "tables"]) == 0
@@ -103,7 +121,10 @@ def test_convert_raw_files_to_tables(capsys: pytest.CaptureFixture[str]):
         (["inspect", "a", "b"], 2, "it got 2"),
         (["inspect", "beuty"], 2, "did you mean beauty?"),
         (["inspect", "shop", "--ot", "x"], 2, "did you mean --out?"),
-        (["inspect", "shop", "--out"], 2, "--out needs a folder"),
+        (["inspect", "shop", "--out"], 2, "--out needs a value"),
+        (["inspect", "shop", "--dry-run"], 2, "--dry-run: inspect has no such flag; there are --out, --json"),
+        (["validate", "shop", "--out", "x"], 2, "--out: validate has no such flag; there are --json"),
+        (["inspect", "shop", "out=x"], 2, "out=x: did you mean --out=x?"),
         (["inspect", "shop", "data.splt=x"], 2, "data.split"),
         (["inspect", "shop", "data.split=global-time"], 1, "the times count from each user's own start"),
         (["convert", "shop"], 2, "convert needs --out FOLDER"),

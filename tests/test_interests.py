@@ -219,7 +219,10 @@ def test_captions_are_evidence_for_the_miners(shop, tmp_path, capsys):
         (["export", "experiment=shop.yaml"], "export needs --out"),
         (["export", "experiment=shop.yaml", "--out", "a.txt"], "--out a.txt must end in .jsonl or .jsonl.gz"),
         (["plan", "experiment=shop.yaml", "--out", "a"], "--out: plan has no such flag; there are none"),
-        (["label", "experiment=shop.yaml", "--out", "a.csv", "--count", "-3"], "--count=-3 must be a whole number"),
+        (
+            ["label", "experiment=shop.yaml", "--out", "a.csv", "--count", "-3"],
+            "--count -3 must be a whole number of at least 1",
+        ),
         (["import", "x.jsonl", "experiment=shop.yaml", "--as", "gtp"], "names no such model; did you mean gpt?"),
         (["plan", "experiment=shop.yaml", "mining.models.gpt.prize_in=1"], "did you mean mining.models.gpt.price_in?"),
     ],

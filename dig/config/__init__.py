@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         list_experiments,
         load_config,
         load_run_config,
+        provided,
         refuse_secrets,
         schema_keys,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "load_run_config",
     "nearest",
     "nearest_ids",
+    "provided",
     "refuse_secrets",
     "schema_keys",
     "unknown_flag",
@@ -53,6 +55,7 @@ __getattr__ = lazy_names(
         "list_experiments": "load",
         "load_config": "load",
         "load_run_config": "load",
+        "provided": "load",
         "refuse_secrets": "load",
         "schema_keys": "load",
         "BASELINES": "schema",

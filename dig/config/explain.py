@@ -11,24 +11,19 @@ from typing import Any, get_type_hints
 
 import yaml
 
+from dig.config.arguments import Options
 from dig.config.load import config_to_dict, list_experiments, named_section
 from dig.config.schema import Config
 
-__all__ = ["config_yaml", "help_text"]
+__all__ = ["config_yaml", "help_text", "train_options"]
 
-_USAGE = """\
-python -m dig.train experiment=NAME [key=value …] [--dry-run | --print-config | --help]
-
+_ABOUT = """\
 Runs the pipeline prepare → adapt → pictures → mine → label → embed → tokenize → sft → grpo → report; finished stages
 are cached.
 
-  experiment=NAME   an experiment or the path of a YAML file; there are: {experiments}
-  key=value         changes a key, for example rqvae.codebook_size=512 or stages=[tokenize]
-  --dry-run         prints the stages, which are cached and what each reads, and does nothing; with slurm.nodes=N it
-                    prints the job script
-  --print-config    prints the configuration as it is resolved, and does nothing
-  --help            prints this text
-
+  experiment=NAME  an experiment or the path of a YAML file; there are: {experiments}
+  key=value        changes a key, for example rqvae.codebook_size=512 or stages=[tokenize]"""
+_END = """\
 Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end by a signal (what was done is kept,
 and the same command goes on), 130 interrupted.
 
@@ -36,11 +31,21 @@ Keys and their defaults:
 """
 
 
+def train_options() -> Options:
+    """The options of ``dig train``."""
+    about = _ABOUT.format(experiments=", ".join(list_experiments()))
+    options = Options("dig train experiment=NAME [key=value …] [--dry-run | --print-config | --help]", about, _END)
+    stages = (
+        "prints the stages, which are cached and what each reads, and does nothing; with slurm.nodes=N it prints the "
+    )
+    options.switch("--dry-run", f"{stages}job script")
+    options.switch("--print-config", "prints the configuration as it is resolved, and does nothing")
+    return options
+
+
 def help_text() -> str:
     """Usage, then every key of the schema with its default and its sentence."""
-    lines = [_USAGE.format(experiments=", ".join(list_experiments()))]
-    lines += _section_lines(Config, "")
-    return "\n".join(lines)
+    return "\n".join([train_options().format_help(), *_section_lines(Config, "")])
 
 
 def config_yaml(config: Config) -> str:

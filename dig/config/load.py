@@ -36,11 +36,13 @@ __all__ = [
     "load_config",
     "load_run_config",
     "named_section",
+    "provided",
     "refuse_secrets",
     "schema_keys",
 ]
 
 _PROJECT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
 _ENV = re.compile(r"\$\{oc\.env:([A-Za-z0-9_]+)(?:,[^${}]*)?\}")
 _OTHERS = 12
 """References to other keys at most, in all files and arguments together."""
@@ -70,7 +72,17 @@ class _Layer:
 
 def experiments_folder() -> Path:
     """The folder of the experiments that come with the project."""
-    return _PROJECT / "experiments"
+    return provided("experiments")
+
+
+def provided(name: str) -> Path:
+    """A file or folder that comes with the project: within the package where it is installed, else at its root.
+
+    Args:
+        name: relative, such as ``experiments`` or ``sweeps/codebook.yaml``; it need not exist.
+    """
+    installed = (_PACKAGE / "experiments").is_dir()
+    return (_PACKAGE if installed else _PROJECT) / name
 
 
 def list_experiments() -> list[str]:

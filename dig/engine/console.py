@@ -1,12 +1,21 @@
-"""What the user sees: lines, tables and progress bars, on one shared console."""
+"""What the user sees: lines, tables and progress bars, on one shared console.
+
+What ``dig`` says while it works are records of Python's ``logging``, of the loggers ``dig.…`` (those of ``datamodules``
+and ``callbacks`` are ``dig.datamodules.…`` and ``dig.callbacks.…``): lines and tables of level INFO, warnings of level
+WARNING. The command line prints them on the console; a program that imports ``dig`` directs or silences them.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleRenderable
+from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -18,6 +27,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from dig.engine.secrets import hidden
 
@@ -25,10 +35,13 @@ __all__ = [
     "byte_progress",
     "console",
     "enable_progress",
+    "lines_to_console",
     "messages_to_stderr",
     "printable",
     "progress_enabled",
     "say",
+    "show",
+    "silenced",
     "spreadsheet_cell",
     "track",
     "visible",
@@ -53,6 +66,8 @@ _UNSEEN = {
     for code in range(first, last + 1)
 } | {0x0D: " "}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_PAPER = 120
+"""Columns of a table that is logged as text."""
 console = Console(highlight=False, soft_wrap=True)
 _state = {"progress": True}
 
@@ -68,13 +83,98 @@ def progress_enabled() -> bool:
 
 
 def say(message: str) -> None:
-    """Prints a line without what looks like a secret; square brackets in it are text, not markup."""
-    console.print(escape(visible(hidden(message))))
+    """Logs a line without what looks like a secret, and without what a terminal would obey."""
+    _log(logging.INFO, message)
 
 
 def warn(message: str) -> None:
-    """Prints a line that asks for attention, without what looks like a secret."""
-    console.print(f"[yellow]warning:[/yellow] {escape(visible(hidden(message)))}")
+    """Logs a line that asks for attention, as :func:`say` does."""
+    _log(logging.WARNING, message)
+
+
+def show(table: ConsoleRenderable) -> None:
+    """Logs a table; the console draws it, other handlers get it as text."""
+    _log(logging.INFO, _Drawn(table))
+
+
+class _Drawn:
+    """A table as the message of a record."""
+
+    def __init__(self, table: ConsoleRenderable) -> None:
+        self.table = table
+
+    def __str__(self) -> str:
+        paper = Console(file=io.StringIO(), width=_PAPER, color_system=None)
+        with paper.capture() as drawn:
+            paper.print(self.table)
+        return drawn.get().rstrip("\n")
+
+
+def _log(level: int, message: str | _Drawn) -> None:
+    """Logs for the module that calls :func:`say`, :func:`warn` or :func:`show`."""
+    name = str(sys._getframe(2).f_globals.get("__name__", "dig"))
+    logger = logging.getLogger(name if name.partition(".")[0] == "dig" else f"dig.{name}")
+    if logger.isEnabledFor(level):
+        logger.log(level, visible(hidden(message)) if isinstance(message, str) else message, stacklevel=3)
+
+
+class _Lines(RichHandler):
+    """Prints records as lines, warnings with that word before them; a text is printed as it is, without markup."""
+
+    def __init__(self) -> None:
+        super().__init__(console=console)
+
+    def render_message(self, record: logging.LogRecord, message: str) -> ConsoleRenderable:
+        """What is printed of a record."""
+        if isinstance(record.msg, _Drawn):
+            return record.msg.table
+        if record.levelno < logging.WARNING:
+            return Text(message)
+        return Text.assemble((f"{'warning' if record.levelno < logging.ERROR else 'error'}:", "yellow"), " ", message)
+
+    def render(self, *, message_renderable: ConsoleRenderable, **_: object) -> ConsoleRenderable:
+        """The message without a column for time, level and place."""
+        return message_renderable
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A full disk or a closed pipe ends a command, as it does for what is printed."""
+        if sys.exc_info()[0] is not None:
+            raise
+
+
+@contextmanager
+def lines_to_console() -> Generator[None]:
+    """What is logged here is printed on the console, as the command line does.
+
+    Where a program has given the logger ``dig`` a handler of its own, that one gets the lines.
+    """
+    logger = logging.getLogger("dig")
+    if logger.handlers:
+        yield
+        return
+    handler, before = _Lines(), (logger.level, logger.propagate)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # what a library does to the root logger prints nothing twice
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before[1]
+        logger.setLevel(before[0])
+
+
+@contextmanager
+def silenced() -> Generator[None]:
+    """Nothing is said here, and no bar is drawn."""
+    logger = logging.getLogger("dig")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with console.capture():
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from dig.config.errors import UserError
 from dig.engine.artifacts import disk_full
-from dig.engine.console import visible
+from dig.engine.console import lines_to_console, visible
 from dig.engine.failures import chain, failure_line, imports_done, show_traceback
 from dig.engine.secrets import hidden
 from dig.engine.signals import PREEMPTED, Preempted
@@ -40,7 +40,8 @@ def exit_code(
     imports_done()
     sys.excepthook = _hidden_traceback
     try:
-        return run([_text(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+        with lines_to_console():
+            return run([_text(word) for word in (sys.argv[1:] if arguments is None else arguments)])
     except UserError as error:
         show_traceback(error, hidden)
         print(f"error: {visible(str(error))}", file=sys.stderr)

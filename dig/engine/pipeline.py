@@ -16,7 +16,7 @@ from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
 from dig import evaluation
 from dig.config import STAGES, Config, config_to_dict
 from dig.engine.artifacts import Artifact, ArtifactStore, fingerprint, lock, shown_path
-from dig.engine.console import console, enable_progress, say
+from dig.engine.console import enable_progress, say, show
 from dig.engine.lazy import transformers
 from dig.engine.machine import check_machine
 from dig.engine.own_files import text_path
@@ -97,7 +97,7 @@ def _run(config: Config, tracking: Tracking, callbacks: Watchers) -> Run:
             with lock(context.run / ".lock", f"report: another process is writing {shown_path(context.run)}"):
                 metrics = build_report(context, states, evaluations)
             for part in ("valid", "test", evaluation.other_protocol("test", config.evaluation.mask_history).name):
-                console.print(metrics_table(metrics, part))
+                show(metrics_table(metrics, part))
             _say_gain(metrics)
             tracking.report(metrics)
     if rank == 0:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dig.config.schema import RewardConfig
 from dig.rollouts.record import Rollouts
 
+__path__: list[str] = []  # it was a package, and who imports a part of that is told its new name (dig.engine.moved)
 __all__ = [
     "REWARD_TERMS",
     "Reward",

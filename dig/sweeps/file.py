@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dig.config import UserError, nearest, refuse_secrets
+from dig.config import UserError, nearest, provided, refuse_secrets
 from dig.config.documents import read_yaml_mapping
 from dig.engine.secrets import shown_override
 
@@ -113,11 +113,12 @@ class SweepFile:
 
 
 def read_sweep(path: Path) -> SweepFile:
-    """Reads a sweep file.
+    """Reads a sweep file, or where there is none of that path the one that comes with the project.
 
     Raises:
         UserError: with exit code 2, for whatever is wrong with it: one line with the key and the nearest right one.
     """
+    path = path if path.is_file() or path.is_absolute() else _provided(path)
     content = _load(path)
     refuse_secrets(str(path), content, every_key=True)
     for key, what in _OF_LAUNCH.items():
@@ -165,10 +166,16 @@ def wrong(path: Path, key: str, what: str) -> UserError:
     return UserError(f"{path}: {key}: {what}", exit_code=2)
 
 
+def _provided(path: Path) -> Path:
+    ours = provided(path.as_posix())
+    return ours if path.parent == Path("sweeps") and ours.is_file() else path
+
+
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        files = sorted(each.as_posix() for folder in {path.parent, Path("sweeps")} for each in folder.glob("*.yaml"))
-        hint = nearest(path.as_posix(), files)
+        files = {each.as_posix() for folder in {path.parent, Path("sweeps")} for each in folder.glob("*.yaml")}
+        files |= {f"sweeps/{each.name}" for each in provided("sweeps").glob("*.yaml")}
+        hint = nearest(path.as_posix(), sorted(files))
         raise UserError(f"{path}: no such sweep file{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
     return read_yaml_mapping(path, exit_code=2)
 

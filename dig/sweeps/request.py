@@ -1,4 +1,4 @@
-"""What the command line of ``python -m dig.sweep`` asks for."""
+"""What the command line of ``dig sweep`` asks for."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dig.config import UserError, unknown_flag
+from dig.config import UserError
+from dig.config.arguments import Options, number_from
 
-__all__ = ["HELP", "Request", "read_request"]
+__all__ = ["Request", "read_request", "sweep_options"]
 
-HELP = """python -m dig.sweep FILE [experiment=NAME] [key=value …] [--flag]
-
+_USAGE = "dig sweep FILE [experiment=NAME] [key=value …] [--flag]"
+_ABOUT = """\
 Runs a sweep file in W&B's format without an account: method grid, random or bayes, early_terminate, run_cap. FILE's
 command gives experiment= and key=value; those given here go before them, and a parameter that is given here does not
 vary. The same command again goes on where the sweep stood, and joins it where it runs: from another terminal, another
-node or a SLURM task that sees the same folder.
-
-  --dry-run       prints the trials, the stages that they share and how often each is computed, and does nothing
-  --status        prints the trials as they stand, writes tables and plots, and runs nothing
-  --workers N     N processes on this machine, each with its share of cores and a device (default 1)
-  --trials N      trials at most, in place of the file's run_cap
-  --retry-failed  runs failed trials again
-  --help          prints this text
-
+node or a SLURM task that sees the same folder."""
+_END = """\
 The sweep lies in runs/sweeps/<name>/<id>/: journal.log (Optuna's), trials.csv, trials.parquet, sweep.html. Trials are
 compared by validation; nothing is tested.
 
 Exit codes: 0 done, 1 a trial failed, 2 wrong arguments or configuration, 130 interrupted."""
-_SWITCHES = ("--dry-run", "--status", "--retry-failed", "--worker", "--help")
-_NUMBERS = ("--workers", "--trials")
+
+
+def sweep_options() -> Options:
+    """The options of ``dig sweep``."""
+    options = Options(_USAGE, _ABOUT, _END)
+    stages = "prints the trials, the stages that they share and how often each is computed, and does nothing"
+    options.switch("--dry-run", stages)
+    options.switch("--status", "prints the trials as they stand, writes tables and plots, and runs nothing")
+    processes = "N processes on this machine, each with its share of cores and a device (default 1)"
+    options.value("--workers", "N", processes, read=number_from(1), default=1)
+    options.value("--trials", "N", "trials at most, in place of the file's run_cap", read=number_from(1))
+    options.switch("--retry-failed", "runs failed trials again")
+    options.switch("--worker", None)  # how a sweep starts its own
+    return options
 
 
 @dataclass(frozen=True)
@@ -61,21 +67,7 @@ def read_request(given: Sequence[str]) -> Request:
     Raises:
         UserError: with exit code 2, for a flag that is none, or no file.
     """
-    words: list[str] = []
-    switches: set[str] = set()
-    numbers: dict[str, int] = {}
-    waiting = iter(given)
-    for word in waiting:
-        name, equals, value = word.partition("=")
-        if name in _NUMBERS:
-            numbers[name] = _number(name, value if equals else next(waiting, ""))
-        elif word in _SWITCHES:
-            switches.add(word)
-        elif word.startswith("-"):
-            shown = [each for each in (*_SWITCHES, *_NUMBERS) if each != "--worker"]
-            raise unknown_flag(word, shown)
-        else:
-            words.append(word)
+    options, words = sweep_options().read(given)
     files = [word for word in words if "=" not in word]
     if len(files) != 1:
         what = (
@@ -85,16 +77,10 @@ def read_request(given: Sequence[str]) -> Request:
     return Request(
         Path(files[0]),
         tuple(word for word in words if "=" in word),
-        "--dry-run" in switches,
-        "--status" in switches,
-        "--retry-failed" in switches,
-        numbers.get("--workers", 1),
-        numbers.get("--trials"),
-        "--worker" in switches,
+        options.dry_run,
+        options.status,
+        options.retry_failed,
+        options.workers,
+        options.trials,
+        options.worker,
     )
-
-
-def _number(name: str, value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"{name} {value} must be a whole number of at least 1", exit_code=2)
-    return int(value)

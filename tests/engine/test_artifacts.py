@@ -143,13 +143,15 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from dig.engine.artifacts import ArtifactStore
+from dig.engine.console import lines_to_console
 def build(folder):
     (folder / "started").write_text("")
     while not (Path(sys.argv[1]) / "go").exists():
         time.sleep(0.01)
     with (Path(sys.argv[1]) / "count").open("a") as stream:
         stream.write("x")
-found = ArtifactStore(Path(sys.argv[1])).get("kind", "key", build, {})
+with lines_to_console():
+    found = ArtifactStore(Path(sys.argv[1])).get("kind", "key", build, {})
 print("cached" if found.cached else "built")
 """
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dig.config import load_config
 from dig.engine.artifacts import ArtifactStore
-from dig.engine.console import enable_progress
+from dig.engine.console import enable_progress, lines_to_console
 from dig.engine.stage import StageContext, global_rank
 from dig.engine.training import Plan, fit
 from dig.tracking import Tracking
@@ -87,4 +87,5 @@ def main(folder: Path, end: str, overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute(), sys.argv[2], sys.argv[3:])
+    with lines_to_console():
+        main(Path(sys.argv[1]).absolute(), sys.argv[2], sys.argv[3:])

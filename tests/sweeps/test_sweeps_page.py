@@ -11,7 +11,7 @@ import yaml
 
 from dig.sweep import main
 from dig.sweeps.file import METHODS
-from dig.sweeps.request import HELP
+from dig.sweeps.request import sweep_options
 from dig.sweeps.space import DISTRIBUTIONS
 
 PROJECT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def test_the_table_of_files_says_what_they_hold():
 
 def test_flags_and_methods_are_told_of():
     for flag in ("--dry-run", "--status", "--workers", "--trials", "--retry-failed"):
-        assert flag in PAGE and flag in HELP
+        assert flag in PAGE and flag in sweep_options().format_help()
     assert all(f"`method: {method}`" in PAGE for method in METHODS)
     row = next(line for line in PAGE.splitlines() if line.startswith("| `distribution` |"))
     assert set(re.findall(r"`(\w+)`", row.partition("; refused")[0])) == {"distribution", *DISTRIBUTIONS}

@@ -223,7 +223,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from datamodules.download import RemoteFile, RetryPolicy, download, published_files
-download(RemoteFile("x.bin", (sys.argv[1],)), Path(sys.argv[2]), RetryPolicy(attempts=3, backoff=0.01))
+from dig.engine.console import lines_to_console
+with lines_to_console():
+    download(RemoteFile("x.bin", (sys.argv[1],)), Path(sys.argv[2]), RetryPolicy(attempts=3, backoff=0.01))
 """
 
 

@@ -69,7 +69,8 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path):
     path = tmp_path / "answers.sqlite"
     code = (
         "import sys, time; from pathlib import Path; from dig.interests.asking.store import AnswerStore\n"
-        "with AnswerStore(Path(sys.argv[1])) as store, store.asking():\n"
+        "from dig.engine.console import lines_to_console\n"
+        "with lines_to_console(), AnswerStore(Path(sys.argv[1])) as store, store.asking():\n"
         "    print('in', flush=True); sys.stdin.readline(); store.answered('m', b'1' * 16, 'I1', 'first')\n"
     )
     first = subprocess.Popen(

@@ -1,0 +1,33 @@
+"""Old import paths are answered by the new ones, in one line."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from dig.engine.moved import MOVED
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_path_names_a_module_that_is_there(old: str):
+    with pytest.raises(ModuleNotFoundError) as caught:
+        import_module(old)
+    assert str(caught.value) == f"the module {old} is called {MOVED[old]} now" and caught.value.name == old
+    assert importlib.util.find_spec(MOVED[old]) is not None
+
+
+def test_a_program_that_imports_an_old_name_ends_with_that_line():
+    code = "from dig.console import say"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("the module dig.console is called dig.engine.console now")
+
+
+def test_what_never_was_is_as_unknown_as_before():
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'dig\.nothing'"):
+        import_module("dig.nothing")
+    assert importlib.util.find_spec("dig.nothing") is None
