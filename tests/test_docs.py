@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 
 from dig.config import list_experiments, schema_keys
 
@@ -113,6 +114,16 @@ def source_text() -> str:
     return "".join(
         path.read_text(encoding="utf-8") for name in ("dig", "datamodules") for path in (PROJECT / name).rglob("*.py")
     )
+
+
+def test_the_site_has_every_page() -> None:
+    """`make docs` would warn of a page that its navigation lacks."""
+    settings = yaml.safe_load((PROJECT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = set(re.findall(r"[\w/]+\.md", str(settings["nav"])))
+    pages = {path.relative_to(PROJECT / "docs").as_posix() for path in (PROJECT / "docs").rglob("*.md")}
+    beside = {name for name in NAMES if not name.startswith("docs/")} - {"README.md"}
+    assert listed == pages | beside | {"index.md"}
+    assert settings["strict"] and (PROJECT / settings["hooks"][0]).is_file()
 
 
 def test_what_is_looked_for_is_found(tmp_path: Path) -> None:

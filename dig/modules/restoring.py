@@ -128,7 +128,8 @@ def describe_backbone(backbone: Backbone) -> dict[str, Any]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         model.config.save_pretrained(folder)
-        model.generation_config.save_pretrained(folder)
+        if model.generation_config is not None:
+            model.generation_config.save_pretrained(folder)
         save_tokenizer(backbone.tokenizer, folder, backbone.vocabulary)
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
     return {
@@ -193,7 +194,8 @@ def _language(content: Mapping[str, Any], state: Mapping[str, Tensor], where: st
         except UserError as error:
             raise UserError(str(error).replace(str(folder), where)) from None
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        generation = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
+        generates = (folder / "generation_config.json").is_file()
+        generation = transformers.GenerationConfig.from_pretrained(folder) if generates else None
         tokenizer = read_tokenizer(folder)[0]
     vocabulary = SidVocabulary.of(tokenizer, list(content["sizes"]))
 
@@ -213,7 +215,8 @@ def _language(content: Mapping[str, Any], state: Mapping[str, Tensor], where: st
         check_weights(make(), state, where)
     model = make()
     causal: Any = without_adapters(model)
-    causal.generation_config = generation
+    if generation is not None:
+        causal.generation_config = generation
     check_vocabulary(Path(where), causal, int(vocabulary.ids.max()), tokenizer)
     if content["gradient_checkpointing"]:
         causal.gradient_checkpointing_enable({"use_reentrant": False})

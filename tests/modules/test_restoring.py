@@ -8,7 +8,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from support import tiny
+from support import decoders, tiny
 
 from datamodules.items import ItemDataModule
 from datamodules.prompts import PromptBuilder, prompt_builder
@@ -30,7 +30,7 @@ from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
 from dig.generation.lora import add_lora
 from dig.generation.sid_rows import ComposedRows, compose_rows
 from dig.modules.policy import PolicyModule
-from dig.modules.restoring import MODULE
+from dig.modules.restoring import MODULE, describe_backbone, rebuild_backbone
 from dig.quantization import ItemFeatures, SemanticIds
 from dig.rollouts import RewardContext
 from dig.rollouts.loop import install_group_rollouts
@@ -172,6 +172,16 @@ def test_a_loaded_policy_trains_as_the_saved_one_would(make: Any, tmp_path: Path
     for mine, theirs in zip(module.parameters(), loaded.parameters(), strict=True):
         assert (mine.grad is None) == (theirs.grad is None)
         assert mine.grad is None or torch.equal(mine.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "mamba", "bloom", "qwen3_5_text", "gemma3_text", "mpt"])
+def test_other_architectures_are_what_they_were(model_type: str):
+    backbone = build_backbone(BackboneConfig(config=decoders.small_config(model_type)), IDS.sizes, 64)
+    state, tokens = backbone.model.state_dict(), torch.tensor([[1, 7, 8, 9]])
+    again = rebuild_backbone(describe_backbone(backbone), state, "here")
+    again.model.load_state_dict(state)
+    logits = [each.model.eval()(input_ids=tokens).logits for each in (backbone, again)]
+    assert torch.equal(*logits) and backbone.vocabulary == again.vocabulary
 
 
 def test_the_checkpoint_of_a_training_of_ones_own(tmp_path: Path):
