@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults bench findings clean
+.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults bench docs findings clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
@@ -30,7 +30,7 @@ types: install
 
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=25
 # The longest first, which would otherwise keep one processor busy at the end.
-WHOLE_RUNS := tests/test_sweep.py tests/engine/test_launch.py tests/e2e tests/browser tests/tracking tests/slurm tests/engine/test_signals.py tests/test_recommend.py
+WHOLE_RUNS := tests/test_sweep.py tests/engine/test_launch.py tests/e2e tests/browser tests/tracking tests/slurm tests/engine/test_signals.py tests/test_recommend.py tests/examples
 
 unit: install  ## tests of the parts, with line coverage
 	$(BIN)/coverage erase
@@ -66,5 +66,9 @@ bench-%: install
 findings:  ## what libraries of this field do otherwise than one would guess; each script makes an environment of its own
 	@failed=0; for file in findings/*.sh; do echo "== $$file"; PYTHON=$(PYTHON) bash $$file || { echo "changed or failed: $$file"; failed=1; }; done; exit $$failed
 
+docs: install  ## the site with the API reference, into site/; fails on a warning
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:  ## removes caches and runs, keeps .venv
-	rm -rf .dig runs .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf .dig runs site .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from dig.config import UserError
 from dig.config.schema import EvaluationConfig, GRPOConfig
+from dig.engine.console import warn
 from dig.generation import score
 from dig.generation.backbone import Backbone
 from dig.generation.sampling import prompt_seeds
 from dig.generation.scoring import Scores, score_with_entropy
 from dig.modules.policy import PolicyModule
+from dig.quantization import SemanticIds
 from dig.rollouts.objectives import PolicyLoss, group_advantages, has_variance, policy_objective, term_advantages
 from dig.rollouts.record import Rollouts, sample_rollouts
 from dig.rollouts.reference import HeldWeights, reference_policy
@@ -37,6 +41,9 @@ class GRPOModule(PolicyModule):
         evaluation: cut-offs and beams of the validation.
         seed: decides the samples, with a prompt's number and the step.
     """
+
+    stage, settings = "grpo", GRPOConfig
+    _required = (*PolicyModule._required, "reward_context")
 
     def __init__(
         self,
@@ -101,13 +108,15 @@ class GRPOModule(PolicyModule):
         """The rollouts with their rewards and advantages.
 
         Raises:
-            UserError: a reward is not finite (which term, which item).
+            UserError: a reward is not finite (which term, which item), or reads what is not known of the items.
         """
         config = self.config
         try:
             reward = total_reward(rollouts, self.reward_context, self.weights)
         except ValueError as error:
             raise UserError(f"grpo: {error}") from None
+        except KeyError as error:
+            raise UserError(f"grpo: {error.args[0]}; pass reward_context= to GRPOModule.load_from_checkpoint") from None
         scale = (config.advantage_epsilon, self.advantage_scale, self._mean_over_ranks)
         if config.reward.combine == "apart":
             advantages = term_advantages(reward.terms, self.weights, *scale)
@@ -155,8 +164,56 @@ class GRPOModule(PolicyModule):
             with self.gathered():
                 self.reference.follow(self.model)
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path | IO[bytes], *arguments: Any, **named: Any) -> Self:
+        """As of :class:`~dig.modules.policy.PolicyModule`, with two things that a checkpoint does not hold.
+
+        - Of the items, rewards then know codes, quality and counts, a few numbers each. A term that reads vectors or
+          a model needs ``reward_context=``, and says so when it is asked.
+        - A frozen reference of full fine-tuning is not kept: it becomes the loaded policy. To train with the former
+          one, pass the backbone that GRPO began with, ``backbone=load_backbone(folder, sizes)``.
+        """
+        loaded = super().load_from_checkpoint(checkpoint_path, *arguments, **named)
+        held = isinstance(loaded.reference, HeldWeights) and loaded.reference.decay is None
+        if held and "backbone" not in named:
+            config = loaded.config
+            loaded.reference = reference_policy(config.reference, loaded.model, config.reference_decay)
+            if config.kl_weight:
+                warn(
+                    "grpo: the loaded policy is the reference of grpo.kl_weight from here on; pass backbone= with the "
+                    "policy of sft to keep the former one"
+                )
+        return loaded
+
+    @classmethod
+    def _arguments_of(
+        cls, making: Mapping[str, Any], state: Mapping[str, Tensor], where: str, named: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        found = super()._arguments_of(making, state, where, named)
+        context = RewardContext(**making["facts"], item_ids=making["item_ids"])
+        return {**found, "reward_context": context, "seed": int(making["seed"])}
+
+    @classmethod
+    def _arguments_of_run(cls, folder: Path, named: Mapping[str, Any]) -> dict[str, Any]:
+        found = super()._arguments_of_run(folder, named)
+        table = folder.resolve().parent.parent / "semantic_ids.parquet"  # a policy may spell items otherwise
+        ids = SemanticIds.load(table if table.is_file() else folder / table.name)
+        return {**found, "reward_context": RewardContext(ids.codes[:, : ids.levels], item_ids=ids.item_ids)}
+
+    @cached_property
+    def _making(self) -> dict[str, Any]:
+        context = self.reward_context
+        facts = {name: getattr(context, name) for name in ("codes", "quality", "counts")}
+        return {
+            **super()._making,
+            "facts": {name: fact.cpu() for name, fact in facts.items() if fact is not None},
+            "item_ids": None if context.item_ids is None else list(context.item_ids),
+            "seed": self.seed,
+        }
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A reference that moves is part of where training stands."""
+        super().on_save_checkpoint(checkpoint)
         if isinstance(self.reference, HeldWeights) and self.reference.decay is not None:
             checkpoint["dig_reference"] = self.reference.state()
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 import lightning
 import torch
@@ -13,11 +16,21 @@ from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
 from dig.config import UserError
+from dig.config.load import load_run_config
 from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
-from dig.generation.backbone import Backbone
+from dig.generation.backbone import Backbone, load_backbone
+from dig.modules.restoring import (
+    MODULE,
+    describe_backbone,
+    read_checkpoint,
+    rebuild_backbone,
+    rebuild_settings,
+    told_by,
+)
 from dig.modules.sharding import ShardedModel
+from dig.quantization import SemanticIds
 
 if TYPE_CHECKING:
     from datamodules.sequences import HeldOutBatch
@@ -35,34 +48,110 @@ class PolicyModule(lightning.LightningModule):
         evaluation: cut-offs and beams of the validation.
     """
 
+    stage: ClassVar[str]
+    settings: ClassVar[type]
+    _required: ClassVar[tuple[str, ...]] = ("backbone", "item_tokens", "config", "evaluation")
+
     def __init__(
         self, backbone: Backbone, item_tokens: Tensor, config: SFTConfig | GRPOConfig, evaluation: EvaluationConfig
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.model = backbone.model
+        self.item_tokens = item_tokens
         self.trie = CatalogueTrie(item_tokens, twins=True, persistent=False)
-        self.optimisation = config
+        self.optimisation, self.evaluation = config, evaluation
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
         self.validated_at: int | None = None  # the step whose weights the last validation saw
         self.sharded: ShardedModel | None = None
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *arguments: Any, **named: Any) -> Self:
-        """Lightning's, which needs the constructor's arguments: a checkpoint holds weights alone.
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **named: Any,
+    ) -> Self:
+        """Lightning's: the path alone suffices, as a checkpoint tells how its module was made.
+
+        Args:
+            checkpoint_path: a checkpoint, or the folder that a run leaves of the stage
+                (``runs/quickstart/latest/checkpoints/sft``).
+            map_location: as of ``torch.load``.
+            hparams_file: as of Lightning; nothing here reads it.
+            strict: whether all weights have to fit.
+            weights_only: nothing is ever unpickled, so False is the same as True.
+            named: arguments of the constructor that replace those of the checkpoint.
 
         Raises:
-            UserError: they are missing, with the folder that loads without them.
+            UserError: it is not such a checkpoint; or it was written before checkpoints told how their module was
+                made, and then the arguments of the constructor that are missing are named.
         """
-        if "backbone" not in named:
-            folder = f"checkpoints/{cls.__name__.removesuffix('Module').lower()}"
-            raise UserError(
-                f"{checkpoint_path} is there to resume a training: it has weights, and neither tokenizer nor sizes; "
-                f"load the run's {folder} by load_backbone or Recommender.from_run (docs/sft.md, In a notebook)"
+        if isinstance(checkpoint_path, str | Path) and Path(checkpoint_path).is_dir():
+            return cls(**{**cls._arguments_of_run(Path(checkpoint_path), named), **named})
+        missing = [name for name in cls._required if name not in named]
+        if missing:
+            remedy = (
+                f"pass {', '.join(f'{name}=' for name in missing)} to {cls.__name__}.load_from_checkpoint, or load the "
+                f"run's folder checkpoints/{cls.stage}, which needs none of them"
             )
-        loaded: Self = super().load_from_checkpoint(checkpoint_path, *arguments, **named)
+            making, state = read_checkpoint(checkpoint_path, cls.stage, remedy)
+            with told_by(str(checkpoint_path)):
+                named = {**cls._arguments_of(making, state, str(checkpoint_path), named), **named}
+        loaded: Self = super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only=True, **named
+        )
         return loaded
+
+    @classmethod
+    def _arguments_of(
+        cls, making: Mapping[str, Any], state: Mapping[str, Tensor], where: str, named: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Arguments of the constructor that are not given, as a checkpoint tells them."""
+        found: dict[str, Any] = {
+            "item_tokens": making["item_tokens"].to(torch.int64),
+            "config": rebuild_settings(cls.settings, making["config"], where),
+            "evaluation": rebuild_settings(EvaluationConfig, making["evaluation"], where),
+        }
+        if "backbone" not in named:
+            weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+            found["backbone"] = rebuild_backbone(making["backbone"], weights, where)
+        return found
+
+    @classmethod
+    def _arguments_of_run(cls, folder: Path, named: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor that are not given, as the folder of a finished run tells them."""
+        ids = SemanticIds.load(folder / "semantic_ids.parquet")
+        backbone = named["backbone"] if "backbone" in named else load_backbone(folder, ids.sizes)
+        found: dict[str, Any] = {"backbone": backbone, "item_tokens": backbone.vocabulary.encode(ids.codes)}
+        run = folder.resolve().parent.parent
+        if not {"config", "evaluation"} <= set(named):
+            if not (run / "config.yaml").is_file():
+                raise UserError(
+                    f"{folder} is not in the folder of a run, whose config.yaml tells the settings: pass config= and "
+                    f"evaluation= to {cls.__name__}.load_from_checkpoint"
+                )
+            config = load_run_config(run)
+            found |= {"config": getattr(config, cls.stage), "evaluation": config.evaluation}
+        return found
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds how the module is made, for :meth:`load_from_checkpoint`."""
+        checkpoint[MODULE] = {"stage": self.stage, **self._making}
+
+    @cached_property
+    def _making(self) -> dict[str, Any]:
+        """The arguments of the constructor in plain values; training changes none of them."""
+        return {
+            "backbone": describe_backbone(self.backbone),
+            "item_tokens": self.item_tokens.to("cpu", torch.int32),
+            "config": asdict(self.optimisation),
+            "evaluation": asdict(self.evaluation),
+        }
 
     def configure_model(self) -> None:
         """Shares the weights out over the ranks, where the strategy wants that (``trainer.strategy=fsdp``)."""

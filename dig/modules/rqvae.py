@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import torch
 from lightning import LightningModule
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from dig.config.schema import RQVAEConfig
 from dig.evaluation.codebook import collision_rate, dead_codes, largest_collision, perplexity, usage
+from dig.modules.restoring import MODULE, check_weights, read_checkpoint, rebuild_settings, told_by
 from dig.quantization import ItemFeatures, QuantizerOutput, ResidualQuantizer, mlp
 from dig.quantization.features import ItemFusion
 from dig.quantization.residual import sum_over_ranks
@@ -46,6 +49,7 @@ class RQVAEModule(LightningModule):
         super().__init__()
         self.config = config
         self.health_every = health_every
+        self._widths = {"text_dim": text_dim, "image_dim": image_dim, "behaviour_dim": behaviour_dim}
         self.fusion = ItemFusion(text_dim, image_dim, config.visual_dim, config.image_weight)
         widths = [self.fusion.width, *config.hidden_dims, config.latent_dim]
         self.encoder = mlp(widths)
@@ -69,6 +73,53 @@ class RQVAEModule(LightningModule):
         self.clusters: Tensor
         self.register_buffer("clusters", torch.zeros(sum(config.sizes), dtype=torch.int64))  # for the diversity term
         self._used = torch.zeros(sum(config.sizes), dtype=torch.bool)  # in this epoch's batches
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **named: Any,
+    ) -> Self:
+        """Lightning's: the path alone suffices, as a checkpoint tells how its module was made.
+
+        Args:
+            checkpoint_path: a checkpoint.
+            map_location: as of ``torch.load``.
+            hparams_file: as of Lightning; nothing here reads it.
+            strict: whether all weights have to fit.
+            weights_only: nothing is ever unpickled, so False is the same as True.
+            named: arguments of the constructor that replace those of the checkpoint.
+
+        Raises:
+            UserError: it is not such a checkpoint; or it was written before checkpoints told how their module was
+                made, and then the arguments of the constructor that are missing are named.
+        """
+        if not {"config", "text_dim"} <= set(named):
+            remedy = f"pass config= and text_dim= (also image_dim=, behaviour_dim=) to {cls.__name__}."
+            making, state = read_checkpoint(checkpoint_path, "tokenize", f"{remedy}load_from_checkpoint")
+            where = str(checkpoint_path)
+            with told_by(where), torch.device("meta"):
+                arguments = {**making["widths"], "config": rebuild_settings(RQVAEConfig, making["config"], where)}
+                named = {**arguments, "health_every": making["health_every"], **named}
+                check_weights(RQVAEModule(**named), state, where)
+        loaded: Self = super().load_from_checkpoint(
+            checkpoint_path, map_location, hparams_file, strict, weights_only=True, **named
+        )
+        return loaded
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds how the module is made, for :meth:`load_from_checkpoint`."""
+        widths, every = dict(self._widths), self.health_every
+        checkpoint[MODULE] = {
+            "stage": "tokenize",
+            "config": asdict(self.config),
+            "widths": widths,
+            "health_every": every,
+        }
 
     @torch.no_grad()
     def initialise(self, features: ItemFeatures, generator: torch.Generator | None = None) -> None:

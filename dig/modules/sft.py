@@ -29,6 +29,8 @@ class SFTModule(PolicyModule):
         evaluation: cut-offs and beams of the validation.
     """
 
+    stage, settings = "sft", SFTConfig
+
     def __init__(
         self, backbone: Backbone, item_tokens: Tensor, config: SFTConfig, evaluation: EvaluationConfig
     ) -> None:

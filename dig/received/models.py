@@ -17,7 +17,7 @@ from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError, nearest
 from dig.received.weights import TensorHeader, weights_header
 
-__all__ = ["check_model_folder", "check_model_type", "check_vocabulary", "folder_headers"]
+__all__ = ["check_model_config", "check_model_folder", "check_model_type", "check_vocabulary", "folder_headers"]
 
 _CONFIG, _INDEX, _WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
 _ADAPTER = "adapter_config.json"
@@ -62,14 +62,11 @@ def check_model_folder(folder: Path, auto: Any, kinds: tuple[str, ...] = ()) -> 
     from transformers import AutoConfig
 
     path = folder / _CONFIG
-    content = read_json_mapping(path, _CONFIG_BYTES)
-    check_model_type(path, content)
+    content = check_model_config(path)
     if (folder / _ADAPTER).exists():
         raise UserError(f"{folder} holds {_ADAPTER}, whose base model lies elsewhere; a model is saved as a whole")
     if kinds and content["model_type"] not in kinds:
         raise UserError(f"{path}: it is of a {content['model_type']}, and this stage writes a {kinds[0]}")
-    _check_counts(path, content)
-    _check_choices(path, content)
     stored = sum(math.prod(tensor.shape) for tensor in folder_headers(folder).values())
     make = getattr(auto, "from_config", None) or auto._from_config
     try:
@@ -86,6 +83,22 @@ def check_model_folder(folder: Path, auto: Any, kinds: tuple[str, ...] = ()) -> 
             f"weights beside it are {stored:,}; is it of another model?"
         )
     return settings
+
+
+def check_model_config(path: Path) -> dict[str, Any]:
+    """What a ``config.json`` holds, once it names a model of transformers, no code and no millions of layers.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: it is not such a file.
+    """
+    content = read_json_mapping(path, _CONFIG_BYTES)
+    check_model_type(path, content)
+    _check_counts(path, content)
+    _check_choices(path, content)
+    return content
 
 
 def check_model_type(path: Path, content: Mapping[str, Any]) -> None:

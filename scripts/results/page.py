@@ -163,7 +163,7 @@ def _last_json(output: str) -> dict[str, Any]:
 
 def _origin(room: str, record: Mapping[str, Any]) -> str:
     if record.get("from_lab_notes"):
-        return "From the [lab notes](lab-notes.md), typed by hand."
+        return "From the [lab notes](lab/notes.md), typed by hand."
     versions = ", ".join(f"{key} {value}" for key, value in (record.get("versions") or {}).items() if value)
     return f"`make bench-{room}`, {record.get('date')}, {record.get('cores')} cores, {versions}."
 

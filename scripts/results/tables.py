@@ -145,6 +145,8 @@ def metrics_grid(rows: Sequence[Row], protocol: str, metrics: Sequence[str], one
 
 
 _METRICS = ("hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr@5")
+_WIDTH = 100
+"""Columns of a line of the page that can be broken."""
 
 
 class RunTables:
@@ -286,7 +288,9 @@ class RunTables:
             for record in self.store.family(name):
                 content = record.content
                 versions = ", ".join(f"{key} {value}" for key, value in content.get("versions", {}).items() if value)
-                lines.append(f"- {content.get('date')}, {versions}: `{content['command']}`")
+                when, command = f"- {content.get('date')}, {versions}:", f"`{content['command']}`"
+                together = len(when) + len(command) < _WIDTH
+                lines.append(f"{when} {command}" if together else f"{when}\n  {command}")
         return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ import datetime
 import json
 import platform
 import subprocess
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -22,15 +23,16 @@ __all__ = ["page_text", "print_figures", "write_page"]
 _RESULTS, _PAGE = ROOT / "docs" / "reliability.json", ROOT / "docs" / "reliability.md"
 _PACKAGES = ("torch", "lightning", "transformers", "polars", "safetensors")
 _HEADINGS = ("what was done", "times", "what happened", "exit codes", "longest", "lost")
+_WIDTH = 100
 _HEAD = """# Faults as figures
 
-Made by `make test-faults`; not written by hand. Each part damages, fills, kills or refuses something, on small shops of
-the quickstart's kind and on the quickstart itself, and counts what happened. Words in capitals are failures, and each
-is listed below its table as it came. `PYTHONPATH=tests .venv/bin/python -m faults --only PART --small` takes a quick
-look at a part.
+Made by `make test-faults`; not written by hand. Each part damages, fills, kills or refuses
+something, on small shops of the quickstart's kind and on the quickstart itself, and counts what
+happened. Words in capitals are failures, and each is listed below its table as it came.
+`PYTHONPATH=tests .venv/bin/python -m faults --only PART --small` takes a quick look at a part.
 
-"as undisturbed": exit code 0 and the answer or the metrics of a run that nobody disturbs. "refused in one line": exit
-code 1 or 2, and one line that begins with `error:`.
+"as undisturbed": exit code 0 and the answer or the metrics of a run that nobody disturbs. "refused
+in one line": exit code 1 or 2, and one line that begins with `error:`.
 """
 
 
@@ -70,13 +72,13 @@ def page_text(kept: dict[str, Any]) -> str:
         how = f"Part `{part}`{look}, {figures.seconds:.0f} s, seed {origin['seed']}"
         where = f"commit {origin['commit']}, {origin['machine']}, {origin['versions']}"
         title = f"## {figures.title[0].upper()}{figures.title[1:]}"
-        lines = [title, "", f"{how}; {origin['date']}, {where}.", ""]
+        lines = [title, "", _wrapped(f"{how}; {origin['date']}, {where}."), ""]
         if figures.skipped:
-            lines += [f"Not run: {figures.skipped}", ""]
+            lines += [_wrapped(f"Not run: {figures.skipped}"), ""]
         else:
             lines += [_line(_HEADINGS), _line(["---"] * len(_HEADINGS)), *map(_line, _cells(figures)), ""]
-        lines += [f"{_plain(remark)}.  " for remark in figures.remarks] + [""] * bool(figures.remarks)
-        lines += [f"- {_plain(line)}" for line in figures.bad] + [""] * bool(figures.bad)
+        lines += [f"{_wrapped(_plain(remark))}.  " for remark in figures.remarks] + [""] * bool(figures.remarks)
+        lines += [_wrapped(f"- {_plain(line)}", "  ") for line in figures.bad] + [""] * bool(figures.bad)
         sections.append("\n".join(lines))
     return "\n".join(sections)
 
@@ -94,6 +96,10 @@ def _counts(counter: Counter[str]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(_plain(cell) for cell in cells)} |"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, _WIDTH - 3, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from support import tiny
 from datamodules.prompts import SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.sequences import PolicyDataModule
-from dig.config import UserError
 from dig.config.schema import EvaluationConfig, GRPOConfig, LoraConfig, PromptConfig, SFTConfig
 from dig.evaluation import evaluate
 from dig.generation import beam_search
@@ -43,27 +41,6 @@ def made(config: SFTConfig | GRPOConfig, lora: bool = False) -> tuple[PolicyModu
     module = GRPOModule(backbone, tokens, context, config, EVALUATION)
     prompts = TrainingPrompts(SEQUENCES, builder, per_user=1)
     return module, PromptDataModule(prompts, SEQUENCES, builder, config.prompts_per_step, 10, 4, seed=0)
-
-
-def test_a_checkpoint_says_what_to_load_instead(tmp_path: Path):
-    """Newcomers 7: not Lightning's list of missing arguments; with the arguments it is Lightning's own way."""
-    module, data = made(SFTConfig(batch_size=16, learning_rate=1e-3))
-    trainer = tiny.quiet_trainer(max_steps=2, limit_val_batches=0)
-    trainer.fit(module, datamodule=data)
-    path = tmp_path / "resume.ckpt"
-    trainer.save_checkpoint(path)
-    with pytest.raises(
-        UserError, match=r"resume.ckpt is there to resume .* load the run's checkpoints/sft by load_backbone"
-    ) as caught:
-        SFTModule.load_from_checkpoint(path)
-    assert "\n" not in str(caught.value)
-    again = tiny.scratch_backbone(IDS)
-    tokens = again.vocabulary.encode(IDS.codes)
-    loaded = SFTModule.load_from_checkpoint(
-        path, backbone=again, item_tokens=tokens, config=module.optimisation, evaluation=EVALUATION
-    )
-    for name, weights in module.state_dict().items():
-        assert torch.equal(weights, loaded.state_dict()[name])
 
 
 def rates(module: PolicyModule, data: PolicyDataModule, **settings: Any) -> list[float]:
