@@ -36,7 +36,7 @@ from dig.embeddings import load_text_encoder
 from dig.embeddings.cache import VectorCache, content_keys
 from dig.engine.console import console
 from dig.evaluation.codebook import collision_rate, usage
-from dig.modules.encoders import TextEncoding
+from dig.modules.clip import TextEncoding
 from dig.modules.rqvae import RQVAEModule
 from dig.quantization import ItemFeatures, SemanticIds, kmeans, mlp, reassign, residual_kmeans
 

@@ -32,7 +32,7 @@ from datamodules.splits import Sequences
 from datamodules.tasks import ItemTexts, TaskSource
 from dig.config import load_config
 from dig.config.schema import BackboneConfig, EvaluationConfig, PromptConfig, SFTConfig
-from dig.config.sections.assignment import AssignmentConfig
+from dig.config.sections.backbone import AssignmentConfig
 from dig.engine.console import console
 from dig.engine.training import quiet
 from dig.generation import CatalogueTrie, beam_search

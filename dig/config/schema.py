@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from dig.config.errors import UserError, nearest
 from dig.config.recommenders import STAGES_BEFORE, build_registry
 from dig.config.sections.backbone import BackboneConfig, LoraConfig, PromptConfig
-from dig.config.sections.checks import check, check_folder_name
+from dig.config.sections.checks import Seed, check, check_bounds, check_folder_name
 from dig.config.sections.data import (
     COLUMNS,
     INTERACTION_COLUMNS,
@@ -25,22 +25,24 @@ from dig.config.sections.data import (
     PictureConfig,
     ShopConfig,
 )
-from dig.config.sections.embedding import EmbeddingConfig
-from dig.config.sections.evaluation import EvaluationConfig
-from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RolloutTasksConfig
-from dig.config.sections.labels import LabelConfig
-from dig.config.sections.mining import MiningConfig
-from dig.config.sections.models import ModelConfig
-from dig.config.sections.numbers import Seed, check_bounds
-from dig.config.sections.one_token import check_one_token
-from dig.config.sections.relations import NAMED, RELATION_TASKS, RelationsConfig
-from dig.config.sections.reward import RewardConfig
+from dig.config.sections.embedding import AdaptConfig, EmbeddingConfig, VisualConfig
+from dig.config.sections.grpo import OBJECTIVES, REFERENCES, ROLLOUTS, GRPOConfig, RewardConfig, RolloutTasksConfig
+from dig.config.sections.mining import LabelConfig, MiningConfig, ModelConfig
 from dig.config.sections.rqvae import RQVAEConfig
-from dig.config.sections.running import LoggingConfig, TrainerConfig, WandbConfig
-from dig.config.sections.sft import SFTConfig
+from dig.config.sections.running import EvaluationConfig, LoggingConfig, TrainerConfig, WandbConfig
+from dig.config.sections.sft import (
+    COMPACT_TASKS,
+    INTEREST_TASKS,
+    NAMED,
+    RELATION_TASKS,
+    RelationsConfig,
+    SFTConfig,
+    TaskConfig,
+    TasksConfig,
+    active_shares,
+    check_one_token,
+)
 from dig.config.sections.slurm import SlurmConfig
-from dig.config.sections.tasks import COMPACT_TASKS, INTEREST_TASKS, TaskConfig, TasksConfig, active_shares
-from dig.config.sections.visual import AdaptConfig, VisualConfig
 
 __all__ = [
     "AdaptConfig",
@@ -91,7 +93,7 @@ __all__ = [
 
 
 _MOVED = {
-    "AssignmentConfig": "dig.config.sections.assignment",
+    "AssignmentConfig": "dig.config.sections.backbone",
     "EIMFConfig": "dig.recommenders.eimf",
     "IntRRConfig": "dig.recommenders.intrr",
     "ItemKNNConfig": "dig.recommenders.item_knn",

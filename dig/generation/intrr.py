@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dig.config.documents import read_json_mapping
 from dig.config.errors import UserError
-from dig.config.sections.assignment import AssignmentConfig
+from dig.config.sections.backbone import AssignmentConfig
 from dig.engine.artifacts import write_json
 from dig.engine.catalogue import STAMP
 from dig.generation.causal_layer import CausalLayer, by_length

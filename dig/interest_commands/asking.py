@@ -25,9 +25,8 @@ from dig.interests.asking.run import Job
 from dig.interests.asking.store import AnswerStore
 from dig.stages import StageContext
 from dig.stages.asking import Pictures, campaign_of, open_store, pictures_for
-from dig.stages.judging import judge_asker, judged_sample, judging_job
-from dig.stages.mine import named_captions
-from dig.stages.mining import Mining, all_askers, mining_jobs
+from dig.stages.label import judge_asker, judged_sample, judging_job
+from dig.stages.mine import Mining, all_askers, mining_jobs, named_captions
 from dig.stages.prepare import load_catalogue
 
 __all__ = ["built", "jobs_of", "judge_job", "sees", "plan", "retry", "export", "import_answers"]

@@ -20,8 +20,7 @@ from dig.engine.pipeline import find_stages
 from dig.interest_commands.asking import built, sees
 from dig.stages import StageContext
 from dig.stages.asking import open_store, pictures_for
-from dig.stages.mine import load_captions, named_captions
-from dig.stages.mining import mining_jobs
+from dig.stages.mine import load_captions, mining_jobs, named_captions
 from dig.stages.prepare import load_catalogue
 
 __all__ = ["show", "label"]

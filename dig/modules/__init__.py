@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dig.modules.clip import CLIPModule
-    from dig.modules.encoders import PictureEncoding, TextEncoding
+    from dig.modules.clip import CLIPModule, PictureEncoding, TextEncoding
     from dig.modules.evaluation import EvaluationModule
     from dig.modules.grpo import GRPOModule
     from dig.modules.policy import PolicyModule
@@ -33,8 +32,8 @@ __getattr__ = lazy_names(
     __name__,
     {
         "CLIPModule": "clip",
-        "PictureEncoding": "encoders",
-        "TextEncoding": "encoders",
+        "PictureEncoding": "clip",
+        "TextEncoding": "clip",
         "EvaluationModule": "evaluation",
         "GRPOModule": "grpo",
         "PolicyModule": "policy",

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor
 
 from dig.config.schema import AdaptConfig
 from dig.embeddings.clip import ClipModel
+from dig.embeddings.text import TextEncoder
 
-__all__ = ["CLIPModule"]
+if TYPE_CHECKING:
+    from datamodules.contents import PictureBatch, TextBatch
+
+__all__ = [
+    "CLIPModule",
+    "PictureEncoding",
+    "TextEncoding",
+]
+
 
 _LARGEST_SCALE = math.log(100.0)
 """CLIP clips the factor of its cosines at 100 (arXiv 2103.00020, section 2.5)."""
@@ -86,3 +96,47 @@ class CLIPModule(LightningModule):
     def _texts(self, tokens: Tensor) -> Tensor:
         found: Tensor = self.model.encode_text(tokens)  # type: ignore[operator]
         return torch.nn.functional.normalize(found.float(), dim=1)
+
+
+class TextEncoding(LightningModule):
+    """Texts to vectors.
+
+    Args:
+        encoder: the loaded encoder.
+    """
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.model = encoder.model  # a submodule, so that Lightning moves it
+
+    def transfer_batch_to_device(self, batch: TextBatch, device: torch.device, dataloader_idx: int) -> TextBatch:
+        """Texts stay where they are."""
+        return batch
+
+    def predict_step(self, batch: TextBatch) -> tuple[np.ndarray, Tensor]:
+        """Keys and vectors ``(batch, dim)``."""
+        return batch.keys, self.encoder.encode_batch(batch.texts)
+
+
+class PictureEncoding(LightningModule):
+    """Pictures to vectors of length 1.
+
+    Args:
+        clip: the loaded open_clip model.
+    """
+
+    def __init__(self, clip: ClipModel) -> None:
+        super().__init__()
+        self.clip = clip
+        self.model = clip.model
+
+    def transfer_batch_to_device(self, batch: PictureBatch, device: torch.device, dataloader_idx: int) -> PictureBatch:
+        """Pixels move, keys stay."""
+        return batch._replace(pixels=batch.pixels.to(device, non_blocking=True))
+
+    def predict_step(self, batch: PictureBatch) -> tuple[np.ndarray, Tensor]:
+        """Keys and vectors ``(batch, dim)``."""
+        if not len(batch.keys):
+            return batch.keys, torch.empty(0, self.clip.dim)
+        return batch.keys, self.clip.encode_pictures(batch.pixels)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dig.config.errors import UserError
 from dig.config.recommenders import RecommenderSpec
-from dig.config.sections.numbers import NonNegativeFloat, PositiveFraction, PositiveInt, check_bounds
+from dig.config.sections.checks import NonNegativeFloat, PositiveFraction, PositiveInt, check_bounds
 from dig.engine.lazy import numpy as np
 from dig.engine.lazy import safetensors, scipy, torch
 from dig.evaluation.rankers import Scorer

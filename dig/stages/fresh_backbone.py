@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from dig.config import UserError
-from dig.config.sections.one_token import one_token_sizes
+from dig.config.sections.sft import one_token_sizes
 from dig.engine.stage import StageContext
 from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
 from dig.generation.sid_rows import ComposedRows, compose_rows, level_vectors, started_rows
 from dig.generation.vocabulary import TASK_TOKENS
 from dig.quantization import SemanticIds
 from dig.recommenders import intrr
-from dig.recommenders.intrr.start import fresh_intrr
+from dig.recommenders.intrr.stage import fresh_intrr
 from dig.stages.policies import max_tokens
 from dig.stages.tokenize import load_codebooks, load_semantic_ids
 

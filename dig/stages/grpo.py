@@ -32,12 +32,12 @@ from dig.recommenders.sasrec.stage import load_sasrec
 from dig.rollouts import RewardContext
 from dig.stages.embed import load_embeddings
 from dig.stages.encoding import encode_texts
-from dig.stages.known import interests_of_items, known_of_items
 from dig.stages.label import load_quality
 from dig.stages.policies import content_codes, item_tokens, load_spelled_ids, save_policy, says_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.rewards import check_own_terms, own_terms, required_facts, stages_behind
 from dig.stages.tokenize import load_semantic_ids
+from dig.stages.tokens import interests_of_items, known_of_items
 
 __all__ = ["STAGE"]
 

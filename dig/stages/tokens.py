@@ -6,19 +6,28 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import polars as pl
+
 import datamodules
 from datamodules.leakage import guard_artifact, write_items_seen
 from datamodules.mixture import TokenArrays, write_token_arrays
 from datamodules.prompts import PromptBuilder
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS, ItemTexts, TaskSource
+from dig.config.schema import RELATION_TASKS
 from dig.engine.artifacts import fingerprint
 from dig.engine.console import warn
 from dig.engine.stage import StageContext, build_alone
-from dig.stages.known import known_of_items
+from dig.stages.label import load_interests
 from dig.stages.prepare import load_catalogue
+from dig.stages.relations import load_relations
 
-__all__ = ["task_mixture"]
+__all__ = [
+    "task_mixture",
+    "interests_of_items",
+    "known_of_items",
+]
+
 
 _KIND = "tokens"
 _VERSION = 2
@@ -82,3 +91,29 @@ def task_mixture(
             continue
         parts.append(datamodules.TaskPart(arrays, getattr(context.config.sft.tasks, name).weight, share))
     return datamodules.TaskMixture(parts, pack)
+
+
+_INTERESTS = 5  # positive interests that are told of an item
+
+
+def known_of_items(context: StageContext, kinds: set[str]) -> ItemTexts:
+    """What of the items is asked for: ``title``, ``description``, ``interests``, ``collaborative``, ``semantic``."""
+    catalogue = load_catalogue(context)
+    known = ItemTexts()
+    for kind in ("title", "description"):
+        if kind in kinds:
+            texts = catalogue[kind].to_list() if kind in catalogue.columns else [None] * len(catalogue)
+            setattr(known, kind, texts)
+    if "interests" in kinds:
+        known.interests = interests_of_items(context, catalogue["item_id"].to_list())
+    for kind in kinds & set(RELATION_TASKS):
+        setattr(known, kind, load_relations(context)[kind])
+    return known
+
+
+def interests_of_items(context: StageContext, item_ids: list[str]) -> list[str | None]:
+    """Each item's positive interests, joined, as the miners ordered them; None for an item without."""
+    labelled = load_interests(context)
+    positive = labelled.filter(pl.col("label") == 1).group_by("item_id", maintain_order=True)
+    joined = dict(positive.agg(pl.col("text").head(_INTERESTS).str.join(", ")).iter_rows())
+    return [joined.get(item_id) for item_id in item_ids]

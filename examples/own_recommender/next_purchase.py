@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dig.config import UserError
-from dig.config.sections.numbers import PositiveFloat, check_bounds
+from dig.config.sections.checks import PositiveFloat, check_bounds
 from dig.received.weights import read_tensors
 from dig.recommenders import RecommenderSpec, Scorer
 

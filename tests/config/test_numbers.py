@@ -12,7 +12,7 @@ import pytest
 from dig.config import UserError, load_config
 from dig.config.load import named_section
 from dig.config.schema import Config, ModelConfig, TaskConfig, TasksConfig
-from dig.config.sections.numbers import Bounds, bounds_of
+from dig.config.sections.checks import Bounds, bounds_of
 
 NOT_NUMBERS = {"mining.models.*.extra", "visual.config", "backbone.config", "backbone.lora.targets", "data.columns"}
 """Of any type; what they hold is judged by whom it is handed to."""
@@ -53,7 +53,7 @@ def test_every_number_is_bounded_and_its_bounds_are_held(key: str) -> None:
     for every number of the schema, a new one included."""
     section, name, hint = NUMBERS[key]
     bounds = bounds_of(section).get(name)
-    assert bounds is not None, f"{key} has no bounds: give it a type of dig.config.sections.numbers"
+    assert bounds is not None, f"{key} has no bounds: give it a type of dig.config.sections.checks"
     assert math.isfinite(bounds.low) and math.isfinite(bounds.high) and bounds.low < bounds.high
     wrong: list[object] = [-1_000_000_000, 10**18]
     if float in (hint, *get_args(hint)):

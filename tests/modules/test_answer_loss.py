@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.histories import Histories
 from datamodules.item_sequences import AnswerBatch, HistoryTokens
-from dig.modules.answer_loss import answer_loss, answer_states
+from dig.modules.losses import answer_loss, answer_states
 
 ROWS = [[0, 1, 2, 3, 4, 5, 6], [7], [8, 9], [10, 11, 12], [13], [14, 15, 16, 17], [18, 18], [19], [20, 21, 22, 1, 2]]
 TARGETS = [7, 3, 0, 22, 23, 1, 9, 4, 5]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dig.modules.byte_dropout import ByteDropout, replace_dropout
+from dig.modules.dropout import ByteDropout, replace_dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dig.modules.catalogue_loss import catalogue_cross_entropy
+from dig.modules.losses import catalogue_cross_entropy
 
 
 def both(states: int, dtype: torch.dtype = torch.float64) -> list[tuple[torch.Tensor, ...]]:

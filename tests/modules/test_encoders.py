@@ -11,7 +11,7 @@ from callbacks.vectors import VectorWriter
 from datamodules.contents import ContentDataModule, PictureFiles, TextFiles
 from dig.embeddings.cache import VectorCache, content_keys
 from dig.embeddings.clip import load_clip
-from dig.modules.encoders import PictureEncoding, TextEncoding
+from dig.modules.clip import PictureEncoding, TextEncoding
 
 TEXTS = [f"text {number} " + "word " * (number % 5) for number in range(20)]
 

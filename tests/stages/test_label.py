@@ -136,13 +136,13 @@ def test_labels_by_hand_stay_and_their_file_is_a_part_of_the_key(
 
 
 def test_a_judge_is_asked_about_the_merged_interests(asked: list[str], monkeypatch: pytest.MonkeyPatch):
-    from dig.stages import judging
+    from dig.stages import label
 
     def judge(context: StageContext, folder: Path, interests: pl.DataFrame) -> np.ndarray:
         return np.where(interests["text"] == "Woollen hats", 0, -1).astype(np.int8)
 
-    monkeypatch.setattr(judging, "judge_labels", judge)
-    monkeypatch.setattr(judging, "reads_of_judge", lambda config: {"judge": "j"})
+    monkeypatch.setattr(label, "judge_labels", judge)
+    monkeypatch.setattr(label, "reads_of_judge", lambda config: {"judge": "j"})
     folder = labelled(*TWO, "mining.models={m: {model: some/model}}", "labels.source=judge", "labels.judge=m")
     interests = pl.read_parquet(folder / "interests.parquet")
     assert dict(interests.select("text", "label").rows()) == {"Woollen hats": 0, "for travel": 1, "not for travel": 1}

@@ -13,7 +13,7 @@ import torch
 
 from datamodules.item_sequences import ItemSequences
 from dig.config.schema import EvaluationConfig
-from dig.config.sections.assignment import AssignmentConfig
+from dig.config.sections.backbone import AssignmentConfig
 from dig.recommenders.intrr import IntRRConfig
 from dig.recommenders.intrr.module import IntRRModule
 from support import tiny

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from dig.config.sections.checks import check, check_choice
-from dig.config.sections.numbers import (
+from dig.config.sections.checks import (
     Bounds,
     Connections,
     Fraction,
@@ -16,7 +15,9 @@ from dig.config.sections.numbers import (
     PositiveInt,
     Seconds,
     Seed,
+    check,
     check_bounds,
+    check_choice,
 )
 from dig.engine.secrets import address_secret, named_variable
 

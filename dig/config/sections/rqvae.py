@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dig.config.sections.checks import check, check_choice
-from dig.config.sections.numbers import (
+from dig.config.sections.checks import (
     Fraction,
     LearningRate,
     Level,
@@ -17,7 +16,9 @@ from dig.config.sections.numbers import (
     Size,
     Temperature,
     WeightDecay,
+    check,
     check_bounds,
+    check_choice,
 )
 
 __all__ = ["RQVAEConfig"]

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Annotated
 
-from dig.config.sections.checks import check, check_choice, check_folder_name
-from dig.config.sections.numbers import Bounds, Nodes, Wait, check_bounds
+from dig.config.sections.checks import Bounds, Nodes, Wait, check, check_bounds, check_choice, check_folder_name
 from dig.engine.shell_lines import line_secret
 
 __all__ = ["SlurmConfig", "seconds_of"]

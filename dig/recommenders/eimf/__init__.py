@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from dig.config.recommenders import RecommenderSpec
-from dig.config.sections.checks import check, check_choice
-from dig.config.sections.numbers import (
+from dig.config.sections.checks import (
     Bounds,
     Dropout,
     Fraction,
@@ -19,7 +18,9 @@ from dig.config.sections.numbers import (
     Size,
     Temperature,
     WeightDecay,
+    check,
     check_bounds,
+    check_choice,
 )
 from dig.engine.lazy import lazy_names
 

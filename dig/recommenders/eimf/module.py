@@ -16,8 +16,7 @@ from dig.evaluation import ranking_metrics
 from dig.evaluation.rankers import padded_rows
 from dig.interests.explicit import typical_users
 from dig.modules.schedule import scheduled_steps
-from dig.recommenders.eimf.explicit import ExplicitHeads, KnownUsers
-from dig.recommenders.eimf.interest_softmax import best_interests, interest_cross_entropy
+from dig.recommenders.eimf.explicit import ExplicitHeads, KnownUsers, best_interests, interest_cross_entropy
 
 if TYPE_CHECKING:
     from datamodules.item_sequences import ItemBatch

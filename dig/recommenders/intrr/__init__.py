@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dig.config.recommenders import RecommenderSpec
-from dig.config.sections.assignment import AssignmentConfig
-from dig.config.sections.checks import check
-from dig.config.sections.numbers import (
+from dig.config.sections.backbone import AssignmentConfig
+from dig.config.sections.checks import (
     Dropout,
     Fraction,
     Layers,
@@ -16,6 +15,7 @@ from dig.config.sections.numbers import (
     PositiveInt,
     Size,
     WeightDecay,
+    check,
     check_bounds,
 )
 from dig.engine.lazy import lazy_names

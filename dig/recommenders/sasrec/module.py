@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import get_cosine_schedule_with_warmup
 
 from dig.evaluation import ranking_metrics
-from dig.modules.catalogue_loss import catalogue_cross_entropy
+from dig.modules.losses import catalogue_cross_entropy
 from dig.modules.schedule import scheduled_steps
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dig.config.recommenders import RecommenderSpec
-from dig.config.sections.numbers import (
+from dig.config.sections.checks import (
     Dropout,
     Fraction,
     Layers,

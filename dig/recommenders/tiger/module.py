@@ -13,8 +13,8 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from dig.config.schema import EvaluationConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
-from dig.modules.answer_loss import answer_loss
-from dig.modules.byte_dropout import replace_dropout
+from dig.modules.dropout import replace_dropout
+from dig.modules.losses import answer_loss
 from dig.modules.schedule import scheduled_steps
 from dig.recommenders.tiger import TigerConfig
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dig.recommenders.eimf.interest_losses import Texts, alignment_loss, nearest_behaviour, semantic_loss
+from dig.recommenders.eimf.explicit import Texts, alignment_loss, nearest_behaviour, semantic_loss
 
 
 def unit(*rows: tuple[float, float]) -> torch.Tensor:

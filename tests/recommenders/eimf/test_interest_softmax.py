@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dig.recommenders.eimf.interest_softmax import interest_cross_entropy, shared_cross_entropy
+from dig.recommenders.eimf.explicit import interest_cross_entropy, shared_cross_entropy
 
 ITEMS, WIDTH = 37, 6
 

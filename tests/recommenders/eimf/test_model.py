@@ -16,8 +16,8 @@ from dig.config import UserError, load_config
 from dig.config.schema import EvaluationConfig
 from dig.evaluation import evaluate
 from dig.recommenders.eimf import EIMFConfig
+from dig.recommenders.eimf.explicit import best_interests
 from dig.recommenders.eimf.extraction import squash
-from dig.recommenders.eimf.interest_softmax import best_interests
 from dig.recommenders.eimf.model import EIMF
 from dig.recommenders.eimf.module import EIMFModule
 

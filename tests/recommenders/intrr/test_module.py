@@ -18,7 +18,7 @@ from support.slow_intrr import FORMS, SUFFIXED, TWINS, slow_log_probs, state_aft
 from datamodules.item_sequences import ItemBatch, ItemSequences
 from datamodules.prompts import ItemPrompts
 from dig.config.schema import EvaluationConfig, PromptConfig
-from dig.config.sections.assignment import AssignmentConfig
+from dig.config.sections.backbone import AssignmentConfig
 from dig.evaluation import evaluate
 from dig.generation.intrr_paths import alignment_loss, intrr_losses
 from dig.quantization import SemanticIds

@@ -11,7 +11,7 @@ from support import tiny
 from datamodules.item_sequences import HistoryTokens, ItemAnswers
 from dig.config.schema import EvaluationConfig
 from dig.generation import beam_search
-from dig.modules.byte_dropout import ByteDropout
+from dig.modules.dropout import ByteDropout
 from dig.modules.schedule import scheduled_steps
 from dig.quantization import SemanticIds
 from dig.recommenders.tiger import TigerConfig
