@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dig.config.schema import ModelConfig
 from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, Message, Question
+from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, unanswered
+from dig.interests.models.conversation import Message, probable_tokens
 
 __all__ = [
     "Budget",
     "BudgetSpentError",
     "cost_of",
     "most_tokens",
-    "probable_tokens",
-    "written_tokens",
     "Estimate",
     "estimate",
 ]
 
 
-_BYTES_A_TOKEN = 4.0
 """In English prose; an estimate alone rests on it, never a limit."""
 
 
@@ -43,18 +40,6 @@ def most_tokens(config: ModelConfig, messages: list[Message]) -> int:
     return sum(len(message.text.encode("utf-8", "replace")) + 16 for message in messages) + (
         4 * pictures * config.picture_tokens
     )
-
-
-def probable_tokens(config: ModelConfig, messages: list[Message]) -> float:
-    """An estimate of the tokens of the messages."""
-    pictures = sum(message.picture is not None for message in messages)
-    size = sum(len(message.text.encode("utf-8", "replace")) for message in messages)
-    return size / _BYTES_A_TOKEN + pictures * config.picture_tokens
-
-
-def written_tokens(text: str) -> int:
-    """An estimate of the tokens of an answer."""
-    return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_A_TOKEN)
 
 
 class Budget:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dig.engine.console import warn
 from dig.interests.asking.answers import AnswerError
-from dig.interests.asking.budget import Budget, cost_of, most_tokens, probable_tokens
+from dig.interests.asking.budget import Budget, cost_of, most_tokens
 from dig.interests.asking.limits import (
     LONGEST_ASKED,
     Breaker,
@@ -20,8 +20,9 @@ from dig.interests.asking.limits import (
     pause_before,
 )
 from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, Completion, Message, Question
+from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, Failure, unanswered
+from dig.interests.models.conversation import Completion, Message, probable_tokens
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
 
 __all__ = ["Entry", "Exchange", "GivenUpError", "Ledger", "second_chance"]

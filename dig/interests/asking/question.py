@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -13,7 +13,7 @@ from importlib.resources import files
 from json.encoder import encode_basestring as _quoted  # of json, what json.dumps(…, ensure_ascii=False) calls
 from pathlib import Path
 from string import Template
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import polars as pl
 import yaml
@@ -23,12 +23,10 @@ from dig.config.errors import UserError, nearest
 from dig.config.schema import ModelConfig
 from dig.engine.folding import fold
 from dig.interests.asking.answers import Caption, MinedInterests, Verdict, parse_answer
+from dig.interests.models.conversation import Message
 from dig.pictures import picture_content
 
 __all__ = [
-    "Completion",
-    "LocalModel",
-    "Message",
     "Evidence",
     "item_evidence",
     "picture_digest",
@@ -41,34 +39,6 @@ __all__ = [
     "asker_of",
     "questions_of",
 ]
-
-
-class Message(NamedTuple):
-    """A turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    text: str
-    picture: Path | None = None
-    """Goes before the text; only in a user's turn, and only for a model that sees."""
-
-
-class Completion(NamedTuple):
-    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, "refused", or "no UTF-8"."""
-
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    note: str = ""
-    estimated: bool = False
-    """Whether the tokens are an estimate, since the endpoint does not count them."""
-
-
-class LocalModel(Protocol):
-    """A model in this process, asked in batches."""
-
-    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
-        """An answer to each conversation, in order."""
-        ...
 
 
 # What a model is shown of an item: its own words as fenced data, and a hash that changes with any of them.

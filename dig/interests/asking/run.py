@@ -21,10 +21,11 @@ from dig.interests.asking.budget import Budget, BudgetSpentError
 from dig.interests.asking.exchange import Entry, Exchange, GivenUpError, Ledger, second_chance
 from dig.interests.asking.limits import EndpointStoppedError
 from dig.interests.asking.progress import Board, Outcome, board
-from dig.interests.asking.question import SHAPES, Asker, LocalModel, Question
+from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.interest import MinedRow, mined_frame, without_twins
 from dig.interests.models import local_model
+from dig.interests.models.conversation import LocalModel
 from dig.interests.models.endpoint import Endpoint, check_credentials
 
 __all__ = ["Job", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]

@@ -15,9 +15,8 @@ from dig.config.schema import ModelConfig
 from dig.config.sections.checks import secret_value
 from dig.engine.console import warn
 from dig.engine.secrets import named_variable
-from dig.interests.asking.budget import probable_tokens, written_tokens
-from dig.interests.asking.question import Completion, Message
 from dig.interests.models import chat_turn
+from dig.interests.models.conversation import Completion, Message, probable_tokens, written_tokens
 from dig.interests.models.response import ProviderError, UnreadableError, error_in, one_line, read_response
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.engine.console import printable, warn
 from dig.engine.weights import load_complete
-from dig.interests.asking.question import Completion, Message
 from dig.interests.models import open_picture
+from dig.interests.models.conversation import Completion, Message
 
 __all__ = ["TransformersModel", "check_folder", "fold_system"]
 

@@ -12,8 +12,8 @@ from jinja2 import TemplateError
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.engine.console import printable, progress_enabled
-from dig.interests.asking.question import Completion, Message
 from dig.interests.models import chat_turn
+from dig.interests.models.conversation import Completion, Message
 from dig.interests.models.local import check_folder, fold_system
 
 __all__ = ["VllmModel"]

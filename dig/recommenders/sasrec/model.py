@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from dig.engine.artifacts import write_json
 from dig.evaluation.rankers import Scorer, padded_rows
 from dig.generation.causal_layer import CausalLayer, Slots
 from dig.received.weights import load_module, read_section
-from dig.recommenders.eimf import EIMFConfig
 from dig.recommenders.sasrec import SASRecConfig
 
 __all__ = ["SASRec", "latest_items", "load"]
@@ -25,6 +25,45 @@ __all__ = ["SASRec", "latest_items", "load"]
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 _SHAPE = ("hidden_size", "layers", "heads", "max_history")
 """Without these nobody knows what the weights mean."""
+
+
+class SequentialSizes(Protocol):
+    """What the layers are made by: SASRec's settings, or those of a model that reads their states."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the states."""
+        ...
+
+    @property
+    def layers(self) -> int:
+        """Depth."""
+        ...
+
+    @property
+    def heads(self) -> int:
+        """Of each layer."""
+        ...
+
+    @property
+    def feed_forward(self) -> int:
+        """Inner width of a layer, in widths of the states."""
+        ...
+
+    @property
+    def scale(self) -> float | None:
+        """Length of the rows that states are multiplied with; None multiplies them as they are."""
+        ...
+
+    @property
+    def dropout(self) -> float:
+        """Share that is dropped."""
+        ...
+
+    @property
+    def max_history(self) -> int:
+        """Items of a history that are read."""
+        ...
 
 
 class SASRec(nn.Module, Scorer):
@@ -38,7 +77,7 @@ class SASRec(nn.Module, Scorer):
         config: width, depth and longest history; EIMF's, where it reads the states of these layers.
     """
 
-    def __init__(self, num_items: int, config: SASRecConfig | EIMFConfig) -> None:
+    def __init__(self, num_items: int, config: SequentialSizes) -> None:
         super().__init__()
         self.config = config
         self.items = nn.Embedding(num_items, config.hidden_size)
@@ -111,7 +150,7 @@ class SASRec(nn.Module, Scorer):
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.to("cpu", torch.float32).contiguous() for name, tensor in self.state_dict().items()}
         save_file(weights, folder / _WEIGHTS, metadata)
-        write_json(folder / _CONFIG, asdict(self.config))
+        write_json(folder / _CONFIG, asdict(cast(Any, self.config)))
 
     @classmethod
     def load(cls, folder: Path) -> SASRec:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dig.config.schema import ModelConfig
-from dig.interests.asking.budget import Budget, BudgetSpentError, cost_of, most_tokens, probable_tokens
-from dig.interests.asking.question import Message
+from dig.interests.asking.budget import Budget, BudgetSpentError, cost_of, most_tokens
+from dig.interests.models.conversation import Message, probable_tokens
 
 
 def test_costs_are_dollars_a_million_tokens():

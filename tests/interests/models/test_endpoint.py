@@ -10,7 +10,7 @@ from PIL import Image
 from dig.config import UserError
 from dig.config.schema import ModelConfig
 from dig.interests.asking.answers import MinedInterests
-from dig.interests.asking.question import Message
+from dig.interests.models.conversation import Message
 from dig.interests.models.endpoint import Endpoint, _retry_after, redacted, secret_of
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dig.interests.asking.question import Message
 from dig.interests.models import MAX_SIDE, chat_turn, open_picture
+from dig.interests.models.conversation import Message
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK"])
