@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import re
 from collections.abc import Sequence
 from io import StringIO
@@ -85,6 +87,16 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
     for comparison in comparisons:
         writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in records(comparison))
     return stream.getvalue()
+
+
+def json_text(comparisons: Sequence[Comparison]) -> str:
+    """One JSON object with what the CSV has: a record per recommender, metric and slice, None for what is no number."""
+    rows = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
+        for comparison in comparisons
+        for record in records(comparison)
+    ]
+    return json.dumps({"rows": rows}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _markdown(comparison: Comparison) -> str:

@@ -24,7 +24,7 @@ __all__ = [
     "wanted_metrics",
 ]
 
-FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
+FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv", "json": ".json"}
 """Formats with their extensions."""
 PROTOCOLS = ("both", "unmasked", "masked")
 GAINS = ("main", "slices")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dig.comparison.contest import Contest
-from dig.comparison.markup import csv_text, latex, markdown
+from dig.comparison.markup import csv_text, json_text, latex, markdown
 from dig.comparison.measure import measure
 from dig.comparison.request import Request
 from dig.comparison.text import print_text, text
@@ -16,7 +16,7 @@ from dig.engine.console import console, say
 
 __all__ = ["write_comparisons"]
 
-_WRITERS = {"text": text, "markdown": markdown, "latex": latex, "csv": csv_text}
+_WRITERS = {"text": text, "markdown": markdown, "latex": latex, "csv": csv_text, "json": json_text}
 
 
 def write_comparisons(contests: Sequence[Contest], request: Request, form: str, out: Path | None) -> None:
