@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from dig.comparison.request import FORMATS, GAINS, MISSING, PARTS, PROTOCOLS, SEEDS, SLICES, Request, checked_metrics
 from dig.config import UserError
 from dig.config.arguments import Options, asks_help, number_from, one_of, path
+from dig.engine.console import messages_to_stderr
 from dig.engine.entry import exit_code
 
 __all__ = ["main"]
@@ -75,8 +77,9 @@ def _options() -> Options:
         read=one_of(PROTOCOLS),
         default="both",
     )
-    add("--format", "text", "text, markdown, latex (booktabs) or csv (every number)", read=one_of(FORMATS))
-    add("--out", "FILE", "write there; .txt, .md, .tex or .csv choose the format", read=path)
+    add("--format", "text", "text, markdown, latex (booktabs), csv (every number) or json", read=one_of(FORMATS))
+    options.switch("--json", "one JSON object, as --format json")
+    add("--out", "FILE", "write there; .txt, .md, .tex, .csv or .json choose the format", read=path)
     add("--draws", "10000", "resamplings of users for intervals and p-values", read=number_from(100), default=10_000)
     add("--seed", "0", "of the resamplings", read=number_from(0), default=0)
     add("--runs", "runs", "folder of the experiments' runs", read=path, default=Path("runs"))
@@ -96,13 +99,14 @@ def _run(arguments: list[str]) -> int:
     if not runs:
         raise UserError("name at least one run: a folder such as runs/beauty/latest, or an experiment", exit_code=2)
     request = _request(runs, given)
-    form = given.format or _format(given.out)
+    form = "json" if given.json else given.format or _format(given.out)
     from dig.comparison.contest import find_contests  # polars is imported here, after all cheap errors
 
-    contests = find_contests(request)
-    from dig.comparison.render import write_comparisons  # and here torch, after those of the runs
+    with messages_to_stderr() if form == "json" and given.out is None else nullcontext():
+        contests = find_contests(request)
+        from dig.comparison.render import write_comparisons  # and here torch, after those of the runs
 
-    write_comparisons(contests, request, form, given.out)
+        write_comparisons(contests, request, form, given.out)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def _options() -> Options:
     )
     add("--out", "FILE", "where that table goes, .csv or .parquet: user_id, rank, item_id, score, title")
     held_out = "true stops before the user's test item and marks it among the answers"
-    options.value("--held-out", "false", held_out, read=_truth, default=False)
+    options.value("--held-out", "false", held_out, read=_choice(_TRUTHS), default=False)
     options.value("--k", "10", "how many answers", read=_count, default=10)
     add("--stage", "NAME", "grpo, sft or a baseline (default: the last that was trained)")
     stock = "recommend nothing but these items (item_id in .csv, .tsv or .parquet, else one in each line)"
@@ -68,10 +68,10 @@ def _options() -> Options:
         "auto",
         "true leaves out the items of the history, false ranks them, too; auto leaves them out where less than 1 %% of "
         "the data's purchases repeat one, and with held_out=true does as the run's evaluation",
-        read=_truth_or_auto,
+        read=_choice({**_TRUTHS, "auto": None}),
     )
     unknown = "drop leaves out items and users that the data lack, with a count"
-    options.value("--unknown", "refuse", unknown, read=_policy, default="refuse")
+    options.value("--unknown", "refuse", unknown, read=_choice({"refuse": "refuse", "drop": "drop"}), default="refuse")
     options.switch("--json", "prints one JSON object")
     return options
 
@@ -155,7 +155,7 @@ def _parse(options: Options, arguments: Sequence[str]) -> dict[str, Any]:
         raise _no_key(words[0], keys)
     asked = vars(given)
     if truths:
-        asked["json"] = _truth("--json", truths[-1].partition("=")[2])
+        asked["json"] = _choice(_TRUTHS)("--json", truths[-1].partition("=")[2])
     for key in _ONCE:
         if len(asked[key] or ()) > 1:
             hint = "; users=FILE answers several" if key == "user" else ""
@@ -205,12 +205,6 @@ def _text(name: str, value: str) -> str:
     return value
 
 
-def _policy(name: str, value: str) -> str:
-    if value not in ("refuse", "drop"):
-        raise UserError(f"{_key(name)}={value} must be refuse or drop", exit_code=2)
-    return value
-
-
 def _count(name: str, value: str) -> int:
     whole = re.fullmatch(r"(\d+)(\.0*)?", value.strip(), re.ASCII)
     if not whole or len(whole[1]) > _DIGITS or int(whole[1]) < 1:
@@ -218,18 +212,13 @@ def _count(name: str, value: str) -> int:
     return int(whole[1])
 
 
-def _truth(name: str, value: str) -> bool:
-    if value.lower() not in _TRUTHS:
-        raise UserError(f"{_key(name)}={value} must be true or false", exit_code=2)
-    return _TRUTHS[value.lower()]
+def _choice(choices: Mapping[str, Any]) -> Callable[[str, str], Any]:
+    def read(name: str, value: str) -> Any:
+        if value.lower() not in choices:
+            raise UserError(f"{_key(name)}={value} must be {' or '.join(choices)}", exit_code=2)
+        return choices[value.lower()]
 
-
-def _truth_or_auto(name: str, value: str) -> bool | None:
-    if value == "auto":
-        return None
-    if value.lower() not in _TRUTHS:
-        raise UserError(f"{_key(name)}={value} must be true or false or auto", exit_code=2)
-    return _TRUTHS[value.lower()]
+    return read
 
 
 def _key(name: str) -> str:

@@ -78,7 +78,7 @@ def test_json_is_one_object_and_nothing_else(home: Path, capsys: pytest.CaptureF
         (["prune", "--yes=1"], "--yes takes no value; it stands alone"),
         (["prune", "--keep"], "--keep needs a value"),
         (["prune", "beauty"], "beauty: prune takes options alone"),
-        (["list", "--yes"], "--yes: list has no such flag; there are --json"),
+        (["list", "--yes"], "--yes is for prune; list has no such flag"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

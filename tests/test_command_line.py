@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,18 +26,34 @@ def run(*arguments: str, folder: Path, module: str = "dig") -> subprocess.Comple
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_is_the_module_of_that_name(command: str, tmp_path: Path):
+@pytest.mark.parametrize("arguments", [["--help"], ["--no-such-option"], ["no-such-thing"]])
+def test_each_command_is_the_module_of_that_name(
+    command: str,
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """Help, exit codes and errors are those of `python -m dig.COMMAND`, to the letter."""
-    for arguments in (["--help"], ["--no-such-option"], ["no-such-thing"]):
-        by_name = run(command, *arguments, folder=tmp_path)
-        by_module = run(*arguments, folder=tmp_path, module=f"dig.{command}")
-        assert (by_name.returncode, by_name.stdout, by_name.stderr) == (
-            by_module.returncode,
-            by_module.stdout,
-            by_module.stderr,
-        )
-        assert by_name.returncode == (0 if arguments == ["--help"] else 2), by_name.stderr
-        assert by_name.stderr.count("\n") == (0 if arguments == ["--help"] else 1), by_name.stderr
+    monkeypatch.chdir(tmp_path)
+    module = import_module(COMMANDS[command][0])
+    code, output = main([command, *arguments]), capsys.readouterr()
+    assert (module.main(arguments), capsys.readouterr()) == (code, output)
+    assert code == (0 if arguments == ["--help"] else 2), output.err
+    assert output.err.count("\n") == (0 if arguments == ["--help"] else 1), output.err
+
+
+@pytest.mark.parametrize("command", ["data", "interests"])
+def test_a_process_ends_alike_by_both_names(command: str, tmp_path: Path):
+    by_name = run(command, "--no-such-option", folder=tmp_path)
+    by_module = run("--no-such-option", folder=tmp_path, module=f"dig.{command}")
+    assert by_name.returncode == by_module.returncode == 2 and by_name.stderr == by_module.stderr != ""
+
+
+def test_ctrl_c_is_one_line_from_the_first_import_of_the_console_script():
+    code = "import sys, signal; sys.argv[0] = '/somewhere/bin/dig'; import dig, os; os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -94,11 +111,13 @@ def test_a_command_imports_its_own_module_alone():
     assert loaded.isdisjoint(["torch", "polars", "dig.train", "dig.recommend", "dig.sweep"])
 
 
-def test_the_page_has_every_command_and_what_options_mean_everywhere():
+def test_the_page_has_every_command_and_what_options_mean_everywhere(capsys: pytest.CaptureFixture[str]):
     assert all(f"| `dig {command}` |" in PAGE for command in COMMANDS)
-    helps = {command: run(command, "--help", folder=Path.cwd()).stdout for command in COMMANDS}
+    for command in COMMANDS:
+        assert main([command, "--help"]) == 0
+    helps = capsys.readouterr().out
     for option in ("--out", "--json", "--runs", "--dry-run"):
-        assert f"| `{option}` |" in PAGE and any(f"\n  {option}" in text for text in helps.values()), option
+        assert f"| `{option}` |" in PAGE and f"\n  {option}" in helps, option
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))

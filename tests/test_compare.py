@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,19 @@ def test_other_formats_on_the_screen_are_nothing_but_themselves(capsys: pytest.C
     ]
 
 
+def test_json_is_one_object_with_the_numbers_of_the_csv(workplace: Path, capsys: pytest.CaptureFixture[str]):
+    asked = ["beauty", "--metrics", "mrr@10,hr@5", "--draws", "200"]
+    assert main([*asked, "--format=csv"]) == 0
+    records = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert main([*asked, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["row"], row["metric"], str(row["value"])) for row in rows] == [
+        (record["row"], record["metric"], record["value"]) for record in records
+    ]
+    assert main([*asked, "--out", "table.json"]) == 0
+    assert json.loads((workplace / "table.json").read_text())["rows"] == rows
+
+
 def test_rankings_of_another_program_are_a_row(workplace: Path, capsys: pytest.CaptureFixture[str]):
     lines = [
         f"{user}\t{item}\t{place}\n"
@@ -116,7 +130,11 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(
         (["beauty", "against=sft"], 2, "against=sft: did you mean --against=sft?"),
         (["--metrics", "hr"], 2, "name at least one run"),
         (["beauty", "--out"], 2, "--out needs a value"),
-        (["beauty", "--out", "table.docx"], 2, "--out table.docx: what format? name a file of .txt, .md, .tex, .csv"),
+        (
+            ["beauty", "--out", "table.docx"],
+            2,
+            "--out table.docx: what format? name a file of .txt, .md, .tex, .csv, .json",
+        ),
         (["beauty", "--format", "latx"], 2, "--format latx: no such choice; did you mean latex?"),
         (["beauty", "--slices", "onehop"], 2, "did you mean one-hop?"),
         (["beauty", "--seeds", "men"], 2, "--seeds men: no such choice; did you mean mean?"),

@@ -218,7 +218,7 @@ def test_captions_are_evidence_for_the_miners(shop, tmp_path, capsys):
         (["show"], "show takes one argument besides"),
         (["export", "experiment=shop.yaml"], "export needs --out"),
         (["export", "experiment=shop.yaml", "--out", "a.txt"], "--out a.txt must end in .jsonl or .jsonl.gz"),
-        (["plan", "experiment=shop.yaml", "--out", "a"], "--out: plan has no such flag; there are none"),
+        (["plan", "experiment=shop.yaml", "--out", "a"], "--out is for export and label; plan has no such flag"),
         (
             ["label", "experiment=shop.yaml", "--out", "a.csv", "--count", "-3"],
             "--count -3 must be a whole number of at least 1",

@@ -6,6 +6,8 @@ Numbers and sentences are made once; a format only says how a value, a differenc
 from __future__ import annotations
 
 import csv
+import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -34,6 +36,7 @@ __all__ = [
     "Value",
     "caption",
     "csv_text",
+    "json_text",
     "latex",
     "markdown",
     "print_text",
@@ -118,7 +121,9 @@ def write_comparisons(contests: Sequence[Contest], request: Request, form: str, 
     if out is None and form == "text":
         print_text(comparisons, terminal)
         return
-    content = {"text": text, "markdown": markdown, "latex": latex, "csv": csv_text}[form](comparisons)
+    content = {"text": text, "markdown": markdown, "latex": latex, "csv": csv_text, "json": json_text}[form](
+        comparisons
+    )
     if out is None:
         print(content, end="")
         return
@@ -222,6 +227,16 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
     writer.writeheader()
     writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
     return stream.getvalue()
+
+
+def json_text(comparisons: Sequence[Comparison]) -> str:
+    """One JSON object with what the CSV has: a record per recommender, metric and slice, None for what is no number."""
+    rows = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
+        for comparison in comparisons
+        for record in records(comparison)
+    ]
+    return json.dumps({"rows": rows}, indent=2, ensure_ascii=False) + "\n"
 
 
 def records(comparison: Comparison) -> list[dict[str, object]]:

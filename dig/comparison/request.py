@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dig.config import UserError, nearest
+from dig.config.arguments import one_of
 
 __all__ = [
     "FORMATS",
@@ -23,7 +24,7 @@ __all__ = [
     "wanted_metrics",
 ]
 
-FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
+FORMATS = {"text": ".txt", "markdown": ".md", "latex": ".tex", "csv": ".csv", "json": ".json"}
 """Formats with their extensions."""
 PROTOCOLS = ("both", "unmasked", "masked")
 GAINS = ("main", "slices")
@@ -81,11 +82,7 @@ def checked_choice(name: str, value: str | None, choices: Sequence[str]) -> str 
     Raises:
         UserError: it is not; names the nearest; exit code 2.
     """
-    if value is not None and value not in choices:
-        hint = nearest(value, choices)
-        known = f"did you mean {hint}?" if hint else f"there are {', '.join(choices)}"
-        raise UserError(f"{name} {value}: no such choice; {known}", exit_code=2)
-    return value
+    return None if value is None else one_of(choices)(name, value)
 
 
 def checked_metrics(text: str) -> tuple[str, ...]:

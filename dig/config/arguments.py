@@ -111,7 +111,8 @@ class Options(argparse.ArgumentParser):
                 raise UserError(f"{shown_override(word)}: did you mean --{shown_override(word)}?", exit_code=2)
         for name in set(self._takers) - set(names):
             if vars(given)[name[2:].replace("-", "_")] != self.get_default(name[2:].replace("-", "_")):
-                raise UserError(f"{name}: {command} has no such flag; there are {self._listed(names)}", exit_code=2)
+                takers = " and ".join(self._takers[name])
+                raise UserError(f"{name} is for {takers}; {command} has no such flag", exit_code=2)
         return given, [*words, *plain]
 
     def show_help(self) -> int:

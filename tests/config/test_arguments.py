@@ -61,7 +61,7 @@ def test_defaults_repeated_values_and_the_end_of_options():
         (["--form", "txt"], "--form txt: no such choice; did you mean text?"),
         (["--form", "qqqq"], "--form qqqq: no such choice; there are text, markdown"),
         (["count=3"], "count=3: did you mean --count=3?"),
-        (["--out", "x"], "--out: read has no such flag; there are --older-than, --count, --form, --item, --yes"),
+        (["--out", "x"], "--out is for write; read has no such flag"),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments: list[str], said: str):
