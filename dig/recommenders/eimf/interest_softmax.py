@@ -107,5 +107,5 @@ class _SharedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        found = (saved * grads[0] for saved in ctx.saved_tensors)
-        return (*(each.to(kind) for each, kind in zip(found, ctx.kinds, strict=True)), None, None)
+        gradients = (saved * grads[0] for saved in ctx.saved_tensors)
+        return (*(each.to(kind) for each, kind in zip(gradients, ctx.kinds, strict=True)), None, None)
