@@ -74,7 +74,5 @@ def test_names_of_before_say_where_they_are():
         with pytest.raises(ImportError, match=f"dig.config.schema.{old} is {new}.{old} now"):
             getattr(schema, old)
         assert hasattr(import_module(new), old)
-    with pytest.raises(ImportError, match=r"dig\.baselines is called dig.recommenders now"):
-        import_module("dig.baselines")
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         getattr(schema, "Nothing")  # noqa: B009 - what a type checker knows not to be there

@@ -164,11 +164,11 @@ def resolve(spec: RecommenderSpec[Any], field: str) -> Any:
     if spec.package is not None:
         methods = [] if field != "model" else [name for name in _METHODS if not callable(getattr(value, name, None))]
         if methods:
-            told = f"expected a class with {', '.join(_METHODS)}, {spec.model} has no {', '.join(methods)}"
-            raise UserError(f"{spec.wrong}: {field}: {told}", exit_code=2)
+            message = f"expected a class with {', '.join(_METHODS)}, {spec.model} has no {', '.join(methods)}"
+            raise UserError(f"{spec.wrong}: {field}: {message}", exit_code=2)
         if field == "loader" and not callable(value):
-            told = f"expected a function of folder, configuration and device, {spec.loader} is {_shown(value)}"
-            raise UserError(f"{spec.wrong}: {field}: {told}", exit_code=2)
+            message = f"expected a function of folder, configuration and device, {spec.loader} is {_shown(value)}"
+            raise UserError(f"{spec.wrong}: {field}: {message}", exit_code=2)
     return value
 
 
@@ -179,8 +179,8 @@ def _named_errors(spec: RecommenderSpec[Any], field: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if spec.package is None:
             raise
-        told = f"{field}: expected what can be imported, {getattr(spec, field)!r} fails: {_reason(error)}"
-        raise UserError(f"{spec.wrong}: {told}", exit_code=2) from error
+        message = f"{field}: expected what can be imported, {getattr(spec, field)!r} fails: {_reason(error)}"
+        raise UserError(f"{spec.wrong}: {message}", exit_code=2) from error
 
 
 class _WrongError(Exception):
@@ -226,8 +226,8 @@ def _packages() -> dict[str, Distribution]:
     except FileNotFoundError:  # it was removed
         here = ""
     asked = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    wanted = {os.path.realpath(folder) for folder in asked if folder}
-    folders = [each for each in sys.path if each and (os.path.realpath(each) != here or here in wanted)]
+    named = {os.path.realpath(folder) for folder in asked if folder}
+    folders = [each for each in sys.path if each and (os.path.realpath(each) != here or here in named)]
     packages: dict[str, Distribution] = {}
     names: set[str] = set()
     for distribution in distributions(path=folders):

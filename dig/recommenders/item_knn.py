@@ -99,17 +99,17 @@ class ItemKNN(Scorer):
         later = np.repeat(np.cumsum(lengths), lengths) - np.arange(1, len(rows) + 1)
         weights = (self.decay**later).astype(np.float32)
         bought = scipy.sparse.csr_matrix((weights, (user, rows)), shape=(len(histories), len(self.counts)))
-        found = torch.from_numpy((bought @ self.similarity).toarray())
-        return torch.where(found > 0, found, self._prior)
+        scores = torch.from_numpy((bought @ self.similarity).toarray())
+        return torch.where(scores > 0, scores, self._prior)
 
     def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
         """Writes the neighbours; ``metadata`` goes into the file, the stamp of the catalogue, say."""
         folder.mkdir(parents=True, exist_ok=True)
-        kept = self.similarity
+        similarity = self.similarity
         arrays = {
-            "data": kept.data,
-            "indices": kept.indices,
-            "indptr": kept.indptr,
+            "data": similarity.data,
+            "indices": similarity.indices,
+            "indptr": similarity.indptr,
             "counts": self.counts,
             "decay": np.array([self.decay]),
         }
@@ -122,15 +122,15 @@ class ItemKNN(Scorer):
         Raises:
             UserError: the file is missing, damaged or another one.
         """
-        found = {name: tensor.numpy() for name, tensor in read_tensors(folder / _FILE, _TENSORS).items()}
-        shape = (len(found["counts"]), len(found["counts"]))
+        arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder / _FILE, _TENSORS).items()}
+        shape = (len(arrays["counts"]), len(arrays["counts"]))
         try:
-            similarity = scipy.sparse.csr_matrix((found["data"], found["indices"], found["indptr"]), shape=shape)
+            similarity = scipy.sparse.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape)
             similarity.check_format(full_check=True)  # a product reads memory wherever these indices point
-            decay = float(found["decay"].item())
+            decay = float(arrays["decay"].item())
         except (ValueError, IndexError) as error:
             raise UserError(f"{folder / _FILE} cannot be read: {str(error).splitlines()[0]}") from None
-        return cls(similarity, found["counts"], decay)
+        return cls(similarity, arrays["counts"], decay)
 
 
 def cosine_neighbours(train: Histories, num_items: int, neighbours: int, shrinkage: float) -> scipy.sparse.csr_matrix:
@@ -158,8 +158,8 @@ def cosine_neighbours(train: Histories, num_items: int, neighbours: int, shrinka
     parts = []
     for start in range(0, num_items, _CHUNK):
         common = (of_items[start : start + _CHUNK] @ bought).tocoo()
-        row, kept = common.row + start, common.row + start != common.col
-        row, column, count = row[kept], common.col[kept], common.data[kept]
+        row, others = common.row + start, common.row + start != common.col
+        row, column, count = row[others], common.col[others], common.data[others]
         value = count / np.sqrt(users[row] * users[column]) * (count / (count + shrinkage))
         order = np.lexsort((column, -value, row))
         row, column, value = row[order], column[order], value[order]

@@ -47,8 +47,8 @@ def _of_package(spec: RecommenderSpec[Any], stage: Stage) -> Stage:
     def also(config: Config) -> tuple[str, ...]:
         further = tuple(stage.also(config))
         if unknown := [name for name in further if name not in STAGES_BEFORE]:
-            told = f"expected further of {', '.join(STAGES_BEFORE)} in also, it is {unknown[0]!r}"
-            raise UserError(f"{spec.wrong}: stage: {told}", exit_code=2)
+            message = f"expected further of {', '.join(STAGES_BEFORE)} in also, it is {unknown[0]!r}"
+            raise UserError(f"{spec.wrong}: stage: {message}", exit_code=2)
         return further
 
     return replace(stage, reads=reads, also=also, enabled=lambda config: spec.name in config.baselines)

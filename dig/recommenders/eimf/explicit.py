@@ -43,23 +43,23 @@ class ExplicitHeads(nn.Module):
     def __init__(self, config: EIMFConfig, dim: int) -> None:
         super().__init__()
         self.config = config
-        width, wanted = config.hidden_size, config.explicit_losses
-        self.align = nn.Linear(width, dim) if "alignment" in wanted else None
+        width, weights = config.hidden_size, config.explicit_losses
+        self.align = nn.Linear(width, dim) if "alignment" in weights else None
         self.predict = (
-            nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim)) if "semantic" in wanted else None
+            nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, dim)) if "semantic" in weights else None
         )
 
     def losses(self, interests: Tensor, texts: Texts) -> dict[str, Tensor]:
         """Weighted losses by name of interests (users, K, width)."""
-        found = {}
+        losses = {}
         if self.predict is not None:
             predicted = F.normalize(self.predict(interests).float(), dim=-1)
-            found["semantic"] = self.config.semantic_weight * semantic_loss(predicted, texts)
+            losses["semantic"] = self.config.semantic_weight * semantic_loss(predicted, texts)
         if self.align is not None:
             aligned = F.normalize(self.align(interests).float(), dim=-1)
             loss = alignment_loss(aligned, texts, self.config.temperature)
-            found["alignment"] = self.config.alignment_weight * loss
-        return found
+            losses["alignment"] = self.config.alignment_weight * loss
+        return losses
 
     def idle(self) -> Tensor:
         """0, with every weight in its graph: ranks share the gradients of all weights from the first step on."""
@@ -98,8 +98,8 @@ class KnownUsers:
 
     @cached_property
     def _texts(self) -> tuple[Tensor, Tensor]:
-        found = self.explicit.texts(self.users)
-        return torch.from_numpy(found.phrases), torch.from_numpy(found.shares)
+        texts = self.explicit.texts(self.users)
+        return torch.from_numpy(texts.phrases), torch.from_numpy(texts.shares)
 
     @cached_property
     def _directions(self) -> Tensor:
@@ -283,5 +283,5 @@ class _SharedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        found = (saved * grads[0] for saved in ctx.saved_tensors)
-        return (*(each.to(kind) for each, kind in zip(found, ctx.kinds, strict=True)), None, None)
+        gradients = (saved * grads[0] for saved in ctx.saved_tensors)
+        return (*(each.to(kind) for each, kind in zip(gradients, ctx.kinds, strict=True)), None, None)

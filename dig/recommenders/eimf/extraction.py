@@ -97,8 +97,8 @@ class DynamicRouting(nn.Module):
         batch, interests, length, _ = votes.shape
         logits = votes.new_zeros(batch, interests, seen.shape[2], length)
         for _ in range(self.iterations - 1):
-            found = squash(_shares(logits, seen) @ votes)
-            logits += found @ votes.transpose(-1, -2)
+            drafts = squash(_shares(logits, seen) @ votes)
+            logits += drafts @ votes.transpose(-1, -2)
         return _shares(logits, seen)
 
 

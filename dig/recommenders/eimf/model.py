@@ -56,23 +56,23 @@ class EIMF(nn.Module, Scorer):
         states, slots = self._states(histories)
         numbers = torch.zeros_like(slots, dtype=torch.int64)
         numbers[slots] = torch.arange(int(slots.sum()), device=slots.device)
-        found, order = [states.new_zeros(0, self.config.interests, states.shape[-1])], [numbers.new_zeros(0)]
+        parts, order = [states.new_zeros(0, self.config.interests, states.shape[-1])], [numbers.new_zeros(0)]
         for rows, longest in _of_like_length(slots.sum(dim=1)):
             filled, read = slots[rows, :longest], states[rows, :longest]
-            drawn = self.extraction(read, ages_after_every_item(longest, slots.device))
-            found.append((drawn + read.unsqueeze(2) if self.config.residual else drawn)[filled])
+            extracted = self.extraction(read, ages_after_every_item(longest, slots.device))
+            parts.append((extracted + read.unsqueeze(2) if self.config.residual else extracted)[filled])
             order.append(numbers[rows, :longest][filled])
-        return self._directed(torch.cat(found)[torch.cat(order).argsort()])
+        return self._directed(torch.cat(parts)[torch.cat(order).argsort()])
 
     def latest_interests(self, histories: Tensor) -> Tensor:
         """Interests (batch, K, width) at the end of histories (batch, length), 0 where there is no item."""
         states, slots = self._states(latest_items(histories, self.config.max_history))
         lengths = slots.sum(dim=1)
-        found = self.extraction(states, ages_at_the_end(lengths, slots.shape[1])).squeeze(1)
+        latest = self.extraction(states, ages_at_the_end(lengths, slots.shape[1])).squeeze(1)
         if self.config.residual:
             places = torch.arange(len(states), device=states.device)
-            found = found + states[places, (lengths - 1).clamp(min=0)].unsqueeze(1)
-        return self._directed(found) * (lengths > 0).view(-1, 1, 1)
+            latest = latest + states[places, (lengths - 1).clamp(min=0)].unsqueeze(1)
+        return self._directed(latest) * (lengths > 0).view(-1, 1, 1)
 
     def output_table(self) -> Tensor:
         """(items, width) what interests are multiplied with."""
@@ -114,9 +114,9 @@ class EIMF(nn.Module, Scorer):
         """States (batch, length, width) of histories from the left, 0 behind them, and where they are."""
         lengths = (histories >= 0).sum(dim=1)
         slots = torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)
-        found = self.encoder.encode(histories)
-        states = found.new_zeros(*histories.shape, found.shape[-1])
-        states[slots] = found
+        encoded = self.encoder.encode(histories)
+        states = encoded.new_zeros(*histories.shape, encoded.shape[-1])
+        states[slots] = encoded
         return states, slots
 
     def _directed(self, interests: Tensor) -> Tensor:

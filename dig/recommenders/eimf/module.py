@@ -98,9 +98,9 @@ class EIMFModule(lightning.LightningModule):
             return
         if (self.typical < 0).all():
             leads = self.trainer.is_global_zero
-            found = self._find_typical(self.explicit) if leads else torch.empty(0, dtype=torch.int64)
-            found = self.trainer.strategy.broadcast(found)
-            self.typical[: len(found)] = found.to(self.typical.device)
+            rows = self._find_typical(self.explicit) if leads else torch.empty(0, dtype=torch.int64)
+            rows = self.trainer.strategy.broadcast(rows)
+            self.typical[: len(rows)] = rows.to(self.typical.device)
         self.teachers = self.explicit.only(self.typical[self.typical >= 0].cpu().numpy())
 
     def configure_optimizers(self) -> Any:
@@ -116,20 +116,20 @@ class EIMFModule(lightning.LightningModule):
         """(users, width) float32 on the CPU: the mean direction of each customer's interests."""
         training = self.model.training
         self.model.eval()
-        found = []
+        vectors = []
         for start in range(0, len(histories), _READ_AT_ONCE):
             rows = padded_rows(histories[start : start + _READ_AT_ONCE])
             interests = F.normalize(self.model.latest_interests(rows.to(self.device)).float(), dim=-1)
-            found.append(interests.mean(dim=1).cpu())
+            vectors.append(interests.mean(dim=1).cpu())
         self.model.train(training)
-        return torch.cat(found)
+        return torch.cat(vectors)
 
     def _find_typical(self, known: KnownUsers) -> Tensor:
         """Rows of typical customers, of those who have interests in words."""
         generator = torch.Generator().manual_seed(self.seed)
         vectors = self.user_vectors(known.histories)
-        chosen = typical_users(vectors, self.config.clusters, self.config.typical_users, generator)
-        return torch.from_numpy(known.users)[chosen]
+        rows = typical_users(vectors, self.config.clusters, self.config.typical_users, generator)
+        return torch.from_numpy(known.users)[rows]
 
     def _taught(self, heads: ExplicitHeads, samples: int) -> Tensor:
         """What typical customers teach, once they are met."""

@@ -56,9 +56,9 @@ class IntRRModule(lightning.LightningModule):
 
     def validation_step(self, batch: ItemBatch) -> None:
         """Ranks the catalogue after each history."""
-        known = batch.histories >= 0
-        found = beam_search(self.model, batch.histories.clamp(min=0), known, self.trie, self.valid_beams)
-        self.valid_metrics.update(found.items, batch.targets)
+        mask = batch.histories >= 0
+        beams = beam_search(self.model, batch.histories.clamp(min=0), mask, self.trie, self.valid_beams)
+        self.valid_metrics.update(beams.items, batch.targets)
         self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.samples))
 
     def on_validation_end(self) -> None:

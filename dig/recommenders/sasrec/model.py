@@ -106,11 +106,11 @@ class SASRec(nn.Module, Scorer):
 
     def encode(self, histories: Tensor) -> Tensor:
         """The same at the length that the last normalisation gives them."""
-        there = histories >= 0
-        lengths = there.sum(dim=1)
+        mask = histories >= 0
+        lengths = mask.sum(dim=1)
         filled = torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)
         places = filled.nonzero()[:, 1]
-        states = self.dropout(self.items(histories[there]) + self.positions(places))
+        states = self.dropout(self.items(histories[mask]) + self.positions(places))
         slots = [Slots(filled, len(states))] if len(states) else []
         for layer in self.layers:
             states = layer(states, slots)
@@ -132,8 +132,8 @@ class SASRec(nn.Module, Scorer):
         lengths = (histories >= 0).sum(dim=1)
         states = self.states(histories)
         last = (lengths.cumsum(dim=0) - 1).clamp(min=0)
-        known = states[last] if len(states) else states.new_zeros(len(histories), states.shape[1])
-        return self.logits(known * (lengths > 0).unsqueeze(1))
+        last_states = states[last] if len(states) else states.new_zeros(len(histories), states.shape[1])
+        return self.logits(last_states * (lengths > 0).unsqueeze(1))
 
     def forward(self, histories: Tensor) -> Tensor:
         """Log-probabilities (batch, items) of the next item after histories (batch, length); uniform after none."""
@@ -173,6 +173,6 @@ def load(folder: Path, config: Config, device: torch.device | str | None) -> SAS
 
 def latest_items(histories: Tensor, longest: int) -> Tensor:
     """The latest items of each row (batch, length), wherever its padding is."""
-    there = histories >= 0
-    later = there.flip(1).cumsum(dim=1).flip(1)  # items from here on
+    mask = histories >= 0
+    later = mask.flip(1).cumsum(dim=1).flip(1)  # items from here on
     return histories.masked_fill(later > longest, -1)

@@ -56,8 +56,8 @@ class TigerModule(lightning.LightningModule):
 
     def validation_step(self, batch: HeldOutBatch) -> None:
         """Ranks the catalogue after each history."""
-        found = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
-        self.valid_metrics.update(found.items, batch.targets)
+        beams = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
+        self.valid_metrics.update(beams.items, batch.targets)
         self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
 
     def on_validation_end(self) -> None:
