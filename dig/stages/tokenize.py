@@ -29,7 +29,7 @@ from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign
 from dig.quantization.behaviour import behaviour_vectors
 from dig.quantization.fusion import ItemFusion
 from dig.quantization.imported import read_codes
-from dig.report.tree import code_tree_svg
+from dig.report.code_tree import code_tree_svg
 from dig.stages.embed import load_embeddings
 from dig.stages.pictures import load_pictures
 from dig.stages.prepare import load_catalogue, load_sequences
