@@ -13,7 +13,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from dig.report.formats import (
 from dig.report.plots import CONFIG, colour_index
 from dig.report.sections import SECTIONS
 
-__all__ = ["content_policy", "finalize", "json_block", "vega_bundle", "render_report"]
+__all__ = ["content_policy", "finalize", "json_block", "render_page", "render_report", "vega_bundle"]
 
 
 _CLOSING = re.compile(r"<(?=/script|!--)", re.IGNORECASE)
@@ -107,8 +107,33 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def render_report(data: ReportData) -> str:
     """The report as a page of HTML, to be written as UTF-8; a lone surrogate, which cannot be, is a question mark."""
+
+    def values() -> dict[str, Any]:
+        return {
+            "data": data,
+            "sections": SECTIONS,
+            "contents": {section.id: section.content(data) for section in SECTIONS},
+            "headline": _headline(data),
+            "colours": {name: colour_index(name, list(data.metrics)) for name in data.metrics},
+        }
+
+    return render_page("page.html.j2", values)
+
+
+def render_page(template: str, values: Callable[[], Mapping[str, Any]], folder: Path = _TEMPLATES) -> str:
+    """A page of HTML that holds its style, scripts and data, under a policy that lets nothing else run.
+
+    Args:
+        template: its name.
+        values: what the template is given, plots among them. Called while Altair does not hold plots to Vega-Lite's
+            schema: tests do that, and to do it again in every run takes longer than to draw.
+        folder: where the template lies; those of the report are beside it.
+
+    Returns:
+        The page, to be written as UTF-8; a lone surrogate, which cannot be, is a question mark.
+    """
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader([folder, _TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=finalize,
@@ -127,16 +152,11 @@ def render_report(data: ReportData) -> str:
     )
     from altair.utils.schemapi import debug_mode
 
-    # Tests hold the plots to Vega-Lite's schema; to do it again in every run takes longer than to draw.
     with debug_mode(False):
-        contents = {section.id: section.content(data) for section in SECTIONS}
+        shown = values()
     style, scripts = _text("style.css"), [vega_bundle(), _text("page.js")]
-    page = environment.get_template("page.html.j2").render(
-        data=data,
-        sections=SECTIONS,
-        contents=contents,
-        headline=_headline(data),
-        colours={name: colour_index(name, list(data.metrics)) for name in data.metrics},
+    page = environment.get_template(template).render(
+        **shown,
         config=CONFIG,
         policy=Markup(content_policy(scripts, [style])),  # noqa: S704 - hashes and our own words
         style=Markup(style),  # noqa: S704 - our own file

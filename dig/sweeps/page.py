@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,16 +12,12 @@ from statistics import fmean
 from typing import Any
 
 import optuna
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from optuna.trial import TrialState
 
-import dig.report
 from dig.engine.artifacts import atomic_path
-from dig.report.formats import duration, metric_name, number, recommender_name, shorten, slug, words
-from dig.report.html import content_policy, finalize, json_block, vega_bundle
-from dig.report.plots import CONFIG, Legend, Plot, colour_variable, plotted, rounded
-from dig.sweeps.results import TrialRow
+from dig.report import html
+from dig.report.plots import Legend, Plot, colour_variable, plotted, rounded
+from dig.sweeps.results import TrialRow, label
 from dig.sweeps.settings import Settings
 
 __all__ = [
@@ -104,13 +99,6 @@ def axis_of(name: str, rows: Sequence[TrialRow]) -> Axis:
         return Axis(name, (), low, high, log=low > 0 and high / low > 50)
     order = sorted(distinct, key=lambda text: distinct[text]) if numbers else list(distinct)
     return Axis(name, tuple(order))
-
-
-def label(value: Any) -> str:
-    """A value as it is written."""
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 # Plots of a sweep, in the style of the report: parallel coordinates, heat maps, importances, validation curves.
@@ -292,8 +280,7 @@ def history_plot(metric: str, rows: Sequence[TrialRow], best: int) -> Plot:
 # ``sweep.html``: one file that shows a sweep, self-contained like a run's report and under the same policy.
 
 
-_OURS = Path(__file__).parent / "templates"
-_REPORT = Path(dig.report.__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
 _HEAT_MAPS = 15
 _FEWEST = 4  # trials from which importances say anything
 
@@ -312,43 +299,7 @@ def render_page(settings: Settings, rows: Sequence[TrialRow], shares: Mapping[st
         rows: its trials, the best first.
         shares: importance by parameter; empty where it is not known.
     """
-    environment = Environment(
-        loader=FileSystemLoader([_OURS, _REPORT]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=number,
-        duration=duration,
-        words=words,
-        metric=metric_name,
-        recommender=recommender_name,
-        shorten=shorten,
-        slug=slug,
-        json_block=json_block,
-        label=label,
-    )
-    from altair.utils.schemapi import debug_mode
-
-    with debug_mode(False):  # tests hold the plots to the schema
-        contents = _contents(settings, rows, shares)
-    style, scripts = (
-        (_REPORT / "style.css").read_text("utf-8"),
-        [vega_bundle(), (_REPORT / "page.js").read_text("utf-8")],
-    )
-    return environment.get_template("sweep.html.j2").render(
-        settings=settings,
-        rows=rows,
-        colours={},
-        **contents,
-        config=CONFIG,
-        policy=Markup(content_policy(scripts, [style])),  # noqa: S704 - hashes and our own words
-        style=Markup(style),  # noqa: S704 - our own file
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 - our own file and the library
-    )
+    return html.render_page("sweep.html.j2", lambda: _contents(settings, rows, shares), _TEMPLATES)
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -377,6 +328,10 @@ def _contents(settings: Settings, rows: Sequence[TrialRow], shares: Mapping[str,
     for row in rows:
         states[row.state] = states.get(row.state, 0) + 1
     return {
+        "settings": settings,
+        "rows": rows,
+        "colours": {},
+        "label": label,
         "best": best,
         "states": states,
         "seconds": sum(row.seconds or 0.0 for row in rows),

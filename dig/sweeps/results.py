@@ -24,7 +24,7 @@ from dig.sweeps.ledger import sampler_for
 from dig.sweeps.settings import Settings, shown_point
 from dig.sweeps.space import Point
 
-__all__ = ["TrialRow", "table_of_trials", "trial_rows", "write_tables", "preview", "stage_counts"]
+__all__ = ["TrialRow", "label", "table_of_trials", "trial_rows", "write_tables", "preview", "stage_counts"]
 
 
 _STATES = {
@@ -78,11 +78,20 @@ def table_of_trials(settings: Settings, rows: Sequence[TrialRow]) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("state")
     for row in rows:
-        shown = [_shown(row.point.get(name)) for name in settings.space.names]
+        shown = [label(row.point.get(name)) for name in settings.space.names]
         value = DASH if row.value is None else f"{row.value:.4f}"
         cells = (str(row.number), *shown, value, str(row.validations), duration(row.seconds), row.state)
         table.add_row(*map(escape, cells))
     return table
+
+
+def label(value: Any) -> str:
+    """A value of a parameter as it is written."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return json.dumps(value)
 
 
 def write_tables(settings: Settings, trials: Sequence[FrozenTrial]) -> None:
@@ -137,15 +146,7 @@ def _cell(settings: Settings, name: str, value: Any) -> Any:
     """A value of a column: numbers where all of it are numbers, else text."""
     parameter = next(each for each in settings.space.varied if each.name == name)
     numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in parameter.values)
-    return value if numbers or value is None else _shown(value)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    return json.dumps(value)
+    return value if numbers or value is None else label(value)
 
 
 # What a sweep would run: its trials, the stages that they share, and how often each has to be computed.

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dig.quantization import SemanticIds
-from dig.report.tree import code_tree, code_tree_svg
+from dig.report.code_tree import code_tree_svg
+from dig.report.tree import code_tree
 
 SVG = "{http://www.w3.org/2000/svg}"
 CODES = torch.tensor([[0, 1], [0, 1], [0, 0], [1, 1], [3, 0], [3, 0], [3, 1], [3, 1]])

@@ -144,7 +144,7 @@ def semantic_ids(data: ReportData) -> dict[str, Any]:
 def _picture(data: ReportData) -> Markup:
     if data.ids is None or not data.ids.item_ids:
         return Markup()
-    from dig.report.tree import code_tree_svg
+    from dig.report.code_tree import code_tree_svg
 
     return Markup(code_tree_svg(data.ids.codes, data.ids.sizes))  # noqa: S704 - numbers alone
 
