@@ -75,7 +75,7 @@ def read_checkpoint(path: str | Path | IO[bytes], stage: str, remedy: str) -> tu
     except _UNREADABLE as error:
         raise UserError(f"{name} is not a readable checkpoint: {_first_line(error)}") from None
     if not isinstance(path, Path):
-        path.seek(0)  # type: ignore[union-attr]  # the caller reads it, too
+        path.seek(0)  # the caller reads it, too
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"{name} is not a checkpoint of Lightning: it has no state_dict")
     making = content.get(MODULE)
@@ -115,7 +115,7 @@ def rebuild_settings(kind: type[Settings], content: Any, where: str) -> Settings
         UserError: a key is unknown, or of another type.
     """
     try:
-        made: Settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), content))  # type: ignore[assignment]  # of that class
+        made: Settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), content))
     except (OmegaConfBaseException, TypeError, ValueError) as error:
         raise UserError(f"{where}: {kind.__name__}: {_first_line(error)}") from None
     return made
