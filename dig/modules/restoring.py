@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from dig.config import UserError
+from dig.config.documents import read_json_mapping
 from dig.config.schema import LoraConfig
 from dig.engine.lazy import peft, transformers
 from dig.generation.backbone import Backbone, IntRRBackbone, LanguageBackbone
@@ -74,7 +75,7 @@ def read_checkpoint(path: str | Path | IO[bytes], stage: str, remedy: str) -> tu
     except _UNREADABLE as error:
         raise UserError(f"{name} is not a readable checkpoint: {_first_line(error)}") from None
     if not isinstance(path, Path):
-        path.seek(0)
+        path.seek(0)  # the caller reads it, too
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"{name} is not a checkpoint of Lightning: it has no state_dict")
     making = content.get(MODULE)
@@ -194,8 +195,10 @@ def _language(content: Mapping[str, Any], state: Mapping[str, Tensor], where: st
         except UserError as error:
             raise UserError(str(error).replace(str(folder), where)) from None
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        generates = (folder / "generation_config.json").is_file()
-        generation = transformers.GenerationConfig.from_pretrained(folder) if generates else None
+        settings = folder / "generation_config.json"
+        generation = (
+            transformers.GenerationConfig.from_dict(read_json_mapping(settings)) if settings.is_file() else None
+        )
         tokenizer = read_tokenizer(folder)[0]
     vocabulary = SidVocabulary.of(tokenizer, list(content["sizes"]))
 

@@ -220,7 +220,7 @@ def reward_term(
 
     def register(function: TermFunction) -> TermFunction:
         earlier = REWARD_TERMS.get(name)
-        if earlier and _place(earlier.function) != _place(function):
+        if earlier and not _is_same(earlier.function, function):
             raise ValueError(f"there is a reward term {name} already, {module_of(earlier.function)}")
         REWARD_TERMS[name] = RewardTerm(name, function, frozenset(requires))
         return function
@@ -332,8 +332,13 @@ def _code_of(function: Callable[..., Any]) -> Any:
     return inner if hasattr(inner, "__qualname__") else type(inner)
 
 
-def _place(function: Callable[..., Any]) -> tuple[str, str]:
-    return module_of(function), _code_of(function).__qualname__
+def _is_same(first: Callable[..., Any], second: Callable[..., Any]) -> bool:
+    """Whether two are one definition: loaded again, or of a script that is imported by its name, too."""
+    one, other = _code_of(first), _code_of(second)
+    if one.__qualname__ != other.__qualname__:
+        return False
+    files = [getattr(getattr(each, "__code__", None), "co_filename", None) for each in (one, other)]
+    return module_of(first) == module_of(second) or (files[0] is not None and files[0] == files[1])
 
 
 def _line_of(function: Callable[..., Any], error: BaseException | None = None) -> str:

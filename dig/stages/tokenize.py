@@ -33,8 +33,7 @@ from dig.evaluation.codebook import (
 )
 from dig.interests.supervision import CoPurchases, count_copurchases
 from dig.quantization import ItemFeatures, SemanticIds, check_features, reassign, residual_kmeans
-from dig.quantization.features import behaviour_vectors
-from dig.quantization.features import ItemFusion
+from dig.quantization.features import ItemFusion, behaviour_vectors
 from dig.quantization.semantic_ids import read_codes
 from dig.report.code_tree import code_tree_svg
 from dig.stages.embed import load_embeddings

@@ -153,6 +153,9 @@ def test_a_policy_is_what_it_was(make: Any, tmp_path: Path):
     assert learns == [name for name, parameter in loaded.named_parameters() if parameter.requires_grad]
     if isinstance(module.backbone, IntRRBackbone):
         assert loaded.backbone.alignment == 0.25
+    else:
+        ends, theirs = (each.backbone.model.generation_config for each in (module, loaded))
+        assert (ends.eos_token_id, ends.pad_token_id) == (theirs.eos_token_id, theirs.pad_token_id)
 
 
 @pytest.mark.parametrize("make", BACKBONES, ids=lambda make: make.__name__)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import runpy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,6 +174,25 @@ def test_names_are_taken_once_and_required_facts_are_known():
 
     with pytest.raises(ValueError, match="requires 'colour'"):
         reward_term("colourful", requires=("colour",))
+
+
+def test_a_script_registers_and_is_imported_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A script that trains with its own term: the stage imports the file that runs already. Another file is refused."""
+    source = """
+from dig.rollouts import reward_term
+
+@reward_term("of_a_script")
+def of_a_script(rollouts, context):
+    return rollouts.hits.float()
+"""
+    (tmp_path / "my_script.py").write_text(source)
+    (tmp_path / "another_file.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    runpy.run_path(str(tmp_path / "my_script.py"), run_name="__main__")
+    importlib.import_module("my_script")
+    assert rewards.module_of(REWARD_TERMS["of_a_script"].function) == "my_script"
+    with pytest.raises(ValueError, match="there is a reward term of_a_script already, my_script"):
+        importlib.import_module("another_file")
 
 
 def test_knowledge_is_neither_saved_nor_trained():
