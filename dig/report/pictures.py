@@ -7,8 +7,6 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
-
 __all__ = ["histogram_png", "histogram_text", "SIDE", "Thumbnails"]
 
 
@@ -49,6 +47,8 @@ def histogram_png(title: str, unit: str, labels: Sequence[str], counts: Sequence
         counts: (bins,).
         path: the file.
     """
+    from PIL import Image, ImageDraw, ImageFont  # a page without histograms as files does not wait for it
+
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
     draw = ImageDraw.Draw(picture)
     large, small = ImageFont.load_default(28), ImageFont.load_default(18)
