@@ -11,6 +11,7 @@ from dig.config import RECOMMENDERS
 from dig.config.recommenders import COLOURS
 from dig.report.formats import metric_name, recommender_name
 
+__path__: list[str] = []  # it was a package, whose parts dig.engine.moved names
 __all__ = [
     "CONFIG",
     "Legend",
