@@ -69,7 +69,9 @@ class RunTables:
 
         Args:
             rows: what is wanted, ``record/recommender``, by what the row is called.
-            protocol, metrics, one_hop: as of :meth:`table`.
+            protocol: as of :meth:`table`.
+            metrics: as of :meth:`table`.
+            one_hop: as of :meth:`table`.
 
         Raises:
             UserError: as of :meth:`table`; also where the records have other test users.
