@@ -196,7 +196,10 @@ class RunTables:
         """Recommenders of several records as rows of one table.
         Args:
             rows: what is wanted, ``record/recommender``, by what the row is called.
-            protocol, metrics, one_hop: as of :meth:`table`.
+            protocol: as of :meth:`table`.
+            metrics: as of :meth:`table`.
+            one_hop: as of :meth:`table`.
+
         Raises:
             UserError: as of :meth:`table`; also where the records have other test users.
         """

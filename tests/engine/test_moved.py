@@ -14,9 +14,11 @@ from dig.engine.moved import MOVED
 
 @pytest.mark.parametrize("old", MOVED)
 def test_an_old_path_names_a_module_that_is_there(old: str):
+    parent = old.rpartition(".")[0]
+    said = parent if parent in MOVED else old  # Python asks for the package first
     with pytest.raises(ModuleNotFoundError) as caught:
         import_module(old)
-    assert str(caught.value) == f"the module {old} is called {MOVED[old]} now" and caught.value.name == old
+    assert str(caught.value) == f"the module {said} is called {MOVED[said]} now" and caught.value.name == said
     assert importlib.util.find_spec(MOVED[old]) is not None
 
 
