@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -159,15 +160,19 @@ def quiet() -> Iterator[None]:
 def interruptible() -> Generator[None]:
     """Ctrl-C leaves a Trainer as what it is.
 
-    Lightning answers it with ``exit(1)``; the command line has a line and an exit code of its own for it.
+    Lightning answers it with ``exit(1)``, and ignores any further one, which a notebook would be left with; the command
+    line has a line and an exit code of its own for it.
 
     Raises:
         KeyboardInterrupt: in place of that ``SystemExit``; any other passes.
     """
+    handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # a Trainer is `interrupted` by any other exit, too
+            if handler is not None:  # None is not Python's, which cannot set it
+                signal.signal(signal.SIGINT, handler)
             raise KeyboardInterrupt from None
         raise
 
