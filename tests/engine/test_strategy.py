@@ -116,11 +116,12 @@ def test_ctrl_c_leaves_an_encoding_and_a_measurement_as_ctrl_c(tmp_path: Path, e
     """Lightning makes exit(1) of it, which says nothing and is no 130; another exit stays what it is."""
     config = load_config("quickstart", ["trainer.accelerator=cpu", "logging.progress=false"])
     context = cast(Any, SimpleNamespace(config=config, run=tmp_path))
-    handler = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(end):
         encoding.encode(context, tmp_path, Stopped(end), cast(Any, OneBatch()), cast(Any, None))
     with pytest.raises(end):
         evaluation._test(context, cast(Any, Stopped(end)), cast(Any, OneBatch()), "examples")
-    assert signal.getsignal(signal.SIGINT) is handler is signal.default_int_handler  # who goes on can be stopped again
+    # Who goes on can be stopped again.
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     with pytest.raises(SystemExit, match="4"), interruptible():
         raise SystemExit(4)
