@@ -90,7 +90,7 @@ def test_records_are_of_the_module_that_speaks(plain: logging.Logger):
     assert [record.name for record in kept.records] == [
         "dig.stages.sft",
         "dig.datamodules.loading",
-        "dig.callbacks.codebook",
+        "dig.callbacks.guards",
     ]
     assert [Path(record.pathname).name for record in kept.records] == [
         "dig.stages.sft.py",

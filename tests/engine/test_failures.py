@@ -21,7 +21,7 @@ from dig.config import UserError
 from dig.engine.entry import exit_code
 from dig.engine.failures import failure_line
 
-ENTRIES = ("train", "compare", "recommend", "data", "results", "sweep", "cache", "interests")
+ENTRIES = ("train", "compare", "recommend", "data", "sweep", "cache", "interests")
 
 
 def ended(run: Callable[[list[str]], int]) -> int:
@@ -246,7 +246,7 @@ def test_a_program_that_imports_dig_keeps_its_own_handlers() -> None:
     [
         ("train", ["experiment=" + "x" * 5000]),
         ("data", ["inspect", "x" * 300]),
-        ("results", ["add", "x" * 5000]),
+        ("scripts.results", ["add", "x" * 5000]),
         ("recommend", ["run=" + "x" * 300, "items=[a]"]),
         ("compare", ["x" * 300]),
     ],
@@ -255,7 +255,7 @@ def test_an_argument_that_no_file_can_be_named_like_is_a_wrong_argument(
     command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guard 8: the file system refuses the name; who gave it is told, and not to look for another home."""
-    assert import_module(f"dig.{command}").main(arguments) == 2
+    assert import_module(command if "." in command else f"dig.{command}").main(arguments) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "DIG_HOME" not in said and "xxx" in said
 
@@ -266,7 +266,7 @@ def test_an_argument_that_no_file_can_be_named_like_is_a_wrong_argument(
         ("train", ["--dry-run=1"]),
         ("data", ["inspect", "quickstart", "--overwrite=1"]),
         ("cache", ["prune", "--yes=1"]),
-        ("results", ["build", "--check=1"]),
+        ("scripts.results", ["build", "--check=1"]),
         ("sweep", ["x.yaml", "--dry-run=1"]),
     ],
 )
@@ -274,5 +274,5 @@ def test_a_flag_that_takes_no_value_is_not_called_unknown(
     command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guard 8: what is wrong is the value."""
-    assert import_module(f"dig.{command}").main(arguments) == 2
+    assert import_module(command if "." in command else f"dig.{command}").main(arguments) == 2
     assert f"{arguments[-1].partition('=')[0]} takes no value" in capsys.readouterr().err
