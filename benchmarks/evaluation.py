@@ -37,9 +37,10 @@ from rich.console import Console
 from rich.table import Table
 from torchmetrics import MetricCollection
 
-from datamodules.examples import ExampleDataModule, Examples, label_slices
+from datamodules.examples import ExampleDataModule, Examples
 from datamodules.item_sequences import ItemSequences
 from datamodules.preparation import Prepared, prepare
+from datamodules.slices import label_slices
 from datamodules.sources import read_source
 from datamodules.splits import Sequences
 from dig.config import load_config

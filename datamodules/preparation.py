@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from datamodules.examples import label_slices
+from datamodules.slices import label_slices
 from datamodules.sources.base import Tables
 from datamodules.splits import Sequences, global_time_parts, leave_one_out_parts
 from dig.config import UserError

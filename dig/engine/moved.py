@@ -32,7 +32,6 @@ MOVED = {
     "datamodules.relations.filling": "datamodules.relations.neighbours",
     "datamodules.relations.tables": "datamodules.relations.neighbours",
     "datamodules.shares": "datamodules.loading",
-    "datamodules.slices": "datamodules.examples",
     "datamodules.sources.amazon2014": "datamodules.sources.movielens",
     "datamodules.sources.amazon2018": "datamodules.sources.movielens",
     "datamodules.sources.amazon2023": "datamodules.sources.movielens",

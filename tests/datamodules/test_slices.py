@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datamodules.examples import label_slices
+from datamodules.slices import label_slices
 from datamodules.splits import Sequences
 
 
