@@ -27,7 +27,7 @@ HEADINGS = {
     "untried": "Not built small here",
 }
 LISTED = {
-    kind: set(re.findall(r"`([^`]+)`", re.search(rf"\*\*{text}\*\* \(\d+\): (.*)", PAGE)[1]))
+    kind: set(re.findall(r"`([^`]+)`", re.search(rf"\*\*{text}\*\* \(\d+\): (.*?)\n\n", PAGE, re.DOTALL)[1]))
     for kind, text in HEADINGS.items()
 }
 SIZES = [4, 4, 4]
