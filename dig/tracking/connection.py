@@ -269,6 +269,7 @@ def _init(config: WandbConfig, identity: Identity | None, folder: Path, content:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
+    _leave_the_service_of_others()
     folder.mkdir(parents=True, exist_ok=True)
     # Files of tables wait here until they are sent; W&B's own place is the home folder, which does not travel with
     # the run and which another machine does not have. Files of media wait in folders of W&B's own choice.
@@ -311,6 +312,19 @@ def _init(config: WandbConfig, identity: Identity | None, folder: Path, content:
         resume="allow",
         settings=settings,
     )
+
+
+def _leave_the_service_of_others() -> None:
+    """Starts W&B's process anew where this one has none yet.
+
+    A program that has W&B runs names its process to all that it starts (``WANDB_SERVICE``). There a run of ours that
+    was killed stays open, and the same run, resumed, is refused as *in use*.
+    """
+    from wandb.sdk import wandb_setup
+
+    begun = wandb_setup._singleton
+    if begun is None or begun._pid != os.getpid():
+        os.environ.pop("WANDB_SERVICE", None)
 
 
 def _start_over() -> None:

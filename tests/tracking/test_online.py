@@ -78,6 +78,27 @@ def test_a_run_that_opens_late_is_the_stage_s_own_and_lacks_nothing(server: Wand
     assert found == {(step, loss) for step, loss in enumerate(LOSSES)} and attempts[-1].exit_code == 0
 
 
+def test_a_stage_has_a_process_of_w_and_b_of_its_own(server: WandbServer, tmp_path: Path) -> None:
+    """One that a calling program had named would keep a killed stage's run open, and refuse it to the next attempt."""
+    place = tmp_path / "calling"
+    place.mkdir()
+    calling = (
+        "import os, subprocess, sys, wandb\n"
+        f"mine = wandb.init(mode='offline', dir={str(place)!r}, settings=wandb.Settings(silent=True))\n"
+        "assert os.environ['WANDB_SERVICE']\n"
+        f"ours = [sys.executable, {str(PROGRAM)!r}, {str(tmp_path)!r}, None, 'logging.wandb.mode=offline']\n"
+        "for end in ('kill', 'well'):\n"
+        "    ours[3] = end\n"
+        "    done = subprocess.run(ours, capture_output=True, text=True, cwd=" + repr(str(tmp_path)) + ")\n"
+        "    print(done.returncode, done.stdout, done.stderr)\n"
+        "mine.finish()"
+    )
+    done = subprocess.run([sys.executable, "-c", calling], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "no run could be opened" not in done.stdout, done.stdout + done.stderr
+    attempts = recorded(tmp_path / "run")["sft"]
+    assert len({attempt.run.run_id for attempt in attempts}) == 1 and attempts[-1].exit_code == 0
+
+
 def test_a_killed_stage_goes_on_in_the_same_run(server: WandbServer, tmp_path: Path) -> None:
     done = train(tmp_path, server.url, "trainer.checkpoint_every=2", end="kill")
     assert done.returncode == -signal.SIGKILL
