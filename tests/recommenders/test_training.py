@@ -11,7 +11,7 @@ from pathlib import Path
 SPEC = '''
 from dataclasses import dataclass
 
-from dig.config.sections.numbers import LearningRate, PositiveInt, Size, check_bounds
+from dig.config.sections.checks import LearningRate, PositiveInt, Size, check_bounds
 from dig.recommenders import RecommenderSpec
 
 
@@ -116,8 +116,8 @@ STAGE = Stage(SPEC.name, SPEC.needs, reads, build, every_rank=True)
 ASK = """
 import json, sys
 from dig import Recommender, load_config
-from dig.sweeps.metric import reported
-from dig.tracking.effective import samples_a_rank
+from dig.sweeps.settings import reported
+from dig.tracking.logger import samples_a_rank
 run = sys.argv[1]
 config = load_config("quickstart", ["baselines=[bag]", "bag.batch_size=16"])
 history = json.loads(sys.argv[2])
