@@ -235,7 +235,7 @@ def test_a_name_stands_for_its_seeds(store: RunStore, tmp_path: Path):
 def test_a_missing_record_is_told_with_the_nearest(store: RunStore, tmp_path: Path):
     kept(store, tmp_path, "shop-42")
     with pytest.raises(
-        UserError, match=r"no record shp .*did you mean shop\? \(python -m dig\.results add RUN --as shp"
+        UserError, match=r"no record shp .*did you mean shop\? \(python -m scripts\.results add RUN --as shp"
     ):
         store.family("shp")
     with pytest.raises(UserError, match="no record shop-43"):
