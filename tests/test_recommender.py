@@ -13,7 +13,7 @@ from datamodules.sequences import HeldOutPrompts
 from datamodules.splits import Sequences
 from dig.config import UserError
 from dig.config.schema import PromptConfig
-from dig.evaluation import evaluate, rankers
+from dig.evaluation import beams, evaluate
 from dig.evaluation.harness import Harness, NotANumberError, Protocol
 from dig.generation import NotFiniteError, beam_search, score_catalogue
 from dig.interests import Interest, to_frame
@@ -46,7 +46,7 @@ def test_logits_that_are_no_numbers_are_said(monkeypatch: pytest.MonkeyPatch):
         Recommender(broken, IDS.item_ids, stage="sft").recommend([[IDS.item_ids[0]]], 3)
 
     batches = iter([None, [1]])  # the second of the second batch of two
-    search = rankers.beam_search
+    search = beams.beam_search
 
     def fails(*arguments, **named):
         rows = next(batches)
@@ -54,7 +54,7 @@ def test_logits_that_are_no_numbers_are_said(monkeypatch: pytest.MonkeyPatch):
             raise NotFiniteError(rows)
         return search(*arguments, **named)
 
-    monkeypatch.setattr(rankers, "beam_search", fails)
+    monkeypatch.setattr(beams, "beam_search", fails)
     with pytest.raises(NotANumberError, match="example 34 has"):
         Harness(ranker(batch_size=2), [Protocol("test", unseen=False)], [1], 4).step(
             np.array([31, 32, 33, 34]), HISTORIES, np.zeros(4, np.int64)
@@ -100,7 +100,7 @@ def test_serving_spells_a_history_as_training_rollouts_and_evaluation_do(monkeyp
         served.extend(ids[mask > 0].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True))
         return beam_search(model, input_ids, attention_mask, *rest, **named)
 
-    monkeypatch.setattr("dig.evaluation.rankers.beam_search", note)
+    monkeypatch.setattr("dig.evaluation.beams.beam_search", note)
     found = ranker()
     sequences = Sequences.from_lists(["u", "v"], [[3, 5, 8, 1, 2], [9, 4, 7, 0]])
     held_out = HeldOutPrompts(sequences.held_out("valid"), found.builder)
