@@ -31,7 +31,15 @@ from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary
 from dig.received.models import check_model_folder, check_vocabulary
 
-__all__ = ["Backbone", "IntRRBackbone", "LanguageBackbone", "build_backbone", "load_backbone", "scratch_model"]
+__all__ = [
+    "Backbone",
+    "IntRRBackbone",
+    "LanguageBackbone",
+    "build_backbone",
+    "load_backbone",
+    "save_backbone",
+    "scratch_model",
+]
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
 """What transformers raises for a folder that is not a model's."""
@@ -205,6 +213,11 @@ def load_backbone(folder: Path, sizes: list[int]) -> Backbone:
         UserError: the model belongs to other Semantic IDs, its files lack weights, or its scores are not its own.
     """
     return IntRRBackbone.load(folder, sizes) if is_intrr(folder) else LanguageBackbone.load(folder, sizes)
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Writes what :func:`load_backbone` reads; the same as ``backbone.save(folder)``."""
+    backbone.save(folder)
 
 
 def build_backbone(
