@@ -130,7 +130,7 @@ _POOR_START = 0.5
 
 
 class CodebookHealth(Callback):
-    """Warns, once a level, in the epoch whose batches use too few of its codes, and fewer than they did.
+    """Warns, once per level, in the epoch whose batches use too few of its codes, and fewer than they did.
 
     An epoch's batches hold every item, so what they use is what the catalogue uses while it learns. Where dead codes
     are restarted, a level is given the time that a restart takes, since what comes back is no collapse. Reads
@@ -138,7 +138,7 @@ class CodebookHealth(Callback):
 
     Args:
         restart_after: steps after which a dead code is restarted; 0 never.
-        attainable: share of a level's codes that the catalogue could use at most, a level; fewer items than codes
+        attainable: share of a level's codes that the catalogue could use at most, per level; fewer items than codes
             leave some free without anything being wrong.
         min_usage: share of the attainable codes under which it warns.
     """

@@ -84,7 +84,7 @@ class ValidationReports(Callback):
 
     Raises:
         StoppedEarly: from within the training loop, if it said so.
-        UserError: the metric is no number.
+        UserError: the metric is not a number.
     """
 
     def __init__(self, metric: str, report: Callable[[int, float], bool]) -> None:
