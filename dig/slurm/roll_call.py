@@ -177,7 +177,7 @@ class RollCall:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1 if waiting else 0)
-        return found
+        return {rank: found[rank] for rank in sorted(found)}  # whoever says it first, the lowest rank is named
 
     def _unseen(self, tokens: Sequence[Path]) -> str:
         """The first folder in which a token does not show up in time; empty when all do."""

@@ -67,6 +67,23 @@ def test_a_folder_that_one_does_not_see_is_named(tmp_path: Path, monkeypatch: py
     assert not list((tmp_path / "apart").iterdir())
 
 
+def test_what_ranks_say_is_in_their_order_whoever_is_first() -> None:
+    class Answers:
+        """A store in which rank 2 has answered before rank 1."""
+
+        asked = 0
+
+        def check(self, keys: list[str]) -> bool:
+            self.asked += 1
+            return keys == ["seen/2"] or self.asked > 2
+
+        def get(self, key: str) -> bytes:
+            return f"node{int(key[-1]) + 1}".encode()
+
+    call = RollCall(JOB, SlurmConfig(), [], "127.0.0.1", 1)
+    assert list(call._gather(Answers(), "seen", 5).values()) == ["node2", "node3"]
+
+
 def test_a_node_without_its_gpus_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     told = meet([0, 1, 2], [tmp_path], SlurmConfig(nodes=3, gpus=4))
