@@ -133,7 +133,9 @@ def _ours(vectors: Path) -> dict[str, Any]:
     trainer = _trainer(max_epochs=config.epochs, callbacks=[watch])
     trainer.fit(module, datamodule=ItemDataModule(features, config.batch_size, 42))
     before = module.assign_codes(features)
-    codes = reassign(before, lambda rows: module.last_costs(features.take(rows), before[rows]), config.sizes[-1])
+    codes = reassign(
+        before, lambda rows: module.last_level_distances(features.take(rows), before[rows]), config.sizes[-1]
+    )
     ids = SemanticIds.from_codes(list(map(str, range(features.items))), codes, config.sizes)
     ids.save(vectors.with_name("ids.parquet"))
     seconds = time.perf_counter() - started - watch.paused

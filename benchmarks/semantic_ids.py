@@ -26,7 +26,7 @@ from dig.evaluation.codebook import collision_rate, largest_collision, neighbour
 from dig.interests.supervision import count_copurchases
 from dig.quantization import SemanticIds
 
-CONTRAST = ["rqvae.contrast_weight=0.5", "rqvae.commitment_weight=1"]
+CONTRAST = ["rqvae.info_nce_weight=0.5", "rqvae.commitment_weight=1"]
 OURS = {
     "RQ-VAE, the defaults": [],
     "RQ-VAE with the contrast": CONTRAST,

@@ -113,8 +113,8 @@ class ValidationReports(Callback):
 
 
 _WARNINGS = {
-    "rollout/dead_groups": "{value:.0%} of the groups had equal rewards in the last {count} batches, so almost nothing "
-    "is learned; raise grpo.group_size, grpo.temperature, grpo.dynamic_sampling or a graded reward "
+    "rollout/frac_reward_zero_std": "{value:.0%} of the groups had equal rewards in the last {count} batches, so "
+    "almost nothing is learned; raise grpo.group_size, grpo.temperature, grpo.dynamic_sampling or a graded reward "
     "(grpo.reward.prefix, grpo.reward.similarity)",
     "train/kl": "the policy has moved far from the reference (KL {value:.1f} for {count} batches); lower "
     "grpo.learning_rate or raise grpo.kl_weight",
@@ -149,7 +149,7 @@ class RolloutHealth(Callback):
     """
 
     def __init__(self, dead_share: float = 0.95, max_kl: float = 5.0, patience: int = 10) -> None:
-        self.limits = {"rollout/dead_groups": dead_share, "train/kl": max_kl}
+        self.limits = {"rollout/frac_reward_zero_std": dead_share, "train/kl": max_kl}
         self.patience = patience
         self._streaks = dict.fromkeys(self.limits, 0)
         self._said: set[str] = set()

@@ -33,7 +33,7 @@ class EncodingBar(Bar):
 
 
 class LogOften(Callback):
-    """Logs a training of few steps more often than ``trainer.log_every``, so that it leaves ten lines and not none."""
+    """Logs a training of few steps more often than ``trainer.log_every_n_steps``: it leaves ten lines, not none."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Looks at how many batches there will be."""

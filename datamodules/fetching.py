@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,9 @@ from datamodules.sources.base import write_tables
 from dig.config import UserError
 from dig.config.schema import DataConfig, FilesConfig
 from dig.engine.console import say
+
+if TYPE_CHECKING:
+    from dig.config.sections.data import Source
 
 __all__ = [
     "PICTURES",
@@ -55,7 +59,7 @@ def fetch_data(config: DataConfig) -> None:
     tables = read_source(
         replace(
             config,
-            source=source.partition("-")[0],
+            source=cast("Source", source.partition("-")[0]),  # its section checks it
             category=category,
             path=str(raw),
             columns={},

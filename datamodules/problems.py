@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -92,7 +93,7 @@ def _prepared(read: Tables, config: DataConfig) -> tuple[Prepared | None, list[s
         read = rated(read, config)
     except UserError as error:
         refusals.append(str(error))
-    unknown = "drop" if config.unknown_items == "drop" else "keep"
+    unknown: Literal["drop", "keep"] = "drop" if config.unknown_items == "drop" else "keep"
     read = known_items(read, replace(config, unknown_items=unknown))
     if read.interactions.is_empty():
         if config.unknown_items == "drop" and not refusals:

@@ -1,9 +1,8 @@
-"""IntRR: SFT with one vector an item (``sft.item_tokens=one``) beside SFT with items spelled by three codes, of equal
-width and depth, on Beauty (``DIG_DATA_ROOT``) with random Semantic IDs of 3 × 256. Training runs under Lightning as the
-stage runs it, in processes of their own that take turns; memory is what a process needs for model, optimiser and steps
-beyond what it had with the data loaded, in a run of its own whose allocator gives back at once what is freed. Inference
-ranks Beauty's test histories by beam search over the same trie.
-"""
+"""IntRR: SFT with one vector an item (``items.representation=one``) beside SFT with items spelled by three codes, of
+equal width and depth, on Beauty (``DIG_DATA_ROOT``) with random Semantic IDs of 3 × 256. Training runs under
+Lightning as the stage runs it, in processes of their own that take turns; memory is what a process needs for model,
+optimiser and steps beyond what it had with the data loaded, in a run of its own whose allocator gives back at once
+what is freed. Inference ranks Beauty's test histories by beam search over the same trie."""
 
 from __future__ import annotations
 

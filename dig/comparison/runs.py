@@ -15,6 +15,7 @@ import yaml
 
 from dig.config import UserError, load_run_config, nearest
 from dig.config.documents import read_yaml_mapping
+from dig.config.renamed import modernised
 from dig.engine.catalogue import Catalogue
 from dig.engine.console import messages_to_stderr, printable, warn
 from dig.engine.proof import RunProof
@@ -209,7 +210,7 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
     proof = RunProof(folder)
     proof.require("config.yaml", "metrics.json")
     path = folder / "config.yaml"
-    config = read_yaml_mapping(path)
+    config = modernised(read_yaml_mapping(path))
     data, evaluation = (_section(config, name, path) for name in ("data", "evaluation"))
     measured = [metrics for name, metrics in read_metrics(folder, finite=True).items() if not stages or name in stages]
     split = next((metrics["split"] for metrics in measured if metrics.get("split")), data.get("split"))

@@ -25,7 +25,9 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
 from dig.config.recommenders import is_recommender_name
+from dig.config.renamed import modernised, name_today
 from dig.config.schema import RECOMMENDERS, REGISTRY, Config
+from dig.config.sections.checks import choice_problem, choices_in
 from dig.engine.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
 
 __all__ = [
@@ -155,7 +157,7 @@ def load_run_config(run: Path) -> Config:
         UserError: as :func:`load_config`, or it refers to something else.
     """
     path = run / "config.yaml"
-    content = _read_yaml(path)
+    content = modernised(_read_yaml(path))
     referring = ["extends"] if "extends" in content else [key for key, text in _strings(content) if "${" in text]
     if referring:
         raise UserError(
@@ -306,6 +308,8 @@ def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
         chain = " -> ".join(step.stem for step in (*seen, path))
         raise UserError(f"{_shown(path)}: `extends` runs in a circle: {chain}", exit_code=2)
     content = _read_yaml(path)
+    if path.name == "config.yaml" and (path.parent / "metrics.json").is_file():
+        content = modernised(content)
     parent = content.pop("extends", None)
     if parent is not None:
         asked_by = f"{_shown(path)}: extends: {shown_value(str(parent))}"
@@ -422,6 +426,7 @@ def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
         named = isinstance(listed, ListConfig) and section in listed and is_recommender_name(section)
         if named and section not in known:
             raise UserError(f"{layer.origin}: no installed package registers the recommender {section}", exit_code=2)
+        today = name_today(unknown)
         hint = nearest(unknown, known) or ""
         for name in names:
             hint = hint.replace("*", name, 1)
@@ -429,6 +434,8 @@ def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
             raise UserError(f"{layer.origin.partition('=')[0]}: holds something else than keys of the configuration", 2)
         # Without its value: a misspelt key may hold what belongs into the environment.
         shown = key if layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
+        if today is not None:
+            raise UserError(f"{shown}: this key is {today} now", exit_code=2)
         raise UserError(f"{shown}: unknown key{f'; did you mean {hint}?' if hint else ''}", exit_code=2)
 
 
@@ -460,9 +467,17 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
         key = error.full_key or ""
         shown = layer.origin if not key or layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         quiet = is_sensitive(key.rpartition(".")[2])
+        value = OmegaConf.select(layer.content, key) if key else None
+        if isinstance(value, str | int | float) and (choices := choices_in(key_type(key))):
+            raise UserError(f"{_assigned(layer.origin, key, value)} {choice_problem(value, choices)}", 2) from None
         raise UserError(f"{shown}: {'a value of the wrong type' if quiet else _told(error)}", exit_code=2) from None
     except OmegaConfBaseException as error:
         raise UserError(f"{layer.origin}: {_told(error)}", exit_code=2) from None
+
+
+def _assigned(origin: str, key: str, value: object) -> str:
+    """A value with its key, and its file unless an argument gave it."""
+    return f"{'' if '=' in origin else f'{origin}: '}{key}={value!r}"
 
 
 def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dig.config.errors import UserError, nearest
 from dig.config.recommenders import STAGES_BEFORE, build_registry
-from dig.config.sections.backbone import BackboneConfig, LoraConfig, PromptConfig
-from dig.config.sections.checks import Seed, check, check_bounds, check_folder_name
+from dig.config.sections.backbone import BackboneConfig, ItemsConfig, LoraConfig, PromptConfig
+from dig.config.sections.checks import Seed, check, check_folder_name, check_values
 from dig.config.sections.data import (
     COLUMNS,
     INTERACTION_COLUMNS,
@@ -60,6 +60,7 @@ __all__ = [
     "INTEREST_TASKS",
     "INTERACTION_COLUMNS",
     "ITEM_COLUMNS",
+    "ItemsConfig",
     "LabelConfig",
     "LoggingConfig",
     "LoraConfig",
@@ -139,6 +140,7 @@ class _Before:
 class _Behind:
     """What stands behind them."""
 
+    items: ItemsConfig = field(default_factory=ItemsConfig)
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -183,7 +185,7 @@ class Config(_Behind, _Sections):
     """An experiment."""
 
     def __post_init__(self) -> None:
-        check_bounds("", self)
+        check_values("", self)
         check_folder_name("experiment", self.experiment)
         check_folder_name("run_id", self.run_id)
         check(self.run_id != "latest", "run_id=latest is the name of the link to the last run; choose another")
@@ -217,15 +219,17 @@ class Config(_Behind, _Sections):
         ):
             check(not wanted or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
         check(
-            self.backbone.sid_rows != "composed" or self.prompt.item_token or self.backbone.pretrained is not None,
-            "backbone.sid_rows=composed needs prompt.item_token=true: it composes items' own tokens",
-        )
-        check(
             self.labels.judge is None or self.labels.judge in self.mining.models,
             f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'none'})",
         )
-        if self.sft.item_tokens == "one":
+        written = self.items.representation
+        if written == "one":
             check_one_token(self.backbone, self.prompt, self.sft, self.sft_shares)
+        check(
+            written == "sid" or self.backbone.pretrained is None,
+            f"items.representation={written} is for a backbone from scratch; a pretrained one spells items by their "
+            "codes: set items.representation=sid",
+        )
         check(
             bool(self.relation_tasks) or "relations" not in self.stages or self.stages == list(BUILT_IN_STAGES),
             "stages names relations, and no task reads any; set sft.tasks.collaborative.share=1 or "
@@ -243,9 +247,9 @@ class Config(_Behind, _Sections):
         )
         steps = self.grpo.minibatches * self.grpo.updates_per_rollout
         check(
-            self.trainer.accumulate == 1 or steps == 1,
-            f"trainer.accumulate={self.trainer.accumulate} cannot be joined with {steps} optimiser steps a rollout "
-            "batch; set grpo.minibatches=1 and grpo.updates_per_rollout=1",
+            self.trainer.accumulate_grad_batches == 1 or steps == 1,
+            f"trainer.accumulate_grad_batches={self.trainer.accumulate_grad_batches} cannot be joined with {steps} "
+            "optimiser steps per rollout batch; set grpo.minibatches=1 and grpo.updates_per_rollout=1",
         )
 
     @property

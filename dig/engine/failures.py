@@ -31,7 +31,7 @@ _HINTS = {
     errno.EPERM: "this user may not do that there",
     errno.EROFS: "DIG_HOME and runs_dir= name other places",
     errno.ENAMETOOLONG: "choose shorter names (DIG_HOME, runs_dir, run_id, experiment)",
-    errno.EMFILE: "raise the limit of open files (ulimit -n), or lower trainer.workers",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or lower trainer.num_workers",
     errno.ENFILE: "the whole machine has too many files open",
     errno.ENOENT: "it is not there, or was removed meanwhile",
     errno.ESTALE: "the network file system has lost it",
@@ -46,7 +46,7 @@ _HINTS = {
 def failure_line(error: BaseException) -> str | None:
     """What an error of the machine or of files is, in a line; None for what only the program can have caused."""
     if _memory_is_short(error):
-        return f"not enough memory{_quoted(error)}; a smaller batch_size or fewer trainer.workers take less"
+        return f"not enough memory{_quoted(error)}; a smaller batch_size or fewer trainer.num_workers take less"
     if isinstance(error, OSError):
         return _os_line(error.errno, error.strerror, error, error.filename, error.filename2)
     told = _OS_ERROR.search(str(error))

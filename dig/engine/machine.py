@@ -111,7 +111,10 @@ def check_processes(config: Config, root: Path = _ROOT) -> None:
             f"{usable} cores; export OMP_NUM_THREADS={max(1, usable // ranks)}",
             exit_code=2,
         )
-    for key, workers in (("trainer.workers", config.trainer.workers), ("visual.workers", config.visual.workers)):
+    for key, workers in (
+        ("trainer.num_workers", config.trainer.num_workers),
+        ("visual.num_workers", config.visual.num_workers),
+    ):
         most = max(_FEW_WORKERS, _WORKERS_A_CORE * usable) // ranks
         if workers > most:
             raise UserError(

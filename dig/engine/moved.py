@@ -158,6 +158,7 @@ MOVED = {
     "dig.quantization.ranks": "dig.quantization.residual",
     "dig.quantization.residual_kmeans": "dig.quantization.kmeans",
     "dig.quantization.rotation": "dig.quantization.residual",
+    "dig.quantization.terms": "dig.quantization.losses",
     "dig.ranks": "dig.engine.ranks",
     "dig.received.documents": "dig.config.documents",
     "dig.records": "scripts.results",

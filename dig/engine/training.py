@@ -34,7 +34,7 @@ __all__ = [
 
 
 # What of the Trainer decides a result; the rest (how often to log or save, worker processes) does not.
-TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate", "trainer.devices", "trainer.num_nodes")
+TRAINER_KEYS = ("seed", "trainer.precision", "trainer.accumulate_grad_batches", "trainer.devices", "trainer.num_nodes")
 _MONITOR = "valid/ndcg@{k}"
 
 
@@ -47,7 +47,7 @@ class Plan:
         reads: the configuration that decides its result, stored in checkpoints.
         epochs: passes over the data.
         max_steps: optimiser steps, None for no limit.
-        clip_norm: gradient clipping, None for none.
+        gradient_clip_val: gradient clipping, None for none.
         ranked: validate by ranking and keep the best weights; else keep the last.
         validate_every: batches between validations, None for the end of each epoch.
         patience: validations without improvement before stopping, None never stops.
@@ -61,7 +61,7 @@ class Plan:
     reads: dict[str, Any]
     epochs: int
     max_steps: int | None = None
-    clip_norm: float | None = None
+    gradient_clip_val: float | None = None
     ranked: bool = False
     validate_every: int | None = None
     patience: int | None = None
@@ -153,15 +153,15 @@ def _trainer(
     return lightning.Trainer(
         **place,
         precision=config.precision,  # type: ignore[arg-type]
-        accumulate_grad_batches=config.accumulate,
+        accumulate_grad_batches=config.accumulate_grad_batches,
         max_epochs=plan.epochs,
         max_steps=plan.max_steps if plan.max_steps is not None else -1,
-        gradient_clip_val=plan.clip_norm,
+        gradient_clip_val=plan.gradient_clip_val,
         val_check_interval=plan.validate_every,
         check_val_every_n_epoch=None if plan.validate_every else 1,
         limit_val_batches=1.0 if plan.ranked else 0,
         num_sanity_val_steps=0,
-        log_every_n_steps=config.log_every,
+        log_every_n_steps=config.log_every_n_steps,
         logger=[csv, *loggers],
         profiler=profiler_of(config.profiler, csv.log_dir),
         callbacks=[*ours, *watchers, *best, resume, callbacks.Preemption(plan.stage, resume)],
@@ -177,7 +177,11 @@ def _trainer(
 
 def _say_effective(stage: str, config: Config) -> None:
     """Several ranks make a step larger; nothing else follows from that in secret."""
-    ranks, samples, summed = world_size(), tracking.samples_a_rank(config, stage), config.trainer.accumulate
+    ranks, samples, summed = (
+        world_size(),
+        tracking.samples_a_rank(config, stage),
+        config.trainer.accumulate_grad_batches,
+    )
     if ranks > 1 and global_rank() == 0 and samples is not None:
         batches = f", {summed} batches summed" if summed > 1 else ""
         say(

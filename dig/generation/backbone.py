@@ -152,7 +152,7 @@ class LanguageBackbone(Backbone):
 
 
 class IntRRBackbone(Backbone):
-    """An IntRR: an item is one vector, and its codes are chosen behind the model (``sft.item_tokens=one``).
+    """An IntRR: an item is one vector, and its codes are chosen behind the model (``items.representation=one``).
 
     Args:
         model: the model; its vocabulary is that of the codes only.

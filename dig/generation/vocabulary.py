@@ -12,7 +12,7 @@ from torch import Tensor
 from dig.config import UserError
 
 if TYPE_CHECKING:
-    from dig.config.schema import PromptConfig
+    from dig.config.schema import ItemsConfig
     from dig.quantization import SemanticIds
 
 __all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token", "spelled_ids"]
@@ -91,12 +91,12 @@ class SidVocabulary:
         return torch.where(codes >= 0, codes + offsets, -1)
 
 
-def spelled_ids(ids: SemanticIds, config: PromptConfig, from_scratch: bool) -> SemanticIds:
-    """The table that prompts, trie and exported model go by; a pretrained backbone always spells the codes.
+def spelled_ids(ids: SemanticIds, items: ItemsConfig) -> SemanticIds:
+    """The table that prompts, trie and exported model go by.
 
-    With ``prompt.item_token`` the last token is the item's own, so that a small model can learn each item's company by
+    Where an item has a token of its own it is the last one, so that a small model can learn each item's company by
     itself, while the codes before it lead the search and share what similar items have in common.
     """
-    if not (config.item_token and from_scratch):
+    if not items.own_token:
         return ids
-    return ids.with_item_codes(ids.levels if config.codes is None else min(config.codes, ids.levels))
+    return ids.with_item_codes(ids.levels if items.codes is None else min(items.codes, ids.levels))

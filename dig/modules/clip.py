@@ -83,7 +83,7 @@ class CLIPModule(LightningModule):
         optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98), eps=1e-6)
         batches = len(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         total = max(1, batches // self.trainer.accumulate_grad_batches * int(self.trainer.max_epochs or 1))
-        warm = max(1, math.ceil(self.config.warmup_fraction * total))
+        warm = max(1, math.ceil(self.config.warmup_ratio * total))
 
         def rate(step: int) -> float:
             if step < warm:

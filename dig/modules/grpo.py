@@ -130,7 +130,7 @@ class GRPOModule(PolicyModule):
         loss, result, scores = self.computed(self._objective, batch, present)
         values = {
             "loss": loss.detach(),
-            "clip_share": result.clip_share,
+            "clip_ratio": result.clip_ratio,
             "ratio": result.ratio,
             "entropy": scores.entropy.sum(dim=-1).mean(),
         }
@@ -266,9 +266,9 @@ def _rollout_values(rollouts: Rollouts) -> dict[str, Tensor]:
         **{f"reward_{name}": term for name, term in rollouts.terms.items()},
         "hits": rollouts.hits,
         "groups_with_hit": rollouts.hits.any(dim=1),
-        "dead_groups": ~has_variance(rollouts.advantages),
-        "distinct_items": rollouts.first,
-        "surprise": -rollouts.log_probs,
+        "frac_reward_zero_std": ~has_variance(rollouts.advantages),
+        "unique_fraction": rollouts.first,
+        "nll": -rollouts.log_probs,
     }
     return {f"rollout/{name}": value.float().mean() for name, value in values.items()}
 

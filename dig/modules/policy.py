@@ -17,6 +17,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from dig.config import UserError
 from dig.config.load import load_run_config
+from dig.config.renamed import modernised
 from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
@@ -112,9 +113,10 @@ class PolicyModule(lightning.LightningModule):
         cls, making: Mapping[str, Any], state: Mapping[str, Tensor], where: str, named: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Arguments of the constructor that are not given, as a checkpoint tells them."""
+        settings = modernised({cls.stage: making["config"]})[cls.stage]
         found: dict[str, Any] = {
             "item_tokens": making["item_tokens"].to(torch.int64),
-            "config": rebuild_settings(cls.settings, making["config"], where),
+            "config": rebuild_settings(cls.settings, settings, where),
             "evaluation": rebuild_settings(EvaluationConfig, making["evaluation"], where),
         }
         if "backbone" not in named:
@@ -213,7 +215,7 @@ class PolicyModule(lightning.LightningModule):
         fused = self.sharded is None and not str(self.trainer.precision).endswith("mixed")
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=fused)
         total = self.scheduled_steps()
-        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_fraction * total), total)
+        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_ratio * total), total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def scheduled_steps(self) -> int:

@@ -15,8 +15,8 @@ from dig.evaluation.codebook import collision_rate, dead_codes, largest_collisio
 from dig.modules.restoring import MODULE, check_weights, read_checkpoint, rebuild_settings, told_by
 from dig.quantization import ItemFeatures, QuantizerOutput, ResidualQuantizer, mlp
 from dig.quantization.features import ItemFusion
+from dig.quantization.losses import cluster_codes, diversity, info_nce
 from dig.quantization.residual import sum_over_ranks
-from dig.quantization.terms import cluster_codes, contrast, diversity
 
 if TYPE_CHECKING:
     from datamodules.items import ItemBatch
@@ -55,7 +55,7 @@ class RQVAEModule(LightningModule):
         self.encoder = mlp(widths)
         self.decoder = mlp([*widths[:0:-1], text_dim + image_dim])
         self.to_contrast = (
-            nn.Linear(config.latent_dim, config.contrast_dim, bias=False) if config.contrast_weight else None
+            nn.Linear(config.latent_dim, config.info_nce_dim, bias=False) if config.info_nce_weight else None
         )
         self.to_behaviour = nn.Linear(config.latent_dim, behaviour_dim) if behaviour_dim else None
         self.quantizer = ResidualQuantizer(
@@ -64,10 +64,10 @@ class RQVAEModule(LightningModule):
             commitment_weight=config.commitment_weight,
             restart_after=config.restart_after,
             kmeans_iterations=config.kmeans_iterations,
-            update=config.codebook_update,  # type: ignore[arg-type]
+            update=config.codebook_update,
             ema_decay=config.ema_decay,
-            estimator=config.estimator,  # type: ignore[arg-type]
-            even_levels=config.even_levels,
+            estimator=config.estimator,
+            sinkhorn_levels=config.sinkhorn_levels,
             sinkhorn_epsilon=config.sinkhorn_epsilon,
         )
         self.clusters: Tensor
@@ -153,11 +153,11 @@ class RQVAEModule(LightningModule):
         }
         if self.to_contrast is not None and batch.partners is not None:
             ours, theirs = self.to_contrast(latents), self.to_contrast(self._encode(batch.partners))
-            found = contrast(ours, theirs, self.config.temperature, batch.has_partner)
-            terms["contrast"] = self.config.contrast_weight * found
+            found = info_nce(ours, theirs, self.config.temperature, batch.has_partner)
+            terms["info_nce"] = self.config.info_nce_weight * found
         if self.to_behaviour is not None and features.behaviour is not None:
             known = features.behaviour.any(dim=1)
-            found = contrast(self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, known)
+            found = info_nce(self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, known)
             terms["collaborative"] = self.config.collaborative_weight * found
         if self.config.diversity_weight:
             terms["diversity"] = self.config.diversity_weight * self._diversity(output.codes)
@@ -180,9 +180,9 @@ class RQVAEModule(LightningModule):
         return torch.cat(chunks)
 
     @torch.no_grad()
-    def last_costs(self, features: ItemFeatures, codes: Tensor) -> Tensor:
+    def last_level_distances(self, features: ItemFeatures, codes: Tensor) -> Tensor:
         """``(items, codes of the last level)``: what each last code would cost items with the codes before it."""
-        return self.quantizer.last_costs(self._encode(features), codes.to(self.device)).cpu()
+        return self.quantizer.last_level_distances(self._encode(features), codes.to(self.device)).cpu()
 
     @torch.no_grad()
     def reconstruction_error(self, features: ItemFeatures, codes: Tensor | None = None) -> float:

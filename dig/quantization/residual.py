@@ -67,7 +67,7 @@ class ResidualQuantizer(nn.Module):
         ema_decay: share of the old average that a step keeps.
         estimator: how gradients pass: ``straight-through`` or ``rotation``
             (:func:`~dig.quantization.residual.rotate`, of a latent onto the sum of its codes).
-        even_levels: levels, from 1, at which training spreads a batch evenly over the codes by Sinkhorn's prices
+        sinkhorn_levels: levels, from 1, at which training spreads a batch evenly over the codes by Sinkhorn's prices
             (LC-Rec, arXiv 2311.09049); `encode` takes the nearest code at every level.
         sinkhorn_epsilon: see :func:`~dig.quantization.sinkhorn.sinkhorn`.
         sinkhorn_iterations: see there.
@@ -83,7 +83,7 @@ class ResidualQuantizer(nn.Module):
         update: Literal["gradient", "ema"] = "gradient",
         ema_decay: float = 0.99,
         estimator: Literal["straight-through", "rotation"] = "straight-through",
-        even_levels: Sequence[int] = (),
+        sinkhorn_levels: Sequence[int] = (),
         sinkhorn_epsilon: float = 0.05,
         sinkhorn_iterations: int = 20,
     ) -> None:
@@ -95,7 +95,7 @@ class ResidualQuantizer(nn.Module):
         self.update = update
         self.ema_decay = ema_decay
         self.estimator = estimator
-        self.even_levels = frozenset(even_levels)
+        self.sinkhorn_levels = frozenset(sinkhorn_levels)
         self.sinkhorn_epsilon = sinkhorn_epsilon
         self.sinkhorn_iterations = sinkhorn_iterations
         trained = update == "gradient"
@@ -177,7 +177,7 @@ class ResidualQuantizer(nn.Module):
         return torch.stack([codebook[chosen] for codebook, chosen in levels]).sum(dim=0)
 
     @torch.no_grad()
-    def last_costs(self, latents: Tensor, codes: Tensor) -> Tensor:
+    def last_level_distances(self, latents: Tensor, codes: Tensor) -> Tensor:
         """What each code of the last level would cost items with the given codes before it.
 
         Args:
@@ -194,7 +194,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _choose(self, residual: Tensor, codebook: Tensor, level: int) -> Tensor:
-        if not self.training or level not in self.even_levels:
+        if not self.training or level not in self.sinkhorn_levels:
             return assign(residual, codebook)
         costs = torch.cdist(residual, codebook).square()
         prices = sinkhorn(costs, self.sinkhorn_epsilon, self.sinkhorn_iterations, sum_over_ranks)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dig.config.errors import UserError
 from dig.config.recommenders import RecommenderSpec
-from dig.config.sections.checks import NonNegativeFloat, PositiveFraction, PositiveInt, check_bounds
+from dig.config.sections.checks import NonNegativeFloat, PositiveFraction, PositiveInt, check_values
 from dig.engine.lazy import numpy as np
 from dig.engine.lazy import safetensors, scipy, torch
 from dig.evaluation.rankers import Scorer
@@ -45,7 +45,7 @@ class ItemKNNConfig:
     """Weight of an item, times this for every later item of the history; 1 weighs all the same."""
 
     def __post_init__(self) -> None:
-        check_bounds("item_knn", self)
+        check_values("item_knn", self)
 
 
 SPEC = RecommenderSpec(

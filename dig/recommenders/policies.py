@@ -11,7 +11,7 @@ from dig.config.recommenders import RecommenderSpec
 
 __all__ = ["SPECS"]
 
-_ROLLOUTS = ("reward", "hits", "groups_with_hit", "dead_groups", "distinct_items", "surprise")
+_ROLLOUTS = ("reward", "hits", "groups_with_hit", "frac_reward_zero_std", "unique_fraction", "nll")
 
 
 def _grpo_logs(config: Any) -> list[str]:

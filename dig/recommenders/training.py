@@ -116,9 +116,9 @@ def train_on_items(
         settings.batch_size,
         config.evaluation.valid_users,
         config.seed,
-        config.trainer.workers,
+        config.trainer.num_workers,
     )
-    plan = Plan(stage, reads, settings.epochs, clip_norm=1.0, ranked=True, patience=settings.patience)
+    plan = Plan(stage, reads, settings.epochs, gradient_clip_val=1.0, ranked=True, patience=settings.patience)
     fit(plan, module, data, context, folder)
     if not module.trainer.is_global_zero:
         return False

@@ -80,13 +80,13 @@ class PolicyLoss:
     Attributes:
         loss: 0-d, with its graph.
         kl: 0-d mean KL divergence from the reference per rollout, detached; 0 without a reference.
-        clip_share: 0-d share of ratios that were clipped, detached.
+        clip_ratio: 0-d share of ratios that were clipped, detached.
         ratio: 0-d mean ratio, detached.
     """
 
     loss: Tensor
     kl: Tensor
-    clip_share: Tensor
+    clip_ratio: Tensor
     ratio: Tensor
 
 

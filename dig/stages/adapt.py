@@ -64,9 +64,11 @@ def _build(context: StageContext, folder: Path) -> None:
     paths = [pictures.paths[row] for row in seen]
     own = [texts[pictures.rows[row]] for row in seen]
     pairs = datamodules.PicturePairs(paths, own, clip.preprocess, clip.tokenize)
-    data = datamodules.PairDataModule(pairs, config.adapt.batch_size, context.config.seed, config.workers)
+    data = datamodules.PairDataModule(pairs, config.adapt.batch_size, context.config.seed, config.num_workers)
     module = modules.CLIPModule(clip, config.adapt)
-    fit(Plan("adapt", _reads(context.config), config.adapt.epochs, clip_norm=1.0), module, data, context, folder)
+    fit(
+        Plan("adapt", _reads(context.config), config.adapt.epochs, gradient_clip_val=1.0), module, data, context, folder
+    )
     if not module.trainer.is_global_zero:
         return
     module.to("cpu", torch.float32)

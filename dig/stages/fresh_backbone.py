@@ -29,7 +29,7 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
         UserError: if rows are to start at codebooks and the tokenizer has none.
     """
     config = context.config
-    if config.sft.item_tokens == "one":
+    if config.items.representation == "one":
         shape = one_token_sizes(config.backbone)
         model = fresh_intrr(
             context,
@@ -42,30 +42,26 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
             tasks=len(TASK_TOKENS) if config.relation_tasks else 0,
         )
         return IntRRBackbone(model, intrr.SPEC.of(config).assignment.alignment)
-    from_scratch, rows = config.backbone.pretrained is None, config.backbone.sid_rows
-    start_at_codebooks = rows == "codebook" or (rows == "composed" and not from_scratch)
-    vectors = _vectors(context, from_scratch) if start_at_codebooks else None
+    start_at_codebooks = config.items.starts and config.items.start == "codebook"
+    vectors = _vectors(context) if start_at_codebooks else None
     dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
     backbone = build_backbone(config.backbone, spelled.sizes, max_tokens(config, spelled), vectors, dtype)
-    if rows == "composed" and from_scratch:
+    if config.items.representation == "composed":
         _compose(context, backbone)
     return backbone
 
 
-def _vectors(context: StageContext, from_scratch: bool) -> list[Tensor]:
+def _vectors(context: StageContext) -> list[Tensor]:
     """Where the tokenizer puts the tokens of each level."""
-    prompt, ids = context.config.prompt, load_semantic_ids(context)
-    item_token = prompt.item_token and from_scratch
-    levels = ids.levels if prompt.codes is None or not item_token else prompt.codes
+    items, ids = context.config.items, load_semantic_ids(context)
+    levels = ids.levels if items.codes is None or not items.own_token else items.codes
     codebooks = load_codebooks(context)
     if not codebooks:
-        asked = context.config.backbone.sid_rows
         raise UserError(
-            f"backbone.sid_rows={asked}: the Semantic IDs of this tokenizer come without codebooks; use "
-            "backbone.sid_rows=random",
+            "items.start=codebook: the Semantic IDs of this tokenizer come without codebooks; use items.start=random",
             exit_code=2,
         )
-    return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, item_token)
+    return level_vectors(codebooks, ids.codes[:, : ids.levels], levels, items.own_token)
 
 
 def _compose(context: StageContext, backbone: Backbone) -> None:

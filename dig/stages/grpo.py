@@ -43,8 +43,8 @@ __all__ = ["STAGE"]
 
 
 def _reads(config: Config) -> dict[str, Any]:
-    keys = ("backbone.lora", "prompt", "grpo", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
-    reads = reads_training(config, *keys)
+    keys = ("evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
+    reads = reads_training(config, "backbone.lora", "items", "prompt", "grpo", *keys)
     if config.grpo.reward.extra:
         reads["own reward terms"] = own_terms(config)
     if config.grpo.reward.similarity:
@@ -74,7 +74,7 @@ def _build(context: StageContext, folder: Path) -> None:
         config.evaluation.valid_users,
         config.evaluation.batch_size,
         config.seed,
-        config.trainer.workers,
+        config.trainer.num_workers,
     )
     module = modules.GRPOModule(
         backbone, item_tokens(backbone, spelled), rewards, config.grpo, config.evaluation, config.seed
@@ -88,7 +88,7 @@ def _build(context: StageContext, folder: Path) -> None:
         _reads(config),
         config.grpo.epochs,
         max_steps=config.grpo.max_steps,
-        clip_norm=config.grpo.clip_norm,
+        gradient_clip_val=config.grpo.gradient_clip_val,
         ranked=True,
         validate_every=config.grpo.validate_every,
         keep_start=True,

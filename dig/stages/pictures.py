@@ -62,7 +62,11 @@ def _build(context: StageContext, folder: Path) -> None:
             [pictures.paths[row] for row in new], keys[new], clip.preprocess, config.batch_size
         )
         encode(
-            context, folder, modules.PictureEncoding(clip), datamodules.ContentDataModule(files, config.workers), cache
+            context,
+            folder,
+            modules.PictureEncoding(clip),
+            datamodules.ContentDataModule(files, config.num_workers),
+            cache,
         )
     if global_rank():
         return

@@ -32,10 +32,7 @@ _INSTRUCTION_TOKENS = 64  # room for the words of a text prompt
 
 def load_spelled_ids(context: StageContext) -> SemanticIds:
     """The Semantic ID table as the backbone spells it."""
-    config = context.config
-    if config.sft.item_tokens == "one":
-        return load_semantic_ids(context)
-    return spelled_ids(load_semantic_ids(context), config.prompt, from_scratch=config.backbone.pretrained is None)
+    return spelled_ids(load_semantic_ids(context), context.config.items)
 
 
 def item_tokens(backbone: Backbone, ids: SemanticIds) -> Tensor:

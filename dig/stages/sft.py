@@ -26,12 +26,9 @@ __all__ = ["STAGE"]
 
 
 def _reads(config: Config) -> dict[str, Any]:
-    keys = ("backbone", "prompt", "sft", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
-    if config.sft.item_tokens == "one":
-        return reads_training(config, *keys, "intrr.assignment")
-    found = reads_training(config, *keys)
-    del found["sft"]["item_tokens"]  # so that what was trained before there was a choice is found
-    return found
+    keys = ("items", "backbone", "prompt", "sft", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
+    assignment = ("intrr.assignment",) if config.items.representation == "one" else ()
+    return reads_training(config, *keys, *assignment)
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -55,7 +52,7 @@ def _build(context: StageContext, folder: Path) -> None:
         config.evaluation.valid_users,
         config.evaluation.batch_size,
         config.seed,
-        config.trainer.workers,
+        config.trainer.num_workers,
     )
     module = modules.SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
     plan = Plan(
@@ -63,7 +60,7 @@ def _build(context: StageContext, folder: Path) -> None:
         _reads(config),
         config.sft.epochs,
         max_steps=config.sft.max_steps,
-        clip_norm=config.sft.clip_norm,
+        gradient_clip_val=config.sft.gradient_clip_val,
         ranked=True,
         patience=config.sft.patience,
         resume_from=config.sft.resume_from,
@@ -82,21 +79,12 @@ def _learned_from(config: Config) -> dict[str, str]:
 
 
 def _say_unheard(config: Config) -> None:
-    """Tells which settings say nothing where items are one vector each."""
-    if config.sft.item_tokens != "one":
-        return
-    asked = {
-        "prompt.item_token": config.prompt.item_token,
-        "prompt.codes": config.prompt.codes is not None,
-        f"backbone.sid_rows={config.backbone.sid_rows}": config.backbone.sid_rows != "random",
-        f"sft.softmax={config.sft.softmax}": config.sft.softmax != "vocabulary",
-    }
-    unheard = [key for key, is_set in asked.items() if is_set]
+    """Tells which settings say nothing under the way that items are written."""
+    written, unheard = config.items.representation, config.items.unread
+    if written == "one" and config.sft.softmax != "vocabulary":
+        unheard = [*unheard, f"sft.softmax={config.sft.softmax}"]
     if unheard and global_rank() == 0:
-        say(
-            f"sft: items are one vector each (sft.item_tokens=one), so {', '.join(unheard)} have no say; see "
-            "intrr.assignment"
-        )
+        say(f"sft: items.representation={written} does not read {', '.join(unheard)}")
 
 
 def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:

@@ -41,7 +41,7 @@ def check_backbone(config: Config, stages: Collection[str]) -> None:
     Raises:
         UserError: with exit code 2: it cannot be built, or no memory here holds it.
     """
-    if "sft" not in stages or config.sft.item_tokens == "one":
+    if "sft" not in stages or config.items.representation == "one":
         return
     levels = [*config.rqvae.sizes, _SUFFIX]
     parameters = count_parameters(config.backbone, levels, (config.prompt.max_history + 1) * len(levels))

@@ -125,7 +125,7 @@ def _features(context: StageContext, bought: CoPurchases) -> ItemFeatures:
 
 def follows_behaviour(config: Config) -> bool:
     """Whether the codes learn from histories, so that they must tell which items they saw."""
-    weights = (config.rqvae.contrast_weight, config.rqvae.collaborative_weight)
+    weights = (config.rqvae.info_nce_weight, config.rqvae.collaborative_weight)
     return config.rqvae.tokenizer == "rqvae" and any(weights)
 
 
@@ -133,7 +133,7 @@ def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: 
     config = context.config
     behaviour_dim = 0 if features.behaviour is None else features.behaviour.shape[1]
     module = modules.RQVAEModule(config.rqvae, features.text_dim, features.image_dim, behaviour_dim)
-    pairs = config.rqvae.contrast_weight > 0
+    pairs = config.rqvae.info_nce_weight > 0
     partners = datamodules.Partners(bought.left, bought.right, bought.items, config.seed) if pairs else None
     data = datamodules.ItemDataModule(features, config.rqvae.batch_size, config.seed, partners=partners)
     attainable = [min(1.0, features.items / size) for size in config.rqvae.sizes]
@@ -145,7 +145,7 @@ def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: 
     codes = module.assign_codes(features)
     return _Tokens(
         codes,
-        lambda rows: module.last_costs(features.take(rows), codes[rows]),
+        lambda rows: module.last_level_distances(features.take(rows), codes[rows]),
         lambda codes: module.reconstruction_error(features, codes),
         dict(module.state_dict()),
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dig.config import UserError
-from dig.config.sections.checks import PositiveFloat, check_bounds
+from dig.config.sections.checks import PositiveFloat, check_values
 from dig.received.weights import read_tensors
 from dig.recommenders import RecommenderSpec, Scorer
 
@@ -38,7 +38,7 @@ class NextPurchaseConfig:
     """Purchases (μ) that the popularity of items counts for, beside those that followed the last item."""
 
     def __post_init__(self) -> None:
-        check_bounds("next_purchase", self)
+        check_values("next_purchase", self)
 
 
 SPEC = RecommenderSpec(

@@ -17,6 +17,7 @@ import yaml
 
 from dig.config import UserError, config_to_dict, list_experiments, load_config, nearest
 from dig.config.documents import read_json_mapping, read_yaml_mapping
+from dig.config.renamed import modernised
 from dig.config.schema import DataConfig
 from dig.config.sections.checks import folder_name_problem
 from dig.engine.artifacts import read_json, write_json
@@ -301,7 +302,7 @@ def _versions(folder: Path) -> dict[str, str]:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     _check_there(folder, path)
-    content = read_yaml_mapping(path)
+    content = modernised(read_yaml_mapping(path))
     if not isinstance(content.get("evaluation", {}), dict | None) or type(content.get("seed")) not in (int, type(None)):
         raise UserError(f"{path}: is not a configuration: evaluation holds keys and values, seed a whole number")
     return content

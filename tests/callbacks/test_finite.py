@@ -81,8 +81,8 @@ def test_without_a_checkpoint_it_says_so_and_healthy_training_goes_through(tmp_p
         ("tokenize", "a smaller rqvae.learning_rate"),
         ("adapt", "a smaller visual.adapt.learning_rate"),
         ("sasrec", "a smaller sasrec.learning_rate"),
-        ("sft", "a smaller sft.learning_rate or sft.clip_norm"),
-        ("grpo", "a smaller grpo.learning_rate or grpo.clip_norm"),
+        ("sft", "a smaller sft.learning_rate or sft.gradient_clip_val"),
+        ("grpo", "a smaller grpo.learning_rate or grpo.gradient_clip_val"),
     ],
 )
 def test_the_cure_names_keys_that_there_are(tmp_path: Path, stage: str, cure: str):

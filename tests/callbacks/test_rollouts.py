@@ -18,7 +18,7 @@ from callbacks import monitoring
 from callbacks.monitoring import RolloutHealth, RolloutSamples
 from dig.rollouts import RewardContext, Rollouts, group_advantages, total_reward
 
-DEAD, KL = "rollout/dead_groups", "train/kl"
+DEAD, KL = "rollout/frac_reward_zero_std", "train/kl"
 ITEMS = ["a", "b", "c", "d"]
 TITLES = ["Pan", "<script>alert(1)</script>", None, "Lid"]
 INTERESTS = ["cooking for two", None, "camping", "cooking for two"]

@@ -6,7 +6,7 @@ import pytest
 
 from dig.config import UserError, load_config
 
-ONE = "sft.item_tokens=one"
+ONE = "items.representation=one"
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ ONE = "sft.item_tokens=one"
         (["intrr.hidden_size=10", "intrr.heads=4"], r"intrr\.hidden_size=10 cannot be cut into intrr\.heads=4"),
         (["intrr.dropout=1.0"], r"intrr\.dropout must be at least 0 and below 1"),
         (["intrr.alignment=1"], r"intrr\.alignment"),
-        (["sft.item_tokens=two"], r"sft\.item_tokens='two' is not one of codes, one"),
+        (["items.representation=two"], r"items\.representation='two' is not one of sid, token, composed, one"),
         ([ONE, "backbone.pretrained=some/model"], r"one builds its backbone from scratch; unset backbone\.pretrained"),
         ([ONE, "backbone.config.model_type=llama"], r"not model_type"),
         ([ONE, "backbone.config.hiden_size=64"], r"not hiden_size; did you mean hidden_size\?"),
@@ -28,7 +28,7 @@ ONE = "sft.item_tokens=one"
         ([ONE, "sft.tasks.title_to_sid.share=1"], r"title_to_sid\.share=1\.0 needs a backbone that knows text"),
         (
             [ONE, "sft.tasks.semantic.share=1", "prompt.max_history=5"],
-            r"sft\.tasks\.semantic under sft\.item_tokens=one needs room for 6 items, "
+            r"sft\.tasks\.semantic under items\.representation=one needs room for 6 items, "
             r"prompt\.max_history=5 is too short",
         ),
         ([ONE, "prompt.style=text"], r"reads no text; take prompt\.style=auto"),
@@ -49,10 +49,10 @@ def test_what_cannot_be_is_refused_in_a_line(settings: list[str], line: str):
 def test_the_experiments_load(experiment: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DIG_DATA_ROOT", "data")
     config = load_config(experiment)
-    assert (config.baselines == ["intrr"]) == (config.sft.item_tokens == "codes") == ("one_token" not in experiment)
+    assert (config.baselines == ["intrr"]) == (config.items.representation != "one") == ("one_token" not in experiment)
     assert (len(config.relation_tasks) == 2) == (experiment == "one_token_iirg")
 
 
 def test_one_vector_an_item_goes_with_the_quickstart_as_it_is():
     config = load_config("quickstart", [ONE])
-    assert config.prompt.item_token and config.sft.item_tokens == "one"
+    assert config.items.codes == 0 and config.items.unread == ["items.codes=0"]

@@ -45,7 +45,7 @@ def test_layers_from_weakest_to_strongest(tmp_path: Path) -> None:
     child = write(tmp_path / "child.yaml", "extends: parent\nsft: {epochs: 4}\n")
     config = load_config(child, ["seed=2"])
     assert (config.sft.epochs, config.sft.batch_size, config.seed) == (4, 7, 2)
-    assert config.sft.clip_norm == 1.0
+    assert config.sft.gradient_clip_val == 1.0
     assert config.experiment == "child"
     assert load_config(child, ["sft.epochs=5", "sft.epochs=6"]).sft.epochs == 6
 
@@ -99,7 +99,7 @@ def test_wrong_arguments_get_one_line(override: str, expected: str) -> None:
 
 
 def test_impossible_combinations() -> None:
-    assert "grpo.minibatches=1" in message("quickstart", "trainer.accumulate=2", "grpo.minibatches=2")
+    assert "grpo.minibatches=1" in message("quickstart", "trainer.accumulate_grad_batches=2", "grpo.minibatches=2")
     assert "needs a GPU" in message("quickstart", "trainer.accelerator=cpu", "trainer.precision=16-mixed")
     assert "no text to embed" in message("quickstart", "embedding.fields=[]", "embedding.interests=none")
 

@@ -91,7 +91,7 @@ def test_no_bound_is_lost_in_a_sentence() -> None:
         ("seed=-1", "seed must not be negative, it is -1"),
         ("seed=4294967296", "seed must be at most 4,294,967,295, it is 4294967296"),
         ("sft.batch_size=1000000000", "sft.batch_size must be at most 1,048,576, it is 1000000000"),
-        ("trainer.workers=100000", "trainer.workers must be at most 1,024, it is 100000"),
+        ("trainer.num_workers=100000", "trainer.num_workers must be at most 1,024, it is 100000"),
         ("slurm.nodes=1000000", "slurm.nodes must be at most 100,000, it is 1000000"),
         ("rqvae.hidden_dims=[64,0]", "rqvae.hidden_dims must be above 0, it is 0"),
         ("rqvae.codebook_size=[256,1]", "rqvae.codebook_size must hold numbers from 2 to 1,048,576, it is [256, 1]"),

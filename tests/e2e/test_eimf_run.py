@@ -39,7 +39,7 @@ SMALL = (
     "trainer.precision=32-true",
     "trainer.checkpoint_every=1",
     "trainer.checkpoint_share=1.0",
-    "trainer.log_every=1",
+    "trainer.log_every_n_steps=1",
     "logging.progress=false",
 )
 WITHOUT = ("eimf.semantic_weight=0", "eimf.alignment_weight=0")

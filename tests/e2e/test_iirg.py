@@ -37,7 +37,7 @@ def run(folder: Path, name: str, *more: str) -> Run:
         "data.source=quickstart",
         "mining.miners=[lexical]",
         "mining.imports=[]",
-        "rqvae.contrast_weight=0",
+        "rqvae.info_nce_weight=0",
         "sft.epochs=2",
         "evaluation.valid_users=50",
         f"runs_dir={folder / 'runs'}",

@@ -20,7 +20,7 @@ SETTINGS = (
     "mining.miners=[lexical]",
     "rqvae.codebook_size=[12,6]",
     "rqvae.collisions=suffix",
-    "sft.item_tokens=one",
+    "items.representation=one",
     "sft.dropout=0.1",
     "intrr.hidden_size=32",
     "intrr.epochs=3",
@@ -38,15 +38,14 @@ SETTINGS = (
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, str]:
     folder = tmp_path_factory.mktemp("intrr")
     workplace = Workplace(folder, home_with_vectors(folder / "home"), SETTINGS)
-    return workplace, workplace.run("prompt.item_token=true", "prompt.codes=0", "backbone.sid_rows=composed")
+    return workplace, workplace.run("items.codes=0", "items.start=codebook")
 
 
 def test_every_stage_is_measured_and_says_what_it_saw(finished: tuple[Workplace, str]):
     workplace, output = finished
     assert list(workplace.metrics()) == ["popularity", "intrr", "sft", "grpo"]
     assert (
-        "items are one vector each (sft.item_tokens=one), so prompt.item_token, prompt.codes, "
-        "backbone.sid_rows=composed, sft.softmax=level have no say"
+        "sft: items.representation=one does not read items.codes=0, items.start=codebook, sft.softmax=level"
     ) in " ".join(output.split())
     artifacts = workplace.home / "artifacts"
     for stage in ("intrr", "sft", "grpo"):

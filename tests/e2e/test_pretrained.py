@@ -35,9 +35,8 @@ SETTINGS = (
     "evaluation.max_users=40",
     "evaluation.valid_users=20",
     "backbone.config={}",
-    "prompt.item_token=true",  # as the quickstart has it for backbones from scratch
-    "prompt.codes=0",
-    "backbone.sid_rows=composed",
+    "items.representation=sid",
+    "items.start=codebook",
 )
 
 
@@ -97,7 +96,7 @@ def test_grpo_asks_in_words_with_the_adapter_off_as_its_reference(tmp_path: Path
         "stages=[grpo,report]",
         "grpo.max_steps=4",
         "grpo.kl_weight=0.1",
-        "trainer.log_every=1",
+        "trainer.log_every_n_steps=1",
         "grpo.objective=gspo",
     )
     workplace.run(f"backbone.pretrained={model}", *SETTINGS, *more, *tasks)
@@ -114,8 +113,8 @@ def test_a_killed_training_with_adapters_goes_on_to_the_same_numbers(tmp_path: P
     homes = [Path(shutil.copytree(home, tmp_path / name / "home")) for name in ("whole", "killed")]
     workplaces = [Workplace(path.parent) for path in homes]
     model = checkpoint(tmp_path / "pretrained", "llama")
-    tricks = ("sft.new_rows_steps=5", "backbone.gradient_checkpointing=true", "backbone.sid_rows=codebook")
-    arguments = (f"backbone.pretrained={model}", *SETTINGS, *tricks, "trainer.accumulate=2")
+    tricks = ("sft.new_rows_steps=5", "backbone.gradient_checkpointing=true")
+    arguments = (f"backbone.pretrained={model}", *SETTINGS, *tricks, "trainer.accumulate_grad_batches=2")
     workplaces[0].run(*arguments)
     process = workplaces[1].start(*arguments)
     assert wait_for_checkpoint(workplaces[1], "sft", process, newer_than=2)

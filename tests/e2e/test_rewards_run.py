@@ -40,7 +40,7 @@ EVERYTHING = (
     "sasrec.scale=null",
     "sasrec.hidden_size=32",
     "grpo.max_steps=4",
-    "trainer.log_every=1",
+    "trainer.log_every_n_steps=1",
 )
 
 
@@ -84,14 +84,14 @@ def test_every_term_is_paid_and_told(finished: Run):
     }
     for name in (
         "rollout/hits",
-        "rollout/dead_groups",
-        "rollout/distinct_items",
+        "rollout/frac_reward_zero_std",
+        "rollout/unique_fraction",
         "train/entropy",
         "train/kl",
-        "train/clip_share",
+        "train/clip_ratio",
     ):
         assert curve[name].drop_nulls().is_finite().all() and curve[name].drop_nulls().len()
-    assert curve["rollout/distinct_items"].drop_nulls().min() == 1.0  # no rollout twice
+    assert curve["rollout/unique_fraction"].drop_nulls().min() == 1.0  # no rollout twice
     for term in ("similarity", "collaborative", "novelty", "diversity"):
         assert curve[f"rollout/reward_{term}"].drop_nulls().max() > 0
 

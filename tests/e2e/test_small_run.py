@@ -270,9 +270,8 @@ def test_items_with_tokens_of_their_own_from_end_to_end(tmp_path: Path, codes: i
     (tmp_path / "ids.json").write_text(json.dumps(ids))
     workplace = tokenized_workplace(tmp_path)
     workplace.run(
-        f"prompt.codes={codes}",
-        "prompt.item_token=true",
-        "backbone.sid_rows=composed",
+        f"items.codes={codes}",
+        "items.representation=composed",
         "sft.softmax=level",
         "sft.dropout=0.1",
         "sft.tasks.collaborative.share=0.5",

@@ -88,7 +88,7 @@ def test_a_control_group_counts_where_it_grants_less(two_cores: None, tmp_path: 
     check_processes(cpu("trainer.devices=8"), tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("key", ["trainer.workers", "visual.workers"])
+@pytest.mark.parametrize("key", ["trainer.num_workers", "visual.num_workers"])
 def test_worker_processes_count_for_all_ranks(key: str, two_cores: None, tmp_path: Path) -> None:
     """Entry 17, a sibling."""
     root = machine(tmp_path, 32 * GIB)

@@ -52,12 +52,12 @@ def test_baselines_depend_on_their_own_section() -> None:
         "evaluation.max_users=5",
         "sft.resume_from=a.ckpt",
         "trainer.checkpoint_every=3",
-        "trainer.log_every=1",
+        "trainer.log_every_n_steps=1",
         "logging.progress=false",
         "runs_dir=elsewhere",
         "embedding.batch_size=8",
         "visual.batch_size=8",
-        "visual.workers=2",
+        "visual.num_workers=2",
     ],
 )
 def test_a_key_that_changes_no_artifact(override: str) -> None:

@@ -237,7 +237,7 @@ def test_messages_hide_what_the_environment_holds(monkeypatch: pytest.MonkeyPatc
         "set mining.models.m.output_key=max_tokens",
         "mining.models.m.key=OPENAI_API_KEY",
         "headers={A: env:B}",
-        "prompt.item_token=true",
+        "labels.item_token=true",
         "see https://host.example/a?b=c#d",
     ):
         assert hidden(plain) == plain
@@ -245,7 +245,7 @@ def test_messages_hide_what_the_environment_holds(monkeypatch: pytest.MonkeyPatc
         "mining.models.m.output_key=max_tokens",
         "mining.models.m.key=OPENAI_API_KEY",
         "sft.epochs=three",
-        "prompt.item_token=true",
+        "labels.item_token=true",
         "data.path=https://host.example/a?b=c#d",
     ):
         assert shown_override(plain) == plain

@@ -198,7 +198,7 @@ class Logging(Scripted):
 @pytest.mark.parametrize(("epochs", "every", "lines"), [(4, 10, 8), (50, 10, 10), (50, 5, 20), (1, 1000, 2)])
 def test_a_short_training_logs_about_ten_times(tmp_path: Path, epochs: int, every: int, lines: int) -> None:
     """newcomers 10: a GRPO of eight steps left no reward, since one line came every ten."""
-    settings = ["logging.progress=false", "trainer.accelerator=cpu", f"trainer.log_every={every}"]
+    settings = ["logging.progress=false", "trainer.accelerator=cpu", f"trainer.log_every_n_steps={every}"]
     context = StageContext(load_config("quickstart", settings), {}, ArtifactStore(tmp_path), tmp_path / "run")
     fit(Plan("grpo", {}, epochs), Logging({}), Nothing(), context, tmp_path / "work")
     (path,) = (tmp_path / "work/logs").glob("*/metrics.csv")

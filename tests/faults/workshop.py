@@ -25,9 +25,8 @@ data: {{shop: {{items: {items}, users: 80, seed: {shop}}}}}
 visual: {{model: null, adapt: {{epochs: 0}}}}
 mining: {{miners: [lexical]}}
 rqvae: {{codebook_size: 8, levels: 2, batch_size: 16, epochs: 4, hidden_dims: [32], latent_dim: 8}}
-prompt: {{item_token: false, codes: null}}
+items: {{representation: sid, codes: null}}
 backbone:
-  sid_rows: random
   config: {{num_hidden_layers: 1, hidden_size: 32, intermediate_size: 64, num_attention_heads: 2,
            num_key_value_heads: 2}}
 sft: {{batch_size: 16, epochs: 1, max_steps: 8}}

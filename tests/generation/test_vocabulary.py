@@ -7,7 +7,7 @@ import torch
 from support import tiny
 
 from dig.config import UserError
-from dig.config.schema import PromptConfig
+from dig.config.schema import ItemsConfig
 from dig.generation import CatalogueTrie, SidVocabulary
 from dig.generation.vocabulary import sid_token, spelled_ids
 
@@ -52,13 +52,14 @@ def test_a_tokenizer_of_other_semantic_ids_is_refused(sizes: list[int], level: i
 
 
 def test_codes_alone_are_the_table_itself():
-    assert spelled_ids(IDS, PromptConfig(), from_scratch=True) is IDS
-    assert spelled_ids(IDS, PromptConfig(item_token=True, codes=0), from_scratch=False) is IDS  # as the paper spells
+    assert spelled_ids(IDS, ItemsConfig()) is IDS
+    assert spelled_ids(IDS, ItemsConfig("one", codes=0)) is IDS
 
 
 @pytest.mark.parametrize(("codes", "kept"), [(None, 3), (2, 2), (1, 1), (0, 0), (9, 3)])
-def test_an_items_own_token_ends_it_and_replaces_the_suffix(codes: int | None, kept: int):
-    found = spelled_ids(IDS, PromptConfig(item_token=True, codes=codes), from_scratch=True)
+@pytest.mark.parametrize("representation", ["token", "composed"])
+def test_an_items_own_token_ends_it_and_replaces_the_suffix(representation: str, codes: int | None, kept: int):
+    found = spelled_ids(IDS, ItemsConfig(representation, codes))
     assert found.codes.shape == (len(IDS), kept + 1) and found.sizes == [4] * kept + [len(IDS)]
     assert torch.equal(found.codes[:, :kept], IDS.codes[:, :kept])
     assert found.codes[:, -1].tolist() == list(range(len(IDS)))
@@ -67,7 +68,6 @@ def test_an_items_own_token_ends_it_and_replaces_the_suffix(codes: int | None, k
     assert trie.num_items == len(IDS)
 
 
-def test_codes_that_could_not_tell_items_apart_are_refused():
-    for settings in ({"codes": 2}, {"codes": -1, "item_token": True}):
-        with pytest.raises(UserError, match=r"prompt\.codes"):
-            PromptConfig(**settings)
+def test_a_number_of_codes_below_0_is_refused():
+    with pytest.raises(UserError, match=r"items\.codes must not be negative"):
+        ItemsConfig("token", codes=-1)

@@ -101,7 +101,7 @@ def test_nothing_but_the_policy_is_trained_and_saved():
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_the_ratio_is_one_and_the_divergence_zero_at_the_first_step(lora: bool):
-    config = GRPOConfig(group_size=4, prompts_per_step=20, learning_rate=1e-2, warmup_fraction=0.0)
+    config = GRPOConfig(group_size=4, prompts_per_step=20, learning_rate=1e-2, warmup_ratio=0.0)
     module, data = made(config, lora, attention_dropout=0.3)
     lines = fit(module, data, max_epochs=2)
     assert len(lines) == 4
@@ -109,7 +109,7 @@ def test_the_ratio_is_one_and_the_divergence_zero_at_the_first_step(lora: bool):
     assert lines[0]["train/kl"] == pytest.approx(0.0, abs=1e-6)
     assert all(line["train/ratio"] == pytest.approx(1.0, abs=1e-5) for line in lines)  # one update a rollout
     assert all(line["train/kl"] > 1e-5 for line in lines[2:])  # but the policy has left the reference
-    assert all(line["train/clip_share"] == 0.0 for line in lines)
+    assert all(line["train/clip_ratio"] == 0.0 for line in lines)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gpt2", "bloom", "opt"])
@@ -149,18 +149,18 @@ def test_a_rollout_is_judged_by_its_own_target():
     assert values["rollout/reward"].item() == pytest.approx(rewards.mean().item())
     assert values["rollout/reward_valid"].item() == pytest.approx(0.1)
     distinct = sum(len(set(row)) for row in rollouts.items.tolist()) / (8 * 6)
-    assert values["rollout/distinct_items"].item() == pytest.approx(distinct)
+    assert values["rollout/unique_fraction"].item() == pytest.approx(distinct)
     dead = sum(len({round(x, 5) for x in row}) == 1 for row in rewards.tolist()) / 8
-    assert values["rollout/dead_groups"].item() == pytest.approx(dead)
+    assert values["rollout/frac_reward_zero_std"].item() == pytest.approx(dead)
     surprise = -rollouts.old_log_probs.sum(dim=-1).mean().item()
-    assert values["rollout/surprise"].item() == pytest.approx(surprise, rel=1e-5)
+    assert values["rollout/nll"].item() == pytest.approx(surprise, rel=1e-5)
 
 
 @pytest.mark.parametrize(("lora", "learning_rate"), [(False, 5e-3), (True, 1.5e-2)])
 def test_the_reward_rises(lora: bool, learning_rate: float):
     weights = RewardConfig(hit=1.0, valid=0.0, prefix=0.5, interest=0.5)
     config = GRPOConfig(
-        group_size=16, prompts_per_step=20, learning_rate=learning_rate, warmup_fraction=0.0, reward=weights
+        group_size=16, prompts_per_step=20, learning_rate=learning_rate, warmup_ratio=0.0, reward=weights
     )
     backbone = tiny.scratch_backbone(IDS)
     if lora:  # adapters need a base whose embeddings tell items apart
@@ -255,7 +255,7 @@ def test_loss_and_gradients_equal_those_of_replicated_prompts(objective: str, ro
         0.1,
         tokens[batch.items] >= 0,
     )
-    assert 0.0 < result.clip_share < 1.0 and result.kl > 0.0
+    assert 0.0 < result.clip_ratio < 1.0 and result.kl > 0.0
     result.loss.backward()
     largest = max(float(parameter.grad.abs().max()) for parameter in module.model.parameters())
     assert largest > 1e-2
@@ -283,7 +283,7 @@ def test_a_batch_of_dead_groups_is_kept_and_teaches_nothing():
     with torch.no_grad():
         kept = module.rollout(data.training_set()[list(range(8))])
     assert len(kept.items) == 4 and not kept.advantages.any()
-    assert module._rollout_values["rollout/dead_groups"] == 1.0
+    assert module._rollout_values["rollout/frac_reward_zero_std"] == 1.0
 
 
 def test_without_a_divergence_there_is_no_reference_pass():

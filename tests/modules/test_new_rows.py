@@ -24,7 +24,7 @@ def trained(folder: Path, lora: bool, tied: bool, steps: int) -> tuple[Backbone,
     tokens = backbone.vocabulary.encode(IDS.codes)
     builder = SidPrompts(tokens, backbone.tokenizer, PromptConfig(), from_scratch=False)
     data = tiny.sequence_data(tiny.cyclic_sequences(40, 24), builder, 16, None, 40, seed=0)
-    settings = SFTConfig(learning_rate=1e-2, new_rows_steps=3, weight_decay=0.5, warmup_fraction=0.0, pack=False)
+    settings = SFTConfig(learning_rate=1e-2, new_rows_steps=3, weight_decay=0.5, warmup_ratio=0.0, pack=False)
     module = SFTModule(backbone, tokens, settings, EvaluationConfig(ks=[1], valid_beams=2))
     tiny.quiet_trainer(max_steps=steps, max_epochs=9, limit_val_batches=0, gradient_clip_val=1.0).fit(
         module, datamodule=data

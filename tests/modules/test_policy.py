@@ -77,7 +77,7 @@ def test_vectors_have_no_weight_decay_and_frozen_weights_no_optimiser():
 
 @pytest.mark.parametrize(("accumulate", "max_steps"), [(1, -1), (2, -1), (1, 7), (3, 3)])
 def test_the_schedule_of_sft_warms_up_and_ends_at_zero(accumulate: int, max_steps: int):
-    module, data = made(SFTConfig(learning_rate=0.01, warmup_fraction=0.25))
+    module, data = made(SFTConfig(learning_rate=0.01, warmup_ratio=0.25))
     found = rates(module, data, max_epochs=3, max_steps=max_steps, accumulate_grad_batches=accumulate)
     batches = len(data.train_dataloader())
     assert batches % 2 and batches % 3  # so that the last sum of an epoch is a short one
@@ -91,7 +91,7 @@ def test_the_schedule_of_sft_warms_up_and_ends_at_zero(accumulate: int, max_step
 @pytest.mark.parametrize("settings", [{}, {"max_steps": 5}, {"accumulate_grad_batches": 2}])
 def test_the_schedule_of_grpo_ends_at_zero(settings: dict):
     parts = 1 if "accumulate_grad_batches" in settings else 2
-    config = GRPOConfig(group_size=4, prompts_per_step=8, minibatches=parts, learning_rate=0.01, warmup_fraction=0.0)
+    config = GRPOConfig(group_size=4, prompts_per_step=8, minibatches=parts, learning_rate=0.01, warmup_ratio=0.0)
     module, data = made(config)
     assert len(data.train_dataloader()) == 5
     found = rates(module, data, max_epochs=2, **settings)

@@ -194,8 +194,8 @@ def behaving(items: int = 300) -> ItemFeatures:
     [
         {"codebook_update": "ema"},
         {"estimator": "rotation"},
-        {"even_levels": [2]},
-        {"contrast_weight": 0.2},
+        {"sinkhorn_levels": [2]},
+        {"info_nce_weight": 0.2},
         {"collaborative_weight": 0.2},
         {"diversity_weight": 0.1, "diversity_clusters": 4},
     ],
@@ -223,7 +223,7 @@ def test_every_way_of_training_learns_and_resumes_exactly(tmp_path: Path, change
 
     whole, trainer = train(6)
     term = next(iter(change)).removesuffix("_weight")
-    if term in ("contrast", "collaborative", "diversity"):
+    if term in ("info_nce", "collaborative", "diversity"):
         assert float(trainer.callback_metrics[f"train/{term}"]) > 0
     assert usage(whole.assign_codes(every), [16, 16]).min() > 0.8
     start = RQVAEModule(config(), DIM, 6, 5)
@@ -239,7 +239,7 @@ def test_contrast_brings_co_purchased_items_together():
     lifts = []
     for weight in (0.0, 1.0):
         L.seed_everything(3, verbose=False)
-        module = RQVAEModule(config(epochs=60, contrast_weight=weight, codebook_size=[8, 8]), DIM)
+        module = RQVAEModule(config(epochs=60, info_nce_weight=weight, codebook_size=[8, 8]), DIM)
         trainer = L.Trainer(
             max_epochs=60,
             accelerator="cpu",

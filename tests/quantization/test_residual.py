@@ -256,8 +256,8 @@ def test_a_restarted_code_forgets_its_average():
     assert made.ema_sizes[2] == 1.0 and made.codebooks[0][2].abs().max() < 10
 
 
-def test_even_levels_spread_a_batch_in_training_alone():
-    made, batch = quantizer(sizes=(4, 4), even_levels=[1], sinkhorn_iterations=200), latents(64) + 2.0
+def test_sinkhorn_levels_spread_a_batch_in_training_alone():
+    made, batch = quantizer(sizes=(4, 4), sinkhorn_levels=[1], sinkhorn_iterations=200), latents(64) + 2.0
     plain = torch.bincount(made.eval()(batch).codes[:, 0], minlength=4)
     even = torch.bincount(made.train()(batch).codes[:, 0], minlength=4)
     assert even.max() <= 20 and plain.max() > 30
@@ -279,7 +279,7 @@ def test_rotation_changes_the_gradient_and_nothing_else():
 def test_costs_of_last_codes_are_distances_to_what_is_left():
     made, batch = quantizer(), latents(20)
     codes = made.encode(batch)
-    costs = made.last_costs(batch, codes)
+    costs = made.last_level_distances(batch, codes)
     assert torch.equal(costs.argmin(dim=1), codes[:, -1])
     rest = batch - made.decode(codes[:, :-1])
     torch.testing.assert_close(costs[:, 1], (rest - made.codebooks[-1][1]).square().sum(dim=1))

@@ -11,7 +11,7 @@ from pathlib import Path
 SPEC = '''
 from dataclasses import dataclass
 
-from dig.config.sections.checks import LearningRate, PositiveInt, Size, check_bounds
+from dig.config.sections.checks import LearningRate, PositiveInt, Size, check_values
 from dig.recommenders import RecommenderSpec
 
 
@@ -27,7 +27,7 @@ class BagConfig:
     learning_rate: LearningRate = 1e-2
 
     def __post_init__(self) -> None:
-        check_bounds("bag", self)
+        check_values("bag", self)
 
 
 SPEC = RecommenderSpec(

@@ -101,7 +101,7 @@ def test_the_clipped_ratio_of_the_sequence(ratio: float, advantage: float, surro
     found = objective(ratio, advantage)
     assert found.loss.item() == pytest.approx(-surrogate, rel=1e-5)
     assert found.ratio.item() == pytest.approx(ratio, rel=1e-5)
-    assert found.clip_share.item() == clipped and found.kl.item() == 0.0
+    assert found.clip_ratio.item() == clipped and found.kl.item() == 0.0
 
 
 @pytest.mark.parametrize("reference_ratio", [0.3, 1.0, 4.0])
@@ -119,7 +119,7 @@ def test_the_loss_is_the_mean_over_all_rollouts():
     advantages = torch.tensor([[1.0, -1.0], [1.0, -1.0]])
     found = policy_objective(log_probs, old, log_probs, advantages, 0.2, 0.0)
     assert found.loss.item() == pytest.approx(-(1.0 - 1.1 + 1.2 - 0.8) / 4, rel=1e-5)
-    assert found.clip_share.item() == 0.5
+    assert found.clip_ratio.item() == 0.5
 
 
 def test_a_missing_level_counts_nothing():
@@ -216,7 +216,7 @@ def test_clip_higher_and_no_clip():
     assert of("dapo", high=0.4).loss.item() == pytest.approx(-(sum(loose[0]) + sum(loose[1])) / 5, rel=1e-5)
     plain = (1.1 + 0.7) * 2.0 - (1.5 + 0.9 + 1.3)
     found = of("dapo", low=None)
-    assert found.loss.item() == pytest.approx(-plain / 5, rel=1e-5) and found.clip_share.item() == 0.0
+    assert found.loss.item() == pytest.approx(-plain / 5, rel=1e-5) and found.clip_ratio.item() == 0.0
 
 
 @pytest.mark.parametrize(

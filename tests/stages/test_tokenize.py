@@ -66,6 +66,6 @@ def test_every_tokenizer_leaves_a_table_its_health_and_a_picture(
 
 def test_codes_that_learn_from_purchases_say_what_they_saw(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DIG_HOME", str(home))
-    settings = [*SMALL, "rqvae.contrast_weight=0.1", "rqvae.collaborative_weight=0.1", f"runs_dir={tmp_path}"]
+    settings = [*SMALL, "rqvae.info_nce_weight=0.1", "rqvae.collaborative_weight=0.1", f"runs_dir={tmp_path}"]
     run = run_experiment(load_config("quickstart", settings))
     assert (run.artifacts["tokenize"] / "items_seen.parquet").is_file()

@@ -75,7 +75,7 @@ def main(folder: Path, end: str, overrides: list[str]) -> None:
     enable_progress(False)
     if end == "unopened":
         _fail_once()
-    config = load_config("quickstart", ["trainer.accelerator=cpu", "trainer.log_every=1", *overrides])
+    config = load_config("quickstart", ["trainer.accelerator=cpu", "trainer.log_every_n_steps=1", *overrides])
     run = folder / "run"
     with Tracking(config, run, global_rank()) as tracking:
         for stage, needs in (("sft", ()), ("grpo", ("sft",))):

@@ -149,7 +149,7 @@ def _curves(rng: np.random.Generator) -> dict:
             "rollout/reward": 0.3 + 0.002 * step,
             "rollout/reward_hit": 0.1 + 0.001 * step,
             "rollout/reward_interest": 0.2,
-            "rollout/dead_groups": 0.3,
+            "rollout/frac_reward_zero_std": 0.3,
         }
         for step in range(0, 60, 5)
     ]

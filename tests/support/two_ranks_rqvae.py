@@ -37,9 +37,9 @@ def train(devices: int, update: str, file: Path) -> None:
         epochs=8,
         restart_after=4,
         codebook_update=update,
-        contrast_weight=0.1,
-        contrast_dim=4,
-        even_levels=[2],
+        info_nce_weight=0.1,
+        info_nce_dim=4,
+        sinkhorn_levels=[2],
         visual_dim=4,
     )
     module = RQVAEModule(config, features.text_dim, features.image_dim)

@@ -82,17 +82,18 @@ def test_a_missing_file_has_a_nearest_one(tmp_path: Path):
 
 
 def test_an_impossible_combination_is_found_before_anything_runs(tmp_path: Path):
-    parameters = {"prompt.codes": {"values": [None, 1]}, "prompt.item_token": {"values": [True, False]}}
-    line = refused(tmp_path, "backbone.sid_rows=random", parameters=parameters)
-    assert "the trial prompt.codes=1, prompt.item_token=false" in line and "set prompt.item_token=true" in line
+    softmax, own = "intrr.assignment.softmax", "intrr.assignment.uid_output"
+    line = refused(tmp_path, parameters={softmax: {"values": ["trie", "level"]}, own: {"values": [True, False]}})
+    assert f"the trial {softmax}=level, {own}=true" in line and "softmax=level needs uid_output=false" in line
 
 
 def test_a_search_may_hold_impossible_combinations_but_no_impossible_value(tmp_path: Path):
-    parameters = {"prompt.codes": {"values": [None, 1]}, "prompt.item_token": {"values": [True, False]}}
-    settings(tmp_path, "backbone.sid_rows=random", method="random", run_cap=3, parameters=parameters)
-    parameters["prompt.codes"]["values"].append(-1)
-    line = refused(tmp_path, "backbone.sid_rows=random", method="random", run_cap=3, parameters=parameters)
-    assert "prompt.codes must not be negative" in line
+    softmax, own = "intrr.assignment.softmax", "intrr.assignment.uid_output"
+    parameters = {softmax: {"values": ["trie", "level"]}, own: {"values": [True, False]}}
+    settings(tmp_path, method="random", run_cap=3, parameters=parameters)
+    parameters = {"items.codes": {"values": [0, -1]}, softmax: {"values": ["trie", "level"]}}
+    line = refused(tmp_path, method="random", run_cap=3, parameters=parameters)
+    assert "items.codes must not be negative" in line
 
 
 def test_ends_of_a_range_are_looked_at(tmp_path: Path):

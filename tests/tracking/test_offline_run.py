@@ -25,7 +25,7 @@ OFFLINE = (
     "logging.wandb.samples=7",
     "logging.wandb.log_model=true",
     "grpo.max_steps=8",
-    "trainer.log_every=1",
+    "trainer.log_every_n_steps=1",
 )
 CANARIES = {
     "HF_TOKEN": "hf_canaryHUB0123456789",

@@ -1,11 +1,13 @@
-"""Checks that sections share: choices, names of folders, and the bounds that stand in a field's annotation."""
+"""Checks that sections share: names of folders, and the choices and bounds that stand in a field's annotation."""
 
 from __future__ import annotations
 
 import math
 import os
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dig.config.errors import UserError, nearest
 from dig.engine.secrets import remember
@@ -13,6 +15,9 @@ from dig.engine.secrets import remember
 __all__ = [
     "check",
     "check_choice",
+    "choice_problem",
+    "choices_in",
+    "choices_of",
     "check_folder_name",
     "folder_name_problem",
     "secret_value",
@@ -37,7 +42,7 @@ __all__ = [
     "WeightDecay",
     "Workers",
     "bounds_of",
-    "check_bounds",
+    "check_values",
     "check_number",
 ]
 
@@ -54,9 +59,13 @@ def check(condition: bool, message: str) -> None:
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """The value is one of the choices; the nearest is named where there is one."""
-    hint = nearest(value, choices) or nearest(value.lower(), choices)
-    meant = f"; did you mean {hint!r}?" if hint else ""
-    check(value in choices, f"{key}={value!r} is not one of {', '.join(choices)}{meant}")
+    check(value in choices, f"{key}={value!r} {choice_problem(value, choices)}")
+
+
+def choice_problem(value: Any, choices: tuple[str, ...]) -> str:
+    """What to say of a value that is none of the choices, to follow its key."""
+    hint = nearest(str(value), choices) or nearest(str(value).lower(), choices)
+    return f"is not one of {', '.join(choices)}{f'; did you mean {hint!r}?' if hint else ''}"
 
 
 def secret_value(variable: str, asked_by: str) -> str:
@@ -161,21 +170,30 @@ Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 """What numpy takes for one."""
 
 
-_KNOWN: dict[type, dict[str, Bounds]] = {}
-
-
+@cache
 def bounds_of(section: type) -> dict[str, Bounds]:
     """The bounds of a section's numbers, by the name of the field; for a list or a dict those of its values."""
-    if section in _KNOWN:
-        return _KNOWN[section]
     hints = get_type_hints(section, include_extras=True)
-    found = {entry.name: _bounds_in(hints[entry.name]) for entry in fields(section)}
-    _KNOWN[section] = {name: bounds for name, bounds in found.items() if bounds is not None}
-    return _KNOWN[section]
+    bounds = {entry.name: _bounds_in(hints[entry.name]) for entry in fields(section)}
+    return {name: each for name, each in bounds.items() if each is not None}
 
 
-def check_bounds(prefix: str, section: object) -> None:
-    """Holds every number of a section to the bounds of its type.
+@cache
+def choices_of(section: type) -> dict[str, tuple[str, ...]]:
+    """What a section's fields of a ``Literal`` type may be, by the name of the field."""
+    hints = get_type_hints(section)
+    choices = {entry.name: choices_in(hints[entry.name]) for entry in fields(section)}
+    return {name: each for name, each in choices.items() if each}
+
+
+def choices_in(hint: Any) -> tuple[str, ...]:
+    """The values of a ``Literal``, also of one that may be unset; empty for any other type."""
+    kinds = [hint, *get_args(hint)] if get_origin(hint) in (Union, UnionType) else [hint]
+    return next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+
+
+def check_values(prefix: str, section: object) -> None:
+    """Holds every value of a section to its annotation: numbers to their bounds, texts to their choices.
 
     Args:
         prefix: the section's dotted key, empty at the top.
@@ -184,7 +202,12 @@ def check_bounds(prefix: str, section: object) -> None:
     Raises:
         UserError: with exit code 2 and the key.
     """
-    for name, bounds in bounds_of(type(section)).items():
+    kind: Any = type(section)
+    for name, choices in choices_of(kind).items():
+        value = getattr(section, name)
+        if value is not None:
+            check_choice(f"{prefix}.{name}" if prefix else name, value, choices)
+    for name, bounds in bounds_of(kind).items():
         key, value = f"{prefix}.{name}" if prefix else name, getattr(section, name)
         values = value if isinstance(value, dict) else {"": value}
         for inner, number in values.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from dig.config.sections.checks import (
     Bounds,
@@ -16,8 +16,8 @@ from dig.config.sections.checks import (
     Seconds,
     Seed,
     check,
-    check_bounds,
     check_choice,
+    check_values,
 )
 from dig.engine.secrets import address_secret, named_variable
 
@@ -30,6 +30,8 @@ __all__ = [
     "PictureConfig",
     "SOURCES",
     "SPLITS",
+    "Source",
+    "Split",
     "ShopConfig",
 ]
 
@@ -41,8 +43,10 @@ COLUMNS = tuple(dict.fromkeys((*INTERACTION_COLUMNS, *ITEM_COLUMNS)))
 _TABLES = {"interactions": INTERACTION_COLUMNS, "items": ITEM_COLUMNS}
 
 
-SOURCES = ("tables", "quickstart", "amazon2014", "amazon2018", "amazon2023", "movielens")
-SPLITS = ("leave-one-out", "global-time", "published")
+Source = Literal["tables", "quickstart", "amazon2014", "amazon2018", "amazon2023", "movielens"]
+Split = Literal["leave-one-out", "global-time", "published"]
+SOURCES: tuple[str, ...] = get_args(Source)
+SPLITS: tuple[str, ...] = get_args(Split)
 
 
 @dataclass
@@ -57,7 +61,7 @@ class ShopConfig:
     """Seed of the generator; the same seed writes the same bytes."""
 
     def __post_init__(self) -> None:
-        check_bounds("data.shop", self)
+        check_values("data.shop", self)
 
 
 @dataclass
@@ -84,7 +88,7 @@ class PictureConfig:
     """Also ask hosts inside a private network; the addresses come from item data, so this is off."""
 
     def __post_init__(self) -> None:
-        check_bounds("data.pictures", self)
+        check_values("data.pictures", self)
 
 
 @dataclass
@@ -101,7 +105,7 @@ class FilesConfig:
 class DataConfig:
     """Where interactions and items come from, what of them is kept, and how they are split."""
 
-    source: str = "tables"
+    source: Source = "tables"
     """`tables` (the interchange format), `amazon2014`, `amazon2018`, `amazon2023`, `movielens`, or `quickstart`."""
     path: str | None = None
     """Folder of the files; for `tables` these are `interactions.{csv,csv.gz,csv.zst,parquet}` and `items.{jsonl,…}`."""
@@ -121,13 +125,13 @@ class DataConfig:
     """Of text files, by Python's names, such as `utf-8`, `cp1252`, `latin-1`, `utf-16` or `gb18030`."""
     min_rating: Annotated[float, Bounds(-1e6, 1e6)] | None = None
     """Interactions rated lower are left out; unset keeps all, rated or not."""
-    duplicates: str = "keep"
+    duplicates: Literal["keep", "first", "last", "exact"] = "keep"
     """A user's repeated item: `keep` it, keep the `first` or the `last`, or `exact` (drop equal times alone)."""
     k_core: NonNegativeInt = 0
     """Users and items with fewer interactions are left out, repeatedly until all have k; 0 filters nothing."""
     min_interactions: PositiveInt = 3
     """Users with fewer interactions are dropped, counted and reported; leave-one-out needs at least 3."""
-    split: str = "leave-one-out"
+    split: Split = "leave-one-out"
     """`leave-one-out` (last item = test), `global-time` (everybody at one moment) or `published` (the source's)."""
     split_fractions: list[Fraction] = field(default_factory=lambda: [0.8, 0.1, 0.1])
     """Shares of train, validation and test under `data.split=global-time`."""
@@ -136,11 +140,11 @@ class DataConfig:
     [] cuts by `data.split_fractions`."""
     max_bad_fraction: Fraction = 0.01
     """Share of unparsable rows in a file above which it is refused."""
-    catalogue: str = "all"
+    catalogue: Literal["all", "interacted"] = "all"
     """Items that are ranked: `all` of the table, or those `interacted` with; after a k-core always the latter."""
-    unknown_items: str = "refuse"
+    unknown_items: Literal["refuse", "drop", "keep"] = "refuse"
     """Interactions with items that the catalogue lacks: `refuse` the data, `drop` the rows, or `keep` a bare item."""
-    leaks: str = "refuse"
+    leaks: Literal["refuse", "drop"] = "refuse"
     """A file of users' interests that saw held-out items: `refuse` it, or `drop` the users that leaked."""
     download: bool = False
     """Fetch missing files of `data.published` into `data.path`."""
@@ -155,13 +159,7 @@ class DataConfig:
     """The quickstart shop's size and seed."""
 
     def __post_init__(self) -> None:
-        check_bounds("data", self)
-        check_choice("data.source", self.source, SOURCES)
-        check_choice("data.unknown_items", self.unknown_items, ("refuse", "drop", "keep"))
-        check_choice("data.duplicates", self.duplicates, ("keep", "first", "last", "exact"))
-        check_choice("data.split", self.split, SPLITS)
-        check_choice("data.catalogue", self.catalogue, ("all", "interacted"))
-        check_choice("data.leaks", self.leaks, ("refuse", "drop"))
+        check_values("data", self)
         check(
             self.min_interactions >= 3 or self.split != "leave-one-out",
             f"data.min_interactions must be at least 3 for leave-one-out, it is {self.min_interactions}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dig.config.sections.checks import (
     Fraction,
@@ -15,8 +15,8 @@ from dig.config.sections.checks import (
     WeightDecay,
     Workers,
     check,
-    check_bounds,
     check_choice,
+    check_values,
 )
 
 __all__ = [
@@ -40,7 +40,7 @@ class EmbeddingConfig:
     """A sentence-transformers or transformers model by name or folder; the default works offline from a package."""
     vectors: str | None = None
     """Vectors of your own for items, in place of the encoded text: a .parquet, .npz or .safetensors file with ids."""
-    interests: str = "all"
+    interests: Literal["all", "positive", "none"] = "all"
     """Which mined interests join the text: `all`, `positive` (RLDI label 1), or `none` (ablation: shallow text)."""
     fields: list[str] = field(default_factory=lambda: ["title", "brand", "categories", "description", "caption"])
     """Item fields that join the text, a line each, before the interests."""
@@ -52,12 +52,11 @@ class EmbeddingConfig:
     """Texts a batch; they are sorted by length first."""
 
     def __post_init__(self) -> None:
-        check_bounds("embedding", self)
+        check_values("embedding", self)
         check(
             self.vectors is None or Path(self.vectors).suffix.lower() in VECTOR_FILES,
             f"embedding.vectors={self.vectors} must end in {', '.join(VECTOR_FILES)}",
         )
-        check_choice("embedding.interests", self.interests, ("all", "positive", "none"))
         allowed = ("title", "brand", "categories", "description", "caption")
         for name in self.fields:
             check_choice("embedding.fields", name, allowed)
@@ -83,7 +82,7 @@ class AdaptConfig:
     """AdamW's peak learning rate; for a pretrained ViT-L-14 about 1e-5."""
     weight_decay: WeightDecay = 0.1
     """AdamW's weight decay."""
-    warmup_fraction: Fraction = 0.1
+    warmup_ratio: Fraction = 0.1
     """Share of the steps with a rising learning rate; a cosine follows."""
     batch_size: Size = 64
     """Pairs a step and device; a pair's negatives are the others of all devices."""
@@ -91,7 +90,7 @@ class AdaptConfig:
     """Share of the pairs that tuning never sees; how well they find each other is reported."""
 
     def __post_init__(self) -> None:
-        check_bounds("visual.adapt", self)
+        check_values("visual.adapt", self)
         for name in self.fields:
             check_choice("visual.adapt.fields", name, ("title", "brand", "categories", "description", "caption"))
         check(bool(self.fields), "visual.adapt.fields=[] leaves a picture without a text")
@@ -112,7 +111,7 @@ class VisualConfig:
     """Folder of the pictures that items name by relative path; unset takes `data.path`."""
     batch_size: Size = 64
     """Pictures encoded at a time."""
-    workers: Workers = 0
+    num_workers: Workers = 0
     """Worker processes that decode pictures."""
     vocabulary: str = "auto"
     """Phrases to look for: a file with one a line, `none`, or `auto` (a list of ours, but none from scratch)."""
@@ -126,7 +125,7 @@ class VisualConfig:
     """Contrastive tuning."""
 
     def __post_init__(self) -> None:
-        check_bounds("visual", self)
+        check_values("visual", self)
         check(
             not self.config or {"embed_dim", "vision_cfg", "text_cfg"} <= self.config.keys(),
             "visual.config must hold embed_dim, vision_cfg and text_cfg",

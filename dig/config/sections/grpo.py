@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Literal, get_args
 
 from dig.config.sections.checks import (
     Fraction,
@@ -14,8 +15,7 @@ from dig.config.sections.checks import (
     Temperature,
     WeightDecay,
     check,
-    check_bounds,
-    check_choice,
+    check_values,
 )
 
 __all__ = [
@@ -24,18 +24,18 @@ __all__ = [
     "ROLLOUTS",
     "GRPOConfig",
     "RolloutTasksConfig",
-    "COMBINATIONS",
     "RewardConfig",
 ]
 
 
-ROLLOUTS = ("sample", "stochastic_beam", "beam")
-OBJECTIVES = ("sequence", "grpo", "dr_grpo", "dapo", "gspo")
-ADVANTAGES = ("auto", "group", "none", "batch")
-REFERENCES = ("auto", "adapter", "frozen", "ema")
+RolloutMethod = Literal["sample", "stochastic_beam", "beam"]
+Objective = Literal["sequence", "grpo", "dr_grpo", "dapo", "gspo"]
+Reference = Literal["auto", "adapter", "frozen", "ema"]
+ROLLOUTS: tuple[str, ...] = get_args(RolloutMethod)
+OBJECTIVES: tuple[str, ...] = get_args(Objective)
+REFERENCES: tuple[str, ...] = get_args(Reference)
 
 
-COMBINATIONS = ("sum", "apart")
 _TERMS = ("hit", "valid", "prefix", "interest", "similarity", "rank", "collaborative", "diversity", "novelty", "unseen")
 
 
@@ -68,12 +68,12 @@ class RewardConfig:
     """Weights of terms of your own, by name."""
     modules: list[str] = field(default_factory=list)
     """Python modules to import first: they register such terms."""
-    combine: str = "sum"
+    combine: Literal["sum", "apart"] = "sum"
     """`sum`: the weighted sum gives the advantages; `apart`: each term gives its own, and those are summed (GDPO,
     arXiv 2601.05242)."""
 
     def __post_init__(self) -> None:
-        check_bounds("grpo.reward", self)
+        check_values("grpo.reward", self)
         weights = self.weights
         check(max(weights.values()) > 0, "grpo.reward weights are all 0, so there is nothing to learn from")
         known = [name for name in self.extra if name in _TERMS]
@@ -82,7 +82,6 @@ class RewardConfig:
             f"grpo.reward.extra.{known[0] if known else ''} is a term of its own: set grpo.reward."
             f"{known[0] if known else ''}",
         )
-        check_choice("grpo.reward.combine", self.combine, COMBINATIONS)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -104,7 +103,7 @@ class RolloutTasksConfig:
     """Titles of a history → Semantic ID of the next item."""
 
     def __post_init__(self) -> None:
-        check_bounds("grpo.tasks", self)
+        check_values("grpo.tasks", self)
         shares = [getattr(self, entry.name) for entry in fields(self)]
         check(max(shares) > 0, "grpo.tasks leaves nothing to learn: every share is 0")
 
@@ -122,7 +121,7 @@ class GRPOConfig:
     """Rollouts G a prompt (8 in the paper)."""
     temperature: Temperature = 1.0
     """Divides the logits of the rollouts, and with them those that learn."""
-    rollouts: str = "sample"
+    rollouts: RolloutMethod = "sample"
     """`sample`: independent samples; `stochastic_beam`: a sample without replacement (arXiv 1903.06059); `beam`: the
     most probable items (MiniOneRec, arXiv 2510.24431)."""
     dynamic_sampling: PositiveInt = 1
@@ -142,18 +141,18 @@ class GRPOConfig:
     """Peak learning rate; 1e-5 is the paper's for LoRA on a 7B backbone."""
     weight_decay: WeightDecay = 0.0
     """AdamW's weight decay."""
-    warmup_fraction: Fraction = 0.05
+    warmup_ratio: Fraction = 0.05
     """Share of the steps with a rising learning rate; a cosine follows."""
     epochs: PositiveInt = 2
     """Passes over the prompts."""
     max_steps: PositiveInt | None = None
     """Stop after this many optimiser steps, whatever the epochs say."""
-    clip_norm: PositiveFloat = 1.0
+    gradient_clip_val: PositiveFloat = 1.0
     """Gradients are clipped at this norm."""
-    objective: str = "sequence"
+    objective: Objective = "sequence"
     """`sequence` (DeepInterestGR), `grpo` (arXiv 2402.03300), `dr_grpo` (2503.20783), `dapo` (2503.14476) or `gspo`
     (2507.18071): which ratio is clipped, and what tokens are averaged over."""
-    advantage: str = "auto"
+    advantage: Literal["auto", "group", "none", "batch"] = "auto"
     """What centred rewards are divided by: their `group`'s deviation (GRPO), the `batch`'s (REINFORCE++,
     arXiv 2501.03262) or `none` (Dr. GRPO); `auto` is none for dr_grpo, else group."""
     clip_range: PositiveFloat | None = 0.2
@@ -162,7 +161,7 @@ class GRPOConfig:
     """ε above 1 where it differs (DAPO's clip higher: 0.28)."""
     kl_weight: NonNegativeFloat = 1e-3
     """β of the KL divergence (k3) from the reference policy; 0 keeps no reference."""
-    reference: str = "auto"
+    reference: Reference = "auto"
     """`adapter` (the policy with its adapter off), `frozen` (the weights that are trained, as they began), `ema` (a
     moving average of them); `auto` is adapter under LoRA, else frozen."""
     reference_decay: Fraction = 0.99
@@ -181,15 +180,11 @@ class GRPOConfig:
             self.group_size != 1,
             "grpo.group_size must be at least 2, a group of one has no advantage; it is 1",
         )
-        check_bounds("grpo", self)
+        check_values("grpo", self)
         check(
             self.minibatches <= self.prompts_per_step,
             f"grpo.minibatches={self.minibatches} is more than grpo.prompts_per_step={self.prompts_per_step}",
         )
-        check_choice("grpo.rollouts", self.rollouts, ROLLOUTS)
-        check_choice("grpo.objective", self.objective, OBJECTIVES)
-        check_choice("grpo.advantage", self.advantage, ADVANTAGES)
-        check_choice("grpo.reference", self.reference, REFERENCES)
         check(
             self.clip_range_high is None or self.clip_range is not None,
             "grpo.clip_range_high is set, but grpo.clip_range=null clips nothing",

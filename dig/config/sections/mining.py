@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from dig.config.errors import nearest
 from dig.config.sections.checks import (
@@ -18,8 +18,7 @@ from dig.config.sections.checks import (
     Seconds,
     Size,
     check,
-    check_bounds,
-    check_choice,
+    check_values,
 )
 from dig.engine.secrets import address_secret, hidden, named_variable, variable_name
 
@@ -60,7 +59,7 @@ class MiningConfig:
     """Phrases of different miners about one item are one interest from this cosine of their text vectors on."""
     imports: list[str] = field(default_factory=list)
     """Files in the `interests.jsonl.gz` format, read by the miner `imported`."""
-    fallback: str | None = None
+    fallback: Literal["lexical"] | None = None
     """Miner that stands in, with a warning, where a file of `mining.imports` is missing: `lexical`; unset refuses."""
     user_interests: str | None = None
     """File of users' interests (`user_id, miner, text, items_seen`), guarded against held-out items (`data.leaks`)."""
@@ -74,7 +73,7 @@ class MiningConfig:
     """The lexical miner ignores phrases found in more than this share of the catalogue."""
 
     def __post_init__(self) -> None:
-        check_bounds("mining", self)
+        check_values("mining", self)
         known = (*BUILT_IN_MINERS, *self.models)
         for miner in self.miners:
             hint = nearest(miner, known)
@@ -85,8 +84,6 @@ class MiningConfig:
             "imported" not in self.miners or bool(self.imports),
             "mining.miners names `imported`, so mining.imports must name a file",
         )
-        if self.fallback is not None:
-            check_choice("mining.fallback", self.fallback, ("lexical",))
         self._check_captioner()
         self._check_models()
 
@@ -123,7 +120,8 @@ class MiningConfig:
                     )
 
 
-KINDS = ("openai", "transformers", "vllm")
+Kind = Literal["openai", "transformers", "vllm"]
+KINDS: tuple[str, ...] = get_args(Kind)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -131,7 +129,7 @@ _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 class ModelConfig:
     """A model that mines, describes pictures or judges."""
 
-    kind: str = "openai"
+    kind: Kind = "openai"
     """`openai` (any endpoint that speaks its chat completions), `transformers` (a local model), `vllm` (offline)."""
     model: str = ""
     """The endpoint's name of the model, or a folder or hub id."""
@@ -156,7 +154,7 @@ class ModelConfig:
     """Tokens an answer may have, thinking included."""
     output_key: str = "max_tokens"
     """The endpoint's name of that limit; newer OpenAI models want `max_completion_tokens`."""
-    format: str = "json_object"
+    format: Literal["json_schema", "json_object", "none"] = "json_object"
     """How an endpoint is held to JSON: `json_schema`, `json_object`, or `none` for one that knows neither."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request's body, such as `reasoning_effort`."""
@@ -181,14 +179,11 @@ class ModelConfig:
     """Tokens that a picture is taken for in estimates."""
     batch_size: Size = 8
     """Items a batch of a local model."""
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of a local model's weights: `auto`, `float32`, `bfloat16`, `float16`."""
 
     def __post_init__(self) -> None:
-        check_bounds("mining.models.*", self)
-        check_choice("mining.models.*.kind", self.kind, KINDS)
-        check_choice("mining.models.*.format", self.format, ("json_schema", "json_object", "none"))
-        check_choice("mining.models.*.dtype", self.dtype, ("auto", "float32", "bfloat16", "float16"))
+        check_values("mining.models.*", self)
         check(bool(self.model), "mining.models.*.model is not set: name the model")
         self._check_credentials()
 
@@ -238,7 +233,7 @@ class LabelConfig:
 
     enabled: bool = True
     """Label interests with the classifier; false leaves all of them positive, so that q = 1 (ablation)."""
-    source: str = "behaviour"
+    source: Literal["behaviour", "judge", "file"] = "behaviour"
     """What teaches the classifier: `behaviour` (does sharing an interest raise co-purchase in the training part),
     `judge` (a model's verdicts), or `file` (a person's)."""
     judge: str | None = None
@@ -257,8 +252,7 @@ class LabelConfig:
     """An interest needs this many items before behaviour can say whether it is a good one."""
 
     def __post_init__(self) -> None:
-        check_bounds("labels", self)
-        check_choice("labels.source", self.source, ("behaviour", "judge", "file"))
+        check_values("labels", self)
         check(
             self.source != "judge" or self.judge is not None,
             "labels.source=judge needs labels.judge, a name of mining.models",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dig.config.sections.checks import (
     Fraction,
@@ -17,8 +17,7 @@ from dig.config.sections.checks import (
     Temperature,
     WeightDecay,
     check,
-    check_bounds,
-    check_choice,
+    check_values,
 )
 
 __all__ = ["RQVAEConfig"]
@@ -30,20 +29,20 @@ _MOST_CODES = 2**20
 class RQVAEConfig:
     """IEID, second half: the tokenizer that turns vectors into Semantic IDs."""
 
-    tokenizer: str = "rqvae"
+    tokenizer: Literal["rqvae", "kmeans", "balanced-kmeans", "imported"] = "rqvae"
     """`rqvae`, or without training `kmeans` (residual k-means), `balanced-kmeans` (every code its share of items) or
     `imported` (codes from a file; collisions get a suffix)."""
     imported: str | None = None
     """JSON of Semantic IDs that others made, plain or .gz: `{item: codes}`, or several of these by name."""
     imported_name: str | None = None
     """Which of several tables in that file."""
-    inputs: str = "auto"
+    inputs: Literal["auto", "text", "image", "fused"] = "auto"
     """Vectors that it reads: `text`, `image`, `fused`, or `auto`: fused where `visual.model` is set, else text."""
     codebook_size: Any = 256
     """Codes a level: one number for all levels, or a list with a number for each level."""
     levels: Level = 3
     """Number of levels L; follows from `codebook_size` when that is a list."""
-    collisions: str = "reassign"
+    collisions: Literal["suffix", "reassign", "keep"] = "reassign"
     """Items with equal codes: `reassign` (next-best last codes), `suffix` (one more code where needed) or `keep`."""
     latent_dim: Size = 32
     """Dimension of the latent space and of every codebook."""
@@ -55,19 +54,19 @@ class RQVAEConfig:
     """Weight of the pictures' reconstruction beside the text's."""
     commitment_weight: NonNegativeFloat = 0.25
     """Weight β of the commitment loss (0.25 in MiniOneRec); more leaves fewer collisions and more error."""
-    codebook_update: str = "gradient"
+    codebook_update: Literal["gradient", "ema"] = "gradient"
     """How codebooks learn: `gradient` of their loss, or `ema`, moving averages of the residuals."""
     ema_decay: Fraction = 0.99
     """Share of the old average that a step keeps under `ema`."""
-    estimator: str = "straight-through"
+    estimator: Literal["straight-through", "rotation"] = "straight-through"
     """How gradients pass the quantizer: `straight-through` or `rotation` (the rotation trick)."""
-    even_levels: list[Level] = field(default_factory=list)
+    sinkhorn_levels: list[Level] = field(default_factory=list)
     """Levels, from 1, at which training spreads a batch evenly over the codes by Sinkhorn's algorithm."""
     sinkhorn_epsilon: PositiveFloat = 0.05
     """Entropy of that spreading, relative to the mean cost; smaller is sharper."""
-    contrast_weight: NonNegativeFloat = 0.0
+    info_nce_weight: NonNegativeFloat = 0.0
     """Weight of the contrast that pulls co-purchased items (training part) together; 0 leaves it out."""
-    contrast_dim: Size = 8
+    info_nce_dim: Size = 8
     """Width of the projection that the contrast sees; the rest of the latent space stays free to tell items apart."""
     collaborative_weight: NonNegativeFloat = 0.0
     """Weight of LETTER's alignment with collaborative vectors (training part); 0 leaves it out."""
@@ -95,7 +94,7 @@ class RQVAEConfig:
     """A code unused for this many steps is restarted at a random residual of the batch; 0 never restarts."""
 
     def __post_init__(self) -> None:
-        check_bounds("rqvae", self)
+        check_values("rqvae", self)
         check(
             isinstance(self.codebook_size, (int, list)),
             f"rqvae.codebook_size must be a number or a list of numbers, it is {self.codebook_size!r}",
@@ -107,18 +106,13 @@ class RQVAEConfig:
         )
         if isinstance(self.codebook_size, list):
             self.levels = len(self.codebook_size)
-        check_choice("rqvae.tokenizer", self.tokenizer, ("rqvae", "kmeans", "balanced-kmeans", "imported"))
         check(
             (self.tokenizer == "imported") == (self.imported is not None),
             "rqvae.tokenizer=imported and rqvae.imported=FILE go together",
         )
-        check_choice("rqvae.inputs", self.inputs, ("auto", "text", "image", "fused"))
-        check_choice("rqvae.collisions", self.collisions, ("suffix", "reassign", "keep"))
-        check_choice("rqvae.codebook_update", self.codebook_update, ("gradient", "ema"))
-        check_choice("rqvae.estimator", self.estimator, ("straight-through", "rotation"))
         check(
-            all(1 <= level <= self.levels for level in self.even_levels),
-            f"rqvae.even_levels must name levels from 1 to {self.levels}, it is {self.even_levels}",
+            all(1 <= level <= self.levels for level in self.sinkhorn_levels),
+            f"rqvae.sinkhorn_levels must name levels from 1 to {self.levels}, it is {self.sinkhorn_levels}",
         )
         check(
             not (self.diversity_weight and self.codebook_update == "ema"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dig.config.sections.checks import (
     Nodes,
@@ -14,8 +14,8 @@ from dig.config.sections.checks import (
     Size,
     Workers,
     check,
-    check_bounds,
     check_choice,
+    check_values,
 )
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
 _NOT_IN_NAMES = "/\\#?%:"
 """What W&B refuses in a project's name; project and entity are parts of an address."""
 _LONGEST_NAME = 128
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
 PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-mixed", "16-true", "64-true", "32", "bf16", "16", "64")
 """Lightning's, the short names included."""
 _MOST_DEVICES = 1024
@@ -39,7 +38,7 @@ _MOST_DEVICES = 1024
 class TrainerConfig:
     """Lightning's Trainer, shared by the training stages."""
 
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
     """Lightning's accelerator: auto, cpu, gpu (or cuda), mps, tpu."""
     devices: Any = 1
     """Devices a node: a number, a list of indices of GPUs, or auto: every GPU, and one process on the CPU."""
@@ -52,7 +51,7 @@ class TrainerConfig:
     """Seconds that ranks wait for each other, at a start and in a collective call, before they give up."""
     precision: str = "32-true"
     """Lightning's precision: 32-true, bf16-mixed, 16-mixed and so on."""
-    accumulate: PositiveInt = 1
+    accumulate_grad_batches: PositiveInt = 1
     """Batches whose gradients are summed before an optimiser step."""
     checkpoint_every: PositiveInt = 50
     """Optimiser steps between two checkpoints to resume from."""
@@ -61,21 +60,18 @@ class TrainerConfig:
     keep_checkpoints: PositiveInt = 2
     """How many of the latest checkpoints to resume from are kept, beside the best weights; an unreadable one falls back
     to the one before."""
-    log_every: PositiveInt = 10
+    log_every_n_steps: PositiveInt = 10
     """Optimiser steps between two log lines; fewer in a short training, so that it leaves about ten."""
-    profiler: str | None = None
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
     """Where a training's time goes, by Lightning's profiler: simple (a table of hooks), advanced (Python's functions)
     or pytorch (operators, and a trace for a browser), in the stage's folder of logs; unset measures nothing."""
-    workers: Workers = 0
+    num_workers: Workers = 0
     """Worker processes of a data loader."""
 
     def __post_init__(self) -> None:
-        check_bounds("trainer", self)
+        check_values("trainer", self)
         self.devices = _devices(self.devices)
-        check_choice("trainer.accelerator", self.accelerator, ACCELERATORS)
         check_choice("trainer.precision", self.precision, PRECISIONS)
-        if self.profiler is not None:
-            check_choice("trainer.profiler", self.profiler, ("simple", "advanced", "pytorch"))
         check(
             not (self.precision.startswith("16") and self.accelerator == "cpu"),
             f"trainer.precision={self.precision} needs a GPU; use bf16-mixed or 32-true with trainer.accelerator=cpu",
@@ -113,7 +109,7 @@ def _number(value: Any) -> int:
 class WandbConfig:
     """Weights & Biases."""
 
-    mode: str = "disabled"
+    mode: Literal["disabled", "offline", "online"] = "disabled"
     """`disabled`, `offline` (no account needed) or `online` (the key comes from WANDB_API_KEY)."""
     project: str = "dig"
     """W&B project."""
@@ -137,8 +133,7 @@ class WandbConfig:
     """Seconds that the end of a W&B run waits for uploads; what is not sent by then stays on disk for `wandb sync`."""
 
     def __post_init__(self) -> None:
-        check_bounds("logging.wandb", self)
-        check_choice("logging.wandb.mode", self.mode, ("disabled", "offline", "online"))
+        check_values("logging.wandb", self)
         self._check_name("project", self.project)
         self._check_name("entity", self.entity)
         self._check_length("group", self.group)
@@ -200,7 +195,7 @@ class EvaluationConfig:
     """Leave items of the history out of the ranking; beam search bans them, so that beams are not spent on them."""
 
     def __post_init__(self) -> None:
-        check_bounds("evaluation", self)
+        check_values("evaluation", self)
         check(bool(self.ks) and min(self.ks) > 0, f"evaluation.ks must be numbers above 0, it is {self.ks}")
         check(
             not self.ks or max(self.ks) <= self.num_beams,

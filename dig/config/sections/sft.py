@@ -1,9 +1,10 @@
-"""Settings of supervised fine-tuning: its tasks, the relations they read, and items of one token."""
+"""Settings of supervised fine-tuning: its tasks, the relations they read, and items of one vector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from dig.config.errors import nearest
 from dig.config.sections.backbone import BackboneConfig, PromptConfig
@@ -18,8 +19,7 @@ from dig.config.sections.checks import (
     Size,
     WeightDecay,
     check,
-    check_bounds,
-    check_choice,
+    check_values,
 )
 
 __all__ = [
@@ -86,7 +86,7 @@ class TasksConfig:
         for entry in fields(self):
             task = getattr(self, entry.name)
             check(task.weight != 0, f"sft.tasks.{entry.name}.weight must be above 0, it is 0; share=0 switches it off")
-            check_bounds(f"sft.tasks.{entry.name}", task)
+            check_values(f"sft.tasks.{entry.name}", task)
 
 
 def active_shares(tasks: TasksConfig, knows_text: bool) -> dict[str, float]:
@@ -124,27 +124,24 @@ class RelationsConfig:
     """Two items are bought together when they stand within this many positions of a history's training part."""
     kept: PositiveInt = 10
     """Neighbours of an item that are kept; the tasks name the first five, the others are lent to items without."""
-    collaborative: str = "cooccurrence"
+    collaborative: Literal["cooccurrence", "random", "shuffled"] = "cooccurrence"
     """Neighbours by behaviour: `cooccurrence`; or as a control `random` items, or `shuffled`, another item's."""
-    semantic: str = "cosine"
+    semantic: Literal["cosine", "random", "shuffled"] = "cosine"
     """Neighbours by meaning: `cosine` of the text's vectors; or as a control `random` items, or `shuffled`."""
     fill: bool = True
     """Give items with too few neighbours by behaviour those of the items whose text is most like theirs."""
-    search: str = "auto"
+    search: Literal["auto", "exact", "cells"] = "auto"
     """How the nearest vectors are found: `exact`, in `cells` (k-means, not all of them), or `auto`: exact up to
     100,000 items."""
     probes: PositiveInt = 16
     """Cells that are searched for an item's neighbours; more find more of them and take longer."""
 
     def __post_init__(self) -> None:
-        check_bounds("relations", self)
+        check_values("relations", self)
         check(
             self.kept >= NAMED,
             f"relations.kept must be {NAMED} or above, which is what the tasks name; it is {self.kept}",
         )
-        check_choice("relations.collaborative", self.collaborative, ("cooccurrence", "random", "shuffled"))
-        check_choice("relations.semantic", self.semantic, ("cosine", "random", "shuffled"))
-        check_choice("relations.search", self.search, ("auto", "exact", "cells"))
 
     def compares_texts(self, tables: set[str]) -> bool:
         """Whether items' vectors are needed for the given tables, `collaborative` and `semantic`."""
@@ -164,7 +161,7 @@ class SFTConfig:
     """Peak learning rate; 3e-4 is the paper's for LoRA on a 7B backbone."""
     weight_decay: WeightDecay = 0.05
     """AdamW's weight decay."""
-    warmup_fraction: Fraction = 0.05
+    warmup_ratio: Fraction = 0.05
     """Share of the steps with a rising learning rate; a cosine follows."""
     batch_size: Size = 128
     """Training sequences a step and device."""
@@ -174,7 +171,7 @@ class SFTConfig:
     """Passes over the training part."""
     max_steps: PositiveInt | None = None
     """Stop after this many optimiser steps, whatever the epochs say."""
-    clip_norm: PositiveFloat = 1.0
+    gradient_clip_val: PositiveFloat = 1.0
     """Gradients are clipped at this norm."""
     patience: PositiveInt = 3
     """Stop after this many validations without a better NDCG@10."""
@@ -183,12 +180,7 @@ class SFTConfig:
     dropout: Dropout = 0.0
     """For a backbone from scratch: dropout on embeddings and on what attention and feed-forward blocks add, besides the
     architecture's own."""
-    item_tokens: str = "codes"
-    """How a backbone from scratch reads and spells items: `codes` (or own tokens) of its vocabulary, or `one` vector an
-    item, with a small network behind it that chooses the next one's codes (IntRR, `intrr.assignment`). With `one`,
-    `backbone.config` gives sizes alone, and `prompt.item_token`, `prompt.codes`, `backbone.sid_rows`, `sft.softmax` and
-    `sft.pack` have no say."""
-    softmax: str = "vocabulary"
+    softmax: Literal["vocabulary", "level"] = "vocabulary"
     """What a SID token competes with in the loss: the whole `vocabulary`, or the codes of its `level`."""
     new_rows_steps: NonNegativeInt = 0
     """First steps that train the SID rows alone, for a pretrained backbone."""
@@ -197,9 +189,7 @@ class SFTConfig:
     tasks: TasksConfig = field(default_factory=TasksConfig)
 
     def __post_init__(self) -> None:
-        check_bounds("sft", self)
-        check_choice("sft.item_tokens", self.item_tokens, ("codes", "one"))
-        check_choice("sft.softmax", self.softmax, ("vocabulary", "level"))
+        check_values("sft", self)
 
 
 ONE_TOKEN_SIZES = {
@@ -224,7 +214,7 @@ def check_one_token(
     Raises:
         UserError: with the key.
     """
-    one = "sft.item_tokens=one"
+    one = "items.representation=one"
     check(backbone.pretrained is None, f"{one} builds its backbone from scratch; unset backbone.pretrained")
     unknown = [key for key in backbone.config if key not in ONE_TOKEN_SIZES]
     if unknown:

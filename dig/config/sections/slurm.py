@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from typing import Annotated
+from typing import Annotated, Literal
 
-from dig.config.sections.checks import Bounds, Nodes, Wait, check, check_bounds, check_choice, check_folder_name
+from dig.config.sections.checks import Bounds, Nodes, Wait, check, check_folder_name, check_values
 from dig.engine.shell_lines import line_secret
 
 __all__ = ["SlurmConfig", "seconds_of"]
@@ -43,7 +43,7 @@ class SlurmConfig:
     """Features that nodes must have, such as a100."""
     gpu_type: str | None = None
     """Type of GPU, such as a100."""
-    gpu_option: str = "gpus-per-node"
+    gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
     """How the site wants GPUs to be asked for: `gpus-per-node` or `gres`."""
     job_name: str | None = None
     """Name of the job; unset takes dig-EXPERIMENT."""
@@ -73,12 +73,11 @@ class SlurmConfig:
     """Folder of job scripts and logs, seen by all nodes."""
 
     def __post_init__(self) -> None:
-        check_bounds("slurm", self)
+        check_values("slurm", self)
         check(
             not self.gpus or self.tasks == 1,
             f"slurm.tasks={self.tasks} cannot be joined with slurm.gpus={self.gpus}: there is one task a GPU",
         )
-        check_choice("slurm.gpu_option", self.gpu_option, ("gpus-per-node", "gres"))
         check(
             self.mem is None or bool(_MEMORY.fullmatch(self.mem)),
             f"slurm.mem={self.mem} is no size; write a number with K, M, G or T, such as 64G",

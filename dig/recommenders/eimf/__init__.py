@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from dig.config.recommenders import RecommenderSpec
 from dig.config.sections.checks import (
@@ -19,8 +19,7 @@ from dig.config.sections.checks import (
     Temperature,
     WeightDecay,
     check,
-    check_bounds,
-    check_choice,
+    check_values,
 )
 from dig.engine.lazy import lazy_names
 
@@ -29,12 +28,7 @@ if TYPE_CHECKING:
     from dig.recommenders.eimf.model import EIMF
     from dig.recommenders.eimf.module import EIMFModule
 
-__all__ = ["EXTRACTIONS", "READOUTS", "SPEC", "EIMF", "EIMFConfig", "EIMFModule", "KnownUsers"]
-
-EXTRACTIONS = ("self_attentive", "dynamic_routing")
-"""How interests are drawn from a history."""
-READOUTS = ("hard", "shared")
-"""How the interest that fits a target best is trained."""
+__all__ = ["SPEC", "EIMF", "EIMFConfig", "EIMFModule", "KnownUsers"]
 
 
 @dataclass
@@ -44,7 +38,7 @@ class EIMFConfig:
     The paper's formulas and settings are not all public; docs/eimf.md tells what is ours.
     """
 
-    extraction: str = "self_attentive"
+    extraction: Literal["self_attentive", "dynamic_routing"] = "self_attentive"
     """How interests are drawn from a history: `self_attentive` (ComiRec-SA, arXiv 2005.09347) or `dynamic_routing`
     (MIND, arXiv 1904.08030, and ComiRec-DR)."""
     interests: Size = 4
@@ -53,7 +47,7 @@ class EIMFConfig:
     """Rounds of dynamic routing."""
     attention_size: Size = 256
     """Hidden width of the self-attentive extraction."""
-    readout: str = "hard"
+    readout: Literal["hard", "shared"] = "hard"
     """What trains the interest that fits the target best: `hard`, a softmax of its own, as in ComiRec, or `shared`, in
     which the other interests are rivals, so that they learn not to outdo it when the target is not known."""
     hidden_size: Size = 128
@@ -79,7 +73,7 @@ class EIMFConfig:
     """Histories a step and device."""
     learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
-    warmup_fraction: Fraction = 0.02
+    warmup_ratio: Fraction = 0.02
     """Share of the steps in which the learning rate rises; a cosine down to 0 follows."""
     weight_decay: WeightDecay = 0.0
     """AdamW's weight decay."""
@@ -112,9 +106,7 @@ class EIMFConfig:
         return {name: weight for name, weight in weights.items() if weight > 0}
 
     def __post_init__(self) -> None:
-        check_bounds("eimf", self)
-        check_choice("eimf.extraction", self.extraction, EXTRACTIONS)
-        check_choice("eimf.readout", self.readout, READOUTS)
+        check_values("eimf", self)
         check(
             self.interests <= self.max_history,
             f"eimf.interests={self.interests} is more than the longest history, eimf.max_history={self.max_history}: a "

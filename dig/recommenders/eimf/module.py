@@ -108,7 +108,7 @@ class EIMFModule(lightning.LightningModule):
         config = self.config
         optimizer = torch.optim.AdamW(self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         total = scheduled_steps(self.trainer)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_fraction * total), total)
+        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_ratio * total), total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from dig.config.sections.checks import (
     Size,
     WeightDecay,
     check,
-    check_bounds,
+    check_values,
 )
 from dig.engine.lazy import lazy_names
 
@@ -47,7 +47,7 @@ class IntRRConfig:
     """Histories a step and device."""
     learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
-    warmup_fraction: Fraction = 0.02
+    warmup_ratio: Fraction = 0.02
     """Share of the steps in which the learning rate rises; a cosine down to 0 follows."""
     weight_decay: WeightDecay = 0.0
     """AdamW's weight decay."""
@@ -58,7 +58,7 @@ class IntRRConfig:
     assignment: AssignmentConfig = field(default_factory=AssignmentConfig)
 
     def __post_init__(self) -> None:
-        check_bounds("intrr", self)
+        check_values("intrr", self)
         check(
             self.hidden_size % self.heads == 0,
             f"intrr.hidden_size={self.hidden_size} cannot be cut into intrr.heads={self.heads}",

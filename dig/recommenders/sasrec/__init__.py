@@ -16,7 +16,7 @@ from dig.config.sections.checks import (
     Size,
     WeightDecay,
     check,
-    check_bounds,
+    check_values,
 )
 from dig.engine.lazy import lazy_names
 
@@ -50,7 +50,7 @@ class SASRecConfig:
     """Histories a step and device."""
     learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
-    warmup_fraction: Fraction = 0.02
+    warmup_ratio: Fraction = 0.02
     """Share of the steps in which the learning rate rises; a cosine down to 0 follows."""
     weight_decay: WeightDecay = 0.0
     """AdamW's weight decay."""
@@ -60,7 +60,7 @@ class SASRecConfig:
     """Stop after so many validations without improvement."""
 
     def __post_init__(self) -> None:
-        check_bounds("sasrec", self)
+        check_values("sasrec", self)
         check(
             self.hidden_size % self.heads == 0,
             f"sasrec.hidden_size={self.hidden_size} cannot be cut into sasrec.heads={self.heads}",

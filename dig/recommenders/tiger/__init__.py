@@ -15,7 +15,7 @@ from dig.config.sections.checks import (
     PositiveInt,
     Size,
     WeightDecay,
-    check_bounds,
+    check_values,
 )
 from dig.engine.lazy import lazy_names
 
@@ -67,7 +67,7 @@ class TigerConfig:
     """Stop after so many validations without improvement."""
 
     def __post_init__(self) -> None:
-        check_bounds("tiger", self)
+        check_values("tiger", self)
 
 
 SPEC = RecommenderSpec(

@@ -44,9 +44,11 @@ def _build(context: StageContext, folder: Path) -> None:
         config.evaluation.valid_users,
         config.evaluation.batch_size,
         config.seed,
-        config.trainer.workers,
+        config.trainer.num_workers,
     )
-    plan = Plan("tiger", _reads(config), settings.epochs, clip_norm=1.0, ranked=True, patience=settings.patience)
+    plan = Plan(
+        "tiger", _reads(config), settings.epochs, gradient_clip_val=1.0, ranked=True, patience=settings.patience
+    )
     model = tiger.build_t5(ids.sizes, settings)
     module = tiger.TigerModule(model, tokens.item_tokens, settings, config.evaluation)
     fit(plan, module, data, context, folder)

@@ -39,7 +39,7 @@ def what_was_run(data: ReportData) -> dict[str, Any]:
 
 _TELLING = ("HR", "NDCG", "MRR", "codebook usage", "codebook perplexity", "codebook collision rate")
 """Titles of plots that are not folded away, beside losses."""
-_OF_ROLLOUTS = ("train/kl", "train/entropy", "train/clip_share", "train/ratio")
+_OF_ROLLOUTS = ("train/kl", "train/entropy", "train/clip_ratio", "train/ratio")
 
 
 def of_rollouts(stage: str, metric: str) -> bool:
@@ -75,12 +75,12 @@ _MEANS = {
     "rollout reward": "mean reward of a rollout, all terms together",
     "KL": "how far the policy has moved from its reference",
     "entropy": "how undecided the policy is, in nats",
-    "rollout dead groups": "groups whose rollouts all earned the same, which teach nothing",
+    "rollout frac reward zero std": "groups whose rollouts all earned the same, which teach nothing",
     "rollout groups with hit": "groups in which the target was rolled out",
-    "rollout distinct items": "different items of a group, as a share",
+    "rollout unique fraction": "different items of a group, as a share",
     "rollout hits": "rollouts that are the target",
-    "rollout surprise": "surprise of the policy at its own rollouts, in nats",
-    "clip share": "tokens whose ratio was cut off",
+    "rollout nll": "negative log-likelihood of the policy's own rollouts, in nats",
+    "clip ratio": "tokens whose ratio was cut off",
     "ratio": "new over old probability of what was rolled out",
 }
 

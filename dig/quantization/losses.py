@@ -10,10 +10,10 @@ from dig.quantization.kmeans import kmeans
 from dig.quantization.residual import gather_rows
 from dig.quantization.sinkhorn import assign_evenly
 
-__all__ = ["cluster_codes", "contrast", "diversity"]
+__all__ = ["cluster_codes", "info_nce", "diversity"]
 
 
-def contrast(anchors: Tensor, positives: Tensor, temperature: float, there: Tensor | None = None) -> Tensor:
+def info_nce(anchors: Tensor, positives: Tensor, temperature: float, there: Tensor | None = None) -> Tensor:
     """InfoNCE between rows that belong together, both ways, against all other rows of the batch and of all ranks.
 
     Args:

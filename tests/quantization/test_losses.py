@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from dig.quantization.features import behaviour_vectors
-from dig.quantization.terms import cluster_codes, contrast, diversity
+from dig.quantization.losses import cluster_codes, diversity, info_nce
 
 
 def vectors(rows: int, seed: int) -> torch.Tensor:
     return torch.randn(rows, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_contrast_is_info_nce_both_ways_over_rows_with_a_positive():
+def test_info_nce_both_ways_over_rows_with_a_positive():
     first, second = vectors(5, 0), vectors(5, 1)
     there = torch.tensor([True, True, False, True, True])
     kept = [0, 1, 3, 4]
@@ -24,12 +24,12 @@ def test_contrast_is_info_nce_both_ways_over_rows_with_a_positive():
         for a, b in ((first, second), (second, first)):
             scores = [float(F.cosine_similarity(a[own], b[other], dim=0)) / 0.2 for other in kept]
             total -= scores[kept.index(own)] - math.log(sum(math.exp(score) for score in scores))
-    assert float(contrast(first, second, 0.2, there)) == pytest.approx(total / 8, rel=1e-5)
+    assert float(info_nce(first, second, 0.2, there)) == pytest.approx(total / 8, rel=1e-5)
 
 
-def test_contrast_needs_two_rows_and_stays_in_the_graph():
+def test_info_nce_needs_two_rows_and_stays_in_the_graph():
     first = vectors(3, 0).requires_grad_()
-    loss = contrast(first, vectors(3, 1), 0.2, torch.tensor([True, False, False]))
+    loss = info_nce(first, vectors(3, 1), 0.2, torch.tensor([True, False, False]))
     loss.backward()
     assert float(loss) == 0.0 and first.grad.abs().max() == 0
 
