@@ -142,6 +142,8 @@ MOVED = {
     "dig.modules.interest_softmax": "dig.recommenders.eimf.explicit",
     "dig.modules.intrr": "dig.recommenders.intrr.module",
     "dig.modules.intrr_loss": "dig.generation.intrr_paths",
+    "dig.modules.new_rows": "dig.modules.sft",
+    "dig.modules.schedule": "dig.modules.optimisation",
     "dig.modules.sasrec": "dig.recommenders.sasrec.module",
     "dig.modules.sequential": "dig.recommenders.sasrec.module",
     "dig.modules.tiger": "dig.recommenders.tiger.module",

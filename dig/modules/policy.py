@@ -13,7 +13,6 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 import lightning
 import torch
 from torch import Tensor
-from transformers import get_cosine_schedule_with_warmup
 
 from dig.config import UserError
 from dig.config.load import load_run_config
@@ -22,6 +21,7 @@ from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone, load_backbone
+from dig.modules.optimisation import warmup_cosine
 from dig.modules.restoring import (
     MODULE,
     describe_backbone,
@@ -215,8 +215,7 @@ class PolicyModule(lightning.LightningModule):
         fused = self.sharded is None and not str(self.trainer.precision).endswith("mixed")
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=fused)
         total = self.scheduled_steps()
-        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_ratio * total), total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return warmup_cosine(optimizer, math.ceil(config.warmup_ratio * total), total)
 
     def scheduled_steps(self) -> int:
         """Steps of the learning-rate schedule.

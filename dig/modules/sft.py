@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from peft import PeftModel
+from torch import Tensor, nn
 
 from dig.config.schema import EvaluationConfig, SFTConfig
 from dig.generation.backbone import Backbone
 from dig.modules.dropout import add_dropout
-from dig.modules.new_rows import keep_new_rows_alone
 from dig.modules.policy import PolicyModule
 
 if TYPE_CHECKING:
     from datamodules.packing import TrainingTokens
 
-__all__ = ["SFTModule"]
+__all__ = ["SFTModule", "keep_new_rows_alone"]
 
 
 class SFTModule(PolicyModule):
@@ -58,3 +58,32 @@ class SFTModule(PolicyModule):
             return 1.0
         count = batch.responses
         return count / self.trainer.strategy.reduce(count.clone(), reduce_op="mean")
+
+
+def keep_new_rows_alone(model: nn.Module, new_rows: Tensor) -> None:
+    """Takes away the gradients of everything but the new rows, between backward and the optimiser's step.
+
+    So a pretrained backbone does not unlearn in the first steps, while the rows of its new tokens say nothing yet.
+
+    A weight without a gradient is left alone by AdamW, weight decay and moments included. In the embedding, where old
+    and new rows share a weight, the old rows' gradients become 0; the embedding has no weight decay for a pretrained
+    backbone, so they stay where they are.
+
+    Args:
+        model: a causal language model; with adapters, the new rows are parameters of their own.
+        new_rows: (tokens,) ids of the new tokens.
+    """
+    if isinstance(model, PeftModel):
+        for name, parameter in model.named_parameters():
+            if "trainable_tokens" not in name:
+                parameter.grad = None
+        return
+    causal: Any = model
+    tables = {id(layer.weight) for layer in (causal.get_input_embeddings(), causal.get_output_embeddings()) if layer}
+    for parameter in model.parameters():
+        if id(parameter) not in tables:
+            parameter.grad = None
+        elif parameter.grad is not None:
+            kept = torch.zeros(len(parameter), dtype=torch.bool, device=parameter.device)
+            kept[new_rows.to(parameter.device)] = True
+            parameter.grad[~kept] = 0.0

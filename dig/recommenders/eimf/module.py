@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -10,12 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import get_cosine_schedule_with_warmup
 
 from dig.evaluation import ranking_metrics
 from dig.evaluation.rankers import padded_rows
 from dig.interests.explicit import typical_users
-from dig.modules.schedule import scheduled_steps
+from dig.modules.optimisation import adamw_with_warmup
 from dig.recommenders.eimf.explicit import ExplicitHeads, KnownUsers, best_interests, interest_cross_entropy
 
 if TYPE_CHECKING:
@@ -105,11 +103,7 @@ class EIMFModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, a short warm-up, then a cosine down to 0."""
-        config = self.config
-        optimizer = torch.optim.AdamW(self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        total = scheduled_steps(self.trainer)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_ratio * total), total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return adamw_with_warmup(self, self.config)
 
     @torch.no_grad()
     def user_vectors(self, histories: list[np.ndarray]) -> Tensor:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import lightning
-import torch
 from torch import Tensor
-from transformers import get_cosine_schedule_with_warmup
 
 from dig.evaluation import ranking_metrics
 from dig.modules.losses import catalogue_cross_entropy
-from dig.modules.schedule import scheduled_steps
+from dig.modules.optimisation import adamw_with_warmup
 
 if TYPE_CHECKING:
     from datamodules.item_sequences import ItemBatch
@@ -61,8 +58,4 @@ class SASRecModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, a short warm-up, then a cosine down to 0."""
-        config = self.config
-        optimizer = torch.optim.AdamW(self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        total = scheduled_steps(self.trainer)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, math.ceil(config.warmup_ratio * total), total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return adamw_with_warmup(self, self.config)

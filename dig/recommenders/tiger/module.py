@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import lightning
 import torch
 from torch import Tensor
-from transformers import get_cosine_schedule_with_warmup
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from dig.config.schema import EvaluationConfig
@@ -15,7 +14,7 @@ from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.modules.dropout import replace_dropout
 from dig.modules.losses import answer_loss
-from dig.modules.schedule import scheduled_steps
+from dig.modules.optimisation import scheduled_steps, warmup_cosine
 from dig.recommenders.tiger import TigerConfig
 
 if TYPE_CHECKING:
@@ -79,5 +78,4 @@ class TigerModule(lightning.LightningModule):
             groups, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
         )
         total = scheduled_steps(self.trainer)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, min(config.warmup_steps, total), total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return warmup_cosine(optimizer, min(config.warmup_steps, total), total)

@@ -12,7 +12,7 @@ from datamodules.item_sequences import HistoryTokens, ItemAnswers
 from dig.config.schema import EvaluationConfig
 from dig.generation import beam_search
 from dig.modules.dropout import ByteDropout
-from dig.modules.schedule import scheduled_steps
+from dig.modules.optimisation import scheduled_steps
 from dig.quantization import SemanticIds
 from dig.recommenders.tiger import TigerConfig
 from dig.recommenders.tiger.model import PAD, build_t5, load_t5, sid_vocabulary
