@@ -40,9 +40,8 @@ from torchmetrics import MetricCollection
 from datamodules.examples import ExampleDataModule, Examples
 from datamodules.item_sequences import ItemSequences
 from datamodules.preparation import Prepared, prepare
-from datamodules.slices import label_slices
 from datamodules.sources import read_source
-from datamodules.splits import Sequences
+from datamodules.splits import Sequences, label_slices
 from dig.config import load_config
 from dig.config.explain import config_yaml
 from dig.config.schema import EvaluationConfig

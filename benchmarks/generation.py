@@ -61,7 +61,7 @@ def _rates() -> dict[str, Any]:
     table.add_column("how")
     table.add_column("users/s", justify="right")
     for name, seconds in (
-        ("dig.generation.beam_search", ours),
+        ("dig.generation.search", ours),
         ("transformers generate", theirs),
         ("encoding the prompts alone", bare),
     ):
@@ -206,7 +206,7 @@ def _memory() -> dict[str, Any]:
     table = Table(title=f"peak memory, {MEMORY_USERS} prompts of {PROMPT} tokens, {BEAMS} beams")
     table.add_column("how")
     table.add_column("MB", justify="right")
-    for name, task in (("encoding the prompts alone", "encode"), ("dig.generation.beam_search", "search")):
+    for name, task in (("encoding the prompts alone", "encode"), ("dig.generation.search", "search")):
         table.add_row(name, f"{used[task] / 1e6:.0f}")
     Console().print(table)
     return {"memory_fraction": round(used["search"] / used["encode"], 3)}

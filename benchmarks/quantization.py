@@ -27,9 +27,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from callbacks.vectors import VectorWriter
-from datamodules.contents import ContentDataModule, TextFiles
-from datamodules.items import ItemDataModule
+from callbacks.monitoring import VectorWriter
+from datamodules.items import ContentDataModule, ItemDataModule, TextFiles
 from dig import load_config, run_experiment
 from dig.config.schema import RQVAEConfig
 from dig.embeddings import load_text_encoder

@@ -11,12 +11,11 @@ from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from callbacks.guards import CodebookHealth, FiniteGuard
-    from callbacks.monitoring import RolloutHealth, RolloutSamples, Throughput
-    from callbacks.preemption import Preemption
-    from callbacks.progress import Bar, EncodingBar, LogOften
+    from callbacks.monitoring import Bar, EncodingBar, LogOften, RolloutHealth, RolloutSamples, Throughput, VectorWriter
     from callbacks.resume import (
         AtomicCheckpointIO,
         OtherRanks,
+        Preemption,
         ResumeCheckpoint,
         StepSeed,
         checkpoints_of,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
         differing_key,
         step_in,
     )
-    from callbacks.vectors import VectorWriter
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -55,10 +53,10 @@ __getattr__ = lazy_names(
         "CodebookHealth": "guards",
         "FiniteGuard": "guards",
         "OtherRanks": "resume",
-        "Preemption": "preemption",
-        "Bar": "progress",
-        "EncodingBar": "progress",
-        "LogOften": "progress",
+        "Preemption": "resume",
+        "Bar": "monitoring",
+        "EncodingBar": "monitoring",
+        "LogOften": "monitoring",
         "AtomicCheckpointIO": "resume",
         "ResumeCheckpoint": "resume",
         "StepSeed": "resume",
@@ -70,6 +68,6 @@ __getattr__ = lazy_names(
         "RolloutHealth": "monitoring",
         "RolloutSamples": "monitoring",
         "Throughput": "monitoring",
-        "VectorWriter": "vectors",
+        "VectorWriter": "monitoring",
     },
 )

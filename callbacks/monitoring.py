@@ -1,4 +1,4 @@
-"""What a training tells: throughput, rollout diagnostics, and validation for somebody outside."""
+"""What a training shows: throughput, bars, rollout diagnostics, encoded vectors, validation for somebody outside."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter, Callback, RichProgressBar
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dig.config import UserError
-from dig.engine.console import warn
+from dig.embeddings.cache import VectorCache
+from dig.engine.console import progress_enabled, warn
 from dig.rollouts.record import Rollouts
 
 __all__ = [
@@ -24,6 +28,10 @@ __all__ = [
     "ValidationReports",
     "RolloutHealth",
     "RolloutSamples",
+    "Bar",
+    "EncodingBar",
+    "LogOften",
+    "VectorWriter",
 ]
 
 
@@ -259,3 +267,84 @@ def _table_rows(group: dict[str, Any]) -> list[list[Any]]:
 
 def _name(item: dict[str, Any]) -> str:
     return str(item["title"] or item["item"] or "no item")
+
+
+_LEAST_LINES = 10
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar with the loss and the metric that chooses, without the logger's version."""
+
+    def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
+        """What stands behind the bar."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+class EncodingBar(Bar):
+    """The bar of an encoding."""
+
+    @classmethod
+    def wanted(cls) -> list[Callback]:
+        """The bar, where bars are wanted."""
+        return [cls()] if progress_enabled() else []
+
+
+class LogOften(Callback):
+    """Logs a training of few steps more often than ``trainer.log_every_n_steps``: it leaves ten lines, not none."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Looks at how many batches there will be."""
+        epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else math.inf
+        steps = trainer.num_training_batches * epochs / trainer.accumulate_grad_batches
+        if trainer.max_steps > 0:
+            a_batch = getattr(pl_module, "updates_per_rollout", 1) * getattr(pl_module, "minibatches", 1)
+            steps = min(steps, math.ceil(trainer.max_steps / a_batch))
+        if math.isfinite(steps):
+            # a connector of Lightning's sets the attribute, so that its class does not declare it
+            every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+            trainer.log_every_n_steps = max(1, min(every, int(steps) // _LEAST_LINES))  # type: ignore[attr-defined]
+
+
+class VectorWriter(BasePredictionWriter):
+    """Writes the ``(keys, vectors)`` that ``predict_step`` gives, a shard at a time, on every rank.
+
+    Args:
+        cache: takes the shards.
+        shard_items: vectors a shard, which is what a kill loses at most.
+    """
+
+    def __init__(self, cache: VectorCache, shard_items: int = 2048) -> None:
+        super().__init__(write_interval="batch")
+        self.cache = cache
+        self.shard_items = shard_items
+        self._keys: list[np.ndarray] = []
+        self._vectors: list[torch.Tensor] = []
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: tuple[np.ndarray, torch.Tensor],
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Keeps a batch's vectors, and writes once there are enough."""
+        self._keys.append(prediction[0])
+        self._vectors.append(prediction[1].float().cpu())
+        if sum(map(len, self._keys)) >= self.shard_items:
+            self._flush()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the rest."""
+        self._flush()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Nothing encoded is lost to a Ctrl-C."""
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._keys:
+            self.cache.add(np.concatenate(self._keys), torch.cat(self._vectors))
+        self._keys, self._vectors = [], []

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from datamodules.contents import (
+    from datamodules.examples import ExampleDataModule, Examples
+    from datamodules.item_sequences import HistoryTokens, ItemAnswers, ItemSequences
+    from datamodules.items import (
         ContentDataModule,
+        ItemDataModule,
         PairDataModule,
+        Partners,
         PictureFiles,
         PicturePairs,
         TextFiles,
         open_picture,
     )
-    from datamodules.examples import ExampleDataModule, Examples
-    from datamodules.item_sequences import HistoryTokens, ItemAnswers, ItemSequences
-    from datamodules.items import ItemDataModule, Partners
     from datamodules.mixture import TaskMixture, TaskPart
     from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
     from datamodules.sequences import SequenceDataModule, training_windows
@@ -50,10 +51,10 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "ContentDataModule": "contents",
-        "PictureFiles": "contents",
-        "TextFiles": "contents",
-        "open_picture": "contents",
+        "ContentDataModule": "items",
+        "PictureFiles": "items",
+        "TextFiles": "items",
+        "open_picture": "items",
         "ExampleDataModule": "examples",
         "Examples": "examples",
         "HistoryTokens": "item_sequences",
@@ -63,8 +64,8 @@ __getattr__ = lazy_names(
         "Partners": "items",
         "TaskMixture": "mixture",
         "TaskPart": "mixture",
-        "PairDataModule": "contents",
-        "PicturePairs": "contents",
+        "PairDataModule": "items",
+        "PicturePairs": "items",
         "PromptDataModule": "rollout_prompts",
         "TrainingPrompts": "rollout_prompts",
         "SequenceDataModule": "sequences",

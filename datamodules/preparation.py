@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from datamodules.slices import label_slices
 from datamodules.sources.base import Tables
-from datamodules.splits import Sequences, global_time_parts, leave_one_out_parts
+from datamodules.splits import Sequences, global_time_parts, label_slices, leave_one_out_parts
 from dig.config import UserError
 from dig.config.schema import DataConfig
 from dig.engine.console import warn
@@ -35,7 +34,7 @@ class Prepared:
         catalogue: one row an item; ``Sequences.items`` are its rows.
         sequences: users' sequences under the split.
         statistics: counts of what is there and of what was left out, why.
-        slices: what :func:`datamodules.examples.label_slices` says of each held-out example.
+        slices: what :func:`datamodules.splits.label_slices` says of each held-out example.
     """
 
     catalogue: pl.DataFrame

@@ -1,7 +1,7 @@
 """Prompts: training, rollouts, evaluation and serving spell a history with the same token ids, by one builder.
 
 `PromptBuilder` is what they ask. One implementation writes Semantic IDs and words by a tokenizer, one the rows of
-items; `prompt_builder` gives a backbone its own.
+items; `prompt_builder` gives a backbone its own. The wordings of tasks, for a backbone that knows text, come first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from datamodules.histories import Histories, Ragged, spread
-from datamodules.phrasings import PHRASINGS, SLOT
 from dig.config import UserError
 from dig.config.schema import PromptConfig
 from dig.engine.artifacts import fingerprint
@@ -28,7 +27,76 @@ if TYPE_CHECKING:
     from dig.generation.backbone import Backbone
     from dig.quantization import SemanticIds
 
-__all__ = ["Frame", "ItemPrompts", "PromptBuilder", "Prompts", "SidPrompts", "prompt_builder"]
+__all__ = [
+    "PHRASINGS",
+    "SLOT",
+    "Frame",
+    "ItemPrompts",
+    "PromptBuilder",
+    "Prompts",
+    "SidPrompts",
+    "prompt_builder",
+]
+
+
+SLOT = "{}"
+
+PHRASINGS: dict[str, tuple[str, ...]] = {
+    # One wording: what is asked in evaluation, in rollouts and in serving is what was trained, to the token.
+    "next_item": ("A customer bought these items, oldest first: {}\nThe next item is: ",),
+    "title_to_sid": (
+        "Title: {}\nThe item of this title is: ",
+        "Name the item that is sold as: {}\nItem: ",
+        "Which item of the catalogue has this title? {}\nAnswer: ",
+    ),
+    "sid_to_title": (
+        "Item: {}\nIts title is: ",
+        "Under which title is {} sold?\nTitle: ",
+        "What does the catalogue call the item {}?\nAnswer: ",
+    ),
+    "description_to_sid": (
+        "Description: {}\nThe item described is: ",
+        "An item is described in these words: {}\nItem: ",
+        "Find the item that fits this description: {}\nAnswer: ",
+    ),
+    "interest_to_sid": (
+        "Interests: {}\nAn item that serves them is: ",
+        "Somebody cares about: {}\nItem for them: ",
+        "Which item answers these interests? {}\nAnswer: ",
+    ),
+    "sid_to_interests": (
+        "Item: {}\nThe interests it serves: ",
+        "Why would somebody want {}?\nInterests: ",
+        "What do the buyers of {} care about?\nAnswer: ",
+    ),
+    "title_history": (
+        "A customer bought, oldest first: {}\nThe next item is: ",
+        "Purchases by title, in order: {}\nItem bought next: ",
+        "Having bought {}, which item does the customer take next?\nAnswer: ",
+    ),
+    "next_title": (
+        "A customer bought these items, oldest first: {}\nThe title of the next item is: ",
+        "Purchases in order: {}\nTitle bought next: ",
+        "Having bought {}, what does the customer take next, by title?\nAnswer: ",
+    ),
+    "next_interests": (
+        "A customer bought these items, oldest first: {}\nThe interests behind the next purchase: ",
+        "Purchases in order: {}\nWhat the customer cares about next: ",
+        "Having bought {}, which interests lead the customer on?\nAnswer: ",
+    ),
+    "collaborative": (
+        "Item: {}\nFive items that customers buy near it: ",
+        "Who buys {} also buys these five: ",
+        "Name five items often found in one history with {}.\nAnswer: ",
+    ),
+    "semantic": (
+        "Item: {}\nFive items most like it: ",
+        "Items much like {}, five of them: ",
+        "Name five items of similar kind and use to {}.\nAnswer: ",
+    ),
+}
+"""Wordings of each task; which one a sample gets follows from the seed."""
+
 
 _SID_LIKE = re.compile(r"<([a-z]_\d+>)")
 

@@ -3,7 +3,7 @@
 # Guess:    three items and five beams give three results, or two more that are no items and sort below.
 # Happens:  `generate` fills the list up with legal items that it has returned already, at a score of -1e9. Whoever
 #           maps the sequences to items and takes the first five gets an item twice and no warning.
-# Follows:  drop what scores below about -1e8, or what came before. dig's search returns fewer (dig/generation/beam_search.py).
+# Follows:  drop what scores below about -1e8, or what came before. dig's search returns fewer (dig/generation/search.py).
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -11,7 +11,7 @@ from datamodules.preparation import prepare
 from datamodules.sources import read_source
 from dig.config import load_config
 from dig.data import main
-from dig.data_refusals import find_refusals
+from dig.data_commands import find_refusals
 from dig.engine.console import console
 
 

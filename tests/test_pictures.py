@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image, TiffImagePlugin
 
-from datamodules.contents import open_picture
 from datamodules.download.pictures import check_picture
+from datamodules.items import open_picture
 from dig.interests import models as shown_to_miners
 from dig.pictures import picture_content, read_picture
 from dig.report.pictures import Thumbnails

@@ -27,8 +27,8 @@ from dig.config import load_config
 from dig.config.schema import EvaluationConfig
 from dig.engine.console import console
 from dig.engine.training import quiet
-from dig.interests.explicit import ExplicitInterests
 from dig.interests.interest import mined_frame
+from dig.interests.profiles import ExplicitInterests
 from dig.recommenders.eimf import EIMFConfig
 from dig.recommenders.eimf.explicit import KnownUsers
 from dig.recommenders.eimf.model import EIMF

@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.sources.shop_interests import FRAMES, INTERESTS, Interest
-from datamodules.sources.shop_pictures import render
+from datamodules.sources.shop_contents import FRAMES, INTERESTS, Interest, render
 from datamodules.sources.shop_products import BRANDS, CLOSINGS, PRODUCT_TYPES, ProductType
 
 __all__ = ["write_shop"]

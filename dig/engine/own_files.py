@@ -1,7 +1,8 @@
 """Files that dig keeps under names that others can guess, in folders that others may write to: locks, notes, logs.
 
 Such a name may have become a link meanwhile, or a pipe. So it is opened without following links and without emptying
-anything, and new content appears under it by a rename.
+anything, and new content appears under it by a rename. What another process holds is waited for: logged, for a bounded
+time, and ended by a signal at once.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from dig.config.errors import UserError
-from dig.engine.locks import wait_for_lock
+from dig.engine.console import say
 
 __all__ = [
+    "wait_for_lock",
     "atomic_path",
     "flush_to_disk",
     "lock",
@@ -33,6 +36,69 @@ __all__ = [
     "temporary_beside",
     "text_path",
 ]
+
+
+_LOOK = 0.2
+"""Seconds between two looks at a lock; the system's own wait would have no end."""
+_TELL = 600.0
+"""Seconds between two lines of one that waits."""
+_HOURS = 24.0
+
+
+def wait_for_lock(stream: IO[Any], held: str, seconds: float | None = None) -> None:
+    """Takes the lock of an open file, which holds it until it is closed.
+
+    Args:
+        stream: the file.
+        held: what is said before waiting: what is held, and by whom.
+        seconds: to wait at most; None takes the environment's ``DIG_LOCK_HOURS``, or a day.
+
+    Raises:
+        UserError: it was held for as long as that.
+    """
+    if _taken(stream):
+        return
+    limit = _limit() if seconds is None else seconds
+    begun = told = time.monotonic()
+    say(f"{held}; waiting for it, {_words(limit)} at most")
+    while not _taken(stream):
+        now = time.monotonic()
+        if now - begun >= limit:
+            raise UserError(
+                f"{held}, for {_words(limit)}; the same command goes on once it has ended, and "
+                "DIG_LOCK_HOURS sets how long to wait"
+            )
+        if now - told >= _TELL:
+            told = now
+            say(f"{held}; waiting for {_words(now - begun)}")
+        time.sleep(min(_LOOK, max(limit - (now - begun), 0.01)))
+
+
+def _taken(stream: IO[Any]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _limit() -> float:
+    text = os.environ.get("DIG_LOCK_HOURS", "").strip()
+    try:
+        hours = float(text) if text else _HOURS
+    except ValueError:
+        hours = -1.0
+    if not 0 < hours < 1e5:
+        raise UserError(f"DIG_LOCK_HOURS={text} is not a number of hours above 0", exit_code=2)
+    return hours * 3600
+
+
+def _words(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
 
 _READ = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _FLAGS = _READ | os.O_CREAT
@@ -134,7 +200,7 @@ def lock(path: Path, held: str) -> Iterator[None]:
 
     Raises:
         UserError: there is something else than a lock's file under that name, or the other process took longer than
-            :func:`dig.engine.locks.wait_for_lock` waits.
+            :func:`dig.engine.own_files.wait_for_lock` waits.
     """
     with open_own(path) as stream:
         wait_for_lock(stream, held)

@@ -4,15 +4,13 @@
 transformers model and with T5, and with every `PathModel`.
 """
 
-from dig.generation.beam_search import BeamResult, beam_search
 from dig.generation.causal_paths import CausalPathModel
 from dig.generation.factory import as_path_model
 from dig.generation.path_model import PathModel
 from dig.generation.sampling import GroupSample, beam_groups, sample_groups
-from dig.generation.scoring import score, score_catalogue
+from dig.generation.search import BeamResult, NotFiniteError, beam_search, score, score_catalogue
 from dig.generation.trie import CatalogueTrie, Restriction
 from dig.generation.vocabulary import SidVocabulary
-from dig.generation.walk import NotFiniteError
 
 __all__ = [
     "BeamResult",

@@ -25,10 +25,9 @@ from dig.generation.intrr_paths import intrr_losses
 from dig.generation.lora import add_lora, merge_lora
 from dig.generation.path_model import PathModel, TrainingRows
 from dig.generation.sid_rows import fold_rows, start_among_words, start_from_scratch
-from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
 from dig.generation.tree_paths import without_adapters
 from dig.generation.trie import CatalogueTrie
-from dig.generation.vocabulary import SidVocabulary
+from dig.generation.vocabulary import SidVocabulary, read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
 from dig.received.models import check_model_folder, check_vocabulary
 
 __all__ = [

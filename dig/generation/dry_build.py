@@ -22,7 +22,7 @@ from dig.config import UserError
 from dig.config.schema import BackboneConfig
 from dig.engine.lazy import transformers
 from dig.generation.backbone import scratch_model
-from dig.generation.tokenizer_files import scratch_words
+from dig.generation.vocabulary import scratch_words
 
 __all__ = ["count_parameters"]
 

@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from dig.config import UserError
 from dig.engine.console import say
 from dig.engine.ranks import global_rank
-from dig.generation.causal_paths import CausalPathModel
+from dig.generation.causal_paths import CausalPathModel, ReplicatedPathModel, without_cache
 from dig.generation.intrr import IntRR
 from dig.generation.intrr_paths import IntRRPathModel
 from dig.generation.path_model import PathModel
-from dig.generation.replicated_paths import ReplicatedPathModel, without_cache
 from dig.generation.t5_paths import T5PathModel
 from dig.generation.tree_paths import TreePathModel, without_adapters
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dig.generation.path_model import PathModel
+from dig.generation.search import NotFiniteError, TrieWalk
 from dig.generation.trie import CatalogueTrie, Restriction
-from dig.generation.walk import NotFiniteError, TrieWalk
 
 __all__ = ["GroupSample", "beam_groups", "prompt_seeds", "sample_groups"]
 

@@ -1,21 +1,46 @@
-"""The tokens that spell Semantic IDs, one for every code of every level, and which table of items a backbone spells."""
+"""The tokens that spell Semantic IDs, one for every code of every level, and the tokenizers that hold them.
+
+transformers 5 chooses a tokenizer's class by the model's type where it mistrusts the folder (``qwen2``, ``qwen3_5``),
+and such a class rebuilds the tokenizer: it keeps the vocabulary, and exchanges what splits words. A vocabulary of whole
+words is then lost. So what AutoTokenizer reads is compared with ``tokenizer.json``, when a backbone is loaded and when
+one is saved.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Sequence as PreTokenizers
+from tokenizers.pre_tokenizers import Split, WhitespaceSplit
 from torch import Tensor
 
 from dig.config import UserError
+from dig.engine.lazy import transformers
 
 if TYPE_CHECKING:
     from dig.config.schema import ItemsConfig
     from dig.quantization import SemanticIds
 
-__all__ = ["TASK_TOKENS", "SidVocabulary", "sid_token", "spelled_ids"]
+__all__ = [
+    "TASK_TOKENS",
+    "SidVocabulary",
+    "sid_token",
+    "spelled_ids",
+    "SPECIALS",
+    "prove_tokenizer",
+    "read_tokenizer",
+    "save_tokenizer",
+    "scratch_tokenizer",
+    "scratch_words",
+]
+
 
 TASK_TOKENS = {"collaborative": "<collaborative>", "semantic": "<semantic>"}
 """What a prompt of a task begins with where the backbone knows no words."""
@@ -100,3 +125,116 @@ def spelled_ids(ids: SemanticIds, items: ItemsConfig) -> SemanticIds:
     if not items.own_token:
         return ids
     return ids.with_item_codes(ids.levels if items.codes is None else min(items.codes, ids.levels))
+
+
+SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+_FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
+_SENTENCE = "A customer bought 12 items, and  reads: it's Ärger! The next one\n"
+
+
+def scratch_words(sizes: Sequence[int]) -> list[str]:
+    """The vocabulary of a backbone from scratch, in the order of its ids."""
+    return [*SPECIALS, *TASK_TOKENS.values(), *SidVocabulary.tokens(list(sizes))]
+
+
+def scratch_tokenizer(sizes: Sequence[int]) -> transformers.PreTrainedTokenizerFast:
+    """A tokenizer that knows SID tokens only, with spaces between them or without."""
+    names = scratch_words(sizes)
+    words = Tokenizer(WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))  # noqa: S106
+    words.pre_tokenizer = PreTokenizers([WhitespaceSplit(), Split(Regex("<[^<>]+>"), "isolated")])
+    special = {f"{name.strip('<>')}_token": name for name in SPECIALS}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, **special)
+
+
+def read_tokenizer(name: str | Path) -> tuple[Any, str | None]:
+    """The tokenizer of a folder or a hub's repository, as its ``tokenizer.json`` is written.
+
+    Args:
+        name: folder or hub id.
+
+    Returns:
+        The tokenizer, and the class that AutoTokenizer would have put in its place and that reads words otherwise; None
+        where it reads them alike, or there is no such file.
+
+    Raises:
+        OSError: it cannot be had; also ValueError and KeyError, as transformers has them.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        path = transformers.utils.cached_file(str(name), _FILE, _raise_exceptions_for_missing_entries=False)
+        if path is None or _reads_alike(tokenizer, Tokenizer.from_file(str(path))):
+            return tokenizer, None
+        return transformers.PreTrainedTokenizerFast.from_pretrained(name, trust_remote_code=False), type(
+            tokenizer
+        ).__name__
+    except (OSError, ValueError, KeyError):
+        raise
+    except BaseException as error:  # the library says everything by Exception itself, or by what Rust panics with
+        if not isinstance(error, Exception) and "Panic" not in type(error).__name__:
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"its tokenizer is damaged ({reason})") from error
+
+
+def save_tokenizer(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> None:
+    """Writes a tokenizer beside its model's ``config.json``, so that AutoTokenizer reads it as it is.
+
+    Raises:
+        UserError: AutoTokenizer reads SID tokens otherwise.
+    """
+    tokenizer.save_pretrained(folder)
+    if _unlike(tokenizer, folder, vocabulary) is not None:
+        # With an entry for code of the folder's own, of which there is none, transformers takes the class that is
+        # written beside it, which is the one that reads tokenizer.json as it is.
+        path = folder / _CONFIG
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings |= {"auto_map": {"AutoTokenizer": [None, None]}, "tokenizer_class": "PreTrainedTokenizerFast"}
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    prove_tokenizer(tokenizer, folder, vocabulary)
+
+
+def prove_tokenizer(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> None:
+    """Compares what AutoTokenizer reads in an exported folder with the tokenizer that was trained with.
+
+    Raises:
+        UserError: they differ, with the text and what became of it.
+    """
+    wrong = _unlike(tokenizer, folder, vocabulary)
+    if wrong is not None:
+        raise UserError(f"{folder}: {wrong}; what was trained would not be what plain transformers reads there")
+
+
+def _unlike(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> str | None:
+    """What AutoTokenizer reads otherwise, in a line."""
+    auto = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    names, ids = SidVocabulary.tokens(list(vocabulary.sizes)), vocabulary.ids.tolist()
+    for name, expected, found in zip(names, ids, auto(names, add_special_tokens=False)["input_ids"], strict=True):
+        if expected not in found or auto.convert_tokens_to_ids(name) != expected:
+            return f"AutoTokenizer ({type(auto).__name__}) reads the token {name} as {found}, not {[expected]}"
+    ends = [name for name in (tokenizer.bos_token, tokenizer.eos_token) if name]
+    some = [names[0], names[-1], names[len(names) // 2]]
+    for text in (
+        "".join(some),
+        " ".join([*ends[:1], *some, *ends[-1:]]),
+        _SENTENCE + f"{some[0]}{some[1]}, {some[2]}.",
+    ):
+        expected, found = (reader(text, add_special_tokens=False)["input_ids"] for reader in (tokenizer, auto))
+        if found != expected:
+            return f"AutoTokenizer ({type(auto).__name__}) reads {text!r} as {found}, not {expected}"
+    spelled = [ids[0], ids[-1]]
+    text = auto.decode(spelled, skip_special_tokens=True)
+    again = [token for token in auto(text, add_special_tokens=False)["input_ids"] if token in set(ids)]
+    return None if again == spelled else f"AutoTokenizer ({type(auto).__name__}) spells {spelled} as {text!r}"
+
+
+def _reads_alike(tokenizer: Any, written: Tokenizer) -> bool:
+    """Whether a tokenizer splits words, and joins them, as the file does."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return True  # a class without a file of this kind behind it
+    if type(backend.model) is not type(written.model):
+        return False
+    return all(
+        backend.encode(text, add_special_tokens=False).ids == written.encode(text, add_special_tokens=False).ids
+        for text in (_SENTENCE, _SENTENCE.upper(), "<a_0><b_0> <a_0>")
+    )

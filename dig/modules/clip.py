@@ -15,7 +15,7 @@ from dig.embeddings.clip import ClipModel
 from dig.embeddings.text import TextEncoder
 
 if TYPE_CHECKING:
-    from datamodules.contents import PictureBatch, TextBatch
+    from datamodules.items import PictureBatch, TextBatch
 
 __all__ = [
     "CLIPModule",

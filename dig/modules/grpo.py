@@ -17,7 +17,7 @@ from dig.engine.console import warn
 from dig.generation import score
 from dig.generation.backbone import Backbone
 from dig.generation.sampling import prompt_seeds
-from dig.generation.scoring import Scores, score_with_entropy
+from dig.generation.search import Scores, score_with_entropy
 from dig.modules.policy import PolicyModule
 from dig.quantization import SemanticIds
 from dig.rollouts.objectives import PolicyLoss, group_advantages, has_variance, policy_objective, term_advantages

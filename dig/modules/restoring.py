@@ -29,9 +29,8 @@ from dig.generation.backbone import Backbone, IntRRBackbone, LanguageBackbone
 from dig.generation.intrr import IntRR, IntRRSizes
 from dig.generation.lora import add_lora
 from dig.generation.sid_rows import ComposedRows, compose_rows
-from dig.generation.tokenizer_files import read_tokenizer, save_tokenizer
 from dig.generation.tree_paths import without_adapters
-from dig.generation.vocabulary import SidVocabulary
+from dig.generation.vocabulary import SidVocabulary, read_tokenizer, save_tokenizer
 from dig.received.models import check_model_config, check_vocabulary
 
 if TYPE_CHECKING:

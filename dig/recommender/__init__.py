@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dig.recommender.loading import load_ranker
     from dig.recommender.policy import PolicyRanker
-    from dig.recommender.recommender import Recommender
+    from dig.recommender.recommender import Recommender, load_ranker
     from dig.recommender.tables import read_ids, read_run_table
 
 __all__ = ["PolicyRanker", "Recommender", "load_ranker", "read_ids", "read_run_table"]
@@ -22,7 +21,7 @@ __getattr__ = lazy_names(
     {
         "PolicyRanker": "policy",
         "Recommender": "recommender",
-        "load_ranker": "loading",
+        "load_ranker": "recommender",
         "read_ids": "tables",
         "read_run_table": "tables",
     },

@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from callbacks.preemption import Preemption
-from callbacks.resume import AtomicCheckpointIO, ResumeCheckpoint, StepSeed
+from callbacks.resume import AtomicCheckpointIO, Preemption, ResumeCheckpoint, StepSeed
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from dig.engine.signals import Preempted, current_watch, watched
 

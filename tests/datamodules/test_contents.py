@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from support import shop_clip
 
-from datamodules.contents import ContentDataModule, PictureFiles, TextFiles, open_picture
+from datamodules.items import ContentDataModule, PictureFiles, TextFiles, open_picture
 from dig.embeddings.cache import content_keys
 
 TEXTS = ["a", "bbbb", "cc", "ddddd", "eee"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from datamodules.inspection import Inspection, inspect_data
 from datamodules.preparation import prepare
+from datamodules.problems import Inspection, inspect_data
 from datamodules.sources import read_source
 from datamodules.sources.base import CATALOGUE_SCHEMA, INTERACTION_SCHEMA, Tables
 from dig.config.schema import DataConfig

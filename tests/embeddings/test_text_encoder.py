@@ -20,7 +20,7 @@ from transformers import (
 
 from dig.config import UserError
 from dig.embeddings import TextEncoder, encoder_fingerprint, load_text_encoder
-from dig.embeddings.offline import find_offline_model
+from dig.embeddings.locate import find_offline_model
 
 WORDS = ["[PAD]", "[UNK]", "red", "green", "blue", "soft", "loud", "brush"]
 TEXTS = ["red brush", "soft " * 30, "", "blue", "green loud brush red", "loud blue soft"]

@@ -14,7 +14,7 @@ import pytest
 from dig.config import UserError
 from dig.engine.artifacts import lock
 from dig.engine.console import console
-from dig.engine.locks import wait_for_lock
+from dig.engine.own_files import wait_for_lock
 from dig.engine.signals import Preempted, watched
 from dig.interests.asking.store import AnswerStore
 

@@ -25,8 +25,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from dig.config import UserError
 from dig.config.schema import BackboneConfig, LoraConfig
 from dig.generation.backbone import Backbone, build_backbone, load_backbone
-from dig.generation.tokenizer_files import prove_tokenizer
-from dig.generation.vocabulary import SidVocabulary
+from dig.generation.vocabulary import SidVocabulary, prove_tokenizer
 
 IDS = tiny.ragged_catalogue()
 LORA = LoraConfig(rank=4, alpha=8, dropout=0.0)

@@ -13,10 +13,9 @@ from dig.config import UserError
 from dig.config.schema import BackboneConfig
 from dig.generation import CatalogueTrie, beam_search, sample_groups, score, score_catalogue
 from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone, load_backbone
-from dig.generation.causal_paths import CausalPathModel, next_token_loss
+from dig.generation.causal_paths import CausalPathModel, ReplicatedPathModel, next_token_loss, without_cache
 from dig.generation.factory import PathModelError, as_path_model, choose_paths
 from dig.generation.intrr_paths import IntRRPathModel
-from dig.generation.replicated_paths import ReplicatedPathModel, without_cache
 from dig.generation.t5_paths import T5PathModel
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "generation.md").read_text(encoding="utf-8")

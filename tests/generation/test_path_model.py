@@ -10,10 +10,9 @@ from support import tiny
 from support.slow_intrr import SUFFIXED, trie_of
 
 from dig.generation import CatalogueTrie, PathModel, as_path_model
-from dig.generation.causal_paths import CausalPathModel
+from dig.generation.causal_paths import CausalPathModel, ReplicatedPathModel
 from dig.generation.factory import PathModelError, causal_paths
 from dig.generation.intrr_paths import IntRRPathModel
-from dig.generation.replicated_paths import ReplicatedPathModel
 from dig.generation.t5_paths import T5PathModel
 
 TRIE = CatalogueTrie(tiny.token_sequences(tiny.ragged_catalogue()))

@@ -7,7 +7,7 @@ import torch
 from support import tiny
 
 from dig.generation import CatalogueTrie, beam_search, score, score_catalogue
-from dig.generation.scoring import score_with_entropy
+from dig.generation.search import score_with_entropy
 
 TOKENS = tiny.token_sequences(tiny.ragged_catalogue())
 TRIE = CatalogueTrie(TOKENS)

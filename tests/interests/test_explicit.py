@@ -7,9 +7,8 @@ import polars as pl
 import pytest
 import torch
 
-from dig.interests.explicit import ExplicitInterests, typical_users
 from dig.interests.interest import INTEREST_SCHEMA, mined_frame
-from dig.interests.profiles import InterestProfiles
+from dig.interests.profiles import ExplicitInterests, InterestProfiles, typical_users
 from dig.quantization.kmeans import assign, kmeans
 
 IDS = ["a", "b", "c", "d"]

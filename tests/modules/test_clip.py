@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from support import shop_clip, tiny
 
-from datamodules.contents import PairDataModule, PicturePairs, open_picture
+from datamodules.items import PairDataModule, PicturePairs, open_picture
 from dig.config.schema import AdaptConfig
 from dig.embeddings.clip import ClipModel, load_clip
 from dig.modules.clip import CLIPModule

@@ -7,8 +7,8 @@ import pytest
 import torch
 from support import shop_clip, tiny
 
-from callbacks.vectors import VectorWriter
-from datamodules.contents import ContentDataModule, PictureFiles, TextFiles
+from callbacks.monitoring import VectorWriter
+from datamodules.items import ContentDataModule, PictureFiles, TextFiles
 from dig.embeddings.cache import VectorCache, content_keys
 from dig.embeddings.clip import load_clip
 from dig.modules.clip import PictureEncoding, TextEncoding

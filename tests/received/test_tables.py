@@ -11,8 +11,7 @@ import pytest
 from dig.config import UserError
 from dig.engine.catalogue import Catalogue, check_catalogue
 from dig.quantization import SemanticIds
-from dig.received.footer import most_values
-from dig.received.tables import IDS, extent_problem, read_parquet_table
+from dig.received.tables import IDS, extent_problem, most_values, read_parquet_table
 from dig.recommender import read_ids
 
 FRAME = pl.DataFrame(

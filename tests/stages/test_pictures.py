@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from support import shop_clip
 
-import datamodules.contents
 import datamodules.fetching
+import datamodules.items
 import dig.stages.pictures
-from datamodules.contents import PictureFiles
+from datamodules.items import PictureFiles
 from dig import load_config, run_experiment
 from dig.config import UserError
 from dig.embeddings.clip import load_clip, save_clip
@@ -70,7 +70,7 @@ def test_only_pictures_that_are_read_otherwise_are_encoded_again(read, tmp_path:
             return picture.convert("RGB")
 
     with monkeypatch.context() as before:
-        before.setattr(datamodules.contents, "read_picture", old_reading)
+        before.setattr(datamodules.items, "read_picture", old_reading)
         before.setattr(dig.stages.pictures, "picture_content", Path.read_bytes)
         before.setattr(datamodules.fetching, "_READING", b"")
         old = read()

@@ -15,8 +15,8 @@ from callbacks.resume import StepSeed
 from datamodules.item_sequences import ItemSequences
 from datamodules.splits import Sequences
 from dig.config.schema import EvaluationConfig
-from dig.interests.explicit import ExplicitInterests
 from dig.interests.interest import mined_frame
+from dig.interests.profiles import ExplicitInterests
 from dig.recommenders.eimf import EIMFConfig
 from dig.recommenders.eimf.explicit import KnownUsers
 from dig.recommenders.eimf.model import EIMF

@@ -10,7 +10,7 @@ from dig.config.schema import ModelConfig
 from dig.interests.asking.progress import Outcome
 from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, unanswered
-from dig.interests.models.conversation import Message, probable_tokens
+from dig.interests.models.response import Message, probable_tokens
 
 __all__ = [
     "Budget",

@@ -22,8 +22,8 @@ from dig.interests.asking.limits import (
 from dig.interests.asking.progress import Outcome
 from dig.interests.asking.question import Asker, Question
 from dig.interests.asking.store import AnswerStore, Failure, unanswered
-from dig.interests.models.conversation import Completion, Message, probable_tokens
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
+from dig.interests.models.response import Completion, Message, probable_tokens
 
 __all__ = ["Entry", "Exchange", "GivenUpError", "Ledger", "second_chance"]
 

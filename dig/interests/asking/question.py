@@ -23,7 +23,7 @@ from dig.config.errors import UserError, nearest
 from dig.config.schema import ModelConfig
 from dig.engine.folding import fold
 from dig.interests.asking.answers import Caption, MinedInterests, Verdict, parse_answer
-from dig.interests.models.conversation import Message
+from dig.interests.models.response import Message
 from dig.pictures import picture_content
 
 __all__ = [

@@ -25,8 +25,8 @@ from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.interest import MinedRow, mined_frame, without_twins
 from dig.interests.models import local_model
-from dig.interests.models.conversation import LocalModel
 from dig.interests.models.endpoint import Endpoint, check_credentials
+from dig.interests.models.response import LocalModel
 
 __all__ = ["Job", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
 

@@ -20,8 +20,7 @@ import numpy as np
 
 from dig.config.errors import UserError
 from dig.engine.console import printable
-from dig.engine.locks import wait_for_lock
-from dig.engine.own_files import open_own
+from dig.engine.own_files import open_own, wait_for_lock
 from dig.interests.asking.progress import Outcome
 from dig.interests.asking.question import Question
 

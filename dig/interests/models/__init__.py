@@ -11,7 +11,7 @@ from PIL import Image
 
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
-from dig.interests.models.conversation import LocalModel, Message
+from dig.interests.models.response import LocalModel, Message
 from dig.pictures import read_picture
 
 __all__ = ["MAX_SIDE", "chat_turn", "open_picture", "local_model"]

@@ -16,8 +16,17 @@ from dig.config.sections.checks import secret_value
 from dig.engine.console import warn
 from dig.engine.secrets import named_variable
 from dig.interests.models import chat_turn
-from dig.interests.models.conversation import Completion, Message, probable_tokens, written_tokens
-from dig.interests.models.response import ProviderError, UnreadableError, error_in, one_line, read_response
+from dig.interests.models.response import (
+    Completion,
+    Message,
+    ProviderError,
+    UnreadableError,
+    error_in,
+    one_line,
+    probable_tokens,
+    read_response,
+    written_tokens,
+)
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -28,7 +28,7 @@ from dig.config.schema import ModelConfig
 from dig.engine.console import printable, warn
 from dig.engine.weights import load_complete
 from dig.interests.models import open_picture
-from dig.interests.models.conversation import Completion, Message
+from dig.interests.models.response import Completion, Message
 
 __all__ = ["TransformersModel", "check_folder", "fold_system"]
 

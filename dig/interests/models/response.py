@@ -1,16 +1,75 @@
-"""The body of a response as real endpoints send it: an answer with what it took, a provider's error, or neither."""
+"""What models are told and answer: messages, completions, a model of one's own, and the answers of an endpoint."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
 
+from dig.config.schema import ModelConfig
 from dig.engine.secrets import hidden
 
-__all__ = ["ProviderError", "Response", "UnreadableError", "error_in", "one_line", "read_response"]
+__all__ = [
+    "Completion",
+    "LocalModel",
+    "Message",
+    "probable_tokens",
+    "written_tokens",
+    "ProviderError",
+    "Response",
+    "UnreadableError",
+    "error_in",
+    "one_line",
+    "read_response",
+]
+
+
+_BYTES_A_TOKEN = 4.0
+
+
+class Message(NamedTuple):
+    """A turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    picture: Path | None = None
+    """Goes before the text; only in a user's turn, and only for a model that sees."""
+
+
+class Completion(NamedTuple):
+    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, "refused", or "no UTF-8"."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    note: str = ""
+    estimated: bool = False
+    """Whether the tokens are an estimate, since the endpoint does not count them."""
+
+
+class LocalModel(Protocol):
+    """A model in this process, asked in batches."""
+
+    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
+        """An answer to each conversation, in order."""
+        ...
+
+
+def probable_tokens(config: ModelConfig, messages: list[Message]) -> float:
+    """An estimate of the tokens of the messages."""
+    pictures = sum(message.picture is not None for message in messages)
+    size = sum(len(message.text.encode("utf-8", "replace")) for message in messages)
+    return size / _BYTES_A_TOKEN + pictures * config.picture_tokens
+
+
+def written_tokens(text: str) -> int:
+    """An estimate of the tokens of an answer."""
+    return math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_A_TOKEN)
+
 
 _SHOWN = 200
 _MOST = 10**9

@@ -13,8 +13,8 @@ from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.engine.console import printable, progress_enabled
 from dig.interests.models import chat_turn
-from dig.interests.models.conversation import Completion, Message
 from dig.interests.models.local import check_folder, fold_system
+from dig.interests.models.response import Completion, Message
 
 __all__ = ["VllmModel"]
 

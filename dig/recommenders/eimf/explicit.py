@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dig.evaluation.rankers import padded_rows
-from dig.interests.explicit import ExplicitInterests
+from dig.interests.profiles import ExplicitInterests
 from dig.modules.losses import catalogue_cross_entropy, states_at_once
 from dig.recommenders.eimf import EIMFConfig
 

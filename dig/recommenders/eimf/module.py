@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dig.evaluation import ranking_metrics
 from dig.evaluation.rankers import padded_rows
-from dig.interests.explicit import typical_users
+from dig.interests.profiles import typical_users
 from dig.modules.optimisation import adamw_with_warmup
 from dig.recommenders.eimf.explicit import ExplicitHeads, KnownUsers, best_interests, interest_cross_entropy
 

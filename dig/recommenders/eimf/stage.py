@@ -16,7 +16,7 @@ from dig.embeddings.cache import content_keys
 from dig.engine.lazy import lightning
 from dig.engine.stage import Stage, StageContext, select
 from dig.engine.training import reads_training
-from dig.interests.explicit import ExplicitInterests
+from dig.interests.profiles import ExplicitInterests
 from dig.recommenders import eimf
 from dig.recommenders.training import train_on_items
 from dig.stages.encoding import encode_texts

@@ -25,8 +25,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 
 from datamodules.sources.quickstart import write_shop
-from datamodules.sources.shop_interests import INTERESTS
-from datamodules.sources.shop_pictures import LOOKS, encode_png
+from datamodules.sources.shop_contents import INTERESTS, LOOKS, encode_png
 from datamodules.sources.shop_products import BRANDS, PRODUCT_TYPES
 
 ROOT = Path(__file__).resolve().parents[3]

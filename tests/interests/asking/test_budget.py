@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dig.config.schema import ModelConfig
 from dig.interests.asking.budget import Budget, BudgetSpentError, cost_of, most_tokens
-from dig.interests.models.conversation import Message, probable_tokens
+from dig.interests.models.response import Message, probable_tokens
 
 
 def test_costs_are_dollars_a_million_tokens():

@@ -9,7 +9,7 @@ from support.tiny import WORDS, pretrained_folder, text_tokenizer
 from dig.config import UserError
 from dig.interests.asking.run import Limits, ask, read_interests_of
 from dig.interests.models import local
-from dig.interests.models.conversation import Completion
+from dig.interests.models.response import Completion
 
 TEMPLATE = "{{ bos_token }}{% for turn in messages %} {{ turn['content'] }}{% endfor %}"
 

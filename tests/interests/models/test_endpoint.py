@@ -10,8 +10,8 @@ from PIL import Image
 from dig.config import UserError
 from dig.config.schema import ModelConfig
 from dig.interests.asking.answers import MinedInterests
-from dig.interests.models.conversation import Message
 from dig.interests.models.endpoint import Endpoint, _retry_after, redacted, secret_of
+from dig.interests.models.response import Message
 
 
 def body_of(config: ModelConfig, messages: list[Message]) -> dict:

@@ -23,8 +23,8 @@ from transformers.utils import logging as transformers_logging
 from dig.config import UserError
 from dig.config.schema import ModelConfig
 from dig.interests.models import local
-from dig.interests.models.conversation import Completion, Message
 from dig.interests.models.local import TransformersModel, fold_system
+from dig.interests.models.response import Completion, Message
 
 TURNS = "{% for turn in messages %} {{ turn['role'] }} {{ turn['content'] }}{% endfor %}"
 END = "{% if add_generation_prompt %} assistant{% endif %}"

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dig.interests.models import MAX_SIDE, chat_turn, open_picture
-from dig.interests.models.conversation import Message
+from dig.interests.models.response import Message
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK"])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dig.config import UserError
 from dig.config.schema import ModelConfig
-from dig.interests.models.conversation import Completion, Message
+from dig.interests.models.response import Completion, Message
 from dig.interests.models.vllm_offline import VllmModel
 
 

@@ -19,7 +19,7 @@ from support.two_ranks_eimf import CONFIG, module, sequences
 
 from callbacks.resume import StepSeed
 from datamodules.item_sequences import ItemSequences
-from dig.interests.explicit import typical_users
+from dig.interests.profiles import typical_users
 from dig.recommenders.eimf import EIMFConfig
 from dig.recommenders.eimf.module import EIMFModule
 
