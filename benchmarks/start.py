@@ -54,6 +54,7 @@ class Side:
             "PYTHONPATH": str(self.checkout),
             "DIG_HOME": str(self.place / home),
             "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",  # threads that wait for each other spin, which a busy machine makes seconds of
         }
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(  # noqa: S603 - ourselves
