@@ -170,10 +170,10 @@ def _items(tables: Tables, config: DataConfig) -> Iterator[Problem]:
             "note", "items", f"{len(markup):,} titles hold markup or HTML entities, for example of {markup[0]!r}"
         )
     titled = catalogue.drop_nulls("title")
-    twins = len(titled) - titled.select("title", "brand").n_unique() if len(titled) else 0
-    if twins:
+    duplicates = len(titled) - titled.select("title", "brand").n_unique() if len(titled) else 0
+    if duplicates:
         yield Problem(
-            "note", "items", f"{twins:,} items have title and brand of another; only their ids tell them apart"
+            "note", "items", f"{duplicates:,} items have title and brand of another; only their ids tell them apart"
         )
     unseen = len(catalogue) - tables.interactions["item_id"].n_unique()
     if unseen:
@@ -200,10 +200,11 @@ def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
                 )
     users = frame["user_id"].unique(maintain_order=True)
     bare = users.str.strip_chars().str.replace(r"^(\d+)\.0$", "$1")
-    twins = users.filter((bare != users) & bare.is_in(users.implode()))
-    if len(twins):
+    variants = users.filter((bare != users) & bare.is_in(users.implode()))
+    if len(variants):
         text = (
-            f"{len(twins):,} users' ids are those of others but for blanks or a trailing '.0', for example {twins[0]!r}"
+            f"{len(variants):,} users' ids are those of others but for blanks or a trailing '.0', "
+            f"for example {variants[0]!r}"
         )
         yield Problem("note", "interactions", f"{text}; they are users of their own")
     times = frame["timestamp"]

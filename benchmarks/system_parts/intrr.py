@@ -211,7 +211,9 @@ def _inference() -> dict[str, dict[int, float]]:
         model: Any = backbone.model.eval()
         if isinstance(model, IntRR):
             model.remember()
-        runs[way] = _search(model, builder, CatalogueTrie(backbone.vocabulary.encode(codes), twins=True), histories)
+        runs[way] = _search(
+            model, builder, CatalogueTrie(backbone.vocabulary.encode(codes), duplicates=True), histories
+        )
     seconds: dict[str, dict[int, list[float]]] = {way: {beams: [] for beams in BEAMS} for way in WAYS}
     for turn in range(ROUNDS + 1):
         for beams in BEAMS:

@@ -40,7 +40,7 @@ class BeamRanker(ABC):
         self, model: Any, tokens: Tensor, num_beams: int, batch_size: int, device: torch.device | str | None
     ) -> None:
         self.model = model.eval()
-        self.trie = CatalogueTrie(tokens, twins=True)
+        self.trie = CatalogueTrie(tokens, duplicates=True)
         self.num_beams, self.batch_size = num_beams, batch_size
         self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 

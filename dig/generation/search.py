@@ -393,7 +393,7 @@ def score_catalogue(
         leaf = torch.arange(len(begins), device=begins.device).repeat_interleave((ends - begins).long())
         places = torch.arange(first, last, device=begins.device)
         allowed = scores[:, leaf]
-        if restriction is not None and trie.has_twins:
+        if restriction is not None and trie.has_duplicates:
             one = places.expand_as(allowed)
             allowed = allowed.masked_fill(~restriction.admits(one, one + 1), float("-inf"))
         log_probs_of_items[:, trie.order[places].long()] = allowed

@@ -18,7 +18,7 @@ import polars as pl
 
 from dig.config.errors import UserError
 from dig.engine.folding import fold
-from dig.interests.interest import KINDS, MinedRow, fold_column, mined_frame, without_twins
+from dig.interests.interest import KINDS, MinedRow, fold_column, mined_frame, without_duplicates
 
 __all__ = [
     "BadLineError",
@@ -67,7 +67,7 @@ class ReadingLog:
     """The first bad lines as ``file:line: reason``."""
     unknown: Counter[str] = field(default_factory=Counter)
     """Ids that the data lack, with the number of lines about each; those lines are left out."""
-    twins: int = 0
+    duplicates: int = 0
     """Texts left out because an earlier one says the same."""
     cut: int = 0
     """Texts cut at the length limit."""
@@ -102,7 +102,7 @@ class ReadingLog:
             parts.append(f"{len(self.unknown):,} ids unknown to the data ({', '.join(names)})")
         parts += [
             f"{count:,} {what}"
-            for count, what in ((self.empty, "empty"), (self.twins, "repeated texts"), (self.cut, "texts cut"))
+            for count, what in ((self.empty, "empty"), (self.duplicates, "repeated texts"), (self.cut, "texts cut"))
             if count
         ]
         return ", ".join(parts)
@@ -239,8 +239,8 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
     """Reads ``{"item_id", "miner", "kind", "interests": [{"text", "confidence"?}, …]}``, a line an item.
 
     A line with any fault is left out as a whole, counted, and kept as an example with file, line and reason. Texts lose
-    control characters and are cut at :data:`MAX_INTEREST` characters; twins (equal once folded, within item, miner and
-    kind) are dropped and counted; lines about items that the catalogue lacks are counted by item. An item may have
+    control characters and are cut at :data:`MAX_INTEREST` characters; duplicates (equal once folded, within item, miner
+    and kind) are dropped and counted; lines about items that the catalogue lacks are counted by item. An item may have
     several lines.
 
     Raises:
@@ -272,8 +272,8 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
 
     log = read_records(path, item_ids, max_bad_fraction, take)
     read = mined_frame(rows)
-    frame = without_twins(read)
-    log.twins = read.height - frame.height
+    frame = without_duplicates(read)
+    log.duplicates = read.height - frame.height
     return ImportedInterests(frame, log)
 
 
@@ -290,7 +290,7 @@ def read_captions(path: Path, item_ids: Collection[str], max_bad_fraction: float
         if caption == "":
             log.empty += 1
         elif item_id in captions:
-            log.twins += 1
+            log.duplicates += 1
         else:
             captions[item_id] = clean_text(caption, "caption", MAX_CAPTION, log)
 
@@ -379,7 +379,7 @@ def read_labels(path: Path, interests: pl.DataFrame, max_bad_fraction: float = 0
             elif (verdicts[places] == 1 - label).any():
                 raise BadLineError(f"label {label} of {phrase!r} of {item_id!r} contradicts an earlier row")
             else:
-                log.twins += int((verdicts[places] == label).all())
+                log.duplicates += int((verdicts[places] == label).all())
                 verdicts[places] = label
         except BadLineError as error:
             log.bad(number, error)

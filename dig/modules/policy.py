@@ -60,7 +60,7 @@ class PolicyModule(lightning.LightningModule):
         self.backbone = backbone
         self.model = backbone.model
         self.item_tokens = item_tokens
-        self.trie = CatalogueTrie(item_tokens, twins=True, persistent=False)
+        self.trie = CatalogueTrie(item_tokens, duplicates=True, persistent=False)
         self.optimisation, self.evaluation = config, evaluation
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")

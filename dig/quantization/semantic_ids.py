@@ -17,6 +17,7 @@ from torch import Tensor
 from dig.config.errors import UserError, nearest
 from dig.engine.catalogue import Catalogue, table_stamp
 from dig.engine.lazy import scipy
+from dig.engine.moved import renamed_arguments
 from dig.received.tables import extent_problem
 
 __all__ = [
@@ -32,36 +33,38 @@ class SemanticIds:
     """Semantic IDs of a catalogue: one code a level, and a suffix code where items would share all of them.
 
     The table is prefix-free: no item's codes are the beginning of another's, so a code sequence names one item at most.
-    Only a table made to keep collisions (`twins`) lets items share all their codes.
+    Only a table made to keep collisions (`duplicates`) lets items share all their codes.
 
     Args:
         item_ids: the catalogue's item ids, without repeats.
         codes: ``(items, levels)`` or ``(items, levels + 1)`` int64, the last column the suffix; -1 is "no suffix".
         sizes: number of codes of each column of `codes`.
         levels: number of content levels L, the suffix left out.
-        twins: items may share all their codes.
+        duplicates: items may share all their codes.
 
     Raises:
-        ValueError: ids or codes repeat (codes unless `twins`), a code lies outside its size, or one item's codes begin
-            another's.
+        ValueError: ids or codes repeat (codes unless `duplicates`), a code lies outside its size, or one item's codes
+            begin another's.
     """
 
+    @renamed_arguments(twins="duplicates")
     def __init__(
-        self, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], levels: int, twins: bool = False
+        self, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], levels: int, duplicates: bool = False
     ) -> None:
         self.item_ids = list(item_ids)
         self.codes = codes.detach().to("cpu", torch.int64).contiguous()
         self.sizes = [int(size) for size in sizes]
         self.levels = int(levels)
-        self.twins = twins
-        problem = _problem(self.item_ids, self.codes, self.sizes, self.levels, twins)
+        self.duplicates = duplicates
+        problem = _problem(self.item_ids, self.codes, self.sizes, self.levels, duplicates)
         if problem:
             raise ValueError(problem)
         self._keys, self._rows = _index(self.codes, self.sizes)
 
     @classmethod
+    @renamed_arguments(twins="duplicates")
     def from_codes(
-        cls, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], twins: bool = False
+        cls, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], duplicates: bool = False
     ) -> SemanticIds:
         """Gives a suffix 0, 1, … in catalogue order to every item that shares its codes, and to no other.
 
@@ -71,11 +74,11 @@ class SemanticIds:
             item_ids: the catalogue's item ids.
             codes: ``(items, levels)`` as the quantizer assigns them, repeats allowed.
             sizes: codes a level.
-            twins: give no suffix and let items share their codes.
+            duplicates: give no suffix and let items share their codes.
         """
         codes = codes.detach().to("cpu", torch.int64)
-        if twins:
-            return cls(item_ids, codes, sizes, len(sizes), twins=True)
+        if duplicates:
+            return cls(item_ids, codes, sizes, len(sizes), duplicates=True)
         groups = group_rows(codes)
         sizes_of_groups = torch.bincount(groups)
         largest = int(sizes_of_groups.max()) if len(groups) else 0
@@ -104,8 +107,8 @@ class SemanticIds:
             codes: ``(n, levels)``, or ``(n, levels + 1)`` with the suffix or -1 in the last column.
 
         Returns:
-            ``(n,)`` int64 rows of the table, of twins the first, -1 where no item has these codes; on the device of
-            `codes`.
+            ``(n,)`` int64 rows of the table, of duplicates the first, -1 where no item has these codes; on the device
+            of `codes`.
 
         Raises:
             ValueError: there are fewer columns than levels, or more than the suffix adds.
@@ -133,7 +136,8 @@ class SemanticIds:
         return float((torch.bincount(groups)[groups] > 1).double().mean())
 
     def save(self, path: str | Path) -> None:
-        """Writes Parquet: `item_id`, `codes` (a list, without a missing suffix), `sizes`, `levels`, `twins`."""
+        """Writes Parquet: `item_id`, `codes` (a list, without a missing suffix), `sizes`, `levels`, and `twins`, which
+        says whether items may share all their codes."""
         frame = pl.DataFrame(
             {
                 "item_id": pl.Series(self.item_ids, dtype=pl.String),
@@ -144,7 +148,7 @@ class SemanticIds:
             pl.col("codes").arr.to_list().list.filter(pl.element() >= 0),
             pl.lit(pl.Series([self.sizes], dtype=pl.List(pl.Int64))).first().alias("sizes"),
             pl.lit(self.levels, dtype=pl.Int64).alias("levels"),
-            pl.lit(self.twins).alias("twins"),
+            pl.lit(self.duplicates).alias("twins"),
         ).write_parquet(path, metadata=Catalogue.of(self.item_ids).stamp)
 
     @classmethod
@@ -193,7 +197,7 @@ class SemanticIds:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SemanticIds):
             return NotImplemented
-        named = ("item_ids", "sizes", "levels", "twins")
+        named = ("item_ids", "sizes", "levels", "duplicates")
         same = all(getattr(self, name) == getattr(other, name) for name in named)
         return same and torch.equal(self.codes, other.codes)
 
@@ -230,11 +234,11 @@ def _index(codes: Tensor, sizes: list[int]) -> tuple[list[Tensor], Tensor]:
         level, nodes = torch.unique(nodes * (size + 1) + column + 1, return_inverse=True)
         keys.append(level)
     rows = torch.empty(len(codes), dtype=torch.int64)
-    rows[nodes.flip(0)] = torch.arange(len(codes)).flip(0)  # the first of twins is written last
+    rows[nodes.flip(0)] = torch.arange(len(codes)).flip(0)  # the first of duplicates is written last
     return keys, rows
 
 
-def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, twins: bool) -> str | None:
+def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, duplicates: bool) -> str | None:
     """What is wrong with a table, in a sentence; None where nothing is."""
     if not item_ids:
         return "there is no item"
@@ -251,7 +255,7 @@ def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, 
         row = int(outside.any(dim=1).nonzero()[0])
         return f"item {item_ids[row]!r} has codes {codes[row].tolist()} outside the sizes {sizes}"
     groups = group_rows(codes)
-    if int(groups.max()) + 1 < len(item_ids) and not twins:
+    if int(groups.max()) + 1 < len(item_ids) and not duplicates:
         return "two items have the same codes"
     if len(sizes) > levels:
         branches = group_rows(content)
@@ -285,8 +289,8 @@ def reassign(codes: Tensor, costs: Callable[[Tensor], Tensor], size: int) -> Ten
     """
     result = codes.clone()
     branches = group_rows(codes[:, :-1]) if codes.shape[1] > 1 else torch.zeros(len(codes), dtype=torch.int64)
-    twins = group_rows(codes)
-    shared = torch.bincount(twins)[twins] > 1
+    groups = group_rows(codes)
+    shared = torch.bincount(groups)[groups] > 1
     order = branches.argsort(stable=True)
     for rows in order.split(torch.bincount(branches).tolist()):
         if shared[rows].any():

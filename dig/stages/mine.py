@@ -25,7 +25,7 @@ from dig.interests import (
     read_captions,
     read_interests,
     read_user_interests,
-    without_twins,
+    without_duplicates,
 )
 from dig.interests.asking.progress import Outcome
 from dig.interests.asking.question import Asker, asker_of, load_prompt
@@ -107,7 +107,7 @@ def _build(context: StageContext, folder: Path) -> None:
         if all_askers(context.config):  # first, since the captions of one model are evidence for all miners
             mining = Mining(context, catalogue, captions, stack.enter_context(open_store()))
             parts.add(mining.frames(mining.ask()))
-        parts.add([without_twins(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
+        parts.add([without_duplicates(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
         if "openclip" in config.miners:  # the last, since it also looks for what the others found
             parts.add([_seen(context, parts.whole(), folder)])
     if config.user_interests:

@@ -95,7 +95,7 @@ def _build(context: StageContext, folder: Path) -> None:
     before = codes = found.codes
     if config.collisions == "reassign" and found.costs:
         codes = reassign(before, found.costs, config.sizes[-1])
-    ids = SemanticIds.from_codes(item_ids, codes, config.sizes, twins=config.collisions == "keep")
+    ids = SemanticIds.from_codes(item_ids, codes, config.sizes, duplicates=config.collisions == "keep")
     ids.save(folder / "semantic_ids.parquet")
     save_file({name: value.contiguous() for name, value in found.state.items()}, folder / "tokenizer.safetensors")
     (folder / "codes.svg").write_text(code_tree_svg(ids.codes, ids.sizes), encoding="utf-8")
@@ -217,7 +217,7 @@ def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:
 def _health(
     before: Tensor, after: Tensor, sizes: list[int], bought: CoPurchases, categories: list[str | None]
 ) -> dict[str, Any]:
-    """Measures of the codes before collisions are treated, since a treatment only tells twins apart."""
+    """Measures of the codes before collisions are treated, since a treatment only tells duplicates apart."""
     rounded = lambda values, digits: [None if np.isnan(value) else round(float(value), digits) for value in values]  # noqa: E731
     health: dict[str, Any] = {
         "items": len(before),

@@ -69,7 +69,7 @@ def test_a_checkpoint_trains_with_adapters_and_its_export_recommends_the_same(tm
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     ids = SemanticIds.load(run / "model" / "semantic_ids.parquet")
     assert model.config.model_type == family and not isinstance(model, PeftModel)
-    trie = CatalogueTrie(SidVocabulary.of(tokenizer, ids.sizes).encode(ids.codes), twins=True)
+    trie = CatalogueTrie(SidVocabulary.of(tokenizer, ids.sizes).encode(ids.codes), duplicates=True)
     prompts = recommender.ranker.builder.prompts(Histories.from_lists(rows))
     found = beam_search(model, prompts.input_ids, prompts.attention_mask, trie, 10)
     assert torch.equal(found.items, expected)

@@ -347,7 +347,7 @@ def test_the_loss_of_a_language_backbone_is_that_of_its_tokens(softmax: str):
     labels = torch.where(torch.arange(row.shape[1]) < len(prompt), -100, row)
     batch = tiny.training_tokens(row, torch.ones_like(row), labels)
     config = SFTConfig(softmax=softmax, label_smoothing=0.1)
-    loss, values = backbone.supervised_loss(batch, CatalogueTrie(tokens, twins=True), config)
+    loss, values = backbone.supervised_loss(batch, CatalogueTrie(tokens, duplicates=True), config)
     logits = backbone.model(input_ids=row).logits[0, len(prompt) - 1 : -1]
     losses = []
     for level, target in enumerate(tokens[7, :3]):
@@ -362,7 +362,7 @@ def test_the_loss_of_a_language_backbone_is_that_of_its_tokens(softmax: str):
 def test_the_loss_of_an_intrr_is_its_own_log_probability_and_its_alignment():
     """Each item of a history but the first is a target; under ``softmax=trie`` its loss is what ranking gives it."""
     model = tiny.tiny_intrr(IDS, softmax="trie")
-    trie = CatalogueTrie(intrr_vocabulary(IDS.sizes).encode(IDS.codes), twins=True)
+    trie = CatalogueTrie(intrr_vocabulary(IDS.sizes).encode(IDS.codes), duplicates=True)
     row = torch.tensor([[5, 2, 9, 0], [7, 1, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
     labels = torch.where((mask > 0) & (torch.arange(4) > 0), row, -100)

@@ -176,7 +176,7 @@ def test_the_reward_rises(lora: bool, learning_rate: float):
     assert lines[-1]["train/kl"] > 0.1
 
 
-def test_a_leaf_of_twins_pays_the_targets_own_quality():
+def test_a_leaf_of_duplicates_pays_the_targets_own_quality():
     weights = RewardConfig(hit=1.0, prefix=0.0, interest=1.0)
     module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
     tokens = module.backbone.vocabulary.encode(IDS.codes).clone()

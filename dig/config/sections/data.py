@@ -208,8 +208,11 @@ class DataConfig:
                 )
         given = self.columns_of("interactions")
         for ours, theirs in given.items():
-            twin = next((other for other in given if other != ours and given[other] == theirs), None)
-            check(twin is None, f"data.columns gives {ours} and {twin} of the interactions the same column {theirs!r}")
+            duplicate = next((other for other in given if other != ours and given[other] == theirs), None)
+            check(
+                duplicate is None,
+                f"data.columns gives {ours} and {duplicate} of the interactions the same column {theirs!r}",
+            )
 
     def _check_split_times(self) -> None:
         if not self.split_times:

@@ -23,7 +23,7 @@ from dig.interests.asking.limits import EndpointStoppedError
 from dig.interests.asking.progress import Board, Outcome, board
 from dig.interests.asking.question import SHAPES, Asker, Question
 from dig.interests.asking.store import AnswerStore
-from dig.interests.interest import MinedRow, mined_frame, without_twins
+from dig.interests.interest import MinedRow, mined_frame, without_duplicates
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
 from dig.interests.models.response import LocalModel
@@ -279,7 +279,7 @@ def read_interests_of(
             for mined in answer.interests[: asker.limit]:
                 kind = "visual" if mined.source == "picture" else "text"
                 rows.append((question.evidence.item_id, mined.interest, kind, mined.confidence, asker.name))
-        yield without_twins(mined_frame(rows))
+        yield without_duplicates(mined_frame(rows))
 
 
 def read_captions_of(

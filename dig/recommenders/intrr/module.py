@@ -34,7 +34,7 @@ class IntRRModule(lightning.LightningModule):
         super().__init__()
         self.model = model
         tokens = intrr_vocabulary(model.sizes.codes).encode(model.codes)
-        self.trie = CatalogueTrie(tokens, twins=True, persistent=False)
+        self.trie = CatalogueTrie(tokens, duplicates=True, persistent=False)
         self.config = config
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")

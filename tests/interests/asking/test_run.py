@@ -43,7 +43,7 @@ def test_a_changed_item_is_asked_again_and_equal_ones_once(server, store, make):
     ask([make["job"](who, items)], store, "c", NO_LIMITS)
     titles = items["title"].to_list()
     changed = items.with_columns(title=items["title"].scatter(3, "another lamp")).vstack(
-        items.head(2).with_columns(item_id=items["item_id"].head(2) + "x")  # twins of known items
+        items.head(2).with_columns(item_id=items["item_id"].head(2) + "x")  # duplicates of known items
     )
     (outcome,) = ask([make["job"](who, changed)], store, "c", NO_LIMITS)
     assert (outcome.known, outcome.answered, outcome.requests) == (21, 1, 1)

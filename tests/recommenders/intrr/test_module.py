@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from support import tiny, two_ranks_intrr
 from support.preloaded import Preloaded
-from support.slow_intrr import FORMS, SUFFIXED, TWINS, slow_log_probs, state_after, trie_of
+from support.slow_intrr import DUPLICATES, FORMS, SUFFIXED, slow_log_probs, state_after, trie_of
 
 from datamodules.item_sequences import ItemBatch, ItemSequences
 from datamodules.prompts import ItemPrompts
@@ -37,7 +37,7 @@ TARGETS = torch.tensor([[-1, 1, 4, 9], [-1, -1, -1, 0], [5, 11, 23, 8]])
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("ids", [SUFFIXED, TWINS], ids=["suffix", "twins"])
+@pytest.mark.parametrize("ids", [SUFFIXED, DUPLICATES], ids=["suffix", "duplicates"])
 def test_the_loss_is_that_of_a_slow_loop(form: dict, ids: SemanticIds):
     """Every target behind its own history, level after level, each told the true codes before it."""
     model = tiny.tiny_intrr(ids, **form)
