@@ -29,8 +29,8 @@ from dig.interests.asking.run import Job
 from dig.interests.asking.store import AnswerStore
 from dig.stages import StageContext
 from dig.stages.asking import Pictures, campaign_of, open_store, pictures_for
-from dig.stages.label import judge_asker, judged_sample, judging_job
-from dig.stages.mine import Mining, all_askers, load_captions, mining_jobs, named_captions
+from dig.stages.label import judge_model, judged_sample, judging_job
+from dig.stages.mine import Mining, all_models, load_captions, mining_jobs, named_captions
 from dig.stages.prepare import load_catalogue
 
 __all__ = [
@@ -58,13 +58,13 @@ def built(config: Config, stage: str) -> StageContext:
 
 def sees(config: Config) -> bool:
     """Whether a model of the experiment looks at pictures."""
-    return any(asker.config.vision for asker in all_askers(config))
+    return any(model.config.vision for model in all_models(config))
 
 
 def jobs_of(context: StageContext) -> list[Job]:
     """What mining would ask; captions that are not there yet are left out of the evidence."""
     config = context.config
-    if not all_askers(config):
+    if not all_models(config):
         return []
     catalogue = load_catalogue(context)
     captions = named_captions(config.mining, set(catalogue["item_id"]))
@@ -89,9 +89,9 @@ def plan(config: Config) -> int:
     context = built(config, "prepare")
     jobs = jobs_of(context)
     with open_store() as store:
-        estimates = [estimate(job.asker, job.questions(), job.total, store) for job in jobs]
+        estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
         estimates += _judging(config, store)
-        spent = store.spending(campaign_of(config, all_askers(config)))
+        spent = store.spending(campaign_of(config, all_models(config)))
     if not estimates:
         say(f"mining.miners={config.mining.miners} asks no model; there is nothing to pay")
         return 0
@@ -111,7 +111,7 @@ def _plan_table(estimates: list[Estimate], jobs: list[Job]) -> Table:
     table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("model", "for", "items", "known", "requests", "read", "written", "US $", "time"):
         table.add_column(heading, justify="left" if heading in ("model", "for") else "right", no_wrap=True)
-    purposes = [job.asker.purpose for job in jobs] + ["judge"]
+    purposes = [job.model.purpose for job in jobs] + ["judge"]
     for each, purpose in zip(estimates, purposes, strict=False):
         cost = "no price" if each.cost is None else f"{each.cost:,.2f}"
         time = "" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
@@ -145,7 +145,7 @@ def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
         say("the judge is asked about what is mined; his part can be told after mining")
         return []
     job = judge_job(context)
-    return [estimate(job.asker, job.questions(), job.total, store)]
+    return [estimate(job.model, job.questions(), job.total, store)]
 
 
 # ``retry``: asks again what failed for good.
@@ -153,23 +153,23 @@ def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
 
 def retry(config: Config) -> int:
     """Asks again what failed for good; a run that has these interests then builds on the new answers."""
-    if not all_askers(config) and config.labels.source != "judge":
+    if not all_models(config) and config.labels.source != "judge":
         raise UserError(f"mining.miners={config.mining.miners} asks no model; there is nothing to ask again")
     context = built(config, "prepare")
-    if all_askers(config):
+    if all_models(config):
         catalogue = load_catalogue(context)
         captions = named_captions(config.mining, set(catalogue["item_id"]))
         with open_store() as store:
             mining = Mining(context, catalogue, captions, store, again=True)
             mining.ask()
-        say(f"mining: {sum(outcome.answered for outcome in mining.outcomes.values()):,} more answers")
+        say(f"mining: {sum(result.answered for result in mining.results.values()):,} more answers")
     if config.labels.enabled and config.labels.source == "judge":
-        asker = judge_asker(config)
+        model = judge_model(config)
         with open_store() as store, store.asking(), store.transaction():
-            forgotten = store.forget_failures(asker.identity)
+            forgotten = store.forget_failures(model.identity)
             if forgotten:
-                store.count_retried(campaign_of(config, [asker]), forgotten)
-        say(f"judging: {forgotten:,} failures forgotten; the next run asks {asker.name} again")
+                store.count_retried(campaign_of(config, [model]), forgotten)
+        say(f"judging: {forgotten:,} failures forgotten; the next run asks {model.name} again")
     return 0
 
 
@@ -212,16 +212,16 @@ def _records(interests: pl.DataFrame) -> Iterator[dict[str, object]]:
 
 def import_answers(config: Config, file: Path, name: str) -> int:
     """Keeps the interests of a file as the answers of a model, so that it is not asked about these items."""
-    asker = next((each for each in all_askers(config) if each.name == name and each.purpose == "interests"), None)
-    if asker is None:
+    model = next((each for each in all_models(config) if each.name == name and each.purpose == "interests"), None)
+    if model is None:
         hint = nearest(name, config.mining.asked)
         raise UserError(f"--as {name}: mining.miners names no such model{f'; did you mean {hint}?' if hint else ''}", 2)
     context = built(config, "prepare")
     imported = read_interests(file, set(load_catalogue(context)["item_id"]))
     say(imported.log.summary())
-    (job,) = (job for job in jobs_of(context) if job.asker == asker)
+    (job,) = (job for job in jobs_of(context) if job.model == model)
     with open_store() as store, store.asking():
-        new = store.add(asker.identity, _entries(imported.interests, job))
+        new = store.add(model.identity, _entries(imported.interests, job))
     say(
         f"{new:,} answers of {imported.interests['item_id'].n_unique():,} items kept as {name}'s; the others were there"
     )
@@ -294,7 +294,7 @@ def _show_answers(context: StageContext, item: pl.DataFrame, captions: dict[str,
                 state = f"failed ({failures[0].reason}: {printable(failures[0].problem, 200)}): " + printable(
                     failures[0].text or "(nothing)", 1000
                 )
-            say(f"{job.asker.name} ({job.asker.purpose}): {state}")
+            say(f"{job.model.name} ({job.model.purpose}): {state}")
 
 
 def _interest_table(interests: pl.DataFrame) -> Table:

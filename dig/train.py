@@ -69,9 +69,9 @@ def _train(config: Config) -> int:
 
         job = current_job()
         if job is not None:
-            from dig.slurm.roll_call import call_roll
+            from dig.slurm.rank_check import check_ranks
 
-            call_roll(job, config.slurm, shared_folders(config))
+            check_ranks(job, config.slurm, shared_folders(config))
         run_experiment(config)
     return 0
 

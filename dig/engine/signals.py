@@ -35,7 +35,7 @@ _BEHIND = 40.0
 _BEHIND_SLURM = 5.0
 """The same after SIGTERM within a job, where SLURM ends all ranks in any case and leaves rank 0 half a minute."""
 
-_FAREWELL = 2.0
+_SHUTDOWN_GRACE = 2.0
 """Seconds that rank 0 has left once everybody is ended."""
 
 
@@ -196,7 +196,7 @@ class Watch:
         deadline = time.monotonic() + (_BEHIND_SLURM if soon else _BEHIND)
         while time.monotonic() < deadline and os.getppid() == self._parent:
             if self._again:
-                deadline = min(deadline, time.monotonic() + _FAREWELL)
+                deadline = min(deadline, time.monotonic() + _SHUTDOWN_GRACE)
             time.sleep(0.1)
 
 

@@ -30,7 +30,14 @@ from dig.interests import (
     read_labels,
 )
 from dig.interests.asking.answers import Verdict
-from dig.interests.asking.question import Asker, Evidence, asker_of, item_evidence, load_prompt, questions_of
+from dig.interests.asking.question import (
+    Evidence,
+    PromptedModel,
+    item_evidence,
+    load_prompt,
+    prompted_model,
+    questions_of,
+)
 from dig.interests.asking.run import Job, answers_to
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.asking import ask_jobs, campaign_of, check_missing, open_store
@@ -42,7 +49,7 @@ __all__ = [
     "STAGE",
     "load_interests",
     "load_quality",
-    "judge_asker",
+    "judge_model",
     "judge_labels",
     "judged_sample",
     "judging_job",
@@ -182,20 +189,20 @@ def _held_out(report: dict[str, Any]) -> str:
 STAGE = Stage("label", ("prepare", "mine"), _reads, _build, _says, version=3, every_rank=True)
 
 
-def judge_asker(config: Config) -> Asker:
+def judge_model(config: Config) -> PromptedModel:
     """The judge with its prompt."""
     name = str(config.labels.judge)
     prompt = load_prompt(config.labels.judge_prompt, "labels.judge_prompt")
-    return asker_of(name, config.mining.models[name], prompt, "judge")
+    return prompted_model(name, config.mining.models[name], prompt, "judge")
 
 
 def reads_of_judge(config: Config) -> dict[str, Any]:
     """What of the judge decides the labels; verdicts that a retry has brought are a part of it."""
-    asker = judge_asker(config)
-    read: dict[str, Any] = {"judge": asker.origin, "mining.max_missing": config.mining.max_missing}
+    model = judge_model(config)
+    read: dict[str, Any] = {"judge": model.origin, "mining.max_missing": config.mining.max_missing}
     if store_path(ArtifactStore().root.parent).is_file():
         with open_store() as store:
-            if retried := store.retried(campaign_of(config, [asker])):
+            if retried := store.retried(campaign_of(config, [model])):
                 read["judge_retried"] = retried
     return read
 
@@ -209,7 +216,7 @@ def judged_sample(interests: pl.DataFrame, size: int, seed: int) -> np.ndarray:
 
 def judging_job(context: StageContext, interests: pl.DataFrame) -> Job:
     """A question an interest, in order, about its text and captions alone."""
-    asker = judge_asker(context.config)
+    model = judge_model(context.config)
     catalogue = load_catalogue(context)
     catalogue = catalogue.filter(pl.col("item_id").is_in(interests["item_id"].unique().implode()))
     evidence = {each.item_id: each for each in item_evidence(catalogue, load_captions(context), {})}
@@ -218,7 +225,7 @@ def judging_job(context: StageContext, interests: pl.DataFrame) -> Job:
     def items() -> Iterator[tuple[Evidence, str]]:
         return ((evidence[item_id], phrase) for item_id, phrase in pairs)
 
-    return Job(asker, lambda: questions_of(asker, items()), len(pairs))
+    return Job(model, lambda: questions_of(model, items()), len(pairs))
 
 
 def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -> np.ndarray:
@@ -239,9 +246,9 @@ def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -
     rows = judged_sample(interests, config.labels.judge_sample, config.seed)
     job = judging_job(context, interests[rows])
     with open_store() as store:
-        outcomes = ask_jobs([job], store, config, campaign_of(config, [job.asker]))
+        results = ask_jobs([job], store, config, campaign_of(config, [job.model]))
         verdicts, missing = read_verdicts(job, store)
-    check_missing("label", job.asker, missing, job.total, outcomes[0] if outcomes else None, config)
+    check_missing("label", job.model, missing, job.total, results[0] if results else None, config)
     labels = np.full(len(interests), -1, dtype=np.int8)
     labels[rows] = verdicts
     write_json(
@@ -258,7 +265,7 @@ def read_verdicts(job: Job, store: AnswerStore) -> tuple[np.ndarray, Counter[str
     for row, question in enumerate(questions):
         rows[question.key].append(row)
     verdicts = np.full(len(questions), -1, dtype=np.int8)
-    for question, answer in answers_to(job.asker, questions, store, missing):
+    for question, answer in answers_to(job.model, questions, store, missing):
         assert isinstance(answer, Verdict)  # noqa: S101 - tells the type checker what was asked for
         verdicts[rows[question.key]] = answer.label
     return verdicts, missing

@@ -27,8 +27,8 @@ from dig.interests import (
     read_user_interests,
     without_duplicates,
 )
-from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, asker_of, load_prompt
+from dig.interests.asking.progress import JobResult
+from dig.interests.asking.question import PromptedModel, load_prompt, prompted_model
 from dig.interests.asking.run import Job, read_captions_of, read_interests_of
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.interests.interest import mined_frame
@@ -42,7 +42,7 @@ __all__ = [
     "load_captions",
     "named_captions",
     "Mining",
-    "all_askers",
+    "all_models",
     "mining_jobs",
     "reads_of_models",
 ]
@@ -104,7 +104,7 @@ def _build(context: StageContext, folder: Path) -> None:
     captions = named_captions(config, set(catalogue["item_id"]))
     parts = _Parts(folder)
     with ExitStack() as stack:
-        if all_askers(context.config):  # first, since the captions of one model are evidence for all miners
+        if all_models(context.config):  # first, since the captions of one model are evidence for all miners
             mining = Mining(context, catalogue, captions, stack.enter_context(open_store()))
             parts.add(mining.frames(mining.ask()))
         parts.add([without_duplicates(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
@@ -241,35 +241,36 @@ def _also(config: Config) -> tuple[str, ...]:
 STAGE = Stage("mine", ("prepare",), _reads, _build, _says, version=3, also=_also)
 
 
-def all_askers(config: Config) -> list[Asker]:
+def all_models(config: Config) -> list[PromptedModel]:
     """The models of `mine`: the one that describes pictures, then the miners."""
     mining = config.mining
-    askers = []
+    models = []
     if mining.captioner is not None:
         prompt = load_prompt(mining.caption_prompt, "mining.caption_prompt")
-        askers.append(asker_of(mining.captioner, mining.models[mining.captioner], prompt, "caption"))
+        models.append(prompted_model(mining.captioner, mining.models[mining.captioner], prompt, "caption"))
     if mining.asked:
         prompt = load_prompt(mining.interests_prompt, "mining.interests_prompt")
-        askers += [
-            asker_of(name, mining.models[name], prompt, "interests", mining.max_interests) for name in mining.asked
+        models += [
+            prompted_model(name, mining.models[name], prompt, "interests", mining.max_interests)
+            for name in mining.asked
         ]
-    return askers
+    return models
 
 
 def reads_of_models(config: Config) -> dict[str, Any]:
     """What of the models decides the stage's result; answers that a retry has brought are a part of it."""
-    askers = all_askers(config)
-    if not askers:
+    models = all_models(config)
+    if not models:
         return {}
     read: dict[str, Any] = {
-        "asked": [[asker.name, asker.purpose, asker.origin] for asker in askers],
+        "asked": [[model.name, model.purpose, model.origin] for model in models],
         "mining.max_missing": config.mining.max_missing,
     }
-    if any(asker.config.vision for asker in askers):
+    if any(model.config.vision for model in models):
         read["pictures"] = picture_fingerprint(config)
     if store_path(ArtifactStore().root.parent).is_file():
         with open_store() as store:
-            if retried := store.retried(campaign_of(config, askers)):
+            if retried := store.retried(campaign_of(config, models)):
                 read["retried"] = retried
     return read
 
@@ -286,12 +287,12 @@ def mining_jobs(
         pictures: item id → file and hash.
     """
     first, others = None, []
-    for asker in all_askers(config):
-        if asker.purpose == "caption":
+    for model in all_models(config):
+        if model.purpose == "caption":
             bare = catalogue.filter(pl.col("item_id").is_in(list(pictures.keys() - captions.keys())))
-            first = item_job(asker, bare, {}, pictures)
+            first = item_job(model, bare, {}, pictures)
         else:
-            others.append(item_job(asker, catalogue, captions, pictures))
+            others.append(item_job(model, catalogue, captions, pictures))
     return first, others
 
 
@@ -305,7 +306,7 @@ class Mining:
         captions: item id → caption; those of the captioner join.
         store: the answers.
         again: ask again what failed for good.
-        outcomes: of what was asked, by the model's name and purpose.
+        results: of what was asked, by the model's name and purpose.
     """
 
     context: StageContext
@@ -313,7 +314,7 @@ class Mining:
     captions: dict[str, str]
     store: AnswerStore
     again: bool = False
-    outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
+    results: dict[tuple[str, str], JobResult] = field(default_factory=dict)
 
     def ask(self) -> list[Job]:
         """Asks all of them; returns the miners' jobs.
@@ -322,9 +323,9 @@ class Mining:
             UserError: too many pictures are left without a caption, or asking cannot go on.
         """
         config = self.context.config
-        askers = all_askers(config)
+        models = all_models(config)
         pictures: Pictures = {}
-        if any(asker.config.vision for asker in askers):
+        if any(model.config.vision for model in models):
             pictures = pictures_for(self.context, self.catalogue)
             if not pictures:
                 self._without_pictures()
@@ -332,7 +333,7 @@ class Mining:
         if first is not None and first.total:
             self._ask([first])
             missing: Counter[str] = Counter()
-            self.captions |= read_captions_of(first.asker, first.questions(), self.store, missing)
+            self.captions |= read_captions_of(first.model, first.questions(), self.store, missing)
             self._check(first, missing)
         _, jobs = mining_jobs(config, self.catalogue, self.captions, pictures)
         self._ask(jobs)
@@ -346,23 +347,23 @@ class Mining:
         """
         for job in jobs:
             missing: Counter[str] = Counter()
-            yield from read_interests_of(job.asker, job.questions(), self.store, missing)
+            yield from read_interests_of(job.model, job.questions(), self.store, missing)
             self._check(job, missing)
 
     @property
     def campaign(self) -> str:
         """What spending and limits are counted by."""
-        return campaign_of(self.context.config, all_askers(self.context.config))
+        return campaign_of(self.context.config, all_models(self.context.config))
 
     def _ask(self, jobs: list[Job]) -> None:
         if jobs:
-            outcomes = ask_jobs(jobs, self.store, self.context.config, self.campaign, self.again)
-            for job, outcome in zip(jobs, outcomes, strict=False):  # none where nothing was left to ask
-                self.outcomes[outcome.name, job.asker.purpose] = outcome
+            results = ask_jobs(jobs, self.store, self.context.config, self.campaign, self.again)
+            for job, result in zip(jobs, results, strict=False):  # none where nothing was left to ask
+                self.results[result.name, job.model.purpose] = result
 
     def _check(self, job: Job, missing: Counter[str]) -> None:
-        outcome = self.outcomes.get((job.asker.name, job.asker.purpose))
-        check_missing("mine", job.asker, missing, job.total, outcome, self.context.config)
+        result = self.results.get((job.model.name, job.model.purpose))
+        check_missing("mine", job.model, missing, job.total, result, self.context.config)
 
     def _without_pictures(self) -> None:
         mining = self.context.config.mining

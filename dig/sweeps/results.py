@@ -20,9 +20,9 @@ from dig.engine.artifacts import ArtifactStore, atomic_path
 from dig.engine.console import console, say, spreadsheet_cell, warn
 from dig.engine.pipeline import stage_keys
 from dig.report.formats import DASH, duration
-from dig.sweeps.ledger import sampler_for
 from dig.sweeps.settings import Settings, shown_point
 from dig.sweeps.space import Point
+from dig.sweeps.trials import sampler_for
 
 __all__ = ["TrialRow", "label", "table_of_trials", "trial_rows", "write_tables", "preview", "stage_counts"]
 

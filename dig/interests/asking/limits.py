@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dig.engine.console import printable
 
-__all__ = ["Breaker", "EndpointStoppedError", "Pace", "Usability", "pause_before"]
+__all__ = ["Breaker", "EndpointStoppedError", "RateLimiter", "Usability", "pause_before"]
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the endpoint names more."""
@@ -51,7 +51,7 @@ def pause_before(attempt: int, first: float, draw: Callable[[], float] = random.
     return pause * (0.5 + 0.5 * draw())
 
 
-class Pace:
+class RateLimiter:
     """Leaky buckets of requests and tokens a minute, and pauses that the endpoint asks for.
 
     Args:

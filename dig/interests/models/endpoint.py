@@ -214,7 +214,7 @@ class Endpoint:
 
         Args:
             messages: the conversation.
-            request: a name of the request for the provider's support, and for our books.
+            request: a name of the request for the provider's support, and for our accounting.
 
         Raises:
             RefusedError: nothing was paid.

@@ -21,13 +21,13 @@ from dig.config import UserError
 from dig.config.schema import SlurmConfig
 from dig.slurm.job import Job
 
-__all__ = ["RollCall", "call_roll"]
+__all__ = ["RankCheck", "check_ranks"]
 
-_FAREWELL = 10.0
-"""Seconds that rank 0 stays for others to hear the verdict."""
+_VERDICT_TIME = 10.0
+"""Seconds that rank 0 keeps the store up for others to read the verdict."""
 
 
-def call_roll(job: Job, config: SlurmConfig, folders: Sequence[Path]) -> None:
+def check_ranks(job: Job, config: SlurmConfig, folders: Sequence[Path]) -> None:
     """Holds the job up until all its tasks are there, see the folders and have their GPUs.
 
     Raises:
@@ -43,10 +43,10 @@ def call_roll(job: Job, config: SlurmConfig, folders: Sequence[Path]) -> None:
     host = os.environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(job.node_list)
     own = os.environ.get("MASTER_PORT")
     port = int(own) + 1 if own else 25_000 + job.number % 10_000  # Lightning takes 15,000 and so on
-    RollCall(job, config, folders, host, port).hold()
+    RankCheck(job, config, folders, host, port).hold()
 
 
-class RollCall:
+class RankCheck:
     """A meeting of all ranks at a store that rank 0 serves.
 
     Args:
@@ -64,7 +64,7 @@ class RollCall:
         """Ranks that rank 0 waits for."""
 
     def hold(self) -> None:
-        """Rank 0 calls the roll, the others answer; all hear the same verdict.
+        """Rank 0 asks, the others answer; all get the same verdict.
 
         Raises:
             UserError: with the verdict.
@@ -128,7 +128,7 @@ class RollCall:
             for token in tokens:
                 token.unlink(missing_ok=True)
         store.set("verdict", verdict)
-        self._gather(store, "heard", _FAREWELL)
+        self._gather(store, "heard", _VERDICT_TIME)
         return verdict
 
     def _absent(self, store: Store) -> str:
@@ -152,7 +152,7 @@ class RollCall:
 
     def _apart(self, store: Store) -> str:
         """Which node does not see what rank 0 wrote."""
-        found = self._gather(store, "seen", self.config.shared_timeout + _FAREWELL)
+        found = self._gather(store, "seen", self.config.shared_timeout + _VERDICT_TIME)
         problem = next(filter(None, found.values()), "")
         if not problem and set(found) == self._others:
             return ""

@@ -27,7 +27,7 @@ from dig.sweeps.file import Bands
 from dig.sweeps.settings import Settings
 from dig.sweeps.space import Point
 
-__all__ = ["BEAT", "STALE", "Holder", "Leases", "BandPruner", "falls_behind", "Claim", "Ledger", "sampler_for"]
+__all__ = ["BEAT", "STALE", "Holder", "Leases", "BandPruner", "falls_behind", "Claim", "TrialStore", "sampler_for"]
 
 
 BEAT = 10.0
@@ -214,7 +214,7 @@ class Claim:
     taken_up: bool
 
 
-class Ledger:
+class TrialStore:
     """The trials of a sweep.
 
     Of two workers that ask at once, one waits: a lock file that also holds on network file systems guards the few
