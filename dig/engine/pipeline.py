@@ -152,7 +152,7 @@ def build_stages(
         states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
         if rank == 0:
             how = "cached" if artifact.cached else f"{artifact.seconds:.1f} s"
-            say(f"{step.stage.name:9} {how:>9}  {step.stage.says(artifact.path)}")
+            say(f"{step.stage.name:9} {how:>9}  {step.stage.summary(artifact.path)}")
         if step.stage.name == "prepare":
             for other in steps:
                 if not store.exists(other.stage.name, other.key):
@@ -236,7 +236,7 @@ def _plan(config: Config) -> list[_Step]:
             origin = {
                 "stage": name,
                 "version": stage.version,
-                "reads": stage.reads(config),
+                "reads": stage.config_keys(config),
                 "inputs": {need: keys[need] for need in needs},
             }
             keys[name] = fingerprint(origin)

@@ -203,12 +203,12 @@ _TAKES_OTHERS = ("sft", "grpo")  # have `resume_from`
 _OF_BATCHES = ("batch_size", "prompts_per_step")
 
 
-def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | None) -> Path | None:
+def find_checkpoint(stage: str, config_keys: dict[str, Any], own: Path, given: str | None) -> Path | None:
     """The checkpoint to go on from, after a look at its bytes and at whose it is; None starts anew.
 
     Args:
         stage: the stage's name, for messages.
-        reads: the configuration that decides its result.
+        config_keys: the configuration that decides its result.
         own: the stage's own file; one that is damaged gives way to the one before it.
         given: a file that the user names to begin with; it may be of other ranks or batch sizes.
 
@@ -223,25 +223,25 @@ def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | N
         if problem:
             warn(f"{stage}: the checkpoint {path.name} of the interrupted run is damaged ({problem})")
             continue
-        _check_owner(reads, theirs, path)
+        _check_owner(config_keys, theirs, path)
         say(f"{stage}: goes on from the checkpoint {path.name}{_step(path)}")
         return path
     if given:
-        return _given(stage, reads, Path(given).expanduser())
+        return _given(stage, config_keys, Path(given).expanduser())
     if callbacks.checkpoints_of(own):
         warn(f"{stage}: no checkpoint of the interrupted run is readable; training starts anew")
     elif stage in _TAKES_OTHERS:
-        _tell_of_other_ranks(stage, reads, own)
+        _tell_of_other_ranks(stage, config_keys, own)
     return None
 
 
-def _given(stage: str, reads: dict[str, Any], path: Path) -> Path:
+def _given(stage: str, config_keys: dict[str, Any], path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{stage}.resume_from={path}: there is no such file")
     problem = callbacks.damage(path)
     if problem:
         raise UserError(f"{stage}.resume_from={path} is no readable checkpoint: {problem}")
-    _check_owner(_whatever_ranks(stage, reads), _whatever_ranks(stage, _configuration(path)), path)
+    _check_owner(_whatever_ranks(stage, config_keys), _whatever_ranks(stage, _configuration(path)), path)
     say(f"{stage}: goes on from the checkpoint {path}{_step(path)}")
     return path
 
@@ -251,13 +251,13 @@ def _step(path: Path) -> str:
     return "" if step is None else f", step {step:,}"
 
 
-def _tell_of_other_ranks(stage: str, reads: dict[str, Any], own: Path) -> None:
+def _tell_of_other_ranks(stage: str, config_keys: dict[str, Any], own: Path) -> None:
     """Names the checkpoint of an interrupted training that differs in ranks alone; nobody goes on from it unasked."""
     folder = own.parent.parent  # of the build; beside it lie those of other configurations
     for path in sorted(folder.parent.glob(f"*.work/{own.parent.name}/{own.name}")):
         with suppress(UserError):
             theirs = _whatever_ranks(stage, _configuration(path))
-            if callbacks.differing_key(_whatever_ranks(stage, reads), theirs) is None:
+            if callbacks.differing_key(_whatever_ranks(stage, config_keys), theirs) is None:
                 say(f"{stage}: starts anew; {stage}.resume_from={path} would go on from a training with other ranks")
 
 
@@ -274,9 +274,9 @@ def _check_owner(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> No
         raise UserError(f"{path} is a checkpoint of another configuration: {difference}")
 
 
-def _whatever_ranks(stage: str, reads: dict[str, Any]) -> dict[str, Any]:
+def _whatever_ranks(stage: str, config_keys: dict[str, Any]) -> dict[str, Any]:
     """The configuration without how many ranks share how large batches, which weights do not depend on."""
-    content = {key: value for key, value in deepcopy(reads).items() if key not in _OF_RANKS}
+    content = {key: value for key, value in deepcopy(config_keys).items() if key not in _OF_RANKS}
     for key in _OF_BATCHES:
         if isinstance(content.get(stage), dict):
             content[stage].pop(key, None)

@@ -44,7 +44,7 @@ class Plan:
 
     Attributes:
         stage: its name.
-        reads: the configuration that decides its result, stored in checkpoints.
+        config_keys: the configuration that decides its result, stored in checkpoints.
         epochs: passes over the data.
         max_steps: optimiser steps, None for no limit.
         gradient_clip_val: gradient clipping, None for none.
@@ -58,7 +58,7 @@ class Plan:
     """
 
     stage: str
-    reads: dict[str, Any]
+    config_keys: dict[str, Any]
     epochs: int
     max_steps: int | None = None
     gradient_clip_val: float | None = None
@@ -84,7 +84,7 @@ def fit(
     """
     config = context.config
     checkpoints = folder / SCRATCH
-    resume = find_checkpoint(plan.stage, plan.reads, checkpoints / RESUME, plan.resume_from)
+    resume = find_checkpoint(plan.stage, plan.config_keys, checkpoints / RESUME, plan.resume_from)
     best = lightning.pytorch.callbacks.ModelCheckpoint(
         checkpoints,
         "best",
@@ -135,7 +135,7 @@ def _trainer(
     place = trainer_place(config, shards)
     plugins = place.pop("plugins", [])
     resume = callbacks.ResumeCheckpoint(
-        folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads, config.checkpoint_share
+        folder / SCRATCH / RESUME, config.checkpoint_every, plan.config_keys, config.checkpoint_share
     )
     seed = callbacks.StepSeed(context.config.seed)
     guard = callbacks.FiniteGuard(plan.stage, resume.path)

@@ -29,7 +29,7 @@ __all__ = ["STAGE"]
 _MIN_PAIRS = 8
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     from dig.embeddings.locate import clip_fingerprint
 
     captions = select(config, "mining.captions") if "caption" in config.visual.adapt.fields else {}
@@ -67,7 +67,11 @@ def _build(context: StageContext, folder: Path) -> None:
     data = datamodules.PairDataModule(pairs, config.adapt.batch_size, context.config.seed, config.num_workers)
     module = modules.CLIPModule(clip, config.adapt)
     fit(
-        Plan("adapt", _reads(context.config), config.adapt.epochs, gradient_clip_val=1.0), module, data, context, folder
+        Plan("adapt", _config_keys(context.config), config.adapt.epochs, gradient_clip_val=1.0),
+        module,
+        data,
+        context,
+        folder,
     )
     if not module.trainer.is_global_zero:
         return
@@ -98,7 +102,7 @@ def _found(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None
     return round(float(better.mean()), 4)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     report = read_json(path / "report.json")
     line = f"open_clip tuned on {report['pairs']:,} pictures and their texts"
     if report["found"] is None:
@@ -109,9 +113,9 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "adapt",
     ("prepare",),
-    _reads,
+    _config_keys,
     _build,
-    _says,
+    _summary,
     every_rank=True,
     enabled=lambda config: config.looks_at_pictures and config.visual.adapt.epochs > 0,
 )

@@ -38,7 +38,7 @@ Pictures = Mapping[str, tuple[Path, str]]
 
 def campaign_of(config: Config, models: Sequence[PromptedModel]) -> str:
     """What spending and limits are counted by: the data and everybody that is asked about them."""
-    return fingerprint({"data": PREPARE.reads(config), "askers": [model.origin for model in models]})
+    return fingerprint({"data": PREPARE.config_keys(config), "askers": [model.origin for model in models]})
 
 
 def open_store() -> AnswerStore:

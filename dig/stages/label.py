@@ -70,7 +70,7 @@ def load_quality(context: StageContext) -> np.ndarray:
     return pl.read_parquet(context.file("label", "quality.parquet"), glob=False)["quality"].to_numpy()
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     encoding = ("embedding.max_tokens", "embedding.instruction")
     seen = select(config, "labels", "seed", "mining.merge_similarity", "mining.max_per_item", *encoding)
     seen["encoder"] = encoder_fingerprint(config.embedding.text_encoder)
@@ -163,7 +163,7 @@ def _verdicts(context: StageContext, folder: Path, interests: pl.DataFrame) -> n
     return verdicts
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     report = read_json(path / "report.json")
     interests = pl.read_parquet(path / "interests.parquet", glob=False)
     positive = (interests["label"] == 1).mean() if len(interests) else 0.0
@@ -186,7 +186,7 @@ def _held_out(report: dict[str, Any]) -> str:
     )
 
 
-STAGE = Stage("label", ("prepare", "mine"), _reads, _build, _says, version=3, every_rank=True)
+STAGE = Stage("label", ("prepare", "mine"), _config_keys, _build, _summary, version=3, every_rank=True)
 
 
 def judge_model(config: Config) -> PromptedModel:

@@ -85,7 +85,7 @@ def _existing(key: str, name: str) -> Path:
     return path
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     keys = ("mining.max_interests", "mining.max_document_share")
     seen: dict[str, Any] = {}
     if "openclip" in config.mining.miners:
@@ -215,7 +215,7 @@ def _most_confident(interests: pl.DataFrame, limit: int) -> pl.DataFrame:
     return interests.group_by("item_id", "miner", maintain_order=True).head(limit).select(interests.columns)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     interests = pl.read_parquet(path / "interests.parquet", glob=False)
     miners = ", ".join(sorted(interests["miner"].unique())) or "none"
     line = f"{len(interests):,} interests of {interests['item_id'].n_unique():,} items (miners: {miners})"
@@ -232,13 +232,13 @@ def _says(path: Path) -> str:
     return f"{line}, texts of {users:,} users that saw no held-out item"
 
 
-def _also(config: Config) -> tuple[str, ...]:
+def _optional_inputs(config: Config) -> tuple[str, ...]:
     if "openclip" not in config.mining.miners:
         return ()
     return ("adapt", "pictures") if config.visual.adapt.epochs else ("pictures",)
 
 
-STAGE = Stage("mine", ("prepare",), _reads, _build, _says, version=3, also=_also)
+STAGE = Stage("mine", ("prepare",), _config_keys, _build, _summary, version=3, optional_inputs=_optional_inputs)
 
 
 def all_models(config: Config) -> list[PromptedModel]:

@@ -24,7 +24,7 @@ __all__ = [
     "load_spelled_ids",
     "max_tokens",
     "save_policy",
-    "says_policy",
+    "policy_summary",
 ]
 
 _INSTRUCTION_TOKENS = 64  # room for the words of a text prompt
@@ -69,7 +69,7 @@ def save_policy(module: modules.PolicyModule, folder: Path, ids: SemanticIds, ad
     ids.save(folder / "model" / "semantic_ids.parquet")
 
 
-def says_policy(path: Path) -> str:
+def policy_summary(path: Path) -> str:
     """One line about a trained policy."""
     found = read_json(path / "training.json")
     name, value = next((key, value) for key, value in found.items() if key.startswith("valid/"))

@@ -82,7 +82,7 @@ def _folder(config: Config) -> Path:
     return Path(config.visual.folder or config.data.path or "").expanduser()
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     read = select(config, *(f"data.{key}" for key in (*_KEYS, *_set(config))))
     if config.data.source == "quickstart":
         return read | select(config, "data.shop")
@@ -112,7 +112,7 @@ def _build(context: StageContext, folder: Path) -> None:
     write_json(folder / "statistics.json", prepared.statistics)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     found = read_json(path / "statistics.json")
     line = (
         f"{found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions "
@@ -123,4 +123,4 @@ def _says(path: Path) -> str:
     return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"
 
 
-STAGE = Stage("prepare", (), _reads, _build, _says, version=3)
+STAGE = Stage("prepare", (), _config_keys, _build, _summary, version=3)

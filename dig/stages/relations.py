@@ -30,7 +30,7 @@ def load_relations(context: StageContext) -> dict[str, np.ndarray]:
     return load_file(context.file("relations", _FILE))
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     tables = config.relation_tasks
     found = select(config, "relations") | {"tables": sorted(tables)}
     return found | (select(config, "seed") if config.relations.draws(tables) else {})
@@ -79,7 +79,7 @@ def _without(config: Config) -> str:
     return " ".join(keys)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     facts = read_json(path / "relations.json")
     parts = []
     for name in ("collaborative", "semantic"):
@@ -95,9 +95,9 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "relations",
     ("prepare",),
-    _reads,
+    _config_keys,
     _build,
-    _says,
-    also=lambda config: ("embed",) if config.relations.compares_texts(config.relation_tasks) else (),
+    _summary,
+    optional_inputs=lambda config: ("embed",) if config.relations.compares_texts(config.relation_tasks) else (),
     enabled=lambda config: bool(config.relation_tasks),
 )

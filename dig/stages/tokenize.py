@@ -68,7 +68,7 @@ def load_codebooks(context: StageContext) -> list[Tensor]:
     return [state[name] for name in sorted(names, key=lambda name: int(name.rsplit(".", 1)[-1]))]
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     read = reads_training(config, "rqvae") | {"rqvae.inputs": config.input_kind}
     if config.rqvae.imported and _imported_file(config).is_file():  # what it holds counts, not where it lies
         read["rqvae"] |= {"imported": hash_file(_imported_file(config))}
@@ -138,7 +138,7 @@ def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: 
     data = datamodules.ItemDataModule(features, config.rqvae.batch_size, config.seed, partners=partners)
     attainable = [min(1.0, features.items / size) for size in config.rqvae.sizes]
     health = callbacks.CodebookHealth(2 * config.rqvae.restart_after, attainable)  # a restart may need a second attempt
-    plan = Plan("tokenize", _reads(config), config.rqvae.epochs, callbacks=(health,))
+    plan = Plan("tokenize", _config_keys(config), config.rqvae.epochs, callbacks=(health,))
     fit(plan, module, data, context, folder)
     if not module.trainer.is_global_zero:
         return None
@@ -242,7 +242,7 @@ def _paths(catalogue: Any) -> list[list[str] | None]:
     return catalogue["categories"].to_list() if "categories" in catalogue.columns else [None] * len(catalogue)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     health = read_json(path / "health.json")
     used = ", ".join(f"{share:.0%} of {size}" for share, size in zip(health["usage"], health["sizes"], strict=True))
     ends = {"suffix": "have a suffix", "keep": "keep them", "reassign": "were moved"}[health["collisions"]]
@@ -259,10 +259,10 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "tokenize",
     ("prepare", "embed"),
-    _reads,
+    _config_keys,
     _build,
-    _says,
+    _summary,
     version=4,
     every_rank=True,
-    also=lambda config: () if config.input_kind == "text" else ("pictures",),
+    optional_inputs=lambda config: () if config.input_kind == "text" else ("pictures",),
 )

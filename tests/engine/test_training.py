@@ -22,7 +22,7 @@ from dig.engine.pipeline import _run_folder, stage_keys
 from dig.engine.stage import StageContext
 from dig.engine.strategy import find_checkpoint
 from dig.engine.training import Plan, fit
-from dig.stages.policies import says_policy
+from dig.stages.policies import policy_summary
 
 METRIC = "valid/ndcg@10"
 
@@ -185,7 +185,7 @@ def test_it_is_told_why_training_ended_and_which_step_was_kept(
     """newcomers 10: `sft.max_steps=150` ended as "56 steps", and nothing named the patience."""
     _, chosen, _ = run(tmp_path, scores, **plan)
     assert (chosen["ended"], chosen["step"]) == (ended, step)
-    line = says_policy(tmp_path / "work")
+    line = policy_summary(tmp_path / "work")
     assert f"{chosen['steps']} steps ({ended})" in line and f"({chosen['chosen']} of step {step})" in line
 
 

@@ -58,7 +58,7 @@ def built(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 name: table.numpy() for name, table in load_file(folders["relations"] / "relations.safetensors").items()
             },
             facts=json.loads((folders["relations"] / "relations.json").read_text()),
-            says=STAGE.says(folders["relations"]),
+            says=STAGE.summary(folders["relations"]),
         )
 
     return build

@@ -21,7 +21,7 @@ from dig.recommenders import eimf
 from dig.recommenders.training import train_on_items
 from dig.stages.encoding import encode_texts
 from dig.stages.label import load_interests
-from dig.stages.policies import says_policy
+from dig.stages.policies import policy_summary
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 
 __all__ = ["STAGE"]
@@ -30,7 +30,7 @@ _EXPLICIT_KEYS = ("temperature", "warmup_epochs", "clusters", "typical_users", "
 _ENCODING_KEYS = ("embedding.max_tokens", "embedding.instruction")
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     """Without the explicit module nothing of it counts."""
     seen = reads_training(config, "eimf", "evaluation.ks", "evaluation.valid_users")
     if eimf.SPEC.of(config).explicit_losses:
@@ -46,7 +46,7 @@ def _build(context: StageContext, folder: Path) -> None:
     lightning.seed_everything(config.seed, verbose=False)
     model = eimf.EIMF(len(item_ids), settings)
     module = eimf.EIMFModule(model, settings, config.evaluation, known, config.seed)
-    if train_on_items("eimf", settings, _reads(config), module, context, folder):
+    if train_on_items("eimf", settings, _config_keys(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
         if known is not None:
             _write_typical(folder / "typical_users.parquet", module, known.explicit, sequences)
@@ -88,10 +88,10 @@ def _write_typical(path: Path, module: eimf.EIMFModule, explicit: ExplicitIntere
 STAGE = Stage(
     eimf.SPEC.name,
     eimf.SPEC.needs,
-    _reads,
+    _config_keys,
     _build,
-    says_policy,
+    policy_summary,
     every_rank=True,
-    also=lambda config: ("label",) if eimf.SPEC.of(config).explicit_losses else (),
+    optional_inputs=lambda config: ("label",) if eimf.SPEC.of(config).explicit_losses else (),
     enabled=lambda config: "eimf" in config.baselines,
 )
