@@ -210,8 +210,8 @@ PARTS = {"fill": fill, "resume": resume, "read": read}
 def in_a_process(part: str, path: Path) -> dict[str, float]:
     """A part in a process of its own: its figures, and the most memory that it held."""
     done = subprocess.run([sys.executable, __file__, part, str(path)], check=True, capture_output=True, text=True)  # noqa: S603
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 # --- merging and labelling

@@ -55,10 +55,10 @@ def main() -> None:
     table.add_column("", justify="right")
     figures: dict[str, float] = {}
     for part in named or PARTS:
-        rows, found = PARTS[part]()
+        rows, measured = PARTS[part]()
         for what, number in rows:
             table.add_row(part, what, number)
-        figures |= found
+        figures |= measured
     Console().print(table)
     print(json.dumps(figures))
 

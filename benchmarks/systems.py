@@ -40,10 +40,10 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for number, part in enumerate(arguments or PARTS, 1):
         print(f"{part} ({number} of {len(arguments or PARTS)}), some minutes", file=sys.stderr, flush=True)
-        rows, found = PARTS[part]()
+        rows, measured = PARTS[part]()
         for row in rows:
             table.add_row(part, *row)
-        figures |= found
+        figures |= measured
     Console().print(table)
     print(json.dumps(figures))
 

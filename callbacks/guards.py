@@ -96,9 +96,9 @@ class FiniteGuard(Callback):
         own = self._story() if self._loss is not None else ""
         if trainer.world_size == 1:
             return [own] if own else []
-        found: list[str] = [""] * trainer.world_size
-        torch.distributed.all_gather_object(found, own)
-        return [f"on rank {rank} {story}" for rank, story in enumerate(found) if story]
+        stories: list[str] = [""] * trainer.world_size
+        torch.distributed.all_gather_object(stories, own)
+        return [f"on rank {rank} {story}" for rank, story in enumerate(stories) if story]
 
     def _story(self) -> str:
         return f"the loss is {self._loss}{self._samples()}"

@@ -203,9 +203,9 @@ def differing_key(ours: Any, theirs: Any, prefix: str = "") -> str | None:
     """``key: theirs -> ours`` for the first key at which two configurations differ, else None."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(key for key in theirs if key not in ours)]:
-            found = differing_key(ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key))
-            if found:
-                return found
+            difference = differing_key(ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key))
+            if difference:
+                return difference
         return None
     return None if ours == theirs else f"{prefix} is {theirs!r} there and {ours!r} here"
 
@@ -361,5 +361,5 @@ def _any_rank(trainer: lightning.Trainer, told: bool) -> bool:
     """Whether any rank was told to end; all ranks ask at once and hear the same."""
     if trainer.world_size == 1:
         return told
-    found = torch.tensor(float(told), device=trainer.strategy.root_device)
-    return bool(trainer.strategy.reduce(found, reduce_op="max") > 0)
+    flag = torch.tensor(float(told), device=trainer.strategy.root_device)
+    return bool(trainer.strategy.reduce(flag, reduce_op="max") > 0)

@@ -58,7 +58,7 @@ class _Windows(Dataset[ItemBatch]):
         places = np.arange(length, 0, -1)
         learned = places <= self.windows.supervised[index][:, None]
         targets = np.where(learned, rows[:, 1:], -1)
-        return ItemBatch(*(torch.from_numpy(found) for found in (rows[:, :-1].copy(), targets, np.asarray(index))))
+        return ItemBatch(*(torch.from_numpy(array) for array in (rows[:, :-1].copy(), targets, np.asarray(index))))
 
 
 class _HeldOut(Dataset[ItemBatch]):

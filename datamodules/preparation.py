@@ -131,8 +131,8 @@ def _chronological(users: np.ndarray, times: np.ndarray) -> np.ndarray:
 def _codes(values: pl.Series, known: pl.Series) -> np.ndarray:
     """(values,) the row of each value in ``known``."""
     lookup = pl.DataFrame({"id": known}).with_row_index("row")
-    found = pl.DataFrame({"id": values}).join(lookup, on="id", how="left", maintain_order="left")
-    return found["row"].to_numpy()
+    joined = pl.DataFrame({"id": values}).join(lookup, on="id", how="left", maintain_order="left")
+    return joined["row"].to_numpy()
 
 
 def _drop_duplicates(log: _Log, config: DataConfig) -> dict[str, int]:

@@ -178,10 +178,10 @@ class TaskSource:
 
 
 def _given(known: ItemTexts, kind: str) -> list[str | None] | np.ndarray:
-    found = getattr(known, kind)
-    if found is None:
+    value = getattr(known, kind)
+    if value is None:
         raise ValueError(f"a task reads {kind} of the items, which was not given")
-    return found
+    return value
 
 
 def _latest_within(lengths: np.ndarray, histories: Histories, room: np.ndarray) -> Histories:

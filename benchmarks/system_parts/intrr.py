@@ -100,8 +100,8 @@ def _in_a_process(way: str, environment: dict[str, str]) -> dict[str, float]:
         text=True,
         env=os.environ | environment,
     ).stdout
-    found: dict[str, float] = json.loads(output.splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 def _beauty() -> tuple[Sequences, torch.Tensor]:

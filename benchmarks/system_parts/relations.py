@@ -145,9 +145,9 @@ def _task_cells(folder: Path) -> dict[str, Any]:
     from dig.config.schema import RelationsConfig
 
     vectors, probes = _read(folder)[2](), RelationsConfig().probes
-    found = nearest_in_cells(vectors, probes=probes)
+    neighbours = nearest_in_cells(vectors, probes=probes)
     return {
-        "recall": search_recall(vectors, found, sample=len(vectors)),
+        "recall": search_recall(vectors, neighbours, sample=len(vectors)),
         "probes": probes,
         "cells": round(len(vectors) ** 0.5),
     }
@@ -167,8 +167,8 @@ def _in_a_process(task: str, *arguments: object) -> dict[str, Any]:
     """Runs a task in a process of its own; what it prints last is JSON."""
     command = [sys.executable, __file__, "--task", task, *map(str, arguments)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - ourselves
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {"tables": _task_tables, "cells": _task_cells}

@@ -56,11 +56,11 @@ class VectorCache:
         Raises:
             KeyError: a key has no vector.
         """
-        found = self._locate(keys)
-        if found["shard"].null_count():
-            raise KeyError(f"{found['shard'].null_count()} of {len(keys)} contents have no vector in {self.folder}")
+        located = self._locate(keys)
+        if located["shard"].null_count():
+            raise KeyError(f"{located['shard'].null_count()} of {len(keys)} contents have no vector in {self.folder}")
         result: Tensor | None = None
-        shards, rows = found["shard"].to_numpy(), found["row"].to_numpy()
+        shards, rows = located["shard"].to_numpy(), located["row"].to_numpy()
         for shard in np.unique(shards):
             with safe_open(self._paths[shard], "pt") as file:
                 vectors = file.get_tensor("vectors")

@@ -165,17 +165,17 @@ class ArtifactStore:
         Raises:
             UserError: when the disk is full; what was built so far stays.
         """
-        found = self.find(kind, key)
-        if found is not None:
-            return found
+        artifact = self.find(kind, key)
+        if artifact is not None:
+            return artifact
         work = self.work_folder(kind, key)
         work.parent.mkdir(parents=True, exist_ok=True)
         with lock(work.with_suffix(".lock"), f"{kind}: another process is building the same artifact"):
-            found = self.find(kind, key)  # another process may have built it while this one waited
-            if found is not None:
+            artifact = self.find(kind, key)  # another process may have built it while this one waited
+            if artifact is not None:
                 with suppress(OSError):
                     work.rmdir()
-                return found
+                return artifact
             _prepare_work(work, kind)
             try:
                 watch = Stopwatch(work.with_suffix(".seconds"), work)

@@ -32,8 +32,8 @@ def needs_ranks(config: Config) -> int:
         return 0
     if trainer.devices == 1:
         return 0
-    found = devices_here(trainer)
-    return found if found > 1 else 0
+    devices = devices_here(trainer)
+    return devices if devices > 1 else 0
 
 
 def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:

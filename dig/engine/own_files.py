@@ -128,11 +128,11 @@ def open_own(path: Path, append: bool = False) -> IO[bytes]:
             number = os.open(path, _FLAGS | os.O_RDONLY, 0o666)
     except OSError as error:
         raise _odd(path, error) from None
-    found = os.fstat(number)
+    status = os.fstat(number)
     problem = None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         problem = "is not a file"
-    elif append and found.st_nlink > 1:
+    elif append and status.st_nlink > 1:
         problem = "has a second name, so that writing to it would change another file"
     if problem:
         os.close(number)

@@ -171,12 +171,12 @@ def find_stages(config: Config) -> StageContext:
     Modules that the configuration names are not imported, so ``grpo`` with reward terms of them is not found.
     """
     store = ArtifactStore()
-    found = {
+    artifacts = {
         step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
         for step in _described(config)
         if store.exists(step.stage.name, step.key)
     }
-    return StageContext(config, found, store, _run_folder(config))
+    return StageContext(config, artifacts, store, _run_folder(config))
 
 
 def stage_keys(config: Config) -> dict[str, str]:
@@ -291,9 +291,9 @@ def _run_folder(config: Config) -> Path:
 
 def _say_gain(metrics: dict[str, Any]) -> None:
     """Whether GRPO is above SFT on the test, and how sure that is."""
-    found = metrics.get("grpo", {}).get("over_sft")
-    if found:
-        name, gain = list(found.items())[-1]
+    gains = metrics.get("grpo", {}).get("over_sft")
+    if gains:
+        name, gain = list(gains.items())[-1]
         interval = f"{gain['low']:+.4f} to {gain['high']:+.4f}"
         say(f"grpo over sft, test, {name}: {gain['difference']:+.4f} (95 % of resampled users: {interval})")
 

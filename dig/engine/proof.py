@@ -163,8 +163,8 @@ class RunProof:
         path = self.run / name
         if not path.is_dir():
             return [name] if path.exists() or path.is_symlink() else []
-        found = (file.relative_to(self.run) for file in path.rglob("*") if not file.is_dir())
-        return [file.as_posix() for file in found if not file.name.startswith(".")]
+        files = (file.relative_to(self.run) for file in path.rglob("*") if not file.is_dir())
+        return [file.as_posix() for file in files if not file.name.startswith(".")]
 
     def _hash(self, names: Sequence[str]) -> None:
         if self._manifest is None:

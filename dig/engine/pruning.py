@@ -70,8 +70,8 @@ def list_stored(store: ArtifactStore) -> list[Stored]:
             f"{store.root} is not there, so {store.root.parent} is not a folder of artifacts; set DIG_HOME "
             "to the one that your runs had"
         )
-    found = (_look(store, kind.name, path) for kind in _folders(store.root) for path in _folders(kind))
-    return sorted((each for each in found if each is not None), key=lambda each: (each.kind, each.built))
+    stored = (_look(store, kind.name, path) for kind in _folders(store.root) for path in _folders(kind))
+    return sorted((each for each in stored if each is not None), key=lambda each: (each.kind, each.built))
 
 
 def prunable(

@@ -247,11 +247,11 @@ def remember(secret: str) -> str:
         _in_use.update(_forms(secret))
     parts = _split(secret) if "://" in secret else None
     if parts is not None:
-        found = [parts.password, parts.query, *(value for _, value in parse_qsl(parts.query))]
+        fragments = [parts.password, parts.query, *(value for _, value in parse_qsl(parts.query))]
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        found += [f"{place}{parts.path}" if len(parts.path) > 1 else None]
-        found += [each for each in parts.path.split("/") if looks_random(each)]
-        for each in found:
+        fragments += [f"{place}{parts.path}" if len(parts.path) > 1 else None]
+        fragments += [each for each in parts.path.split("/") if looks_random(each)]
+        for each in fragments:
             if each and len(each) >= _LEAST:
                 _in_use.update(_forms(unquote(each)), _forms(each))
     return secret
@@ -346,8 +346,8 @@ def _harmless(name: str, value: str) -> bool:
 
 def _addresses(text: str) -> Iterator[str]:
     """Those in a text, which may be a list of them: what closes a bracket that they did not open is not theirs."""
-    for found in _ADDRESS.findall(text):
-        for address in _NEXT.split(found):
+    for match in _ADDRESS.findall(text):
+        for address in _NEXT.split(match):
             surplus = {each: address.count(each) - address.count(_CLOSING[each]) for each in _CLOSING}
             end = len(address)
             while end and surplus.get(address[end - 1], 0) > 0:

@@ -65,8 +65,8 @@ def line_secret(line: str) -> str | None:
         return "$_"
 
     for text in (_FROM_COMMAND.sub(kept, line), *inner):
-        if found := _set_in(text) or _given_in(text):
-            return found
+        if secret := _set_in(text) or _given_in(text):
+            return secret
     return "a user's password" if _LOGIN.search(line) else None
 
 
@@ -90,8 +90,8 @@ def _given_in(text: str) -> str | None:
             command = _Command(piped=word == "|" and command.printed)
         elif word[0] in "<>":
             command.redirect = word
-        elif found := _read_word(command, word, sums):
-            return found
+        elif secret := _read_word(command, word, sums):
+            return secret
     return None
 
 

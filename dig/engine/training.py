@@ -260,11 +260,11 @@ def _close(trainer: lightning.Trainer) -> None:
 
 def reads_training(config: Config, *keys: str) -> dict[str, Any]:
     """A training stage's part of the configuration, without ``resume_from``, which changes no result."""
-    found = select(config, *keys, *TRAINER_KEYS)
-    for section in found.values():
+    settings = select(config, *keys, *TRAINER_KEYS)
+    for section in settings.values():
         if isinstance(section, dict):
             section.pop("resume_from", None)
-    return found
+    return settings
 
 
 _SECTIONS = {"tokenize": "rqvae", "adapt": "visual.adapt"}

@@ -84,7 +84,7 @@ class BeamRanker(ABC):
             batch = histories[start : start + self.batch_size]
             prompts = self.prompts(batch)
             try:
-                found = beam_search(
+                result = beam_search(
                     self.model,
                     prompts.input_ids.to(self.device),
                     prompts.attention_mask.to(self.device),
@@ -94,8 +94,8 @@ class BeamRanker(ABC):
                 )
             except NotFiniteError as error:
                 raise NotFiniteError([start + row for row in error.rows]) from None
-            items.append(F.pad(found.items, missing, value=-1)[:, :k].cpu())
-            scores.append(F.pad(found.log_probs, missing, value=float("-inf"))[:, :k].cpu())
+            items.append(F.pad(result.items, missing, value=-1)[:, :k].cpu())
+            scores.append(F.pad(result.log_probs, missing, value=float("-inf"))[:, :k].cpu())
         return torch.cat(items), torch.cat(scores)
 
     def _restriction(self, batch: Sequence[np.ndarray], unseen: bool, among: Tensor | None) -> Restriction | None:

@@ -135,7 +135,7 @@ def prefix_purity(codes: Tensor, categories: Sequence[str | None]) -> np.ndarray
     """
     known = np.array([category is not None for category in categories], dtype=bool)
     names, labels = np.unique([category for category in categories if category is not None], return_inverse=True)
-    found = []
+    purities = []
     for level in range(1, codes.shape[1] + 1):
         groups = group_rows(codes[:, :level]).cpu().numpy()[known]
         pairs, counts = np.unique(groups * max(len(names), 1) + labels, return_counts=True)
@@ -144,5 +144,5 @@ def prefix_purity(codes: Tensor, categories: Sequence[str | None]) -> np.ndarray
         np.add.at(size, branch, counts)
         np.maximum.at(most, branch, counts)
         several = size > 1
-        found.append(most[several].sum() / size[several].sum() if several.any() else np.nan)
-    return np.array(found)
+        purities.append(most[several].sum() / size[several].sum() if several.any() else np.nan)
+    return np.array(purities)

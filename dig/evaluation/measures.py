@@ -369,5 +369,5 @@ def beyond_accuracy(
             bought=torch.from_numpy(histories.take(part).flat().astype(np.int64)),
             candidates=torch.from_numpy(candidates[part].astype(np.int64)),
         )
-    found = {name: float(value) for name, value in measures.compute().items()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    values = {name: float(value) for name, value in measures.compute().items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}

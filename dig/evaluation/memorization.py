@@ -57,7 +57,7 @@ def one_hop_candidates(
     """
     items = successors.shape[0]
     known = np.asarray(successors.sum(axis=0)).ravel()
-    found = np.full((len(histories), size), -1, dtype=np.int64)
+    candidates = np.full((len(histories), size), -1, dtype=np.int64)
     for start in range(0, len(histories), _CHUNK):
         part = [np.unique(history) for history in histories[start : start + _CHUNK]]
         lengths = np.array([len(history) for history in part])
@@ -70,8 +70,8 @@ def one_hop_candidates(
         row, item = counts.row[order], counts.col[order]
         place = np.arange(len(row)) - np.searchsorted(row, row)
         kept = place < size
-        found[start + row[kept], place[kept]] = item[kept]
-    return found
+        candidates[start + row[kept], place[kept]] = item[kept]
+    return candidates
 
 
 def beneficiaries(candidates: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -247,18 +247,18 @@ def slice_metrics(
         ``{"target: cold": {"examples": 138, "hr@5": …}, …}``, values in order.
     """
     values = accuracy_gains(positions, ks)
-    found = {}
+    metrics = {}
     for column in labels.columns:
         of = labels[column]
         for value in _ordered(of.unique().to_list()):
             mask = (of == value).to_numpy()
             name = column.removesuffix("_slice").replace("_", "-")
-            found[f"{name}: {value}"] = {"examples": int(mask.sum())} | {
+            metrics[f"{name}: {value}"] = {"examples": int(mask.sum())} | {
                 key: float(each[mask].mean()) for key, each in values.items()
             }
             if beyond is not None:
-                found[f"{name}: {value}"] |= beyond(np.flatnonzero(mask))
-    return found
+                metrics[f"{name}: {value}"] |= beyond(np.flatnonzero(mask))
+    return metrics
 
 
 def _ordered(values: list[str]) -> list[str]:

@@ -91,8 +91,8 @@ def rank_among(
         num_items: size of the catalogue; one who cannot keep to some items is asked for all.
     """
     if hasattr(ranker, "rank_among"):
-        found: Ranking = ranker.rank_among(histories, k, items, unseen)
-        return found
+        ranking: Ranking = ranker.rank_among(histories, k, items, unseen)
+        return ranking
     ranked, scores = ranker.rank(histories, max(k, num_items))
     drop = ~torch.isin(ranked, items.to(ranked.device))
     return _dropped(ranked, scores, drop | _in_history(ranked, histories) if unseen else drop, k)
@@ -129,21 +129,21 @@ def top_items(scores: Tensor, k: int) -> Ranking:
     """
     items = scores.shape[1]
     wanted = min(k, items)
-    values, found = scores.topk(min(k + 1, items), dim=1)
-    last, found = values[:, wanted - 1 : wanted], found[:, :wanted]
+    values, rows = scores.topk(min(k + 1, items), dim=1)
+    last, rows = values[:, wanted - 1 : wanted], rows[:, :wanted]
     contested = (last == values[:, wanted:]).any(dim=1) & ~values[:, 0].isnan()  # topk puts NaN first
     if contested.any():
         of, bar = scores[contested], last[contested]
         above, level = of > bar, of == bar
         room = wanted - above.sum(dim=1, keepdim=True)
         taken = above | (level & (level.cumsum(dim=1) <= room))
-        found[contested] = taken.nonzero()[:, 1].view(-1, wanted)
-    found = found.sort(dim=1).values
-    values, places = scores.gather(1, found).sort(dim=1, descending=True, stable=True)
-    found, values = found.gather(1, places), values.float()
-    found = found.masked_fill(values == float("-inf"), -1)
+        rows[contested] = taken.nonzero()[:, 1].view(-1, wanted)
+    rows = rows.sort(dim=1).values
+    values, places = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)
+    rows, values = rows.gather(1, places), values.float()
+    rows = rows.masked_fill(values == float("-inf"), -1)
     pad = torch.nn.functional.pad
-    return pad(found, (0, k - wanted), value=-1), pad(values, (0, k - wanted), value=float("-inf"))
+    return pad(rows, (0, k - wanted), value=-1), pad(values, (0, k - wanted), value=float("-inf"))
 
 
 def _without(scores: Tensor, histories: Sequence[np.ndarray]) -> Tensor:

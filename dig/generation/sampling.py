@@ -181,8 +181,8 @@ def _with_maximum(noisy: Tensor, maximum: Tensor) -> Tensor:
     """Gumbel variables (…, n) given that their maximum is ``maximum`` (…, 1) (appendix B.3 of the same paper)."""
     largest = noisy.max(dim=-1, keepdim=True).values
     shift = maximum - noisy + torch.log1p(-(noisy - largest).exp())
-    found = maximum - shift.clamp(min=0) - (-shift.abs()).exp().log1p()
-    return torch.where(noisy == float("-inf"), noisy, found)
+    conditioned = maximum - shift.clamp(min=0) - (-shift.abs()).exp().log1p()
+    return torch.where(noisy == float("-inf"), noisy, conditioned)
 
 
 def _uniform(seeds: Tensor, counters: Tensor) -> Tensor:

@@ -153,12 +153,12 @@ class RQVAEModule(LightningModule):
         }
         if self.to_contrast is not None and batch.partners is not None:
             ours, theirs = self.to_contrast(latents), self.to_contrast(self._encode(batch.partners))
-            found = info_nce(ours, theirs, self.config.temperature, batch.has_partner)
-            terms["info_nce"] = self.config.info_nce_weight * found
+            contrast = info_nce(ours, theirs, self.config.temperature, batch.has_partner)
+            terms["info_nce"] = self.config.info_nce_weight * contrast
         if self.to_behaviour is not None and features.behaviour is not None:
             known = features.behaviour.any(dim=1)
-            found = info_nce(self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, known)
-            terms["collaborative"] = self.config.collaborative_weight * found
+            contrast = info_nce(self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, known)
+            terms["collaborative"] = self.config.collaborative_weight * contrast
         if self.config.diversity_weight:
             terms["diversity"] = self.config.diversity_weight * self._diversity(output.codes)
         loss = torch.stack(list(terms.values())).sum()
@@ -235,11 +235,11 @@ class RQVAEModule(LightningModule):
         loop = self.trainer.fit_loop.epoch_loop
         if self.config.diversity_weight and loop.batch_progress.current.completed == 0:
             generator = torch.Generator().manual_seed(self.current_epoch)
-            found = [
+            clusters = [
                 cluster_codes(codebook, self.config.diversity_clusters, generator)
                 for codebook in self.quantizer.codebooks
             ]
-            self.clusters.copy_(torch.cat(found))
+            self.clusters.copy_(torch.cat(clusters))
 
     def on_train_batch_end(self, outputs: Any, batch: ItemBatch, batch_idx: int) -> None:
         """Measures the codes at the end of an epoch, in time for callbacks that look at them when it ends."""

@@ -122,9 +122,9 @@ class SemanticIds:
         for level, (size, keys) in enumerate(zip(self.sizes, self._keys, strict=True)):
             column = codes[:, level] if level < codes.shape[1] else torch.full_like(nodes, -1)
             wanted = nodes * (size + 1) + column + 1
-            found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-            known = (nodes >= 0) & (column >= -1) & (column < size) & (keys[found] == wanted)
-            nodes = torch.where(known, found, -1)
+            places = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
+            known = (nodes >= 0) & (column >= -1) & (column < size) & (keys[places] == wanted)
+            nodes = torch.where(known, places, -1)
         if codes.shape[1] > len(self.sizes):  # a suffix column that this table has no use for
             nodes = torch.where(codes[:, -1] == -1, nodes, -1)
         return torch.where(nodes >= 0, self._rows[nodes], -1).to(device)
@@ -186,8 +186,8 @@ class SemanticIds:
         sizes, levels = frame["sizes"][0].to_list(), frame["levels"][0]
         lengths = frame["codes"].list.len()
         if lengths.min() < levels or lengths.max() > len(sizes):
-            found = f"{lengths.min()} to {lengths.max()}"
-            raise ValueError(f"items must have {levels} to {len(sizes)} codes each, they have {found}")
+            span = f"{lengths.min()} to {lengths.max()}"
+            raise ValueError(f"items must have {levels} to {len(sizes)} codes each, they have {span}")
         columns = [frame["codes"].list.get(i, null_on_oob=True).fill_null(-1).to_torch() for i in range(len(sizes))]
         return cls(frame["item_id"].to_list(), torch.stack(columns, dim=1), sizes, levels, frame["twins"][0])
 

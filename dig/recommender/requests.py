@@ -58,7 +58,7 @@ def read_histories(histories: Any, rows: Rows, unknown: str = "drop", empty: str
     """
     _check_choice("unknown", unknown, UNKNOWN)
     _check_choice("empty", empty, EMPTY)
-    found, missing, given = [], [], 0
+    rows_per_history, missing, given = [], [], 0
     for place, history in enumerate(_histories(histories)):
         where = f"histories[{place}]"
         items = [] if _is_missing(history) else _ordered(history, where)
@@ -71,16 +71,16 @@ def read_histories(histories: Any, rows: Rows, unknown: str = "drop", empty: str
             without = " without the items that the catalogue lacks" if lacking else ""
             advice = "there is nothing to recommend from (empty=skip gives it no answers)"
             raise UserError(f"{where} is empty{without}; {advice}", exit_code=2)
-        found.append(np.array(known, dtype=np.int64))
+        rows_per_history.append(np.array(known, dtype=np.int64))
     if missing and len(missing) == given:
         raise _lacks(missing[0], rows, given - 1)
     if missing:
         _warn_left_out(missing, given, "the histories", rows)
-    nothing = [place for place, known in enumerate(found) if not len(known)]
+    nothing = [place for place, known in enumerate(rows_per_history) if not len(known)]
     if nothing:
-        customers = f"{len(nothing):,} of {len(found):,} customers have"
+        customers = f"{len(nothing):,} of {len(rows_per_history):,} customers have"
         warn(f"{customers} no item that the catalogue knows, and get no answers; the first: histories[{nothing[0]}]")
-    return found
+    return rows_per_history
 
 
 def read_history(history: Any, rows: Rows, unknown: str = "drop") -> np.ndarray:

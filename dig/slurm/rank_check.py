@@ -133,9 +133,9 @@ class RankCheck:
 
     def _absent(self, store: Store) -> str:
         """Who is not here, or has no GPU."""
-        found = self._gather(store, "here", self.config.start_timeout)
-        missing = sorted(self._others - set(found))
-        self._others = set(found)
+        answers = self._gather(store, "here", self.config.start_timeout)
+        missing = sorted(self._others - set(answers))
+        self._others = set(answers)
         if missing:
             named = ", ".join(f"{rank}{self._on_node(rank)}" for rank in missing)
             which = f"rank {named} has" if len(missing) == 1 else f"ranks {named} have"
@@ -143,7 +143,7 @@ class RankCheck:
                 f"{which} not started within {self.config.start_timeout} s (slurm.start_timeout), of "
                 f"{self.job.tasks} ranks; look at their logs and nodes"
             )
-        problems = [_missing_gpus(self.job, self.config.gpus), *found.values()]
+        problems = [_missing_gpus(self.job, self.config.gpus), *answers.values()]
         return next(filter(None, problems), "")
 
     def _on_node(self, rank: int) -> str:
@@ -152,9 +152,9 @@ class RankCheck:
 
     def _apart(self, store: Store) -> str:
         """Which node does not see what rank 0 wrote."""
-        found = self._gather(store, "seen", self.config.shared_timeout + _VERDICT_TIME)
-        problem = next(filter(None, found.values()), "")
-        if not problem and set(found) == self._others:
+        answers = self._gather(store, "seen", self.config.shared_timeout + _VERDICT_TIME)
+        problem = next(filter(None, answers.values()), "")
+        if not problem and set(answers) == self._others:
             return ""
         if not problem:
             return "a rank ended while all ranks were met; its log says why"
@@ -168,16 +168,16 @@ class RankCheck:
     def _gather(self, store: Store, kind: str, seconds: float) -> dict[int, str]:
         """What the other ranks say, by rank, of those that say it in time."""
         deadline = time.monotonic() + seconds
-        waiting, found = set(self._others), {}
+        waiting, answers = set(self._others), {}
         while waiting:
             for rank in sorted(waiting):
                 if store.check([f"{kind}/{rank}"]):
-                    found[rank] = store.get(f"{kind}/{rank}").decode()
+                    answers[rank] = store.get(f"{kind}/{rank}").decode()
                     waiting.discard(rank)
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1 if waiting else 0)
-        return {rank: found[rank] for rank in sorted(found)}  # whoever says it first, the lowest rank is named
+        return {rank: answers[rank] for rank in sorted(answers)}  # whoever says it first, the lowest rank is named
 
     def _unseen(self, tokens: Sequence[Path]) -> str:
         """The first folder in which a token does not show up in time; empty when all do."""

@@ -77,8 +77,10 @@ def _build(context: StageContext, folder: Path) -> None:
         return
     module.to("cpu", torch.float32)
     save_clip(clip, folder / "model")
-    found = _found(clip, [pictures.paths[row] for row in unseen], [texts[pictures.rows[row]] for row in unseen])
-    write_json(folder / "report.json", {"pairs": len(seen), "held_out": len(unseen), "found": found})
+    percentile = _rank_percentile(
+        clip, [pictures.paths[row] for row in unseen], [texts[pictures.rows[row]] for row in unseen]
+    )
+    write_json(folder / "report.json", {"pairs": len(seen), "held_out": len(unseen), "found": percentile})
 
 
 def _texts(context: StageContext, catalogue: pl.DataFrame) -> list[str]:
@@ -91,7 +93,7 @@ def _texts(context: StageContext, catalogue: pl.DataFrame) -> list[str]:
 
 
 @torch.inference_mode()
-def _found(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None:
+def _rank_percentile(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None:
     """Mean rank percentile of a held-out picture's own text among all held-out texts: 1 is first, 0.5 is chance."""
     if len(paths) < 2:
         return None

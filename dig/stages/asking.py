@@ -52,9 +52,11 @@ def open_store() -> AnswerStore:
 
 def pictures_for(context: StageContext, catalogue: pl.DataFrame) -> Pictures:
     """The pictures of all items that have one."""
-    found = named_pictures(catalogue, picture_folder(context))
+    pictures = named_pictures(catalogue, picture_folder(context))
     item_ids = catalogue["item_id"].to_list()
-    paths = track(zip(found.rows.tolist(), found.paths, strict=True), "mine: reading pictures", len(found.paths))
+    paths = track(
+        zip(pictures.rows.tolist(), pictures.paths, strict=True), "mine: reading pictures", len(pictures.paths)
+    )
     return {item_ids[row]: (path, picture_digest(path)) for row, path in paths}
 
 
@@ -70,14 +72,14 @@ def item_job(model: PromptedModel, catalogue: pl.DataFrame, captions: Mapping[st
 
 def say_estimates(jobs: Sequence[Job], store: AnswerStore, config: Config) -> list[Estimate]:
     """Prints what asking will take, before the first request."""
-    found = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
-    for each in found:
+    estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
+    for each in estimates:
         say(f"asking {each.line()}")
     limit = config.mining.max_cost_usd
-    total = sum(each.cost or 0.0 for each in found)
+    total = sum(each.cost or 0.0 for each in estimates)
     if limit is not None and total > limit:
         warn(f"about ${total:,.2f} is more than mining.max_cost_usd={limit}; asking will stop there")
-    return found
+    return estimates
 
 
 def ask_jobs(

@@ -109,12 +109,12 @@ def absent(context: StageContext, folder: Path, kind: str, cache: VectorCache, k
         follow(word, kind, rank_patience(context.config))
         return np.load(decided) if decided.exists() else np.empty(0, dtype=np.int64)
     with leading(word):
-        found = _absent(kind, cache, keys)
+        rows = _absent(kind, cache, keys)
         decided.unlink(missing_ok=True)
-        if len(found):
+        if len(rows):
             with atomic_path(decided) as temporary, temporary.open("wb") as stream:
-                np.save(stream, found)
-    return found
+                np.save(stream, rows)
+    return rows
 
 
 def _absent(kind: str, cache: VectorCache, keys: np.ndarray) -> np.ndarray:

@@ -101,10 +101,10 @@ def _build(context: StageContext, folder: Path) -> None:
     interests, merged = mined, None
     if vectors is not None and mined["miner"].n_unique() > 1:
         mining = config.mining
-        found = merge_interests(
+        merge = merge_interests(
             mined, vectors.phrases, vectors.of_phrases, mining.merge_similarity, mining.max_per_item
         )
-        interests, merged = found.interests, {"mined": mined.height, "joined": found.joined, "cut": found.cut}
+        interests, merged = merge.interests, {"mined": mined.height, "joined": merge.joined, "cut": merge.cut}
     labelled, report = label_interests(
         interests,
         catalogue,
@@ -154,9 +154,9 @@ def _verdicts(context: StageContext, folder: Path, interests: pl.DataFrame) -> n
     if not config.enabled or config.source == "behaviour" or interests.is_empty():
         return None
     if config.source == "file":
-        found = read_labels(_file(context.config), interests)
-        say(f"label: {found.log.summary()}")
-        return found.verdicts
+        labels = read_labels(_file(context.config), interests)
+        say(f"label: {labels.log.summary()}")
+        return labels.verdicts
     from dig.stages.label import judge_labels
 
     verdicts: np.ndarray = judge_labels(context, folder, interests)
@@ -177,12 +177,12 @@ def _summary(path: Path) -> str:
 
 
 def _held_out(report: dict[str, Any]) -> str:
-    found = report.get("held_out")
-    if not found:
+    scores = report.get("held_out")
+    if not scores:
         return f"classifier {report.get('classifier', 'off')}"
     return (
-        f"held-out ROC-AUC {found['roc_auc']:.3f} (rarity alone {found['roc_auc_rarity']:.3f}), calibration error "
-        f"{found['calibration_error']:.3f}, precision {found['precision']:.3f} at base rate {found['base_rate']:.3f}"
+        f"held-out ROC-AUC {scores['roc_auc']:.3f} (rarity alone {scores['roc_auc_rarity']:.3f}), calibration error "
+        f"{scores['calibration_error']:.3f}, precision {scores['precision']:.3f} at base rate {scores['base_rate']:.3f}"
     )
 
 

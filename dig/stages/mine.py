@@ -167,16 +167,16 @@ def _seen(context: StageContext, mined: pl.DataFrame, folder: Path) -> pl.DataFr
         )
     clip = load_clip(visual_model(context))
     similarity = vectors[has_image] @ clip.encode_texts(list(phrases.values())).T
-    found = visual_interests(
+    visual = visual_interests(
         item_ids, similarity.numpy(), list(phrases.values()), mined, config.max_interests, config.min_confidence
     )
-    write_json(folder / "visual.json", found.report)
-    if not found.report["calibrated"]:
+    write_json(folder / "visual.json", visual.report)
+    if not visual.report["calibrated"]:
         warn(
-            f"mine: only {found.report['positives']} times an item's text says a phrase that is looked for in its "
+            f"mine: only {visual.report['positives']} times an item's text says a phrase that is looked for in its "
             "picture; visual interests have no confidence"
         )
-    return found.interests
+    return visual.interests
 
 
 def _vocabulary(config: VisualConfig) -> str | None:
@@ -196,18 +196,20 @@ def named_captions(config: MiningConfig, item_ids: set[str]) -> dict[str, str]:
 
 
 def _imported(path: Path, item_ids: set[str], limit: int) -> pl.DataFrame:
-    found = read_interests(path, item_ids)
-    say(f"mine: {found.log.summary()}")
-    return _most_confident(found.interests, limit)
+    imported = read_interests(path, item_ids)
+    say(f"mine: {imported.log.summary()}")
+    return _most_confident(imported.interests, limit)
 
 
 def _guarded(path: Path, context: StageContext) -> pl.DataFrame:
     """Users' interests without those that saw a held-out item; they keep the list of what they saw."""
     sequences = load_sequences(context)
-    found = read_user_interests(path, sequences.user_ids.to_list())
-    say(f"mine: {found.log.summary()}")
+    imported = read_user_interests(path, sequences.user_ids.to_list())
+    say(f"mine: {imported.log.summary()}")
     item_ids = load_catalogue(context)["item_id"]
-    return found.interests.filter(guard(path.name, found.interests, sequences, item_ids, context.config.data.leaks))
+    return imported.interests.filter(
+        guard(path.name, imported.interests, sequences, item_ids, context.config.data.leaks)
+    )
 
 
 def _most_confident(interests: pl.DataFrame, limit: int) -> pl.DataFrame:

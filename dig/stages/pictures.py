@@ -33,8 +33,8 @@ _SHOWN = 3
 
 def load_pictures(context: StageContext) -> tuple[Tensor, Tensor]:
     """Vectors ``(items, dim)`` float32, and the mask ``(items,)`` of the items that have a picture."""
-    found = load_file(context.file("pictures", "pictures.safetensors"))
-    return found["vectors"], found["has_image"]
+    tensors = load_file(context.file("pictures", "pictures.safetensors"))
+    return tensors["vectors"], tensors["has_image"]
 
 
 def visual_model(context: StageContext) -> VisualConfig:

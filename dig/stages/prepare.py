@@ -113,14 +113,14 @@ def _build(context: StageContext, folder: Path) -> None:
 
 
 def _summary(path: Path) -> str:
-    found = read_json(path / "statistics.json")
+    facts = read_json(path / "statistics.json")
     line = (
-        f"{found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions "
-        f"({found['mean_length']:.1f} a user); {found['split']}, {found['examples']['test']:,} tests"
+        f"{facts['users']:,} users, {facts['items']:,} items, {facts['interactions']:,} interactions "
+        f"({facts['mean_length']:.1f} a user); {facts['split']}, {facts['examples']['test']:,} tests"
     )
-    if found["split"] != "leave-one-out":
+    if facts["split"] != "leave-one-out":
         return line
-    return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"
+    return f"{line}; the last two items share a time for {facts['tied_last_pairs'] / facts['users']:.0%} of users"
 
 
 STAGE = Stage("prepare", (), _config_keys, _build, _summary, version=3)

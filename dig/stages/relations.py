@@ -32,8 +32,8 @@ def load_relations(context: StageContext) -> dict[str, np.ndarray]:
 
 def _config_keys(config: Config) -> dict[str, Any]:
     tables = config.relation_tasks
-    found = select(config, "relations") | {"tables": sorted(tables)}
-    return found | (select(config, "seed") if config.relations.draws(tables) else {})
+    keys = select(config, "relations") | {"tables": sorted(tables)}
+    return keys | (select(config, "seed") if config.relations.draws(tables) else {})
 
 
 def _build(context: StageContext, folder: Path) -> None:

@@ -74,8 +74,8 @@ def _build(context: StageContext, folder: Path) -> None:
 
 def _learned_from(config: Config) -> dict[str, str]:
     """Stages that it reads and that learn from histories, with what they give."""
-    found = {"tokenize": "its Semantic IDs"} if follows_behaviour(config) else {}
-    return found | ({"relations": "the relations between items"} if config.relation_tasks else {})
+    sources = {"tokenize": "its Semantic IDs"} if follows_behaviour(config) else {}
+    return sources | ({"relations": "the relations between items"} if config.relation_tasks else {})
 
 
 def _say_unheard(config: Config) -> None:

@@ -85,25 +85,25 @@ def _build(context: StageContext, folder: Path) -> None:
     check_features(features, item_ids)
     _warn_of_few(features, config.sizes)
     if config.tokenizer == "imported":
-        found = _import(context, item_ids)
+        tokens = _import(context, item_ids)
     elif config.tokenizer == "rqvae":
-        found = _train(context, folder, features, bought)
+        tokens = _train(context, folder, features, bought)
     else:
-        found = _cluster(context, features)
-    if found is None:  # another rank than 0
+        tokens = _cluster(context, features)
+    if tokens is None:  # another rank than 0
         return
-    before = codes = found.codes
-    if config.collisions == "reassign" and found.costs:
-        codes = reassign(before, found.costs, config.sizes[-1])
+    before = codes = tokens.codes
+    if config.collisions == "reassign" and tokens.costs:
+        codes = reassign(before, tokens.costs, config.sizes[-1])
     ids = SemanticIds.from_codes(item_ids, codes, config.sizes, duplicates=config.collisions == "keep")
     ids.save(folder / "semantic_ids.parquet")
-    save_file({name: value.contiguous() for name, value in found.state.items()}, folder / "tokenizer.safetensors")
+    save_file({name: value.contiguous() for name, value in tokens.state.items()}, folder / "tokenizer.safetensors")
     (folder / "codes.svg").write_text(code_tree_svg(ids.codes, ids.sizes), encoding="utf-8")
     if follows_behaviour(context.config):
         write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     health = _health(before, codes, config.sizes, bought, [path[-1] if path else None for path in _paths(catalogue)])
-    treated = "suffix" if found.costs is None and config.collisions == "reassign" else config.collisions
-    reconstruction = None if found.error is None else round(found.error(codes), 4)
+    treated = "suffix" if tokens.costs is None and config.collisions == "reassign" else config.collisions
+    reconstruction = None if tokens.error is None else round(tokens.error(codes), 4)
     write_json(
         folder / "health.json",
         {"tokenizer": config.tokenizer, "collisions": treated, "reconstruction": reconstruction, **health},
@@ -159,20 +159,20 @@ def _cluster(context: StageContext, features: ItemFeatures) -> _Tokens | None:
     fusion.fit(features)
     points = torch.cat([fusion.blocks(fusion.standardise(chunk)) for chunk in features.chunks(65_536)])
     generator = torch.Generator().manual_seed(context.config.seed)
-    found = residual_kmeans(points, config.sizes, config.kmeans_iterations, config.tokenizer != "kmeans", generator)
+    clusters = residual_kmeans(points, config.sizes, config.kmeans_iterations, config.tokenizer != "kmeans", generator)
 
     def decode(codes: Tensor) -> Tensor:
-        levels = zip(found.codebooks, codes.unbind(dim=1), strict=False)
+        levels = zip(clusters.codebooks, codes.unbind(dim=1), strict=False)
         return sum((codebook[chosen] for codebook, chosen in levels), torch.zeros(()))
 
     def costs(rows: Tensor) -> Tensor:
-        return torch.cdist(points[rows] - decode(found.codes[rows, :-1]), found.codebooks[-1]).square()
+        return torch.cdist(points[rows] - decode(clusters.codes[rows, :-1]), clusters.codebooks[-1]).square()
 
     def error(codes: Tensor) -> float:
         return float((points - decode(codes)).square().mean() / points.square().mean())
 
-    codebooks = {f"codebooks.{level}": codebook for level, codebook in enumerate(found.codebooks)}
-    return _Tokens(found.codes, costs, error, {**codebooks, **fusion.state_dict()})
+    codebooks = {f"codebooks.{level}": codebook for level, codebook in enumerate(clusters.codebooks)}
+    return _Tokens(clusters.codes, costs, error, {**codebooks, **fusion.state_dict()})
 
 
 def _import(context: StageContext, item_ids: list[str]) -> _Tokens | None:

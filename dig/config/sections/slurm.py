@@ -135,10 +135,10 @@ class SlurmConfig:
 
 def seconds_of(time: str) -> int:
     """Seconds of a time as SLURM writes it: MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS; 0 if it is none."""
-    found = _TIME.fullmatch(time)
-    if not found:
+    match = _TIME.fullmatch(time)
+    if not match:
         return 0
-    days, *parts = found.groups()
+    days, *parts = match.groups()
     numbers = [int(part) for part in parts if part is not None]
     if days is None and len(numbers) < 3:
         numbers = [0] * (3 - len(numbers)) + numbers

@@ -79,7 +79,7 @@ def _write_typical(path: Path, module: eimf.EIMFModule, explicit: ExplicitIntere
     users = module.typical[module.typical >= 0].cpu().numpy()
     texts = explicit.texts(users)
     words = [[explicit.phrases[row] for row in rows if row >= 0] for rows in texts.phrases]
-    shares = [row[: len(found)].tolist() for row, found in zip(texts.shares, words, strict=True)]
+    shares = [row[: len(phrases)].tolist() for row, phrases in zip(texts.shares, words, strict=True)]
     schema = {"user_id": pl.String, "interests": pl.List(pl.String), "shares": pl.List(pl.Float32)}
     ids = sequences.user_ids.gather(users.astype(np.uint32))
     pl.DataFrame({"user_id": ids, "interests": words, "shares": shares}, schema=schema).write_parquet(path)
