@@ -28,8 +28,8 @@ _SECTIONS = {"tokenize": "rqvae", "adapt": "visual.adapt"}  # where a section is
 
 def _keys(stage: str) -> list[str]:
     """The keys of a stage that bound its steps, as far as it has them."""
-    section, known = _SECTIONS.get(stage, stage), set(schema_keys())
-    return [key for key in (f"{section}.learning_rate", f"{section}.gradient_clip_val") if key in known]
+    section, keys = _SECTIONS.get(stage, stage), set(schema_keys())
+    return [key for key in (f"{section}.learning_rate", f"{section}.gradient_clip_val") if key in keys]
 
 
 class FiniteGuard(Callback):

@@ -104,9 +104,9 @@ class Ragged:
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
         """Copies separate rows."""
-        kept = [np.asarray(row, dtype=np.int64) for row in rows]
-        values = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-        return cls.from_lengths(values, np.array([len(row) for row in kept], dtype=np.int64))
+        arrays = [np.asarray(row, dtype=np.int64) for row in rows]
+        values = np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+        return cls.from_lengths(values, np.array([len(row) for row in arrays], dtype=np.int64))
 
     @classmethod
     def from_lengths(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:

@@ -147,8 +147,8 @@ def _unknown(tables: Tables, read: Tables, config: DataConfig) -> Iterator[Probl
     bare = tables.catalogue.filter(pl.all_horizontal(pl.col(fields).is_null()))["item_id"]
     if bare.is_empty():
         return
-    known = bare.is_in(read.catalogue["item_id"].implode()).all()
-    kind = "error" if config.unknown_items == "refuse" and not known else "note"
+    all_listed = bare.is_in(read.catalogue["item_id"].implode()).all()
+    kind = "error" if config.unknown_items == "refuse" and not all_listed else "note"
     unknown = bare.filter(~bare.is_in(read.catalogue["item_id"].implode()))
     difference = id_difference(unknown, read.catalogue["item_id"]) if len(unknown) else None
     yield Problem(

@@ -200,13 +200,13 @@ def _histories(run: Path, users: str, asked: Asked) -> pl.DataFrame:
         before = pl.col("items").list.len().cast(pl.Int64) - pl.col("tests")
         items = pl.when(pl.col("tests") > 0).then(pl.col("items").list.head(pl.max_horizontal(before, 0)))
         table = table.with_columns(items.alias("items"))
-    known = table.filter(pl.col("items").list.len() > 0)
-    if not len(known):
+    usable = table.filter(pl.col("items").list.len() > 0)
+    if not len(usable):
         raise UserError("none of the users has a history to recommend from")
-    if len(known) < len(table):
+    if len(usable) < len(table):
         lacking = "a test item with a history before it" if asked.held_out else "a history"
-        warn(f"{len(table) - len(known):,} of {len(table):,} users are left out, who have not {lacking}")
-    return known.select("user", "items")
+        warn(f"{len(table) - len(usable):,} of {len(table):,} users are left out, who have not {lacking}")
+    return usable.select("user", "items")
 
 
 def _listed(table: pl.DataFrame, file: str, unknown: str) -> pl.DataFrame:

@@ -207,15 +207,15 @@ def convert(config: DataConfig, out: Path, overwrite: bool) -> int:
     Raises:
         UserError: if tables are there already and ``overwrite`` is False.
     """
-    there = [path for pattern in ("interactions.*", "items.*") for path in out.glob(pattern)]
-    if there and not overwrite:
-        raise UserError(f"{there[0]} is there already; --overwrite replaces it, or name another --out")
+    tables_there = [path for pattern in ("interactions.*", "items.*") for path in out.glob(pattern)]
+    if tables_there and not overwrite:
+        raise UserError(f"{tables_there[0]} is there already; --overwrite replaces it, or name another --out")
     with _readable(config) as readable:
         tables = read_source(readable)
     if config.catalogue == "interacted":
         bought = tables.interactions["item_id"].unique()
         tables.catalogue = tables.catalogue.filter(tables.catalogue["item_id"].is_in(bought.implode()))
-    for path in there:
+    for path in tables_there:
         path.unlink()
     write_tables(tables, out)
     users = tables.interactions["user_id"].n_unique()

@@ -196,7 +196,7 @@ def export(config: Config, out: Path) -> int:
 def _records(interests: pl.DataFrame) -> Iterator[dict[str, object]]:
     rows = interests.iter_rows(named=True)
     for (item_id, miner, kind), group in groupby(rows, lambda row: (row["item_id"], row["miner"], row["kind"])):
-        told = []
+        entries = []
         for row in group:
             entry = {
                 "text": row["text"],
@@ -206,8 +206,8 @@ def _records(interests: pl.DataFrame) -> Iterator[dict[str, object]]:
                 "votes": row["votes"],
                 "miners": row["miners"],
             }
-            told.append({key: value for key, value in entry.items() if value is not None})
-        yield {"item_id": item_id, "miner": miner, "kind": kind, "interests": told}
+            entries.append({key: value for key, value in entry.items() if value is not None})
+        yield {"item_id": item_id, "miner": miner, "kind": kind, "interests": entries}
 
 
 def import_answers(config: Config, file: Path, name: str) -> int:
@@ -239,8 +239,8 @@ def _entries(interests: pl.DataFrame, job: Job) -> Iterator[tuple[bytes, str, st
         }
         by_item.setdefault(item_id, []).append(entry)
     for question in job.questions():
-        if told := by_item.get(question.evidence.item_id):
-            answer = {"ref": question.evidence.ref, "interests": told}
+        if interests_given := by_item.get(question.evidence.item_id):
+            answer = {"ref": question.evidence.ref, "interests": interests_given}
             yield question.key, question.evidence.item_id, json.dumps(answer, ensure_ascii=False)
 
 
@@ -304,7 +304,7 @@ def _interest_table(interests: pl.DataFrame) -> Table:
     for row in interests.iter_rows(named=True):
         miners = row["miners"] or [row["miner"]]
         wordings = row["wordings"] or [row["text"]]
-        told = ", ".join(
+        interests_shown = ", ".join(
             miner if fold(words) == fold(row["text"]) else f"{miner} “{words}”"
             for miner, words in zip(miners, wordings, strict=True)
         )
@@ -313,7 +313,7 @@ def _interest_table(interests: pl.DataFrame) -> Table:
             row["kind"],
             _shown(row["confidence"]),
             str(row["votes"]),
-            told,
+            interests_shown,
             _shown(row["label"]),
             _shown(row["score"]),
         ]

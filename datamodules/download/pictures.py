@@ -204,15 +204,15 @@ def fetch_pictures(
     """
     limits = limits or PictureConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    known = _recall(folder)
-    cached = {url for url in images.values() if url in known and known[url].file}
+    records = _recall(folder)
+    cached = {url for url in images.values() if url in records and records[url].file}
     waiting = list(dict.fromkeys(url for url in images.values() if url not in cached))
     try:
         if waiting:
-            asyncio.run(_Round(waiting, known, lambda: _record(folder, images, known)).run(folder, limits, backoff))
+            asyncio.run(_Round(waiting, records, lambda: _record(folder, images, records)).run(folder, limits, backoff))
     finally:
-        _record(folder, images, known)
-    return _report(images, known, cached)
+        _record(folder, images, records)
+    return _report(images, records, cached)
 
 
 def picture_paths(folder: Path) -> dict[str, Path]:
@@ -395,10 +395,10 @@ def _recall(folder: Path) -> dict[str, _Found]:
 
 
 def _report(images: Mapping[str, str], known: Mapping[str, _Found], cached: set[str]) -> PictureReport:
-    there = [url for url in images.values() if known[url].file]
+    fetched = [url for url in images.values() if known[url].file]
     misses = Counter(str(known[url].reason) for url in images.values() if not known[url].file)
-    old = sum(url in cached for url in there)
-    report = PictureReport(len(there) - old, old, sum(misses.values()), dict(misses.most_common()))
+    old = sum(url in cached for url in fetched)
+    report = PictureReport(len(fetched) - old, old, sum(misses.values()), dict(misses.most_common()))
     why = "; ".join(f"{count:,} × {reason}" for reason, count in misses.most_common(3))
     say(
         f"pictures: {report.fetched:,} fetched, {report.cached:,} there already, {report.missing:,} missing"

@@ -235,11 +235,11 @@ class Partial:
     def _recall(self) -> None:
         try:
             notes = read_own_json(self._notes)
-            known = notes["url"] in (self._address, self.url)  # the latter as older versions wrote it
-            self.version, self.total = (notes["version"], notes["total"]) if known else (None, None)
+            same_file = notes["url"] in (self._address, self.url)  # the latter as older versions wrote it
+            self.version, self.total = (notes["version"], notes["total"]) if same_file else (None, None)
         except (OSError, ValueError, KeyError, TypeError, UserError):
-            known = False
-        if not known:
+            same_file = False
+        if not same_file:
             self.restart()
 
 

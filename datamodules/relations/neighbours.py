@@ -145,9 +145,9 @@ def _first_distinct(rows: np.ndarray, keep: int) -> np.ndarray:
     fresh = np.zeros_like(first)
     np.put_along_axis(fresh, order, first, axis=1)
     place = fresh.cumsum(axis=1) - 1
-    kept = fresh & (place < keep)
+    mask = fresh & (place < keep)
     result = np.full((len(rows), keep), -1, dtype=rows.dtype)
-    result[np.nonzero(kept)[0], place[kept]] = rows[kept]
+    result[np.nonzero(mask)[0], place[mask]] = rows[mask]
     return result
 
 
@@ -167,15 +167,15 @@ def random_neighbours(items: int, keep: int, seed: int) -> np.ndarray:
     """
     generator = np.random.default_rng(seed)
     others = items - 1
-    wanted = min(keep, others)
-    drawn = np.full((items, wanted), -1, dtype=np.int64)
-    for place, last in enumerate(range(others - wanted, others)):
+    count = min(keep, others)
+    drawn = np.full((items, count), -1, dtype=np.int64)
+    for place, last in enumerate(range(others - count, others)):
         number = generator.integers(0, last + 1, items)
         taken = (drawn == number[:, None]).any(axis=1)
         drawn[:, place] = np.where(taken, last, number)
     drawn = generator.permuted(drawn, axis=1)
     drawn += drawn >= np.arange(items)[:, None]  # everybody counts the others without itself
-    return np.pad(drawn, ((0, 0), (0, keep - wanted)), constant_values=-1)
+    return np.pad(drawn, ((0, 0), (0, keep - count)), constant_values=-1)
 
 
 def other_items_rows(neighbours: np.ndarray, seed: int) -> np.ndarray:

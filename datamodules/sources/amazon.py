@@ -112,7 +112,7 @@ def _header(fields: list[str]) -> dict[str, str]:
     names = {}
     for field in fields:
         plain = re.sub(r"[\W_]", "", field.lower())
-        ours = next((ours for ours, known in _NAMES.items() if plain in known), None)
+        ours = next((ours for ours, spellings in _NAMES.items() if plain in spellings), None)
         if ours:
             names[ours] = field.strip('" ')
     return names if len(names) == _RATING_FIELDS else {}

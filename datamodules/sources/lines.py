@@ -90,9 +90,9 @@ def _settled(
     frame = frame.with_columns(times.timestamp.alias("timestamp"), *ticks)
     if not times.bad:
         return frame
-    kept = np.ones(len(frame), dtype=bool)
-    kept[list(times.bad)] = False
-    return frame.filter(kept)
+    mask = np.ones(len(frame), dtype=bool)
+    mask[list(times.bad)] = False
+    return frame.filter(mask)
 
 
 def _whole(block: Block, fields: ReviewFields) -> pl.DataFrame | None:

@@ -240,20 +240,20 @@ def _check_line_ends(path: Path, content: bytes) -> None:
 
 def _lines(path: Path, content: Iterator[bytes]) -> Iterator[bytes]:
     """Joins pieces to blocks that end with a line."""
-    kept: list[bytes] = []
+    pieces: list[bytes] = []
     size = 0
     for piece in content:
-        kept.append(piece)
+        pieces.append(piece)
         size += len(piece)
         end = piece.rfind(b"\n") + 1
         if size >= _BLOCK and end:
-            kept[-1] = piece[:end]
-            yield b"".join(kept)
-            kept, size = [piece[end:]], len(piece) - end
+            pieces[-1] = piece[:end]
+            yield b"".join(pieces)
+            pieces, size = [piece[end:]], len(piece) - end
         elif size > _LONGEST_LINE:
             raise UserError(f"{path}: a line has more than {_LONGEST_LINE >> 20} MB; it is not a table of lines")
     if size:
-        yield b"".join(kept)
+        yield b"".join(pieces)
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:

@@ -132,9 +132,9 @@ def about_settings(labels: Sequence[str], rows: Sequence[Sequence[Sequence[Ranki
             continue
         first = differences[:_SETTINGS]
         more = f" and {len(differences) - len(first):,} more keys" if len(differences) > len(first) else ""
-        told = "; ".join(f"{key}: {', '.join(printable(value, 60) for value in values)}" for key, values in first)
+        differing = "; ".join(f"{key}: {', '.join(printable(value, 60) for value in values)}" for key, values in first)
         names = ", ".join(dict.fromkeys(told_labels[0] for _, told_labels in runs.values()))
-        notes.append(f"configurations of {experiment} differ ({names}) in {told}{more}")
+        notes.append(f"configurations of {experiment} differ ({names}) in {differing}{more}")
     return notes
 
 
@@ -233,8 +233,8 @@ def _sources(request: Request) -> tuple[list[str], list[Source]]:
     for name, table in request.tables.items():
         sources.append(Source(name, str(table) if isinstance(table, str | Path) else name, table))
     if not runs:
-        told = f": {sources[0].given} is measured on a run's test users" if sources else ""
-        raise UserError(f"name a run, too{told}", exit_code=2)
+        reason = f": {sources[0].given} is measured on a run's test users" if sources else ""
+        raise UserError(f"name a run, too{reason}", exit_code=2)
     return runs, list({(source.label, source.given): source for source in sources}.values())
 
 
@@ -305,21 +305,21 @@ def _contest(
     labels = row_labels([(row[0][0].run, row[0][0].stage) for row in rows], seeds=not together)
     slices, about_slices = _slices(runs, first, request.slices)
     k = max(int(name.partition("@")[2]) for name in metrics)
-    kept, about_missing = kept_examples(theirs, len(first.users), request.missing)
+    examples, about_missing = kept_examples(theirs, len(first.users), request.missing)
     return Contest(
         masked=masked,
         split=next((run.split for run in runs if run.split), None),
-        rows=tuple(_row(label, row, together, kept) for label, row in zip(labels, rows, strict=True)),
+        rows=tuple(_row(label, row, together, examples) for label, row in zip(labels, rows, strict=True)),
         metrics=tuple(metrics),
-        users=first.users.rank("dense").to_numpy()[kept],
-        slices={name: mask[kept] for name, mask in slices.items() if mask[kept].any()},
+        users=first.users.rank("dense").to_numpy()[examples],
+        slices={name: mask[examples] for name, mask in slices.items() if mask[examples].any()},
         against=_reference(request.against, labels, rows),
         part=request.part,
         notes=(
             *one_artifact,
             *(note for ranking in theirs for note in ranking.notes),
             *about_missing,
-            *(() if one_artifact else about_lists(labels, rows, k, kept)),
+            *(() if one_artifact else about_lists(labels, rows, k, examples)),
             *about_settings(labels, rows),
             *about_slices,
             *(_without(runs, not masked) if len(protocols) == 1 and request.protocol == "both" else ()),
@@ -367,14 +367,14 @@ def _reference(asked: str | None, labels: list[str], rows: list[list[list[Rankin
     if asked is None:
         return None
     names = [{label, *(one.name for group in row for one in group)} for label, row in zip(labels, rows, strict=True)]
-    candidates = [number for number, known in enumerate(names) if asked in known]
+    candidates = [number for number, row_names in enumerate(names) if asked in row_names]
     candidates = candidates or [number for number, row in enumerate(rows) if asked == row[0][0].stage]
     if len(candidates) == 1:
         return candidates[0]
     hint = nearest(asked, labels)
-    told = f"did you mean {hint}?" if hint and not candidates else f"the rows are {', '.join(labels)}"
+    advice = f"did you mean {hint}?" if hint and not candidates else f"the rows are {', '.join(labels)}"
     raise UserError(
-        f"--against {asked}: {'several rows are' if candidates else 'no row is'} called so; {told}", exit_code=2
+        f"--against {asked}: {'several rows are' if candidates else 'no row is'} called so; {advice}", exit_code=2
     )
 
 
@@ -393,15 +393,15 @@ def _slices(runs: Sequence[Run], like: Ranking, wanted: str | None) -> tuple[dic
     if wanted == "none":
         return {}, []
     way = wanted or "one-hop"
-    told = [(run, labels) for run in runs if (labels := read_slices(run, SLICES[way], like)) is not None]
-    if not told:
+    slices_of_runs = [(run, labels) for run in runs if (labels := read_slices(run, SLICES[way], like)) is not None]
+    if not slices_of_runs:
         if wanted is None:
             return {}, []
         raise UserError(
             f"no run tells slices by {way} ({runs[0].examples.name}); evaluate one again, or use --slices none"
         )
-    first, labels = told[0]
-    for run, others in told[1:]:
+    first, labels = slices_of_runs[0]
+    for run, others in slices_of_runs[1:]:
         differing = int(np.count_nonzero(labels != others))
         if differing:
             problem = f"{first.given} and {run.given} slice {differing:,} examples differently by {way}"

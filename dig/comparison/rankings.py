@@ -78,8 +78,8 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
     for stage in run.stages:
         if stage not in present:
             hint = nearest(stage, present)
-            known = f"did you mean {hint}?" if hint else f"there are {', '.join(present)}"
-            raise UserError(f"{run.given} holds no rankings of {stage}; {known}", exit_code=2)
+            advice = f"did you mean {hint}?" if hint else f"there are {', '.join(present)}"
+            raise UserError(f"{run.given} holds no rankings of {stage}; {advice}", exit_code=2)
     for stage in run.stages or present:
         rows = _ordered(frame.filter(pl.col("stage") == stage))
         _require_numbers(rows, run, stage)

@@ -159,8 +159,8 @@ def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
     if unfinished is not None:
         raise UserError(f"{name} is no finished run: it has no config.yaml{_finished_beside(unfinished)}")
     hint = nearest(head if colon else name, _known(root))
-    there = f"did you mean {hint}?" if hint else f"there are none in {root}, --runs names another folder"
-    raise UserError(f"{name}: no such run or experiment; {there}", exit_code=2)
+    advice = f"did you mean {hint}?" if hint else f"there are none in {root}, --runs names another folder"
+    raise UserError(f"{name}: no such run or experiment; {advice}", exit_code=2)
 
 
 def path_of(text: str) -> Path:
@@ -374,8 +374,8 @@ def _short_differences(runs: Sequence[Run], experiment_told: bool) -> list[str]:
     more = f" +{len(differences) - len(first)}" if len(differences) > len(first) else ""
     words = []
     for number, run in enumerate(runs):
-        told = " ".join(f"{key}={_cut(values[number])}" for key, values in first)
-        words.append(f"{'' if experiment_told else f'{run.experiment} '}{told}{more}")
+        settings = " ".join(f"{key}={_cut(values[number])}" for key, values in first)
+        words.append(f"{'' if experiment_told else f'{run.experiment} '}{settings}{more}")
     return words
 
 

@@ -103,8 +103,8 @@ class VectorCache:
     def _locate(self, keys: np.ndarray) -> pl.DataFrame:
         if self._index is None:
             self._index = pl.concat(self._shards).unique(["high", "low"], keep="first", maintain_order=True)
-        wanted = pl.DataFrame({"high": keys[:, 0], "low": keys[:, 1]})
-        return wanted.join(self._index, on=["high", "low"], how="left", maintain_order="left")
+        key_table = pl.DataFrame({"high": keys[:, 0], "low": keys[:, 1]})
+        return key_table.join(self._index, on=["high", "low"], how="left", maintain_order="left")
 
 
 _INDEX = {"high": pl.UInt64, "low": pl.UInt64, "shard": pl.UInt32, "row": pl.UInt32}

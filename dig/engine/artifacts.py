@@ -263,8 +263,8 @@ def _in_place(work: Path, kind: str) -> Iterator[None]:
 
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
     files = {}
-    kept = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
-    for path in sorted(path for path in kept if path != work / MANIFEST):
+    sealed = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
+    for path in sorted(path for path in sealed if path != work / MANIFEST):
         flush_to_disk(path)
         files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     if not files:

@@ -80,8 +80,8 @@ class Manifest:
 
     def damage(self, names: Iterable[str] | None = None) -> str | None:
         """What is wrong with files, all of them or those named, in the order of the manifest; None if nothing is."""
-        wanted = self.files if names is None else names
-        return next((problem for name in wanted if (problem := self.file_damage(name)) is not None), None)
+        file_names = self.files if names is None else names
+        return next((problem for name in file_names if (problem := self.file_damage(name)) is not None), None)
 
     def file_damage(self, name: str) -> str | None:
         """What is wrong with one file that the manifest lists; None if nothing is."""

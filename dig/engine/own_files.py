@@ -59,7 +59,7 @@ def wait_for_lock(stream: IO[Any], held: str, seconds: float | None = None) -> N
     if _taken(stream):
         return
     limit = _limit() if seconds is None else seconds
-    begun = told = time.monotonic()
+    begun = last_message = time.monotonic()
     say(f"{held}; waiting for it, {_words(limit)} at most")
     while not _taken(stream):
         now = time.monotonic()
@@ -68,8 +68,8 @@ def wait_for_lock(stream: IO[Any], held: str, seconds: float | None = None) -> N
                 f"{held}, for {_words(limit)}; the same command goes on once it has ended, and "
                 "DIG_LOCK_HOURS sets how long to wait"
             )
-        if now - told >= _TELL:
-            told = now
+        if now - last_message >= _TELL:
+            last_message = now
             say(f"{held}; waiting for {_words(now - begun)}")
         time.sleep(min(_LOOK, max(limit - (now - begun), 0.01)))
 

@@ -221,16 +221,16 @@ def describe(config: Config) -> Table:
 
 def _plan(config: Config) -> list[_Step]:
     """The wanted stages and what they need, in order, with their fingerprints."""
-    wanted = {name for name in config.stages if name in BUILT and BUILT[name].enabled(config)}
+    names = {name for name in config.stages if name in BUILT and BUILT[name].enabled(config)}
     if "report" in config.stages:
-        wanted |= {"prepare", *config.baselines}
+        names |= {"prepare", *config.baselines}
     for name in reversed(BUILT):
-        if name in wanted:
-            wanted |= set(BUILT[name].inputs(config))
+        if name in names:
+            names |= set(BUILT[name].inputs(config))
     keys: dict[str, str] = {}
     steps = []
     for name in STAGES:
-        if name in wanted:
+        if name in names:
             stage = BUILT[name]
             needs = stage.inputs(config)
             origin = {

@@ -91,11 +91,11 @@ def prunable(
     for each in sorted(stored, key=lambda each: -each.built):
         if each.finished:
             newest[each.kind].append(each)
-    kept = {each.path for of_kind in newest.values() for each in of_kind[:keep]}
+    kept_paths = {each.path for of_kind in newest.values() for each in of_kind[:keep]}
     return [
         each
         for each in stored
-        if each.path not in kept
+        if each.path not in kept_paths
         and each.days(now) >= days
         and (interrupted if not each.finished else not each.runs and (each.recorded or unrecorded))
     ]

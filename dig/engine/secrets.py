@@ -209,12 +209,12 @@ def free_secret(names: Sequence[str], value: Any, among_ours: bool = False) -> s
     for name in names:
         weak = _is_weak(name)
         if isinstance(value, (int, float)):
-            told = is_sensitive(name) and not (weak and abs(value) < _VOCABULARY)
+            sensitive = is_sensitive(name) and not (weak and abs(value) < _VOCABULARY)
         else:
             harmless = weak and (name.endswith("config_key") or _SPECIAL.fullmatch(str(value)))
             harmless = harmless or (among_ours and _harmless(name, str(value)))
-            told = (is_sensitive(name) or (not among_ours and _is_misspelt(name))) and not harmless
-        if told:
+            sensitive = (is_sensitive(name) or (not among_ours and _is_misspelt(name))) and not harmless
+        if sensitive:
             return "is a credential by its name"
     return None
 
@@ -397,9 +397,9 @@ def _apart(one: str, other: str) -> int:
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one):
         earlier, before, row = before, row, [i + 1]
-        for j, wanted in enumerate(other):
-            steps = min(before[j] + (letter != wanted), before[j + 1] + 1, row[j] + 1)
-            if i and j and letter == other[j - 1] and one[i - 1] == wanted:
+        for j, letter_there in enumerate(other):
+            steps = min(before[j] + (letter != letter_there), before[j + 1] + 1, row[j] + 1)
+            if i and j and letter == other[j - 1] and one[i - 1] == letter_there:
                 steps = min(steps, earlier[j - 1] + 1)
             row.append(steps)
     return row[-1]

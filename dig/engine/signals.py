@@ -260,9 +260,9 @@ def watched(grace: float, may_requeue: bool) -> Iterator[Watch]:
             raise
         # Others were told to end, too: a collective call fails once they are gone, and so do worker processes.
         what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        told = f"stopped by {watch.name} ({what})"
-        watch.end(told)
-        raise Preempted(told) from None
+        reason = f"stopped by {watch.name} ({what})"
+        watch.end(reason)
+        raise Preempted(reason) from None
     finally:
         _current.pop()
         watch.stop()

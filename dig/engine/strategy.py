@@ -74,13 +74,13 @@ def strategy_for(config: TrainerConfig, shards: bool = False) -> lightning.pytor
         )
     if config.strategy in ("auto", "ddp", "fsdp"):
         return lightning.pytorch.strategies.DDPStrategy(timeout=timeout)
-    known = [
+    strategies = [
         name
         for name in lightning.pytorch.strategies.StrategyRegistry.available_strategies()
         if not re.search("_(spawn|fork|notebook)", name)
     ]
-    if config.strategy not in known:
-        hint = nearest(config.strategy, known) or "ddp"
+    if config.strategy not in strategies:
+        hint = nearest(config.strategy, strategies) or "ddp"
         raise UserError(f"trainer.strategy={config.strategy} is none of Lightning's; did you mean {hint!r}?", 2)
     return config.strategy
 

@@ -133,11 +133,11 @@ def prefix_purity(codes: Tensor, categories: Sequence[str | None]) -> np.ndarray
     Returns:
         ``(levels,)``; NaN where no branch holds two items with a category.
     """
-    known = np.array([category is not None for category in categories], dtype=bool)
+    has_category = np.array([category is not None for category in categories], dtype=bool)
     names, labels = np.unique([category for category in categories if category is not None], return_inverse=True)
     purities = []
     for level in range(1, codes.shape[1] + 1):
-        groups = group_rows(codes[:, :level]).cpu().numpy()[known]
+        groups = group_rows(codes[:, :level]).cpu().numpy()[has_category]
         pairs, counts = np.unique(groups * max(len(names), 1) + labels, return_counts=True)
         branch = pairs // max(len(names), 1)
         size, most = np.zeros(groups.max(initial=-1) + 1), np.zeros(groups.max(initial=-1) + 1)

@@ -161,8 +161,8 @@ class Harness(nn.Module):
 
     def _rank(self, histories: Sequence[np.ndarray]) -> dict[str, Ranking]:
         if len(self.protocols) == 2 and hasattr(self.ranker, "rank_both"):
-            kept, unseen = self.ranker.rank_both(histories, self.depth)
-            rankings = {protocol.name: unseen if protocol.unseen else kept for protocol in self.protocols}
+            unmasked, unseen = self.ranker.rank_both(histories, self.depth)
+            rankings = {protocol.name: unseen if protocol.unseen else unmasked for protocol in self.protocols}
         else:
             rankings = {
                 protocol.name: (rank_unseen if protocol.unseen else rank_kept)(self.ranker, histories, self.depth)

@@ -56,7 +56,7 @@ def one_hop_candidates(
         (examples, size) int64 rows, -1 where there are fewer.
     """
     items = successors.shape[0]
-    known = np.asarray(successors.sum(axis=0)).ravel()
+    frequency = np.asarray(successors.sum(axis=0)).ravel()
     candidates = np.full((len(histories), size), -1, dtype=np.int64)
     for start in range(0, len(histories), _CHUNK):
         part = [np.unique(history) for history in histories[start : start + _CHUNK]]
@@ -66,11 +66,11 @@ def one_hop_candidates(
             (np.ones(len(rows), np.int64), rows, np.append(0, np.cumsum(lengths))), shape=(len(part), items)
         )
         counts = (asked @ successors).tocoo()
-        order = np.lexsort((counts.col, -known[counts.col], -counts.data, counts.row))
+        order = np.lexsort((counts.col, -frequency[counts.col], -counts.data, counts.row))
         row, item = counts.row[order], counts.col[order]
         place = np.arange(len(row)) - np.searchsorted(row, row)
-        kept = place < size
-        candidates[start + row[kept], place[kept]] = item[kept]
+        mask = place < size
+        candidates[start + row[mask], place[mask]] = item[mask]
     return candidates
 
 

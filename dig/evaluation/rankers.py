@@ -107,8 +107,8 @@ def _in_history(ranked: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
 def _dropped(ranked: Tensor, scores: Tensor, drop: Tensor, k: int) -> Ranking:
     """The first k of a ranking without those that are dropped (batch, n)."""
     order = drop.long().argsort(dim=1, stable=True)[:, :k]
-    kept = ranked.masked_fill(drop, -1).gather(1, order)
-    return kept, scores.masked_fill(drop, float("-inf")).gather(1, order)
+    rows = ranked.masked_fill(drop, -1).gather(1, order)
+    return rows, scores.masked_fill(drop, float("-inf")).gather(1, order)
 
 
 def padded_rows(histories: Sequence[np.ndarray]) -> Tensor:
@@ -128,27 +128,27 @@ def top_items(scores: Tensor, k: int) -> Ranking:
     and where the last place is contested the first of the catalogue are taken.
     """
     items = scores.shape[1]
-    wanted = min(k, items)
+    count = min(k, items)
     values, rows = scores.topk(min(k + 1, items), dim=1)
-    last, rows = values[:, wanted - 1 : wanted], rows[:, :wanted]
-    contested = (last == values[:, wanted:]).any(dim=1) & ~values[:, 0].isnan()  # topk puts NaN first
+    last, rows = values[:, count - 1 : count], rows[:, :count]
+    contested = (last == values[:, count:]).any(dim=1) & ~values[:, 0].isnan()  # topk puts NaN first
     if contested.any():
         of, bar = scores[contested], last[contested]
         above, level = of > bar, of == bar
-        room = wanted - above.sum(dim=1, keepdim=True)
+        room = count - above.sum(dim=1, keepdim=True)
         taken = above | (level & (level.cumsum(dim=1) <= room))
-        rows[contested] = taken.nonzero()[:, 1].view(-1, wanted)
+        rows[contested] = taken.nonzero()[:, 1].view(-1, count)
     rows = rows.sort(dim=1).values
     values, places = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)
     rows, values = rows.gather(1, places), values.float()
     rows = rows.masked_fill(values == float("-inf"), -1)
     pad = torch.nn.functional.pad
-    return pad(rows, (0, k - wanted), value=-1), pad(values, (0, k - wanted), value=float("-inf"))
+    return pad(rows, (0, k - count), value=-1), pad(values, (0, k - count), value=float("-inf"))
 
 
 def _without(scores: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
     rows = padded_rows(histories).to(scores.device)
     user, place = (rows >= 0).nonzero(as_tuple=True)
-    kept = scores.clone()
-    kept[user, rows[user, place]] = float("-inf")
-    return kept
+    masked = scores.clone()
+    masked[user, rows[user, place]] = float("-inf")
+    return masked

@@ -386,9 +386,9 @@ def score_catalogue(
             children, log_probs = walk.children()
             width, children = children.shape[2], children.flatten(1)
             inside = (trie.begins[children[0]] < last) & (trie.ends[children[0]] > first)
-            kept = (inside & exists.flatten()).nonzero()[:, 0]  # the same nodes in every row
-            scores = (scores.unsqueeze(-1) + log_probs).flatten(1)[:, kept]
-            walk.step(children[:, kept], (kept // width).expand(len(children), -1))
+            columns = (inside & exists.flatten()).nonzero()[:, 0]  # the same nodes in every row
+            scores = (scores.unsqueeze(-1) + log_probs).flatten(1)[:, columns]
+            walk.step(children[:, columns], (columns // width).expand(len(children), -1))
         begins, ends = trie.begins[walk.nodes[0]].clamp(min=first), trie.ends[walk.nodes[0]].clamp(max=last)
         leaf = torch.arange(len(begins), device=begins.device).repeat_interleave((ends - begins).long())
         places = torch.arange(first, last, device=begins.device)

@@ -170,12 +170,12 @@ class CatalogueTrie(nn.Module):
         ends = torch.where(scores > float("-inf"), self.ends[leaves].long(), begins)  # others may be any node
         most = max(int((ends - begins).max()), 1)
         places = begins.unsqueeze(-1) + torch.arange(most, device=leaves.device)  # (batch, n, most)
-        there = places < ends.unsqueeze(-1)
+        mask = places < ends.unsqueeze(-1)
         if restriction is not None:
-            there = there & restriction.admits(places, places + 1)
-        first = (~there).flatten(1).to(torch.int8).argsort(dim=1, stable=True)[:, :count]
+            mask = mask & restriction.admits(places, places + 1)
+        first = (~mask).flatten(1).to(torch.int8).argsort(dim=1, stable=True)[:, :count]
         items = self.order[places.clamp(max=self.num_items - 1)].long().flatten(1).gather(1, first)
-        every = scores.unsqueeze(-1).masked_fill(~there, float("-inf")).flatten(1)
+        every = scores.unsqueeze(-1).masked_fill(~mask, float("-inf")).flatten(1)
         return items, every.gather(1, first)
 
     def representatives(self, items: Tensor) -> Tensor:
@@ -232,10 +232,10 @@ class CatalogueTrie(nn.Module):
             if depth >= self.levels:
                 alive &= ~step
                 continue
-            known = self.tokens_of_level(depth)
-            slot = torch.searchsorted(known, token.contiguous()).clamp(max=len(known) - 1)
+            tokens = self.tokens_of_level(depth)
+            slot = torch.searchsorted(tokens, token.contiguous()).clamp(max=len(tokens) - 1)
             child = self._last_child_up_to(nodes, self.slots, slot)
-            hit = (known[slot] == token) & ~self.is_leaf(nodes) & (self.slots[child] == slot)
+            hit = (tokens[slot] == token) & ~self.is_leaf(nodes) & (self.slots[child] == slot)
             alive &= ~step | hit
             nodes = torch.where(step & hit, child, nodes)
         return torch.where(alive & self.is_leaf(nodes), self.first_items(nodes), -1)
@@ -300,8 +300,8 @@ class CatalogueTrie(nn.Module):
 
     def tokens_at(self, nodes: Tensor, depth: int) -> Tensor:
         """Vocabulary ids (…) int64 that lead to nodes (…) from a depth; any token for nodes that lie elsewhere."""
-        known = self.tokens_of_level(depth)
-        return known[self.slots_of(nodes).clamp(max=len(known) - 1)]
+        tokens = self.tokens_of_level(depth)
+        return tokens[self.slots_of(nodes).clamp(max=len(tokens) - 1)]
 
     def _read_shape(self) -> None:
         self.level_sizes, self.max_children, leaves = self.shape.tolist()
@@ -317,8 +317,8 @@ class CatalogueTrie(nn.Module):
         self._read_shape()
 
     def _places(self, items: Tensor) -> Tensor:
-        known = (items >= 0) & (items < self.num_rows)
-        return torch.where(known, self.places[items.clamp(min=0, max=self.num_rows - 1)].long(), -1)
+        in_range = (items >= 0) & (items < self.num_rows)
+        return torch.where(in_range, self.places[items.clamp(min=0, max=self.num_rows - 1)].long(), -1)
 
     def _sorted_places(self, items: Tensor) -> Tensor:
         places = self._places(items.to(self.order.device))
@@ -358,8 +358,8 @@ def _build(sequences: Tensor, rows: Tensor, duplicates: bool) -> dict[str, Tenso
         opens[1:] |= token[1:] != token[:-1]
         places = (opens & present).nonzero()[:, 0]
         node = count - 1 + (opens & present).cumsum(dim=0)  # means nothing where no token is
-        known, inverse = token[places].unique(return_inverse=True)
-        level_tokens.append(known)
+        distinct, inverse = token[places].unique(return_inverse=True)
+        level_tokens.append(distinct)
         slots.append(inverse)
         begins.append(places)
         ends.append(places + torch.bincount(node[present] - count, minlength=len(places)))

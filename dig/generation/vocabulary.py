@@ -76,8 +76,8 @@ class SidVocabulary:
             UserError: if the tokenizer has tokens of these names already.
         """
         names = cls.tokens(sizes)
-        known = tokenizer.get_vocab()
-        taken = [name for name in names if name in known]
+        vocabulary = tokenizer.get_vocab()
+        taken = [name for name in names if name in vocabulary]
         if taken:
             raise UserError(f"the backbone's tokenizer has a token {taken[0]} already; dig needs it for Semantic IDs")
         # as they are: a normaliser that puts a mark before words would else hide a token that follows another at once
@@ -91,10 +91,10 @@ class SidVocabulary:
         Raises:
             UserError: if one is missing or a level's tokens do not follow each other.
         """
-        known = tokenizer.get_vocab()
+        vocabulary = tokenizer.get_vocab()
         first_ids = []
         for level, size in enumerate(sizes):
-            ids = [known.get(sid_token(level, code)) for code in range(size)]
+            ids = [vocabulary.get(sid_token(level, code)) for code in range(size)]
             if ids[0] is None or ids != list(range(ids[0], ids[0] + size)):
                 raise UserError(
                     f"the tokenizer does not hold the {size} SID tokens of level {level + 1} in order; "

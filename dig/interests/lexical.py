@@ -182,8 +182,8 @@ def _words(text: str) -> Words:
 
 
 def _items(catalogue: pl.DataFrame, captions: Mapping[str, str]) -> Iterator[_Item]:
-    wanted = ("item_id", "title", "brand", "categories", "description")
-    frame = catalogue.select([name if name in catalogue.columns else pl.lit(None).alias(name) for name in wanted])
+    fields = ("item_id", "title", "brand", "categories", "description")
+    frame = catalogue.select([name if name in catalogue.columns else pl.lit(None).alias(name) for name in fields])
     for item_id, title, brand, categories, description in frame.iter_rows():
         brand_words = () if (brand or "").strip().casefold() in NO_BRANDS else _words(brand)
         texts = {

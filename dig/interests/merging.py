@@ -286,5 +286,5 @@ def _together(given: pl.Expr) -> pl.Expr:
 
 
 def _cut(merged: pl.DataFrame, joined: int, limit: int | None) -> Merged:
-    kept = merged if limit is None else merged.filter(pl.int_range(pl.len()).over("item_id") < limit)
-    return Merged(kept, joined, merged.height - kept.height)
+    cut = merged if limit is None else merged.filter(pl.int_range(pl.len()).over("item_id") < limit)
+    return Merged(cut, joined, merged.height - cut.height)

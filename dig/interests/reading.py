@@ -184,7 +184,7 @@ def read_records(
     Raises:
         UserError: if the file is missing or damaged, or too many of its lines are bad.
     """
-    known = frozenset(known_ids)
+    ids = frozenset(known_ids)
     log = ReadingLog(path)
     for number, line in enumerate(_raw_lines(path), start=1):
         if not line.strip():
@@ -193,7 +193,7 @@ def read_records(
         try:
             record = _parse(line)
             name = _key(record, key)
-            if name in known:
+            if name in ids:
                 take(name, record, log)
             else:
                 log.unknown[name] += 1

@@ -109,12 +109,12 @@ def label_interests(
         seen = seen.also(vector_features(evidence, catalogue, vectors, seed), VECTOR_FEATURES)
     if supervision.binding:
         seen = seen.also(evidence.log_lift[evidence.of_interest][:, None], _LIFT)
-    known = supervision.labels >= 0
-    examples = Examples(seen.values, supervision.labels, supervision.groups, supervision.weights).take(known)
+    labelled = supervision.labels >= 0
+    examples = Examples(seen.values, supervision.labels, supervision.groups, supervision.weights).take(labelled)
     report |= _quality(examples, config, seed)
     classifier = train(examples, seed)
     score = classifier.probability(seen.values)
-    label = np.where(known & supervision.binding, supervision.labels, score >= config.threshold).astype(np.int8)
+    label = np.where(labelled & supervision.binding, supervision.labels, score >= config.threshold).astype(np.int8)
     report |= {
         "classifier": "logistic regression",
         "positive_interests": int(label.sum()),
@@ -199,10 +199,10 @@ def _examples(
     evidence: PhraseEvidence, supervision: Supervision, score: np.ndarray, threshold: float, catalogue: pl.DataFrame
 ) -> dict[str, list[dict[str, Any]]]:
     """The labelled phrases that the classifier keeps and rejects most surely, with an item and what behaviour says."""
-    of, known, phrases = evidence.of_interest, supervision.labels >= 0, len(evidence.phrases)
+    of, labelled, phrases = evidence.of_interest, supervision.labels >= 0, len(evidence.phrases)
     mean = np.bincount(of, score) / np.bincount(of)
-    given = np.bincount(of[known], minlength=phrases)
-    told = np.bincount(of[known], supervision.labels[known], phrases) / np.maximum(given, 1)
+    given = np.bincount(of[labelled], minlength=phrases)
+    label_rate = np.bincount(of[labelled], supervision.labels[labelled], phrases) / np.maximum(given, 1)
     order = [row for row in np.argsort(-mean, kind="stable") if given[row]]
     first = np.empty(phrases, dtype=np.int64)
     first[of[::-1]] = evidence.item_rows[::-1]
@@ -217,7 +217,7 @@ def _examples(
                 "items": int(evidence.items[row]),
                 "score": round(float(mean[row]), 4),
                 "lift": None if np.isnan(lift[row]) else round(float(lift[row]), 2),
-                "given_label": round(float(told[row]), 2),
+                "given_label": round(float(label_rate[row]), 2),
             }
             for row in rows
         ]

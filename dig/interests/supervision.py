@@ -79,9 +79,9 @@ def count_copurchases(sequences: Sequence[np.ndarray], items: int, window: int =
     pairs, owners = [], []
     for distance in range(1, window + 1):
         first, second = rows[:-distance], rows[distance:]
-        kept = (users[:-distance] == users[distance:]) & (first != second)
-        pairs.append(np.minimum(first, second)[kept] * items + np.maximum(first, second)[kept])
-        owners.append(users[:-distance][kept])
+        mask = (users[:-distance] == users[distance:]) & (first != second)
+        pairs.append(np.minimum(first, second)[mask] * items + np.maximum(first, second)[mask])
+        owners.append(users[:-distance][mask])
     distinct, codes = np.unique(np.concatenate(pairs), return_inverse=True)
     once = np.unique(np.concatenate(owners) * max(len(distinct), 1) + codes) % max(len(distinct), 1)
     counts = np.bincount(once, minlength=len(distinct))

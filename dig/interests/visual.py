@@ -135,16 +135,16 @@ def _truth(item_ids: list[str], phrases: list[str], mined: pl.DataFrame) -> np.n
 
 def _calibrate(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Probabilities ``(pictures, phrases)``, or None where there is too little to learn from."""
-    known = truth.any(axis=0)  # of a phrase that no text says nothing can be learned
+    said = truth.any(axis=0)  # of a phrase that no text says nothing can be learned
     positives = int(truth.sum())
     report: dict[str, Any] = {"calibrated": False, "positives": positives}
-    if positives < _MIN_POSITIVES or known.sum() < 2 or len(truth) < _FOLDS:
+    if positives < _MIN_POSITIVES or said.sum() < 2 or len(truth) < _FOLDS:
         return None, report
-    pictures, columns = np.nonzero(np.broadcast_to(known, truth.shape))
+    pictures, columns = np.nonzero(np.broadcast_to(said, truth.shape))
     labels = truth[pictures, columns]
     rate = min(1.0, _NEGATIVES * positives / (~labels).sum())
-    kept = labels | (np.random.default_rng(0).random(len(labels)) < rate)
-    pictures, columns, labels = pictures[kept], columns[kept], labels[kept]
+    mask = labels | (np.random.default_rng(0).random(len(labels)) < rate)
+    pictures, columns, labels = pictures[mask], columns[mask], labels[mask]
     weights = np.where(labels, 1.0, 1.0 / rate)
     given = features[pictures, columns]
     held_out = np.zeros(len(labels))

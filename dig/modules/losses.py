@@ -59,14 +59,14 @@ class _CatalogueLoss(torch.autograd.Function):
         of_items = torch.zeros_like(items, dtype=torch.float32)
         size = states_at_once(device)
         for start in range(0, len(states), size):
-            chunk, wanted = states[start : start + size].to(kind), targets[start : start + size, None]
+            chunk, labels = states[start : start + size].to(kind), targets[start : start + size, None]
             logits = (chunk @ table.T).float()
             highest = logits.amax(dim=1, keepdim=True)
-            target = logits.gather(1, wanted) - highest
+            target = logits.gather(1, labels) - highest
             shares = logits.sub_(highest).exp_()
             mass = shares.sum(dim=1, keepdim=True)
             total += (mass.log() - target).sum()
-            shares.div_(mass * count).scatter_add_(1, wanted, torch.full_like(target, -1.0 / count))
+            shares.div_(mass * count).scatter_add_(1, labels, torch.full_like(target, -1.0 / count))
             slopes = shares.to(kind)
             of_states[start : start + size] = slopes @ table
             of_items += slopes.T @ chunk

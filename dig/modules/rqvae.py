@@ -156,8 +156,10 @@ class RQVAEModule(LightningModule):
             contrast = info_nce(ours, theirs, self.config.temperature, batch.has_partner)
             terms["info_nce"] = self.config.info_nce_weight * contrast
         if self.to_behaviour is not None and features.behaviour is not None:
-            known = features.behaviour.any(dim=1)
-            contrast = info_nce(self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, known)
+            has_behaviour = features.behaviour.any(dim=1)
+            contrast = info_nce(
+                self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, has_behaviour
+            )
             terms["collaborative"] = self.config.collaborative_weight * contrast
         if self.config.diversity_weight:
             terms["diversity"] = self.config.diversity_weight * self._diversity(output.codes)
@@ -204,8 +206,8 @@ class RQVAEModule(LightningModule):
         """AdamW with a warm-up and a linear decay to zero; codebooks without weight decay, which would pull codes
         together."""
         codebooks = [codebook for codebook in self.quantizer.codebooks if codebook.requires_grad]
-        known = {id(parameter) for parameter in self.quantizer.codebooks}
-        networks = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        codebook_ids = {id(parameter) for parameter in self.quantizer.codebooks}
+        networks = [parameter for parameter in self.parameters() if id(parameter) not in codebook_ids]
         groups: list[dict[str, Any]] = [{"params": networks, "weight_decay": self.config.weight_decay}]
         if codebooks:
             groups.append({"params": codebooks, "weight_decay": 0.0})

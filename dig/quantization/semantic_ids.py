@@ -121,10 +121,10 @@ class SemanticIds:
         nodes = torch.zeros(len(codes), dtype=torch.int64)
         for level, (size, keys) in enumerate(zip(self.sizes, self._keys, strict=True)):
             column = codes[:, level] if level < codes.shape[1] else torch.full_like(nodes, -1)
-            wanted = nodes * (size + 1) + column + 1
-            places = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-            known = (nodes >= 0) & (column >= -1) & (column < size) & (keys[places] == wanted)
-            nodes = torch.where(known, places, -1)
+            node_keys = nodes * (size + 1) + column + 1
+            places = torch.searchsorted(keys, node_keys).clamp_max(len(keys) - 1)
+            matches = (nodes >= 0) & (column >= -1) & (column < size) & (keys[places] == node_keys)
+            nodes = torch.where(matches, places, -1)
         if codes.shape[1] > len(self.sizes):  # a suffix column that this table has no use for
             nodes = torch.where(codes[:, -1] == -1, nodes, -1)
         return torch.where(nodes >= 0, self._rows[nodes], -1).to(device)
@@ -367,6 +367,6 @@ def _table(path: Path, content: Any, name: str | None) -> dict[str, Any]:
         return content
     if name not in content:
         hint = nearest(name, content) if name else None
-        known = f"did you mean {hint}?" if hint else f"there are {', '.join(content)}"
-        raise UserError(f"{path}: rqvae.imported_name={name} names no table of it; {known}")
+        advice = f"did you mean {hint}?" if hint else f"there are {', '.join(content)}"
+        raise UserError(f"{path}: rqvae.imported_name={name} names no table of it; {advice}")
     return dict(content[name])

@@ -159,17 +159,17 @@ class Recommender:
         _check_device(device)
         if not (run / "config.yaml").is_file():
             raise UserError(f"{run} is no run: it has no config.yaml")
-        there = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
+        stages = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
         if stage is not None and stage not in RECOMMENDERS and (run / "checkpoints" / stage).is_dir():
-            raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(there)}", 2)
-        if stage is not None and stage not in there:
-            known = f"it has {', '.join(there)}" if there else "it has none"
-            raise UserError(f"{run} holds no trained stage {stage}; {known}", exit_code=2)
-        if not there:
+            raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(stages)}", 2)
+        if stage is not None and stage not in stages:
+            advice = f"it has {', '.join(stages)}" if stages else "it has none"
+            raise UserError(f"{run} holds no trained stage {stage}; {advice}", exit_code=2)
+        if not stages:
             raise UserError(f"{run} holds no trained stage {' or '.join(_BEST_FIRST)}")
         if not (run / "items.parquet").is_file():
             raise UserError(f"{run} has no items.parquet; the same dig.train command writes it again from what is kept")
-        chosen = stage or there[0]
+        chosen = stage or stages[0]
         proof, folder = RunProof(run), run / "checkpoints" / chosen
         proof.require("config.yaml")
         config = load_run_config(run)
@@ -182,8 +182,8 @@ class Recommender:
             _check_size(run / "items.parquet", items, chosen, catalogue_size(ranker))
             proof.require_present("interests.parquet")
             interests = run / "interests.parquet"
-            told = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
-        return cls(ranker, items, told, chosen, run / "users.parquet")
+            interest_table = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
+        return cls(ranker, items, interest_table, chosen, run / "users.parquet")
 
     @cached_property
     def repeat_share(self) -> float | None:

@@ -91,17 +91,17 @@ def curve_plots(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[Curv
 def thinned(points: Sequence[tuple[float, float]], most: int = _MAX_POINTS) -> list[tuple[float, float | None]]:
     """So many points at most; every section keeps its lowest and highest value, and one that is not finite."""
     size = math.ceil(3 * len(points) / most) if len(points) > most else 1
-    kept: list[tuple[float, float | None]] = []
+    thin: list[tuple[float, float | None]] = []
     for start in range(0, len(points), size):
         section = range(start, min(start + size, len(points)))
         broken = [at for at in section if not math.isfinite(points[at][1])]
         whole = [at for at in section if math.isfinite(points[at][1])]
         extremes = {pick(whole, key=lambda at: points[at][1]) for pick in (min, max)} if whole else set()
-        kept += [
+        thin += [
             (points[at][0], points[at][1] if math.isfinite(points[at][1]) else None)
             for at in sorted(extremes | set(broken[:1]))
         ]
-    return kept
+    return thin
 
 
 def _title(name: str) -> str:

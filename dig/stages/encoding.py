@@ -118,7 +118,7 @@ def absent(context: StageContext, folder: Path, kind: str, cache: VectorCache, k
 
 
 def _absent(kind: str, cache: VectorCache, keys: np.ndarray) -> np.ndarray:
-    known = cache.find(keys)
-    if known.any() and not known.all():
-        say(f"{kind}: {int(known.sum()):,} of {len(known):,} vectors come from the cache")
-    return np.flatnonzero(~known)
+    cached = cache.find(keys)
+    if cached.any() and not cached.all():
+        say(f"{kind}: {int(cached.sum()):,} of {len(cached):,} vectors come from the cache")
+    return np.flatnonzero(~cached)

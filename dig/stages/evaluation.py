@@ -269,11 +269,11 @@ def _write_rankings(
     folder: Path, name: str, protocol: str, examples: pl.DataFrame, ids: pl.Series, found: evaluation.Evaluation
 ) -> None:
     """Items and scores, a row an example."""
-    there = found.ranked >= 0
-    lengths = there.sum(dim=1).numpy()
+    mask = found.ranked >= 0
+    lengths = mask.sum(dim=1).numpy()
     examples.select("example", "user", "target").with_columns(
-        items=_lists(ids, found.ranked[there].numpy(), lengths),
-        scores=_lists(None, found.scores[there].numpy(), lengths),
+        items=_lists(ids, found.ranked[mask].numpy(), lengths),
+        scores=_lists(None, found.scores[mask].numpy(), lengths),
         stage=pl.lit(name),
     ).write_parquet(folder / recommendations_file(protocol))
 

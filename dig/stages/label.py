@@ -172,8 +172,8 @@ def _summary(path: Path) -> str:
     joined = f"{merged['joined']:,} of {merged['mined']:,} said the same as another; " if merged else ""
     joined += f"{merged['cut']:,} beyond mining.max_per_item; " if merged and merged["cut"] else ""
     line = f"{joined}{positive:.0%} of the interests are positive, mean q {quality:.2f}; {_held_out(report)}"
-    told = ", ".join(f"{each['meaning']} ({each['weight']:+.2f})" for each in report.get("features", ())[:_TOLD])
-    return f"{line}; most telling: {told}" if told else line
+    features = ", ".join(f"{each['meaning']} ({each['weight']:+.2f})" for each in report.get("features", ())[:_TOLD])
+    return f"{line}; most telling: {features}" if features else line
 
 
 def _held_out(report: dict[str, Any]) -> str:

@@ -64,8 +64,8 @@ def _miners(config: MiningConfig) -> list[str]:
     """The miners that run: the configured ones, or the fallback for imports that are missing."""
     if config.fallback is None or "imported" not in config.miners or len(_imports(config)) == len(config.imports):
         return config.miners
-    kept = [miner for miner in config.miners if miner != "imported" or _imports(config)]
-    return list(dict.fromkeys([*kept, config.fallback]))
+    miners = [miner for miner in config.miners if miner != "imported" or _imports(config)]
+    return list(dict.fromkeys([*miners, config.fallback]))
 
 
 def _files(config: MiningConfig) -> dict[str, str]:

@@ -37,15 +37,15 @@ def _config_keys(config: Config) -> dict[str, Any]:
 
 
 def _build(context: StageContext, folder: Path) -> None:
-    config, wanted = context.config.relations, context.config.relation_tasks
+    config, tasks = context.config.relations, context.config.relation_tasks
     sequences, item_ids = load_sequences(context), load_catalogue(context)["item_id"]
     tables, facts = relation_tables(
-        config, wanted, sequences.train, len(item_ids), lambda: _vectors(context), context.config.seed
+        config, tasks, sequences.train, len(item_ids), lambda: _vectors(context), context.config.seed
     )
     save_file(tables, folder / _FILE)
     write_json(folder / "relations.json", {"items": len(item_ids), **facts})
     nothing = Histories(sequences.items, sequences.offsets[:-1], sequences.offsets[:-1])
-    counted = "collaborative" in wanted and config.collaborative != "random"
+    counted = "collaborative" in tasks and config.collaborative != "random"
     write_items_seen(folder, sequences, leading_items(sequences, sequences.train) if counted else nothing, item_ids)
 
 

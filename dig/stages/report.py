@@ -278,8 +278,8 @@ def _groups(context: StageContext) -> list[dict[str, Any]]:
     if path is None or not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    told = lines if len(lines) <= 2 * _GROUPS else [*lines[:_GROUPS], *lines[-_GROUPS:]]
-    return [json.loads(line) for line in told]
+    shown = lines if len(lines) <= 2 * _GROUPS else [*lines[:_GROUPS], *lines[-_GROUPS:]]
+    return [json.loads(line) for line in shown]
 
 
 def _curve(artifact: Path) -> list[dict[str, float]]:

@@ -212,9 +212,9 @@ def _matters(settings: Settings, parameter: Parameter) -> bool:
     compared = False
     for beside in _points(settings):
         keys = [_keys(settings, {**beside, parameter.name: value}) for value in values]
-        known = [each for each in keys if each is not None]
-        compared |= len(known) > 1
-        if any(each != known[0] for each in known):
+        values_given = [each for each in keys if each is not None]
+        compared |= len(values_given) > 1
+        if any(each != values_given[0] for each in values_given):
             return True
     return not compared
 

@@ -126,9 +126,9 @@ def parallel_plot(
         kind = "best" if row.number == best else "stopped early" if row.state == "stopped early" else "trial"
         last = across.place(row.value) if high > low else 0.5
         places = [*(axis.place(row.point[axis.name]) for axis in axes), last]
-        told = {"trial": f"trial {row.number}", "value": rounded(row.value), "kind": kind}  # type: ignore[arg-type]
+        labels = {"trial": f"trial {row.number}", "value": rounded(row.value), "kind": kind}  # type: ignore[arg-type]
         lines += [
-            {**told, "axis": name, "place": rounded(place), "strength": rounded(0.3 + 0.6 * goodness)}
+            {**labels, "axis": name, "place": rounded(place), "strength": rounded(0.3 + 0.6 * goodness)}
             for name, place in zip(names, places, strict=True)
         ]
     ticks = [

@@ -160,8 +160,8 @@ _COUNTED = 50
 def preview(settings: Settings) -> None:
     """Prints the dry run."""
     points = _points(settings)
-    known = "" if settings.file.method != "bayes" else " (as far as they do not depend on results)"
-    table = Table(title=f"{settings.file.name}: {len(points):,} trials{known}", title_justify="left")
+    remark = "" if settings.file.method != "bayes" else " (as far as they do not depend on results)"
+    table = Table(title=f"{settings.file.name}: {len(points):,} trials{remark}", title_justify="left")
     for heading in ("trial", *settings.space.names):
         table.add_column(heading, overflow="fold")
     for number, point in enumerate(points[:_SHOWN], start=1):

@@ -144,8 +144,8 @@ def _unknown(asked: str, stage: str | None, name: str, stages: dict[str, list[st
         return f"no stage that runs reports {asked}: none of them trains"
     if stage is not None and stage not in stages:
         return f"{asked}: {stage} does not report while this runs; {', '.join(stages)} {_do(stages)}"
-    known = {each for names in (stages.values() if stage is None else [stages[stage]]) for each in names}
-    hint = nearest(name, sorted(known))
+    metric_names = {each for names in (stages.values() if stage is None else [stages[stage]]) for each in names}
+    hint = nearest(name, sorted(metric_names))
     return (
         f"no stage that runs reports {asked}{f'; did you mean {hint}?' if hint else ''} ({', '.join(stages)} "
         f"{_do(stages)} report)"

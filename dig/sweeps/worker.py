@@ -166,8 +166,8 @@ def _run(settings: Settings, store: TrialStore, claim: Claim) -> bool:
 
 def _report(claim: Claim, validation: int, value: float) -> None:
     """Tells Optuna; what a trial reported before it was interrupted stays."""
-    known = claim.trial.study.get_trials(deepcopy=False)[claim.trial.number].intermediate_values
-    if validation not in known:
+    reported = claim.trial.study.get_trials(deepcopy=False)[claim.trial.number].intermediate_values
+    if validation not in reported:
         claim.trial.report(value, validation)
 
 

@@ -76,11 +76,11 @@ class RewardConfig:
         check_values("grpo.reward", self)
         weights = self.weights
         check(max(weights.values()) > 0, "grpo.reward weights are all 0, so there is nothing to learn from")
-        known = [name for name in self.extra if name in _TERMS]
+        built_in = [name for name in self.extra if name in _TERMS]
         check(
-            not known,
-            f"grpo.reward.extra.{known[0] if known else ''} is a term of its own: set grpo.reward."
-            f"{known[0] if known else ''}",
+            not built_in,
+            f"grpo.reward.extra.{built_in[0] if built_in else ''} is a term of its own: set grpo.reward."
+            f"{built_in[0] if built_in else ''}",
         )
 
     @property

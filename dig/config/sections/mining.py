@@ -74,10 +74,10 @@ class MiningConfig:
 
     def __post_init__(self) -> None:
         check_values("mining", self)
-        known = (*BUILT_IN_MINERS, *self.models)
+        miners = (*BUILT_IN_MINERS, *self.models)
         for miner in self.miners:
-            hint = nearest(miner, known)
-            check(miner in known, f"mining.miners={miner!r} is not one of {', '.join(known)}; did you mean {hint}?")
+            hint = nearest(miner, miners)
+            check(miner in miners, f"mining.miners={miner!r} is not one of {', '.join(miners)}; did you mean {hint}?")
         for name in self.models:
             check(name not in BUILT_IN_MINERS, f"mining.models.{name}: {name} is the name of a miner of ours")
         check(

@@ -80,14 +80,14 @@ def item_evidence(
         captions: item id → caption.
         pictures: item id → file and hash of its picture; empty for a model that does not see.
     """
-    there = [name for name in _FIELDS if name in catalogue.columns]
+    present = [name for name in _FIELDS if name in catalogue.columns]
     columns = [catalogue["item_id"]]
-    for name in there:
+    for name in present:
         column = catalogue[name]
         if column.dtype == pl.List(pl.String):
             column = column.list.drop_nulls().list.join(" > ")
         columns.append(column.cast(pl.String).str.slice(0, LIMITS[name]))
-    heads = [f'"{name}": ' for name in there]
+    heads = [f'"{name}": ' for name in present]
     for item_id, *values in pl.DataFrame(columns).iter_rows():
         fields = [head + _quoted(value) for head, value in zip(heads, values, strict=True) if value]
         if caption := captions.get(item_id):

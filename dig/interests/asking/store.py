@@ -367,6 +367,6 @@ def _among(keys: list[bytes], known: np.ndarray) -> np.ndarray:
     """(keys,) bool: which are surely among the sorted known ones ``(known, 2)``."""
     if not len(known):
         return np.zeros(len(keys), dtype=bool)
-    wanted = key_numbers(keys)
-    places = np.minimum(np.searchsorted(known[:, 0], wanted[:, 0]), len(known) - 1)
-    return (known[places] == wanted).all(axis=1)  # of keys with one first half the first alone is found
+    numbers = key_numbers(keys)
+    places = np.minimum(np.searchsorted(known[:, 0], numbers[:, 0]), len(known) - 1)
+    return (known[places] == numbers).all(axis=1)  # of keys with one first half the first alone is found

@@ -42,14 +42,14 @@ def _config_keys(config: Config) -> dict[str, Any]:
 def _build(context: StageContext, folder: Path) -> None:
     config, sequences = context.config, load_sequences(context)
     settings, item_ids = eimf.SPEC.of(config), load_catalogue(context)["item_id"]
-    known = _known_users(context, folder, sequences, item_ids) if settings.explicit_losses else None
+    typical = _known_users(context, folder, sequences, item_ids) if settings.explicit_losses else None
     lightning.seed_everything(config.seed, verbose=False)
     model = eimf.EIMF(len(item_ids), settings)
-    module = eimf.EIMFModule(model, settings, config.evaluation, known, config.seed)
+    module = eimf.EIMFModule(model, settings, config.evaluation, typical, config.seed)
     if train_on_items("eimf", settings, _config_keys(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
-        if known is not None:
-            _write_typical(folder / "typical_users.parquet", module, known.explicit, sequences)
+        if typical is not None:
+            _write_typical(folder / "typical_users.parquet", module, typical.explicit, sequences)
 
 
 def _known_users(context: StageContext, folder: Path, sequences: Sequences, item_ids: pl.Series) -> eimf.KnownUsers:

@@ -112,11 +112,11 @@ def _metric(metrics: Mapping[str, Mapping[str, Any]], by_recommender: Mapping[st
     have = list(
         dict.fromkeys(key for values in by_recommender.values() for each in values.values() for key in mapping(each))
     )
-    wanted = main_metric(metrics)
-    if wanted in have:
-        return wanted
+    main = main_metric(metrics)
+    if main in have:
+        return main
     ndcg = [key for key in have if key.startswith("ndcg@")]
-    return (ndcg or [key for key in have if key != "examples"] or [wanted])[-1]
+    return (ndcg or [key for key in have if key != "examples"] or [main])[-1]
 
 
 def _family(key: str, names: list[str], metric: str, by_recommender: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
