@@ -48,7 +48,7 @@ def main() -> None:
     named = sys.argv[1:]
     unknown = [part for part in named if part not in PARTS]
     if unknown:
-        sys.exit(f"{unknown[0]} is no part; there are {', '.join(PARTS)}")
+        sys.exit(f"{unknown[0]} is not a part; there are {', '.join(PARTS)}")
     table = Table(title="scale")
     table.add_column("part")
     table.add_column("what")

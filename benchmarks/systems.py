@@ -33,7 +33,7 @@ def main() -> None:
             del arguments[place : place + 2]
     unknown = [part for part in arguments if part not in PARTS]
     if unknown:
-        sys.exit(f"{unknown[0]} is no part; there are {', '.join(PARTS)}")
+        sys.exit(f"{unknown[0]} is not a part; there are {', '.join(PARTS)}")
     table = Table(title="neighbouring systems")
     for heading, justify in (("part", "left"), ("what", "left"), ("found", "right"), ("limit", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]

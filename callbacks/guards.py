@@ -124,7 +124,7 @@ class FiniteGuard(Callback):
 
 _PREFIX = "codebook/batch_usage_"
 _FALL = 0.1
-"""Usage that wobbles by less is no collapse."""
+"""Usage that wobbles by less is not a collapse."""
 _POOR_START = 0.5
 """k-means starts with all codes in use: a first epoch below this share has lost them."""
 
@@ -133,7 +133,7 @@ class CodebookHealth(Callback):
     """Warns, once per level, in the epoch whose batches use too few of its codes, and fewer than they did.
 
     An epoch's batches hold every item, so what they use is what the catalogue uses while it learns. Where dead codes
-    are restarted, a level is given the time that a restart takes, since what comes back is no collapse. Reads
+    are restarted, a level is given the time that a restart takes, since what comes back is not a collapse. Reads
     ``codebook/batch_usage_<level>``, which RQVAEModule logs in every epoch; logs nothing itself.
 
     Args:

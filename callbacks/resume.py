@@ -188,7 +188,7 @@ def configuration_in(path: Path) -> dict[str, Any] | None:
     """The configuration stored in a checkpoint; None if it has none.
 
     Raises:
-        OSError, RuntimeError, ValueError, EOFError or pickle.UnpicklingError: if the file is no readable checkpoint.
+        OSError, RuntimeError, ValueError, EOFError or pickle.UnpicklingError: if the file is not a readable checkpoint.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return checkpoint.get(_CONFIGURATION)

@@ -133,7 +133,7 @@ def answer_all(asked: Asked, users: str, out: Path) -> None:
 
 def _checked(asked: Asked) -> Path:
     if not (asked.run / "config.yaml").is_file():
-        raise UserError(f"{asked.run} is no run: it has no config.yaml", exit_code=2)
+        raise UserError(f"{asked.run} is not a run: it has no config.yaml", exit_code=2)
     return asked.run
 
 

@@ -389,5 +389,5 @@ def _labelled(path: Path) -> set[tuple[str, str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = csv.DictReader(stream)
         if not {"item_id", "interest", "label"} <= set(rows.fieldnames or ()):
-            raise UserError(f"{path} is no file of labels: its columns must be item_id,interest,label")
+            raise UserError(f"{path} is not a file of labels: its columns must be item_id,interest,label")
         return {(row["item_id"], fold(row["interest"] or "")) for row in rows}

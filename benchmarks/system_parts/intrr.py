@@ -166,7 +166,7 @@ def _train(way: str) -> dict[str, float]:
         windows = training_windows(sequences, builder)
         write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), Path(folder))
         samples = TaskMixture([TaskPart(TokenArrays(Path(folder)))], pack=way == "codes")
-        _step(way, codes, samples, 1, batch_size=4)  # what libraries take on first use is no part of a step
+        _step(way, codes, samples, 1, batch_size=4)  # what libraries take on first use is not a part of a step
         before = _memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
         targets = _step(way, codes, samples, WARM + STEPS)

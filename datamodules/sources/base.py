@@ -156,7 +156,7 @@ def data_folder(config: DataConfig) -> Path:
     """``data.path``.
 
     Raises:
-        UserError: if it is no folder.
+        UserError: if it is not a folder.
     """
     folder = Path(config.path or "").expanduser()
     try:

@@ -263,7 +263,7 @@ def _reason(row: Mapping[str, object], time: float | None, reason: str, header: 
             return f"{name} is empty"
     shown = "(empty)" if row["timestamp"] in (None, "") else str(row["timestamp"])[:40]
     if time is None:
-        return f"timestamp {shown} is no number or date"
+        return f"timestamp {shown} is not a number or date"
     if time < 0:
         return f"timestamp {shown} is negative"
     return f"timestamp {shown} {reason}" if reason else f"rating {str(row['rating'])[:40]!r} is not a number"

@@ -123,7 +123,7 @@ def _join(bought: pl.DataFrame, catalogue: pl.DataFrame) -> tuple[float, str, st
             values = bought[column].drop_nulls()
             different = values.unique()
             if not len(values) or len(different) == len(bought) or _rank(column, "user_id") in (0, 1):
-                continue  # what never comes twice is no item that is bought
+                continue  # what never comes twice is not an item that is bought
             inside = different.is_in(distinct.implode()).sum()
             if inside < _JOINS * len(different):
                 continue

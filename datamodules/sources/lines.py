@@ -22,7 +22,7 @@ __all__ = ["ReviewFields", "json_lines", "not_utf8", "read_reviews"]
 
 _SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float64}
 _EXACT = 2**53  # Float64 holds every whole number up to here
-_ONE_A_LINE = "write each on a line of its own, for example by: jq -c '.[]' (or jq -c . where it is no list)"
+_ONE_A_LINE = "write each on a line of its own, for example by: jq -c '.[]' (or jq -c . where it is not a list)"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -143,7 +143,7 @@ def _whole_number(value: Any, number: float) -> int | None:
 
 
 def json_lines(block: Block, problems: Problems) -> Iterator[tuple[int, Any]]:
-    """Line numbers and parsed lines; what is no JSON is a bad row. Bytes that are not UTF-8 become lone surrogates."""
+    """Line numbers and parsed lines; what is not JSON is a bad row. Bytes that are not UTF-8 become lone surrogates."""
     if not block.data.strip():  # to split megabytes of line ends takes more than to know that they are that
         return
     for number, line in enumerate(block.data.split(b"\n"), start=block.first_line):

@@ -53,7 +53,7 @@ _TEXT = {
 }
 """What begins like this (text in small letters) is something else than its name says."""
 _HEAD, _PRINTED = 40, re.compile(rb"[\t\r\n -~]*")
-_BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is no line
+_BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is not a line
 _NOT_ASCII = re.compile(r"\w{0,20}[^\W\x00-\x7f]\w{0,20}")
 _BLANKS = b" \t\r\x0b\x0c"
 _SHORT = 8
@@ -208,7 +208,7 @@ class _Utf8:
 
 
 def _check_encoding(path: Path, start: bytes) -> None:
-    """Refuses what is no text, and what is UTF-16 or UTF-32: it shows in its mark, or in nulls at every other place.
+    """Refuses what is not text, and what is UTF-16 or UTF-32: it shows in its mark, or in nulls at every other place.
 
     Raises:
         UserError: which names what it is.

@@ -113,7 +113,7 @@ def ranked_lists(frame: pl.DataFrame, name: str, items: Collection[str], by_scor
         by_score: scores decide even where there are ranks, as for TREC's runs.
 
     Raises:
-        UserError: a column is missing or ambiguous, or holds what is no id, rank or score; one line says where.
+        UserError: a column is missing or ambiguous, or holds what is not an id, rank or score; one line says where.
     """
     frame = _unnested(frame)
     columns = _roles(frame, name)

@@ -68,7 +68,7 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
         masked: which of its rankings: those without items of the history, or those with them.
 
     Raises:
-        UserError: the file is damaged or empty, a score is no number, or a recommender is not there.
+        UserError: the file is damaged or empty, a score is not a number, or a recommender is not there.
     """
     path = run.rankings[masked]
     frame = _read(path, run, _SCHEMA)

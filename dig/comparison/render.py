@@ -230,7 +230,7 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def json_text(comparisons: Sequence[Comparison]) -> str:
-    """One JSON object with what the CSV has: a record per recommender, metric and slice, None for what is no number."""
+    """One JSON object with what the CSV has: a record per recommender, metric and slice; None is not a number."""
     rows = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
         for comparison in comparisons

@@ -97,7 +97,7 @@ def checked_metrics(text: str) -> tuple[str, ...]:
         if family not in _FAMILIES:
             hint = nearest(family, _FAMILIES)
             advice = f"did you mean {hint}{at}{cutoff}?" if hint else f"there are {', '.join(_FAMILIES)}, also as hr@10"
-            raise UserError(f"--metrics: {name} is no metric to compare users by; {advice}", exit_code=2)
+            raise UserError(f"--metrics: {name} is not a metric to compare users by; {advice}", exit_code=2)
         if at and (not cutoff.isdecimal() or int(cutoff) < 1):
             raise UserError(f"--metrics: {name} needs a whole number above 0 after the @", exit_code=2)
     if not names:

@@ -157,7 +157,7 @@ def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
         return head, folder, (stage,)
     unfinished = next((path for path in (path_of(name), root / name) if _is_folder(path)), None)
     if unfinished is not None:
-        raise UserError(f"{name} is no finished run: it has no config.yaml{_finished_beside(unfinished)}")
+        raise UserError(f"{name} is not a finished run: it has no config.yaml{_finished_beside(unfinished)}")
     hint = nearest(head if colon else name, _known(root))
     advice = f"did you mean {hint}?" if hint else f"there are none in {root}, --runs names another folder"
     raise UserError(f"{name}: no such run or experiment; {advice}", exit_code=2)

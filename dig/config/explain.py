@@ -93,7 +93,7 @@ def _own_sentences(section: type) -> dict[str, str]:
         return {}
     (node,) = ast.parse(textwrap.dedent(source)).body
     if not isinstance(node, ast.ClassDef):
-        raise TypeError(f"{section} is no class")
+        raise TypeError(f"{section} is not a class")
     return {
         field.target.id: " ".join(text.value.value.split())
         for field, text in zip(node.body, node.body[1:], strict=False)

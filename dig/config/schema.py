@@ -194,7 +194,7 @@ class Config(_Behind, _Sections):
                 _refuse_broken(stage)
                 hint = nearest(stage, STAGES) or STAGES[0]
                 listed = ", ".join(STAGES)
-                message = f"stages names {stage!r}, which is no stage; did you mean {hint!r}? (stages: {listed})"
+                message = f"stages names {stage!r}, which is not a stage; did you mean {hint!r}? (stages: {listed})"
                 raise UserError(message, exit_code=2)
         for name in self.baselines:
             if name not in BASELINES:
@@ -220,7 +220,8 @@ class Config(_Behind, _Sections):
             check(not asks or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
         check(
             self.labels.judge is None or self.labels.judge in self.mining.models,
-            f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'none'})",
+            f"labels.judge={self.labels.judge} is not a name of mining.models "
+            f"({', '.join(self.mining.models) or 'none'})",
         )
         written = self.items.representation
         if written == "one":

@@ -91,7 +91,7 @@ class VectorCache:
             with safe_open(path, "pt") as file:
                 keys = file.get_tensor("keys").numpy().view(np.uint64)
         except (SafetensorError, OSError) as error:
-            warn(f"{path} is no readable shard of vectors ({error}); what it held is encoded again")
+            warn(f"{path} is not a readable shard of vectors ({error}); what it held is encoded again")
             return
         shard = pl.DataFrame({"high": keys[:, 0], "low": keys[:, 1]}).with_columns(
             pl.lit(len(self._paths), pl.UInt32).alias("shard"), pl.int_range(pl.len(), dtype=pl.UInt32).alias("row")

@@ -77,7 +77,7 @@ class ClipModel:
 def load_clip(config: VisualConfig) -> ClipModel:
     """The model of ``visual.model``, ``visual.pretrained`` and ``visual.config``.
 
-    Checkpoints that are no safetensors go through torch's restricted unpickler (weights only). Only a model of
+    Checkpoints that are not safetensors go through torch's restricted unpickler (weights only). Only a model of
     ``visual.config`` or with ``visual.pretrained=scratch`` starts from random weights.
 
     Raises:

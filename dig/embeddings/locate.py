@@ -114,7 +114,7 @@ def locate_encoder(name: str, download: bool = True) -> EncoderSource:
     if folder.is_dir():
         return EncoderSource(name, folder, _folder_fingerprint(folder) + _pooling(folder))
     if name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.is_file():
-        raise UserError(f"embedding.text_encoder={name} is no folder")
+        raise UserError(f"embedding.text_encoder={name} is not a folder")
     candidates = [name] if "/" in name else [f"sentence-transformers/{name}", name]
     for hub_id in candidates:
         if cached := _cached_snapshot(hub_id):

@@ -119,7 +119,7 @@ class ArtifactStore:
         root: the folder; unset takes ``DIG_HOME``, or ``.dig`` in the current folder.
 
     Raises:
-        UserError: its name is no text, which tables could not be written below.
+        UserError: its name is not text, which tables could not be written below.
     """
 
     def __init__(self, root: Path | None = None) -> None:

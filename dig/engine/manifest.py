@@ -36,7 +36,7 @@ _LARGEST = 2**26
 """Bytes of a manifest; one of a hundred thousand files has a fifth of it."""
 _LONGEST_SHOWN = 120
 _LONGEST_TIME = 1e12
-"""Seconds that nobody has waited for; a whole number of 400 digits is no float any more."""
+"""Seconds that nobody has waited for; a whole number of 400 digits is not a float any more."""
 _HEX = frozenset("0123456789abcdef")
 
 

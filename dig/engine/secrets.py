@@ -144,7 +144,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SHORTEST = 20  # characters of a token that looks random
 _CHANGES = 0.25  # of its neighbouring characters, how many are of different kinds; random base 64 has .6, hex .45
 _FIRST = 200  # characters by which a value is taken for a reference or a placeholder
-_VOCABULARY = 10_000_000  # rows of a table of tokens; larger numbers are no ids of tokens
+_VOCABULARY = 10_000_000  # rows of a table of tokens; larger numbers are not ids of tokens
 _LEAST = 8  # characters of an environment variable's value that is worth hiding
 
 _in_use: set[str] = set()

@@ -240,7 +240,7 @@ def _given(stage: str, config_keys: dict[str, Any], path: Path) -> Path:
         raise UserError(f"{stage}.resume_from={path}: there is no such file")
     problem = callbacks.damage(path)
     if problem:
-        raise UserError(f"{stage}.resume_from={path} is no readable checkpoint: {problem}")
+        raise UserError(f"{stage}.resume_from={path} is not a readable checkpoint: {problem}")
     _check_owner(_whatever_ranks(stage, config_keys), _whatever_ranks(stage, _configuration(path)), path)
     say(f"{stage}: goes on from the checkpoint {path}{_step(path)}")
     return path
@@ -265,7 +265,7 @@ def _configuration(path: Path) -> dict[str, Any]:
     try:
         return callbacks.configuration_in(path) or {}
     except Exception as error:  # what a zip archive of whatever holds can fail in any way
-        raise UserError(f"{path} is no checkpoint of dig: {type(error).__name__}") from None
+        raise UserError(f"{path} is not a checkpoint of dig: {type(error).__name__}") from None
 
 
 def _check_owner(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> None:

@@ -59,7 +59,7 @@ class BeamRanker(ABC):
         """Items (batch, k), -1 beyond the catalogue, and their log-probabilities (batch, k), on the CPU.
 
         Raises:
-            NotFiniteError: the model's logits are no numbers, with the histories.
+            NotFiniteError: the model's logits are not numbers, with the histories.
         """
         return self._rank(histories, k, unseen=False)
 

@@ -237,7 +237,7 @@ class PopularityLift(_ExposureMetric):
 
 
 def _counted(rows: Tensor, items: int) -> Tensor:
-    return torch.bincount(rows.flatten() + 1, minlength=items + 1)[1:]  # what is no item is counted in front
+    return torch.bincount(rows.flatten() + 1, minlength=items + 1)[1:]  # what is not an item is counted in front
 
 
 class _PlaceMetric(Metric):
@@ -277,7 +277,7 @@ class InvalidShare(_PlaceMetric):
     """Places without an item of the catalogue: an unknown Semantic ID, or a ranking that ends before k."""
 
     def counted(self, ranked: Tensor) -> Tensor:
-        """Places that are no row of the catalogue."""
+        """Places that are not rows of the catalogue."""
         missing = len(ranked) * (self.k - ranked.shape[1])
         return ((ranked < 0) | (ranked >= self.items)).sum() + missing
 

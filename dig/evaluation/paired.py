@@ -95,7 +95,7 @@ def metric_gains(metric: str, ranks: np.ndarray) -> np.ndarray:
     """
     family, _, cutoff = metric.partition("@")
     if family not in FAMILIES or not cutoff.isdecimal():
-        raise ValueError(f"{metric} is no metric of the form {', '.join(f'{name}@K' for name in FAMILIES)}")
+        raise ValueError(f"{metric} is not a metric of the form {', '.join(f'{name}@K' for name in FAMILIES)}")
     place = np.maximum(ranks, 0)
     worth = {"hr": np.ones(np.shape(ranks)), "ndcg": 1.0 / np.log2(place + 2.0), "mrr": 1.0 / (place + 1.0)}[family]
     return np.where((ranks >= 0) & (ranks < int(cutoff)), worth, 0.0)

@@ -121,8 +121,8 @@ def padded_rows(histories: Sequence[np.ndarray]) -> Tensor:
 
 
 def top_items(scores: Tensor, k: int) -> Ranking:
-    """The k items of the highest scores (batch, items); equal scores in catalogue order, -inf is no item, NaN stands
-    first, where it is seen.
+    """The k items of the highest scores (batch, items); equal scores in catalogue order, -inf is not an item, NaN
+    stands first, where it is seen.
 
     ``topk`` leaves open which of equal scores it takes and in which order. So the few that it finds are put in order,
     and where the last place is contested the first of the catalogue are taken.

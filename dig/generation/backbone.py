@@ -410,7 +410,7 @@ def _known_model_type(config: BackboneConfig) -> str:
     if model_type not in _architectures():
         hint = nearest(model_type, _architectures())
         raise UserError(
-            f"backbone.config.model_type={model_type} is no causal language model of transformers"
+            f"backbone.config.model_type={model_type} is not a causal language model of transformers"
             f"{f'; did you mean {hint}?' if hint else ''}",
             exit_code=2,
         )

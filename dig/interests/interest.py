@@ -145,7 +145,7 @@ def from_frame(frame: pl.DataFrame) -> list[Interest]:
     """The rows of a frame as validated records, in order.
 
     Raises:
-        ValueError: if a row is no valid interest.
+        ValueError: if a row is not a valid interest.
     """
     rows = frame.select(INTEREST_SCHEMA.names()).iter_rows(named=True)
     return [Interest(**row | {name: tuple(row[name] or ()) for name in ("miners", "wordings")}) for row in rows]

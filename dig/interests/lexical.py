@@ -140,7 +140,7 @@ MINER = "lexical"
 FIELD_WEIGHTS = {"title": 2.0, "categories": 1.5, "description": 1.0, "caption": 1.0}
 """What one occurrence in a field adds to the frequency of a phrase; our own choice (open in the paper)."""
 LENGTH_FACTORS = (0.7, 0.9, 1.0)
-"""Factors of phrases with one, two and three words that are no stop words: the longer says more."""
+"""Factors of phrases with one, two and three words that are not stop words: the longer says more."""
 BRIDGE_FACTOR = 0.9
 """Factor on a phrase that needs a stop word ("gentle on sensitive"): it is more often a cut sentence than a name."""
 BRAND_SHARE = 0.5

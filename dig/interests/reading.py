@@ -363,7 +363,7 @@ def read_labels(path: Path, interests: pl.DataFrame, max_bad_fraction: float = 0
     reason; rows about interests that are not there are counted in ``log.unknown``.
 
     Raises:
-        UserError: if the file is missing, is no UTF-8 text or lacks a column, or more than ``max_bad_fraction`` of its
+        UserError: if the file is missing, is not UTF-8 text or lacks a column, or more than ``max_bad_fraction`` of its
             rows are bad.
     """
     rows_of = _rows_of(interests)
@@ -388,7 +388,7 @@ def read_labels(path: Path, interests: pl.DataFrame, max_bad_fraction: float = 0
 
 
 def _rows_of(interests: pl.DataFrame) -> dict[tuple[str, str], list[int]]:
-    """Rows of the interests by item and folded text, also by folded wordings that are no interest's text."""
+    """Rows of the interests by item and folded text, also by folded wordings that are not an interest's text."""
     own: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, key in enumerate(zip(interests["item_id"], fold_column(interests["text"]), strict=True)):
         own[key].append(place)

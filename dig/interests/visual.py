@@ -42,7 +42,7 @@ def read_vocabulary(path: Path | None) -> list[str]:
         path: the file; None takes the list that comes with the project.
 
     Raises:
-        UserError: the file is missing, is no UTF-8 text or holds no phrase.
+        UserError: the file is missing, is not UTF-8 text or holds no phrase.
     """
     try:
         text = path.read_text("utf-8") if path else (files("dig.interests") / _VOCABULARY).read_text("utf-8")

@@ -46,7 +46,7 @@ class EvaluationModule(lightning.LightningModule):
             move(self.device)
 
     def test_step(self, batch: ExampleBatch) -> None:
-        """Ranks and measures; nothing any more after a score that is no number, which :meth:`collect` tells."""
+        """Ranks and measures; nothing any more after a score that is not a number, which :meth:`collect` tells."""
         if self._broken != _FINE:
             return
         try:

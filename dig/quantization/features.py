@@ -97,7 +97,7 @@ class ItemFusion(nn.Module):
     """``e_mm = W_f [e_text ; W_v f_CLIP(image)]`` over standardised vectors; W_v and W_f are trained with the RQ-VAE.
 
     With text alone or pictures alone the standardised vectors pass as they are. A picture that is not there adds
-    nothing to e_mm and is no target of the reconstruction, so that its absence is never taken for a look.
+    nothing to e_mm and is not a target of the reconstruction, so that its absence is never taken for a look.
 
     Args:
         text_dim: width of the text vectors, 0 for none.

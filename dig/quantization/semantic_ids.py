@@ -156,8 +156,8 @@ class SemanticIds:
         """Reads what `save` wrote and verifies it.
 
         Raises:
-            UserError: the file is missing or damaged, lacks a column, or holds IDs that are no valid table; one line
-                that names the file.
+            UserError: the file is missing or damaged, lacks a column, or holds IDs that are not a valid table; one
+                line that names the file.
         """
         try:
             problem = extent_problem(Path(path))

@@ -152,13 +152,13 @@ class Recommender:
             device: where to compute; None takes a GPU if there is one.
 
         Raises:
-            UserError: if the folder is no run, the stage was not trained in it, the device is not there, or a file that
-                is read is not what the run was left with.
+            UserError: if the folder is not a run, the stage was not trained in it, the device is not there, or a file
+                that is read is not what the run was left with.
         """
         run = Path(path)
         _check_device(device)
         if not (run / "config.yaml").is_file():
-            raise UserError(f"{run} is no run: it has no config.yaml")
+            raise UserError(f"{run} is not a run: it has no config.yaml")
         stages = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
         if stage is not None and stage not in RECOMMENDERS and (run / "checkpoints" / stage).is_dir():
             raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(stages)}", 2)
@@ -240,7 +240,7 @@ class Recommender:
 
         Raises:
             UserError: with one line, for histories, ``k`` or a stock that are none, for items of which the catalogue
-                has not one, or a score that is no number.
+                has not one, or a score that is not a number.
         """
         question = self.question(k, unseen, stock)
         rows = read_histories(histories, self.rows, unknown, empty)
@@ -342,7 +342,7 @@ class Recommender:
 
     def _broken(self) -> UserError:
         return UserError(
-            f"{self.stage or 'the recommender'} gives scores that are no numbers; its stage has to be trained again"
+            f"{self.stage or 'the recommender'} gives scores that are not numbers; its stage has to be trained again"
         )
 
     def _profiles(self) -> InterestProfiles:

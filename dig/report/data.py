@@ -143,7 +143,7 @@ def _changes(experiment: str, own: dict[str, Any]) -> list[Change]:
 
 
 def _defaults() -> dict[str, Any]:
-    """The schema's defaults, which by themselves name no data and so are no configuration that loads."""
+    """The schema's defaults, which by themselves name no data and so are not a configuration that loads."""
     content = OmegaConf.to_container(OmegaConf.structured(Config))
     return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 

@@ -59,7 +59,7 @@ def _vectors(context: StageContext) -> Tensor:
     finite = torch.isfinite(vectors.sum(dim=1))
     if not bool(finite.all()):
         item = load_catalogue(context)["item_id"][int(torch.nonzero(~finite)[0])]
-        raise UserError(f"relations: the vector of item {item} holds what is no number; see embedding.text_encoder")
+        raise UserError(f"relations: the vector of item {item} holds what is not a number; see embedding.text_encoder")
     if len(vectors) > 1 and bool((vectors == vectors[0]).all()):
         raise UserError(
             f"relations: all {len(vectors):,} items have the same text vector, so none is more like "

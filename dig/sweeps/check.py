@@ -208,7 +208,7 @@ def check_effects(settings: Settings) -> None:
 def _matters(settings: Settings, parameter: Parameter) -> bool:
     values = _values(settings, parameter)
     if len(values) < 2:
-        return True  # one value alone is no comparison
+        return True  # one value alone is not a comparison
     compared = False
     for beside in _points(settings):
         keys = [_keys(settings, {**beside, parameter.name: value}) for value in values]
@@ -220,7 +220,7 @@ def _matters(settings: Settings, parameter: Parameter) -> bool:
 
 
 def _keys(settings: Settings, point: Point) -> dict[str, str] | None:
-    """The fingerprints of a trial's stages; None for a point that is no configuration."""
+    """The fingerprints of a trial's stages; None for a point that is not a configuration."""
     from dig.engine.pipeline import stage_keys
 
     try:

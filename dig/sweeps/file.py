@@ -195,7 +195,7 @@ def _metric(path: Path, content: Any) -> MetricGoal | None:
     if goal is not None and goal not in ("maximize", "minimize"):
         raise wrong(path, "metric.goal", f"{goal!r} is neither maximize nor minimize")
     if target is not None and not _number(target):
-        raise wrong(path, "metric.target", f"{target!r} is no number{_as_text(target)}")
+        raise wrong(path, "metric.target", f"{target!r} is not a number{_as_text(target)}")
     return MetricGoal(name, goal, None if target is None else float(target))
 
 

@@ -183,7 +183,7 @@ def preview(settings: Settings) -> None:
 
 
 def stage_counts(settings: Settings, points: Sequence[Point]) -> dict[str, list[str]]:
-    """The fingerprints of each stage over all points, one a point; a point that is no configuration is told."""
+    """The fingerprints of each stage over all points, one a point; a point that is not a configuration is told."""
     fingerprints: dict[str, list[str]] = defaultdict(list)
     for point in points:
         try:

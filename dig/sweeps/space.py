@@ -166,9 +166,9 @@ def _check_numbers(path: Path, where: str, distribution: str, settings: Mapping[
     for key, value in settings.items():
         if not _number(value):
             hint = "; to YAML it is text: write 1.0e-4" if isinstance(value, str) and "e" in value.lower() else ""
-            raise wrong(path, f"{where}.{key}", f"{value!r} is no number{hint}")
+            raise wrong(path, f"{where}.{key}", f"{value!r} is not a number{hint}")
         if distribution == "int_uniform" and not isinstance(value, int):
-            raise wrong(path, f"{where}.{key}", f"{value!r} is no whole number; take distribution: uniform")
+            raise wrong(path, f"{where}.{key}", f"{value!r} is not a whole number; take distribution: uniform")
         if key == "q" and value <= 0:
             raise wrong(path, f"{where}.{key}", f"{value!r} must be above 0")
     if "min" not in settings:

@@ -142,7 +142,7 @@ def _started(pid: int) -> str | None:
 
 # W&B's ``early_terminate: hyperband`` as a pruner of Optuna.
 #
-# W&B's is no bracketed Hyperband: at each band a trial must be among the best ``1/eta`` of all that came so far. The
+# W&B's is not a bracketed Hyperband: at each band a trial must be among the best ``1/eta`` of all that came so far. The
 # rule is that of its package `sweeps`, version 0.3.0 (``hyperband_stop_runs``), and a test compares the two.
 
 

@@ -164,7 +164,7 @@ def _ask(base_url: str, key: str | None, timeout: float) -> str | None:
         return f"{base_url} does not answer within {timeout:g} s"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{base_url} cannot be reached ({type(error).__name__})"
-    except ValueError as error:  # a key with characters that no header may hold, a proxy that is no address
+    except ValueError as error:  # a key with characters that no header may hold, a proxy that is not an address
         return f"{base_url} cannot be asked ({type(error).__name__})"
     if answer.status_code in (401, 403):
         return f"{base_url} does not take the key"

@@ -108,7 +108,7 @@ def test_users_without_a_list_are_misses_and_said(shop: Path):
         contest.notes
     )
     assert not any("fewer" in note for note in contest.notes)
-    empty = table([[]] * 20 + OURS[20:])  # an empty list is no list
+    empty = table([[]] * 20 + OURS[20:])  # an empty list counts as none
     assert np.array_equal(contests(empty)[0].rows[1].ranks, contest.rows[1].ranks)
     assert contests(empty)[0].notes == contest.notes
 

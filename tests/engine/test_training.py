@@ -88,7 +88,7 @@ def test_a_missing_and_a_damaged_checkpoint_to_resume_from(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"grpo\.resume_from=.*no such file"):
         run(tmp_path, {}, resume_from=str(tmp_path / "none.ckpt"))
     (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
-    with pytest.raises(UserError, match=r"grpo\.resume_from=.* is no readable checkpoint"):
+    with pytest.raises(UserError, match=r"grpo\.resume_from=.* is not a readable checkpoint"):
         run(tmp_path, {}, resume_from=str(tmp_path / "broken.ckpt"))
 
 

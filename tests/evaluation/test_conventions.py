@@ -179,7 +179,7 @@ def test_a_nan_is_refused_with_the_number_of_its_example(user: int):
 
 
 def test_infinite_scores_have_places_or_none():
-    """+inf is the best score, -inf is no item: a target scored so is a miss."""
+    """+inf is the best score, -inf is not an item: a target scored so is a miss."""
 
     class Infinite(Constant):
         def scores(self, histories: Sequence[np.ndarray]) -> torch.Tensor:

@@ -182,7 +182,7 @@ def test_vectors_that_tell_nothing_apart_are_refused_in_a_line(tmp_path: Path):
 def test_a_vector_that_is_no_number_names_its_item(tmp_path: Path):
     vectors = torch.randn(9, 4)
     vectors[3, 1] = torch.nan
-    with pytest.raises(UserError, match="the vector of item i3 holds what is no number"):
+    with pytest.raises(UserError, match="the vector of item i3 holds what is not a number"):
         _vectors(context(tmp_path, vectors, *BOTH))
 
 

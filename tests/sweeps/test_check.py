@@ -59,7 +59,7 @@ def test_values_that_are_all_one_are_called_so(method: str, parameter: dict[str,
 
 
 def test_a_parameter_that_matters_somewhere_is_taken(tmp_path: Path):
-    """Entry 20: one value, data that are not there, and a key that is read under another's value are no fault."""
+    """Entry 20: one value, data that are not there, and a key that is read under another's value are not a fault."""
     check_effects(settings(tmp_path))
     check_effects(settings(tmp_path, parameters=values(seed=[1, 2])))
     check_effects(settings(tmp_path, parameters=values(sft__epochs=[1, 2], sasrec__epochs=[3])))

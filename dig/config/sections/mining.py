@@ -95,7 +95,7 @@ class MiningConfig:
     def _check_captioner(self) -> None:
         if self.captioner is None:
             return
-        check(self.captioner in self.models, f"mining.captioner={self.captioner} is no name of mining.models")
+        check(self.captioner in self.models, f"mining.captioner={self.captioner} is not a name of mining.models")
         check(
             self.models[self.captioner].vision,
             f"mining.captioner={self.captioner}, but mining.models.{self.captioner}.vision is false: a model without "

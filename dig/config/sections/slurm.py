@@ -80,7 +80,7 @@ class SlurmConfig:
         )
         check(
             self.mem is None or bool(_MEMORY.fullmatch(self.mem)),
-            f"slurm.mem={self.mem} is no size; write a number with K, M, G or T, such as 64G",
+            f"slurm.mem={self.mem} is not a size; write a number with K, M, G or T, such as 64G",
         )
         check_folder_name("slurm.job_name", self.job_name)
         check(
@@ -99,7 +99,7 @@ class SlurmConfig:
             "YAML takes 10:00:00 for a number)",
         )
         seconds = seconds_of(self.time)
-        check(seconds > 0, f"slurm.time={self.time} is no time; write HH:MM:SS or D-HH:MM:SS")
+        check(seconds > 0, f"slurm.time={self.time} is not a time; write HH:MM:SS or D-HH:MM:SS")
         check(
             seconds > self.signal,
             f"slurm.signal={self.signal} s before the limit is before the start: slurm.time={self.time} is {seconds} s",
@@ -130,7 +130,7 @@ class SlurmConfig:
         )
         for name in ("options", "srun_options"):
             for option in getattr(self, name):
-                check(option.startswith("-"), f"slurm.{name}: {option} is no option; write it as --name=value")
+                check(option.startswith("-"), f"slurm.{name}: {option} is not an option; write it as --name=value")
 
 
 def seconds_of(time: str) -> int:

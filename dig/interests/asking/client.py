@@ -162,7 +162,7 @@ def _problem(model: PromptedModel, question: Question, completion: Completion) -
     """What is wrong with an answer, None with a usable one."""
     try:
         if completion.note == "no UTF-8":
-            raise AnswerError("no UTF-8", "the answer is no UTF-8")
+            raise AnswerError("no UTF-8", "the answer is not UTF-8")
         question.check(model, completion.text)
     except AnswerError as error:
         if completion.note == "cut short":

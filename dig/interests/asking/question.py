@@ -166,7 +166,7 @@ def load_prompt(name: str, key: str) -> Prompt:
         key: the configuration key that names it, for errors.
 
     Raises:
-        UserError: there is none, or it is no prompt.
+        UserError: there is none, or it is not a prompt.
     """
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in prompt_names():

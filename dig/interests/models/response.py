@@ -117,7 +117,7 @@ _STATUS = {
 
 
 class UnreadableError(Exception):
-    """A body that is no answer; says why, and what it looks like.
+    """A body that is not an answer; says why, and what it looks like.
 
     Args:
         reason: a few words, to be counted by.

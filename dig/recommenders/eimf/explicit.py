@@ -154,7 +154,7 @@ def nearest_behaviour(behaviour: Tensor, texts: Tensor, users: Tensor) -> Tensor
 def alignment_loss(behaviour: Tensor, texts: Texts, temperature: float) -> Tensor:
     """InfoNCE in both directions between pairs, as CLIP's (arXiv 2103.00020), weighted by the texts' shares.
 
-    The other texts of the same customer, and the same phrase of another, are no negatives: both may be right.
+    The other texts of the same customer, and the same phrase of another, are not negatives: both may be right.
 
     Args:
         behaviour: (users, K, dim) of length 1.

@@ -209,7 +209,7 @@ _MEANS = {
     "diversity": "how different the items of a list are: 0 all of the same categories, 1 no two share one",
     "popularity_lift": "how much better known what is shown is than what the same users bought: 0 as popular, 1 twice "
     "as popular",
-    "invalid": "share of places that are no item of the catalogue",
+    "invalid": "share of places that are not items of the catalogue",
     "duplicates": "share of places that repeat an item",
 }
 _ELSEWHERE = (*ACCURACY, "memorization")

@@ -274,7 +274,7 @@ def test_of_two_processes_one_fetches_and_one_waits(server: FaultyServer, tmp_pa
 
 
 def test_a_server_that_trickles_is_given_up(server: FaultyServer, tmp_path: Path):
-    """Guard 4: what comes too slowly is no progress, and the limit is told; what came stays for the next command."""
+    """Guard 4: what comes too slowly is not progress, and the limit is told; what came stays for the next command."""
     server.pages["/x"] = Page(BODY, pause=0.02, piece=1)
     policy = RetryPolicy(attempts=6, backoff=0.001, slowest=1000.0, window=0.3)
     with pytest.raises(UserError, match=r"failed 2 times in a row.*sent less than 1,000 bytes a second for 0\.3 s"):

@@ -222,7 +222,7 @@ def test_answers_of_a_retry_are_counted_one_by_one_so_that_a_kill_loses_none(ser
     ask([good], store, "c", NO_LIMITS, again=True)
     assert store.retried("c") == 6
     ask([make["job"](make["model"](server().url, "n"), items)], store, "c", NO_LIMITS)
-    assert store.retried("c") == 6, "what is asked for the first time is no retry"
+    assert store.retried("c") == 6, "what is asked for the first time is not a retry"
 
 
 def test_the_second_chance_tells_what_was_wrong(server, store, make, monkeypatch):
