@@ -80,7 +80,7 @@ def _place(path: Path) -> int:
 
 
 class ResumeCheckpoint(Callback):
-    """Saves everything that training needs to go on, at least every ``every`` optimiser steps.
+    """Saves everything that training needs to resume, at least every ``every`` optimiser steps.
 
     Not on the last batch before a validation or the end of an epoch, nor between batches whose gradients are summed:
     Lightning restores such states only in part, so the save waits for a later batch.
@@ -215,11 +215,11 @@ _COUNTED = ("batch_progress", "scheduler_progress", "automatic_optimization.opti
 
 
 class OtherRanks(Callback):
-    """Notes in checkpoints how many samples a batch of all ranks holds, and goes on accordingly.
+    """Notes in checkpoints how many samples a batch of all ranks holds, and continues accordingly.
 
     Weights and the optimiser's state do not know of ranks. Where the batch of all ranks together is as large as it
-    was, neither does the order of the data (:class:`~datamodules.loading.EpochBatchSampler`), and training goes on
-    exactly there. Else its progress is counted in samples: the epoch goes on at the same share of its data, and the
+    was, neither does the order of the data (:class:`~datamodules.loading.EpochBatchSampler`), and training continues
+    exactly there. Else its progress is counted in samples: the epoch continues at the same share of its data, and the
     schedule of the learning rate at the same share of its steps.
 
     Args:
@@ -251,8 +251,8 @@ class OtherRanks(Callback):
         if trainer.is_global_zero and (before["samples"], before["ranks"]) != (now, trainer.world_size):
             order = "the order of the data stays" if before["samples"] == now else "the order of the data changes"
             say(
-                f"{self.stage}: the checkpoint is of {before['ranks']} ranks with {before['samples']} samples a batch "
-                f"of all, here are {trainer.world_size} with {now}; {order}"
+                f"{self.stage}: the checkpoint is of {before['ranks']} ranks with {before['samples']} samples per "
+                f"batch of all, here are {trainer.world_size} with {now}; {order}"
             )
 
     def _of_all_ranks(self, trainer: lightning.Trainer) -> int | None:
@@ -294,7 +294,7 @@ class Preemption(Callback):
 
     A signal may have reached one rank alone, so ranks ask each other at every batch's end. Outside of training a signal
     ends the process at once, since artifacts and caches keep what was done. Validation within training is not saved:
-    where it lasts longer than the grace after a signal, the last checkpoint is what training goes on from.
+    where it lasts longer than the grace after a signal, the last checkpoint is what training resumes from.
 
     Args:
         stage: the stage's name.

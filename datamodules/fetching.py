@@ -125,7 +125,7 @@ class ItemPictures:
 
     Attributes:
         rows: ``(pictures,)`` catalogue rows of the items whose picture is there.
-        paths: its file, one a row.
+        paths: its file, one per row.
         unnamed: items without a picture in the catalogue.
         missing: items whose picture is named but is not there.
     """

@@ -82,7 +82,7 @@ class ItemSequences(lightning.LightningDataModule):
     Args:
         sequences: all users.
         max_history: latest items that a model reads.
-        batch_size: windows a step and device.
+        batch_size: windows per step and device.
         valid_users: validation examples; None for all.
         seed: seed of the training order.
         workers: worker processes.
@@ -127,7 +127,7 @@ class AnswerBatch:
     Attributes:
         input_ids: (rows, width) tokens of the histories.
         segments: (rows, width) k at the tokens of a row's k-th history, from 1; 0 at padding.
-        answers: (rows, histories a row, levels) tokens of the next item of each, -1 where there is none.
+        answers: (rows, histories per row, levels) tokens of the next item of each, -1 where there is none.
         samples: (batch,) numbers of the samples.
     """
 
@@ -158,7 +158,7 @@ class HistoryTokens:
         return self._items.take(latest.flat()).grouped(latest.lengths)
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
-        """Histories of catalogue rows, one a row, padded on the right."""
+        """Histories of catalogue rows, one per row, padded on the right."""
         rows = self.spelled(histories if isinstance(histories, Histories) else Histories.from_lists(histories))
         alone = np.arange(len(rows)), np.zeros(len(rows), np.int64), np.ones(len(rows), np.int64)
         return Prompts(*self._laid(rows, *alone))
@@ -225,7 +225,7 @@ class ItemAnswers(lightning.LightningDataModule):
     Args:
         sequences: all users.
         tokens: how histories and items are spelled.
-        batch_size: answers a step and device.
+        batch_size: answers per step and device.
         valid_users: validation examples; None for all.
         valid_batch_size: users a validation batch.
         seed: seed of the training order.

@@ -1,4 +1,4 @@
-"""Samples to batches: side by side in packed rows, or one a row, with labels and weights."""
+"""Samples to batches: side by side in packed rows, or one per row, with labels and weights."""
 
 from __future__ import annotations
 

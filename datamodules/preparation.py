@@ -31,7 +31,7 @@ class Prepared:
     """Data ready for every later stage.
 
     Attributes:
-        catalogue: one row an item; ``Sequences.items`` are its rows.
+        catalogue: one row per item; ``Sequences.items`` are its rows.
         sequences: users' sequences under the split.
         statistics: counts of what is there and of what was left out, why.
         slices: what :func:`datamodules.splits.label_slices` says of each held-out example.

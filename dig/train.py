@@ -24,7 +24,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs or submits. Codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end, 130 Ctrl-C."""
     return exit_code(
-        _run, arguments, "free some, then the same command goes on", "interrupted; the same command goes on from here"
+        _run, arguments, "free some, then the same command resumes", "interrupted; the same command resumes from here"
     )
 
 

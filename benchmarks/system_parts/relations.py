@@ -2,8 +2,8 @@
 (``DIG_DATA_ROOT``; its vectors through the pipeline's own stages, before the clock starts), exact; beside it what the
 search in cells finds of the exact neighbours. Then a million items: ten million interactions of a million users,
 items drawn by Zipf's law, and made-up vectors of 384 dimensions in groups of about 20,000 that spread in 24
-directions, so that neighbours are not by chance and cells cut through groups. Each is a process of its own; memory is the
-most that it held, mapped input included. ``--items N`` takes a smaller catalogue in place of the million, to try it
+directions, so that neighbours are not by chance and cells cut through groups. Each is a process of its own; memory is
+the most that it held, mapped input included. ``--items N`` takes a smaller catalogue in place of the million, to try it
 out.
 """
 

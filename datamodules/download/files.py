@@ -61,7 +61,7 @@ def download_all(files: Iterable[RemoteFile], folder: Path, policy: RetryPolicy 
 
 
 def download(file: RemoteFile, folder: Path, policy: RetryPolicy | None = None) -> Path:
-    """Fetches a file unless it is there; an interrupted fetch goes on where it stopped.
+    """Fetches a file unless it is there; an interrupted fetch resumes where it stopped.
 
     Bytes go to ``<name>.part``, which becomes ``<name>`` once length, hash (where known) and kind are right. Of two
     processes one fetches and one waits.
@@ -90,7 +90,7 @@ def download(file: RemoteFile, folder: Path, policy: RetryPolicy | None = None) 
                 if disk_full(error):
                     raise UserError(
                         f"{file.name}: no space left on the disk of {folder}; free some, then the same "
-                        "command goes on from here"
+                        "command resumes from here"
                     ) from None
                 raise
             return path
@@ -203,7 +203,7 @@ def _store(response: httpx.Response, part: Partial, advance: Callable[[int], Non
             if time.monotonic() - began >= policy.window:
                 if came < policy.slowest * policy.window:
                     raise RetryError(
-                        f"sent less than {policy.slowest:,.0f} bytes a second for {policy.window:g} s", slow=True
+                        f"sent less than {policy.slowest:,.0f} bytes per second for {policy.window:g} s", slow=True
                     )
                 began, came = time.monotonic(), 0
 

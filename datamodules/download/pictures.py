@@ -156,7 +156,7 @@ def check_picture(data: bytes, max_side: int) -> str:
 
 
 RECORD = "pictures.jsonl"
-"""A line an item: ``item_id``, ``url``, ``file`` or null, ``reason`` of a miss."""
+"""A line per item: ``item_id``, ``url``, ``file`` or null, ``reason`` of a miss."""
 _RECORD_BYTES = 2 << 30
 _SAVE_EVERY = 200
 _REDIRECTS = 5

@@ -39,7 +39,7 @@ class RetryPolicy:
         longest: seconds to wait at most, also when a server asks for more.
         timeout: seconds without a byte before a request is given up.
         head: seconds that the head of an answer may take, redirects included.
-        slowest: bytes a second below which a request is given up and begun again where it stands.
+        slowest: bytes per second below which a request is given up and begun again where it stands.
         window: seconds over which that is measured.
         slow_attempts: requests in a row that are given up for it before the address is.
     """

@@ -39,7 +39,7 @@ def collaborative_neighbours(train: Histories, items: int, window: int = WINDOW,
         train: histories of the training part; held-out items are in none of them.
         items: size of the catalogue.
         window: the largest distance in positions.
-        keep: neighbours an item.
+        keep: neighbours per item.
 
     Returns:
         (items, keep) int64 rows, best first, -1 where there is none.
@@ -159,7 +159,7 @@ def random_neighbours(items: int, keep: int, seed: int) -> np.ndarray:
 
     Args:
         items: size of the catalogue.
-        keep: neighbours an item.
+        keep: neighbours per item.
         seed: of the draw.
 
     Returns:

@@ -48,7 +48,7 @@ def nearest_in_cells(
 
     Args:
         vectors: (items, dim).
-        keep: neighbours an item.
+        keep: neighbours per item.
         probes: cells searched for each item.
         cells: number of cells; unset takes the square root of the items.
         seed: of k-means.

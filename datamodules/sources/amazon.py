@@ -126,7 +126,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# What Amazon's releases of 2014 and 2018 share: a file of reviews, and one of metadata, a record a line.
+# What Amazon's releases of 2014 and 2018 share: a file of reviews, and one of metadata, a record per line.
 
 
 _FIELDS = ReviewFields("reviewerID", "asin", "unixReviewTime", "overall")

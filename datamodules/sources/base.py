@@ -58,8 +58,8 @@ class Tables:
         interactions: ``INTERACTION_SCHEMA``, timestamps in seconds, rows in file order; perhaps ``rating`` (Float64),
             ``ticks`` (Int64) where seconds do not tell all times apart, and where the publisher fixed a split ``part``
             (UInt8): 0 train, 1 valid, 2 test.
-        catalogue: one row an item, columns of ``CATALOGUE_SCHEMA``, in file order.
-        problems: what could not be read, a record a file.
+        catalogue: one row per item, columns of ``CATALOGUE_SCHEMA``, in file order.
+        problems: what could not be read, a record per file.
     """
 
     interactions: pl.DataFrame

@@ -361,7 +361,7 @@ def _rows(
     problems.in_file += physical_lines(content) - others
 
 
-# Interactions in files without a header and without quotation marks: a row a line, fields between a separator.
+# Interactions in files without a header and without quotation marks: a row per line, fields between a separator.
 
 
 def read_plain(

@@ -153,12 +153,12 @@ def json_lines(block: Block, problems: Problems) -> Iterator[tuple[int, Any]]:
         try:
             record = json.loads(line.decode("utf-8", "surrogateescape"))
             if number == 1 and isinstance(record, list) and record and all(isinstance(each, dict) for each in record):
-                raise UserError(f"{problems.path}: one JSON list of all records, not one a line; {_ONE_A_LINE}")
+                raise UserError(f"{problems.path}: one JSON list of all records, not one per line; {_ONE_A_LINE}")
             yield number, record
         except json.JSONDecodeError as error:
             if number == 1 and line.strip() in (b"[", b"{", b"[{"):
                 raise UserError(
-                    f"{problems.path}: JSON over several lines, not one record a line; {_ONE_A_LINE}"
+                    f"{problems.path}: JSON over several lines, not one record per line; {_ONE_A_LINE}"
                 ) from None
             problems.add(number, f"not JSON: {error.msg} at column {error.colno}")
         except (ValueError, RecursionError) as error:

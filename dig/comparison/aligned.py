@@ -281,8 +281,8 @@ def _own_numbers(theirs: pl.Series, ours: pl.Series) -> list[str]:
     if not counted_through or last >= int(own.max()):
         return []
     return [
-        f"its users are {first} to {last} without a gap, and the run's go on to {own.max()}: if these are numbers that "
-        "the other program gave them, they are other users"
+        f"its users are {first} to {last} without a gap, and the run's continue to {own.max()}: if these are numbers "
+        "that the other program gave them, they are other users"
     ]
 
 

@@ -175,7 +175,7 @@ class Contest:
         split: how the data were split; None if no run says it.
         rows: at least two.
         metrics: such as ``ndcg@10``.
-        users: (examples,) a number a user.
+        users: (examples,) a number per user.
         slices: (examples,) masks by name; empty without slices.
         against: the row to compare with; None leaves it to the numbers.
         part: ``test`` or ``valid``.

@@ -1,4 +1,4 @@
-"""The typed schema of an experiment: a dataclass a section, one sentence under each field.
+"""The typed schema of an experiment: a dataclass per section, one sentence under each field.
 
 The sentences are what ``--help`` prints. Checks live in ``__post_init__`` and name the key to change; here are those
 between sections. Values without a source in the papers are our own defaults (marked *open* in the methods) and meant

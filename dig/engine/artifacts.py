@@ -187,7 +187,7 @@ class ArtifactStore:
                 if disk_full(error):
                     raise UserError(
                         f"{kind}: no space left on the disk of {shown_path(work)}; free some, then the "
-                        "same command goes on from here"
+                        "same command resumes from here"
                     ) from error
                 raise
             work.rename(self.root / kind / key)

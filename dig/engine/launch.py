@@ -22,7 +22,7 @@ from dig.engine.signals import PREEMPTED
 __all__ = ["end_with_launcher", "needs_ranks", "run_ranks"]
 
 _PARENT = "DIG_LAUNCHER"
-_KILLED = "; the other ranks were stopped; the same command goes on from the last checkpoint"
+_KILLED = "; the other ranks were stopped; the same command resumes from the last checkpoint"
 
 
 def needs_ranks(config: Config) -> int:

@@ -65,7 +65,7 @@ def wait_for_lock(stream: IO[Any], held: str, seconds: float | None = None) -> N
         now = time.monotonic()
         if now - begun >= limit:
             raise UserError(
-                f"{held}, for {_words(limit)}; the same command goes on once it has ended, and "
+                f"{held}, for {_words(limit)}; the same command resumes once it has ended, and "
                 "DIG_LOCK_HOURS sets how long to wait"
             )
         if now - last_message >= _TELL:

@@ -1,4 +1,4 @@
-"""Runs the stages in order: what is cached is skipped, what was interrupted goes on, what is missing is built."""
+"""Runs the stages in order: what is cached is skipped, what was interrupted resumes, what is missing is built."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def describe(config: Config) -> Table:
             continue
         state = "cached" if store.exists(kind, key) else "to do"
         if state == "to do" and store.work_folder(kind, key).is_dir():
-            state = "interrupted, goes on"
+            state = "interrupted, resumes"
         reads = ", ".join(step.origin["reads"])
         table.add_row(kind, state, ", ".join(step.needs) or "the source", key, reads)
     if "report" in config.stages:

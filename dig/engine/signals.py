@@ -3,7 +3,7 @@
 A signal handler of Python waits for the interpreter, and a rank in a collective call or in long native code does not
 come back to it. So a thread watches, too: it is told of a signal through a pipe that the C handler writes to, and ends
 the process when nothing was saved in time. What is on disk then, finished artifacts and the last checkpoint, is what
-the next start goes on from, as after a kill.
+the next start resumes from, as after a kill.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dig.slurm.job import Job, current_job, requeue
 __all__ = ["PREEMPTED", "Preempted", "SIGNALS", "Watch", "current_watch", "signals_call", "watched"]
 
 PREEMPTED = 75
-"""Exit code of a process that was told to end: what it made is kept, and the same command goes on (EX_TEMPFAIL)."""
+"""Exit code of a process that was told to end: what it made is kept, and the same command resumes (EX_TEMPFAIL)."""
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 _LEAVING = 20.0
 """Seconds in which a process that has saved closes its logs and ends, before it is ended."""
@@ -144,11 +144,11 @@ class Watch:
             if self.rank:
                 self._wait_for_the_first()
             if self.job is None:
-                then = "the same command goes on from here"
+                then = "the same command resumes from here"
             elif self.may_requeue:
                 then = requeue(self.job, ended=not self._saved and self.name == "SIGTERM")
             else:
-                then = "the same command goes on from here (slurm.requeue=false)"
+                then = "the same command resumes from here (slurm.requeue=false)"
             if not self.rank:
                 say(f"{told}; {then}")
                 sys.stdout.flush()

@@ -192,19 +192,19 @@ def meeting(stage: str) -> Generator[None]:
         first = str(error).strip().partition("\n")[0]
         raise UserError(
             f"{stage}: rank {global_rank()} has lost another rank, or waited for it longer than trainer.timeout "
-            f"({first}); the launcher tells which; the same command goes on from the last checkpoint"
+            f"({first}); the launcher tells which; the same command resumes from the last checkpoint"
         ) from error
 
 
 RESUME = "resume.ckpt"
-"""The file that training goes on from; those before it stay beside it (``trainer.keep_checkpoints``)."""
+"""The file that training resumes from; those before it stay beside it (``trainer.keep_checkpoints``)."""
 _OF_RANKS = ("trainer.devices", "trainer.num_nodes")
 _TAKES_OTHERS = ("sft", "grpo")  # have `resume_from`
 _OF_BATCHES = ("batch_size", "prompts_per_step")
 
 
 def find_checkpoint(stage: str, config_keys: dict[str, Any], own: Path, given: str | None) -> Path | None:
-    """The checkpoint to go on from, after a look at its bytes and at whose it is; None starts anew.
+    """The checkpoint to resume from, after a look at its bytes and at whose it is; None starts anew.
 
     Args:
         stage: the stage's name, for messages.
@@ -224,7 +224,7 @@ def find_checkpoint(stage: str, config_keys: dict[str, Any], own: Path, given: s
             warn(f"{stage}: the checkpoint {path.name} of the interrupted run is damaged ({problem})")
             continue
         _check_owner(config_keys, theirs, path)
-        say(f"{stage}: goes on from the checkpoint {path.name}{_step(path)}")
+        say(f"{stage}: resumes from the checkpoint {path.name}{_step(path)}")
         return path
     if given:
         return _given(stage, config_keys, Path(given).expanduser())
@@ -242,7 +242,7 @@ def _given(stage: str, config_keys: dict[str, Any], path: Path) -> Path:
     if problem:
         raise UserError(f"{stage}.resume_from={path} is not a readable checkpoint: {problem}")
     _check_owner(_whatever_ranks(stage, config_keys), _whatever_ranks(stage, _configuration(path)), path)
-    say(f"{stage}: goes on from the checkpoint {path}{_step(path)}")
+    say(f"{stage}: resumes from the checkpoint {path}{_step(path)}")
     return path
 
 
@@ -252,13 +252,13 @@ def _step(path: Path) -> str:
 
 
 def _tell_of_other_ranks(stage: str, config_keys: dict[str, Any], own: Path) -> None:
-    """Names the checkpoint of an interrupted training that differs in ranks alone; nobody goes on from it unasked."""
+    """Names the checkpoint of an interrupted training that differs in ranks alone; nobody resumes from it unasked."""
     folder = own.parent.parent  # of the build; beside it lie those of other configurations
     for path in sorted(folder.parent.glob(f"*.work/{own.parent.name}/{own.name}")):
         with suppress(UserError):
             theirs = _whatever_ranks(stage, _configuration(path))
             if callbacks.differing_key(_whatever_ranks(stage, config_keys), theirs) is None:
-                say(f"{stage}: starts anew; {stage}.resume_from={path} would go on from a training with other ranks")
+                say(f"{stage}: starts anew; {stage}.resume_from={path} would resume from a training with other ranks")
 
 
 def _configuration(path: Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Plan:
         patience: validations without improvement before stopping, None never stops.
         keep_start: the weights before training compete, too.
         group_rollouts: train through the group rollout loop.
-        resume_from: a checkpoint to go on from instead of the stage's own.
+        resume_from: a checkpoint to resume from instead of the stage's own.
         callbacks: the stage's own.
     """
 
@@ -78,7 +78,7 @@ def fit(
     context: StageContext,
     folder: Path,
 ) -> None:
-    """Trains, goes on where an interrupted build stopped, and leaves the chosen weights in ``module``.
+    """Trains, resumes where an interrupted build stopped, and leaves the chosen weights in ``module``.
 
     Logs lie in ``folder/logs``; ``folder/training.json`` tells what was chosen.
     """
@@ -185,7 +185,7 @@ def _say_effective(stage: str, config: Config) -> None:
     if ranks > 1 and global_rank() == 0 and samples is not None:
         batches = f", {summed} batches summed" if summed > 1 else ""
         say(
-            f"{stage}: {ranks} ranks with {samples} samples a batch{batches}: {ranks * samples * summed} samples a "
+            f"{stage}: {ranks} ranks with {samples} samples per batch{batches}: {ranks * samples * summed} samples a "
             "step; learning rates are taken as configured"
         )
 

@@ -32,7 +32,7 @@ class BeamRanker(ABC):
         model: a decoder or an encoder-decoder that :func:`~dig.generation.beam_search` takes.
         tokens: (items, levels) how the model spells items.
         num_beams: beams; a request for more items widens the search.
-        batch_size: histories a batch.
+        batch_size: histories per batch.
         device: where to compute; None takes a GPU if there is one.
     """
 

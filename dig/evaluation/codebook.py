@@ -28,7 +28,7 @@ def usage(codes: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Args:
         codes: ``(items, levels)``; -1 (no suffix) counts for nothing.
-        sizes: codes a level.
+        sizes: codes per level.
     """
     return torch.stack([(counts > 0).double().mean() for counts in _counts(codes, sizes)])
 
@@ -38,7 +38,7 @@ def dead_codes(codes: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Args:
         codes: ``(items, levels)``; -1 (no suffix) counts for nothing.
-        sizes: codes a level.
+        sizes: codes per level.
     """
     return torch.stack([(counts == 0).sum() for counts in _counts(codes, sizes)])
 
@@ -48,7 +48,7 @@ def perplexity(codes: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Args:
         codes: ``(items, levels)``; -1 (no suffix) counts for nothing.
-        sizes: codes a level.
+        sizes: codes per level.
     """
     shares = [counts / counts.sum().clamp_min(1) for counts in _counts(codes, sizes)]
     return torch.stack([torch.special.entr(share).sum().exp() for share in shares])
@@ -128,7 +128,7 @@ def prefix_purity(codes: Tensor, categories: Sequence[str | None]) -> np.ndarray
 
     Args:
         codes: ``(items, levels)`` without the suffix.
-        categories: one an item, None where there is none.
+        categories: one per item, None where there is none.
 
     Returns:
         ``(levels,)``; NaN where no branch holds two items with a category.

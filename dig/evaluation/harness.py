@@ -193,7 +193,7 @@ def evaluate(
         targets: (examples,) catalogue rows.
         ks: cut-offs.
         depth: length of the rankings that are kept; None takes the largest cut-off.
-        batch_size: examples a batch.
+        batch_size: examples per batch.
         mask_history: leave items of the history out.
 
     Raises:

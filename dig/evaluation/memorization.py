@@ -50,7 +50,7 @@ def one_hop_candidates(
     Args:
         successors: :func:`successor_counts`.
         histories: (examples,) catalogue rows.
-        size: candidates an example.
+        size: candidates per example.
 
     Returns:
         (examples, size) int64 rows, -1 where there are fewer.

@@ -239,7 +239,7 @@ def slice_metrics(
 
     Args:
         positions: (examples,) place of the target from 0 on, -1 where it was not ranked.
-        labels: a column a way to slice, named ``…_slice``, a row an example.
+        labels: a column a way to slice, named ``…_slice``, a row per example.
         ks: cut-offs.
         beyond: gives what is measured beyond HR, NDCG and MRR of the examples of these numbers.
 

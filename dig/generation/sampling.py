@@ -56,7 +56,7 @@ def sample_groups(
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device; every sample is one of its items.
-        group_size: samples a prompt.
+        group_size: samples per prompt.
         temperature: divides the logits; the log-probabilities are those after it.
         generator: gives the seeds where they are not given; on the CPU, None takes torch's global one.
         replacement: whether an item may be sampled more than once.

@@ -17,7 +17,7 @@ __all__ = ["T5PathModel"]
 
 @dataclass
 class _State(TreeState):
-    """Prompts in the encoder, and one start token a prompt in the decoder."""
+    """Prompts in the encoder, and one start token per prompt in the decoder."""
 
     encoded: Tensor | None = None
     encoded_mask: Tensor | None = None

@@ -53,7 +53,7 @@ class Restriction:
 class CatalogueTrie(nn.Module):
     """Prefix tree of the catalogue's token sequences.
 
-    All of it are integer buffers, 28 bytes an item where most nodes are leaves, so ``to`` and ``state_dict`` work;
+    All of it are integer buffers, 28 bytes per item where most nodes are leaves, so ``to`` and ``state_dict`` work;
     ``load_state_dict`` takes the state of a trie of any size.
 
     Args:
@@ -158,7 +158,7 @@ class CatalogueTrie(nn.Module):
         Args:
             leaves: (batch, n).
             scores: (batch, n), falling.
-            count: items a row.
+            count: items per row.
             restriction: items that each row may have.
 
         Returns:

@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(
         _run,
         arguments,
-        "free some, then the same command goes on",
-        "interrupted; what came so far is kept, the same command goes on from here",
+        "free some, then the same command resumes",
+        "interrupted; what came so far is kept, the same command resumes from here",
     )
 
 

@@ -125,7 +125,7 @@ class Examples(NamedTuple):
         return Examples(*(column[rows] for column in self))
 
     def thinned(self, seed: int) -> Examples:
-        """At most :data:`PER_PHRASE` rows a phrase, drawn by the seed, with the weight of all of them."""
+        """At most :data:`PER_PHRASE` rows per phrase, drawn by the seed, with the weight of all of them."""
         order = np.random.default_rng(seed).permutation(len(self.labels))
         order = order[np.argsort(self.groups[order], kind="stable")]
         _, starts, sizes = np.unique(self.groups[order], return_index=True, return_counts=True)

@@ -59,7 +59,7 @@ class TextsOfItems:
     """The words of every item of a catalogue, read once.
 
     Args:
-        frame: a row an item: ``item_id``; ``title``, ``description``, ``categories``, ``caption``, ``brand`` as
+        frame: a row per item: ``item_id``; ``title``, ``description``, ``categories``, ``caption``, ``brand`` as
             " word word ", with a bar between texts, so that no phrase is found across two of them.
     """
 
@@ -67,7 +67,7 @@ class TextsOfItems:
         self.frame = frame.with_columns(pl.concat_str(_FIELDS).alias("all"))
 
     def of(self, item_ids: pl.Series) -> pl.DataFrame:
-        """The texts of the items of interests, a row an interest.
+        """The texts of the items of interests, a row per interest.
         Raises:
             ValueError: if an item is not in the catalogue.
         """

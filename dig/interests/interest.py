@@ -44,7 +44,7 @@ INTEREST_SCHEMA = pl.Schema(
         "wordings": pl.List(pl.String),
     }
 )
-"""Columns of a frame of interests, one row an interest, in rank order within an item (and miner and kind).
+"""Columns of a frame of interests, one row per interest, in rank order within an item (and miner and kind).
 
 ``confidence`` is null where the miner gives none; ``label`` and ``score`` are null until RLDI has filled them.
 ``votes`` is the number of miners that found the interest. ``miners`` and ``wordings``, aligned, say which and in what

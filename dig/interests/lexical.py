@@ -73,7 +73,7 @@ _PLAIN_WORD = re.compile(r"[^\W_]+")
 _TAG = re.compile(r"<[^<>]{0,200}>")
 _DIGIT = re.compile(r"\d")
 WITH_DIGITS = 0.3
-"""Factor on a phrase that holds a digit or a unit: often a model number or a measure, at times an interest."""
+"""Factor on a phrase that holds a digit or a unit: often a model number or a measure, at times per interest."""
 ONLY_DIGITS = 0.1
 """Factor on a phrase of nothing but numbers and units; the miner takes one only for an item that has nothing else."""
 

@@ -172,7 +172,7 @@ def merge_interests(
         phrases: every folded text of ``interests``, once.
         vectors: ``(phrases, dim)`` their vectors, of any length.
         similarity: the least cosine.
-        limit: interests an item at most; None for no limit.
+        limit: interests per item at most; None for no limit.
 
     Raises:
         ValueError: if a text has no vector.

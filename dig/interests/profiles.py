@@ -146,7 +146,7 @@ class ExplicitInterests:
         interests: labelled interests (:data:`~dig.interests.interest.INTEREST_SCHEMA`).
         item_ids: the catalogue's ids in order.
         histories: (users,) catalogue rows of the training part, oldest first.
-        limit: interests a customer at most.
+        limit: interests per customer at most.
     """
 
     def __init__(

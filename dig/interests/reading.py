@@ -236,7 +236,7 @@ def _confidence(entry: dict[str, Any]) -> float | None:
 
 
 def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: float = 0.01) -> ImportedInterests:
-    """Reads ``{"item_id", "miner", "kind", "interests": [{"text", "confidence"?}, …]}``, a line an item.
+    """Reads ``{"item_id", "miner", "kind", "interests": [{"text", "confidence"?}, …]}``, a line per item.
 
     A line with any fault is left out as a whole, counted, and kept as an example with file, line and reason. Texts lose
     control characters and are cut at :data:`MAX_INTEREST` characters; duplicates (equal once folded, within item, miner
@@ -278,7 +278,7 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
 
 
 def read_captions(path: Path, item_ids: Collection[str], max_bad_fraction: float = 0.01) -> ImportedCaptions:
-    """Reads ``{"item_id", "miner", "caption"}``, a line an item; the first caption of an item counts.
+    """Reads ``{"item_id", "miner", "caption"}``, a line per item; the first caption of an item counts.
 
     Raises:
         UserError: as :func:`read_interests` does.
@@ -320,7 +320,7 @@ class UserInterests:
 
 
 def read_user_interests(path: Path, user_ids: Collection[str], max_bad_fraction: float = 0.01) -> UserInterests:
-    """Reads ``{"user_id", "miner", "text", "items_seen": [item_id, …]}``, a line a user and miner.
+    """Reads ``{"user_id", "miner", "text", "items_seen": [item_id, …]}``, a line per user and miner.
 
     A line that does not say which items it is made from is bad: nobody could check it for held-out items.
 

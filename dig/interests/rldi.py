@@ -69,7 +69,7 @@ def label_interests(
         interests: :data:`~dig.interests.interest.INTEREST_SCHEMA`, all miners together.
         catalogue: the items; rows of ``train_sequences`` are its rows.
         captions: item id → caption.
-        train_sequences: one int array of catalogue rows a user, in order, **without** both held-out items.
+        train_sequences: one int array of catalogue rows per user, in order, **without** both held-out items.
         config: source, threshold, folds, min_items, enabled.
         seed: of folds and samples.
         vectors: of phrases and items; without them the features that need any are left out.

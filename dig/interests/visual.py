@@ -36,7 +36,7 @@ class VisualInterests(NamedTuple):
 
 
 def read_vocabulary(path: Path | None) -> list[str]:
-    """Phrases of a file, one a line; empty lines and lines from ``#`` on count for nothing, a repeated phrase once.
+    """Phrases of a file, one per line; empty lines and lines from ``#`` on count for nothing, a repeated phrase once.
 
     Args:
         path: the file; None takes the list that comes with the project.
@@ -90,7 +90,7 @@ def visual_interests(
         similarity: ``(pictures, phrases)`` cosines.
         phrases: the vocabulary.
         mined: interests of other miners.
-        limit: interests an item at most.
+        limit: interests per item at most.
         min_confidence: less confident ones are left out.
     """
     features = _features(similarity)

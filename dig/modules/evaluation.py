@@ -51,7 +51,7 @@ class EvaluationModule(lightning.LightningModule):
             return
         try:
             rankings = self.harness.step(batch.examples, batch.histories, batch.targets, batch.candidates)
-        except NotANumberError as error:  # the other ranks go on, and all meet in collect
+        except NotANumberError as error:  # the other ranks continue, and all meet in collect
             self._broken = error.example
             return
         self._rows.append(batch.examples)

@@ -98,7 +98,7 @@ def answer_loss(model: nn.Module, batch: AnswerBatch, label_smoothing: float = 0
 
 
 def answer_states(model: nn.Module, batch: AnswerBatch) -> Tensor:
-    """The decoder's states (rows, histories a row, levels, width) that predict each answer's tokens.
+    """The decoder's states (rows, histories per row, levels, width) that predict each answer's tokens.
 
     T5 knows of places only their distance, and a history's tokens keep theirs wherever in a row they lie. So masks are
     all it takes: encoder and decoder look within a history and its answer alone, and a state is the one it has alone.

@@ -218,7 +218,7 @@ class RQVAEModule(LightningModule):
     def _rate(self, step: int) -> float:
         """Factor of the learning rate; the warm-up takes a tenth of the steps at most. Asks for their number as late as
         it can: the Trainer would otherwise set its loaders up before it restores their positions, and a resumed run
-        would go on at a wrong batch."""
+        would continue at a wrong batch."""
         if step == 0:
             return 1 / self.config.warmup_steps
         total = float(self.trainer.estimated_stepping_batches)

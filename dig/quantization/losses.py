@@ -62,7 +62,7 @@ def diversity(codebook: Tensor, codes: Tensor, clusters: Tensor, draws: Tensor) 
     own = torch.arange(len(codebook), device=codebook.device)[None, :] == codes[:, None]
     others = same & ~own
     counts = others.sum(dim=1)
-    place = (draws * counts).long()  # (batch,) the how-manieth of them
+    place = (draws * counts).long()  # (batch,) which of them, counted from 0
     positive = ((others.cumsum(dim=1) > place[:, None]) & others).int().argmax(dim=1)
     logits = (codebook[codes] @ codebook.T).masked_fill(own, float("-inf"))
     losses = F.cross_entropy(logits, positive, reduction="none")

@@ -30,7 +30,7 @@ __all__ = [
 
 
 class SemanticIds:
-    """Semantic IDs of a catalogue: one code a level, and a suffix code where items would share all of them.
+    """Semantic IDs of a catalogue: one code per level, and a suffix code where items would share all of them.
 
     The table is prefix-free: no item's codes are the beginning of another's, so a code sequence names one item at most.
     Only a table made to keep collisions (`duplicates`) lets items share all their codes.
@@ -73,7 +73,7 @@ class SemanticIds:
         Args:
             item_ids: the catalogue's item ids.
             codes: ``(items, levels)`` as the quantizer assigns them, repeats allowed.
-            sizes: codes a level.
+            sizes: codes per level.
             duplicates: give no suffix and let items share their codes.
         """
         codes = codes.detach().to("cpu", torch.int64)
@@ -267,7 +267,7 @@ def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, 
 
 COLLISIONS = ("suffix", "reassign", "keep")
 """`suffix`: a further code where, and only where, items share theirs (the paper's). `reassign`: next-best last codes,
-and a suffix for what finds no place. `keep`: items go on sharing."""
+and a suffix for what finds no place. `keep`: items keep sharing."""
 
 
 @torch.no_grad()

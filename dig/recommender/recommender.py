@@ -314,7 +314,7 @@ class Recommender:
         Args:
             history: item ids, oldest first, in whatever :meth:`recommend` takes as one.
             items: recommended items.
-            limit: reasons an item at most.
+            limit: reasons per item at most.
             unknown: as of :meth:`recommend`, for the history.
 
         Raises:

@@ -44,7 +44,7 @@ def read_histories(histories: Any, rows: Rows, unknown: str = "drop", empty: str
     """The catalogue rows of each history.
 
     Args:
-        histories: one sequence of item ids a customer, oldest first; a matrix has one in each row. No customers are
+        histories: one sequence of item ids per customer, oldest first; a matrix has one in each row. No customers are
             no histories.
         rows: the catalogue.
         unknown: ``drop`` leaves out items that the catalogue lacks (missing values, too) and warns; ``refuse`` raises.
@@ -165,7 +165,7 @@ def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def _histories(histories: Any) -> list[Any]:
-    """One entry a customer; a single history is told from several."""
+    """One entry per customer; a single history is told from several."""
     if histories is None:
         raise UserError("histories is None; give one list of item ids for each customer, or [] for no customers", 2)
     listed = _ordered(histories, "histories")

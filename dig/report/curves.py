@@ -52,7 +52,7 @@ class CurvePlot:
 def log_lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """Points by metric, in order of the step (else the epoch, else the row).
 
-    Where a step was logged twice, as by an attempt that was killed and the one that went on, the later row counts.
+    Where a step was logged twice, as by an attempt that was killed and the one that continued, the later row counts.
 
     Args:
         rows: rows of the CSV log. Keys may be missing, or None or empty, where nothing was logged; NaN is a value.

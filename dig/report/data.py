@@ -86,9 +86,9 @@ class ReportData:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Content of ``metrics.json``: recommenders by name, baselines first."""
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Rows of the CSV log a stage, sparse."""
+    """Rows of the CSV log per stage, sparse."""
     health: Mapping[str, Any] = field(default_factory=dict)
-    """Of the codebooks: lists with a number a level (``usage`` as a share, ``sizes``, …) and figures."""
+    """Of the codebooks: lists with a number per level (``usage`` as a share, ``sizes``, …) and figures."""
     ids: SemanticIds | None = None
     """The Semantic IDs of the catalogue."""
     labels: Mapping[str, Any] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class ReportData:
     recommendations: pl.DataFrame | None = None
     """``example``, ``items``, ``scores``, ``stage``; recommenders below each other, baselines first."""
     examples: pl.DataFrame | None = None
-    """A row an example: ``example``, ``user``, ``target``, ``history``, and where known ``one_hop`` and slices."""
+    """A row per example: ``example``, ``user``, ``target``, ``history``, and where known ``one_hop`` and slices."""
 
 
 # Where a configuration comes from: the experiment that it changes, and the command that asks for it again.

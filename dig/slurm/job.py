@@ -115,7 +115,7 @@ def command_answer(*command: str, seconds: float = 20) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-_BACK = "job {id} goes back into the queue and goes on from there"
+_BACK = "job {id} goes back into the queue and resumes from there"
 
 
 def requeue(job: Job, ended: bool) -> str:
@@ -133,14 +133,14 @@ def requeue(job: Job, ended: bool) -> str:
     if int(facts.get("Restarts", job.restarts)) > job.restarts:
         return _BACK.format(id=job.id)
     if facts.get("JobState") == "COMPLETING" and facts.get("Reason") != "TimeLimit":
-        return f"SLURM ends job {job.id}; it goes on from there when it starts again"
+        return f"SLURM ends job {job.id}; it resumes from there when it starts again"
     preempted = facts.get("PreemptTime", "None") not in ("None", "")
     if ended and job.tasks > 1 and facts.get("JobState") == "RUNNING" and not preempted:
-        return f"job {job.id} ends, as a rank was lost or somebody ended it; the same command goes on from there"
+        return f"job {job.id} ends, as a rank was lost or somebody ended it; the same command resumes from there"
     problem = _scontrol(job.id)
     if problem is None:
         return _BACK.format(id=job.id)
-    return f"job {job.id} could not be requeued ({problem}); the same command goes on from there"
+    return f"job {job.id} could not be requeued ({problem}); the same command resumes from there"
 
 
 def _scontrol(job: str) -> str | None:

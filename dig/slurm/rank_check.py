@@ -51,7 +51,7 @@ class RankCheck:
 
     Args:
         job: seen by this rank.
-        config: patience, and GPUs a node.
+        config: patience, and GPUs per node.
         folders: what all nodes have to share.
         host: rank 0's node.
         port: of the store.

@@ -119,6 +119,6 @@ def check_missing(
     if missing.total() > config.mining.max_missing * total:
         raise UserError(
             f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "
-            f"goes on with what is left; {retry}"
+            f"continues with what is left; {retry}"
         )
     warn(f"{line}; {retry}")

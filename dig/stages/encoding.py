@@ -66,7 +66,7 @@ def encode(
 ) -> None:
     """Fills the cache with the vectors of all batches, on as many devices as the trainer is given.
 
-    Interrupted, it goes on: what stands in the cache is asked for no more.
+    Interrupted, it continues: what stands in the cache is asked for no more.
     """
     if not len(data.batches):
         return

@@ -268,7 +268,7 @@ def write_evaluation(
 def _write_rankings(
     folder: Path, name: str, protocol: str, examples: pl.DataFrame, ids: pl.Series, found: evaluation.Evaluation
 ) -> None:
-    """Items and scores, a row an example."""
+    """Items and scores, a row per example."""
     mask = found.ranked >= 0
     lengths = mask.sum(dim=1).numpy()
     examples.select("example", "user", "target").with_columns(

@@ -215,7 +215,7 @@ def judged_sample(interests: pl.DataFrame, size: int, seed: int) -> np.ndarray:
 
 
 def judging_job(context: StageContext, interests: pl.DataFrame) -> Job:
-    """A question an interest, in order, about its text and captions alone."""
+    """A question per interest, in order, about its text and captions alone."""
     model = judge_model(context.config)
     catalogue = load_catalogue(context)
     catalogue = catalogue.filter(pl.col("item_id").is_in(interests["item_id"].unique().implode()))
@@ -240,7 +240,7 @@ def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -
         int8 ``(interests,)``: 1, 0, or -1 where none was asked for or none came.
 
     Raises:
-        UserError: too many verdicts are missing, or asking cannot go on.
+        UserError: too many verdicts are missing, or asking cannot continue.
     """
     config = context.config
     rows = judged_sample(interests, config.labels.judge_sample, config.seed)

@@ -322,7 +322,7 @@ class Mining:
         """Asks all of them; returns the miners' jobs.
 
         Raises:
-            UserError: too many pictures are left without a caption, or asking cannot go on.
+            UserError: too many pictures are left without a caption, or asking cannot continue.
         """
         config = self.context.config
         models = all_models(config)

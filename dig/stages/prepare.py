@@ -47,7 +47,7 @@ _IF_SET = ("text_columns", "category_separator", "split_times")
 
 
 def load_catalogue(context: StageContext) -> pl.DataFrame:
-    """The catalogue, one row an item."""
+    """The catalogue, one row per item."""
     return pl.read_parquet(context.file("prepare", "items.parquet"), glob=False)
 
 

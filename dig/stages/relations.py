@@ -85,7 +85,7 @@ def _summary(path: Path) -> str:
     for name in ("collaborative", "semantic"):
         if name in facts:
             own = f", {facts[name]['own']:.1f} of its own" if "own" in facts[name] else ""
-            parts.append(f"{name} ({facts[name]['mode']}): {facts[name]['neighbours']:.1f} neighbours an item{own}")
+            parts.append(f"{name} ({facts[name]['mode']}): {facts[name]['neighbours']:.1f} neighbours per item{own}")
     search = facts.get("search", {})
     if "recall" in search:
         parts.append(f"texts compared in cells, which finds {search['recall']:.1%} of the five nearest")

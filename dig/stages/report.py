@@ -283,7 +283,7 @@ def _groups(context: StageContext) -> list[dict[str, Any]]:
 
 
 def _curve(artifact: Path) -> list[dict[str, float]]:
-    """Rows of a stage's CSV logs, those of interrupted attempts before those that went on."""
+    """Rows of a stage's CSV logs, those of interrupted attempts before those that continued."""
     rows: list[dict[str, float]] = []
     for path in sorted((artifact / "logs").glob("*/metrics.csv")):
         frame = pl.read_csv(path, infer_schema_length=None, glob=False)

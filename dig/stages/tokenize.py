@@ -209,7 +209,7 @@ def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:
         )
     if features.items < max(sizes):
         warn(
-            f"tokenize: {features.items} items cannot use {max(sizes)} codes a level; a rqvae.codebook_size of about "
+            f"tokenize: {features.items} items cannot use {max(sizes)} codes per level; a rqvae.codebook_size of about "
             f"{max(2, int(features.items**0.5))} would fit"
         )
 

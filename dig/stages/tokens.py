@@ -1,4 +1,4 @@
-"""The token arrays that SFT reads: an artifact a task, shared by every run with the same prompts."""
+"""The token arrays that SFT reads: an artifact per task, shared by every run with the same prompts."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ _ROW = 30  # pixels of a row
 def parallel_plot(
     metric: str, axes: Sequence[Axis], rows: Sequence[TrialRow], best: int, maximize: bool = True
 ) -> Plot:
-    """A line a trial through its parameters to its metric; the best stands out, the good are stronger than the bad."""
+    """A line per trial through its parameters to its metric; the best stands out, the good are stronger than others."""
     import altair as alt
 
     scored = [row for row in rows if row.value is not None]
@@ -242,7 +242,7 @@ def importance_plot(shares: Mapping[str, float]) -> Plot:
 
 
 def history_plot(metric: str, rows: Sequence[TrialRow], best: int) -> Plot:
-    """What each trial's validations found as training went on."""
+    """What each trial's validations found as training continued."""
     import altair as alt
 
     data: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ _USAGE = "dig sweep FILE [experiment=NAME] [key=value …] [--flag]"
 _ABOUT = """\
 Runs a sweep file in W&B's format without an account: method grid, random or bayes, early_terminate, run_cap. FILE's
 command gives experiment= and key=value; those given here go before them, and a parameter that is given here does not
-vary. The same command again goes on where the sweep stood, and joins it where it runs: from another terminal, another
+vary. The same command again resumes where the sweep stood, and joins it where it runs: from another terminal, another
 node or a SLURM task that sees the same folder."""
 _END = """\
 The sweep lies in runs/sweeps/<name>/<id>/: journal.log (Optuna's), trials.csv, trials.parquet, sweep.html. Trials are

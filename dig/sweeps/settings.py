@@ -43,7 +43,7 @@ class Metric:
 
     @property
     def validated(self) -> bool:
-        """Whether validations tell it while training goes on."""
+        """Whether validations tell it while training continues."""
         return self.name.startswith("valid/")
 
     def better(self, one: float, other: float) -> bool:
@@ -169,7 +169,7 @@ def _maximize(file: SweepFile, asked: MetricGoal, name: str) -> bool:
 
 
 def _logged(artifact: Path, name: str) -> Iterator[tuple[int, float]]:
-    """A metric's values with their steps, those of interrupted attempts before those that went on."""
+    """A metric's values with their steps, those of interrupted attempts before those that continued."""
     for path in sorted((artifact / "logs").glob("*/metrics.csv")):
         with path.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):

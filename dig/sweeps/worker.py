@@ -104,7 +104,7 @@ def work(settings: Settings, store: TrialStore) -> None:
     """
     failures = 0
     while (claim := _next(store)) is not None:
-        how = "goes on" if claim.taken_up else "starts"
+        how = "resumes" if claim.taken_up else "starts"
         number = claim.trial.number + 1
         of = f" of {store.size}" if number <= store.size else ""  # more where failed ones were run again
         say(f"trial {number}{of} {how}: {shown_point(claim.point)}")
@@ -117,7 +117,7 @@ def work(settings: Settings, store: TrialStore) -> None:
         if failures == MOST_FAILURES:
             raise UserError(
                 f"{failures} trials in a row failed, so the sweep stops; once that is mended the same "
-                "command goes on, and with --retry-failed also runs those again"
+                "command resumes, and with --retry-failed also runs those again"
             )
 
 

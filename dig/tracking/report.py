@@ -154,7 +154,7 @@ def summary_values(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float 
 
 
 def metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> Rows:
-    """A row a metric, with the 95 % interval over users where there is one."""
+    """A row per metric, with the 95 % interval over users where there is one."""
     rows = []
     for stage, content in metrics.items():
         for protocol in _PROTOCOLS:

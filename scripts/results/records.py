@@ -158,7 +158,7 @@ _DIGITS = 6
 def validation_curve(logs: Path) -> list[dict[str, float]]:
     """Metrics of every validation: ``{"epoch": 1, "hr@10": …}``, in order, ``epoch`` the epochs that are done.
 
-    Where an epoch was validated twice, as by an attempt that was killed and the one that went on, the later counts.
+    Where an epoch was validated twice, as by an attempt that was killed and the one that continued, the later counts.
 
     Args:
         logs: a stage's folder of logs, with a folder an attempt.

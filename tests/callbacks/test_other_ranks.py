@@ -1,4 +1,4 @@
-"""Training goes on with another batch of all ranks at the same share of its data and of its schedule."""
+"""Training continues with another batch of all ranks at the same share of its data and of its schedule."""
 
 from __future__ import annotations
 

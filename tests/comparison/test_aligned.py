@@ -256,7 +256,7 @@ def test_users_that_were_counted_from_0_raise_a_doubt(tmp_path: Path):
     run = write_run(tmp_path / "runs/ids/a1", users, ["7"] * 40, {"sft": [["7"]] * 40}, catalogue=["7"])
     (contest,) = contests(table([["7"]] * 40, range(40)), str(run))
     assert any(
-        note.startswith("theirs: its users are 0 to 39 without a gap, and the run's go on to 40: if these are")
+        note.startswith("theirs: its users are 0 to 39 without a gap, and the run's continue to 40: if these are")
         for note in contest.notes
     )
     (contest,) = contests(table([["7"]] * 60, range(1, 61)), str(run))  # a test of some of the users

@@ -45,7 +45,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(table: Comparis
             assert f"{cell.value.mean:.4f}" in printed and f"±{(cell.value.high - cell.value.low) / 2:.4f}" in printed
     for gain in (cells[table.main].gain for cells in table.cells):
         assert gain is None or f"[{gain.low:+.4f}, {gain.high:+.4f}]" in printed
-    assert printed.count("plain_codes/sft") >= (1 if width >= 120 else 2)  # again on each table that goes on
+    assert printed.count("plain_codes/sft") >= (1 if width >= 120 else 2)  # again on each table that continues
     assert " ".join(caption(table)) in " ".join(printed.split())
 
 

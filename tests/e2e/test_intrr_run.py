@@ -98,7 +98,7 @@ def test_killed_in_training_it_resumes_to_the_same_metrics(stage: str, finished:
         assert seen
     earlier = built_artifacts(workplace)
     output = workplace.run()
-    assert f"{stage}: goes on from the checkpoint" in output
+    assert f"{stage}: resumes from the checkpoint" in output
     assert built_artifacts(workplace).items() >= earlier.items()
     assert workplace.metrics() == finished[0].metrics(), "and the other one's spelling has no say"
 

@@ -120,7 +120,7 @@ def test_a_killed_training_with_adapters_goes_on_to_the_same_numbers(tmp_path: P
     assert wait_for_checkpoint(workplaces[1], "sft", process, newer_than=2)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert "sft: goes on from the checkpoint" in workplaces[1].run(*arguments)
+    assert "sft: resumes from the checkpoint" in workplaces[1].run(*arguments)
     assert workplaces[0].metrics() == workplaces[1].metrics()
     models = [load_file(workplace.latest / "model" / "model.safetensors") for workplace in workplaces]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])

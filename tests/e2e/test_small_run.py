@@ -206,7 +206,7 @@ def test_kill_in_training_resumes_to_the_same_metrics(
         assert seen
     earlier = built_artifacts(workplace)
     output = workplace.run()
-    assert f"{stage}: goes on from the checkpoint" in output
+    assert f"{stage}: resumes from the checkpoint" in output
     assert built_artifacts(workplace).items() >= earlier.items()
     assert workplace.metrics() == undisturbed.metrics()
 

@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damag
     said = captured.get()
     assert (
         "resume.ckpt of the interrupted run is damaged" in said
-        and "goes on from the checkpoint resume.1.ckpt, step 2" in said
+        and "resumes from the checkpoint resume.1.ckpt, step 2" in said
     )
 
 

@@ -107,7 +107,7 @@ def test_the_ratio_is_one_and_the_divergence_zero_at_the_first_step(lora: bool):
     assert len(lines) == 4
     assert lines[0]["train/ratio"] == pytest.approx(1.0, abs=1e-6)
     assert lines[0]["train/kl"] == pytest.approx(0.0, abs=1e-6)
-    assert all(line["train/ratio"] == pytest.approx(1.0, abs=1e-5) for line in lines)  # one update a rollout
+    assert all(line["train/ratio"] == pytest.approx(1.0, abs=1e-5) for line in lines)  # one update per rollout
     assert all(line["train/kl"] > 1e-5 for line in lines[2:])  # but the policy has left the reference
     assert all(line["train/clip_ratio"] == 0.0 for line in lines)
 

@@ -32,7 +32,7 @@ def test_boxes_are_branches_to_scale():
 
 def test_the_words_count_used_codes():
     words = " ".join(text.text for text in parsed(code_tree_svg(CODES, [4, 2])).iter(f"{SVG}text"))
-    assert "level 1: 3 of 4 codes in use, at most 4 items a code" in words
+    assert "level 1: 3 of 4 codes in use, at most 4 items per code" in words
     assert "level 2: 2 of 2 codes in use" in words
     assert "code tree of 8 items" in words
 

@@ -114,7 +114,7 @@ def test_random_relations_need_no_vectors_and_see_nobody(built):
         np.testing.assert_array_equal(table, again.tables[name])
         assert (table != other.tables[name]).any() and (table != real.tables[name]).any()
     assert (found.tables["collaborative"] != found.tables["semantic"]).any()
-    assert "collaborative (random): 10.0 neighbours an item; semantic (random): 10.0 neighbours an item" in found.says
+    assert "collaborative (random): 10.0 neighbours per item; semantic (random): 10.0 neighbours per item" in found.says
 
 
 def test_shuffled_relations_are_those_of_other_items(built):

@@ -118,7 +118,7 @@ class GRPOConfig:
     """Group relative policy optimisation from the SFT checkpoint."""
 
     group_size: Size = 16
-    """Rollouts G a prompt (8 in the paper)."""
+    """Rollouts G per prompt (8 in the paper)."""
     temperature: Temperature = 1.0
     """Divides the logits of the rollouts, and with them those that learn."""
     rollouts: RolloutMethod = "sample"
@@ -132,7 +132,7 @@ class GRPOConfig:
     prompts_per_user: PositiveInt = 2
     """Prompts from each user's training part: its latest items, each with what came before it."""
     prompts_per_step: Size = 64
-    """Prompts a rollout batch and device."""
+    """Prompts per rollout batch and device."""
     minibatches: PositiveInt = 1
     """Parts into which a rollout batch is cut, an optimiser step each."""
     updates_per_rollout: PositiveInt = 1
@@ -173,7 +173,7 @@ class GRPOConfig:
     validate_every: PositiveInt = 50
     """Rollout batches between two validations."""
     resume_from: str | None = None
-    """A checkpoint to go on from instead of this stage's own last one; its configuration must be the same."""
+    """A checkpoint to resume from instead of this stage's own last one; its configuration must be the same."""
 
     def __post_init__(self) -> None:
         check(

@@ -54,7 +54,7 @@ class MiningConfig:
     max_requests: PositiveInt | None = None
     """Asking stops after so many requests, earlier runs of the same mining included; unset knows no limit."""
     max_missing: Fraction = 0.02
-    """Share of unanswered items a model above which the stage stops instead of going on without them."""
+    """Share of unanswered items per model above which the stage stops instead of continuing without them."""
     merge_similarity: Fraction = 0.9
     """Phrases of different miners about one item are one interest from this cosine of their text vectors on."""
     imports: list[str] = field(default_factory=list)
@@ -171,10 +171,10 @@ class ModelConfig:
     backoff: Annotated[float, Bounds(0, 3600)] = 1.0
     """Seconds of the first pause between attempts; doubled each time, with jitter, up to a minute."""
     breaker: PositiveInt = 20
-    """So many failures in a row stop this endpoint for the run; the others go on."""
+    """So many failures in a row stop this endpoint for the run; the others continue."""
     max_unusable: PositiveInt | None = 8
     """A model is stopped for the run where its first answers, so many, are all unusable, each after a second chance,
-    or nine tenths of the last five times as many; the others go on. null asks on whatever comes."""
+    or nine tenths of the last five times as many; the others continue. null asks on whatever comes."""
     picture_tokens: PositiveInt = 1000
     """Tokens that a picture is taken for in estimates."""
     batch_size: Size = 8

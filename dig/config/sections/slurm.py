@@ -24,13 +24,13 @@ class SlurmConfig:
     nodes: Nodes | None = None
     """Nodes; where it is set, `python -m dig.train` submits a job and does not train here."""
     gpus: Annotated[int, Bounds(0, 1024)] = 0
-    """GPUs a node, with a task each; 0 runs tasks on CPUs."""
+    """GPUs per node, with a task each; 0 runs tasks on CPUs."""
     tasks: Annotated[int, Bounds(0, 1024, above=True)] = 1
-    """Tasks a node where slurm.gpus=0."""
+    """Tasks per node where slurm.gpus=0."""
     cpus_per_task: Annotated[int, Bounds(0, 4096, above=True)] = 4
-    """Processor cores a task."""
+    """Processor cores per task."""
     mem: str | None = None
-    """Memory a node, such as 64G; unset leaves it to the site."""
+    """Memory per node, such as 64G; unset leaves it to the site."""
     time: str | None = None
     """Time limit, HH:MM:SS or D-HH:MM:SS; unset leaves it to the site."""
     partition: str | None = None
@@ -76,7 +76,7 @@ class SlurmConfig:
         check_values("slurm", self)
         check(
             not self.gpus or self.tasks == 1,
-            f"slurm.tasks={self.tasks} cannot be joined with slurm.gpus={self.gpus}: there is one task a GPU",
+            f"slurm.tasks={self.tasks} cannot be joined with slurm.gpus={self.gpus}: there is one task per GPU",
         )
         check(
             self.mem is None or bool(_MEMORY.fullmatch(self.mem)),

@@ -110,7 +110,7 @@ class Estimate:
         tokens_in: tokens that will be read.
         tokens_out: tokens that will be written.
         cost: US dollars, None without prices.
-        seconds: at the configured concurrency and limits, five seconds an answer; None for a local model.
+        seconds: at the configured concurrency and limits, five seconds per answer; None for a local model.
     """
 
     name: str

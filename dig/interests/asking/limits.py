@@ -52,7 +52,7 @@ def pause_before(attempt: int, first: float, draw: Callable[[], float] = random.
 
 
 class RateLimiter:
-    """Leaky buckets of requests and tokens a minute, and pauses that the endpoint asks for.
+    """Leaky buckets of requests and tokens per minute, and pauses that the endpoint asks for.
 
     Args:
         requests_per_minute: None for no limit.

@@ -83,7 +83,7 @@ class JobProgress:
 
     Args:
         progress: the bars.
-        results: what is counted, one a model.
+        results: what is counted, one per model.
     """
 
     def __init__(self, progress: Progress, results: Sequence[JobResult]) -> None:
@@ -110,7 +110,7 @@ class JobProgress:
             self._told = now
             say(
                 f"asking: {result.name}: {result.done:,} of {result.total:,} items, ${result.cost:.2f}, "
-                f"{result.requests / seconds:.1f} requests a second"
+                f"{result.requests / seconds:.1f} requests per second"
             )
 
 

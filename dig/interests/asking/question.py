@@ -263,7 +263,7 @@ def prompted_model(name: str, config: ModelConfig, prompt: Prompt, purpose: str,
 
 
 def questions_of(model: PromptedModel, items: Iterable[tuple[Evidence, str]]) -> Iterator[Question]:
-    """A question an item, with the phrase to judge or "", one at a time."""
+    """A question per item, with the phrase to judge or "", one at a time."""
     origin = blake2b(json.dumps(model.origin, sort_keys=True).encode(), digest_size=16).digest()
     for evidence, interest in items:
         content = f"{evidence.text}\0{evidence.picture_hash}\0{interest}".encode("utf-8", "replace")

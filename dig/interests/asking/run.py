@@ -95,7 +95,7 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
         except sqlite3.OperationalError as error:
             raise UserError(
                 f"answers can no longer be kept in {store.path} ({error}), so asking has stopped; free "
-                "some space, then the same command continues"
+                "some space, then the same command resumes"
             ) from error
     return [account.result for account in accounts]
 
@@ -268,7 +268,7 @@ def read_interests_of(
 
     Args:
         model: who was asked.
-        questions: one an item.
+        questions: one per item.
         store: the answers.
         missing: counts items without an answer that can be used, by reason.
     """

@@ -178,7 +178,7 @@ def semantic_loss(predicted: Tensor, texts: Texts) -> Tensor:
     """How far what behaviour predicts is from each text: ``Σ w_i (1 − cos)``, weights adding up to 1.
 
     Args:
-        predicted: (users, K, dim) of length 1, a prediction an interest; the nearest counts.
+        predicted: (users, K, dim) of length 1, a prediction per interest; the nearest counts.
         texts: of the users.
 
     Returns:

@@ -1,4 +1,4 @@
-"""eimf: several interests a customer from behaviour, taught by the interests that miners found, in words."""
+"""eimf: several interests per customer from behaviour, taught by the interests that miners found, in words."""
 
 from __future__ import annotations
 

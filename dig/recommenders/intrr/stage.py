@@ -1,4 +1,4 @@
-"""intrr: the baseline that reads one vector an item and chooses the next one's codes in one small network."""
+"""intrr: the baseline that reads one vector per item and chooses the next one's codes in one small network."""
 
 from __future__ import annotations
 

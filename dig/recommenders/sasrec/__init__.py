@@ -47,7 +47,7 @@ class SASRecConfig:
     max_history: Size = 50
     """Latest items that it reads."""
     batch_size: Size = 128
-    """Histories a step and device."""
+    """Histories per step and device."""
     learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
     warmup_ratio: Fraction = 0.02

@@ -49,7 +49,7 @@ class TigerConfig:
     max_history: Size = 20
     """Latest items that it reads."""
     batch_size: Size = 128
-    """Next items a step and device."""
+    """Next items per step and device."""
     learning_rate: LearningRate = 1.5e-3
     """Peak learning rate."""
     embedding_learning_rate: LearningRate = 7.5e-3

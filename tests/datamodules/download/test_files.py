@@ -267,7 +267,7 @@ def test_of_two_processes_one_fetches_and_one_waits(server: FaultyServer, tmp_pa
     second = start(f"{server.url}/x", tmp_path)
     assert second.stdout is not None
     said = next(line for line in second.stdout if "another process is fetching it; waiting" in line)
-    server.pages["/x"].pause = 0.0  # it goes on only now, however slowly the second one started
+    server.pages["/x"].pause = 0.0  # it continues only now, however slowly the second one started
     outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert said and server.starts("/x") == [0] and (tmp_path / "x.bin").read_bytes() == BODY
@@ -277,7 +277,7 @@ def test_a_server_that_trickles_is_given_up(server: FaultyServer, tmp_path: Path
     """Guard 4: what comes too slowly is not progress, and the limit is told; what came stays for the next command."""
     server.pages["/x"] = Page(BODY, pause=0.02, piece=1)
     policy = RetryPolicy(attempts=6, backoff=0.001, slowest=1000.0, window=0.3)
-    with pytest.raises(UserError, match=r"failed 2 times in a row.*sent less than 1,000 bytes a second for 0\.3 s"):
+    with pytest.raises(UserError, match=r"failed 2 times in a row.*sent less than 1,000 bytes per second for 0\.3 s"):
         download(RemoteFile("x.bin", (f"{server.url}/x",)), tmp_path, policy)
     assert 0 < (tmp_path / "x.bin.part").stat().st_size < 1000
 

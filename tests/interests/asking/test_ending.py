@@ -109,7 +109,7 @@ def test_a_server_that_starts_again_is_waited_for():
 
 
 def test_a_server_that_comes_back_is_asked_on(server, store, make):
-    """Guard 5: answers go on where a server was killed and started again at the same address."""
+    """Guard 5: answers continue where a server was killed and started again at the same address."""
     port = free_port()
     who = make["model"](f"http://127.0.0.1:{port}/v1", concurrency=2, breaker=2, retries=30, backoff=0.2)
     answer = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "{}"}}], "usage": {}}

@@ -121,7 +121,7 @@ def test_every_habit_of_an_endpoint_is_read_and_paid_once(server, store, make, h
     assert (spent.paid, spent.unknown, spent.estimated) == (12, 0, 12 if estimated else 0)
     assert (spent.tokens_in, spent.tokens_out) == pytest.approx(
         [sum(line[name] for line in paid) for name in ("prompt_tokens", "completion_tokens")], rel=0.2
-    )  # the server counts four bytes a token, too, of other bytes
+    )  # the server counts four bytes per token, too, of other bytes
     assert spent.cost == pytest.approx((spent.tokens_in * 1.0 + spent.tokens_out * 2.0) / 1e6)
     told = capsys.readouterr().out
     assert told.count("does not say how many tokens") == estimated
@@ -173,7 +173,7 @@ def test_an_error_inside_a_good_status_is_told_in_the_providers_words(server, st
 def test_a_model_of_whose_answers_none_is_usable_is_stopped_after_a_few(
     server, store, make, plan, requests, reason, help
 ):
-    """Entry 16: of 150 items the first few tell; the others go on, and a later run may ask again."""
+    """Entry 16: of 150 items the first few tell; the others continue, and a later run may ask again."""
     bad, good = server(**plan), server()
     items = make["catalogue"](150)
     jobs = [
@@ -376,7 +376,7 @@ def test_a_signal_to_end_is_told_as_one_and_given_back_to_who_watches(server, st
         finally:
             handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)]
     assert handlers == [watch._handle] * 2
-    assert f"asking stopped by {signal.Signals(number).name}; the same command goes on" in capsys.readouterr().out
+    assert f"asking stopped by {signal.Signals(number).name}; the same command resumes" in capsys.readouterr().out
     paid = len(process.paid())
     assert 8 <= paid < 200 and len(store.known([question.key for question in job.questions()])) == paid
 
