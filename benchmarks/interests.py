@@ -31,7 +31,7 @@ from dig.config import load_config
 from dig.config.schema import LabelConfig, ModelConfig
 from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, item_evidence, load_prompt, prompted_model, questions_of
-from dig.interests.asking.run import Job, Limits, ask, read_interests_of
+from dig.interests.asking.run import AskingJob, Limits, ask, read_interests_of
 from dig.interests.asking.store import AnswerStore, unanswered
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "support" / "chat_server.py"
@@ -109,7 +109,7 @@ def ours(url: str, folder: Path, count: int) -> float:
     model, items = miner(url), catalogue(count)
     with AnswerStore(folder / "answers.sqlite") as store:
         started = time.perf_counter()
-        (result,) = ask([Job(model, questions(model, items), count)], store, "bench", Limits(max_cost=100.0))
+        (result,) = ask([AskingJob(model, questions(model, items), count)], store, "bench", Limits(max_cost=100.0))
         seconds = time.perf_counter() - started
     assert result.answered == count, result.summary()
     return seconds

@@ -19,7 +19,7 @@ from datamodules.sequences import HeldOutBatch
 from datamodules.splits import HeldOut, Sequences
 
 __all__ = [
-    "ItemBatch",
+    "ItemSequenceBatch",
     "ItemSequences",
     "AnswerBatch",
     "HistoryTokens",
@@ -28,7 +28,7 @@ __all__ = [
 
 
 @dataclass
-class ItemBatch:
+class ItemSequenceBatch:
     """Histories and what came next.
 
     Attributes:
@@ -42,7 +42,7 @@ class ItemBatch:
     samples: Tensor
 
 
-class _Windows(Dataset[ItemBatch]):
+class _Windows(Dataset[ItemSequenceBatch]):
     """The training part; every item but a user's first is a target once."""
 
     def __init__(self, sequences: Sequences, max_history: int) -> None:
@@ -51,27 +51,29 @@ class _Windows(Dataset[ItemBatch]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: list[int]) -> ItemBatch:
+    def __getitem__(self, index: list[int]) -> ItemSequenceBatch:
         windows = self.windows.histories.take(index)
         length = int(windows.lengths.max()) - 1  # no wider than the longest of the batch
         rows = windows.padded(length + 1)
         places = np.arange(length, 0, -1)
         learned = places <= self.windows.supervised[index][:, None]
         targets = np.where(learned, rows[:, 1:], -1)
-        return ItemBatch(*(torch.from_numpy(array) for array in (rows[:, :-1].copy(), targets, np.asarray(index))))
+        return ItemSequenceBatch(
+            *(torch.from_numpy(array) for array in (rows[:, :-1].copy(), targets, np.asarray(index)))
+        )
 
 
-class _HeldOut(Dataset[ItemBatch]):
+class _HeldOut(Dataset[ItemSequenceBatch]):
     def __init__(self, examples: HeldOut, max_history: int) -> None:
         self.examples, self.length = examples, max_history
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: list[int]) -> ItemBatch:
+    def __getitem__(self, index: list[int]) -> ItemSequenceBatch:
         histories = self.examples.histories.take(index)
         rows = histories.padded(min(self.length, max(int(histories.lengths.max()), 1)))
-        return ItemBatch(
+        return ItemSequenceBatch(
             torch.from_numpy(rows), torch.from_numpy(self.examples.targets[index]), torch.from_numpy(np.asarray(index))
         )
 

@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from dig.comparison.request import FORMATS, GAINS, MISSING, PARTS, PROTOCOLS, SEEDS, SLICES, Request, checked_metrics
+from dig.comparison.request import (
+    FORMATS,
+    GAINS,
+    MISSING,
+    PARTS,
+    PROTOCOLS,
+    SEEDS,
+    SLICES,
+    ComparisonRequest,
+    checked_metrics,
+)
 from dig.config import UserError
 from dig.config.arguments import Options, asks_help, number_from, one_of, path
 from dig.engine.console import messages_to_stderr
@@ -110,8 +120,8 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _request(runs: Sequence[str], given: Namespace) -> Request:
-    return Request(
+def _request(runs: Sequence[str], given: Namespace) -> ComparisonRequest:
+    return ComparisonRequest(
         runs=tuple(runs),
         metrics=given.metrics,
         slices=given.slices,

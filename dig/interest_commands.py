@@ -25,7 +25,7 @@ from dig.engine.folding import fold
 from dig.engine.pipeline import build_stages, find_stages
 from dig.interests import read_interests
 from dig.interests.asking.budget import Estimate, estimate
-from dig.interests.asking.run import Job
+from dig.interests.asking.run import AskingJob
 from dig.interests.asking.store import AnswerStore
 from dig.stages import StageContext
 from dig.stages.asking import Pictures, campaign_of, open_store, pictures_for
@@ -61,7 +61,7 @@ def sees(config: Config) -> bool:
     return any(model.config.vision for model in all_models(config))
 
 
-def jobs_of(context: StageContext) -> list[Job]:
+def jobs_of(context: StageContext) -> list[AskingJob]:
     """What mining would ask; captions that are not there yet are left out of the evidence."""
     config = context.config
     if not all_models(config):
@@ -73,7 +73,7 @@ def jobs_of(context: StageContext) -> list[Job]:
     return [*([first] if first and first.total else []), *others]
 
 
-def judge_job(context: StageContext) -> Job:
+def judge_job(context: StageContext) -> AskingJob:
     """What the judge is asked: about the merged interests, or while they are not there about the mined ones."""
     config = context.config
     stage = "label" if "label" in context.inputs else "mine"
@@ -107,7 +107,7 @@ def plan(config: Config) -> int:
     return 0
 
 
-def _plan_table(estimates: list[Estimate], jobs: list[Job]) -> Table:
+def _plan_table(estimates: list[Estimate], jobs: list[AskingJob]) -> Table:
     table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("model", "for", "items", "known", "requests", "read", "written", "US $", "time"):
         table.add_column(heading, justify="left" if heading in ("model", "for") else "right", no_wrap=True)
@@ -228,7 +228,7 @@ def import_answers(config: Config, file: Path, name: str) -> int:
     return 0
 
 
-def _entries(interests: pl.DataFrame, job: Job) -> Iterator[tuple[bytes, str, str]]:
+def _entries(interests: pl.DataFrame, job: AskingJob) -> Iterator[tuple[bytes, str, str]]:
     """Key, item and text of each item's answer, as the model would have given it."""
     by_item: dict[str, list[dict[str, object]]] = {}
     for item_id, text, kind, confidence in interests.select("item_id", "text", "kind", "confidence").iter_rows():

@@ -22,7 +22,7 @@ from urllib.parse import urljoin
 import httpx
 from PIL import Image, UnidentifiedImageError
 
-from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
+from datamodules.download.retry import DownloadRefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
 from dig.config import UserError
 from dig.config.documents import read_json_lines
 from dig.config.schema import PictureConfig
@@ -85,15 +85,15 @@ async def checked_host(url: str, allow_private: bool) -> str:
         allow_private: also hosts outside the public internet.
 
     Raises:
-        RefusedError: unless it is http(s) without credentials, to a host on the public internet.
+        DownloadRefusedError: unless it is http(s) without credentials, to a host on the public internet.
     """
     parts = httpx.URL(url)
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise RefusedError("address is neither http nor https")
+        raise DownloadRefusedError("address is neither http nor https")
     if parts.userinfo:
-        raise RefusedError("address with a password")
+        raise DownloadRefusedError("address with a password")
     if not allow_private and not await _resolves_to_public(parts.host):
-        raise RefusedError("host in a private network (data.pictures.allow_private_hosts)")
+        raise DownloadRefusedError("host in a private network (data.pictures.allow_private_hosts)")
     return parts.host
 
 
@@ -302,7 +302,7 @@ class _Fetcher:
                 return _Found(await asyncio.to_thread(self._store, url, body), None)
             except TimeoutError:
                 return _Found(None, f"not whole within {self.limits.max_seconds:g} s (data.pictures.max_seconds)")
-            except (RefusedError, httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
+            except (DownloadRefusedError, httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
                 return _Found(None, str(error) or type(error).__name__)
             except (RetryError, httpx.HTTPError) as error:
                 reason = str(error) if isinstance(error, RetryError) else type(error).__name__
@@ -325,14 +325,14 @@ class _Fetcher:
                     continue
                 answer_of(response)
                 return await self._capped(response)
-        raise RefusedError("too many redirects")
+        raise DownloadRefusedError("too many redirects")
 
     async def _capped(self, response: httpx.Response) -> bytes:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self.limits.max_bytes:
-                raise RefusedError(f"larger than {self.limits.max_bytes:,} bytes")
+                raise DownloadRefusedError(f"larger than {self.limits.max_bytes:,} bytes")
         return bytes(body)
 
     def _store(self, url: str, body: bytes) -> str:

@@ -23,7 +23,16 @@ from dig.config.errors import UserError
 from dig.engine.artifacts import write_json
 from dig.engine.own_files import open_own, read_own_json
 
-__all__ = ["RefusedError", "RetryError", "RetryPolicy", "answer_of", "shown", "wait_seconds", "Alarm", "Partial"]
+__all__ = [
+    "DownloadRefusedError",
+    "RetryError",
+    "RetryPolicy",
+    "answer_of",
+    "shown",
+    "wait_seconds",
+    "Alarm",
+    "Partial",
+]
 
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -54,7 +63,7 @@ class RetryPolicy:
     slow_attempts: int = 2
 
 
-class RefusedError(Exception):
+class DownloadRefusedError(Exception):
     """An address that will not give what is wanted, however often it is asked."""
 
 
@@ -68,12 +77,12 @@ class RetryError(Exception):
 
 
 def answer_of(response: httpx.Response) -> None:
-    """Raises RetryError or RefusedError for every answer but 200 and 206."""
+    """Raises RetryError or DownloadRefusedError for every answer but 200 and 206."""
     status = response.status_code
     if status in _BUSY:
         raise RetryError(f"answered {status} {response.reason_phrase}", _retry_after(response))
     if status not in (200, 206):
-        raise RefusedError(f"answered {status} {response.reason_phrase}")
+        raise DownloadRefusedError(f"answered {status} {response.reason_phrase}")
 
 
 def wait_seconds(policy: RetryPolicy, attempt: int, asked: float | None) -> float:

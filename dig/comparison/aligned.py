@@ -14,7 +14,7 @@ import polars as pl
 from dig.comparison.files import counted, frame_of, read_file, refused
 from dig.comparison.lists import RankedLists, ranked_lists
 from dig.comparison.rankings import Ranking, places, read_examples
-from dig.comparison.runs import Run
+from dig.comparison.runs import ComparedRun
 from dig.config import nearest_ids
 from dig.engine.console import printable
 from dig.engine.proof import RunProof
@@ -85,7 +85,7 @@ class Aligned:
             notes.append(f"{label}: items of the history are in {counted(len(seen), 'place')}, where they compete")
         elif not masked and self.histories and not len(seen) and len(items):
             notes.append(f"{label}: no list holds an item of its history, so they were masked; other rows are not")
-        run = Run(
+        run = ComparedRun(
             self.source.given,
             Path(self.source.given),
             (label,),
@@ -146,7 +146,7 @@ def read_source(source: Source, like: Ranking) -> Aligned:
     return Aligned(source, like, seen, absent, histories is not None, messages)
 
 
-def _catalogue(run: Run) -> pl.Series | None:
+def _catalogue(run: ComparedRun) -> pl.Series | None:
     path = run.folder / "items.parquet"
     RunProof(run.folder).require(path.name)
     if not path.is_file():

@@ -12,8 +12,8 @@ import polars as pl
 from dig.comparison.aligned import Aligned, Source, read_source
 from dig.comparison.files import counted, is_rankings_file
 from dig.comparison.rankings import Ranking, read_rankings, read_slices, require_same_examples
-from dig.comparison.request import SLICES, Request, wanted_metrics
-from dig.comparison.runs import Run, differing_keys, find_runs, named, row_labels
+from dig.comparison.request import SLICES, ComparisonRequest, wanted_metrics
+from dig.comparison.runs import ComparedRun, differing_keys, find_runs, named, row_labels
 from dig.config import UserError, nearest
 from dig.config.sections.checks import folder_name_problem
 from dig.engine.console import printable
@@ -119,7 +119,7 @@ def _short_lists(ranking: Ranking, k: int, kept: np.ndarray) -> int:
 
 def about_settings(labels: Sequence[str], rows: Sequence[Sequence[Sequence[Ranking]]]) -> list[str]:
     """All keys in which runs of one experiment differ, where the rows' names have room for the first alone."""
-    by_experiment: dict[str, dict[str, tuple[Run, list[str]]]] = {}
+    by_experiment: dict[str, dict[str, tuple[ComparedRun, list[str]]]] = {}
     for label, row in zip(labels, rows, strict=True):
         run = row[0][0].run
         if run.config:
@@ -157,7 +157,7 @@ class Row:
 
     label: str
     stage: str
-    runs: tuple[Run, ...]
+    runs: tuple[ComparedRun, ...]
     ranks: np.ndarray
 
     @property
@@ -193,7 +193,7 @@ class Contest:
     notes: tuple[str, ...]
 
 
-def find_contests(request: Request) -> list[Contest]:
+def find_contests(request: ComparisonRequest) -> list[Contest]:
     """A contest per protocol: with the history in the rankings, and without, where all runs have it.
 
     Rankings of another program are in the one without, and in the other only if they hold items of a history: lists
@@ -221,7 +221,7 @@ def find_contests(request: Request) -> list[Contest]:
     return contests
 
 
-def _sources(request: Request) -> tuple[list[str], list[Source]]:
+def _sources(request: ComparisonRequest) -> tuple[list[str], list[Source]]:
     """Runs as they were named, and what is not a run."""
     runs, sources = [], []
     for argument in request.runs:
@@ -238,7 +238,7 @@ def _sources(request: Request) -> tuple[list[str], list[Source]]:
     return runs, list({(source.label, source.given): source for source in sources}.values())
 
 
-def _require_own_names(runs: Sequence[Run], sources: Sequence[Source]) -> None:
+def _require_own_names(runs: Sequence[ComparedRun], sources: Sequence[Source]) -> None:
     """One name stands for one run or file, or for the seeds of one recipe."""
     of: dict[str, str] = {}
     for name, owner, given in [
@@ -249,7 +249,7 @@ def _require_own_names(runs: Sequence[Run], sources: Sequence[Source]) -> None:
             raise UserError(f"{printable(name, 60)} is the name of two rows; {given} needs another", exit_code=2)
 
 
-def _require_one_split(runs: Sequence[Run]) -> None:
+def _require_one_split(runs: Sequence[ComparedRun]) -> None:
     said: dict[str, str] = {}
     for run in runs:
         if run.split:
@@ -262,7 +262,7 @@ def _require_one_split(runs: Sequence[Run]) -> None:
         )
 
 
-def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
+def _protocols(runs: Sequence[ComparedRun], wanted: str) -> list[bool]:
     asked = {"both": (False, True), "unmasked": (False,), "masked": (True,)}[wanted]
     protocols = [masked for masked in asked if all(masked in run.rankings for run in runs)]
     if protocols:
@@ -280,11 +280,11 @@ def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
 
 
 def _contest(
-    runs: Sequence[Run],
+    runs: Sequence[ComparedRun],
     aligned: Sequence[Aligned],
     masked: bool,
     metrics: Sequence[str],
-    request: Request,
+    request: ComparisonRequest,
     protocols: Sequence[bool],
     apart: Sequence[Aligned],
 ) -> Contest:
@@ -378,7 +378,7 @@ def _reference(asked: str | None, labels: list[str], rows: list[list[list[Rankin
     )
 
 
-def _without(runs: Sequence[Run], masked: bool) -> list[str]:
+def _without(runs: Sequence[ComparedRun], masked: bool) -> list[str]:
     """Why there is no table of the other protocol, where a run has its part of it."""
     lacking = [run.given for run in runs if masked not in run.rankings]
     if len(lacking) == len(runs):
@@ -388,7 +388,7 @@ def _without(runs: Sequence[Run], masked: bool) -> list[str]:
     ]
 
 
-def _slices(runs: Sequence[Run], like: Ranking, wanted: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
+def _slices(runs: Sequence[ComparedRun], like: Ranking, wanted: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
     """Masks by name, and what is to be said of them."""
     if wanted == "none":
         return {}, []

@@ -13,7 +13,7 @@ from dig.comparison.contest import find_contests
 from dig.comparison.files import refused
 from dig.comparison.measure import measure
 from dig.comparison.render import records
-from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, Request, checked_choice, checked_metrics
+from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, ComparisonRequest, checked_choice, checked_metrics
 from dig.config import UserError
 from dig.engine.artifacts import atomic_path
 from dig.engine.catalogue import Catalogue
@@ -133,7 +133,7 @@ def compare(
         ("part", part, tuple(PARTS)),
     ):
         checked_choice(name, value, choices)
-    request = Request(
+    request = ComparisonRequest(
         runs=tuple(map(str, runs)),
         metrics=checked_metrics(metrics) if metrics else (),
         slices=slices,

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from dig.comparison.contest import Contest
 from dig.comparison.measure import Cell, Comparison, measure
-from dig.comparison.request import PARTS, Request
+from dig.comparison.request import PARTS, ComparisonRequest
 from dig.config import UserError
 from dig.engine.artifacts import atomic_path, disk_full
 from dig.engine.console import console as terminal
@@ -105,7 +105,7 @@ class Gain:
     p: str = ""
 
 
-def write_comparisons(contests: Sequence[Contest], request: Request, form: str, out: Path | None) -> None:
+def write_comparisons(contests: Sequence[Contest], request: ComparisonRequest, form: str, out: Path | None) -> None:
     """Measures contests, and prints or writes their tables.
 
     Args:

@@ -18,7 +18,7 @@ __all__ = [
     "PROTOCOLS",
     "SEEDS",
     "SLICES",
-    "Request",
+    "ComparisonRequest",
     "checked_choice",
     "checked_metrics",
     "wanted_metrics",
@@ -41,7 +41,7 @@ _FAMILIES = ("hr", "ndcg", "mrr")
 
 
 @dataclass(frozen=True)
-class Request:
+class ComparisonRequest:
     """A comparison to be made.
 
     Attributes:
@@ -109,7 +109,7 @@ def wanted_metrics(asked: Sequence[str], ks: Sequence[int]) -> list[str]:
     """Metrics with cut-offs: families take all that the runs have.
 
     Args:
-        asked: as in :class:`Request`.
+        asked: as in :class:`ComparisonRequest`.
         ks: cut-offs that all runs were measured at.
 
     Raises:

@@ -21,7 +21,7 @@ from types import FrameType
 
 from dig.config.errors import UserError
 from dig.engine.console import say
-from dig.slurm.job import Job, current_job, requeue
+from dig.slurm.job import SlurmJob, current_job, requeue
 
 __all__ = ["PREEMPTED", "Preempted", "SIGNALS", "Watch", "current_watch", "signals_call", "watched"]
 
@@ -61,7 +61,7 @@ class Watch:
         spawned: whether Lightning started this process as one of several on this machine.
     """
 
-    def __init__(self, grace: float, may_requeue: bool, job: Job | None, spawned: bool) -> None:
+    def __init__(self, grace: float, may_requeue: bool, job: SlurmJob | None, spawned: bool) -> None:
         self.grace = grace
         self.may_requeue = may_requeue
         self.job = job

@@ -18,7 +18,7 @@ from dig.generation.trie import Restriction
 __all__ = ["BeamRanker"]
 
 
-class Prompts(Protocol):
+class SearchPrompts(Protocol):
     """A batch of prompts."""
 
     input_ids: Tensor
@@ -45,7 +45,7 @@ class BeamRanker(ABC):
         self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @abstractmethod
-    def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
+    def prompts(self, histories: Sequence[np.ndarray]) -> SearchPrompts:
         """What the model is told of each history."""
 
     def to(self, device: torch.device | str) -> Self:

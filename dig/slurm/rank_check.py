@@ -19,7 +19,7 @@ from torch.distributed import Store, TCPStore
 
 from dig.config import UserError
 from dig.config.schema import SlurmConfig
-from dig.slurm.job import Job
+from dig.slurm.job import SlurmJob
 
 __all__ = ["RankCheck", "check_ranks"]
 
@@ -27,7 +27,7 @@ _VERDICT_TIME = 10.0
 """Seconds that rank 0 keeps the store up for others to read the verdict."""
 
 
-def check_ranks(job: Job, config: SlurmConfig, folders: Sequence[Path]) -> None:
+def check_ranks(job: SlurmJob, config: SlurmConfig, folders: Sequence[Path]) -> None:
     """Holds the job up until all its tasks are there, see the folders and have their GPUs.
 
     Raises:
@@ -57,7 +57,7 @@ class RankCheck:
         port: of the store.
     """
 
-    def __init__(self, job: Job, config: SlurmConfig, folders: Sequence[Path], host: str, port: int) -> None:
+    def __init__(self, job: SlurmJob, config: SlurmConfig, folders: Sequence[Path], host: str, port: int) -> None:
         self.job, self.config, self.folders = job, config, folders
         self.host, self.port = host, port
         self._others = set(range(1, job.tasks))
@@ -198,7 +198,7 @@ def _listed(token: Path) -> bool:
         return False
 
 
-def _missing_gpus(job: Job, wanted: int) -> str:
+def _missing_gpus(job: SlurmJob, wanted: int) -> str:
     if not wanted or torch.cuda.device_count() >= wanted:
         return ""
     return (

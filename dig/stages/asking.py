@@ -16,7 +16,7 @@ from dig.engine.stage import StageContext
 from dig.interests.asking.budget import Estimate, estimate
 from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, item_evidence, picture_digest, questions_of
-from dig.interests.asking.run import Job, Limits, ask
+from dig.interests.asking.run import AskingJob, Limits, ask
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.prepare import STAGE as PREPARE
 from dig.stages.prepare import picture_folder
@@ -60,17 +60,19 @@ def pictures_for(context: StageContext, catalogue: pl.DataFrame) -> Pictures:
     return {item_ids[row]: (path, picture_digest(path)) for row, path in paths}
 
 
-def item_job(model: PromptedModel, catalogue: pl.DataFrame, captions: Mapping[str, str], pictures: Pictures) -> Job:
+def item_job(
+    model: PromptedModel, catalogue: pl.DataFrame, captions: Mapping[str, str], pictures: Pictures
+) -> AskingJob:
     """A question an item of the catalogue; its picture goes along if the model sees."""
     seen = pictures if model.config.vision else {}
-    return Job(
+    return AskingJob(
         model,
         lambda: questions_of(model, ((evidence, "") for evidence in item_evidence(catalogue, captions, seen))),
         len(catalogue),
     )
 
 
-def say_estimates(jobs: Sequence[Job], store: AnswerStore, config: Config) -> list[Estimate]:
+def say_estimates(jobs: Sequence[AskingJob], store: AnswerStore, config: Config) -> list[Estimate]:
     """Prints what asking will take, before the first request."""
     estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
     for each in estimates:
@@ -83,7 +85,7 @@ def say_estimates(jobs: Sequence[Job], store: AnswerStore, config: Config) -> li
 
 
 def ask_jobs(
-    jobs: Sequence[Job], store: AnswerStore, config: Config, campaign: str, again: bool = False
+    jobs: Sequence[AskingJob], store: AnswerStore, config: Config, campaign: str, again: bool = False
 ) -> list[JobResult]:
     """Asks within the limits of the configuration, and prints what came of it."""
     if not any(each.requests or again for each in say_estimates(jobs, store, config)):

@@ -38,7 +38,7 @@ from dig.interests.asking.question import (
     prompted_model,
     questions_of,
 )
-from dig.interests.asking.run import Job, answers_to
+from dig.interests.asking.run import AskingJob, answers_to
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.asking import ask_jobs, campaign_of, check_missing, open_store
 from dig.stages.encoding import encode_texts
@@ -214,7 +214,7 @@ def judged_sample(interests: pl.DataFrame, size: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(len(interests), size, replace=False))
 
 
-def judging_job(context: StageContext, interests: pl.DataFrame) -> Job:
+def judging_job(context: StageContext, interests: pl.DataFrame) -> AskingJob:
     """A question per interest, in order, about its text and captions alone."""
     model = judge_model(context.config)
     catalogue = load_catalogue(context)
@@ -225,7 +225,7 @@ def judging_job(context: StageContext, interests: pl.DataFrame) -> Job:
     def items() -> Iterator[tuple[Evidence, str]]:
         return ((evidence[item_id], phrase) for item_id, phrase in pairs)
 
-    return Job(model, lambda: questions_of(model, items()), len(pairs))
+    return AskingJob(model, lambda: questions_of(model, items()), len(pairs))
 
 
 def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -> np.ndarray:
@@ -257,7 +257,7 @@ def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -
     return labels
 
 
-def read_verdicts(job: Job, store: AnswerStore) -> tuple[np.ndarray, Counter[str]]:
+def read_verdicts(job: AskingJob, store: AnswerStore) -> tuple[np.ndarray, Counter[str]]:
     """int8 ``(questions,)``: 1, 0, -1 where there is no verdict; and why there is none."""
     missing: Counter[str] = Counter()
     questions = list(job.questions())

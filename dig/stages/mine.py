@@ -29,7 +29,7 @@ from dig.interests import (
 )
 from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, load_prompt, prompted_model
-from dig.interests.asking.run import Job, read_captions_of, read_interests_of
+from dig.interests.asking.run import AskingJob, read_captions_of, read_interests_of
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.interests.interest import mined_frame
 from dig.interests.visual import frequent_phrases, read_vocabulary, visual_interests
@@ -279,7 +279,7 @@ def reads_of_models(config: Config) -> dict[str, Any]:
 
 def mining_jobs(
     config: Config, catalogue: pl.DataFrame, captions: dict[str, str], pictures: Pictures
-) -> tuple[Job | None, list[Job]]:
+) -> tuple[AskingJob | None, list[AskingJob]]:
     """What is asked: for captions of the pictures that have none, and for interests.
 
     Args:
@@ -318,7 +318,7 @@ class Mining:
     again: bool = False
     results: dict[tuple[str, str], JobResult] = field(default_factory=dict)
 
-    def ask(self) -> list[Job]:
+    def ask(self) -> list[AskingJob]:
         """Asks all of them; returns the miners' jobs.
 
         Raises:
@@ -341,7 +341,7 @@ class Mining:
         self._ask(jobs)
         return jobs
 
-    def frames(self, jobs: list[Job]) -> Iterator[pl.DataFrame]:
+    def frames(self, jobs: list[AskingJob]) -> Iterator[pl.DataFrame]:
         """The interests that the miners gave, some thousand items a frame.
 
         Raises:
@@ -357,13 +357,13 @@ class Mining:
         """What spending and limits are counted by."""
         return campaign_of(self.context.config, all_models(self.context.config))
 
-    def _ask(self, jobs: list[Job]) -> None:
+    def _ask(self, jobs: list[AskingJob]) -> None:
         if jobs:
             results = ask_jobs(jobs, self.store, self.context.config, self.campaign, self.again)
             for job, result in zip(jobs, results, strict=False):  # none where nothing was left to ask
                 self.results[result.name, job.model.purpose] = result
 
-    def _check(self, job: Job, missing: Counter[str]) -> None:
+    def _check(self, job: AskingJob, missing: Counter[str]) -> None:
         result = self.results.get((job.model.name, job.model.purpose))
         check_missing("mine", job.model, missing, job.total, result, self.context.config)
 

@@ -11,7 +11,7 @@ from dig.config import UserError
 from dig.engine.artifacts import atomic_path, shown_path
 from dig.engine.console import console, say, warn
 from dig.engine.machine import check_count
-from dig.sweeps.request import Request
+from dig.sweeps.request import SweepRequest
 from dig.sweeps.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["run_sweep"]
 _RANKS = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 
-def run_sweep(settings: Settings, request: Request) -> int:
+def run_sweep(settings: Settings, request: SweepRequest) -> int:
     """Does what is asked; returns the exit code: 1 if any trial failed.
 
     Raises:
@@ -87,7 +87,7 @@ def _require_optuna() -> None:
         raise UserError("sweeps are run by Optuna, which is not installed: pip install 'dig[sweep]'") from None
 
 
-def _again(request: Request) -> list[str]:
+def _again(request: SweepRequest) -> list[str]:
     """The arguments of another worker of the same sweep."""
     trials = [] if request.trials is None else [f"--trials={request.trials}"]
     return [str(request.file), *request.arguments, *trials]
@@ -103,7 +103,7 @@ def _prepare_folder(settings: Settings) -> None:
     temporary.replace(latest)
 
 
-def _finish(settings: Settings, store: TrialStore, request: Request) -> int:
+def _finish(settings: Settings, store: TrialStore, request: SweepRequest) -> int:
     """Tables and plots; what others are still at is said."""
     from dig.sweeps.page import write_page
     from dig.sweeps.results import table_of_trials, trial_rows, write_tables

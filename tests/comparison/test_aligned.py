@@ -17,7 +17,7 @@ from support.run_folders import ITEMS, rankings, write_examples, write_run
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.measure import measure
 from dig.comparison.render import csv_text, latex, markdown, text
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.config import UserError
 
 OURS = rankings(TARGETS, 0.5, seed=3)
@@ -50,7 +50,7 @@ def table(lists: Sequence[Sequence[str]], users: Sequence[Any] = USERS, **more: 
 
 def contests(theirs: Any, *runs: str, **asked: Any) -> list[Contest]:
     tables: Mapping[str, Any] = theirs if isinstance(theirs, dict) else {"theirs": theirs}
-    return find_contests(Request(runs or ("shop:sft",), tables=tables, **asked))
+    return find_contests(ComparisonRequest(runs or ("shop:sft",), tables=tables, **asked))
 
 
 def refusal(theirs: Any, *runs: str, code: int = 2, **asked: Any) -> str:
@@ -88,7 +88,7 @@ def test_a_runs_own_lists_come_back_with_the_same_numbers(shop: Path, form: str)
                     for user, item, rank, score in rows.select("user", "item_id", "rank", "score").iter_rows()
                 )
             )
-    both = find_contests(Request(("shop:sft", str(path))))
+    both = find_contests(ComparisonRequest(("shop:sft", str(path))))
     assert [contest.masked for contest in both] == [False, True]
     for contest in both:
         assert [row.label for row in contest.rows] == ["sft", "theirs"]
@@ -275,15 +275,17 @@ def test_a_row_needs_a_name_of_its_own_and_a_run(shop: Path):
     assert "name a run, too: one/theirs.parquet is measured on a run's test users" in refusal_of("one/theirs.parquet")
     said = refusal_of("shop", "one/theirs.parquet", "two/theirs.parquet")
     assert said == "theirs is the name of two rows; two/theirs.parquet needs another"
-    (contest, _) = find_contests(Request(("shop:sft", "a, b|c=one/theirs.parquet", "$\\x_2$=two/theirs.parquet")))
+    (contest, _) = find_contests(
+        ComparisonRequest(("shop:sft", "a, b|c=one/theirs.parquet", "$\\x_2$=two/theirs.parquet"))
+    )
     assert [row.label for row in contest.rows] == ["sft", "a, b|c", "$\\x_2$"]
-    (contest, _) = find_contests(Request(("shop:sft", "one/theirs.parquet", "one/theirs.parquet")))
+    (contest, _) = find_contests(ComparisonRequest(("shop:sft", "one/theirs.parquet", "one/theirs.parquet")))
     assert [row.label for row in contest.rows] == ["sft", "theirs"]
 
 
 def refusal_of(*runs: str) -> str:
     with pytest.raises(UserError) as caught:
-        find_contests(Request(runs))
+        find_contests(ComparisonRequest(runs))
     assert caught.value.exit_code == 2
     return str(caught.value)
 

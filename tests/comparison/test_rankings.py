@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from support.run_folders import rankings, targets_of, write_examples, write_rankings
 
 from dig.comparison.rankings import Ranking, read_rankings, read_slices, require_same_examples
-from dig.comparison.runs import Run
+from dig.comparison.runs import ComparedRun
 from dig.config import UserError
 
 USERS = [f"user{number:02}" for number in range(30)]
 TARGETS = targets_of(USERS)
 
 
-def run(folder: Path, *stages: str) -> Run:
+def run(folder: Path, *stages: str) -> ComparedRun:
     path = folder / "recommendations.parquet"
-    return Run("mine", folder, stages, "beauty", 42, None, (5, 10), {False: path})
+    return ComparedRun("mine", folder, stages, "beauty", 42, None, (5, 10), {False: path})
 
 
 def read(folder: Path, *stages: str) -> list[Ranking]:

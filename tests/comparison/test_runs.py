@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.run_folders import rankings, targets_of, write_run
 
-from dig.comparison.runs import Run, find_runs, row_labels
+from dig.comparison.runs import ComparedRun, find_runs, row_labels
 from dig.config import UserError
 
 USERS = [f"user{number}" for number in range(6)]
@@ -171,8 +171,10 @@ def test_a_configuration_that_answers_could_not_be_given_by_is_told_once(
     assert told in said and said.count("dig.recommend refuses this run") == 1
 
 
-def run(experiment: str, run_id: str = "a1", seed: int | None = 42, root: str = "runs") -> Run:
-    return Run(f"{root}/{experiment}/{run_id}", Path(root, experiment, run_id), (), experiment, seed, None, (5,), {})
+def run(experiment: str, run_id: str = "a1", seed: int | None = 42, root: str = "runs") -> ComparedRun:
+    return ComparedRun(
+        f"{root}/{experiment}/{run_id}", Path(root, experiment, run_id), (), experiment, seed, None, (5,), {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,5 +199,5 @@ def run(experiment: str, run_id: str = "a1", seed: int | None = 42, root: str = 
         ([(run("\x1b[2Jred"), "sft"), (run("codes"), "sft")], ["[2Jred/sft", "codes/sft"]),
     ],
 )
-def test_labels(rows: list[tuple[Run, str]], expected: list[str]):
+def test_labels(rows: list[tuple[ComparedRun, str]], expected: list[str]):
     assert row_labels(rows) == expected

@@ -12,10 +12,10 @@ import pytest
 from dig.config import UserError
 from dig.config.schema import SlurmConfig
 from dig.slurm import rank_check
-from dig.slurm.job import Job
+from dig.slurm.job import SlurmJob
 from dig.slurm.rank_check import RankCheck, check_ranks
 
-JOB = Job("7", 7, "dig", 0, 3, 3, "node1", "node[1-3]", step=True, restarts=0)
+JOB = SlurmJob("7", 7, "dig", 0, 3, 3, "node1", "node[1-3]", step=True, restarts=0)
 
 
 def free_port() -> int:
@@ -47,7 +47,7 @@ def test_all_are_there_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_who_is_missing_is_named_to_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Job, "node_of", lambda self, rank: f"node{rank + 1}")
+    monkeypatch.setattr(SlurmJob, "node_of", lambda self, rank: f"node{rank + 1}")
     told = meet([0, 1], [tmp_path], SlurmConfig(start_timeout=2))
     wanted = "rank 2 (node3) has not started within 2 s (slurm.start_timeout), of 3 ranks; look at their logs and nodes"
     assert told == [wanted, wanted]

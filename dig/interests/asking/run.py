@@ -28,7 +28,7 @@ from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
 from dig.interests.models.response import LocalModel
 
-__all__ = ["Job", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
+__all__ = ["AskingJob", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
 
 
 HOMEWARD = 6.0
@@ -38,7 +38,7 @@ _VLLM_QUESTIONS = 1000
 
 
 @dataclass(frozen=True)
-class Job:
+class AskingJob:
     """One model and what it is asked.
 
     Attributes:
@@ -60,7 +60,9 @@ class Limits:
     max_requests: int | None = None
 
 
-def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, again: bool = False) -> list[JobResult]:
+def ask(
+    jobs: Sequence[AskingJob], store: AnswerStore, campaign: str, limits: Limits, again: bool = False
+) -> list[JobResult]:
     """Asks all models side by side until every question has an answer or a reason why not.
 
     Every answer is kept the moment it arrives. An interrupt (Ctrl-C, SIGTERM) lets what is under way come home within
@@ -103,7 +105,7 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
 class _Run:
     """A run of several models, each with workers of its own."""
 
-    def __init__(self, jobs: Sequence[Job], accounts: Sequence[Account], again: bool) -> None:
+    def __init__(self, jobs: Sequence[AskingJob], accounts: Sequence[Account], again: bool) -> None:
         self.jobs, self.accounts, self.again = jobs, accounts, again
         self.over: str | None = None
         """Why nothing more is asked at all."""
@@ -122,7 +124,7 @@ class _Run:
         if self.interrupted:
             raise KeyboardInterrupt
 
-    async def _remote(self, job: Job, account: Account, shown: JobProgress) -> None:
+    async def _remote(self, job: AskingJob, account: Account, shown: JobProgress) -> None:
         endpoint = Endpoint(job.model.name, job.model.config, SHAPES[job.model.purpose])
         client = Client(account, endpoint)
         self._clients.append(client)
@@ -173,7 +175,7 @@ class _Run:
         if stopped is not None and len(self.jobs) > 1 and not self.interrupted:
             warn(f"{result.name} is not asked any more: {stopped}; the others continue")
 
-    async def _local(self, job: Job, account: Account, shown: JobProgress) -> None:
+    async def _local(self, job: AskingJob, account: Account, shown: JobProgress) -> None:
         """A model of this process, in a thread of its own: batches, and second chances as batches, too."""
         questions = account.to_ask(job.questions, ())
         model: LocalModel | None = None

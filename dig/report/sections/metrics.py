@@ -7,7 +7,7 @@ from typing import Any
 
 from dig.report.data import ReportData
 from dig.report.formats import (
-    Protocol,
+    ReportedProtocol,
     cutoffs,
     finite,
     interval_bounds,
@@ -51,7 +51,7 @@ def result(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _plots(metrics: Mapping[str, Mapping[str, Any]], protocol: Protocol) -> list[Plot]:
+def _plots(metrics: Mapping[str, Mapping[str, Any]], protocol: ReportedProtocol) -> list[Plot]:
     plots = []
     for family in ("hr", "ndcg"):
         for cutoff in cutoffs(metrics, family, protocol.key):

@@ -7,7 +7,7 @@ from support.chat_process import ChatProcess
 
 from dig.config.schema import ModelConfig
 from dig.interests.asking.question import PromptedModel, item_evidence, load_prompt, prompted_model, questions_of
-from dig.interests.asking.run import Job
+from dig.interests.asking.run import AskingJob
 from dig.interests.asking.store import AnswerStore
 
 
@@ -47,8 +47,8 @@ def catalogue(count: int) -> pl.DataFrame:
     return pl.DataFrame({"item_id": [f"I{row}" for row in range(count)], "title": titles, "description": told})
 
 
-def job(who: PromptedModel, items: pl.DataFrame, captions: dict[str, str] | None = None) -> Job:
-    return Job(
+def job(who: PromptedModel, items: pl.DataFrame, captions: dict[str, str] | None = None) -> AskingJob:
+    return AskingJob(
         who, lambda: questions_of(who, ((each, "") for each in item_evidence(items, captions or {}, {}))), len(items)
     )
 
