@@ -67,7 +67,7 @@ class Histories(Sequence[np.ndarray]):
         return Histories(self.items, self.starts[index], self.ends[index])
 
     def latest(self, longest: int | np.ndarray) -> Histories:
-        """The last ``longest`` items of each, or so many of each."""
+        """The last ``longest`` items of each, or this many of each."""
         return Histories(self.items, np.maximum(self.starts, self.ends - longest), self.ends)
 
     def flat(self) -> np.ndarray:

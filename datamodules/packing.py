@@ -15,7 +15,7 @@ __all__ = ["Samples", "TrainingTokens", "collate", "pack_rows"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Spelled samples; the last so many tokens of each are learned.
+    """Spelled samples; the last this many tokens of each are learned.
 
     Attributes:
         tokens: (samples,) token ids.

@@ -61,7 +61,7 @@ def _options() -> Options:
     add(
         "--seeds",
         "apart",
-        "mean: a run brings those that differ from it in the seed alone, and all are one row",
+        "mean: a run brings those that differ from it only in the seed, and all are one row",
         read=one_of(SEEDS),
         default="apart",
     )

@@ -32,7 +32,7 @@ def collaborative_neighbours(train: Histories, items: int, window: int = WINDOW,
     """The items that most often stand near an item, ranked by (count, the neighbour's frequency, its row).
 
     Two occurrences at most ``window`` positions apart in a history are one count for both items; an item is no
-    neighbour of its own. Items are counted in blocks of so many that their pairs fit into a few hundred megabytes, so
+    neighbour of its own. Items are counted in blocks of this many that their pairs fit into a few hundred megabytes, so
     memory follows the length of the data, not the number of different pairs.
 
     Args:
@@ -65,7 +65,7 @@ def collaborative_neighbours(train: Histories, items: int, window: int = WINDOW,
 
 
 def _blocks(begins: np.ndarray, positions: int) -> Iterator[tuple[int, int]]:
-    """Ranges of items that have at most so many occurrences together, an item at least."""
+    """Ranges of items that have at most this many occurrences together, an item at least."""
     first, items = 0, len(begins) - 1
     while first < items:
         stop = int(np.searchsorted(begins, begins[first] + positions, side="right")) - 1

@@ -17,7 +17,7 @@ __all__ = ["EXACT_ITEMS", "KEPT", "nearest_in_cells", "search_recall", "semantic
 KEPT = 10
 """Neighbours that are kept of an item."""
 EXACT_ITEMS = 100_000
-"""Up to so many items all pairs are compared (about a minute on two cores); a million would take an hour and more."""
+"""Up to this many items all pairs are compared (about a minute on two cores); a million would take an hour and more."""
 PROBES = 16
 """Cells that are searched for an item's neighbours."""
 _ELEMENTS = 1 << 24  # similarities held at a time

@@ -131,7 +131,7 @@ def require_same_examples(first: Ranking, other: Ranking) -> None:
         example = printable(str((mine if len(mine) else others).min()), _SHOWN)
         raise UserError(
             f"{first.name} and {other.name} were tested on different users: {len(mine):,} of {len(ours):,} are in the "
-            f"first alone, {len(others):,} of {len(theirs):,} in the second alone, such as {example}; compare runs "
+            f"first only, {len(others):,} of {len(theirs):,} in the second only, such as {example}; compare runs "
             f"with the same data, data.split and evaluation.{'max' if first.run.part == 'test' else 'valid'}_users"
         )
     targets = [

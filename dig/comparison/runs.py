@@ -88,7 +88,7 @@ def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str =
         names: folders of runs, or names of experiments, which stand for their latest run; either with ``:stage``, and
             with ``name=`` before it if the rows are to be called so.
         root: folder of the experiments' runs.
-        seeds: behind each run also the finished ones beside it that differ from it in the seed alone, by their seeds.
+        seeds: behind each run also the finished ones beside it that differ from it only in the seed, by their seeds.
         part: what they are compared on, ``test`` or ``valid``.
 
     Raises:

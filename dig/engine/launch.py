@@ -37,7 +37,7 @@ def needs_ranks(config: Config) -> int:
 
 
 def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
-    """Runs ``python -m module arguments`` as so many ranks and returns the exit code: 0 when all have ended well, the
+    """Runs ``python -m module arguments`` as this many ranks and returns the exit code: 0 when all have ended well, the
     code of the first to fail, 1 when one was killed.
 
     A SIGTERM or SIGUSR1 reaches all ranks as SIGTERM, and they have half a minute to leave a checkpoint.

@@ -78,7 +78,7 @@ class NeighbourRecall(NamedTuple):
     """How often co-purchased items share leading codes; index 0 is one shared code, 1 two, and so on."""
 
     share: np.ndarray
-    """``(levels,)`` share of co-purchased pairs that share so many leading codes."""
+    """``(levels,)`` share of co-purchased pairs that share this many leading codes."""
     chance: np.ndarray
     """``(levels,)`` the same of pairs of different items drawn by popularity alone."""
 

@@ -109,7 +109,7 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 """Inverse strengths of regularisation that are tried."""
 INNER_FOLDS = 3
 PER_PHRASE = 20
-"""At most so many interests of a phrase are trained on; they share its weight, and say nearly the same."""
+"""At most this many interests of a phrase are trained on; they share its weight, and say nearly the same."""
 
 
 class Examples(NamedTuple):

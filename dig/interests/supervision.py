@@ -37,7 +37,7 @@ WINDOW = 5
 LIFT_FLOOR, LIFT_CEILING = 1.5, 3.0
 """Bounds of :func:`lift_bar`; our own choice (open in the paper)."""
 POSITIVE_LEVEL = 0.001
-"""Positive: so many pairs or more would come by chance with at most this probability."""
+"""Positive: this many pairs or more would come by chance with at most this probability."""
 NEGATIVE_LEVEL = 0.05
 """Negative: so few pairs or fewer would come with at most this probability if the lift stood at the bar."""
 _CHUNK = 65_536

@@ -21,7 +21,7 @@ __all__ = ["MINER", "VisualInterests", "frequent_phrases", "read_vocabulary", "v
 MINER = "openclip"
 _VOCABULARY = "visual_vocabulary.txt"
 _MIN_POSITIVES = 30
-"""So many pairs of a picture and a phrase of its item's own text are needed before a confidence can be calibrated."""
+"""This many pairs of a picture and a phrase of its item's own text are needed before a confidence can be calibrated."""
 _NEGATIVES = 20
 """Negatives a positive, at most, that the calibration looks at; weights put the base rate back."""
 _FOLDS = 5

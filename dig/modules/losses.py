@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-_CHUNK = {"cpu": 128}  # logits of so many states fit a processor's cache; a GPU wants large products
+_CHUNK = {"cpu": 128}  # logits of this many states fit a processor's cache; a GPU wants large products
 _CHUNK_ELSEWHERE = 4096
 
 

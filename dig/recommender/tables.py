@@ -118,7 +118,7 @@ def _tell_unread(path: Path, column: str, known: Iterable[str]) -> None:
     others = [printable(name, 40) for name in known if name != column]
     if others:
         unread = ", ".join(others[:5]) + (", …" if others[5:] else "")
-        warn(f"{path}: {column} alone is read, so every row counts, whatever it says in {unread}")
+        warn(f"{path}: only {column} is read, so every row counts, whatever it says in {unread}")
 
 
 def _lines(path: Path) -> list[Any]:

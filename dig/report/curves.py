@@ -89,7 +89,7 @@ def curve_plots(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[Curv
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = _MAX_POINTS) -> list[tuple[float, float | None]]:
-    """So many points at most; every section keeps its lowest and highest value, and one that is not finite."""
+    """This many points at most; every section keeps its lowest and highest value, and one that is not finite."""
     size = math.ceil(3 * len(points) / most) if len(points) > most else 1
     thin: list[tuple[float, float | None]] = []
     for start in range(0, len(points), size):
@@ -171,7 +171,7 @@ def lines_plot(curves: CurvePlot) -> Plot:
 
 @cache
 def _shape(count: int, log: bool, level: bool, dots: bool, checked: bool) -> dict[str, Any]:
-    """The specification of so many lines without their names and points.
+    """The specification of this many lines without their names and points.
 
     A run has dozens of these plots in a few shapes, and Altair takes longer over each than a browser does.
 

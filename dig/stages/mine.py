@@ -374,4 +374,4 @@ class Mining:
                 f"mining.captioner={mining.captioner} is to describe pictures, but no picture that an item "
                 "names (column `image`) is there; see visual.folder and data.pictures.fetch"
             )
-        warn("mine: models with vision are asked, but the items have no pictures; they read the text alone")
+        warn("mine: models with vision are asked, but the items have no pictures; they read only the text")

@@ -186,7 +186,7 @@ def check_effects(settings: Settings) -> None:
                 settings.file.path,
                 f"parameters.{each.name}",
                 f"its values are all {values[0]}, so that "
-                f"trials which differ in it alone are one; write value: {values[0]}",
+                f"trials which differ only in it are one; write value: {values[0]}",
             )
     from datamodules.fetching import missing_files  # torch comes along: only once the file itself is right
 
@@ -249,10 +249,10 @@ def _values(settings: Settings, parameter: Parameter) -> list[Any]:
 def _alike(settings: Settings, unread: Sequence[Parameter]) -> str:
     """How many trials are one."""
     if settings.file.method != "grid":
-        return "trials that differ in it alone"
+        return "trials that differ only in it"
     axes = settings.space.axes()
     count = 1
     for each in unread:
         count *= len(axes[each.name])
     all_of_it = count == settings.space.grid_size
-    return f"these {count:,} trials" if all_of_it else f"each {count:,} trials that differ in it alone"
+    return f"these {count:,} trials" if all_of_it else f"each {count:,} trials that differ only in it"

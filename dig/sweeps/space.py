@@ -253,7 +253,7 @@ class Space:
         return prod(len(_grid_values(parameter)) for parameter in self.varied)
 
     def grid(self, limit: int | None = None) -> list[Point]:
-        """Every point, or the first so many; the last parameter of the file varies fastest."""
+        """Every point, or the first this many; the last parameter of the file varies fastest."""
         chosen = islice(product(*self.axes().values()), limit)
         return [dict(zip(self.names, values, strict=True)) for values in chosen]
 

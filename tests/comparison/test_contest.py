@@ -121,7 +121,7 @@ def test_who_may_not_be_compared(runs: Path):
         "beauty was split by leave-one-out, later by global-time: their tests are different questions"
     )
     write_run(runs / "half" / "i9", USERS[:100], TARGETS[:100], {"sft": rankings(TARGETS[:100], 0.2, 9)})
-    assert "100 of 200 are in the first alone, 0 of 100 in the second alone" in refusal(
+    assert "100 of 200 are in the first only, 0 of 100 in the second only" in refusal(
         ComparisonRequest(("beauty", "half"))
     )
     assert "nothing to compare beauty:sft with; name a second run or stage" in refusal(

@@ -139,9 +139,9 @@ def test_different_users_are_counted_and_one_is_named(tmp_path: Path):
             {"sft": [["item001"]] * len(users)},
         )
     one, other = (read(tmp_path / folder)[0] for folder in ("one", "other"))
-    with pytest.raises(UserError, match="3 of 30 are in the first alone, 2 of 29 in the second alone, such as user00;"):
+    with pytest.raises(UserError, match="3 of 30 are in the first only, 2 of 29 in the second only, such as user00;"):
         require_same_examples(one, other)
-    with pytest.raises(UserError, match="2 of 29 are in the first alone, 3 of 30 in the second alone, such as z1;"):
+    with pytest.raises(UserError, match="2 of 29 are in the first only, 3 of 30 in the second only, such as z1;"):
         require_same_examples(other, one)
 
 

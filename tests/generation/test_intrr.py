@@ -122,7 +122,7 @@ def test_what_it_cannot_read_is_refused():
         beam_search(model, *prompts(), foreign)
     with pytest.raises(PathModelError, match="IntRR is not a causal language model"):
         causal_paths(model)
-    with pytest.raises(ValueError, match="normalise=trie alone"):
+    with pytest.raises(ValueError, match="only normalise=trie"):
         beam_search(tiny.tiny_intrr(SUFFIXED, **OURS), *prompts(), trie, normalise="vocabulary")
 
 

@@ -73,7 +73,7 @@ class PictureConfig:
     concurrency: Connections = 16
     """Pictures under way at once."""
     per_host: Connections = 4
-    """Of these at most so many from one host."""
+    """Of these at most this many from one host."""
     max_bytes: PositiveInt = 10_000_000
     """A larger file is a miss."""
     max_side: PositiveInt = 10_000

@@ -116,7 +116,7 @@ class VisualConfig:
     vocabulary: str = "auto"
     """Phrases to look for: a file with one per line, `none`, or `auto` (a list of ours, but none from scratch)."""
     mined_phrases: NonNegativeInt = 200
-    """The most frequent phrases of the other miners join the vocabulary, at most so many."""
+    """The most frequent phrases of the other miners join the vocabulary, at most this many."""
     max_interests: PositiveInt = 3
     """At most this many visual interests per item."""
     min_confidence: Fraction = 0.1

@@ -34,7 +34,7 @@ _QUOTED = 4000
 
 
 _PATIENCE = 10
-"""An endpoint that merely wants to be asked less is tried so many times as often as one that fails."""
+"""An endpoint that merely wants to be asked less is tried this many times as often as one that fails."""
 
 
 class GivenUpError(Exception):

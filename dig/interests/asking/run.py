@@ -34,7 +34,7 @@ __all__ = ["AskingJob", "Limits", "ask", "answers_to", "read_captions_of", "read
 HOMEWARD = 6.0
 """Seconds after an interrupt in which requests under way may be answered; what is not counts as a cost unknown."""
 _VLLM_QUESTIONS = 1000
-"""Answers of a local model are kept when so many have come; a kill loses no more."""
+"""Answers of a local model are kept when this many have come; a kill loses no more."""
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ class EIMFConfig:
     feed_forward: Size = 1
     """Width of their feed-forward parts, times `hidden_size`."""
     scale: PositiveFloat | None = 18.0
-    """An item's score is so many times its cosine to the nearest interest, as in `sasrec.scale`; unset takes the inner
-    product."""
+    """An item's score is this many times its cosine to the nearest interest, as in `sasrec.scale`; unset takes the
+    inner product."""
     dropout: Dropout = 0.5
     """Dropout."""
     max_history: Size = 50
@@ -80,7 +80,7 @@ class EIMFConfig:
     epochs: PositiveInt = 26
     """Passes over the histories, at most."""
     patience: PositiveInt = 10
-    """Stop after so many validations without improvement."""
+    """Stop after this many validations without improvement."""
     semantic_weight: NonNegativeFloat = 0.1
     """Weight of the semantic prediction (λ1): an interest in words is predicted from behaviour."""
     alignment_weight: NonNegativeFloat = 0.1

@@ -54,7 +54,7 @@ class IntRRConfig:
     epochs: PositiveInt = 26
     """Passes over the histories, at most."""
     patience: PositiveInt = 10
-    """Stop after so many validations without improvement."""
+    """Stop after this many validations without improvement."""
     assignment: AssignmentConfig = field(default_factory=AssignmentConfig)
 
     def __post_init__(self) -> None:

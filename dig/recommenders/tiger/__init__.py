@@ -64,7 +64,7 @@ class TigerConfig:
     epochs: PositiveInt = 26
     """Passes over the training part, at most."""
     patience: PositiveInt = 10
-    """Stop after so many validations without improvement."""
+    """Stop after this many validations without improvement."""
 
     def __post_init__(self) -> None:
         check_values("tiger", self)
