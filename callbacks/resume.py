@@ -28,7 +28,7 @@ __all__ = [
     "configuration_in",
     "damage",
     "differing_key",
-    "OtherRanks",
+    "ElasticResume",
     "rescale",
     "Preemption",
 ]
@@ -214,7 +214,7 @@ _KEY = "dig_samples_a_batch"
 _COUNTED = ("batch_progress", "scheduler_progress", "automatic_optimization.optim_progress")
 
 
-class OtherRanks(Callback):
+class ElasticResume(Callback):
     """Notes in checkpoints how many samples a batch of all ranks holds, and continues accordingly.
 
     Weights and the optimiser's state do not know of ranks. Where the batch of all ranks together is as large as it

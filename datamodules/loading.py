@@ -108,7 +108,7 @@ class ResumableLoader(DataLoader):
 
     @property
     def samples_per_batch(self) -> int:
-        """Samples a batch of this rank."""
+        """Samples per batch of this rank."""
         return self._batches.batches.batch_size
 
     def set_epoch(self, epoch: int) -> None:

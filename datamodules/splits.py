@@ -232,7 +232,7 @@ _LENGTHS = (1, 5, 10, 20)
 
 
 def label_slices(sequences: Sequences, num_items: int) -> pl.DataFrame:
-    """A row an example of validation and test, in the order of :meth:`Sequences.held_out`.
+    """A row per example of validation and test, in the order of :meth:`Sequences.held_out`.
 
     Args:
         sequences: all users.

@@ -184,7 +184,7 @@ def read_both(
     return Tables(interactions, catalogue, [of_reviews, of_items])
 
 
-# Amazon reviews of 2014 (McAuley et al.): JSON lines of reviews, and metadata as one Python dict a line.
+# Amazon reviews of 2014 (McAuley et al.): JSON lines of reviews, and metadata as one Python dict per line.
 
 
 def files_2014(config: DataConfig) -> dict[str, Path]:

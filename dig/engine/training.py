@@ -141,7 +141,7 @@ def _trainer(
     guard = callbacks.FiniteGuard(plan.stage, resume.path)
     loggers, watchers = context.tracking.loggers(folder)
     csv = _csv_logger(folder)
-    ours: list[Callback] = [seed, throughput, guard, callbacks.OtherRanks(plan.stage), callbacks.LogOften()]
+    ours: list[Callback] = [seed, throughput, guard, callbacks.ElasticResume(plan.stage), callbacks.LogOften()]
     ours += [lightning.pytorch.callbacks.LearningRateMonitor("step"), *plan.callbacks, *context.callbacks(plan.stage)]
     if progress_enabled():
         ours.append(callbacks.Bar())

@@ -69,7 +69,7 @@ def largest_collision(codes: Tensor) -> int:
 
 
 def _counts(codes: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """How often each code occurs, ``(size,)`` float64 a level."""
+    """How often each code occurs, ``(size,)`` float64 per level."""
     columns = zip(codes.unbind(dim=1), sizes, strict=True)
     return [torch.bincount(column[column >= 0], minlength=size).double() for column, size in columns]
 

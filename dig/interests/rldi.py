@@ -81,7 +81,7 @@ def label_interests(
         ``positive_interests``; where labels were asked for ``weak_labels`` (positive, negative, unlabelled phrases;
         lift_bar) or ``verdicts`` (positive, negative, unlabelled interests); and where trained ``held_out`` (roc_auc,
         roc_auc_pairs, roc_auc_rarity, precision, recall, base_rate, threshold, brier, calibration_error, folds,
-        phrases, interests), ``reliability`` (predicted, observed, weight a bin, on held-out phrases), ``features``
+        phrases, interests), ``reliability`` (predicted, observed, weight per bin, on held-out phrases), ``features``
         (name, meaning, weight on the standardised feature, the most telling first), ``examples`` (kept, rejected).
 
     Raises:
@@ -162,7 +162,7 @@ def _all_positive(
 def _quality(examples: Examples, config: LabelConfig, seed: int) -> dict[str, Any]:
     """Cross-validated quality; a phrase is never in training and test at once.
 
-    Labels of behaviour weigh 1 a phrase in all figures but ``roc_auc_pairs`` (1 an interest). ``roc_auc_rarity`` is
+    Labels of behaviour weigh 1 per phrase in all figures but ``roc_auc_pairs`` (1 per interest). ``roc_auc_rarity`` is
     what the plain rule "the rarer the better" reaches: the classifier is worth what it adds to that.
     """
     labels, weights = examples.labels, examples.weights

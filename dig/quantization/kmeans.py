@@ -150,7 +150,7 @@ class ResidualCodes(NamedTuple):
     """What residual k-means finds."""
 
     codebooks: list[Tensor]
-    """``(codes, dim)`` float32 a level."""
+    """``(codes, dim)`` float32 per level."""
     codes: Tensor
     """``(items, levels)`` int64."""
     quantized: Tensor

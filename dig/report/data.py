@@ -98,7 +98,7 @@ class ReportData:
     groups: Sequence[Mapping[str, Any]] = ()
     """Groups of rollouts as the callback ``RolloutSamples`` writes them."""
     catalogue: pl.DataFrame | None = None
-    """An item a row: ``item_id``, ``title``, and what else is known."""
+    """An item per row: ``item_id``, ``title``, and what else is known."""
     pictures: Mapping[str, Path] = field(default_factory=dict)
     """Picture files by item id."""
     recommendations: pl.DataFrame | None = None

@@ -63,7 +63,7 @@ def pictures_for(context: StageContext, catalogue: pl.DataFrame) -> Pictures:
 def item_job(
     model: PromptedModel, catalogue: pl.DataFrame, captions: Mapping[str, str], pictures: Pictures
 ) -> AskingJob:
-    """A question an item of the catalogue; its picture goes along if the model sees."""
+    """A question per item of the catalogue; its picture goes along if the model sees."""
     seen = pictures if model.config.vision else {}
     return AskingJob(
         model,

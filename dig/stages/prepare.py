@@ -116,7 +116,7 @@ def _summary(path: Path) -> str:
     facts = read_json(path / "statistics.json")
     line = (
         f"{facts['users']:,} users, {facts['items']:,} items, {facts['interactions']:,} interactions "
-        f"({facts['mean_length']:.1f} a user); {facts['split']}, {facts['examples']['test']:,} tests"
+        f"({facts['mean_length']:.1f} per user); {facts['split']}, {facts['examples']['test']:,} tests"
     )
     if facts["split"] != "leave-one-out":
         return line

@@ -247,7 +247,7 @@ def _summary(path: Path) -> str:
     used = ", ".join(f"{share:.0%} of {size}" for share, size in zip(health["usage"], health["sizes"], strict=True))
     ends = {"suffix": "have a suffix", "keep": "keep them", "reassign": "were moved"}[health["collisions"]]
     line = (
-        f"codes used a level: {used}; {health['collision_rate']:.1%} of the items share their codes and {ends} "
+        f"codes used per level: {used}; {health['collision_rate']:.1%} of the items share their codes and {ends} "
         f"(largest set {health['largest_collision']})"
     )
     lifts = [f"{lift:.0f}" for lift in health.get("neighbour_lift", []) if lift is not None]

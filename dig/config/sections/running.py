@@ -126,7 +126,7 @@ class WandbConfig:
     log_model: bool = False
     """Send the trained models as W&B artifacts, too."""
     samples: NonNegativeInt = 50
-    """Tests whose recommendations are told in words in a table; 0 for none."""
+    """Tests whose recommendations are logged as a table of titles; 0 for none."""
     machine: bool = True
     """Send what W&B finds out about the machine and the process: host, program, packages, git commit, load."""
     finish_seconds: PositiveInt = 300

@@ -216,7 +216,7 @@ _ELSEWHERE = (*ACCURACY, "memorization")
 
 
 def beyond_accuracy(data: ReportData) -> dict[str, Any]:
-    """A table, a plot a figure, and what the figures mean."""
+    """A table, a plot per figure, and what the figures mean."""
     tests = values_of(data.metrics, "test")
     have = {key for values in tests.values() for key in values if key.partition("@")[0] not in _ELSEWHERE}
     order = list(_MEANS)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from callbacks.resume import AtomicCheckpointIO, OtherRanks, ResumeCheckpoint
+from callbacks.resume import AtomicCheckpointIO, ElasticResume, ResumeCheckpoint
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from dig.engine.console import console
 
@@ -62,7 +62,7 @@ def fit(file: Path, batch: int, kill_at: int | None = None) -> tuple[Notes, str]
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        callbacks=[OtherRanks("sft"), ResumeCheckpoint(file, 1, {})],
+        callbacks=[ElasticResume("sft"), ResumeCheckpoint(file, 1, {})],
         plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         use_distributed_sampler=False,
