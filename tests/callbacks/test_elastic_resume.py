@@ -90,7 +90,7 @@ def test_an_epoch_goes_on_at_the_same_share_of_its_samples(before: int, now: int
     if before == now:
         assert said == ""
     else:
-        assert f"of 1 ranks with {before} samples a batch of all, here are 1 with {now}" in said
+        assert f"of 1 ranks with {before} samples per batch of all, here are 1 with {now}" in said
         assert "the order of the data changes" in said
 
 
