@@ -229,7 +229,7 @@ def _verify(file: RemoteFile, part: Partial) -> None:
     if not part.size:
         problem = "sent an empty file"
     elif magic and not start.startswith(magic):
-        problem = f"sent something that is no {PurePosixPath(file.name).suffix} file"
+        problem = f"sent something that is not a {PurePosixPath(file.name).suffix} file"
     elif file.size is not None and part.size != file.size:
         problem = f"sent {part.size:,} bytes, the published file has {file.size:,}"
     elif file.sha256 and hash_file(part.path) != file.sha256:

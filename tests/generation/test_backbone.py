@@ -81,7 +81,7 @@ def test_fewer_heads_need_no_word_on_key_value_heads(family: str):
         ({"hiden_size": 32}, ["backbone.config.hiden_size", "qwen2", "did you mean hidden_size?"]),
         ({"model_type": "gpt2", "n_layers": 2}, ["backbone.config.n_layers", "gpt2", "did you mean n_layer?"]),
         ({"model_type": "lama"}, ["backbone.config.model_type=lama", "did you mean llama?"]),
-        ({"model_type": "vit"}, ["backbone.config.model_type=vit", "no causal language model"]),
+        ({"model_type": "vit"}, ["backbone.config.model_type=vit", "not a causal language model"]),
     ],
 )
 def test_a_wrong_configuration_is_named(config: dict, words: list[str]):

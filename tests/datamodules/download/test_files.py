@@ -152,7 +152,7 @@ def test_when_no_address_gives_it_all_are_named(server: FaultyServer, tmp_path: 
 
 def test_a_page_with_the_name_of_an_archive(server: FaultyServer, tmp_path: Path):
     server.pages["/x"] = Page(b"<html>sorry</html>")
-    assert "sent something that is no .gz file" in refused(server, tmp_path, name="x.json.gz")
+    assert "sent something that is not a .gz file" in refused(server, tmp_path, name="x.json.gz")
     server.pages["/x"] = Page(b"")
     assert "sent an empty file" in refused(server, tmp_path)
     assert left(tmp_path) == set()
