@@ -43,17 +43,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = {size: _measured("prepare", _log(folder, size)) for size in sizes}
+        figures = {size: _measured("prepare", _log(folder, size)) for size in sizes}
         pandas = _measured("pandas", _log(folder, COMPARED))
-        _show_sizes(found, pandas)
+        _show_sizes(figures, pandas)
         reading = _measured("reading", _reviews(folder / "reviews"))
         loading = _measured("loading", folder)
     _show_rates(reading, loading)
-    largest = found[10 if 10 in found else sizes[-1]]
+    largest = figures[10 if 10 in figures else sizes[-1]]
     print(
         json.dumps(
             {
-                "pandas_ratio": round(pandas["seconds"] / found[COMPARED]["seconds"], 2),
+                "pandas_ratio": round(pandas["seconds"] / figures[COMPARED]["seconds"], 2),
                 "json_ratio": round(reading["json"] / reading["plain"], 2),
                 "gzip_fraction": round(reading["bare gzip"] / reading["gzip"], 2),
                 "metadata_cores_ratio": round(reading["metadata on one core"] / reading["metadata"], 2),
@@ -103,8 +103,8 @@ def _measured(task: str, path: Path, checkout: Path | None = None) -> dict[str, 
     command = [sys.executable, __file__, "--task", task, str(path)]  # this very task, by the other's modules
     environment = {**os.environ, "PYTHONPATH": str(tree)}
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout  # noqa: S603 - ourselves
-    found: dict[str, float] = json.loads(output.splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 def _peak_gigabytes() -> float:

@@ -94,8 +94,8 @@ def main() -> None:
     ):
         table.add_row(what, figure)
     Console().print(table)
-    found = trained | measured | reported | {"compare_seconds": compared}
-    print(json.dumps({key: None if value is None else round(value, 4) for key, value in found.items()}))
+    figures = trained | measured | reported | {"compare_seconds": compared}
+    print(json.dumps({key: None if value is None else round(value, 4) for key, value in figures.items()}))
 
 
 def _first_users(prepared: Prepared, users: int) -> Prepared:
@@ -137,7 +137,7 @@ def _training(prepared: Prepared, folder: Path) -> tuple[SASRec, dict[str, float
     for _ in range(ROUNDS):
         for name, turn in turns.items():
             rates[name].append(turn())
-    median = {name: statistics.median(found) for name, found in rates.items()}
+    median = {name: statistics.median(measured) for name, measured in rates.items()}
     table = Table(
         title=f"SASRec, {targets:,} targets an epoch, {torch.get_num_threads()} threads; a step has "
         f"{data.batch_size} of our windows or {BATCH:,} of RecBole's samples"
@@ -292,12 +292,12 @@ def _evaluation(model: SASRec, prepared: Prepared, run: Path) -> dict[str, float
 
     with _metric_clock() as spent:
         started = time.perf_counter()
-        found = {"sasrec": test(model)}
+        evaluations = {"sasrec": test(model)}
         seconds = time.perf_counter() - started
     others = [name for name in RECOMMENDERS if name != "sasrec"]
     for seed, name in enumerate(others):
         torch.manual_seed(seed)
-        found[name] = test(SASRec(len(catalogue), SIZES))
+        evaluations[name] = test(SASRec(len(catalogue), SIZES))
     ids = catalogue["item_id"]
     labels = label_slices(sequences, len(catalogue)).filter(pl.col("part") == "test").drop("part")
     examples = pl.DataFrame(
@@ -318,7 +318,7 @@ def _evaluation(model: SASRec, prepared: Prepared, run: Path) -> dict[str, float
     for stage in RECOMMENDERS:
         folder = run / stage
         folder.mkdir()
-        arguments = (folder, stage, sequences.split, EVALUATION.ks, ids, asked, found[stage])
+        arguments = (folder, stage, sequences.split, EVALUATION.ks, ids, asked, evaluations[stage])
         writing += _seconds(lambda arguments=arguments: write_evaluation(*arguments))  # type: ignore[misc]
         metrics[stage] = read_json(folder / "metrics.json") | {"mask_history": False}
     for protocol in PROTOCOLS:

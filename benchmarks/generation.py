@@ -43,8 +43,8 @@ def main() -> None:
     if "--gpu" in sys.argv:
         _gpu()
         return
-    found = _rates() | _constraint() | _memory()
-    print(json.dumps(found))
+    figures = _rates() | _constraint() | _memory()
+    print(json.dumps(figures))
 
 
 # --- beam search -----------------------------------------------------------------------------------------------------
@@ -307,15 +307,15 @@ def _dictionary_trie(tokens: Tensor) -> dict[tuple[int, ...], list[int]]:
     for row in tokens.tolist():
         for level in range(LEVELS):
             children[tuple(row[:level])].add(row[level])
-    return {prefix: sorted(found) for prefix, found in children.items()}
+    return {prefix: sorted(following) for prefix, following in children.items()}
 
 
 def _paired(one: Work, other: Work, repeats: int = 8) -> tuple[float, float]:
     """Best seconds of both, measured by turns, so that a slow moment hits both."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
-        for work, found in zip((one, other), times, strict=True):
-            found.append(_seconds(work, repeats=1, warm=not found))
+        for work, seconds in zip((one, other), times, strict=True):
+            seconds.append(_seconds(work, repeats=1, warm=not seconds))
     return min(times[0]), min(times[1])
 
 

@@ -29,9 +29,9 @@ from rich.table import Table
 
 from dig.config import load_config
 from dig.config.schema import LabelConfig, ModelConfig
-from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, asker_of, item_evidence, load_prompt, questions_of
-from dig.interests.asking.run import Job, Limits, ask, read_interests_of
+from dig.interests.asking.progress import JobResult
+from dig.interests.asking.question import PromptedModel, item_evidence, load_prompt, prompted_model, questions_of
+from dig.interests.asking.run import AskingJob, Limits, ask, read_interests_of
 from dig.interests.asking.store import AnswerStore, unanswered
 
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "support" / "chat_server.py"
@@ -75,15 +75,15 @@ def catalogue(count: int) -> pl.DataFrame:
     )
 
 
-def miner(url: str | None) -> Asker:
+def miner(url: str | None) -> PromptedModel:
     """A model with our prompt."""
     config = ModelConfig(model="bench", base_url=url, concurrency=CONCURRENCY, price_in=1.0, price_out=2.0)
-    return asker_of("bench", config, load_prompt("interests-v1", "prompt"), "interests", 8)
+    return prompted_model("bench", config, load_prompt("interests-v1", "prompt"), "interests", 8)
 
 
-def questions(asker: Asker, items: pl.DataFrame) -> Callable[[], Iterator]:  # type: ignore[type-arg]
+def questions(model: PromptedModel, items: pl.DataFrame) -> Callable[[], Iterator]:  # type: ignore[type-arg]
     """A question an item."""
-    return lambda: questions_of(asker, ((evidence, "") for evidence in item_evidence(items, {}, {})))
+    return lambda: questions_of(model, ((evidence, "") for evidence in item_evidence(items, {}, {})))
 
 
 # --- requests
@@ -106,12 +106,12 @@ def with_server(latency: float, work: Callable[[str, Path], float]) -> float:
 
 def ours(url: str, folder: Path, count: int) -> float:
     """Seconds of a run that keeps everything."""
-    asker, items = miner(url), catalogue(count)
+    model, items = miner(url), catalogue(count)
     with AnswerStore(folder / "answers.sqlite") as store:
         started = time.perf_counter()
-        (outcome,) = ask([Job(asker, questions(asker, items), count)], store, "bench", Limits(max_cost=100.0))
+        (result,) = ask([AskingJob(model, questions(model, items), count)], store, "bench", Limits(max_cost=100.0))
         seconds = time.perf_counter() - started
-    assert outcome.answered == count, outcome.summary()
+    assert result.answered == count, result.summary()
     return seconds
 
 
@@ -119,11 +119,11 @@ def bare_client(url: str, count: int) -> float:
     """Seconds of the official client alone, asked the same."""
     from openai import AsyncOpenAI
 
-    asker, items = miner(url), catalogue(count)
+    model, items = miner(url), catalogue(count)
 
     async def run() -> float:
         client = AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
-        waiting = iter([question.messages(asker) for question in questions(asker, items)()])
+        waiting = iter([question.messages(model) for question in questions(model, items)()])
         started = time.perf_counter()
 
         async def work() -> None:
@@ -147,7 +147,7 @@ def bare_client(url: str, count: int) -> float:
 
 def fill(path: Path) -> dict[str, float]:
     """A store with an answer of five interests for each of a million items, and the request behind each."""
-    asker, items = miner(None), catalogue(MILLION)
+    model, items = miner(None), catalogue(MILLION)
     items.write_parquet(path.parent / "items.parquet")
     said = [f"{first} {second} at home" for first in ("quiet", "warm", "bright") for second in ("evenings", "mornings")]
     told = json.dumps(
@@ -161,10 +161,10 @@ def fill(path: Path) -> dict[str, float]:
                 each.evidence.item_id,
                 f'{{"ref": "{each.evidence.ref}", "reasoning": {steps}, "interests": {told}}}',
             )
-            for each in questions(asker, items)()
+            for each in questions(model, items)()
         )
-        store.add(asker.identity, answers)
-        keys = (each.key for each in questions(asker, items)())
+        store.add(model.identity, answers)
+        keys = (each.key for each in questions(model, items)())
         store._base.execute("BEGIN")
         store._base.executemany(
             "INSERT INTO requests (campaign, asker, key, state, sent, tokens_in, tokens_out, cost) "
@@ -177,25 +177,25 @@ def fill(path: Path) -> dict[str, float]:
 
 def resume(path: Path) -> dict[str, float]:
     """What a run that was finished finds left to do."""
-    asker, items = miner(None), pl.read_parquet(path.parent / "items.parquet")
-    outcome = Outcome("bench", MILLION)
+    model, items = miner(None), pl.read_parquet(path.parent / "items.parquet")
+    result = JobResult("bench", MILLION)
     with AnswerStore(path) as store:
         started = time.perf_counter()
-        left = sum(1 for _ in unanswered(questions(asker, items)(), store, (), outcome))
+        left = sum(1 for _ in unanswered(questions(model, items)(), store, (), result))
         spent = store.spending("bench")
         seconds = time.perf_counter() - started
-    assert left == 0 and outcome.known == spent.requests == MILLION
+    assert left == 0 and result.known == spent.requests == MILLION
     return {"seconds": seconds}
 
 
 def read(path: Path) -> dict[str, float]:
     """All answers to interests on disk, as the stage reads them."""
-    asker, items = miner(None), pl.read_parquet(path.parent / "items.parquet")
+    model, items = miner(None), pl.read_parquet(path.parent / "items.parquet")
     parts = path.parent / "parts"
     parts.mkdir(exist_ok=True)
     started = time.perf_counter()
     with AnswerStore(path) as store:
-        for number, frame in enumerate(read_interests_of(asker, questions(asker, items)(), store, Counter())):
+        for number, frame in enumerate(read_interests_of(model, questions(model, items)(), store, Counter())):
             frame.write_parquet(parts / f"{number:06d}.parquet")
     pl.scan_parquet(parts / "*.parquet").sink_parquet(path.parent / "interests.parquet")
     seconds = time.perf_counter() - started
@@ -210,8 +210,8 @@ PARTS = {"fill": fill, "resume": resume, "read": read}
 def in_a_process(part: str, path: Path) -> dict[str, float]:
     """A part in a process of its own: its figures, and the most memory that it held."""
     done = subprocess.run([sys.executable, __file__, part, str(path)], check=True, capture_output=True, text=True)  # noqa: S603
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 # --- merging and labelling

@@ -57,8 +57,8 @@ def main() -> None:
         peer = _measured("peer", vectors, minutes)
         scale = _measured("million", Path(name))
         texts = _measured("texts", Path(name))
-    best = max(peer["health"], key=lambda found: (found[1], -found[2]))
-    reached = next((found[0] for found in ours["health"] if found[1] >= best[1] and found[2] <= best[2]), None)
+    best = max(peer["health"], key=lambda point: (point[1], -point[2]))
+    reached = next((point[0] for point in ours["health"] if point[1] >= best[1] and point[2] <= best[2]), None)
     _show(ours, kmeans_found, peer, best)
     _show_rates(scale, texts)
     trained, last = ours["health"][-1], ours["final"]
@@ -88,8 +88,8 @@ def _measured(task: str, *arguments: object) -> dict[str, Any]:
     """Runs a task in a process of its own; what it prints last is JSON."""
     command = [sys.executable, __file__, "--task", task, *map(str, arguments)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - ourselves
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 def _beauty() -> Tensor:
@@ -138,13 +138,13 @@ def _ours(vectors: Path) -> dict[str, Any]:
     ids = SemanticIds.from_codes(list(map(str, range(features.items))), codes, config.sizes)
     ids.save(vectors.with_name("ids.parquet"))
     seconds = time.perf_counter() - started - watch.paused
-    found = (
+    final = (
         seconds,
         float(usage(codes, config.sizes).min()),
         collision_rate(codes),
         module.reconstruction_error(features, codes),
     )
-    return {"health": watch.health, "final": found}
+    return {"health": watch.health, "final": final}
 
 
 def _peer(vectors: Path, minutes: str) -> dict[str, Any]:
@@ -188,8 +188,8 @@ def _peer(vectors: Path, minutes: str) -> dict[str, Any]:
         with torch.no_grad():
             quantised, codes, _ = quantise(encoder(items))
             error = float(F.mse_loss(decoder(quantised), items))
-        found = (float(usage(codes, config.sizes).min()), collision_rate(codes), error)
-        health.append((now - started - paused, *found))
+        health_now = (float(usage(codes, config.sizes).min()), collision_rate(codes), error)
+        health.append((now - started - paused, *health_now))
         paused += time.perf_counter() - now
     return {"health": health}
 
@@ -197,14 +197,14 @@ def _peer(vectors: Path, minutes: str) -> dict[str, Any]:
 def _kmeans(vectors: Path) -> dict[str, Any]:
     items = load_file(vectors)["vectors"]
     items = (items - items.mean(dim=0)) / items.std(dim=0)
-    sizes, found = RQVAEConfig().sizes, {}
+    sizes, results = RQVAEConfig().sizes, {}
     for name, balanced in (("plain", False), ("balanced", True)):
         started = time.perf_counter()
         made = residual_kmeans(items, sizes, balanced=balanced, generator=torch.Generator().manual_seed(42))
         seconds = time.perf_counter() - started
         error = float((items - made.quantized).square().mean())
-        found[name] = (seconds, float(usage(made.codes, sizes).min()), collision_rate(made.codes), error)
-    return found
+        results[name] = (seconds, float(usage(made.codes, sizes).min()), collision_rate(made.codes), error)
+    return results
 
 
 def _million(folder: Path) -> dict[str, Any]:
@@ -220,8 +220,8 @@ def _million(folder: Path) -> dict[str, Any]:
         epochs[items] = watch.seconds
     del features, module
     save_file({"vectors": _random(MILLION, 768)}, folder / "million.safetensors")
-    found = _measured("assign", folder / "million.safetensors")
-    return {"epochs": epochs, **found}
+    assigned = _measured("assign", folder / "million.safetensors")
+    return {"epochs": epochs, **assigned}
 
 
 class _Clock(Callback):

@@ -89,13 +89,13 @@ def main() -> None:
     total = sum(parts.values())
     _print("where dig's time goes", {name: f"{value:.3f} s, {value / total:.1%}" for name, value in parts.items()})
     _print("rollouts a prompt, seconds a step", {str(group): f"{seconds:.2f}" for group, seconds in growth.items()})
-    found = {
+    figures = {
         "trl_ratio": round(theirs / ours, 2),
         "trl_memory_ratio": round(their_bytes / our_bytes, 2),
         "reward_fraction": round(parts["reward"] / total, 4),
         "growth_4_to_64": round(growth[64] / growth[4], 2),
     }
-    print(json.dumps(found))
+    print(json.dumps(figures))
 
 
 def _print(title: str, cells: dict[str, str]) -> None:
@@ -195,7 +195,7 @@ def _split(setting: Setting) -> dict[str, float]:
             reference = _timed(seconds["reference"], setting, lambda: module._reference_log_probs(batch))  # noqa: B023
         batch = replace(batch, reference_log_probs=reference)
         _timed(seconds["update"], setting, lambda: _update(module, batch, optimizer))  # noqa: B023
-    return {name: float(np.median(found[1:])) for name, found in seconds.items()}
+    return {name: float(np.median(times[1:])) for name, times in seconds.items()}
 
 
 def _update(module: GRPOModule, batch: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -310,9 +310,9 @@ def _nothing() -> Iterator[None]:
 
 def _timed(seconds: list[float], setting: Setting, work: Callable[[], Any]) -> Any:
     started = _now(setting.device)
-    found = work()
+    result = work()
     seconds.append(_now(setting.device) - started)
-    return found
+    return result
 
 
 def _now(device: str) -> float:

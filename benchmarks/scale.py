@@ -48,17 +48,17 @@ def main() -> None:
     named = sys.argv[1:]
     unknown = [part for part in named if part not in PARTS]
     if unknown:
-        sys.exit(f"{unknown[0]} is no part; there are {', '.join(PARTS)}")
+        sys.exit(f"{unknown[0]} is not a part; there are {', '.join(PARTS)}")
     table = Table(title="scale")
     table.add_column("part")
     table.add_column("what")
     table.add_column("", justify="right")
     figures: dict[str, float] = {}
     for part in named or PARTS:
-        rows, found = PARTS[part]()
+        rows, measured = PARTS[part]()
         for what, number in rows:
             table.add_row(part, what, number)
-        figures |= found
+        figures |= measured
     Console().print(table)
     print(json.dumps(figures))
 

@@ -35,10 +35,10 @@ def main() -> None:
     table = Table("what", "", title="the model of docs/scale.md")
     figures: dict[str, float] = {}
     for part in (catalogue, backbone):
-        rows, found = part()
+        rows, measured = part()
         for row in rows:
             table.add_row(*row)
-        figures |= found
+        figures |= measured
     Console().print(table)
     print(json.dumps(figures))
 
@@ -55,12 +55,12 @@ def catalogue() -> tuple[list[Row], dict[str, float]]:
         started = time.perf_counter()
         trie = CatalogueTrie(codes + size * torch.arange(3))
         seconds = time.perf_counter() - started
-        found = sum(each.numel() * each.element_size() for each in trie.buffers())
+        bytes_used = sum(each.numel() * each.element_size() for each in trie.buffers())
         nodes = len(codes) + min(len(codes), size**2) + size + 1
         predicted = NODE_BYTES * nodes + ITEM_BYTES * len(codes)
-        worst = max(worst, found / predicted, predicted / found)
+        worst = max(worst, bytes_used / predicted, predicted / bytes_used)
         name = f"{len(codes):,} items"
-        rows.append((f"{name}: trie, built in {seconds:.2f} s", _megabytes(found, predicted)))
+        rows.append((f"{name}: trie, built in {seconds:.2f} s", _megabytes(bytes_used, predicted)))
         table = codes.numel() * codes.element_size()
         rows.append((f"{name}: codes", _megabytes(table, CODE_BYTES * codes.numel())))
     return rows, {"trie_model_ratio": round(worst, 2)}

@@ -55,9 +55,9 @@ def main() -> None:
     }
     tables |= _published(Path(config.path or "") / "published_semantic_ids.json.gz", ids)
     seen, unseen = _pairs(prepared.sequences, len(ids))
-    found = {name: _health(codes, categories, seen, unseen) for name, codes in tables.items()}
+    healths = {name: _health(codes, categories, seen, unseen) for name, codes in tables.items()}
     for name, share in after.items():
-        found[name]["reassigned"] = round(share, 4)
+        healths[name]["reassigned"] = round(share, 4)
     table = Table(title="Beauty, 12,101 items, 256 codes a level; lifts of one, two, three leading codes over chance")
     for heading in (
         "Semantic IDs",
@@ -71,7 +71,7 @@ def main() -> None:
         "unseen pairs",
     ):
         table.add_column(heading)
-    for name, health in found.items():
+    for name, health in healths.items():
         lifts = (" / ".join(f"{lift:.1f}" for lift in health[kind]) for kind in ("seen", "unseen"))
         purity = " / ".join(f"{share:.2f}" for share in health["purity"])
         reassigned = f"{health['reassigned']:.2%}" if "reassigned" in health else ""
@@ -86,7 +86,7 @@ def main() -> None:
             *lifts,
         )
     Console(width=160).print(table)
-    print(json.dumps(found))
+    print(json.dumps(healths))
 
 
 def _ours(settings: list[str], ids: list[str]) -> Tensor:

@@ -67,8 +67,8 @@ def main() -> None:
     console.quiet = True
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        found = _training(Path(folder))
-    print(json.dumps(found | _memory()))
+        figures = _training(Path(folder))
+    print(json.dumps(figures | _memory()))
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -249,23 +249,23 @@ def _product_rate(dtype: torch.dtype) -> float:
 
 
 def _memory() -> dict[str, float]:
-    found = {}
+    figures = {}
     for name, (precision, checkpointing) in MEMORY.items():
         command = [sys.executable, __file__, "lora", precision, str(checkpointing)]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - ourselves
-        found[name] = json.loads(output.splitlines()[-1])
+        figures[name] = json.loads(output.splitlines()[-1])
     table = Table(
-        title=f"LoRA on {found['adapters alone, fp32']['parameters'] / 1e6:.0f} M parameters, a step of "
+        title=f"LoRA on {figures['adapters alone, fp32']['parameters'] / 1e6:.0f} M parameters, a step of "
         f"{LORA_BATCH} × {LORA_TOKENS} tokens"
     )
     for heading in ("how", "loaded, GB", "peak, GB"):
         table.add_column(heading, justify="left" if heading == "how" else "right")
-    for name, row in found.items():
+    for name, row in figures.items():
         table.add_row(name, f"{row['loaded']:.2f}", f"{row['peak']:.2f}")
     Console().print(table)
     return {
-        "lora_peak_gb": round(found["adapters alone, fp32"]["peak"], 2),
-        "lora_bf16_checkpointed_peak_gb": round(found["bf16, with gradient checkpointing"]["peak"], 2),
+        "lora_peak_gb": round(figures["adapters alone, fp32"]["peak"], 2),
+        "lora_bf16_checkpointed_peak_gb": round(figures["bf16, with gradient checkpointing"]["peak"], 2),
     }
 
 

@@ -33,17 +33,17 @@ def main() -> None:
             del arguments[place : place + 2]
     unknown = [part for part in arguments if part not in PARTS]
     if unknown:
-        sys.exit(f"{unknown[0]} is no part; there are {', '.join(PARTS)}")
+        sys.exit(f"{unknown[0]} is not a part; there are {', '.join(PARTS)}")
     table = Table(title="neighbouring systems")
     for heading, justify in (("part", "left"), ("what", "left"), ("found", "right"), ("limit", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     figures: dict[str, Any] = {}
     for number, part in enumerate(arguments or PARTS, 1):
         print(f"{part} ({number} of {len(arguments or PARTS)}), some minutes", file=sys.stderr, flush=True)
-        rows, found = PARTS[part]()
+        rows, measured = PARTS[part]()
         for row in rows:
             table.add_row(part, *row)
-        figures |= found
+        figures |= measured
     Console().print(table)
     print(json.dumps(figures))
 

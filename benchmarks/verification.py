@@ -90,18 +90,18 @@ def main() -> None:
             "recommend, item_knn": ("recommend", [*asked, "stage=item_knn"]),
             "a cached run": ("train", train),
         }
-        found = {name: _compared(*case) for name, case in cases.items()}
+        compared = {name: _compared(*case) for name, case in cases.items()}
         shares = {name: _share(*case) for name, case in cases.items()}
         size = sum(path.stat().st_size for path in run.resolve().rglob("*") if path.is_file())
     table = Table(title=f"with verification / without, medians of {ROUNDS} in turn; the run has {size / 1e6:.1f} MB")
     for heading in ("command", "wall s", "without", "ratio", "CPU s", "without", "ratio", "share of CPU"):
         table.add_column(heading, justify="right" if table.columns else "left")
-    for name, case in found.items():
+    for name, case in compared.items():
         shown = (f"{case[kind][side]:.3f}" for kind in ("wall", "cpu") for side in ("with", "without", "ratio"))
         table.add_row(name, *shown, f"{100 * shares[name]:.1f} %")
     Console(width=120).print(table)
     figures = {}
-    for name, case in found.items():
+    for name, case in compared.items():
         key = name.split(", ")[-1].replace(" ", "_")
         figures |= {f"{key}_{kind}_ratio": round(case[kind]["ratio"], 4) for kind in ("wall", "cpu")}
         figures[f"{key}_share"] = round(shares[name], 4)
@@ -116,15 +116,15 @@ def _compared(command: str, arguments: list[str]) -> dict[str, dict[str, float]]
     for number in range(ROUNDS):
         for verified in (True, False) if number % 2 else (False, True):
             taken[verified].append(_seconds(command, arguments, verified))
-    found = {}
+    figures = {}
     for place, kind in enumerate(("wall", "cpu")):
         ours, theirs = ([each[place] for each in taken[side]] for side in (True, False))
-        found[kind] = {
+        figures[kind] = {
             "with": statistics.median(ours),
             "without": statistics.median(theirs),
             "ratio": statistics.median(one / other for one, other in zip(ours, theirs, strict=True)),
         }
-    return found
+    return figures
 
 
 def _share(command: str, arguments: list[str]) -> float:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from callbacks.monitoring import Bar, EncodingBar, LogOften, RolloutHealth, RolloutSamples, Throughput, VectorWriter
     from callbacks.resume import (
         AtomicCheckpointIO,
-        OtherRanks,
+        ElasticResume,
         Preemption,
         ResumeCheckpoint,
         StepSeed,
@@ -32,7 +32,7 @@ __all__ = [
     "EncodingBar",
     "FiniteGuard",
     "LogOften",
-    "OtherRanks",
+    "ElasticResume",
     "Preemption",
     "ResumeCheckpoint",
     "RolloutHealth",
@@ -52,7 +52,7 @@ __getattr__ = lazy_names(
     {
         "CodebookHealth": "guards",
         "FiniteGuard": "guards",
-        "OtherRanks": "resume",
+        "ElasticResume": "resume",
         "Preemption": "resume",
         "Bar": "monitoring",
         "EncodingBar": "monitoring",

@@ -28,8 +28,8 @@ _SECTIONS = {"tokenize": "rqvae", "adapt": "visual.adapt"}  # where a section is
 
 def _keys(stage: str) -> list[str]:
     """The keys of a stage that bound its steps, as far as it has them."""
-    section, known = _SECTIONS.get(stage, stage), set(schema_keys())
-    return [key for key in (f"{section}.learning_rate", f"{section}.gradient_clip_val") if key in known]
+    section, keys = _SECTIONS.get(stage, stage), set(schema_keys())
+    return [key for key in (f"{section}.learning_rate", f"{section}.gradient_clip_val") if key in keys]
 
 
 class FiniteGuard(Callback):
@@ -96,9 +96,9 @@ class FiniteGuard(Callback):
         own = self._story() if self._loss is not None else ""
         if trainer.world_size == 1:
             return [own] if own else []
-        found: list[str] = [""] * trainer.world_size
-        torch.distributed.all_gather_object(found, own)
-        return [f"on rank {rank} {story}" for rank, story in enumerate(found) if story]
+        stories: list[str] = [""] * trainer.world_size
+        torch.distributed.all_gather_object(stories, own)
+        return [f"on rank {rank} {story}" for rank, story in enumerate(stories) if story]
 
     def _story(self) -> str:
         return f"the loss is {self._loss}{self._samples()}"
@@ -124,7 +124,7 @@ class FiniteGuard(Callback):
 
 _PREFIX = "codebook/batch_usage_"
 _FALL = 0.1
-"""Usage that wobbles by less is no collapse."""
+"""Usage that wobbles by less is not a collapse."""
 _POOR_START = 0.5
 """k-means starts with all codes in use: a first epoch below this share has lost them."""
 
@@ -133,7 +133,7 @@ class CodebookHealth(Callback):
     """Warns, once per level, in the epoch whose batches use too few of its codes, and fewer than they did.
 
     An epoch's batches hold every item, so what they use is what the catalogue uses while it learns. Where dead codes
-    are restarted, a level is given the time that a restart takes, since what comes back is no collapse. Reads
+    are restarted, a level is given the time that a restart takes, since what comes back is not a collapse. Reads
     ``codebook/batch_usage_<level>``, which RQVAEModule logs in every epoch; logs nothing itself.
 
     Args:

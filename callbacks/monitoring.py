@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Throughput(Callback):
-    """Samples a second over all ranks, validation and the first batch left out.
+    """Samples per second over all ranks, validation and the first batch left out.
 
     Logged as ``train/samples_per_second`` at every epoch's end.
     """
@@ -80,7 +80,7 @@ def _rows(batch: Any) -> Any:
 
 
 class StoppedEarly(Exception):  # noqa: N818 - no error
-    """Training was stopped because others do better; its checkpoints stay, so that it could go on."""
+    """Training was stopped because others do better; its checkpoints stay, so that it could resume."""
 
 
 class ValidationReports(Callback):
@@ -310,7 +310,7 @@ class VectorWriter(BasePredictionWriter):
 
     Args:
         cache: takes the shards.
-        shard_items: vectors a shard, which is what a kill loses at most.
+        shard_items: vectors per shard, which is what a kill loses at most.
     """
 
     def __init__(self, cache: VectorCache, shard_items: int = 2048) -> None:

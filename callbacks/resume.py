@@ -28,7 +28,7 @@ __all__ = [
     "configuration_in",
     "damage",
     "differing_key",
-    "OtherRanks",
+    "ElasticResume",
     "rescale",
     "Preemption",
 ]
@@ -80,7 +80,7 @@ def _place(path: Path) -> int:
 
 
 class ResumeCheckpoint(Callback):
-    """Saves everything that training needs to go on, at least every ``every`` optimiser steps.
+    """Saves everything that training needs to resume, at least every ``every`` optimiser steps.
 
     Not on the last batch before a validation or the end of an epoch, nor between batches whose gradients are summed:
     Lightning restores such states only in part, so the save waits for a later batch.
@@ -188,7 +188,7 @@ def configuration_in(path: Path) -> dict[str, Any] | None:
     """The configuration stored in a checkpoint; None if it has none.
 
     Raises:
-        OSError, RuntimeError, ValueError, EOFError or pickle.UnpicklingError: if the file is no readable checkpoint.
+        OSError, RuntimeError, ValueError, EOFError or pickle.UnpicklingError: if the file is not a readable checkpoint.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return checkpoint.get(_CONFIGURATION)
@@ -203,9 +203,9 @@ def differing_key(ours: Any, theirs: Any, prefix: str = "") -> str | None:
     """``key: theirs -> ours`` for the first key at which two configurations differ, else None."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in [*ours, *(key for key in theirs if key not in ours)]:
-            found = differing_key(ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key))
-            if found:
-                return found
+            difference = differing_key(ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else str(key))
+            if difference:
+                return difference
         return None
     return None if ours == theirs else f"{prefix} is {theirs!r} there and {ours!r} here"
 
@@ -214,12 +214,12 @@ _KEY = "dig_samples_a_batch"
 _COUNTED = ("batch_progress", "scheduler_progress", "automatic_optimization.optim_progress")
 
 
-class OtherRanks(Callback):
-    """Notes in checkpoints how many samples a batch of all ranks holds, and goes on accordingly.
+class ElasticResume(Callback):
+    """Notes in checkpoints how many samples a batch of all ranks holds, and continues accordingly.
 
     Weights and the optimiser's state do not know of ranks. Where the batch of all ranks together is as large as it
-    was, neither does the order of the data (:class:`~datamodules.loading.EpochBatchSampler`), and training goes on
-    exactly there. Else its progress is counted in samples: the epoch goes on at the same share of its data, and the
+    was, neither does the order of the data (:class:`~datamodules.loading.EpochBatchSampler`), and training continues
+    exactly there. Else its progress is counted in samples: the epoch continues at the same share of its data, and the
     schedule of the learning rate at the same share of its steps.
 
     Args:
@@ -251,8 +251,8 @@ class OtherRanks(Callback):
         if trainer.is_global_zero and (before["samples"], before["ranks"]) != (now, trainer.world_size):
             order = "the order of the data stays" if before["samples"] == now else "the order of the data changes"
             say(
-                f"{self.stage}: the checkpoint is of {before['ranks']} ranks with {before['samples']} samples a batch "
-                f"of all, here are {trainer.world_size} with {now}; {order}"
+                f"{self.stage}: the checkpoint is of {before['ranks']} ranks with {before['samples']} samples per "
+                f"batch of all, here are {trainer.world_size} with {now}; {order}"
             )
 
     def _of_all_ranks(self, trainer: lightning.Trainer) -> int | None:
@@ -294,7 +294,7 @@ class Preemption(Callback):
 
     A signal may have reached one rank alone, so ranks ask each other at every batch's end. Outside of training a signal
     ends the process at once, since artifacts and caches keep what was done. Validation within training is not saved:
-    where it lasts longer than the grace after a signal, the last checkpoint is what training goes on from.
+    where it lasts longer than the grace after a signal, the last checkpoint is what training resumes from.
 
     Args:
         stage: the stage's name.
@@ -361,5 +361,5 @@ def _any_rank(trainer: lightning.Trainer, told: bool) -> bool:
     """Whether any rank was told to end; all ranks ask at once and hear the same."""
     if trainer.world_size == 1:
         return told
-    found = torch.tensor(float(told), device=trainer.strategy.root_device)
-    return bool(trainer.strategy.reduce(found, reduce_op="max") > 0)
+    flag = torch.tensor(float(told), device=trainer.strategy.root_device)
+    return bool(trainer.strategy.reduce(flag, reduce_op="max") > 0)

@@ -57,7 +57,7 @@ class ExampleDataModule(lightning.LightningDataModule):
 
     Args:
         examples: the examples.
-        batch_size: examples a batch.
+        batch_size: examples per batch.
     """
 
     def __init__(self, examples: Examples, batch_size: int) -> None:

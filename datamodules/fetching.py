@@ -125,7 +125,7 @@ class ItemPictures:
 
     Attributes:
         rows: ``(pictures,)`` catalogue rows of the items whose picture is there.
-        paths: its file, one a row.
+        paths: its file, one per row.
         unnamed: items without a picture in the catalogue.
         missing: items whose picture is named but is not there.
     """
@@ -142,9 +142,9 @@ def item_pictures(catalogue: pl.DataFrame, folder: Path) -> ItemPictures:
     Raises:
         UserError: when pictures are named and not one of them is there, or none is named.
     """
-    found = named_pictures(catalogue, folder)
-    if not found.paths:
-        if not found.missing:
+    pictures = named_pictures(catalogue, folder)
+    if not pictures.paths:
+        if not pictures.missing:
             raise UserError(
                 "visual.model is set, but no item names a picture (column `image` of the items); "
                 "unset visual.model or bring pictures"
@@ -154,9 +154,9 @@ def item_pictures(catalogue: pl.DataFrame, folder: Path) -> ItemPictures:
             "fetch them with data.pictures.fetch=true" if "://" in example else "did the folder move? see visual.folder"
         )
         raise UserError(
-            f"not one of the {found.missing} pictures that items name is in {folder} (such as {example}); {how}"
+            f"not one of the {pictures.missing} pictures that items name is in {folder} (such as {example}); {how}"
         )
-    return found
+    return pictures
 
 
 def named_pictures(catalogue: pl.DataFrame, folder: Path) -> ItemPictures:

@@ -67,7 +67,7 @@ class Histories(Sequence[np.ndarray]):
         return Histories(self.items, self.starts[index], self.ends[index])
 
     def latest(self, longest: int | np.ndarray) -> Histories:
-        """The last ``longest`` items of each, or so many of each."""
+        """The last ``longest`` items of each, or this many of each."""
         return Histories(self.items, np.maximum(self.starts, self.ends - longest), self.ends)
 
     def flat(self) -> np.ndarray:
@@ -104,9 +104,9 @@ class Ragged:
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[int]]) -> Ragged:
         """Copies separate rows."""
-        kept = [np.asarray(row, dtype=np.int64) for row in rows]
-        values = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-        return cls.from_lengths(values, np.array([len(row) for row in kept], dtype=np.int64))
+        arrays = [np.asarray(row, dtype=np.int64) for row in rows]
+        values = np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+        return cls.from_lengths(values, np.array([len(row) for row in arrays], dtype=np.int64))
 
     @classmethod
     def from_lengths(cls, values: np.ndarray, lengths: np.ndarray) -> Ragged:

@@ -19,7 +19,7 @@ from datamodules.sequences import HeldOutBatch
 from datamodules.splits import HeldOut, Sequences
 
 __all__ = [
-    "ItemBatch",
+    "ItemSequenceBatch",
     "ItemSequences",
     "AnswerBatch",
     "HistoryTokens",
@@ -28,7 +28,7 @@ __all__ = [
 
 
 @dataclass
-class ItemBatch:
+class ItemSequenceBatch:
     """Histories and what came next.
 
     Attributes:
@@ -42,7 +42,7 @@ class ItemBatch:
     samples: Tensor
 
 
-class _Windows(Dataset[ItemBatch]):
+class _Windows(Dataset[ItemSequenceBatch]):
     """The training part; every item but a user's first is a target once."""
 
     def __init__(self, sequences: Sequences, max_history: int) -> None:
@@ -51,27 +51,29 @@ class _Windows(Dataset[ItemBatch]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: list[int]) -> ItemBatch:
+    def __getitem__(self, index: list[int]) -> ItemSequenceBatch:
         windows = self.windows.histories.take(index)
         length = int(windows.lengths.max()) - 1  # no wider than the longest of the batch
         rows = windows.padded(length + 1)
         places = np.arange(length, 0, -1)
         learned = places <= self.windows.supervised[index][:, None]
         targets = np.where(learned, rows[:, 1:], -1)
-        return ItemBatch(*(torch.from_numpy(found) for found in (rows[:, :-1].copy(), targets, np.asarray(index))))
+        return ItemSequenceBatch(
+            *(torch.from_numpy(array) for array in (rows[:, :-1].copy(), targets, np.asarray(index)))
+        )
 
 
-class _HeldOut(Dataset[ItemBatch]):
+class _HeldOut(Dataset[ItemSequenceBatch]):
     def __init__(self, examples: HeldOut, max_history: int) -> None:
         self.examples, self.length = examples, max_history
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, index: list[int]) -> ItemBatch:
+    def __getitem__(self, index: list[int]) -> ItemSequenceBatch:
         histories = self.examples.histories.take(index)
         rows = histories.padded(min(self.length, max(int(histories.lengths.max()), 1)))
-        return ItemBatch(
+        return ItemSequenceBatch(
             torch.from_numpy(rows), torch.from_numpy(self.examples.targets[index]), torch.from_numpy(np.asarray(index))
         )
 
@@ -82,7 +84,7 @@ class ItemSequences(lightning.LightningDataModule):
     Args:
         sequences: all users.
         max_history: latest items that a model reads.
-        batch_size: windows a step and device.
+        batch_size: windows per step and device.
         valid_users: validation examples; None for all.
         seed: seed of the training order.
         workers: worker processes.
@@ -127,7 +129,7 @@ class AnswerBatch:
     Attributes:
         input_ids: (rows, width) tokens of the histories.
         segments: (rows, width) k at the tokens of a row's k-th history, from 1; 0 at padding.
-        answers: (rows, histories a row, levels) tokens of the next item of each, -1 where there is none.
+        answers: (rows, histories per row, levels) tokens of the next item of each, -1 where there is none.
         samples: (batch,) numbers of the samples.
     """
 
@@ -158,7 +160,7 @@ class HistoryTokens:
         return self._items.take(latest.flat()).grouped(latest.lengths)
 
     def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
-        """Histories of catalogue rows, one a row, padded on the right."""
+        """Histories of catalogue rows, one per row, padded on the right."""
         rows = self.spelled(histories if isinstance(histories, Histories) else Histories.from_lists(histories))
         alone = np.arange(len(rows)), np.zeros(len(rows), np.int64), np.ones(len(rows), np.int64)
         return Prompts(*self._laid(rows, *alone))
@@ -225,7 +227,7 @@ class ItemAnswers(lightning.LightningDataModule):
     Args:
         sequences: all users.
         tokens: how histories and items are spelled.
-        batch_size: answers a step and device.
+        batch_size: answers per step and device.
         valid_users: validation examples; None for all.
         valid_batch_size: users a validation batch.
         seed: seed of the training order.

@@ -77,7 +77,7 @@ class ItemDataModule(LightningDataModule):
 
     Args:
         features: vectors of the catalogue, in its order.
-        batch_size: items a step and rank.
+        batch_size: items per step and rank.
         seed: seed of the order.
         workers: worker processes; indexing a tensor seldom needs any.
         partners: where given, every batch brings a partner for each item.
@@ -151,7 +151,7 @@ class TextFiles(Dataset[TextBatch]):
     Args:
         texts: the texts.
         keys: ``(texts, 2)``.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
     """
 
     def __init__(self, texts: Sequence[str], keys: np.ndarray, batch_size: int) -> None:
@@ -174,7 +174,7 @@ class PictureFiles(Dataset[PictureBatch]):
         paths: picture files.
         keys: ``(paths, 2)``.
         preprocess: turns a Pillow image into a tensor, as the encoder wants it.
-        batch_size: pictures a batch.
+        batch_size: pictures per batch.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ class PairDataModule(LightningDataModule):
 
     Args:
         pairs: the pairs.
-        batch_size: pairs a step and rank.
+        batch_size: pairs per step and rank.
         seed: seed of the order.
         workers: worker processes that decode.
     """

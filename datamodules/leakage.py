@@ -65,8 +65,8 @@ def find_leaks(seen: pl.DataFrame, sequences: Sequences, item_ids: pl.Series) ->
     for part in ("test", "valid"):
         held_out = sequences.held_out(part)
         targets = _pairs(held_out.users, held_out.targets).unique().join(trained, on=["user", "item"], how="left")
-        found = counts.join(targets, on=["user", "item"]).filter(pl.col("times") > pl.col("trained").fill_null(0))
-        rows[part] = found["row"].unique()
+        leaking = counts.join(targets, on=["user", "item"]).filter(pl.col("times") > pl.col("trained").fill_null(0))
+        rows[part] = leaking["row"].unique()
     leaked = np.zeros(len(seen), dtype=bool)
     leaked[pl.concat([rows["test"], rows["valid"]]).to_numpy()] = True
     ids = seen["user_id"]
@@ -94,19 +94,19 @@ def guard(name: str, seen: pl.DataFrame, sequences: Sequences, item_ids: pl.Seri
     leaks = find_leaks(seen, sequences, item_ids)
     if not leaks.leaked.any():
         return ~leaks.leaked
-    found = (
+    line = (
         f"{name} saw held-out items: the test items of {leaks.test:,} users, the validation items of "
         f"{leaks.valid:,} more"
     )
     if policy == "refuse":
         raise UserError(
-            f"{found}; what is learned from it would be tested on what it has seen. data.leaks=drop keeps "
+            f"{line}; what is learned from it would be tested on what it has seen. data.leaks=drop keeps "
             f"the {leaks.clean_users:,} clean users"
         )
     if not leaks.clean_users:
-        raise UserError(f"{found}; no user is clean")
+        raise UserError(f"{line}; no user is clean")
     leaked_users = seen["user_id"].filter(pl.Series(leaks.leaked)).unique()
-    warn(f"{found}; they are left out (data.leaks=drop), {leaks.clean_users:,} clean users are kept")
+    warn(f"{line}; they are left out (data.leaks=drop), {leaks.clean_users:,} clean users are kept")
     return ~seen["user_id"].is_in(leaked_users.implode()).to_numpy()
 
 

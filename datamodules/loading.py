@@ -27,7 +27,7 @@ class EpochBatchSampler(Sampler[list[int]]):
 
     Args:
         num_samples: samples of an epoch, the size of the data set unless ``draw`` says otherwise.
-        batch_size: samples a batch and rank.
+        batch_size: samples per batch and rank.
         seed: seed of the order.
         shuffle: whether to shuffle; False keeps the order of the data.
         rank: this process's rank.
@@ -108,7 +108,7 @@ class ResumableLoader(DataLoader):
 
     @property
     def samples_per_batch(self) -> int:
-        """Samples a batch of this rank."""
+        """Samples per batch of this rank."""
         return self._batches.batches.batch_size
 
     def set_epoch(self, epoch: int) -> None:
@@ -116,7 +116,7 @@ class ResumableLoader(DataLoader):
         self._batches.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # A checkpoint at the end of an epoch goes on with a whole one, and so does an epoch after one left early.
+        # A checkpoint at the end of an epoch continues with a whole one, and so does an epoch after one left early.
         self._position = self._resume_at % max(len(self), 1)
         self._resume_at = 0
         self._batches.start = self._position

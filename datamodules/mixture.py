@@ -165,13 +165,13 @@ class TaskMixture(Dataset[TrainingTokens]):
     def __getitem__(self, index: list[int]) -> TrainingTokens:
         numbers = np.asarray(index)
         owner = np.searchsorted(self.begins, numbers, side="right") - 1
-        found, weights, order = [], np.empty(len(numbers)), []
+        parts, weights, order = [], np.empty(len(numbers)), []
         for number in np.unique(owner):
             part, mine = self.parts[number], np.flatnonzero(owner == number)
-            found.append(part.arrays.take(numbers[mine] - self.begins[number]))
+            parts.append(part.arrays.take(numbers[mine] - self.begins[number]))
             weights[mine] = part.weight
             order.append(mine)
-        samples = found[0] if len(found) == 1 else _merged(found, np.argsort(np.concatenate(order), kind="stable"))
+        samples = parts[0] if len(parts) == 1 else _merged(parts, np.argsort(np.concatenate(order), kind="stable"))
         return collate(samples, numbers, weights, self.parts[0].arrays.pad_id, self.pack)
 
 

@@ -1,4 +1,4 @@
-"""Samples to batches: side by side in packed rows, or one a row, with labels and weights."""
+"""Samples to batches: side by side in packed rows, or one per row, with labels and weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Samples", "TrainingTokens", "collate", "pack_rows"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Spelled samples; the last so many tokens of each are learned.
+    """Spelled samples; the last this many tokens of each are learned.
 
     Attributes:
         tokens: (samples,) token ids.

@@ -31,7 +31,7 @@ class Prepared:
     """Data ready for every later stage.
 
     Attributes:
-        catalogue: one row an item; ``Sequences.items`` are its rows.
+        catalogue: one row per item; ``Sequences.items`` are its rows.
         sequences: users' sequences under the split.
         statistics: counts of what is there and of what was left out, why.
         slices: what :func:`datamodules.splits.label_slices` says of each held-out example.
@@ -131,49 +131,49 @@ def _chronological(users: np.ndarray, times: np.ndarray) -> np.ndarray:
 def _codes(values: pl.Series, known: pl.Series) -> np.ndarray:
     """(values,) the row of each value in ``known``."""
     lookup = pl.DataFrame({"id": known}).with_row_index("row")
-    found = pl.DataFrame({"id": values}).join(lookup, on="id", how="left", maintain_order="left")
-    return found["row"].to_numpy()
+    joined = pl.DataFrame({"id": values}).join(lookup, on="id", how="left", maintain_order="left")
+    return joined["row"].to_numpy()
 
 
 def _drop_duplicates(log: _Log, config: DataConfig) -> dict[str, int]:
     """Applies ``data.duplicates``; counts repeated items whatever the policy."""
     items = int(log.items.max()) + 1 if len(log.items) else 1
     repeated = len(log.users) - pl.Series(log.users.astype(np.int64) * items + log.items).n_unique()
-    kept = kept_of_duplicates(log.users, log.items, log.times, config.duplicates)
-    dropped = int((~kept).sum())
+    mask = kept_of_duplicates(log.users, log.items, log.times, config.duplicates)
+    dropped = int((~mask).sum())
     if dropped:
         warn(f"{dropped:,} repeated interactions are left out (data.duplicates={config.duplicates})")
-    log.keep(kept)
+    log.keep(mask)
     return {"repeated": repeated, "dropped": dropped}
 
 
 def _apply_core(log: _Log, config: DataConfig) -> CoreReport:
     if config.k_core < 2:
         return CoreReport(0, 0, 0, 0)
-    kept, report = k_core(log.users, log.items, config.k_core)
+    mask, report = k_core(log.users, log.items, config.k_core)
     if report.interactions:
         warn(
             f"{config.k_core}-core: {report.users:,} users, {report.items:,} items and {report.interactions:,} "
             f"interactions are left out, in {report.rounds} rounds"
         )
-    log.keep(kept)
+    log.keep(mask)
     return report
 
 
 def _drop_short(log: _Log, config: DataConfig) -> int:
     """Leaves out users with too few interactions and returns their number."""
     counts = np.bincount(log.users) if len(log.users) else np.zeros(0, np.int64)
-    kept = counts[log.users] >= config.min_interactions
+    mask = counts[log.users] >= config.min_interactions
     present = counts > 0
     short = int((present & (counts < config.min_interactions)).sum())
     if short:
         warn(
             f"{short:,} of {int(present.sum()):,} users have fewer than {config.min_interactions} interactions "
-            f"(data.min_interactions); they and their {int((~kept).sum()):,} interactions are left out"
+            f"(data.min_interactions); they and their {int((~mask).sum()):,} interactions are left out"
         )
-    if short and not kept.any():
+    if short and not mask.any():
         raise UserError(f"no user has {config.min_interactions} interactions, which data.min_interactions asks for")
-    log.keep(kept)
+    log.keep(mask)
     return short
 
 
@@ -181,10 +181,10 @@ def _final_catalogue(catalogue: pl.DataFrame, items: np.ndarray, config: DataCon
     """The catalogue that is ranked, and the items as its rows; a k-core leaves no item without interactions."""
     if config.catalogue == "all" and config.k_core < 2:
         return catalogue, items
-    kept = np.bincount(items, minlength=len(catalogue)) > 0
-    if not kept.all():
-        warn(f"{int((~kept).sum()):,} of {len(catalogue):,} items have no interaction left and leave the catalogue")
-    return catalogue.filter(kept), (np.cumsum(kept) - 1)[items]
+    mask = np.bincount(items, minlength=len(catalogue)) > 0
+    if not mask.all():
+        warn(f"{int((~mask).sum()):,} of {len(catalogue):,} items have no interaction left and leave the catalogue")
+    return catalogue.filter(mask), (np.cumsum(mask) - 1)[items]
 
 
 def _parts(log: _Log, offsets: np.ndarray, config: DataConfig) -> np.ndarray:
@@ -256,16 +256,16 @@ def kept_of_duplicates(users: np.ndarray, items: np.ndarray, times: np.ndarray, 
     Returns:
         (interactions,) bool.
     """
-    kept = np.ones(len(users), dtype=bool)
+    mask = np.ones(len(users), dtype=bool)
     if policy == "keep" or not len(users):
-        return kept
+        return mask
     keys = (items, users) if policy != "exact" else (times, items, users)
     order = np.lexsort(keys)  # stable: equal keys stay in the order of time
     repeated = np.ones(len(order) - 1, dtype=bool)
     for key in keys:
         repeated &= key[order][1:] == key[order][:-1]
-    kept[order[:-1][repeated] if policy == "last" else order[1:][repeated]] = False
-    return kept
+    mask[order[:-1][repeated] if policy == "last" else order[1:][repeated]] = False
+    return mask
 
 
 def k_core(users: np.ndarray, items: np.ndarray, k: int) -> tuple[np.ndarray, CoreReport]:
@@ -279,19 +279,19 @@ def k_core(users: np.ndarray, items: np.ndarray, k: int) -> tuple[np.ndarray, Co
     Returns:
         (interactions,) bool, and what was left out.
     """
-    kept = np.arange(len(users))
+    rows = np.arange(len(users))
     rounds = 0
     while True:
         rounds += 1
-        user_counts, item_counts = np.bincount(users[kept]), np.bincount(items[kept])
-        enough = (user_counts[users[kept]] >= k) & (item_counts[items[kept]] >= k)
+        user_counts, item_counts = np.bincount(users[rows]), np.bincount(items[rows])
+        enough = (user_counts[users[rows]] >= k) & (item_counts[items[rows]] >= k)
         if enough.all():
             break
-        kept = kept[enough]
+        rows = rows[enough]
     mask = np.zeros(len(users), dtype=bool)
-    mask[kept] = True
-    lost = [_distinct(codes) - _distinct(codes[kept]) for codes in (users, items)]
-    return mask, CoreReport(rounds, lost[0], lost[1], len(users) - len(kept))
+    mask[rows] = True
+    lost = [_distinct(codes) - _distinct(codes[rows]) for codes in (users, items)]
+    return mask, CoreReport(rounds, lost[0], lost[1], len(users) - len(rows))
 
 
 def _distinct(codes: np.ndarray) -> int:

@@ -66,13 +66,13 @@ def find_problems(
         except UserError as error:
             return [Problem("error", str(config.path), text) for text in _each_file(lenient, str(error))]
         whole = known_items(read, lenient)
-        found = [*_rows(whole, config), *_unknown(whole, read, config), *_items(whole, config)]
-        found += _interactions(whole, config)
+        problems = [*_rows(whole, config), *_unknown(whole, read, config), *_items(whole, config)]
+        problems += _interactions(whole, config)
         prepared, refusals = _prepared(read, config)
-        found += [Problem("error", "prepare", text) for text in refusals if not _said(found, text)]
+        problems += [Problem("error", "prepare", text) for text in refusals if not _said(problems, text)]
         if further is not None and prepared is not None:
-            found += [Problem("error", stage, text) for stage, text in further(prepared)]
-    return found
+            problems += [Problem("error", stage, text) for stage, text in further(prepared)]
+    return problems
 
 
 def _each_file(config: DataConfig, first: str) -> list[str]:
@@ -81,12 +81,12 @@ def _each_file(config: DataConfig, first: str) -> list[str]:
     if config.source != "tables":
         return texts
     try:
-        found = source_files(config)
+        files = source_files(config)
     except UserError:
         return texts
     for table, read in (("interactions", tables.read_interactions), ("items", tables.read_catalogue)):
         try:
-            read(found[table], config, Problems(found[table]))
+            read(files[table], config, Problems(files[table]))
         except UserError as error:
             texts += [str(error)] if str(error) not in texts else []
     return texts
@@ -128,17 +128,17 @@ def _said(found: list[Problem], text: str) -> bool:
 
 
 def _rows(tables: Tables, config: DataConfig) -> Iterator[Problem]:
-    for found in tables.problems:
-        for line, reason in sorted(found.rows)[:_SHOWN]:
-            yield Problem("error", f"{found.path.name}:{line}", reason)
-        if len(found.rows) > _SHOWN:
-            yield Problem("error", found.path.name, f"{len(found.rows) - _SHOWN:,} more rows cannot be read")
-        share = len(found.rows) / max(found.total, 1)
+    for file in tables.problems:
+        for line, reason in sorted(file.rows)[:_SHOWN]:
+            yield Problem("error", f"{file.path.name}:{line}", reason)
+        if len(file.rows) > _SHOWN:
+            yield Problem("error", file.path.name, f"{len(file.rows) - _SHOWN:,} more rows cannot be read")
+        share = len(file.rows) / max(file.total, 1)
         if share > config.max_bad_fraction:
-            text = f"{len(found.rows):,} of {found.total:,} rows ({share:.1%}) cannot be read, more than "
-            yield Problem("refusal", found.path.name, f"{text}data.max_bad_fraction={config.max_bad_fraction:.1%}")
-        for description, count in found.notes.items():
-            yield Problem("note", found.path.name, f"{count:,} × {description}")
+            text = f"{len(file.rows):,} of {file.total:,} rows ({share:.1%}) cannot be read, more than "
+            yield Problem("refusal", file.path.name, f"{text}data.max_bad_fraction={config.max_bad_fraction:.1%}")
+        for description, count in file.notes.items():
+            yield Problem("note", file.path.name, f"{count:,} × {description}")
 
 
 def _unknown(tables: Tables, read: Tables, config: DataConfig) -> Iterator[Problem]:
@@ -147,8 +147,8 @@ def _unknown(tables: Tables, read: Tables, config: DataConfig) -> Iterator[Probl
     bare = tables.catalogue.filter(pl.all_horizontal(pl.col(fields).is_null()))["item_id"]
     if bare.is_empty():
         return
-    known = bare.is_in(read.catalogue["item_id"].implode()).all()
-    kind = "error" if config.unknown_items == "refuse" and not known else "note"
+    all_listed = bare.is_in(read.catalogue["item_id"].implode()).all()
+    kind = "error" if config.unknown_items == "refuse" and not all_listed else "note"
     unknown = bare.filter(~bare.is_in(read.catalogue["item_id"].implode()))
     difference = id_difference(unknown, read.catalogue["item_id"]) if len(unknown) else None
     yield Problem(
@@ -170,10 +170,10 @@ def _items(tables: Tables, config: DataConfig) -> Iterator[Problem]:
             "note", "items", f"{len(markup):,} titles hold markup or HTML entities, for example of {markup[0]!r}"
         )
     titled = catalogue.drop_nulls("title")
-    twins = len(titled) - titled.select("title", "brand").n_unique() if len(titled) else 0
-    if twins:
+    duplicates = len(titled) - titled.select("title", "brand").n_unique() if len(titled) else 0
+    if duplicates:
         yield Problem(
-            "note", "items", f"{twins:,} items have title and brand of another; only their ids tell them apart"
+            "note", "items", f"{duplicates:,} items have title and brand of another; only their ids tell them apart"
         )
     unseen = len(catalogue) - tables.interactions["item_id"].n_unique()
     if unseen:
@@ -200,10 +200,11 @@ def _interactions(tables: Tables, config: DataConfig) -> Iterator[Problem]:
                 )
     users = frame["user_id"].unique(maintain_order=True)
     bare = users.str.strip_chars().str.replace(r"^(\d+)\.0$", "$1")
-    twins = users.filter((bare != users) & bare.is_in(users.implode()))
-    if len(twins):
+    variants = users.filter((bare != users) & bare.is_in(users.implode()))
+    if len(variants):
         text = (
-            f"{len(twins):,} users' ids are those of others but for blanks or a trailing '.0', for example {twins[0]!r}"
+            f"{len(variants):,} users' ids are those of others but for blanks or a trailing '.0', "
+            f"for example {variants[0]!r}"
         )
         yield Problem("note", "interactions", f"{text}; they are users of their own")
     times = frame["timestamp"]
@@ -284,24 +285,24 @@ def inspect_data(tables: Tables, prepared: Prepared) -> Inspection:
 
 
 def _facts(tables: Tables, prepared: Prepared) -> dict[str, str]:
-    found, catalogue = prepared.statistics, prepared.catalogue
-    users, lengths = found["users"], prepared.sequences.rows.lengths
+    stats, catalogue = prepared.statistics, prepared.catalogue
+    users, lengths = stats["users"], prepared.sequences.rows.lengths
     bought = np.bincount(prepared.sequences.items, minlength=len(catalogue))
     facts = {
         "users": f"{users:,}",
-        "items": f"{found['items']:,}",
-        "interactions": f"{found['interactions']:,} of {found['rows_read'] + found['bad_rows']:,} rows",
+        "items": f"{stats['items']:,}",
+        "interactions": f"{stats['interactions']:,} of {stats['rows_read'] + stats['bad_rows']:,} rows",
         "interactions a user": f"mean {lengths.mean():.2f}, median {np.median(lengths):.0f}, most {lengths.max():,}",
         "interactions an item": f"mean {bought.mean():.2f}, median {np.median(bought):.0f}, most {bought.max():,}",
-        "density": f"{found['density']:.3%}",
-        "split": f"{found['split']}: {found['examples']['valid']:,} validations, {found['examples']['test']:,} tests",
+        "density": f"{stats['density']:.3%}",
+        "split": f"{stats['split']}: {stats['examples']['valid']:,} validations, {stats['examples']['test']:,} tests",
         "times": _time_range(tables),
-        "same-day last pairs": _share(found["same_day_last_pairs"], users, "of users"),
-        "last pairs at one moment": _share(found["tied_last_pairs"], users, "of users; row order decides"),
-        "ties in all": _share(found["tied_pairs"], found["interactions"] - users, "of neighbours"),
-        "repeated items": f"{found['duplicates']['repeated']:,} (policy: {found['duplicates']['policy']})",
-        "rows not read": f"{found['bad_rows']:,}",
-        "users left out": f"{found['short_users'] + found['k_core']['users']:,}",
+        "same-day last pairs": _share(stats["same_day_last_pairs"], users, "of users"),
+        "last pairs at one moment": _share(stats["tied_last_pairs"], users, "of users; row order decides"),
+        "ties in all": _share(stats["tied_pairs"], stats["interactions"] - users, "of neighbours"),
+        "repeated items": f"{stats['duplicates']['repeated']:,} (policy: {stats['duplicates']['policy']})",
+        "rows not read": f"{stats['bad_rows']:,}",
+        "users left out": f"{stats['short_users'] + stats['k_core']['users']:,}",
         "items without interactions": f"{int((bought == 0).sum()):,}",
     }
     for column in ("title", "brand", "categories", "description", "price", "image"):

@@ -165,7 +165,7 @@ class PromptBuilder(ABC):
         """Token ids of texts; nothing in a text can stand for a special or SID token.
 
         Args:
-            texts: item text, which is not trusted; None is no text at all.
+            texts: item text, which is not trusted; None for no text at all.
             end: words behind every text.
         """
 

@@ -30,7 +30,7 @@ class TrainingPrompts(Dataset[Rollouts]):
     Args:
         sequences: all users; their held-out items are left out here.
         builder: the prompt builder.
-        per_user: at most this many targets a user.
+        per_user: at most this many targets per user.
         shares: how much of each task an epoch holds.
         texts: what the tasks read.
         seed: decides which prompt gets which wording.

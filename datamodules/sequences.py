@@ -71,8 +71,8 @@ class PolicyDataModule(lightning.LightningDataModule, ABC):
     Args:
         sequences: all users.
         builder: the prompt builder.
-        batch_size: training samples a step and device.
-        valid_users: validation examples, one a user under leave-one-out; None for all.
+        batch_size: training samples per step and device.
+        valid_users: validation examples, one per user under leave-one-out; None for all.
         valid_batch_size: users a validation batch.
         seed: seed of the training order.
         workers: worker processes.

@@ -112,8 +112,8 @@ class Sequences:
         """
         positions = np.flatnonzero(self.parts == _PARTS[part])
         users = np.searchsorted(self.offsets, positions, side="right") - 1
-        known = positions > self.offsets[users]
-        positions, users = positions[known], users[known]
+        has_history = positions > self.offsets[users]
+        positions, users = positions[has_history], users[has_history]
         if not len(users):
             raise UserError(f"the split {self.split} leaves no example for {part}; see data.split")
         histories = Histories(self.items, self.offsets[users], positions)
@@ -232,7 +232,7 @@ _LENGTHS = (1, 5, 10, 20)
 
 
 def label_slices(sequences: Sequences, num_items: int) -> pl.DataFrame:
-    """A row an example of validation and test, in the order of :meth:`Sequences.held_out`.
+    """A row per example of validation and test, in the order of :meth:`Sequences.held_out`.
 
     Args:
         sequences: all users.

@@ -108,8 +108,8 @@ class TaskSource:
             histories, cut = windows.histories, windows.histories.ends - windows.supervised
             asked = Histories(histories.items, histories.starts, cut)
             targets = Histories(histories.items, cut, histories.ends)
-        kept = self._tellable(asked, self.task.content) & self._tellable(targets, self.task.answer)
-        self.asked, self.targets = asked.take(kept), targets.take(kept)
+        mask = self._tellable(asked, self.task.content) & self._tellable(targets, self.task.answer)
+        self.asked, self.targets = asked.take(mask), targets.take(mask)
         self.phrasings = np.random.default_rng(seed).integers(0, 1 << 16, len(self.targets))
 
     def __len__(self) -> int:
@@ -170,18 +170,18 @@ class TaskSource:
         if kind == "sid":
             return histories.lengths > 0
         if kind in ("collaborative", "semantic"):
-            told: np.ndarray = np.any(self._neighbours(kind) >= 0, axis=1)
+            has_answer: np.ndarray = np.any(self._neighbours(kind) >= 0, axis=1)
         else:
-            told = np.array([bool(text) for text in _given(self.known, kind)], dtype=bool)
-        counts = np.bincount(histories.owners(), told[histories.flat()], minlength=len(histories))
+            has_answer = np.array([bool(text) for text in _given(self.known, kind)], dtype=bool)
+        counts = np.bincount(histories.owners(), has_answer[histories.flat()], minlength=len(histories))
         return counts > 0
 
 
 def _given(known: ItemTexts, kind: str) -> list[str | None] | np.ndarray:
-    found = getattr(known, kind)
-    if found is None:
+    value = getattr(known, kind)
+    if value is None:
         raise ValueError(f"a task reads {kind} of the items, which was not given")
-    return found
+    return value
 
 
 def _latest_within(lengths: np.ndarray, histories: Histories, room: np.ndarray) -> Histories:
@@ -193,5 +193,5 @@ def _latest_within(lengths: np.ndarray, histories: Histories, room: np.ndarray) 
     ends = np.cumsum(sizes)
     upto = np.append(0, np.cumsum(lengths))
     behind = np.repeat(upto[ends], sizes) - upto[:-1]  # tokens from an item to the end of its history
-    kept = np.bincount(histories.owners(), behind <= np.repeat(room, sizes), minlength=len(sizes)).astype(np.int64)
-    return histories.latest(np.maximum(kept, 1))
+    counts = np.bincount(histories.owners(), behind <= np.repeat(room, sizes), minlength=len(sizes)).astype(np.int64)
+    return histories.latest(np.maximum(counts, 1))

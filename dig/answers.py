@@ -72,10 +72,10 @@ def answer(asked: Asked, user: str | None, items: Sequence[str] | None, as_json:
         recommender = Recommender.from_run(run, asked.stage)
         history = [recommender.item_ids[row] for row in read_history(history, recommender.rows, asked.unknown)]
         unseen = _unseen(asked)
-        found, scores = recommender.recommend([history], asked.k, unseen, stock=stock)
+        ranked, scores = recommender.recommend([history], asked.k, unseen, stock=stock)
         titles = dict(read_run_table(run / "items.parquet", ["item_id", "title"]).iter_rows())
         explained = recommender.profiles is not None
-        reasons = recommender.explain(history, found[0]) if explained else [[] for _ in found[0]]
+        reasons = recommender.explain(history, ranked[0]) if explained else [[] for _ in ranked[0]]
         interests = [entry._asdict() for entry in recommender.interests(history)] if explained else None
         codes = _semantic_ids(run)
     answers = [
@@ -87,7 +87,7 @@ def answer(asked: Asked, user: str | None, items: Sequence[str] | None, as_json:
             "semantic_id": codes.get(item),
             "reasons": [reason._asdict() for reason in why],
         }
-        for place, (item, score, why) in enumerate(zip(found[0], scores[0].tolist(), reasons, strict=False), start=1)
+        for place, (item, score, why) in enumerate(zip(ranked[0], scores[0].tolist(), reasons, strict=False), start=1)
     ]
     return {
         "run": str(run),
@@ -133,7 +133,7 @@ def answer_all(asked: Asked, users: str, out: Path) -> None:
 
 def _checked(asked: Asked) -> Path:
     if not (asked.run / "config.yaml").is_file():
-        raise UserError(f"{asked.run} is no run: it has no config.yaml", exit_code=2)
+        raise UserError(f"{asked.run} is not a run: it has no config.yaml", exit_code=2)
     return asked.run
 
 
@@ -200,13 +200,13 @@ def _histories(run: Path, users: str, asked: Asked) -> pl.DataFrame:
         before = pl.col("items").list.len().cast(pl.Int64) - pl.col("tests")
         items = pl.when(pl.col("tests") > 0).then(pl.col("items").list.head(pl.max_horizontal(before, 0)))
         table = table.with_columns(items.alias("items"))
-    known = table.filter(pl.col("items").list.len() > 0)
-    if not len(known):
+    usable = table.filter(pl.col("items").list.len() > 0)
+    if not len(usable):
         raise UserError("none of the users has a history to recommend from")
-    if len(known) < len(table):
+    if len(usable) < len(table):
         lacking = "a test item with a history before it" if asked.held_out else "a history"
-        warn(f"{len(table) - len(known):,} of {len(table):,} users are left out, who have not {lacking}")
-    return known.select("user", "items")
+        warn(f"{len(table) - len(usable):,} of {len(table):,} users are left out, who have not {lacking}")
+    return usable.select("user", "items")
 
 
 def _listed(table: pl.DataFrame, file: str, unknown: str) -> pl.DataFrame:
@@ -215,15 +215,15 @@ def _listed(table: pl.DataFrame, file: str, unknown: str) -> pl.DataFrame:
     texts = (str(int(user)) if isinstance(user, float) and user.is_integer() else str(user) for user in given)
     ids = list(dict.fromkeys(texts))
     listed = pl.DataFrame({"user": pl.Series(ids, dtype=pl.String)})
-    found = listed.join(table, on="user", how="inner", maintain_order="left")
-    if len(found) < len(listed):
+    joined = listed.join(table, on="user", how="inner", maintain_order="left")
+    if len(joined) < len(listed):
         first = listed.join(table, on="user", how="anti", maintain_order="left")["user"][0]
-        count = f"{len(listed) - len(found):,} of the {len(listed):,} users in {file}"
+        count = f"{len(listed) - len(joined):,} of the {len(listed):,} users in {file}"
         line = f"the data have not {count}; the first: {first!r}{nearest_ids(first, table['user'])}"
-        if unknown == "refuse" or not len(found):
-            raise UserError(line + (" (unknown=drop leaves such users out)" if len(found) else ""), exit_code=2)
+        if unknown == "refuse" or not len(joined):
+            raise UserError(line + (" (unknown=drop leaves such users out)" if len(joined) else ""), exit_code=2)
         warn(line)
-    return found
+    return joined
 
 
 def _users(run: Path) -> pl.DataFrame:

@@ -59,7 +59,7 @@ def _run(arguments: list[str]) -> int:
     command, rest = split_command(arguments, ("list", "prune"))
     given, words = options.read(rest, command)
     if words:
-        raise UserError(f"{shown_override(words[0])}: {command} takes options alone", exit_code=2)
+        raise UserError(f"{shown_override(words[0])}: {command} takes only options", exit_code=2)
     with messages_to_stderr() if given.json else nullcontext():
         return _answer(command, given)
 

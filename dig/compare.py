@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from dig.comparison.request import FORMATS, GAINS, MISSING, PARTS, PROTOCOLS, SEEDS, SLICES, Request, checked_metrics
+from dig.comparison.request import (
+    FORMATS,
+    GAINS,
+    MISSING,
+    PARTS,
+    PROTOCOLS,
+    SEEDS,
+    SLICES,
+    ComparisonRequest,
+    checked_metrics,
+)
 from dig.config import UserError
 from dig.config.arguments import Options, asks_help, number_from, one_of, path
 from dig.engine.console import messages_to_stderr
@@ -51,7 +61,7 @@ def _options() -> Options:
     add(
         "--seeds",
         "apart",
-        "mean: a run brings those that differ from it in the seed alone, and all are one row",
+        "mean: a run brings those that differ from it only in the seed, and all are one row",
         read=one_of(SEEDS),
         default="apart",
     )
@@ -110,8 +120,8 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _request(runs: Sequence[str], given: Namespace) -> Request:
-    return Request(
+def _request(runs: Sequence[str], given: Namespace) -> ComparisonRequest:
+    return ComparisonRequest(
         runs=tuple(runs),
         metrics=given.metrics,
         slices=given.slices,

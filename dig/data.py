@@ -77,7 +77,7 @@ def _init(files: list[str], overrides: list[str], out: Path, overwrite: bool, dr
     others = [override for override in overrides if not override.startswith("data.encoding=")]
     if others:
         raise UserError(
-            f"{shown_override(others[0])}: init takes data.encoding=… alone; write other keys into the file",
+            f"{shown_override(others[0])}: init takes only data.encoding=…; write other keys into the file",
             exit_code=2,
         )
     encoding = load_config(None, ["data.path=.", *overrides]).data.encoding

@@ -48,13 +48,13 @@ def find_refusals(prepared: Prepared, config: Config) -> list[tuple[str, str]]:
         prepared: the data.
         config: the experiment.
     """
-    found = [*_catalogue(prepared, config), *_sequences(prepared)]
+    refusals = [*_catalogue(prepared, config), *_sequences(prepared)]
     for stage, check in (("pictures", _pictures), ("mine", _interests)):
         try:
             check(prepared, config)
         except UserError as error:
-            found.append((stage, str(error)))
-    return found
+            refusals.append((stage, str(error)))
+    return refusals
 
 
 def _catalogue(prepared: Prepared, config: Config) -> Iterator[tuple[str, str]]:
@@ -118,13 +118,13 @@ def inspect(name: str, config: DataConfig, out: Path, training: Config | None = 
         try:
             tables = read_source(readable)
             prepared = prepare(tables, readable)
-            found = inspect_data(tables, prepared)
+            inspection = inspect_data(tables, prepared)
         except UserError:
             _print_problems(problems)
             raise
     if not as_json:
-        _print_facts(name, found)
-    for histogram in found.histograms:
+        _print_facts(name, inspection)
+    for histogram in inspection.histograms:
         lines = histogram_text(histogram.title, histogram.labels, histogram.counts, min(console.width, 100))
         if not as_json:
             console.print("\n".join(["", *map(escape, lines)]))
@@ -135,14 +135,14 @@ def inspect(name: str, config: DataConfig, out: Path, training: Config | None = 
         _print_json(
             {
                 "name": name,
-                "facts": {what: _plain(value) for what, value in found.facts.items()},
+                "facts": {what: _plain(value) for what, value in inspection.facts.items()},
                 "statistics": prepared.statistics,
             },
             problems,
         )
         return 0
     console.print()
-    for title, text in found.samples:
+    for title, text in inspection.samples:
         say(f"{printable(title, 60)}: {printable(text, _SAMPLE)}")
     errors, notes = _counted(problems)
     console.print()
@@ -207,15 +207,15 @@ def convert(config: DataConfig, out: Path, overwrite: bool) -> int:
     Raises:
         UserError: if tables are there already and ``overwrite`` is False.
     """
-    there = [path for pattern in ("interactions.*", "items.*") for path in out.glob(pattern)]
-    if there and not overwrite:
-        raise UserError(f"{there[0]} is there already; --overwrite replaces it, or name another --out")
+    tables_there = [path for pattern in ("interactions.*", "items.*") for path in out.glob(pattern)]
+    if tables_there and not overwrite:
+        raise UserError(f"{tables_there[0]} is there already; --overwrite replaces it, or name another --out")
     with _readable(config) as readable:
         tables = read_source(readable)
     if config.catalogue == "interacted":
         bought = tables.interactions["item_id"].unique()
         tables.catalogue = tables.catalogue.filter(tables.catalogue["item_id"].is_in(bought.implode()))
-    for path in there:
+    for path in tables_there:
         path.unlink()
     write_tables(tables, out)
     users = tables.interactions["user_id"].n_unique()

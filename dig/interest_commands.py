@@ -25,12 +25,12 @@ from dig.engine.folding import fold
 from dig.engine.pipeline import build_stages, find_stages
 from dig.interests import read_interests
 from dig.interests.asking.budget import Estimate, estimate
-from dig.interests.asking.run import Job
+from dig.interests.asking.run import AskingJob
 from dig.interests.asking.store import AnswerStore
 from dig.stages import StageContext
 from dig.stages.asking import Pictures, campaign_of, open_store, pictures_for
-from dig.stages.label import judge_asker, judged_sample, judging_job
-from dig.stages.mine import Mining, all_askers, load_captions, mining_jobs, named_captions
+from dig.stages.label import judge_model, judged_sample, judging_job
+from dig.stages.mine import Mining, all_models, load_captions, mining_jobs, named_captions
 from dig.stages.prepare import load_catalogue
 
 __all__ = [
@@ -58,13 +58,13 @@ def built(config: Config, stage: str) -> StageContext:
 
 def sees(config: Config) -> bool:
     """Whether a model of the experiment looks at pictures."""
-    return any(asker.config.vision for asker in all_askers(config))
+    return any(model.config.vision for model in all_models(config))
 
 
-def jobs_of(context: StageContext) -> list[Job]:
+def jobs_of(context: StageContext) -> list[AskingJob]:
     """What mining would ask; captions that are not there yet are left out of the evidence."""
     config = context.config
-    if not all_askers(config):
+    if not all_models(config):
         return []
     catalogue = load_catalogue(context)
     captions = named_captions(config.mining, set(catalogue["item_id"]))
@@ -73,7 +73,7 @@ def jobs_of(context: StageContext) -> list[Job]:
     return [*([first] if first and first.total else []), *others]
 
 
-def judge_job(context: StageContext) -> Job:
+def judge_job(context: StageContext) -> AskingJob:
     """What the judge is asked: about the merged interests, or while they are not there about the mined ones."""
     config = context.config
     stage = "label" if "label" in context.inputs else "mine"
@@ -89,9 +89,9 @@ def plan(config: Config) -> int:
     context = built(config, "prepare")
     jobs = jobs_of(context)
     with open_store() as store:
-        estimates = [estimate(job.asker, job.questions(), job.total, store) for job in jobs]
+        estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
         estimates += _judging(config, store)
-        spent = store.spending(campaign_of(config, all_askers(config)))
+        spent = store.spending(campaign_of(config, all_models(config)))
     if not estimates:
         say(f"mining.miners={config.mining.miners} asks no model; there is nothing to pay")
         return 0
@@ -107,11 +107,11 @@ def plan(config: Config) -> int:
     return 0
 
 
-def _plan_table(estimates: list[Estimate], jobs: list[Job]) -> Table:
+def _plan_table(estimates: list[Estimate], jobs: list[AskingJob]) -> Table:
     table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("model", "for", "items", "known", "requests", "read", "written", "US $", "time"):
         table.add_column(heading, justify="left" if heading in ("model", "for") else "right", no_wrap=True)
-    purposes = [job.asker.purpose for job in jobs] + ["judge"]
+    purposes = [job.model.purpose for job in jobs] + ["judge"]
     for each, purpose in zip(estimates, purposes, strict=False):
         cost = "no price" if each.cost is None else f"{each.cost:,.2f}"
         time = "" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
@@ -145,7 +145,7 @@ def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
         say("the judge is asked about what is mined; his part can be told after mining")
         return []
     job = judge_job(context)
-    return [estimate(job.asker, job.questions(), job.total, store)]
+    return [estimate(job.model, job.questions(), job.total, store)]
 
 
 # ``retry``: asks again what failed for good.
@@ -153,23 +153,23 @@ def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
 
 def retry(config: Config) -> int:
     """Asks again what failed for good; a run that has these interests then builds on the new answers."""
-    if not all_askers(config) and config.labels.source != "judge":
+    if not all_models(config) and config.labels.source != "judge":
         raise UserError(f"mining.miners={config.mining.miners} asks no model; there is nothing to ask again")
     context = built(config, "prepare")
-    if all_askers(config):
+    if all_models(config):
         catalogue = load_catalogue(context)
         captions = named_captions(config.mining, set(catalogue["item_id"]))
         with open_store() as store:
             mining = Mining(context, catalogue, captions, store, again=True)
             mining.ask()
-        say(f"mining: {sum(outcome.answered for outcome in mining.outcomes.values()):,} more answers")
+        say(f"mining: {sum(result.answered for result in mining.results.values()):,} more answers")
     if config.labels.enabled and config.labels.source == "judge":
-        asker = judge_asker(config)
+        model = judge_model(config)
         with open_store() as store, store.asking(), store.transaction():
-            forgotten = store.forget_failures(asker.identity)
+            forgotten = store.forget_failures(model.identity)
             if forgotten:
-                store.count_retried(campaign_of(config, [asker]), forgotten)
-        say(f"judging: {forgotten:,} failures forgotten; the next run asks {asker.name} again")
+                store.count_retried(campaign_of(config, [model]), forgotten)
+        say(f"judging: {forgotten:,} failures forgotten; the next run asks {model.name} again")
     return 0
 
 
@@ -196,7 +196,7 @@ def export(config: Config, out: Path) -> int:
 def _records(interests: pl.DataFrame) -> Iterator[dict[str, object]]:
     rows = interests.iter_rows(named=True)
     for (item_id, miner, kind), group in groupby(rows, lambda row: (row["item_id"], row["miner"], row["kind"])):
-        told = []
+        entries = []
         for row in group:
             entry = {
                 "text": row["text"],
@@ -206,29 +206,29 @@ def _records(interests: pl.DataFrame) -> Iterator[dict[str, object]]:
                 "votes": row["votes"],
                 "miners": row["miners"],
             }
-            told.append({key: value for key, value in entry.items() if value is not None})
-        yield {"item_id": item_id, "miner": miner, "kind": kind, "interests": told}
+            entries.append({key: value for key, value in entry.items() if value is not None})
+        yield {"item_id": item_id, "miner": miner, "kind": kind, "interests": entries}
 
 
 def import_answers(config: Config, file: Path, name: str) -> int:
     """Keeps the interests of a file as the answers of a model, so that it is not asked about these items."""
-    asker = next((each for each in all_askers(config) if each.name == name and each.purpose == "interests"), None)
-    if asker is None:
+    model = next((each for each in all_models(config) if each.name == name and each.purpose == "interests"), None)
+    if model is None:
         hint = nearest(name, config.mining.asked)
         raise UserError(f"--as {name}: mining.miners names no such model{f'; did you mean {hint}?' if hint else ''}", 2)
     context = built(config, "prepare")
     imported = read_interests(file, set(load_catalogue(context)["item_id"]))
     say(imported.log.summary())
-    (job,) = (job for job in jobs_of(context) if job.asker == asker)
+    (job,) = (job for job in jobs_of(context) if job.model == model)
     with open_store() as store, store.asking():
-        new = store.add(asker.identity, _entries(imported.interests, job))
+        new = store.add(model.identity, _entries(imported.interests, job))
     say(
         f"{new:,} answers of {imported.interests['item_id'].n_unique():,} items kept as {name}'s; the others were there"
     )
     return 0
 
 
-def _entries(interests: pl.DataFrame, job: Job) -> Iterator[tuple[bytes, str, str]]:
+def _entries(interests: pl.DataFrame, job: AskingJob) -> Iterator[tuple[bytes, str, str]]:
     """Key, item and text of each item's answer, as the model would have given it."""
     by_item: dict[str, list[dict[str, object]]] = {}
     for item_id, text, kind, confidence in interests.select("item_id", "text", "kind", "confidence").iter_rows():
@@ -239,8 +239,8 @@ def _entries(interests: pl.DataFrame, job: Job) -> Iterator[tuple[bytes, str, st
         }
         by_item.setdefault(item_id, []).append(entry)
     for question in job.questions():
-        if told := by_item.get(question.evidence.item_id):
-            answer = {"ref": question.evidence.ref, "interests": told}
+        if interests_given := by_item.get(question.evidence.item_id):
+            answer = {"ref": question.evidence.ref, "interests": interests_given}
             yield question.key, question.evidence.item_id, json.dumps(answer, ensure_ascii=False)
 
 
@@ -294,7 +294,7 @@ def _show_answers(context: StageContext, item: pl.DataFrame, captions: dict[str,
                 state = f"failed ({failures[0].reason}: {printable(failures[0].problem, 200)}): " + printable(
                     failures[0].text or "(nothing)", 1000
                 )
-            say(f"{job.asker.name} ({job.asker.purpose}): {state}")
+            say(f"{job.model.name} ({job.model.purpose}): {state}")
 
 
 def _interest_table(interests: pl.DataFrame) -> Table:
@@ -304,7 +304,7 @@ def _interest_table(interests: pl.DataFrame) -> Table:
     for row in interests.iter_rows(named=True):
         miners = row["miners"] or [row["miner"]]
         wordings = row["wordings"] or [row["text"]]
-        told = ", ".join(
+        interests_shown = ", ".join(
             miner if fold(words) == fold(row["text"]) else f"{miner} “{words}”"
             for miner, words in zip(miners, wordings, strict=True)
         )
@@ -313,7 +313,7 @@ def _interest_table(interests: pl.DataFrame) -> Table:
             row["kind"],
             _shown(row["confidence"]),
             str(row["votes"]),
-            told,
+            interests_shown,
             _shown(row["label"]),
             _shown(row["score"]),
         ]
@@ -389,5 +389,5 @@ def _labelled(path: Path) -> set[tuple[str, str]]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = csv.DictReader(stream)
         if not {"item_id", "interest", "label"} <= set(rows.fieldnames or ()):
-            raise UserError(f"{path} is no file of labels: its columns must be item_id,interest,label")
+            raise UserError(f"{path} is not a file of labels: its columns must be item_id,interest,label")
         return {(row["item_id"], fold(row["interest"] or "")) for row in rows}

@@ -97,8 +97,8 @@ def parse_ids(text: str) -> list[str]:
         listed = listed[1:-1]
     ids, rest = [], listed.strip()
     while rest:
-        found, rest = _first_id(rest, text)
-        ids.append(found)
+        first, rest = _first_id(rest, text)
+        ids.append(first)
     if not ids:
         raise UserError(f"items={text} names no item", exit_code=2)
     return ids
@@ -115,10 +115,10 @@ def _first_id(rest: str, text: str) -> tuple[str, str]:
         if not match or (after and not after.startswith(",")):
             raise UserError(f"items={text}: {rest[0]} opens a quote that no comma follows; {_QUOTING}", exit_code=2)
         return _unquoted(match.group(), text), after[1:].lstrip()
-    found, _, after = rest.partition(",")
-    if not found.strip():
+    first, _, after = rest.partition(",")
+    if not first.strip():
         raise UserError(f"items={text}: a place between commas is empty", exit_code=2)
-    return found.strip(), after.lstrip()
+    return first.strip(), after.lstrip()
 
 
 def _unquoted(quoted: str, text: str) -> str:
@@ -141,8 +141,8 @@ def _run(arguments: list[str]) -> int:
     if asked["users"] is not None:
         answer_all(request, asked["users"], Path(asked["out"]).expanduser())
     else:
-        found = answer(request, asked["user"], asked["items"], as_json=asked["json"])
-        show_answer(found, as_json=asked["json"])
+        recommendations = answer(request, asked["user"], asked["items"], as_json=asked["json"])
+        show_answer(recommendations, as_json=asked["json"])
     return 0
 
 

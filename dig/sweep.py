@@ -15,7 +15,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs and returns the exit code: 0 done, 1 a trial failed, 2 wrong arguments or configuration, 130 interrupted."""
     return exit_code(
-        _run, arguments, "free some, then the same command goes on", "interrupted; the same command goes on from here"
+        _run, arguments, "free some, then the same command resumes", "interrupted; the same command resumes from here"
     )
 
 

@@ -24,7 +24,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs or submits. Codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end, 130 Ctrl-C."""
     return exit_code(
-        _run, arguments, "free some, then the same command goes on", "interrupted; the same command goes on from here"
+        _run, arguments, "free some, then the same command resumes", "interrupted; the same command resumes from here"
     )
 
 
@@ -69,9 +69,9 @@ def _train(config: Config) -> int:
 
         job = current_job()
         if job is not None:
-            from dig.slurm.roll_call import call_roll
+            from dig.slurm.rank_check import check_ranks
 
-            call_roll(job, config.slurm, shared_folders(config))
+            check_ranks(job, config.slurm, shared_folders(config))
         run_experiment(config)
     return 0
 

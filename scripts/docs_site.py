@@ -63,18 +63,18 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def _packages() -> dict[str, list[str]]:
     """The modules with docstrings, by the package that they lie in."""
-    found: dict[str, list[str]] = {}
+    packages: dict[str, list[str]] = {}
     for root in _PACKAGES:
         for path in sorted((_PROJECT / root).rglob("*.py")):
             module = path.relative_to(_PROJECT).with_suffix("")
             package = ".".join(module.parent.parts)
             name = package if module.name == "__init__" else f"{package}.{module.name}"
             if not module.name.startswith("_") or module.name == "__init__":
-                found.setdefault(package, []).append(name)
-    for package, modules in found.items():
+                packages.setdefault(package, []).append(name)
+    for package, modules in packages.items():
         if len(modules) > 1 and package in modules:
             modules.remove(package)  # it hands on what its files hold
-    return dict(sorted(found.items()))
+    return dict(sorted(packages.items()))
 
 
 def _page_of(package: str) -> str:

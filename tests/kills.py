@@ -67,7 +67,7 @@ def kill_and_go_on(
         process.communicate()
     before = built_artifacts(workplace)
     output = workplace.run(*arguments, timeout=_PATIENCE)
-    resumed = [line.partition(":")[0] for line in output.splitlines() if "goes on from the checkpoint" in line]
+    resumed = [line.partition(":")[0] for line in output.splitlines() if "resumes from the checkpoint" in line]
     kept = built_artifacts(workplace).items() >= before.items()
     found = Trial(moment, len(before), ", ".join(resumed), kept, workplace.metrics() == metrics)
     shutil.rmtree(folder)
@@ -98,7 +98,7 @@ def main() -> int:
     folder, arguments = Path(mkdtemp(prefix="kills-")), tuple(asked.arguments)
     metrics, seconds = undisturbed(folder / "undisturbed", arguments, settings)
     table = Table(title=f"{asked.kills} kills of a run of {seconds:.0f} s", title_justify="left")
-    for heading in ("killed after", "finished by then", "went on in", "nothing built anew", "same metrics"):
+    for heading in ("killed after", "finished by then", "resumed in", "nothing built anew", "same metrics"):
         table.add_column(heading)
     with ThreadPoolExecutor(asked.jobs) as pool:
         trials = list(

@@ -77,7 +77,7 @@ def test_json_is_one_object_and_nothing_else(home: Path, capsys: pytest.CaptureF
         (["prune", "--keep", "1.5"], "must be a whole number"),
         (["prune", "--yes=1"], "--yes takes no value; it stands alone"),
         (["prune", "--keep"], "--keep needs a value"),
-        (["prune", "beauty"], "beauty: prune takes options alone"),
+        (["prune", "beauty"], "beauty: prune takes only options"),
         (["list", "--yes"], "--yes is for prune; list has no such flag"),
     ],
 )

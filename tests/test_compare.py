@@ -144,7 +144,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(
         (
             ["beauty", "--metrics", "ndgc@10"],
             2,
-            "--metrics: ndgc@10 is no metric to compare users by; did you mean ndcg@10?",
+            "--metrics: ndgc@10 is not a metric to compare users by; did you mean ndcg@10?",
         ),
         (["beauty", "--metrics", "coverage@10"], 2, "there are hr, ndcg, mrr, also as hr@10"),
         (["beauty", "--metrics", "hr@0"], 2, "--metrics: hr@0 needs a whole number above 0 after the @"),

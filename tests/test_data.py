@@ -76,7 +76,7 @@ def test_validate_says_everything_and_how_it_ended(shop: Path, capsys: pytest.Ca
         stream.write("u,a,never\nu,z,9\n")
     assert main(["validate", "shop"]) == 1
     output = shown(capsys)
-    assert "error: interactions.csv:14: timestamp never is no number or date" in output
+    assert "error: interactions.csv:14: timestamp never is not a number or date" in output
     assert "error: items: 1 items have interactions but no record" in output
     assert output.strip().endswith("2 errors, 1 notes")
 

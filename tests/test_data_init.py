@@ -142,7 +142,7 @@ def test_files_in_folders_and_another_encoding(capsys: pytest.CaptureFixture):
         (["sales.csv", "untitled.csv"], 1, "which column is the title cannot be told"),
         (["timeless.csv", "films.csv"], 1, "which column is the time cannot be told"),
         (["nobody.csv", "films.csv"], 1, "which column is the user cannot be told"),
-        (["sales.csv", "films.csv", "data.k_core=5"], 2, "init takes data.encoding=… alone"),
+        (["sales.csv", "films.csv", "data.k_core=5"], 2, "init takes only data.encoding=…"),
     ],
 )
 def test_what_cannot_be_guessed_is_one_line(

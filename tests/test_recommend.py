@@ -86,7 +86,7 @@ def test_the_table_is_for_people(run: Path, capsys: pytest.CaptureFixture[str], 
     monkeypatch.setattr(console, "width", 200)
     assert main([f"run={run}", f"user={user}", "held_out=true", "k=80"]) == 0
     shown = capsys.readouterr().out
-    assert "← bought next" in shown and "slow [bold]mornings" in shown  # text of others is no markup
+    assert "← bought next" in shown and "slow [bold]mornings" in shown  # text of others is not markup
     assert main([f"run={run}", f"items={items[0]}", "k=1"]) == 0
     assert "a history of your own, 1 items" in capsys.readouterr().out
 
@@ -134,7 +134,7 @@ def test_without_interests_it_says_so(run: Path, tmp_path: Path, capsys: pytest.
         (["run=RUN", "items=[I0001,I9999]"], "the catalogue has no item 'I9999'"),
         (["run=RUN", "user=U0000"], "; did you mean U00"),
         (["run=RUN", "items=[I0001]", "stage=grpo"], "holds no trained stage grpo; it has item_knn, popularity"),
-        (["run=RUN/nowhere", "items=[I0001]"], "is no run"),
+        (["run=RUN/nowhere", "items=[I0001]"], "is not a run"),
     ],
 )
 def test_what_it_refuses(arguments: list[str], said: str, run: Path, capsys: pytest.CaptureFixture[str]):

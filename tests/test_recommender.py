@@ -42,7 +42,7 @@ def test_logits_that_are_no_numbers_are_said(monkeypatch: pytest.MonkeyPatch):
     harness = Harness(broken, [Protocol("test", unseen=False)], [1], 4)
     with pytest.raises(NotANumberError, match="example 31 has a NaN score"):
         harness.step(np.array([31, 32, 33, 34]), HISTORIES, np.zeros(4, np.int64))
-    with pytest.raises(UserError, match="sft gives scores that are no numbers; its stage has to be trained again"):
+    with pytest.raises(UserError, match="sft gives scores that are not numbers; its stage has to be trained again"):
         Recommender(broken, IDS.item_ids, stage="sft").recommend([[IDS.item_ids[0]]], 3)
 
     batches = iter([None, [1]])  # the second of the second batch of two

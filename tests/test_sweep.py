@@ -141,14 +141,14 @@ def test_two_workers_are_killed_and_the_same_command_finishes_to_the_same_number
     assert len(pids) >= 1
     output = run(killed, homes[1], path, "--workers=2")
     logs = "".join(log.read_text() for log in (killed / "runs/sweeps/some/latest/workers").glob("*.log"))
-    assert "goes on: " in output + logs
+    assert "resumes: " in output + logs
     first, second = table(undisturbed), table(killed)
     assert second["state"].to_list() == ["done"] * 4 and second["trial"].to_list() == [1, 2, 3, 4]
     assert first.drop("seconds").equals(second.drop("seconds"))
     page = (killed / "runs/sweeps/some/latest/sweep.html").read_text()
     assert "Parallel coordinates" in page and "valid/ndcg@10" in page
     again = run(killed, homes[1], path)
-    assert "starts: " not in again and "goes on: " not in again  # nothing is repeated
+    assert "starts: " not in again and "resumes: " not in again  # nothing is repeated
     assert "python -m dig.train experiment=quickstart" in again
 
 

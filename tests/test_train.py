@@ -56,7 +56,7 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys:
 
     monkeypatch.setattr("dig.engine.pipeline.run_experiment", interrupted)
     assert main(["experiment=quickstart"]) == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "resumes from here" in capsys.readouterr().err
 
 
 def test_a_full_disk_outside_an_artifact_is_one_line(

@@ -89,7 +89,7 @@ def measured(prepared: Prepared) -> Part:
     for _ in range(ROUNDS):
         for name, build in modules.items():
             rates[name].append(targets_a_second(build(), data))
-    median = {name: statistics.median(found) for name, found in rates.items()}
+    median = {name: statistics.median(measurements) for name, measurements in rates.items()}
     rows = [(f"targets an epoch, K = {ours.interests}, {torch.get_num_threads()} threads", f"{targets:,}", "")]
     for name, rate in median.items():
         turns = f"{min(rates[name]):,.0f} to {max(rates[name]):,.0f} in {ROUNDS} turns"

@@ -100,8 +100,8 @@ def _in_a_process(way: str, environment: dict[str, str]) -> dict[str, float]:
         text=True,
         env=os.environ | environment,
     ).stdout
-    found: dict[str, float] = json.loads(output.splitlines()[-1])
-    return found
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 def _beauty() -> tuple[Sequences, torch.Tensor]:
@@ -166,7 +166,7 @@ def _train(way: str) -> dict[str, float]:
         windows = training_windows(sequences, builder)
         write_token_arrays(TaskSource("next_item", builder, windows, ItemTexts(), 0), Path(folder))
         samples = TaskMixture([TaskPart(TokenArrays(Path(folder)))], pack=way == "codes")
-        _step(way, codes, samples, 1, batch_size=4)  # what libraries take on first use is no part of a step
+        _step(way, codes, samples, 1, batch_size=4)  # what libraries take on first use is not a part of a step
         before = _memory("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
         targets = _step(way, codes, samples, WARM + STEPS)
@@ -211,7 +211,9 @@ def _inference() -> dict[str, dict[int, float]]:
         model: Any = backbone.model.eval()
         if isinstance(model, IntRR):
             model.remember()
-        runs[way] = _search(model, builder, CatalogueTrie(backbone.vocabulary.encode(codes), twins=True), histories)
+        runs[way] = _search(
+            model, builder, CatalogueTrie(backbone.vocabulary.encode(codes), duplicates=True), histories
+        )
     seconds: dict[str, dict[int, list[float]]] = {way: {beams: [] for beams in BEAMS} for way in WAYS}
     for turn in range(ROUNDS + 1):
         for beams in BEAMS:

@@ -2,8 +2,8 @@
 (``DIG_DATA_ROOT``; its vectors through the pipeline's own stages, before the clock starts), exact; beside it what the
 search in cells finds of the exact neighbours. Then a million items: ten million interactions of a million users,
 items drawn by Zipf's law, and made-up vectors of 384 dimensions in groups of about 20,000 that spread in 24
-directions, so that neighbours are no chance and cells cut through groups. Each is a process of its own; memory is the
-most that it held, mapped input included. ``--items N`` takes a smaller catalogue in place of the million, to try it
+directions, so that neighbours are not by chance and cells cut through groups. Each is a process of its own; memory is
+the most that it held, mapped input included. ``--items N`` takes a smaller catalogue in place of the million, to try it
 out.
 """
 
@@ -145,9 +145,9 @@ def _task_cells(folder: Path) -> dict[str, Any]:
     from dig.config.schema import RelationsConfig
 
     vectors, probes = _read(folder)[2](), RelationsConfig().probes
-    found = nearest_in_cells(vectors, probes=probes)
+    neighbours = nearest_in_cells(vectors, probes=probes)
     return {
-        "recall": search_recall(vectors, found, sample=len(vectors)),
+        "recall": search_recall(vectors, neighbours, sample=len(vectors)),
         "probes": probes,
         "cells": round(len(vectors) ** 0.5),
     }
@@ -167,8 +167,8 @@ def _in_a_process(task: str, *arguments: object) -> dict[str, Any]:
     """Runs a task in a process of its own; what it prints last is JSON."""
     command = [sys.executable, __file__, "--task", task, *map(str, arguments)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - ourselves
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return found
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {"tables": _task_tables, "cells": _task_cells}

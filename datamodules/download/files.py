@@ -12,8 +12,8 @@ import httpx
 
 from datamodules.download.retry import (
     Alarm,
+    DownloadRefusedError,
     Partial,
-    RefusedError,
     RetryError,
     RetryPolicy,
     answer_of,
@@ -61,7 +61,7 @@ def download_all(files: Iterable[RemoteFile], folder: Path, policy: RetryPolicy 
 
 
 def download(file: RemoteFile, folder: Path, policy: RetryPolicy | None = None) -> Path:
-    """Fetches a file unless it is there; an interrupted fetch goes on where it stopped.
+    """Fetches a file unless it is there; an interrupted fetch resumes where it stopped.
 
     Bytes go to ``<name>.part``, which becomes ``<name>`` once length, hash (where known) and kind are right. Of two
     processes one fetches and one waits.
@@ -81,7 +81,7 @@ def download(file: RemoteFile, folder: Path, policy: RetryPolicy | None = None) 
         for url in file.urls:
             try:
                 _fetch(url, file, path, policy)
-            except RefusedError as error:
+            except DownloadRefusedError as error:
                 reasons.append(f"{shown(url)} {error}")
                 if len(reasons) < len(file.urls):
                     warn(f"{file.name}: {reasons[-1]}; trying the next address")
@@ -90,7 +90,7 @@ def download(file: RemoteFile, folder: Path, policy: RetryPolicy | None = None) 
                 if disk_full(error):
                     raise UserError(
                         f"{file.name}: no space left on the disk of {folder}; free some, then the same "
-                        "command goes on from here"
+                        "command resumes from here"
                     ) from None
                 raise
             return path
@@ -118,10 +118,10 @@ def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:
     """Asks one address until the file is whole.
 
     Raises:
-        RefusedError: if it never will be.
+        DownloadRefusedError: if it never will be.
     """
     if not url.startswith(("http://", "https://")):
-        raise RefusedError("is neither http nor https")
+        raise DownloadRefusedError("is neither http nor https")
     part = Partial(path, url)
     fruitless, slowly, restarts, most = 0, 0, 0, part.size
     timeout = httpx.Timeout(policy.timeout)
@@ -137,7 +137,7 @@ def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:
                 failure, asked = RetryError(f"{type(error).__name__}: {error}".rstrip(": ")), None
                 slow = False
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise RefusedError(f"{type(error).__name__}: {error}") from None
+                raise DownloadRefusedError(f"{type(error).__name__}: {error}") from None
             if part.size > most:
                 most, fruitless = part.size, fruitless if slow else 0
             fruitless += 1
@@ -146,7 +146,7 @@ def _fetch(url: str, file: RemoteFile, path: Path, policy: RetryPolicy) -> None:
                 restarts += 1
             patient = fruitless < policy.attempts and slowly < policy.slow_attempts
             if not patient or restarts > max(_RESTARTS, policy.attempts):
-                raise RefusedError(f"failed {fruitless} times in a row, the last time: {failure}")
+                raise DownloadRefusedError(f"failed {fruitless} times in a row, the last time: {failure}")
             time.sleep(wait_seconds(policy, fruitless, asked))
     part.finish()
     say(f"{file.name}: {path.stat().st_size / 1e6:,.1f} MB from {httpx.URL(url).host}")
@@ -157,7 +157,7 @@ def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial, po
 
     Raises:
         RetryError: if the body ended early or comes too slowly, or the server's file changed.
-        RefusedError: for an answer that no retry will change.
+        DownloadRefusedError: for an answer that no retry will change.
     """
     headers = {"Accept-Encoding": "identity", "User-Agent": "dig", **part.range_headers()}
     with Alarm(policy.head) as alarm:
@@ -176,12 +176,12 @@ def _receive(client: httpx.Client, url: str, file: RemoteFile, part: Partial, po
             raise RetryError("its file is shorter than what was received")
         answer_of(response)
         if response.headers.get("content-type", "").startswith("text/html"):
-            raise RefusedError("answered with a web page")
+            raise DownloadRefusedError("answered with a web page")
         part.accept(response)
         if file.size is not None and part.total is not None and part.total != file.size:
             offered = part.total
             part.restart()
-            raise RefusedError(f"offers {offered:,} bytes, the published file has {file.size:,}")
+            raise DownloadRefusedError(f"offers {offered:,} bytes, the published file has {file.size:,}")
         _announce(file, url, part)
         with byte_progress(file.name, part.total, part.size) as advance:
             _store(response, part, advance, policy)
@@ -203,7 +203,7 @@ def _store(response: httpx.Response, part: Partial, advance: Callable[[int], Non
             if time.monotonic() - began >= policy.window:
                 if came < policy.slowest * policy.window:
                     raise RetryError(
-                        f"sent less than {policy.slowest:,.0f} bytes a second for {policy.window:g} s", slow=True
+                        f"sent less than {policy.slowest:,.0f} bytes per second for {policy.window:g} s", slow=True
                     )
                 began, came = time.monotonic(), 0
 
@@ -220,7 +220,7 @@ def _verify(file: RemoteFile, part: Partial) -> None:
     """Checks a whole file.
 
     Raises:
-        RefusedError: if it is not what was published; the part is gone then.
+        DownloadRefusedError: if it is not what was published; the part is gone then.
     """
     problem = None
     magic = _MAGIC.get(PurePosixPath(file.name).suffix)
@@ -229,14 +229,14 @@ def _verify(file: RemoteFile, part: Partial) -> None:
     if not part.size:
         problem = "sent an empty file"
     elif magic and not start.startswith(magic):
-        problem = f"sent something that is no {PurePosixPath(file.name).suffix} file"
+        problem = f"sent something that is not a {PurePosixPath(file.name).suffix} file"
     elif file.size is not None and part.size != file.size:
         problem = f"sent {part.size:,} bytes, the published file has {file.size:,}"
     elif file.sha256 and hash_file(part.path) != file.sha256:
         problem = "sent a file with another checksum than the published one"
     if problem:
         part.restart()
-        raise RefusedError(problem)
+        raise DownloadRefusedError(problem)
 
 
 # The publishers' addresses of data sets, as their pages document them.

@@ -22,7 +22,7 @@ from urllib.parse import urljoin
 import httpx
 from PIL import Image, UnidentifiedImageError
 
-from datamodules.download.retry import RefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
+from datamodules.download.retry import DownloadRefusedError, RetryError, RetryPolicy, answer_of, wait_seconds
 from dig.config import UserError
 from dig.config.documents import read_json_lines
 from dig.config.schema import PictureConfig
@@ -85,15 +85,15 @@ async def checked_host(url: str, allow_private: bool) -> str:
         allow_private: also hosts outside the public internet.
 
     Raises:
-        RefusedError: unless it is http(s) without credentials, to a host on the public internet.
+        DownloadRefusedError: unless it is http(s) without credentials, to a host on the public internet.
     """
     parts = httpx.URL(url)
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise RefusedError("address is neither http nor https")
+        raise DownloadRefusedError("address is neither http nor https")
     if parts.userinfo:
-        raise RefusedError("address with a password")
+        raise DownloadRefusedError("address with a password")
     if not allow_private and not await _resolves_to_public(parts.host):
-        raise RefusedError("host in a private network (data.pictures.allow_private_hosts)")
+        raise DownloadRefusedError("host in a private network (data.pictures.allow_private_hosts)")
     return parts.host
 
 
@@ -156,7 +156,7 @@ def check_picture(data: bytes, max_side: int) -> str:
 
 
 RECORD = "pictures.jsonl"
-"""A line an item: ``item_id``, ``url``, ``file`` or null, ``reason`` of a miss."""
+"""A line per item: ``item_id``, ``url``, ``file`` or null, ``reason`` of a miss."""
 _RECORD_BYTES = 2 << 30
 _SAVE_EVERY = 200
 _REDIRECTS = 5
@@ -204,15 +204,15 @@ def fetch_pictures(
     """
     limits = limits or PictureConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    known = _recall(folder)
-    cached = {url for url in images.values() if url in known and known[url].file}
+    records = _recall(folder)
+    cached = {url for url in images.values() if url in records and records[url].file}
     waiting = list(dict.fromkeys(url for url in images.values() if url not in cached))
     try:
         if waiting:
-            asyncio.run(_Round(waiting, known, lambda: _record(folder, images, known)).run(folder, limits, backoff))
+            asyncio.run(_Round(waiting, records, lambda: _record(folder, images, records)).run(folder, limits, backoff))
     finally:
-        _record(folder, images, known)
-    return _report(images, known, cached)
+        _record(folder, images, records)
+    return _report(images, records, cached)
 
 
 def picture_paths(folder: Path) -> dict[str, Path]:
@@ -302,7 +302,7 @@ class _Fetcher:
                 return _Found(await asyncio.to_thread(self._store, url, body), None)
             except TimeoutError:
                 return _Found(None, f"not whole within {self.limits.max_seconds:g} s (data.pictures.max_seconds)")
-            except (RefusedError, httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
+            except (DownloadRefusedError, httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
                 return _Found(None, str(error) or type(error).__name__)
             except (RetryError, httpx.HTTPError) as error:
                 reason = str(error) if isinstance(error, RetryError) else type(error).__name__
@@ -325,14 +325,14 @@ class _Fetcher:
                     continue
                 answer_of(response)
                 return await self._capped(response)
-        raise RefusedError("too many redirects")
+        raise DownloadRefusedError("too many redirects")
 
     async def _capped(self, response: httpx.Response) -> bytes:
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > self.limits.max_bytes:
-                raise RefusedError(f"larger than {self.limits.max_bytes:,} bytes")
+                raise DownloadRefusedError(f"larger than {self.limits.max_bytes:,} bytes")
         return bytes(body)
 
     def _store(self, url: str, body: bytes) -> str:
@@ -395,10 +395,10 @@ def _recall(folder: Path) -> dict[str, _Found]:
 
 
 def _report(images: Mapping[str, str], known: Mapping[str, _Found], cached: set[str]) -> PictureReport:
-    there = [url for url in images.values() if known[url].file]
+    fetched = [url for url in images.values() if known[url].file]
     misses = Counter(str(known[url].reason) for url in images.values() if not known[url].file)
-    old = sum(url in cached for url in there)
-    report = PictureReport(len(there) - old, old, sum(misses.values()), dict(misses.most_common()))
+    old = sum(url in cached for url in fetched)
+    report = PictureReport(len(fetched) - old, old, sum(misses.values()), dict(misses.most_common()))
     why = "; ".join(f"{count:,} × {reason}" for reason, count in misses.most_common(3))
     say(
         f"pictures: {report.fetched:,} fetched, {report.cached:,} there already, {report.missing:,} missing"

@@ -23,7 +23,16 @@ from dig.config.errors import UserError
 from dig.engine.artifacts import write_json
 from dig.engine.own_files import open_own, read_own_json
 
-__all__ = ["RefusedError", "RetryError", "RetryPolicy", "answer_of", "shown", "wait_seconds", "Alarm", "Partial"]
+__all__ = [
+    "DownloadRefusedError",
+    "RetryError",
+    "RetryPolicy",
+    "answer_of",
+    "shown",
+    "wait_seconds",
+    "Alarm",
+    "Partial",
+]
 
 
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -39,7 +48,7 @@ class RetryPolicy:
         longest: seconds to wait at most, also when a server asks for more.
         timeout: seconds without a byte before a request is given up.
         head: seconds that the head of an answer may take, redirects included.
-        slowest: bytes a second below which a request is given up and begun again where it stands.
+        slowest: bytes per second below which a request is given up and begun again where it stands.
         window: seconds over which that is measured.
         slow_attempts: requests in a row that are given up for it before the address is.
     """
@@ -54,7 +63,7 @@ class RetryPolicy:
     slow_attempts: int = 2
 
 
-class RefusedError(Exception):
+class DownloadRefusedError(Exception):
     """An address that will not give what is wanted, however often it is asked."""
 
 
@@ -68,12 +77,12 @@ class RetryError(Exception):
 
 
 def answer_of(response: httpx.Response) -> None:
-    """Raises RetryError or RefusedError for every answer but 200 and 206."""
+    """Raises RetryError or DownloadRefusedError for every answer but 200 and 206."""
     status = response.status_code
     if status in _BUSY:
         raise RetryError(f"answered {status} {response.reason_phrase}", _retry_after(response))
     if status not in (200, 206):
-        raise RefusedError(f"answered {status} {response.reason_phrase}")
+        raise DownloadRefusedError(f"answered {status} {response.reason_phrase}")
 
 
 def wait_seconds(policy: RetryPolicy, attempt: int, asked: float | None) -> float:
@@ -235,11 +244,11 @@ class Partial:
     def _recall(self) -> None:
         try:
             notes = read_own_json(self._notes)
-            known = notes["url"] in (self._address, self.url)  # the latter as older versions wrote it
-            self.version, self.total = (notes["version"], notes["total"]) if known else (None, None)
+            same_file = notes["url"] in (self._address, self.url)  # the latter as older versions wrote it
+            self.version, self.total = (notes["version"], notes["total"]) if same_file else (None, None)
         except (OSError, ValueError, KeyError, TypeError, UserError):
-            known = False
-        if not known:
+            same_file = False
+        if not same_file:
             self.restart()
 
 

@@ -32,14 +32,14 @@ def collaborative_neighbours(train: Histories, items: int, window: int = WINDOW,
     """The items that most often stand near an item, ranked by (count, the neighbour's frequency, its row).
 
     Two occurrences at most ``window`` positions apart in a history are one count for both items; an item is no
-    neighbour of its own. Items are counted in blocks of so many that their pairs fit into a few hundred megabytes, so
+    neighbour of its own. Items are counted in blocks of this many that their pairs fit into a few hundred megabytes, so
     memory follows the length of the data, not the number of different pairs.
 
     Args:
         train: histories of the training part; held-out items are in none of them.
         items: size of the catalogue.
         window: the largest distance in positions.
-        keep: neighbours an item.
+        keep: neighbours per item.
 
     Returns:
         (items, keep) int64 rows, best first, -1 where there is none.
@@ -65,7 +65,7 @@ def collaborative_neighbours(train: Histories, items: int, window: int = WINDOW,
 
 
 def _blocks(begins: np.ndarray, positions: int) -> Iterator[tuple[int, int]]:
-    """Ranges of items that have at most so many occurrences together, an item at least."""
+    """Ranges of items that have at most this many occurrences together, an item at least."""
     first, items = 0, len(begins) - 1
     while first < items:
         stop = int(np.searchsorted(begins, begins[first] + positions, side="right")) - 1
@@ -145,9 +145,9 @@ def _first_distinct(rows: np.ndarray, keep: int) -> np.ndarray:
     fresh = np.zeros_like(first)
     np.put_along_axis(fresh, order, first, axis=1)
     place = fresh.cumsum(axis=1) - 1
-    kept = fresh & (place < keep)
+    mask = fresh & (place < keep)
     result = np.full((len(rows), keep), -1, dtype=rows.dtype)
-    result[np.nonzero(kept)[0], place[kept]] = rows[kept]
+    result[np.nonzero(mask)[0], place[mask]] = rows[mask]
     return result
 
 
@@ -159,7 +159,7 @@ def random_neighbours(items: int, keep: int, seed: int) -> np.ndarray:
 
     Args:
         items: size of the catalogue.
-        keep: neighbours an item.
+        keep: neighbours per item.
         seed: of the draw.
 
     Returns:
@@ -167,15 +167,15 @@ def random_neighbours(items: int, keep: int, seed: int) -> np.ndarray:
     """
     generator = np.random.default_rng(seed)
     others = items - 1
-    wanted = min(keep, others)
-    drawn = np.full((items, wanted), -1, dtype=np.int64)
-    for place, last in enumerate(range(others - wanted, others)):
+    count = min(keep, others)
+    drawn = np.full((items, count), -1, dtype=np.int64)
+    for place, last in enumerate(range(others - count, others)):
         number = generator.integers(0, last + 1, items)
         taken = (drawn == number[:, None]).any(axis=1)
         drawn[:, place] = np.where(taken, last, number)
     drawn = generator.permuted(drawn, axis=1)
     drawn += drawn >= np.arange(items)[:, None]  # everybody counts the others without itself
-    return np.pad(drawn, ((0, 0), (0, keep - wanted)), constant_values=-1)
+    return np.pad(drawn, ((0, 0), (0, keep - count)), constant_values=-1)
 
 
 def other_items_rows(neighbours: np.ndarray, seed: int) -> np.ndarray:

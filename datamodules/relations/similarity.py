@@ -17,7 +17,7 @@ __all__ = ["EXACT_ITEMS", "KEPT", "nearest_in_cells", "search_recall", "semantic
 KEPT = 10
 """Neighbours that are kept of an item."""
 EXACT_ITEMS = 100_000
-"""Up to so many items all pairs are compared (about a minute on two cores); a million would take an hour and more."""
+"""Up to this many items all pairs are compared (about a minute on two cores); a million would take an hour and more."""
 PROBES = 16
 """Cells that are searched for an item's neighbours."""
 _ELEMENTS = 1 << 24  # similarities held at a time
@@ -48,7 +48,7 @@ def nearest_in_cells(
 
     Args:
         vectors: (items, dim).
-        keep: neighbours an item.
+        keep: neighbours per item.
         probes: cells searched for each item.
         cells: number of cells; unset takes the square root of the items.
         seed: of k-means.
@@ -83,14 +83,14 @@ def search_recall(vectors: Tensor, neighbours: np.ndarray, sample: int = 1_000, 
     unit = F.normalize(vectors.float(), dim=1)
     rows = torch.randperm(len(unit), generator=torch.Generator().manual_seed(seed))[:sample]
     exact = _exact(unit, rows, first)
-    there = exact >= 0
-    hit = (exact[:, :, None] == torch.from_numpy(neighbours[rows.numpy(), :first])[:, None, :]).any(dim=2) & there
-    return float(hit.sum() / there.sum().clamp(min=1))
+    mask = exact >= 0
+    hit = (exact[:, :, None] == torch.from_numpy(neighbours[rows.numpy(), :first])[:, None, :]).any(dim=2) & mask
+    return float(hit.sum() / mask.sum().clamp(min=1))
 
 
 def _exact(unit: Tensor, rows: Tensor, keep: int) -> Tensor:
     """(rows, keep) the nearest of all items, -1 in a catalogue of fewer."""
-    wanted = min(keep, len(unit) - 1)
+    count = min(keep, len(unit) - 1)
     neighbours = torch.full((len(rows), keep), -1, dtype=torch.int64)
     size = max(_ELEMENTS // len(unit), _LEAST_ROWS)
     starts = range(0, len(rows), size)
@@ -98,7 +98,7 @@ def _exact(unit: Tensor, rows: Tensor, keep: int) -> Tensor:
         part = rows[start : start + size]
         similarity = unit[part] @ unit.T
         similarity[torch.arange(len(part)), part] = float("-inf")
-        neighbours[start : start + size, :wanted] = _top(similarity, wanted)[1]
+        neighbours[start : start + size, :count] = _top(similarity, count)[1]
     return neighbours
 
 

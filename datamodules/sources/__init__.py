@@ -129,15 +129,15 @@ def rated(tables: Tables, config: DataConfig) -> Tables:
         return tables
     if "rating" not in interactions.columns:
         raise UserError(f"data.min_rating={config.min_rating:g}, but the interactions at {config.path} have no rating")
-    kept = interactions.filter((pl.col("rating") >= config.min_rating).fill_null(value=False))
-    if len(kept) < len(interactions):
+    rated_enough = interactions.filter((pl.col("rating") >= config.min_rating).fill_null(value=False))
+    if len(rated_enough) < len(interactions):
         say(
-            f"{len(interactions) - len(kept):,} of {len(interactions):,} interactions are rated below "
+            f"{len(interactions) - len(rated_enough):,} of {len(interactions):,} interactions are rated below "
             f"{config.min_rating:g} or not at all and are left out (data.min_rating)"
         )
-    if kept.is_empty():
+    if rated_enough.is_empty():
         raise UserError(f"data.min_rating={config.min_rating:g} leaves no interaction")
-    return replace(tables, interactions=kept)
+    return replace(tables, interactions=rated_enough)
 
 
 def _once(catalogue: pl.DataFrame) -> pl.DataFrame:
@@ -154,10 +154,10 @@ def known_items(tables: Tables, config: DataConfig) -> Tables:
         UserError: if the catalogue lacks items and they are refused.
     """
     interactions, catalogue = tables.interactions, tables.catalogue
-    known = interactions["item_id"].is_in(catalogue["item_id"].implode())
-    if known.all():
+    in_catalogue = interactions["item_id"].is_in(catalogue["item_id"].implode())
+    if in_catalogue.all():
         return tables
-    unknown = interactions.filter(~known)["item_id"]
+    unknown = interactions.filter(~in_catalogue)["item_id"]
     items = unknown.unique(maintain_order=True)
     problem = f"{len(unknown):,} interactions with {len(items):,} items that the catalogue lacks"
     if difference := id_difference(items, catalogue["item_id"]):
@@ -169,7 +169,7 @@ def known_items(tables: Tables, config: DataConfig) -> Tables:
         )
     if config.unknown_items == "drop":
         warn(f"{problem}; they are left out (data.unknown_items=drop)")
-        return replace(tables, interactions=interactions.filter(known))
+        return replace(tables, interactions=interactions.filter(in_catalogue))
     warn(f"{problem}; they are kept without any text (data.unknown_items=keep)")
     bare = pl.DataFrame({"item_id": items}).with_columns(
         pl.lit(None, dtype).alias(name) for name, dtype in CATALOGUE_SCHEMA.items() if name != "item_id"

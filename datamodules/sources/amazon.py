@@ -112,7 +112,7 @@ def _header(fields: list[str]) -> dict[str, str]:
     names = {}
     for field in fields:
         plain = re.sub(r"[\W_]", "", field.lower())
-        ours = next((ours for ours, known in _NAMES.items() if plain in known), None)
+        ours = next((ours for ours, spellings in _NAMES.items() if plain in spellings), None)
         if ours:
             names[ours] = field.strip('" ')
     return names if len(names) == _RATING_FIELDS else {}
@@ -126,7 +126,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# What Amazon's releases of 2014 and 2018 share: a file of reviews, and one of metadata, a record a line.
+# What Amazon's releases of 2014 and 2018 share: a file of reviews, and one of metadata, a record per line.
 
 
 _FIELDS = ReviewFields("reviewerID", "asin", "unixReviewTime", "overall")
@@ -184,7 +184,7 @@ def read_both(
     return Tables(interactions, catalogue, [of_reviews, of_items])
 
 
-# Amazon reviews of 2014 (McAuley et al.): JSON lines of reviews, and metadata as one Python dict a line.
+# Amazon reviews of 2014 (McAuley et al.): JSON lines of reviews, and metadata as one Python dict per line.
 
 
 def files_2014(config: DataConfig) -> dict[str, Path]:

@@ -58,8 +58,8 @@ class Tables:
         interactions: ``INTERACTION_SCHEMA``, timestamps in seconds, rows in file order; perhaps ``rating`` (Float64),
             ``ticks`` (Int64) where seconds do not tell all times apart, and where the publisher fixed a split ``part``
             (UInt8): 0 train, 1 valid, 2 test.
-        catalogue: one row an item, columns of ``CATALOGUE_SCHEMA``, in file order.
-        problems: what could not be read, a record a file.
+        catalogue: one row per item, columns of ``CATALOGUE_SCHEMA``, in file order.
+        problems: what could not be read, a record per file.
     """
 
     interactions: pl.DataFrame
@@ -156,7 +156,7 @@ def data_folder(config: DataConfig) -> Path:
     """``data.path``.
 
     Raises:
-        UserError: if it is no folder.
+        UserError: if it is not a folder.
     """
     folder = Path(config.path or "").expanduser()
     try:
@@ -203,10 +203,10 @@ def find_one(folder: Path, what: str, names: Sequence[str]) -> Path:
     paths = find(folder, names)
     if not paths:
         looked = ", ".join(names)
-        there = sorted(path.name for path in folder.iterdir() if path.is_file())
-        hint = next((near for name in names if (near := nearest(name, there))), None)
-        known = f"; did you mean {hint}?" if hint else f"; it has: {', '.join(there[:8]) or 'nothing'}"
-        raise UserError(f"{folder} has no {what}; looked for {looked}, plain, .gz or .zst{known}")
+        files = sorted(path.name for path in folder.iterdir() if path.is_file())
+        hint = next((near for name in names if (near := nearest(name, files))), None)
+        advice = f"; did you mean {hint}?" if hint else f"; it has: {', '.join(files[:8]) or 'nothing'}"
+        raise UserError(f"{folder} has no {what}; looked for {looked}, plain, .gz or .zst{advice}")
     if len(paths) > 1:
         raise UserError(f"{folder} has {paths[0].name} and {paths[1].name}; keep one of them")
     return paths[0]
@@ -222,10 +222,10 @@ def named_file(folder: Path, key: str, name: str, names: Sequence[str]) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{key}={name}: the file must lie in data.path={folder}", exit_code=2)
     if not path.is_file():
-        there = sorted(file.name for file in folder.iterdir() if file.is_file())
-        hint = nearest(name, there)
-        known = f"did you mean {hint}?" if hint else f"it has: {', '.join(there[:8]) or 'nothing'}"
-        raise UserError(f"{key}={name}: there is no such file in {folder}; {known}")
+        files = sorted(file.name for file in folder.iterdir() if file.is_file())
+        hint = nearest(name, files)
+        advice = f"did you mean {hint}?" if hint else f"it has: {', '.join(files[:8]) or 'nothing'}"
+        raise UserError(f"{key}={name}: there is no such file in {folder}; {advice}")
     endings = [f"{Path(each).suffix}{packed}" for each in names for packed in COMPRESSIONS]
     if not path.name.endswith(tuple(endings)):
         kinds = ", ".join(dict.fromkeys(Path(each).suffix for each in names))
@@ -241,16 +241,16 @@ def category_of(folder: Path, config: DataConfig, suffix: str) -> str:
     """
     if config.category:
         return config.category
-    there = set()
+    categories = set()
     for compression in COMPRESSIONS:
         ending = f"{suffix}{compression}"
-        there |= {path.name.removeprefix("meta_").removesuffix(ending) for path in folder.glob(f"meta_*{ending}")}
-    if len(there) == 1:
-        return there.pop()
-    if not there:
+        categories |= {path.name.removeprefix("meta_").removesuffix(ending) for path in folder.glob(f"meta_*{ending}")}
+    if len(categories) == 1:
+        return categories.pop()
+    if not categories:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise UserError(f"{folder} has no metadata file meta_<category>{suffix}, plain, .gz or .zst; it has: {names}")
-    raise UserError(f"{folder} has several categories: {', '.join(sorted(there))}; name one with data.category=…")
+    raise UserError(f"{folder} has several categories: {', '.join(sorted(categories))}; name one with data.category=…")
 
 
 # Ratings in any spelling to numbers, and ids that two tables spell in two ways.

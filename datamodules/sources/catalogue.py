@@ -86,7 +86,7 @@ def catalogue_frame(rows: Sequence[Row]) -> pl.DataFrame:
     """Rows as a table of ``CATALOGUE_SCHEMA``."""
     columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * len(CATALOGUE_SCHEMA)
     content = dict(zip(CATALOGUE_SCHEMA, columns, strict=True))
-    # Lists are handed over as joined text, which is many times faster than a Python list a row.
+    # Lists are handed over as joined text, which is many times faster than a Python list per row.
     joined = [None if names is None else _UNIT.join(names) for names in content.pop("categories")]
     plain = {name: pl.Series(name, values, CATALOGUE_SCHEMA[name], strict=False) for name, values in content.items()}
     frame = pl.DataFrame({**plain, "categories": pl.Series(joined, dtype=pl.String)})
@@ -139,7 +139,7 @@ def plain_text(value: Any) -> str | None:
     return None if not text or _SCRAPED.search(text) else text
 
 
-# Metadata files, a record a line, parsed on all cores with bounded memory.
+# Metadata files, a record per line, parsed on all cores with bounded memory.
 
 
 _POOLED = 8 << 20  # bytes; a smaller file is done before worker processes have started
@@ -181,7 +181,7 @@ def read_metadata(
     """Reads a catalogue. Of several records of one item the first stays, which is noted: publishers repeat items.
 
     Args:
-        path: one record a line, plain or compressed.
+        path: one record per line, plain or compressed.
         parse: a line to a dict; module-level, since it travels to other processes.
         convert: a record to a catalogue row, raising ValueError for a bad one; module-level, too.
         problems: takes what is wrong, and counts.

@@ -164,11 +164,11 @@ def read_csv(
     extra = [name for name in header if name not in columns.values() and name not in ignored]
     if extra:
         problems.note(f"column ignored: {', '.join(repr(name) for name in extra[:5])}")
-    wanted = {ours: theirs for ours, theirs in columns.items() if theirs in header}
-    parsed = _whole(content, path, header, wanted, problems)
+    columns_read = {ours: theirs for ours, theirs in columns.items() if theirs in header}
+    parsed = _whole(content, path, header, columns_read, problems)
     if parsed is None:
-        parsed = _row_by_row(content, path, header, wanted, problems)
-    frame = check_values(*parsed, problems, per_second=per_second, header=wanted)
+        parsed = _row_by_row(content, path, header, columns_read, problems)
+    frame = check_values(*parsed, problems, per_second=per_second, header=columns_read)
     problems.delivered = len(frame)
     return frame
 
@@ -222,9 +222,9 @@ def check_values(
         return checked
     for row in sorted(bad):
         problems.add(int(lines[row]), _reason(frame.row(row, named=True), times.timestamp[row], bad[row], header))
-    kept = np.ones(len(frame), dtype=bool)
-    kept[list(bad)] = False
-    return checked.filter(kept)
+    mask = np.ones(len(frame), dtype=bool)
+    mask[list(bad)] = False
+    return checked.filter(mask)
 
 
 def csv_records(
@@ -263,7 +263,7 @@ def _reason(row: Mapping[str, object], time: float | None, reason: str, header: 
             return f"{name} is empty"
     shown = "(empty)" if row["timestamp"] in (None, "") else str(row["timestamp"])[:40]
     if time is None:
-        return f"timestamp {shown} is no number or date"
+        return f"timestamp {shown} is not a number or date"
     if time < 0:
         return f"timestamp {shown} is negative"
     return f"timestamp {shown} {reason}" if reason else f"rating {str(row['rating'])[:40]!r} is not a number"
@@ -361,7 +361,7 @@ def _rows(
     problems.in_file += physical_lines(content) - others
 
 
-# Interactions in files without a header and without quotation marks: a row a line, fields between a separator.
+# Interactions in files without a header and without quotation marks: a row per line, fields between a separator.
 
 
 def read_plain(

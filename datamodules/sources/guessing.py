@@ -118,16 +118,16 @@ def _join(bought: pl.DataFrame, catalogue: pl.DataFrame) -> tuple[float, str, st
         ids = catalogue[theirs].drop_nulls()
         if len(ids) < 2 or len(ids) < len(catalogue) or ids.n_unique() < 0.99 * len(ids):
             continue
-        known = ids.unique()
+        distinct = ids.unique()
         for column in bought.columns:
             values = bought[column].drop_nulls()
             different = values.unique()
             if not len(values) or len(different) == len(bought) or _rank(column, "user_id") in (0, 1):
-                continue  # what never comes twice is no item that is bought
-            inside = different.is_in(known.implode()).sum()
+                continue  # what never comes twice is not an item that is bought
+            inside = different.is_in(distinct.implode()).sum()
             if inside < _JOINS * len(different):
                 continue
-            score = inside / len(different) + inside / len(known)
+            score = inside / len(different) + inside / len(distinct)
             score += (_plain(column) == _plain(theirs)) + _names_item(column) + 0.5 * _names_item(theirs)
             if score > best[0]:
                 best = (score, column, theirs)
@@ -214,12 +214,12 @@ def _comes_again(values: pl.Series) -> bool:
 
 
 def _is_time(values: pl.Series) -> bool:
-    there = values.drop_nulls()
-    parsed = parse_times(there)
+    present = values.drop_nulls()
+    parsed = parse_times(present)
     good = parsed.number.is_not_null()
     if parsed.second is not None:
         good |= parsed.second.is_not_null()
-    return len(there) > 0 and int(good.sum()) >= _TIMES * len(there)
+    return len(present) > 0 and int(good.sum()) >= _TIMES * len(present)
 
 
 def _calendar(values: pl.Series) -> bool:
@@ -236,6 +236,6 @@ def _is_number(values: pl.Series) -> bool:
 
 
 def _is_title(values: pl.Series) -> bool:
-    there = values.drop_nulls()
-    letters = there.str.contains(r"\p{L}{2}").sum()
-    return len(there) > 0 and letters > 0.9 * len(values) and there.n_unique() > 0.8 * len(there)
+    present = values.drop_nulls()
+    letters = present.str.contains(r"\p{L}{2}").sum()
+    return len(present) > 0 and letters > 0.9 * len(values) and present.n_unique() > 0.8 * len(present)

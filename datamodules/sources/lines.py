@@ -22,7 +22,7 @@ __all__ = ["ReviewFields", "json_lines", "not_utf8", "read_reviews"]
 
 _SCHEMA = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float64}
 _EXACT = 2**53  # Float64 holds every whole number up to here
-_ONE_A_LINE = "write each on a line of its own, for example by: jq -c '.[]' (or jq -c . where it is no list)"
+_ONE_A_LINE = "write each on a line of its own, for example by: jq -c '.[]' (or jq -c . where it is not a list)"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -90,9 +90,9 @@ def _settled(
     frame = frame.with_columns(times.timestamp.alias("timestamp"), *ticks)
     if not times.bad:
         return frame
-    kept = np.ones(len(frame), dtype=bool)
-    kept[list(times.bad)] = False
-    return frame.filter(kept)
+    mask = np.ones(len(frame), dtype=bool)
+    mask[list(times.bad)] = False
+    return frame.filter(mask)
 
 
 def _whole(block: Block, fields: ReviewFields) -> pl.DataFrame | None:
@@ -143,7 +143,7 @@ def _whole_number(value: Any, number: float) -> int | None:
 
 
 def json_lines(block: Block, problems: Problems) -> Iterator[tuple[int, Any]]:
-    """Line numbers and parsed lines; what is no JSON is a bad row. Bytes that are not UTF-8 become lone surrogates."""
+    """Line numbers and parsed lines; what is not JSON is a bad row. Bytes that are not UTF-8 become lone surrogates."""
     if not block.data.strip():  # to split megabytes of line ends takes more than to know that they are that
         return
     for number, line in enumerate(block.data.split(b"\n"), start=block.first_line):
@@ -153,12 +153,12 @@ def json_lines(block: Block, problems: Problems) -> Iterator[tuple[int, Any]]:
         try:
             record = json.loads(line.decode("utf-8", "surrogateescape"))
             if number == 1 and isinstance(record, list) and record and all(isinstance(each, dict) for each in record):
-                raise UserError(f"{problems.path}: one JSON list of all records, not one a line; {_ONE_A_LINE}")
+                raise UserError(f"{problems.path}: one JSON list of all records, not one per line; {_ONE_A_LINE}")
             yield number, record
         except json.JSONDecodeError as error:
             if number == 1 and line.strip() in (b"[", b"{", b"[{"):
                 raise UserError(
-                    f"{problems.path}: JSON over several lines, not one record a line; {_ONE_A_LINE}"
+                    f"{problems.path}: JSON over several lines, not one record per line; {_ONE_A_LINE}"
                 ) from None
             problems.add(number, f"not JSON: {error.msg} at column {error.colno}")
         except (ValueError, RecursionError) as error:

@@ -56,10 +56,10 @@ def read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFra
     """
     given = config.columns_of("items")
     columns = {name: given.get(name, name) for name in ITEM_COLUMNS}
-    wanted = [*given.values(), *config.text_columns]
+    further = [*given.values(), *config.text_columns]
     records: list[tuple[int, dict[str, Any]]] = []
     present: dict[str, None] = {}
-    for line, record in _records(path, [columns["item_id"], columns["title"], *wanted], problems, config.encoding):
+    for line, record in _records(path, [columns["item_id"], columns["title"], *further], problems, config.encoding):
         if isinstance(record, dict):
             records.append((line, record))
             present.update(dict.fromkeys(record))
@@ -68,7 +68,7 @@ def read_items(path: Path, config: DataConfig, problems: Problems) -> pl.DataFra
     if records and columns["item_id"] not in present:
         raise UserError(f"{path}: column {columns['item_id']} is missing (data.columns maps names)")
     if records:
-        check_columns(path, list(present), wanted)
+        check_columns(path, list(present), further)
         ignored_columns(list(present), [*columns.values(), *config.text_columns], problems)
     used = {ours: theirs for ours, theirs in columns.items() if theirs in present}
     decisions = _decide([record for _, record in records], used, config, problems)
@@ -123,19 +123,19 @@ def _decide(
     words = {ours: Counter(filter(None, map(plain_words, values))) for ours, values in cells.items()}
     words.pop("item_id", None)
     titles = words.get("title", Counter())
-    kept = frozenset(word for word, count in titles.items() if count == 1 and not is_missing(word, sure=True))
+    names = frozenset(word for word, count in titles.items() if count == 1 and not is_missing(word, sure=True))
     for name, counts in words.items():
         for word, count in counts.items():
-            if name != "title" or word not in kept:
+            if name != "title" or word not in names:
                 problems.note(f"{word!r} in the column {columns[name]!r}, taken for a missing value", count)
-    for word in kept:
+    for word in names:
         problems.note(f"title {word!r}, kept: it may be a name, since it stands there once")
     separators = find_separators(categories, config.category_separator)
     _note_separators(separators, categories, problems)
     prices = cells.get("price", [])
     mark = decimal_mark(prices)
     _note_prices(prices, mark, problems)
-    return _Decisions(separators, mark, kept)
+    return _Decisions(separators, mark, names)
 
 
 def _note_separators(separators: Separators, cells: Counter[str], problems: Problems) -> None:

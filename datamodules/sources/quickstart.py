@@ -185,13 +185,13 @@ def _make_item(
 def _describe(product: ProductType, interests: tuple[Interest, ...], rng: np.random.Generator) -> str:
     """The main interest in two wordings, the others in one, shuffled with neutral sentences, with neutral ends."""
     opening, *facts = product.facts
-    told = [
+    phrases = [
         phrase
         for rank, interest in enumerate(interests)
         for phrase in _some(interest.phrases, 2 if rank == 0 else 1, rng)
     ]
-    frames = _some(FRAMES, len(told), rng)
-    sentences = [frame.format(phrase=phrase, noun=product.noun) for phrase, frame in zip(told, frames, strict=True)]
+    frames = _some(FRAMES, len(phrases), rng)
+    sentences = [frame.format(phrase=phrase, noun=product.noun) for phrase, frame in zip(phrases, frames, strict=True)]
     middle = sentences + _some(facts, 2, rng)
     return " ".join([opening, *_some(middle, len(middle), rng), *_some(CLOSINGS, 1, rng)])
 

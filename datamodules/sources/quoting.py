@@ -244,7 +244,7 @@ def _closer_look(
     is_row: Callable[[list[str]], bool] | None,
     id_place: int | None,
 ) -> Record:
-    """A record that is no row of one line by RFC 4180."""
+    """A record that is not a row of one line by RFC 4180."""
     if (
         row is not None
         and len(row) == fields

@@ -53,7 +53,7 @@ _TEXT = {
 }
 """What begins like this (text in small letters) is something else than its name says."""
 _HEAD, _PRINTED = 40, re.compile(rb"[\t\r\n -~]*")
-_BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is no line
+_BLANK_LINE = re.compile(rb"\n[ \t\r\x0b\x0c]*(?:(?=\n)|(?<!\n)\Z)")  # but the first; the end itself is not a line
 _NOT_ASCII = re.compile(r"\w{0,20}[^\W\x00-\x7f]\w{0,20}")
 _BLANKS = b" \t\r\x0b\x0c"
 _SHORT = 8
@@ -208,7 +208,7 @@ class _Utf8:
 
 
 def _check_encoding(path: Path, start: bytes) -> None:
-    """Refuses what is no text, and what is UTF-16 or UTF-32: it shows in its mark, or in nulls at every other place.
+    """Refuses what is not text, and what is UTF-16 or UTF-32: it shows in its mark, or in nulls at every other place.
 
     Raises:
         UserError: which names what it is.
@@ -240,20 +240,20 @@ def _check_line_ends(path: Path, content: bytes) -> None:
 
 def _lines(path: Path, content: Iterator[bytes]) -> Iterator[bytes]:
     """Joins pieces to blocks that end with a line."""
-    kept: list[bytes] = []
+    pieces: list[bytes] = []
     size = 0
     for piece in content:
-        kept.append(piece)
+        pieces.append(piece)
         size += len(piece)
         end = piece.rfind(b"\n") + 1
         if size >= _BLOCK and end:
-            kept[-1] = piece[:end]
-            yield b"".join(kept)
-            kept, size = [piece[end:]], len(piece) - end
+            pieces[-1] = piece[:end]
+            yield b"".join(pieces)
+            pieces, size = [piece[end:]], len(piece) - end
         elif size > _LONGEST_LINE:
             raise UserError(f"{path}: a line has more than {_LONGEST_LINE >> 20} MB; it is not a table of lines")
     if size:
-        yield b"".join(kept)
+        yield b"".join(pieces)
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:

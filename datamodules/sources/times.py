@@ -140,8 +140,8 @@ def settle_times(raw: RawTimes, per_second: int = 1) -> Times:
     units = _units_of(raw)
     absent = _absent(raw)
     dated = (units != 0) & (units != _NUMBER)
-    there = int((units != 0).sum() - ((absent | (raw.number.to_numpy() < 0)) & ~dated).sum())
-    if not dated.any() or dated.sum() < _CALENDAR_SHARE * there:
+    stated = int((units != 0).sum() - ((absent | (raw.number.to_numpy() < 0)) & ~dated).sum())
+    if not dated.any() or dated.sum() < _CALENDAR_SHARE * stated:
         return _plain(raw, per_second)
     return _calendar(raw, units, absent)
 
@@ -297,11 +297,11 @@ def _calendar(raw: RawTimes, units: np.ndarray, absent: np.ndarray) -> Times:
     if main == 0:  # seconds with a fraction are as they were written
         number = raw.number.to_numpy()
         timestamp = np.where(np.isnan(number), timestamp, number)
-    known = units != 0
-    good = known & ~np.isin(np.arange(len(units)), list(bad)) if bad else known
+    has_unit = units != 0
+    good = has_unit & ~np.isin(np.arange(len(units)), list(bad)) if bad else has_unit
     fine = bool((nano[good & ((units == _MOMENT) | (units == 4))] % 1000 != 0).any())
     ticks = pl.Series(np.where(good, second, 0) * _NANO + nano) if fine else None
-    seconds_ = pl.Series(timestamp).set(pl.Series(~known), None)
+    seconds_ = pl.Series(timestamp).set(pl.Series(~has_unit), None)
     return Times(seconds_, ticks, bad, _UNITS[main] if main and counts.any() else None)
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from dig.comparison.files import counted, frame_of, read_file, refused
 from dig.comparison.lists import RankedLists, ranked_lists
 from dig.comparison.rankings import Ranking, places, read_examples
-from dig.comparison.runs import Run
+from dig.comparison.runs import ComparedRun
 from dig.config import nearest_ids
 from dig.engine.console import printable
 from dig.engine.proof import RunProof
@@ -85,7 +85,7 @@ class Aligned:
             notes.append(f"{label}: items of the history are in {counted(len(seen), 'place')}, where they compete")
         elif not masked and self.histories and not len(seen) and len(items):
             notes.append(f"{label}: no list holds an item of its history, so they were masked; other rows are not")
-        run = Run(
+        run = ComparedRun(
             self.source.given,
             Path(self.source.given),
             (label,),
@@ -120,9 +120,9 @@ def read_source(source: Source, like: Ranking) -> Aligned:
         frame, trec = read_file(path), path.name.lower().removesuffix(".gz").endswith((".run", ".trec"))
     else:
         frame, trec = frame_of(source.table, given), False
-    known = set(like.targets.to_list()) if catalogue is None else set(catalogue.to_list())
+    item_ids = set(like.targets.to_list()) if catalogue is None else set(catalogue.to_list())
     try:
-        lists = ranked_lists(frame, given, known, trec)
+        lists = ranked_lists(frame, given, item_ids, trec)
     except pl.exceptions.PolarsError as error:  # columns of a kind that no ranking has
         raise refused(given, f"it cannot be read as rankings ({printable(str(error), 120)})") from None
     rows, about_users = _example_numbers(lists, like)
@@ -142,11 +142,11 @@ def read_source(source: Source, like: Ranking) -> Aligned:
     if histories is None:
         notes.append("the run does not tell histories, so whether the lists leave them out is not known")
     seen = _seen(once, histories)
-    told = tuple(f"{source.label}: {note}" for note in notes)
-    return Aligned(source, like, seen, absent, histories is not None, told)
+    messages = tuple(f"{source.label}: {note}" for note in notes)
+    return Aligned(source, like, seen, absent, histories is not None, messages)
 
 
-def _catalogue(run: Run) -> pl.Series | None:
+def _catalogue(run: ComparedRun) -> pl.Series | None:
     path = run.folder / "items.parquet"
     RunProof(run.folder).require(path.name)
     if not path.is_file():
@@ -229,8 +229,8 @@ def _with_known_items(
     name: str, items: pl.DataFrame, catalogue: pl.Series | None, like: Ranking
 ) -> tuple[pl.DataFrame, list[str]]:
     """Items spelled as the catalogue spells them; what it lacks keeps its place."""
-    known = set((like.targets if catalogue is None else catalogue).to_list())
-    spelling, notes = _spelling(items["item"].unique(), known, "item id")
+    item_ids = set((like.targets if catalogue is None else catalogue).to_list())
+    spelling, notes = _spelling(items["item"].unique(), item_ids, "item id")
     items = items.with_columns(pl.col("item").replace(spelling))
     if catalogue is None:
         return items, notes
@@ -281,23 +281,23 @@ def _own_numbers(theirs: pl.Series, ours: pl.Series) -> list[str]:
     if not counted_through or last >= int(own.max()):
         return []
     return [
-        f"its users are {first} to {last} without a gap, and the run's go on to {own.max()}: if these are numbers that "
-        "the other program gave them, they are other users"
+        f"its users are {first} to {last} without a gap, and the run's continue to {own.max()}: if these are numbers "
+        "that the other program gave them, they are other users"
     ]
 
 
 def _unlike(theirs: pl.Series, ours: pl.Series) -> str:
     """What may be the difference between ids of which not one is the same."""
     example, own = printable(theirs[0], _SHOWN), printable(ours[0], _SHOWN)
-    told = f": {example} there, {own} here"
+    example_text = f": {example} there, {own} here"
     for way, plain in _PLAINER:
         mine = {plain(each): each for each in ours.to_list()}
         same = next((each for each in theirs.to_list() if plain(each) in mine), None)
         if same is not None:
             return f": ids differ by {way}, such as {printable(same, _SHOWN)} there and {mine[plain(same)]} here"
     if theirs.str.contains(r"^\d+$").all() and not ours.str.contains(r"^\d+$").all():
-        return f"{told}; numbers such as these are another program's own, map them back to the ids of the data"
-    return told + nearest_ids(theirs[0], ours.to_list())
+        return f"{example_text}; numbers such as these are another program's own, map them back to the ids of the data"
+    return example_text + nearest_ids(theirs[0], ours.to_list())
 
 
 _PLAINER = (

@@ -12,8 +12,8 @@ import polars as pl
 from dig.comparison.aligned import Aligned, Source, read_source
 from dig.comparison.files import counted, is_rankings_file
 from dig.comparison.rankings import Ranking, read_rankings, read_slices, require_same_examples
-from dig.comparison.request import SLICES, Request, wanted_metrics
-from dig.comparison.runs import Run, differing_keys, find_runs, named, row_labels
+from dig.comparison.request import SLICES, ComparisonRequest, wanted_metrics
+from dig.comparison.runs import ComparedRun, differing_keys, find_runs, named, row_labels
 from dig.config import UserError, nearest
 from dig.config.sections.checks import folder_name_problem
 from dig.engine.console import printable
@@ -119,7 +119,7 @@ def _short_lists(ranking: Ranking, k: int, kept: np.ndarray) -> int:
 
 def about_settings(labels: Sequence[str], rows: Sequence[Sequence[Sequence[Ranking]]]) -> list[str]:
     """All keys in which runs of one experiment differ, where the rows' names have room for the first alone."""
-    by_experiment: dict[str, dict[str, tuple[Run, list[str]]]] = {}
+    by_experiment: dict[str, dict[str, tuple[ComparedRun, list[str]]]] = {}
     for label, row in zip(labels, rows, strict=True):
         run = row[0][0].run
         if run.config:
@@ -132,9 +132,9 @@ def about_settings(labels: Sequence[str], rows: Sequence[Sequence[Sequence[Ranki
             continue
         first = differences[:_SETTINGS]
         more = f" and {len(differences) - len(first):,} more keys" if len(differences) > len(first) else ""
-        told = "; ".join(f"{key}: {', '.join(printable(value, 60) for value in values)}" for key, values in first)
+        differing = "; ".join(f"{key}: {', '.join(printable(value, 60) for value in values)}" for key, values in first)
         names = ", ".join(dict.fromkeys(told_labels[0] for _, told_labels in runs.values()))
-        notes.append(f"configurations of {experiment} differ ({names}) in {told}{more}")
+        notes.append(f"configurations of {experiment} differ ({names}) in {differing}{more}")
     return notes
 
 
@@ -157,7 +157,7 @@ class Row:
 
     label: str
     stage: str
-    runs: tuple[Run, ...]
+    runs: tuple[ComparedRun, ...]
     ranks: np.ndarray
 
     @property
@@ -175,7 +175,7 @@ class Contest:
         split: how the data were split; None if no run says it.
         rows: at least two.
         metrics: such as ``ndcg@10``.
-        users: (examples,) a number a user.
+        users: (examples,) a number per user.
         slices: (examples,) masks by name; empty without slices.
         against: the row to compare with; None leaves it to the numbers.
         part: ``test`` or ``valid``.
@@ -193,7 +193,7 @@ class Contest:
     notes: tuple[str, ...]
 
 
-def find_contests(request: Request) -> list[Contest]:
+def find_contests(request: ComparisonRequest) -> list[Contest]:
     """A contest per protocol: with the history in the rankings, and without, where all runs have it.
 
     Rankings of another program are in the one without, and in the other only if they hold items of a history: lists
@@ -221,7 +221,7 @@ def find_contests(request: Request) -> list[Contest]:
     return contests
 
 
-def _sources(request: Request) -> tuple[list[str], list[Source]]:
+def _sources(request: ComparisonRequest) -> tuple[list[str], list[Source]]:
     """Runs as they were named, and what is not a run."""
     runs, sources = [], []
     for argument in request.runs:
@@ -233,12 +233,12 @@ def _sources(request: Request) -> tuple[list[str], list[Source]]:
     for name, table in request.tables.items():
         sources.append(Source(name, str(table) if isinstance(table, str | Path) else name, table))
     if not runs:
-        told = f": {sources[0].given} is measured on a run's test users" if sources else ""
-        raise UserError(f"name a run, too{told}", exit_code=2)
+        reason = f": {sources[0].given} is measured on a run's test users" if sources else ""
+        raise UserError(f"name a run, too{reason}", exit_code=2)
     return runs, list({(source.label, source.given): source for source in sources}.values())
 
 
-def _require_own_names(runs: Sequence[Run], sources: Sequence[Source]) -> None:
+def _require_own_names(runs: Sequence[ComparedRun], sources: Sequence[Source]) -> None:
     """One name stands for one run or file, or for the seeds of one recipe."""
     of: dict[str, str] = {}
     for name, owner, given in [
@@ -249,7 +249,7 @@ def _require_own_names(runs: Sequence[Run], sources: Sequence[Source]) -> None:
             raise UserError(f"{printable(name, 60)} is the name of two rows; {given} needs another", exit_code=2)
 
 
-def _require_one_split(runs: Sequence[Run]) -> None:
+def _require_one_split(runs: Sequence[ComparedRun]) -> None:
     said: dict[str, str] = {}
     for run in runs:
         if run.split:
@@ -262,7 +262,7 @@ def _require_one_split(runs: Sequence[Run]) -> None:
         )
 
 
-def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
+def _protocols(runs: Sequence[ComparedRun], wanted: str) -> list[bool]:
     asked = {"both": (False, True), "unmasked": (False,), "masked": (True,)}[wanted]
     protocols = [masked for masked in asked if all(masked in run.rankings for run in runs)]
     if protocols:
@@ -280,11 +280,11 @@ def _protocols(runs: Sequence[Run], wanted: str) -> list[bool]:
 
 
 def _contest(
-    runs: Sequence[Run],
+    runs: Sequence[ComparedRun],
     aligned: Sequence[Aligned],
     masked: bool,
     metrics: Sequence[str],
-    request: Request,
+    request: ComparisonRequest,
     protocols: Sequence[bool],
     apart: Sequence[Aligned],
 ) -> Contest:
@@ -305,21 +305,21 @@ def _contest(
     labels = row_labels([(row[0][0].run, row[0][0].stage) for row in rows], seeds=not together)
     slices, about_slices = _slices(runs, first, request.slices)
     k = max(int(name.partition("@")[2]) for name in metrics)
-    kept, about_missing = kept_examples(theirs, len(first.users), request.missing)
+    examples, about_missing = kept_examples(theirs, len(first.users), request.missing)
     return Contest(
         masked=masked,
         split=next((run.split for run in runs if run.split), None),
-        rows=tuple(_row(label, row, together, kept) for label, row in zip(labels, rows, strict=True)),
+        rows=tuple(_row(label, row, together, examples) for label, row in zip(labels, rows, strict=True)),
         metrics=tuple(metrics),
-        users=first.users.rank("dense").to_numpy()[kept],
-        slices={name: mask[kept] for name, mask in slices.items() if mask[kept].any()},
+        users=first.users.rank("dense").to_numpy()[examples],
+        slices={name: mask[examples] for name, mask in slices.items() if mask[examples].any()},
         against=_reference(request.against, labels, rows),
         part=request.part,
         notes=(
             *one_artifact,
             *(note for ranking in theirs for note in ranking.notes),
             *about_missing,
-            *(() if one_artifact else about_lists(labels, rows, k, kept)),
+            *(() if one_artifact else about_lists(labels, rows, k, examples)),
             *about_settings(labels, rows),
             *about_slices,
             *(_without(runs, not masked) if len(protocols) == 1 and request.protocol == "both" else ()),
@@ -367,18 +367,18 @@ def _reference(asked: str | None, labels: list[str], rows: list[list[list[Rankin
     if asked is None:
         return None
     names = [{label, *(one.name for group in row for one in group)} for label, row in zip(labels, rows, strict=True)]
-    candidates = [number for number, known in enumerate(names) if asked in known]
+    candidates = [number for number, row_names in enumerate(names) if asked in row_names]
     candidates = candidates or [number for number, row in enumerate(rows) if asked == row[0][0].stage]
     if len(candidates) == 1:
         return candidates[0]
     hint = nearest(asked, labels)
-    told = f"did you mean {hint}?" if hint and not candidates else f"the rows are {', '.join(labels)}"
+    advice = f"did you mean {hint}?" if hint and not candidates else f"the rows are {', '.join(labels)}"
     raise UserError(
-        f"--against {asked}: {'several rows are' if candidates else 'no row is'} called so; {told}", exit_code=2
+        f"--against {asked}: {'several rows are' if candidates else 'no row is'} called so; {advice}", exit_code=2
     )
 
 
-def _without(runs: Sequence[Run], masked: bool) -> list[str]:
+def _without(runs: Sequence[ComparedRun], masked: bool) -> list[str]:
     """Why there is no table of the other protocol, where a run has its part of it."""
     lacking = [run.given for run in runs if masked not in run.rankings]
     if len(lacking) == len(runs):
@@ -388,20 +388,20 @@ def _without(runs: Sequence[Run], masked: bool) -> list[str]:
     ]
 
 
-def _slices(runs: Sequence[Run], like: Ranking, wanted: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
+def _slices(runs: Sequence[ComparedRun], like: Ranking, wanted: str | None) -> tuple[dict[str, np.ndarray], list[str]]:
     """Masks by name, and what is to be said of them."""
     if wanted == "none":
         return {}, []
     way = wanted or "one-hop"
-    told = [(run, labels) for run in runs if (labels := read_slices(run, SLICES[way], like)) is not None]
-    if not told:
+    slices_of_runs = [(run, labels) for run in runs if (labels := read_slices(run, SLICES[way], like)) is not None]
+    if not slices_of_runs:
         if wanted is None:
             return {}, []
         raise UserError(
             f"no run tells slices by {way} ({runs[0].examples.name}); evaluate one again, or use --slices none"
         )
-    first, labels = told[0]
-    for run, others in told[1:]:
+    first, labels = slices_of_runs[0]
+    for run, others in slices_of_runs[1:]:
         differing = int(np.count_nonzero(labels != others))
         if differing:
             problem = f"{first.given} and {run.given} slice {differing:,} examples differently by {way}"

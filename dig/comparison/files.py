@@ -81,8 +81,8 @@ def read_file(path: Path) -> pl.DataFrame:
     if lower.endswith(_PICKLED):
         raise refused(name, "pickled files can run code and are not opened; write the rankings as Parquet or CSV")
     if not path.exists():
-        there = [other.name for other in path.parent.glob("*") if other.name.lower().endswith(FILES)]
-        hint = nearest(path.name, there)
+        files = [other.name for other in path.parent.glob("*") if other.name.lower().endswith(FILES)]
+        hint = nearest(path.name, files)
         raise refused(name, f"no such file{f'; did you mean {path.parent / hint}?' if hint else ''}")
     if lower.endswith(".parquet"):
         return _parquet(path)

@@ -113,7 +113,7 @@ def ranked_lists(frame: pl.DataFrame, name: str, items: Collection[str], by_scor
         by_score: scores decide even where there are ranks, as for TREC's runs.
 
     Raises:
-        UserError: a column is missing or ambiguous, or holds what is no id, rank or score; one line says where.
+        UserError: a column is missing or ambiguous, or holds what is not an id, rank or score; one line says where.
     """
     frame = _unnested(frame)
     columns = _roles(frame, name)
@@ -147,8 +147,8 @@ def _roles(frame: pl.DataFrame, name: str) -> dict[str, str]:
     for role, aliases in _NAMES.items():
         columns = [column for column in frame.columns if plain[column] in aliases]
         if len(columns) > 1 and role != "source":
-            told = " and ".join(printable(column, _SHOWN) for column in columns)
-            raise refused(name, f"{told} could each be its {role}; leave one out")
+            both = " and ".join(printable(column, _SHOWN) for column in columns)
+            raise refused(name, f"{both} could each be its {role}; leave one out")
         if columns:
             roles[role] = columns[0]
     if "item" in roles and "items" in roles:
@@ -158,8 +158,8 @@ def _roles(frame: pl.DataFrame, name: str) -> dict[str, str]:
             choices = {plain[column]: column for column in frame.columns if column not in roles.values()}
             hint = nearest(role, choices)
             near = f"; is it {printable(choices[hint], _SHOWN)}? then rename it" if hint else ""
-            there = printable(", ".join(frame.columns), 2 * _SHOWN)
-            raise refused(name, f"no column of {_SAID[role]} among its columns {there}{near}")
+            column_names = printable(", ".join(frame.columns), 2 * _SHOWN)
+            raise refused(name, f"no column of {_SAID[role]} among its columns {column_names}{near}")
     return roles
 
 
@@ -168,9 +168,9 @@ def _require_one_source(frame: pl.DataFrame, columns: Mapping[str, str], name: s
         return
     if frame[columns["source"]].n_unique() > 1:
         names = frame[columns["source"]].cast(pl.String).unique(maintain_order=True).fill_null("").to_list()
-        told = printable(", ".join(names[:3]), _SHOWN)
+        some = printable(", ".join(names[:3]), _SHOWN)
         raise refused(
-            name, f"it holds {len(names)} recommenders by {columns['source']} ({told}); write a file for each"
+            name, f"it holds {len(names)} recommenders by {columns['source']} ({some}); write a file for each"
         )
 
 
@@ -213,16 +213,16 @@ def _require_falling(scores: pl.Series, items: pl.Series, rows: pl.DataFrame, na
     if not isinstance(scores.dtype, pl.List | pl.Array):
         return
     number = pl.element().cast(pl.Float64, strict=False)
-    told = pl.DataFrame({"user": rows["user"], "items": items, "scores": scores.cast(pl.List(scores.dtype.inner))})
-    odd = told.filter(pl.col("scores").list.len() != pl.col("items").list.len())
+    ranked = pl.DataFrame({"user": rows["user"], "items": items, "scores": scores.cast(pl.List(scores.dtype.inner))})
+    odd = ranked.filter(pl.col("scores").list.len() != pl.col("items").list.len())
     if len(odd):
         raise refused(
             name, f"user {_user(odd)} has {odd['items'].list.len()[0]} items and {odd['scores'].list.len()[0]} scores"
         )
-    odd = told.filter(pl.col("scores").list.eval(number.is_nan() | number.is_null()).list.any())
+    odd = ranked.filter(pl.col("scores").list.eval(number.is_nan() | number.is_null()).list.any())
     if len(odd):
         raise refused(name, f"user {_user(odd)} has an item whose score is not a number")
-    odd = told.filter(pl.col("scores").list.eval(number.diff().fill_null(0.0) > 0).list.any())
+    odd = ranked.filter(pl.col("scores").list.eval(number.diff().fill_null(0.0) > 0).list.any())
     if len(odd):
         raise refused(name, f"the list of user {_user(odd)} is not best first: a score is higher than one before it")
 
@@ -290,8 +290,8 @@ def _numbers(values: pl.Series, role: str, users: pl.Series, name: str, strict: 
     odd = (numbers.is_null() | numbers.is_nan()).arg_true()
     if strict and len(odd):
         row = int(odd[0])
-        told = printable(str(values[row]), _SHOWN)
-        raise refused(name, f"the {role} {told} of user {printable(users[row], _SHOWN)} is not a number")
+        value = printable(str(values[row]), _SHOWN)
+        raise refused(name, f"the {role} {value} of user {printable(users[row], _SHOWN)} is not a number")
     return numbers.alias(role)
 
 

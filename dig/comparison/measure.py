@@ -68,7 +68,7 @@ class Comparison:
     Attributes:
         contest: whose numbers these are.
         columns: metrics over all users, then the main one in each slice.
-        cells: a list a row of the contest, a cell a column.
+        cells: a list per row of the contest, a cell per column.
         reference: the row that the others are compared with.
         main: the column that the reference is chosen by.
         gains: columns whose differences are shown; more than one shows them also as a share of the reference.

@@ -13,7 +13,7 @@ from dig.comparison.contest import find_contests
 from dig.comparison.files import refused
 from dig.comparison.measure import measure
 from dig.comparison.render import records
-from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, Request, checked_choice, checked_metrics
+from dig.comparison.request import MISSING, PARTS, PROTOCOLS, SLICES, ComparisonRequest, checked_choice, checked_metrics
 from dig.config import UserError
 from dig.engine.artifacts import atomic_path
 from dig.engine.catalogue import Catalogue
@@ -133,7 +133,7 @@ def compare(
         ("part", part, tuple(PARTS)),
     ):
         checked_choice(name, value, choices)
-    request = Request(
+    request = ComparisonRequest(
         runs=tuple(map(str, runs)),
         metrics=checked_metrics(metrics) if metrics else (),
         slices=slices,
@@ -167,8 +167,8 @@ def _by_ids(recommender: Any) -> Callable[[list[list[str]], int, bool], Lists]:
     """Asks for item ids; where the history is left out, for as many more as it has items."""
 
     def ask(histories: list[list[str]], k: int, unseen: bool) -> Lists:
-        wanted = k + max(len(set(history)) for history in histories) if unseen else k
-        answer = recommender.recommend(histories, wanted)
+        depth = k + max(len(set(history)) for history in histories) if unseen else k
+        answer = recommender.recommend(histories, depth)
         lists, values = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
         if lists is None or len(lists) != len(histories):
             number = "no" if lists is None else f"{len(lists):,}"
@@ -199,8 +199,8 @@ def _by_rows(recommender: Any, folder: Path) -> Callable[[list[list[str]], int, 
     rows = {item: row for row, item in enumerate(ids)}
 
     def ask(histories: list[list[str]], k: int, unseen: bool) -> Lists:
-        known = [np.array([rows[item] for item in history], dtype=np.int64) for history in histories]
-        ranked, scores = rank_unseen(recommender, known, k) if unseen else recommender.rank(known, k)
+        rows_per_user = [np.array([rows[item] for item in history], dtype=np.int64) for history in histories]
+        ranked, scores = rank_unseen(recommender, rows_per_user, k) if unseen else recommender.rank(rows_per_user, k)
         items, values = [], []
         for row, each in zip(ranked.tolist(), scores.tolist(), strict=True):
             places = [place for place, item in enumerate(row) if item >= 0]
@@ -214,5 +214,5 @@ def _by_rows(recommender: Any, folder: Path) -> Callable[[list[list[str]], int, 
 def _require_numbers(scores: Sequence[Sequence[float]], users: pl.Series, recommender: Any) -> None:
     for user, values in zip(users.to_list(), scores, strict=True):
         if any(value != value for value in values):
-            told = printable(user, 60)
-            raise refused(type(recommender).__name__, f"it scores an item of user {told} with NaN")
+            shown = printable(user, 60)
+            raise refused(type(recommender).__name__, f"it scores an item of user {shown} with NaN")

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from dig.comparison.request import PARTS
-from dig.comparison.runs import Run
+from dig.comparison.runs import ComparedRun
 from dig.config import UserError, nearest
 from dig.engine.console import printable
 from dig.engine.proof import RunProof
@@ -44,7 +44,7 @@ class Ranking:
         absent: (examples,) which have no list at all; None where every example has one.
     """
 
-    run: Run
+    run: ComparedRun
     stage: str
     users: pl.Series
     targets: pl.Series
@@ -60,7 +60,7 @@ class Ranking:
         return f"{self.run.given}:{self.stage}"
 
 
-def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
+def read_rankings(run: ComparedRun, masked: bool) -> Iterator[Ranking]:
     """The recommenders of a run that are asked for, in the order of its file.
 
     Args:
@@ -68,7 +68,7 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
         masked: which of its rankings: those without items of the history, or those with them.
 
     Raises:
-        UserError: the file is damaged or empty, a score is no number, or a recommender is not there.
+        UserError: the file is damaged or empty, a score is not a number, or a recommender is not there.
     """
     path = run.rankings[masked]
     frame = _read(path, run, _SCHEMA)
@@ -78,8 +78,8 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
     for stage in run.stages:
         if stage not in present:
             hint = nearest(stage, present)
-            known = f"did you mean {hint}?" if hint else f"there are {', '.join(present)}"
-            raise UserError(f"{run.given} holds no rankings of {stage}; {known}", exit_code=2)
+            advice = f"did you mean {hint}?" if hint else f"there are {', '.join(present)}"
+            raise UserError(f"{run.given} holds no rankings of {stage}; {advice}", exit_code=2)
     for stage in run.stages or present:
         rows = _ordered(frame.filter(pl.col("stage") == stage))
         _require_numbers(rows, run, stage)
@@ -87,7 +87,7 @@ def read_rankings(run: Run, masked: bool) -> Iterator[Ranking]:
         yield Ranking(run, stage, rows["user"], rows["target"], rows["items"], ranks, lengths)
 
 
-def read_slices(run: Run, column: str, like: Ranking) -> np.ndarray | None:
+def read_slices(run: ComparedRun, column: str, like: Ranking) -> np.ndarray | None:
     """The slice of each example of a ranking, as the run's table of examples tells it; None if it does not.
 
     Raises:
@@ -97,7 +97,7 @@ def read_slices(run: Run, column: str, like: Ranking) -> np.ndarray | None:
     return None if labels is None else np.asarray(labels.cast(pl.String).fill_null("").to_list())
 
 
-def read_examples(run: Run, like: Ranking, column: str) -> pl.Series | None:
+def read_examples(run: ComparedRun, like: Ranking, column: str) -> pl.Series | None:
     """A column of the run's table of examples, in the order of a ranking; None if it is not there.
 
     Raises:
@@ -131,7 +131,7 @@ def require_same_examples(first: Ranking, other: Ranking) -> None:
         example = printable(str((mine if len(mine) else others).min()), _SHOWN)
         raise UserError(
             f"{first.name} and {other.name} were tested on different users: {len(mine):,} of {len(ours):,} are in the "
-            f"first alone, {len(others):,} of {len(theirs):,} in the second alone, such as {example}; compare runs "
+            f"first only, {len(others):,} of {len(theirs):,} in the second only, such as {example}; compare runs "
             f"with the same data, data.split and evaluation.{'max' if first.run.part == 'test' else 'valid'}_users"
         )
     targets = [
@@ -148,7 +148,7 @@ def require_same_examples(first: Ranking, other: Ranking) -> None:
 
 
 def _read(
-    path: Path, run: Run, schema: Mapping[str, pl.DataType], others: Mapping[str, pl.DataType] | None = None
+    path: Path, run: ComparedRun, schema: Mapping[str, pl.DataType], others: Mapping[str, pl.DataType] | None = None
 ) -> pl.DataFrame:
     """A table with at least these columns, and of the others those that it has."""
     RunProof(run.folder).require(path.name)
@@ -161,7 +161,7 @@ def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("user", "target", *(["example"] if "example" in frame.columns else []), maintain_order=True)
 
 
-def _require_numbers(rows: pl.DataFrame, run: Run, stage: str) -> None:
+def _require_numbers(rows: pl.DataFrame, run: ComparedRun, stage: str) -> None:
     number = pl.element()
     odd = rows.filter(pl.col("scores").list.eval(number.is_nan() | number.is_null()).list.any())
     if len(odd):

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from dig.comparison.contest import Contest
 from dig.comparison.measure import Cell, Comparison, measure
-from dig.comparison.request import PARTS, Request
+from dig.comparison.request import PARTS, ComparisonRequest
 from dig.config import UserError
 from dig.engine.artifacts import atomic_path, disk_full
 from dig.engine.console import console as terminal
@@ -105,7 +105,7 @@ class Gain:
     p: str = ""
 
 
-def write_comparisons(contests: Sequence[Contest], request: Request, form: str, out: Path | None) -> None:
+def write_comparisons(contests: Sequence[Contest], request: ComparisonRequest, form: str, out: Path | None) -> None:
     """Measures contests, and prints or writes their tables.
 
     Args:
@@ -230,7 +230,7 @@ def csv_text(comparisons: Sequence[Comparison]) -> str:
 
 
 def json_text(comparisons: Sequence[Comparison]) -> str:
-    """One JSON object with what the CSV has: a record per recommender, metric and slice, None for what is no number."""
+    """One JSON object with what the CSV has: a record per recommender, metric and slice; None is not a number."""
     rows = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
         for comparison in comparisons

@@ -18,7 +18,7 @@ __all__ = [
     "PROTOCOLS",
     "SEEDS",
     "SLICES",
-    "Request",
+    "ComparisonRequest",
     "checked_choice",
     "checked_metrics",
     "wanted_metrics",
@@ -41,7 +41,7 @@ _FAMILIES = ("hr", "ndcg", "mrr")
 
 
 @dataclass(frozen=True)
-class Request:
+class ComparisonRequest:
     """A comparison to be made.
 
     Attributes:
@@ -96,8 +96,8 @@ def checked_metrics(text: str) -> tuple[str, ...]:
         family, at, cutoff = name.partition("@")
         if family not in _FAMILIES:
             hint = nearest(family, _FAMILIES)
-            known = f"did you mean {hint}{at}{cutoff}?" if hint else f"there are {', '.join(_FAMILIES)}, also as hr@10"
-            raise UserError(f"--metrics: {name} is no metric to compare users by; {known}", exit_code=2)
+            advice = f"did you mean {hint}{at}{cutoff}?" if hint else f"there are {', '.join(_FAMILIES)}, also as hr@10"
+            raise UserError(f"--metrics: {name} is not a metric to compare users by; {advice}", exit_code=2)
         if at and (not cutoff.isdecimal() or int(cutoff) < 1):
             raise UserError(f"--metrics: {name} needs a whole number above 0 after the @", exit_code=2)
     if not names:
@@ -109,7 +109,7 @@ def wanted_metrics(asked: Sequence[str], ks: Sequence[int]) -> list[str]:
     """Metrics with cut-offs: families take all that the runs have.
 
     Args:
-        asked: as in :class:`Request`.
+        asked: as in :class:`ComparisonRequest`.
         ks: cut-offs that all runs were measured at.
 
     Raises:

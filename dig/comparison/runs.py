@@ -22,7 +22,7 @@ from dig.engine.proof import RunProof
 from dig.received.metrics import read_metrics
 from dig.received.tables import read_parquet_table
 
-__all__ = ["BESIDE", "Run", "find_runs", "named", "path_of", "Difference", "differing_keys", "row_labels"]
+__all__ = ["BESIDE", "ComparedRun", "find_runs", "named", "path_of", "Difference", "differing_keys", "row_labels"]
 
 
 _RANKINGS = {"test": "recommendations.parquet", "valid": "recommendations_valid.parquet"}
@@ -37,7 +37,7 @@ _OTHER = {True: "recommendations_masked.parquet", False: "recommendations_unmask
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """A finished run.
 
     Attributes:
@@ -81,20 +81,20 @@ class Run:
         return f"evaluate again: python -m dig.train experiment={self.folder / 'config.yaml'}"
 
 
-def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str = "test") -> list[Run]:
+def find_runs(names: Sequence[str], root: Path, seeds: bool = False, part: str = "test") -> list[ComparedRun]:
     """The runs in the order they were named, each once.
 
     Args:
         names: folders of runs, or names of experiments, which stand for their latest run; either with ``:stage``, and
             with ``name=`` before it if the rows are to be called so.
         root: folder of the experiments' runs.
-        seeds: behind each run also the finished ones beside it that differ from it in the seed alone, by their seeds.
+        seeds: behind each run also the finished ones beside it that differ from it only in the seed, by their seeds.
         part: what they are compared on, ``test`` or ``valid``.
 
     Raises:
         UserError: there is none of a name, or it is not finished.
     """
-    runs: dict[tuple[Path, str], Run] = {}
+    runs: dict[tuple[Path, str], ComparedRun] = {}
     asked = []
     for argument in names:
         name, rest = named(argument, root)
@@ -130,7 +130,7 @@ def named(argument: str, root: Path) -> tuple[str, str]:
     return name.strip(), rest
 
 
-def _other_seeds(run: Run) -> list[Run]:
+def _other_seeds(run: ComparedRun) -> list[ComparedRun]:
     """Finished runs of the same recipe beside it, as far as they have the stages that it was named for."""
     others = []
     for rankings in run.folder.parent.glob(f"*/{_RANKINGS[run.part]}"):
@@ -157,10 +157,10 @@ def _locate(name: str, root: Path) -> tuple[str, Path, tuple[str, ...]]:
         return head, folder, (stage,)
     unfinished = next((path for path in (path_of(name), root / name) if _is_folder(path)), None)
     if unfinished is not None:
-        raise UserError(f"{name} is no finished run: it has no config.yaml{_finished_beside(unfinished)}")
+        raise UserError(f"{name} is not a finished run: it has no config.yaml{_finished_beside(unfinished)}")
     hint = nearest(head if colon else name, _known(root))
-    there = f"did you mean {hint}?" if hint else f"there are none in {root}, --runs names another folder"
-    raise UserError(f"{name}: no such run or experiment; {there}", exit_code=2)
+    advice = f"did you mean {hint}?" if hint else f"there are none in {root}, --runs names another folder"
+    raise UserError(f"{name}: no such run or experiment; {advice}", exit_code=2)
 
 
 def path_of(text: str) -> Path:
@@ -205,7 +205,7 @@ def _known(root: Path) -> list[str]:
     return [*dict.fromkeys(run.parent.name for run in runs), *map(str, runs)]
 
 
-def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
+def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> ComparedRun:
     folder = folder.resolve()
     proof = RunProof(folder)
     proof.require("config.yaml", "metrics.json")
@@ -224,7 +224,7 @@ def _read(given: str, folder: Path, stages: tuple[str, ...], part: str) -> Run:
         files[not masked] = folder / _OTHER[not masked]
     proof.require_present(*(each.name for each in files.values()))
     _require_catalogue(proof)
-    run = Run(
+    run = ComparedRun(
         given=given,
         folder=folder,
         stages=stages,
@@ -304,7 +304,7 @@ Difference = tuple[str, list[str]]
 """A key, and its value in each of some runs as YAML on one line."""
 
 
-def row_labels(rows: Sequence[tuple[Run, str]], seeds: bool = True) -> list[str]:
+def row_labels(rows: Sequence[tuple[ComparedRun, str]], seeds: bool = True) -> list[str]:
     """The user's name for a row; else the stage, behind what tells it from others of the same stage.
 
     That is the experiment, the keys in which the configurations differ, the seed; where all these are the same, run id
@@ -332,7 +332,7 @@ def row_labels(rows: Sequence[tuple[Run, str]], seeds: bool = True) -> list[str]
     return _unique([printable("/".join(part), _LONGEST_LABEL) for part in parts])
 
 
-def differing_keys(runs: Sequence[Run]) -> list[Difference]:
+def differing_keys(runs: Sequence[ComparedRun]) -> list[Difference]:
     """Keys of the configuration in which runs differ, beside seed and what changes no recommender.
 
     Keys that not all of them have come last: those of an older version lack what was added since.
@@ -359,11 +359,11 @@ def _tell(parts: list[list[str]], group: Sequence[int], words: Sequence[str]) ->
             parts[row][-1:-1] = [word] if word else []
 
 
-def _seeds(runs: Sequence[Run]) -> list[str]:
+def _seeds(runs: Sequence[ComparedRun]) -> list[str]:
     return ["" if run.seed is None else f"seed-{run.seed}" for run in runs]
 
 
-def _short_differences(runs: Sequence[Run], experiment_told: bool) -> list[str]:
+def _short_differences(runs: Sequence[ComparedRun], experiment_told: bool) -> list[str]:
     """``beauty labels.enabled=false`` for each run; of many keys the first that tell most apart."""
     differences = differing_keys(runs)
     if not differences:
@@ -374,8 +374,8 @@ def _short_differences(runs: Sequence[Run], experiment_told: bool) -> list[str]:
     more = f" +{len(differences) - len(first)}" if len(differences) > len(first) else ""
     words = []
     for number, run in enumerate(runs):
-        told = " ".join(f"{key}={_cut(values[number])}" for key, values in first)
-        words.append(f"{'' if experiment_told else f'{run.experiment} '}{told}{more}")
+        settings = " ".join(f"{key}={_cut(values[number])}" for key, values in first)
+        words.append(f"{'' if experiment_told else f'{run.experiment} '}{settings}{more}")
     return words
 
 

@@ -40,11 +40,11 @@ def unknown_flag(argument: str, flags: Iterable[str], listed: str = "") -> UserE
 
 def nearest_ids(word: str, ids: Iterable[str], count: int = 3) -> str:
     """``; did you mean A, B or C?`` of the ids most like ``word``, or nothing; of very many the first are looked at."""
-    found = difflib.get_close_matches(word, list(islice(ids, _MOST_IDS)), n=count, cutoff=0.5)
-    found = [each if each.isprintable() and each == each.strip() else repr(each) for each in found]
-    if not found:
+    names = difflib.get_close_matches(word, list(islice(ids, _MOST_IDS)), n=count, cutoff=0.5)
+    names = [each if each.isprintable() and each == each.strip() else repr(each) for each in names]
+    if not names:
         return ""
-    return f"; did you mean {', '.join(found[:-1])}{' or ' if len(found) > 1 else ''}{found[-1]}?"
+    return f"; did you mean {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}?"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

@@ -25,7 +25,7 @@ are cached.
   key=value        changes a key, for example rqvae.codebook_size=512 or stages=[tokenize]"""
 _END = """\
 Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration, 75 told to end by a signal (what was done is kept,
-and the same command goes on), 130 interrupted.
+and the same command resumes), 130 interrupted.
 
 Keys and their defaults:
 """
@@ -93,7 +93,7 @@ def _own_sentences(section: type) -> dict[str, str]:
         return {}
     (node,) = ast.parse(textwrap.dedent(source)).body
     if not isinstance(node, ast.ClassDef):
-        raise TypeError(f"{section} is no class")
+        raise TypeError(f"{section} is not a class")
     return {
         field.target.id: " ".join(text.value.value.split())
         for field, text in zip(node.body, node.body[1:], strict=False)

@@ -299,8 +299,8 @@ def _find_experiment(name: str, asked_by: str, beside: Path | None = None) -> Pa
             return candidate.resolve()
     names = list_experiments()
     hint = nearest(name, names)
-    known = f"did you mean {hint}?" if hint else f"there are: {', '.join(names)}"
-    raise UserError(f"{asked_by}: no such experiment; {known}", exit_code=2)
+    advice = f"did you mean {hint}?" if hint else f"there are: {', '.join(names)}"
+    raise UserError(f"{asked_by}: no such experiment; {advice}", exit_code=2)
 
 
 def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:

@@ -1,4 +1,4 @@
-"""The typed schema of an experiment: a dataclass a section, one sentence under each field.
+"""The typed schema of an experiment: a dataclass per section, one sentence under each field.
 
 The sentences are what ``--help`` prints. Checks live in ``__post_init__`` and name the key to change; here are those
 between sections. Values without a source in the papers are our own defaults (marked *open* in the methods) and meant
@@ -193,8 +193,8 @@ class Config(_Behind, _Sections):
             if stage not in STAGES:
                 _refuse_broken(stage)
                 hint = nearest(stage, STAGES) or STAGES[0]
-                known = ", ".join(STAGES)
-                message = f"stages names {stage!r}, which is no stage; did you mean {hint!r}? (stages: {known})"
+                listed = ", ".join(STAGES)
+                message = f"stages names {stage!r}, which is not a stage; did you mean {hint!r}? (stages: {listed})"
                 raise UserError(message, exit_code=2)
         for name in self.baselines:
             if name not in BASELINES:
@@ -213,14 +213,15 @@ class Config(_Behind, _Sections):
             self.data.source != "tables" or bool(self.data.path),
             "data.path is not set: name the folder of interactions.csv and items.jsonl, or use data.source=quickstart",
         )
-        for key, wanted in (
+        for key, asks in (
             ("mining.miners", "openclip" in self.mining.miners),
             ("rqvae.inputs", self.rqvae.inputs in ("image", "fused")),
         ):
-            check(not wanted or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
+            check(not asks or self.visual.model is not None, f"{key} asks for pictures, so visual.model must be set")
         check(
             self.labels.judge is None or self.labels.judge in self.mining.models,
-            f"labels.judge={self.labels.judge} is no name of mining.models ({', '.join(self.mining.models) or 'none'})",
+            f"labels.judge={self.labels.judge} is not a name of mining.models "
+            f"({', '.join(self.mining.models) or 'none'})",
         )
         written = self.items.representation
         if written == "one":

@@ -56,11 +56,11 @@ class VectorCache:
         Raises:
             KeyError: a key has no vector.
         """
-        found = self._locate(keys)
-        if found["shard"].null_count():
-            raise KeyError(f"{found['shard'].null_count()} of {len(keys)} contents have no vector in {self.folder}")
+        located = self._locate(keys)
+        if located["shard"].null_count():
+            raise KeyError(f"{located['shard'].null_count()} of {len(keys)} contents have no vector in {self.folder}")
         result: Tensor | None = None
-        shards, rows = found["shard"].to_numpy(), found["row"].to_numpy()
+        shards, rows = located["shard"].to_numpy(), located["row"].to_numpy()
         for shard in np.unique(shards):
             with safe_open(self._paths[shard], "pt") as file:
                 vectors = file.get_tensor("vectors")
@@ -91,7 +91,7 @@ class VectorCache:
             with safe_open(path, "pt") as file:
                 keys = file.get_tensor("keys").numpy().view(np.uint64)
         except (SafetensorError, OSError) as error:
-            warn(f"{path} is no readable shard of vectors ({error}); what it held is encoded again")
+            warn(f"{path} is not a readable shard of vectors ({error}); what it held is encoded again")
             return
         shard = pl.DataFrame({"high": keys[:, 0], "low": keys[:, 1]}).with_columns(
             pl.lit(len(self._paths), pl.UInt32).alias("shard"), pl.int_range(pl.len(), dtype=pl.UInt32).alias("row")
@@ -103,8 +103,8 @@ class VectorCache:
     def _locate(self, keys: np.ndarray) -> pl.DataFrame:
         if self._index is None:
             self._index = pl.concat(self._shards).unique(["high", "low"], keep="first", maintain_order=True)
-        wanted = pl.DataFrame({"high": keys[:, 0], "low": keys[:, 1]})
-        return wanted.join(self._index, on=["high", "low"], how="left", maintain_order="left")
+        key_table = pl.DataFrame({"high": keys[:, 0], "low": keys[:, 1]})
+        return key_table.join(self._index, on=["high", "low"], how="left", maintain_order="left")
 
 
 _INDEX = {"high": pl.UInt64, "low": pl.UInt64, "shard": pl.UInt32, "row": pl.UInt32}

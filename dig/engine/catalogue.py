@@ -133,8 +133,8 @@ def _of_weights(path: Path, items: int) -> str | None:
 
 
 def _of_config(path: Path) -> str | None:
-    found = read_json_mapping(path, advice=_AGAIN).get(STAMP)
-    return found if isinstance(found, str) else None
+    stamp = read_json_mapping(path, advice=_AGAIN).get(STAMP)
+    return stamp if isinstance(stamp, str) else None
 
 
 def _of_table(path: Path) -> str | None:

@@ -49,9 +49,9 @@ def failure_line(error: BaseException) -> str | None:
         return f"not enough memory{_quoted(error)}; a smaller batch_size or fewer trainer.num_workers take less"
     if isinstance(error, OSError):
         return _os_line(error.errno, error.strerror, error, error.filename, error.filename2)
-    told = _OS_ERROR.search(str(error))
-    if told:
-        return _os_line(int(told[1]), None, error)
+    match = _OS_ERROR.search(str(error))
+    if match:
+        return _os_line(int(match[1]), None, error)
     if type(error).__module__ == "sqlite3":
         return f"database: {_cleaned(str(error))}; {TRACEBACK}=1 shows where"
     return None

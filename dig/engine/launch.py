@@ -22,7 +22,7 @@ from dig.engine.signals import PREEMPTED
 __all__ = ["end_with_launcher", "needs_ranks", "run_ranks"]
 
 _PARENT = "DIG_LAUNCHER"
-_KILLED = "; the other ranks were stopped; the same command goes on from the last checkpoint"
+_KILLED = "; the other ranks were stopped; the same command resumes from the last checkpoint"
 
 
 def needs_ranks(config: Config) -> int:
@@ -32,12 +32,12 @@ def needs_ranks(config: Config) -> int:
         return 0
     if trainer.devices == 1:
         return 0
-    found = devices_here(trainer)
-    return found if found > 1 else 0
+    devices = devices_here(trainer)
+    return devices if devices > 1 else 0
 
 
 def run_ranks(module: str, arguments: Sequence[str], ranks: int) -> int:
-    """Runs ``python -m module arguments`` as so many ranks and returns the exit code: 0 when all have ended well, the
+    """Runs ``python -m module arguments`` as this many ranks and returns the exit code: 0 when all have ended well, the
     code of the first to fail, 1 when one was killed.
 
     A SIGTERM or SIGUSR1 reaches all ranks as SIGTERM, and they have half a minute to leave a checkpoint.

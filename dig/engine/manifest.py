@@ -36,7 +36,7 @@ _LARGEST = 2**26
 """Bytes of a manifest; one of a hundred thousand files has a fifth of it."""
 _LONGEST_SHOWN = 120
 _LONGEST_TIME = 1e12
-"""Seconds that nobody has waited for; a whole number of 400 digits is no float any more."""
+"""Seconds that nobody has waited for; a whole number of 400 digits is not a float any more."""
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -80,8 +80,8 @@ class Manifest:
 
     def damage(self, names: Iterable[str] | None = None) -> str | None:
         """What is wrong with files, all of them or those named, in the order of the manifest; None if nothing is."""
-        wanted = self.files if names is None else names
-        return next((problem for name in wanted if (problem := self.file_damage(name)) is not None), None)
+        file_names = self.files if names is None else names
+        return next((problem for name in file_names if (problem := self.file_damage(name)) is not None), None)
 
     def file_damage(self, name: str) -> str | None:
         """What is wrong with one file that the manifest lists; None if nothing is."""

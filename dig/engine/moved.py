@@ -1,12 +1,17 @@
-"""Modules that have another name today: importing one by its old path is answered by a line with the new one."""
+"""Modules and arguments that have another name today: who uses the old one is answered by a line with the new one."""
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import ParamSpec, TypeVar
 
-__all__ = ["MOVED", "answer_old_paths"]
+__all__ = ["MOVED", "answer_old_paths", "renamed_arguments"]
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 MOVED = {
     "callbacks.codebook": "callbacks.guards",
@@ -131,6 +136,7 @@ MOVED = {
     "dig.interests.asking.conversation": "dig.interests.models.response",
     "dig.interests.asking.estimate": "dig.interests.asking.budget",
     "dig.interests.asking.evidence": "dig.interests.asking.question",
+    "dig.interests.asking.exchange": "dig.interests.asking.client",
     "dig.interests.asking.outcome": "dig.interests.asking.progress",
     "dig.interests.asking.prompt": "dig.interests.asking.question",
     "dig.interests.asking.reading": "dig.interests.asking.run",
@@ -231,6 +237,7 @@ MOVED = {
     "dig.secrets": "dig.engine.secrets",
     "dig.shell_lines": "dig.engine.shell_lines",
     "dig.slurm.requeue": "dig.slurm.job",
+    "dig.slurm.roll_call": "dig.slurm.rank_check",
     "dig.slurm.script": "dig.slurm.submit",
     "dig.slurm.signals": "dig.engine.signals",
     "dig.stages.base": "dig.engine.stage",
@@ -256,10 +263,11 @@ MOVED = {
     "dig.stages.training_log": "dig.engine.training",
     "dig.stopwatch": "dig.engine.manifest",
     "dig.sweeps.axes": "dig.sweeps.page",
-    "dig.sweeps.bands": "dig.sweeps.ledger",
+    "dig.sweeps.bands": "dig.sweeps.trials",
     "dig.sweeps.command": "dig.sweeps.file",
     "dig.sweeps.effects": "dig.sweeps.check",
-    "dig.sweeps.leases": "dig.sweeps.ledger",
+    "dig.sweeps.leases": "dig.sweeps.trials",
+    "dig.sweeps.ledger": "dig.sweeps.trials",
     "dig.sweeps.metric": "dig.sweeps.settings",
     "dig.sweeps.parameters": "dig.sweeps.space",
     "dig.sweeps.plots": "dig.sweeps.page",
@@ -297,3 +305,27 @@ def answer_old_paths() -> None:
     """From here on, old paths are answered; what is imported by today's names is not looked at."""
     if _OldPaths not in sys.meta_path:
         sys.meta_path.append(_OldPaths)
+
+
+def renamed_arguments(**today: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Answers the earlier names of a function's arguments.
+
+    Args:
+        today: the name of today, by the earlier one.
+
+    Returns:
+        a decorator; what it returns raises TypeError for an earlier name, in a line that has today's.
+    """
+
+    def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        name = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def answered(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            for earlier in today.keys() & kwargs.keys():
+                raise TypeError(f"{name}: the argument {earlier} is called {today[earlier]} now")
+            return function(*args, **kwargs)
+
+        return answered
+
+    return decorate

@@ -59,17 +59,17 @@ def wait_for_lock(stream: IO[Any], held: str, seconds: float | None = None) -> N
     if _taken(stream):
         return
     limit = _limit() if seconds is None else seconds
-    begun = told = time.monotonic()
+    begun = last_message = time.monotonic()
     say(f"{held}; waiting for it, {_words(limit)} at most")
     while not _taken(stream):
         now = time.monotonic()
         if now - begun >= limit:
             raise UserError(
-                f"{held}, for {_words(limit)}; the same command goes on once it has ended, and "
+                f"{held}, for {_words(limit)}; the same command resumes once it has ended, and "
                 "DIG_LOCK_HOURS sets how long to wait"
             )
-        if now - told >= _TELL:
-            told = now
+        if now - last_message >= _TELL:
+            last_message = now
             say(f"{held}; waiting for {_words(now - begun)}")
         time.sleep(min(_LOOK, max(limit - (now - begun), 0.01)))
 
@@ -128,11 +128,11 @@ def open_own(path: Path, append: bool = False) -> IO[bytes]:
             number = os.open(path, _FLAGS | os.O_RDONLY, 0o666)
     except OSError as error:
         raise _odd(path, error) from None
-    found = os.fstat(number)
+    status = os.fstat(number)
     problem = None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         problem = "is not a file"
-    elif append and found.st_nlink > 1:
+    elif append and status.st_nlink > 1:
         problem = "has a second name, so that writing to it would change another file"
     if problem:
         os.close(number)

@@ -1,4 +1,4 @@
-"""Runs the stages in order: what is cached is skipped, what was interrupted goes on, what is missing is built."""
+"""Runs the stages in order: what is cached is skipped, what was interrupted resumes, what is missing is built."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def build_stages(
         states.append({"name": step.stage.name, "seconds": artifact.seconds, "cached": artifact.cached})
         if rank == 0:
             how = "cached" if artifact.cached else f"{artifact.seconds:.1f} s"
-            say(f"{step.stage.name:9} {how:>9}  {step.stage.says(artifact.path)}")
+            say(f"{step.stage.name:9} {how:>9}  {step.stage.summary(artifact.path)}")
         if step.stage.name == "prepare":
             for other in steps:
                 if not store.exists(other.stage.name, other.key):
@@ -171,12 +171,12 @@ def find_stages(config: Config) -> StageContext:
     Modules that the configuration names are not imported, so ``grpo`` with reward terms of them is not found.
     """
     store = ArtifactStore()
-    found = {
+    artifacts = {
         step.stage.name: Artifact(store.root / step.stage.name / step.key, step.key, 0.0)
         for step in _described(config)
         if store.exists(step.stage.name, step.key)
     }
-    return StageContext(config, found, store, _run_folder(config))
+    return StageContext(config, artifacts, store, _run_folder(config))
 
 
 def stage_keys(config: Config) -> dict[str, str]:
@@ -208,7 +208,7 @@ def describe(config: Config) -> Table:
             continue
         state = "cached" if store.exists(kind, key) else "to do"
         if state == "to do" and store.work_folder(kind, key).is_dir():
-            state = "interrupted, goes on"
+            state = "interrupted, resumes"
         reads = ", ".join(step.origin["reads"])
         table.add_row(kind, state, ", ".join(step.needs) or "the source", key, reads)
     if "report" in config.stages:
@@ -221,22 +221,22 @@ def describe(config: Config) -> Table:
 
 def _plan(config: Config) -> list[_Step]:
     """The wanted stages and what they need, in order, with their fingerprints."""
-    wanted = {name for name in config.stages if name in BUILT and BUILT[name].enabled(config)}
+    names = {name for name in config.stages if name in BUILT and BUILT[name].enabled(config)}
     if "report" in config.stages:
-        wanted |= {"prepare", *config.baselines}
+        names |= {"prepare", *config.baselines}
     for name in reversed(BUILT):
-        if name in wanted:
-            wanted |= set(BUILT[name].inputs(config))
+        if name in names:
+            names |= set(BUILT[name].inputs(config))
     keys: dict[str, str] = {}
     steps = []
     for name in STAGES:
-        if name in wanted:
+        if name in names:
             stage = BUILT[name]
             needs = stage.inputs(config)
             origin = {
                 "stage": name,
                 "version": stage.version,
-                "reads": stage.reads(config),
+                "reads": stage.config_keys(config),
                 "inputs": {need: keys[need] for need in needs},
             }
             keys[name] = fingerprint(origin)
@@ -291,9 +291,9 @@ def _run_folder(config: Config) -> Path:
 
 def _say_gain(metrics: dict[str, Any]) -> None:
     """Whether GRPO is above SFT on the test, and how sure that is."""
-    found = metrics.get("grpo", {}).get("over_sft")
-    if found:
-        name, gain = list(found.items())[-1]
+    gains = metrics.get("grpo", {}).get("over_sft")
+    if gains:
+        name, gain = list(gains.items())[-1]
         interval = f"{gain['low']:+.4f} to {gain['high']:+.4f}"
         say(f"grpo over sft, test, {name}: {gain['difference']:+.4f} (95 % of resampled users: {interval})")
 

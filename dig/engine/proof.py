@@ -103,12 +103,12 @@ class RunProof:
         Raises:
             UserError: as :meth:`require`.
         """
-        wanted = self._listed(names)
+        files = self._listed(names)
         refused: list[Exception] = []
 
         def hash_all() -> None:
             try:
-                self._hash(wanted)
+                self._hash(files)
             except Exception as error:
                 refused.append(error)
 
@@ -144,7 +144,7 @@ class RunProof:
         manifest = self._manifest
         if manifest is None:
             return []
-        wanted = []
+        names_listed = []
         for name in names:
             below = [file for file in manifest.files if file == name or file.startswith(f"{name}/")]
             strangers = sorted(set(self._on_disk(name)) - set(below))
@@ -153,18 +153,18 @@ class RunProof:
                     f"{self.run / strangers[0]} is not one of the files that {self.run / MANIFEST} lists, "
                     f"so it is not of this run; remove it, or {_AGAIN}"
                 )
-            wanted += below
-        for file in wanted:
+            names_listed += below
+        for file in names_listed:
             self._refuse(manifest.size_damage(file))
-        return wanted
+        return names_listed
 
     def _on_disk(self, name: str) -> list[str]:
         """Files of that name or below it; hidden ones are those of desktops and file systems."""
         path = self.run / name
         if not path.is_dir():
             return [name] if path.exists() or path.is_symlink() else []
-        found = (file.relative_to(self.run) for file in path.rglob("*") if not file.is_dir())
-        return [file.as_posix() for file in found if not file.name.startswith(".")]
+        files = (file.relative_to(self.run) for file in path.rglob("*") if not file.is_dir())
+        return [file.as_posix() for file in files if not file.name.startswith(".")]
 
     def _hash(self, names: Sequence[str]) -> None:
         if self._manifest is None:

@@ -70,8 +70,8 @@ def list_stored(store: ArtifactStore) -> list[Stored]:
             f"{store.root} is not there, so {store.root.parent} is not a folder of artifacts; set DIG_HOME "
             "to the one that your runs had"
         )
-    found = (_look(store, kind.name, path) for kind in _folders(store.root) for path in _folders(kind))
-    return sorted((each for each in found if each is not None), key=lambda each: (each.kind, each.built))
+    stored = (_look(store, kind.name, path) for kind in _folders(store.root) for path in _folders(kind))
+    return sorted((each for each in stored if each is not None), key=lambda each: (each.kind, each.built))
 
 
 def prunable(
@@ -91,11 +91,11 @@ def prunable(
     for each in sorted(stored, key=lambda each: -each.built):
         if each.finished:
             newest[each.kind].append(each)
-    kept = {each.path for of_kind in newest.values() for each in of_kind[:keep]}
+    kept_paths = {each.path for of_kind in newest.values() for each in of_kind[:keep]}
     return [
         each
         for each in stored
-        if each.path not in kept
+        if each.path not in kept_paths
         and each.days(now) >= days
         and (interrupted if not each.finished else not each.runs and (each.recorded or unrecorded))
     ]

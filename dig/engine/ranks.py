@@ -161,10 +161,10 @@ def follow(file: Path, what: str, patience: float, joins: bool = False) -> bool:
 def _heard(file: Path) -> dict[str, object]:
     """Rank 0's last word in this launch; nothing of other launches."""
     try:
-        found = read_own_json(file)
+        content = read_own_json(file)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and found.get("launch") == launch_id() else {}
+    return content if isinstance(content, dict) and content.get("launch") == launch_id() else {}
 
 
 def _in_srun() -> bool:

@@ -144,7 +144,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SHORTEST = 20  # characters of a token that looks random
 _CHANGES = 0.25  # of its neighbouring characters, how many are of different kinds; random base 64 has .6, hex .45
 _FIRST = 200  # characters by which a value is taken for a reference or a placeholder
-_VOCABULARY = 10_000_000  # rows of a table of tokens; larger numbers are no ids of tokens
+_VOCABULARY = 10_000_000  # rows of a table of tokens; larger numbers are not ids of tokens
 _LEAST = 8  # characters of an environment variable's value that is worth hiding
 
 _in_use: set[str] = set()
@@ -209,12 +209,12 @@ def free_secret(names: Sequence[str], value: Any, among_ours: bool = False) -> s
     for name in names:
         weak = _is_weak(name)
         if isinstance(value, (int, float)):
-            told = is_sensitive(name) and not (weak and abs(value) < _VOCABULARY)
+            sensitive = is_sensitive(name) and not (weak and abs(value) < _VOCABULARY)
         else:
             harmless = weak and (name.endswith("config_key") or _SPECIAL.fullmatch(str(value)))
             harmless = harmless or (among_ours and _harmless(name, str(value)))
-            told = (is_sensitive(name) or (not among_ours and _is_misspelt(name))) and not harmless
-        if told:
+            sensitive = (is_sensitive(name) or (not among_ours and _is_misspelt(name))) and not harmless
+        if sensitive:
             return "is a credential by its name"
     return None
 
@@ -247,11 +247,11 @@ def remember(secret: str) -> str:
         _in_use.update(_forms(secret))
     parts = _split(secret) if "://" in secret else None
     if parts is not None:
-        found = [parts.password, parts.query, *(value for _, value in parse_qsl(parts.query))]
+        fragments = [parts.password, parts.query, *(value for _, value in parse_qsl(parts.query))]
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        found += [f"{place}{parts.path}" if len(parts.path) > 1 else None]
-        found += [each for each in parts.path.split("/") if looks_random(each)]
-        for each in found:
+        fragments += [f"{place}{parts.path}" if len(parts.path) > 1 else None]
+        fragments += [each for each in parts.path.split("/") if looks_random(each)]
+        for each in fragments:
             if each and len(each) >= _LEAST:
                 _in_use.update(_forms(unquote(each)), _forms(each))
     return secret
@@ -346,8 +346,8 @@ def _harmless(name: str, value: str) -> bool:
 
 def _addresses(text: str) -> Iterator[str]:
     """Those in a text, which may be a list of them: what closes a bracket that they did not open is not theirs."""
-    for found in _ADDRESS.findall(text):
-        for address in _NEXT.split(found):
+    for match in _ADDRESS.findall(text):
+        for address in _NEXT.split(match):
             surplus = {each: address.count(each) - address.count(_CLOSING[each]) for each in _CLOSING}
             end = len(address)
             while end and surplus.get(address[end - 1], 0) > 0:
@@ -397,9 +397,9 @@ def _apart(one: str, other: str) -> int:
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one):
         earlier, before, row = before, row, [i + 1]
-        for j, wanted in enumerate(other):
-            steps = min(before[j] + (letter != wanted), before[j + 1] + 1, row[j] + 1)
-            if i and j and letter == other[j - 1] and one[i - 1] == wanted:
+        for j, letter_there in enumerate(other):
+            steps = min(before[j] + (letter != letter_there), before[j + 1] + 1, row[j] + 1)
+            if i and j and letter == other[j - 1] and one[i - 1] == letter_there:
                 steps = min(steps, earlier[j - 1] + 1)
             row.append(steps)
     return row[-1]

@@ -30,7 +30,7 @@ _LOGIN = re.compile(r"(?:^|\s)(?:-u|--user|--proxy-user)(?:=|\s++)[\"']?[^\s$\"'
 _WORD = re.compile(r"""(?:"(?:[^"\\]|\\.)*+"|'[^']*+'|\\.|[^\s;&|<>"'\\])++|[;&|]+|[<>]+""")
 _NAME = re.compile(r"--?[\w.-]+|[A-Za-z_][\w.-]*")
 _CERTAIN = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|sha\d+:[0-9a-f]+|@[0-9a-f]{40}\b")
-"""What looks random and is no credential: ids of devices, sums of files, commits."""
+"""What looks random and is not a credential: ids of devices, sums of files, commits."""
 _UNKNOWN_VALUES = ("", "0", "1", "true", "false", "yes", "no", "none", "null")
 _BEFORE = ("env", "sudo", "command", "exec", "export", "declare", "local", "then", "do")
 _GIVING = ("set", "setenv", "config", "configure", "put", "add", "store", "-v")
@@ -65,8 +65,8 @@ def line_secret(line: str) -> str | None:
         return "$_"
 
     for text in (_FROM_COMMAND.sub(kept, line), *inner):
-        if found := _set_in(text) or _given_in(text):
-            return found
+        if secret := _set_in(text) or _given_in(text):
+            return secret
     return "a user's password" if _LOGIN.search(line) else None
 
 
@@ -90,8 +90,8 @@ def _given_in(text: str) -> str | None:
             command = _Command(piped=word == "|" and command.printed)
         elif word[0] in "<>":
             command.redirect = word
-        elif found := _read_word(command, word, sums):
-            return found
+        elif secret := _read_word(command, word, sums):
+            return secret
     return None
 
 

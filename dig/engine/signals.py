@@ -3,7 +3,7 @@
 A signal handler of Python waits for the interpreter, and a rank in a collective call or in long native code does not
 come back to it. So a thread watches, too: it is told of a signal through a pipe that the C handler writes to, and ends
 the process when nothing was saved in time. What is on disk then, finished artifacts and the last checkpoint, is what
-the next start goes on from, as after a kill.
+the next start resumes from, as after a kill.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from types import FrameType
 
 from dig.config.errors import UserError
 from dig.engine.console import say
-from dig.slurm.job import Job, current_job, requeue
+from dig.slurm.job import SlurmJob, current_job, requeue
 
 __all__ = ["PREEMPTED", "Preempted", "SIGNALS", "Watch", "current_watch", "signals_call", "watched"]
 
 PREEMPTED = 75
-"""Exit code of a process that was told to end: what it made is kept, and the same command goes on (EX_TEMPFAIL)."""
+"""Exit code of a process that was told to end: what it made is kept, and the same command resumes (EX_TEMPFAIL)."""
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 _LEAVING = 20.0
 """Seconds in which a process that has saved closes its logs and ends, before it is ended."""
@@ -35,7 +35,7 @@ _BEHIND = 40.0
 _BEHIND_SLURM = 5.0
 """The same after SIGTERM within a job, where SLURM ends all ranks in any case and leaves rank 0 half a minute."""
 
-_FAREWELL = 2.0
+_SHUTDOWN_GRACE = 2.0
 """Seconds that rank 0 has left once everybody is ended."""
 
 
@@ -61,7 +61,7 @@ class Watch:
         spawned: whether Lightning started this process as one of several on this machine.
     """
 
-    def __init__(self, grace: float, may_requeue: bool, job: Job | None, spawned: bool) -> None:
+    def __init__(self, grace: float, may_requeue: bool, job: SlurmJob | None, spawned: bool) -> None:
         self.grace = grace
         self.may_requeue = may_requeue
         self.job = job
@@ -144,11 +144,11 @@ class Watch:
             if self.rank:
                 self._wait_for_the_first()
             if self.job is None:
-                then = "the same command goes on from here"
+                then = "the same command resumes from here"
             elif self.may_requeue:
                 then = requeue(self.job, ended=not self._saved and self.name == "SIGTERM")
             else:
-                then = "the same command goes on from here (slurm.requeue=false)"
+                then = "the same command resumes from here (slurm.requeue=false)"
             if not self.rank:
                 say(f"{told}; {then}")
                 sys.stdout.flush()
@@ -196,7 +196,7 @@ class Watch:
         deadline = time.monotonic() + (_BEHIND_SLURM if soon else _BEHIND)
         while time.monotonic() < deadline and os.getppid() == self._parent:
             if self._again:
-                deadline = min(deadline, time.monotonic() + _FAREWELL)
+                deadline = min(deadline, time.monotonic() + _SHUTDOWN_GRACE)
             time.sleep(0.1)
 
 
@@ -260,9 +260,9 @@ def watched(grace: float, may_requeue: bool) -> Iterator[Watch]:
             raise
         # Others were told to end, too: a collective call fails once they are gone, and so do worker processes.
         what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        told = f"stopped by {watch.name} ({what})"
-        watch.end(told)
-        raise Preempted(told) from None
+        reason = f"stopped by {watch.name} ({what})"
+        watch.end(reason)
+        raise Preempted(reason) from None
     finally:
         _current.pop()
         watch.stop()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dig.config import Config, config_to_dict
 from dig.engine.artifacts import Artifact, ArtifactStore
+from dig.engine.moved import renamed_arguments
 from dig.engine.ranks import follow, global_rank, leading, world_size
 from dig.tracking import NOT_TRACKED, StageTracking
 
@@ -26,7 +27,7 @@ class StageContext:
     """What a stage is given.
 
     Attributes:
-        config: the whole configuration; a stage uses the part that its ``reads`` names.
+        config: the whole configuration; a stage uses the part that its ``config_keys`` name.
         inputs: finished artifacts by the name of their stage.
         store: for artifacts of a stage's own making.
         run: the run's folder, for logs.
@@ -53,34 +54,38 @@ class Stage:
     Attributes:
         name: its name in ``stages=[…]``.
         needs: stages whose artifacts it always reads.
-        reads: the part of the configuration (and of the outside world, as hashes) that decides its result.
+        config_keys: the part of the configuration (and of the outside world, as hashes) that decides its result.
         build: fills the artifact's folder; what it finds there was left by an interrupted build.
-        says: one line about a finished artifact.
+        summary: one line about a finished artifact.
         version: bumped when the code's behaviour changes.
         every_rank: whether all ranks build together (training, encoding) or rank 0 alone.
-        also: further stages that it reads under a configuration.
+        optional_inputs: further stages that it reads under a configuration.
         enabled: whether a configuration has any use for it.
         check: looks, once the catalogue is prepared and before anything dear is built, at what would fail it later.
     """
 
     name: str
     needs: tuple[str, ...]
-    reads: Callable[[Config], dict[str, Any]]
+    config_keys: Callable[[Config], dict[str, Any]]
     build: Callable[[StageContext, Path], None]
-    says: Callable[[Path], str] = field(default=lambda path: "")
+    summary: Callable[[Path], str] = field(default=lambda path: "")
     version: int = 1
     every_rank: bool = False
-    also: Callable[[Config], tuple[str, ...]] = field(default=lambda config: ())
+    optional_inputs: Callable[[Config], tuple[str, ...]] = field(default=lambda config: ())
     enabled: Callable[[Config], bool] = field(default=lambda config: True)
     check: Callable[[StageContext], None] = field(default=lambda context: None)
 
     def inputs(self, config: Config) -> tuple[str, ...]:
         """All stages that it reads under a configuration."""
-        return (*self.needs, *self.also(config))
+        return (*self.needs, *self.optional_inputs(config))
+
+
+_renamed = renamed_arguments(reads="config_keys", says="summary", also="optional_inputs")
+Stage.__init__ = _renamed(Stage.__init__)  # type: ignore[method-assign]  # a recommender's package makes stages, too
 
 
 def select(config: Any, *keys: str) -> dict[str, Any]:
-    """Values of dotted keys, for a stage's ``reads``."""
+    """Values of dotted keys, for a stage's ``config_keys``."""
     content = config_to_dict(config)
     selected = {}
     for key in keys:

@@ -74,13 +74,13 @@ def strategy_for(config: TrainerConfig, shards: bool = False) -> lightning.pytor
         )
     if config.strategy in ("auto", "ddp", "fsdp"):
         return lightning.pytorch.strategies.DDPStrategy(timeout=timeout)
-    known = [
+    strategies = [
         name
         for name in lightning.pytorch.strategies.StrategyRegistry.available_strategies()
         if not re.search("_(spawn|fork|notebook)", name)
     ]
-    if config.strategy not in known:
-        hint = nearest(config.strategy, known) or "ddp"
+    if config.strategy not in strategies:
+        hint = nearest(config.strategy, strategies) or "ddp"
         raise UserError(f"trainer.strategy={config.strategy} is none of Lightning's; did you mean {hint!r}?", 2)
     return config.strategy
 
@@ -192,23 +192,23 @@ def meeting(stage: str) -> Generator[None]:
         first = str(error).strip().partition("\n")[0]
         raise UserError(
             f"{stage}: rank {global_rank()} has lost another rank, or waited for it longer than trainer.timeout "
-            f"({first}); the launcher tells which; the same command goes on from the last checkpoint"
+            f"({first}); the launcher tells which; the same command resumes from the last checkpoint"
         ) from error
 
 
 RESUME = "resume.ckpt"
-"""The file that training goes on from; those before it stay beside it (``trainer.keep_checkpoints``)."""
+"""The file that training resumes from; those before it stay beside it (``trainer.keep_checkpoints``)."""
 _OF_RANKS = ("trainer.devices", "trainer.num_nodes")
 _TAKES_OTHERS = ("sft", "grpo")  # have `resume_from`
 _OF_BATCHES = ("batch_size", "prompts_per_step")
 
 
-def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | None) -> Path | None:
-    """The checkpoint to go on from, after a look at its bytes and at whose it is; None starts anew.
+def find_checkpoint(stage: str, config_keys: dict[str, Any], own: Path, given: str | None) -> Path | None:
+    """The checkpoint to resume from, after a look at its bytes and at whose it is; None starts anew.
 
     Args:
         stage: the stage's name, for messages.
-        reads: the configuration that decides its result.
+        config_keys: the configuration that decides its result.
         own: the stage's own file; one that is damaged gives way to the one before it.
         given: a file that the user names to begin with; it may be of other ranks or batch sizes.
 
@@ -223,26 +223,26 @@ def find_checkpoint(stage: str, reads: dict[str, Any], own: Path, given: str | N
         if problem:
             warn(f"{stage}: the checkpoint {path.name} of the interrupted run is damaged ({problem})")
             continue
-        _check_owner(reads, theirs, path)
-        say(f"{stage}: goes on from the checkpoint {path.name}{_step(path)}")
+        _check_owner(config_keys, theirs, path)
+        say(f"{stage}: resumes from the checkpoint {path.name}{_step(path)}")
         return path
     if given:
-        return _given(stage, reads, Path(given).expanduser())
+        return _given(stage, config_keys, Path(given).expanduser())
     if callbacks.checkpoints_of(own):
         warn(f"{stage}: no checkpoint of the interrupted run is readable; training starts anew")
     elif stage in _TAKES_OTHERS:
-        _tell_of_other_ranks(stage, reads, own)
+        _tell_of_other_ranks(stage, config_keys, own)
     return None
 
 
-def _given(stage: str, reads: dict[str, Any], path: Path) -> Path:
+def _given(stage: str, config_keys: dict[str, Any], path: Path) -> Path:
     if not path.is_file():
         raise UserError(f"{stage}.resume_from={path}: there is no such file")
     problem = callbacks.damage(path)
     if problem:
-        raise UserError(f"{stage}.resume_from={path} is no readable checkpoint: {problem}")
-    _check_owner(_whatever_ranks(stage, reads), _whatever_ranks(stage, _configuration(path)), path)
-    say(f"{stage}: goes on from the checkpoint {path}{_step(path)}")
+        raise UserError(f"{stage}.resume_from={path} is not a readable checkpoint: {problem}")
+    _check_owner(_whatever_ranks(stage, config_keys), _whatever_ranks(stage, _configuration(path)), path)
+    say(f"{stage}: resumes from the checkpoint {path}{_step(path)}")
     return path
 
 
@@ -251,21 +251,21 @@ def _step(path: Path) -> str:
     return "" if step is None else f", step {step:,}"
 
 
-def _tell_of_other_ranks(stage: str, reads: dict[str, Any], own: Path) -> None:
-    """Names the checkpoint of an interrupted training that differs in ranks alone; nobody goes on from it unasked."""
+def _tell_of_other_ranks(stage: str, config_keys: dict[str, Any], own: Path) -> None:
+    """Names the checkpoint of an interrupted training that differs in ranks alone; nobody resumes from it unasked."""
     folder = own.parent.parent  # of the build; beside it lie those of other configurations
     for path in sorted(folder.parent.glob(f"*.work/{own.parent.name}/{own.name}")):
         with suppress(UserError):
             theirs = _whatever_ranks(stage, _configuration(path))
-            if callbacks.differing_key(_whatever_ranks(stage, reads), theirs) is None:
-                say(f"{stage}: starts anew; {stage}.resume_from={path} would go on from a training with other ranks")
+            if callbacks.differing_key(_whatever_ranks(stage, config_keys), theirs) is None:
+                say(f"{stage}: starts anew; {stage}.resume_from={path} would resume from a training with other ranks")
 
 
 def _configuration(path: Path) -> dict[str, Any]:
     try:
         return callbacks.configuration_in(path) or {}
     except Exception as error:  # what a zip archive of whatever holds can fail in any way
-        raise UserError(f"{path} is no checkpoint of dig: {type(error).__name__}") from None
+        raise UserError(f"{path} is not a checkpoint of dig: {type(error).__name__}") from None
 
 
 def _check_owner(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> None:
@@ -274,9 +274,9 @@ def _check_owner(ours: dict[str, Any], theirs: dict[str, Any], path: Path) -> No
         raise UserError(f"{path} is a checkpoint of another configuration: {difference}")
 
 
-def _whatever_ranks(stage: str, reads: dict[str, Any]) -> dict[str, Any]:
+def _whatever_ranks(stage: str, config_keys: dict[str, Any]) -> dict[str, Any]:
     """The configuration without how many ranks share how large batches, which weights do not depend on."""
-    content = {key: value for key, value in deepcopy(reads).items() if key not in _OF_RANKS}
+    content = {key: value for key, value in deepcopy(config_keys).items() if key not in _OF_RANKS}
     for key in _OF_BATCHES:
         if isinstance(content.get(stage), dict):
             content[stage].pop(key, None)

@@ -44,7 +44,7 @@ class Plan:
 
     Attributes:
         stage: its name.
-        reads: the configuration that decides its result, stored in checkpoints.
+        config_keys: the configuration that decides its result, stored in checkpoints.
         epochs: passes over the data.
         max_steps: optimiser steps, None for no limit.
         gradient_clip_val: gradient clipping, None for none.
@@ -53,12 +53,12 @@ class Plan:
         patience: validations without improvement before stopping, None never stops.
         keep_start: the weights before training compete, too.
         group_rollouts: train through the group rollout loop.
-        resume_from: a checkpoint to go on from instead of the stage's own.
+        resume_from: a checkpoint to resume from instead of the stage's own.
         callbacks: the stage's own.
     """
 
     stage: str
-    reads: dict[str, Any]
+    config_keys: dict[str, Any]
     epochs: int
     max_steps: int | None = None
     gradient_clip_val: float | None = None
@@ -78,13 +78,13 @@ def fit(
     context: StageContext,
     folder: Path,
 ) -> None:
-    """Trains, goes on where an interrupted build stopped, and leaves the chosen weights in ``module``.
+    """Trains, resumes where an interrupted build stopped, and leaves the chosen weights in ``module``.
 
     Logs lie in ``folder/logs``; ``folder/training.json`` tells what was chosen.
     """
     config = context.config
     checkpoints = folder / SCRATCH
-    resume = find_checkpoint(plan.stage, plan.reads, checkpoints / RESUME, plan.resume_from)
+    resume = find_checkpoint(plan.stage, plan.config_keys, checkpoints / RESUME, plan.resume_from)
     best = lightning.pytorch.callbacks.ModelCheckpoint(
         checkpoints,
         "best",
@@ -135,13 +135,13 @@ def _trainer(
     place = trainer_place(config, shards)
     plugins = place.pop("plugins", [])
     resume = callbacks.ResumeCheckpoint(
-        folder / SCRATCH / RESUME, config.checkpoint_every, plan.reads, config.checkpoint_share
+        folder / SCRATCH / RESUME, config.checkpoint_every, plan.config_keys, config.checkpoint_share
     )
     seed = callbacks.StepSeed(context.config.seed)
     guard = callbacks.FiniteGuard(plan.stage, resume.path)
     loggers, watchers = context.tracking.loggers(folder)
     csv = _csv_logger(folder)
-    ours: list[Callback] = [seed, throughput, guard, callbacks.OtherRanks(plan.stage), callbacks.LogOften()]
+    ours: list[Callback] = [seed, throughput, guard, callbacks.ElasticResume(plan.stage), callbacks.LogOften()]
     ours += [lightning.pytorch.callbacks.LearningRateMonitor("step"), *plan.callbacks, *context.callbacks(plan.stage)]
     if progress_enabled():
         ours.append(callbacks.Bar())
@@ -185,7 +185,7 @@ def _say_effective(stage: str, config: Config) -> None:
     if ranks > 1 and global_rank() == 0 and samples is not None:
         batches = f", {summed} batches summed" if summed > 1 else ""
         say(
-            f"{stage}: {ranks} ranks with {samples} samples a batch{batches}: {ranks * samples * summed} samples a "
+            f"{stage}: {ranks} ranks with {samples} samples per batch{batches}: {ranks * samples * summed} samples a "
             "step; learning rates are taken as configured"
         )
 
@@ -260,11 +260,11 @@ def _close(trainer: lightning.Trainer) -> None:
 
 def reads_training(config: Config, *keys: str) -> dict[str, Any]:
     """A training stage's part of the configuration, without ``resume_from``, which changes no result."""
-    found = select(config, *keys, *TRAINER_KEYS)
-    for section in found.values():
+    settings = select(config, *keys, *TRAINER_KEYS)
+    for section in settings.values():
         if isinstance(section, dict):
             section.pop("resume_from", None)
-    return found
+    return settings
 
 
 _SECTIONS = {"tokenize": "rqvae", "adapt": "visual.adapt"}

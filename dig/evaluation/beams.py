@@ -18,7 +18,7 @@ from dig.generation.trie import Restriction
 __all__ = ["BeamRanker"]
 
 
-class Prompts(Protocol):
+class SearchPrompts(Protocol):
     """A batch of prompts."""
 
     input_ids: Tensor
@@ -32,7 +32,7 @@ class BeamRanker(ABC):
         model: a decoder or an encoder-decoder that :func:`~dig.generation.beam_search` takes.
         tokens: (items, levels) how the model spells items.
         num_beams: beams; a request for more items widens the search.
-        batch_size: histories a batch.
+        batch_size: histories per batch.
         device: where to compute; None takes a GPU if there is one.
     """
 
@@ -40,12 +40,12 @@ class BeamRanker(ABC):
         self, model: Any, tokens: Tensor, num_beams: int, batch_size: int, device: torch.device | str | None
     ) -> None:
         self.model = model.eval()
-        self.trie = CatalogueTrie(tokens, twins=True)
+        self.trie = CatalogueTrie(tokens, duplicates=True)
         self.num_beams, self.batch_size = num_beams, batch_size
         self.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @abstractmethod
-    def prompts(self, histories: Sequence[np.ndarray]) -> Prompts:
+    def prompts(self, histories: Sequence[np.ndarray]) -> SearchPrompts:
         """What the model is told of each history."""
 
     def to(self, device: torch.device | str) -> Self:
@@ -59,7 +59,7 @@ class BeamRanker(ABC):
         """Items (batch, k), -1 beyond the catalogue, and their log-probabilities (batch, k), on the CPU.
 
         Raises:
-            NotFiniteError: the model's logits are no numbers, with the histories.
+            NotFiniteError: the model's logits are not numbers, with the histories.
         """
         return self._rank(histories, k, unseen=False)
 
@@ -84,7 +84,7 @@ class BeamRanker(ABC):
             batch = histories[start : start + self.batch_size]
             prompts = self.prompts(batch)
             try:
-                found = beam_search(
+                result = beam_search(
                     self.model,
                     prompts.input_ids.to(self.device),
                     prompts.attention_mask.to(self.device),
@@ -94,8 +94,8 @@ class BeamRanker(ABC):
                 )
             except NotFiniteError as error:
                 raise NotFiniteError([start + row for row in error.rows]) from None
-            items.append(F.pad(found.items, missing, value=-1)[:, :k].cpu())
-            scores.append(F.pad(found.log_probs, missing, value=float("-inf"))[:, :k].cpu())
+            items.append(F.pad(result.items, missing, value=-1)[:, :k].cpu())
+            scores.append(F.pad(result.log_probs, missing, value=float("-inf"))[:, :k].cpu())
         return torch.cat(items), torch.cat(scores)
 
     def _restriction(self, batch: Sequence[np.ndarray], unseen: bool, among: Tensor | None) -> Restriction | None:

@@ -28,7 +28,7 @@ def usage(codes: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Args:
         codes: ``(items, levels)``; -1 (no suffix) counts for nothing.
-        sizes: codes a level.
+        sizes: codes per level.
     """
     return torch.stack([(counts > 0).double().mean() for counts in _counts(codes, sizes)])
 
@@ -38,7 +38,7 @@ def dead_codes(codes: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Args:
         codes: ``(items, levels)``; -1 (no suffix) counts for nothing.
-        sizes: codes a level.
+        sizes: codes per level.
     """
     return torch.stack([(counts == 0).sum() for counts in _counts(codes, sizes)])
 
@@ -48,7 +48,7 @@ def perplexity(codes: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Args:
         codes: ``(items, levels)``; -1 (no suffix) counts for nothing.
-        sizes: codes a level.
+        sizes: codes per level.
     """
     shares = [counts / counts.sum().clamp_min(1) for counts in _counts(codes, sizes)]
     return torch.stack([torch.special.entr(share).sum().exp() for share in shares])
@@ -69,7 +69,7 @@ def largest_collision(codes: Tensor) -> int:
 
 
 def _counts(codes: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """How often each code occurs, ``(size,)`` float64 a level."""
+    """How often each code occurs, ``(size,)`` float64 per level."""
     columns = zip(codes.unbind(dim=1), sizes, strict=True)
     return [torch.bincount(column[column >= 0], minlength=size).double() for column, size in columns]
 
@@ -78,7 +78,7 @@ class NeighbourRecall(NamedTuple):
     """How often co-purchased items share leading codes; index 0 is one shared code, 1 two, and so on."""
 
     share: np.ndarray
-    """``(levels,)`` share of co-purchased pairs that share so many leading codes."""
+    """``(levels,)`` share of co-purchased pairs that share this many leading codes."""
     chance: np.ndarray
     """``(levels,)`` the same of pairs of different items drawn by popularity alone."""
 
@@ -128,21 +128,21 @@ def prefix_purity(codes: Tensor, categories: Sequence[str | None]) -> np.ndarray
 
     Args:
         codes: ``(items, levels)`` without the suffix.
-        categories: one an item, None where there is none.
+        categories: one per item, None where there is none.
 
     Returns:
         ``(levels,)``; NaN where no branch holds two items with a category.
     """
-    known = np.array([category is not None for category in categories], dtype=bool)
+    has_category = np.array([category is not None for category in categories], dtype=bool)
     names, labels = np.unique([category for category in categories if category is not None], return_inverse=True)
-    found = []
+    purities = []
     for level in range(1, codes.shape[1] + 1):
-        groups = group_rows(codes[:, :level]).cpu().numpy()[known]
+        groups = group_rows(codes[:, :level]).cpu().numpy()[has_category]
         pairs, counts = np.unique(groups * max(len(names), 1) + labels, return_counts=True)
         branch = pairs // max(len(names), 1)
         size, most = np.zeros(groups.max(initial=-1) + 1), np.zeros(groups.max(initial=-1) + 1)
         np.add.at(size, branch, counts)
         np.maximum.at(most, branch, counts)
         several = size > 1
-        found.append(most[several].sum() / size[several].sum() if several.any() else np.nan)
-    return np.array(found)
+        purities.append(most[several].sum() / size[several].sum() if several.any() else np.nan)
+    return np.array(purities)

@@ -118,18 +118,18 @@ class Harness(nn.Module):
             NotANumberError: a score is NaN, with the number of the example.
         """
         try:
-            found = self._rank(histories)
+            rankings = self._rank(histories)
         except NotFiniteError as error:
             raise NotANumberError(int(examples[error.rows[0]])) from error
-        for _, scores in found.values():
+        for _, scores in rankings.values():
             nan = torch.isnan(scores).any(dim=1)
             if nan.any():
                 raise NotANumberError(int(examples[int(nan.nonzero()[0])]))
-        ranked = {name: items for name, (items, _) in found.items()}
+        ranked = {name: items for name, (items, _) in rankings.items()}
         self._waiting.append(_Ranked(ranked, np.asarray(targets), list(histories), candidates))
         if sum(len(each.targets) for each in self._waiting) >= _TOGETHER:
             self._measure()
-        return found
+        return rankings
 
     def to_device(self, device: torch.device) -> None:
         """Moves what was counted, where ranks add up on a device; the ranker stays."""
@@ -161,14 +161,14 @@ class Harness(nn.Module):
 
     def _rank(self, histories: Sequence[np.ndarray]) -> dict[str, Ranking]:
         if len(self.protocols) == 2 and hasattr(self.ranker, "rank_both"):
-            kept, unseen = self.ranker.rank_both(histories, self.depth)
-            found = {protocol.name: unseen if protocol.unseen else kept for protocol in self.protocols}
+            unmasked, unseen = self.ranker.rank_both(histories, self.depth)
+            rankings = {protocol.name: unseen if protocol.unseen else unmasked for protocol in self.protocols}
         else:
-            found = {
+            rankings = {
                 protocol.name: (rank_unseen if protocol.unseen else rank_kept)(self.ranker, histories, self.depth)
                 for protocol in self.protocols
             }
-        return {name: (ranked.cpu(), scores.float().cpu()) for name, (ranked, scores) in found.items()}
+        return {name: (ranked.cpu(), scores.float().cpu()) for name, (ranked, scores) in rankings.items()}
 
 
 def other_protocol(name: str, mask_history: bool) -> Protocol:
@@ -193,7 +193,7 @@ def evaluate(
         targets: (examples,) catalogue rows.
         ks: cut-offs.
         depth: length of the rankings that are kept; None takes the largest cut-off.
-        batch_size: examples a batch.
+        batch_size: examples per batch.
         mask_history: leave items of the history out.
 
     Raises:
@@ -202,9 +202,9 @@ def evaluate(
     if len(histories) == 0:
         raise ValueError("there are no examples to evaluate")
     harness = Harness(ranker, [Protocol("test", mask_history)], ks, max(ks) if depth is None else depth)
-    found = []
+    rankings = []
     for start in range(0, len(histories), batch_size):
         part = slice(start, start + batch_size)
-        found.append(harness.step(np.arange(len(histories))[part], histories[part], targets[part])["test"])
-    ranked, scores = (torch.cat(each) for each in zip(*found, strict=True))
+        rankings.append(harness.step(np.arange(len(histories))[part], histories[part], targets[part])["test"])
+    ranked, scores = (torch.cat(each) for each in zip(*rankings, strict=True))
     return Evaluation(harness.compute()["test"], ranked, scores)

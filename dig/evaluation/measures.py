@@ -72,15 +72,15 @@ class CatalogueFacts:
         """
         given = [set(names or ()) for names in categories or ()]
         of_all = set.intersection(*(names for names in given if names)) if any(given) else set()
-        known = [sorted(names - of_all) for names in given]
+        named = [sorted(names - of_all) for names in given]
         occurrences, people = (
             torch.from_numpy(each.astype(np.int64)) for each in (counts, counts if buyers is None else buyers)
         )
-        if not any(known):
+        if not any(named):
             return cls(occurrences, people, users)
-        numbers = {name: number for number, name in enumerate(sorted({name for names in known for name in names}))}
-        flat = torch.tensor([numbers[name] for names in known for name in names])
-        offsets = torch.tensor([0, *np.cumsum([len(names) for names in known])])
+        numbers = {name: number for number, name in enumerate(sorted({name for names in named for name in names}))}
+        flat = torch.tensor([numbers[name] for names in named for name in names])
+        offsets = torch.tensor([0, *np.cumsum([len(names) for names in named])])
         return cls(occurrences, people, users, flat, offsets)
 
 
@@ -129,7 +129,7 @@ class IntraListDiversity(Metric):
         items = ranked[users, places]
         begins = self.offsets.index_select(0, items)  # of long rows of numbers, several times as fast as [items]
         sizes = self.offsets.index_select(0, items + 1) - begins
-        known = torch.bincount(users[sizes > 0], minlength=len(ranked))
+        with_category = torch.bincount(users[sizes > 0], minlength=len(ranked))
         entries = int(sizes.sum())
         entry = torch.repeat_interleave(sizes, output_size=entries)
         shift = begins - (sizes.cumsum(dim=0) - sizes)
@@ -140,9 +140,9 @@ class IntraListDiversity(Metric):
         sums = torch.zeros(len(ranked) * self.num_categories, device=ranked.device).scatter_add_(0, cells, weights)
         table = sums.view(len(ranked), -1)
         squares = torch.linalg.vecdot(table, table).double()
-        several = known > 1
-        pairs = (known * (known - 1))[several].double()
-        self.total += (1.0 - (squares[several] - known[several]) / pairs).sum()
+        several = with_category > 1
+        pairs = (with_category * (with_category - 1))[several].double()
+        self.total += (1.0 - (squares[several] - with_category[several]) / pairs).sum()
         self.count += several.sum()
 
     def compute(self) -> Tensor:
@@ -237,7 +237,7 @@ class PopularityLift(_ExposureMetric):
 
 
 def _counted(rows: Tensor, items: int) -> Tensor:
-    return torch.bincount(rows.flatten() + 1, minlength=items + 1)[1:]  # what is no item is counted in front
+    return torch.bincount(rows.flatten() + 1, minlength=items + 1)[1:]  # what is not an item is counted in front
 
 
 class _PlaceMetric(Metric):
@@ -277,7 +277,7 @@ class InvalidShare(_PlaceMetric):
     """Places without an item of the catalogue: an unknown Semantic ID, or a ranking that ends before k."""
 
     def counted(self, ranked: Tensor) -> Tensor:
-        """Places that are no row of the catalogue."""
+        """Places that are not rows of the catalogue."""
         missing = len(ranked) * (self.k - ranked.shape[1])
         return ((ranked < 0) | (ranked >= self.items)).sum() + missing
 
@@ -369,5 +369,5 @@ def beyond_accuracy(
             bought=torch.from_numpy(histories.take(part).flat().astype(np.int64)),
             candidates=torch.from_numpy(candidates[part].astype(np.int64)),
         )
-    found = {name: float(value) for name, value in measures.compute().items()}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    values = {name: float(value) for name, value in measures.compute().items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -50,14 +50,14 @@ def one_hop_candidates(
     Args:
         successors: :func:`successor_counts`.
         histories: (examples,) catalogue rows.
-        size: candidates an example.
+        size: candidates per example.
 
     Returns:
         (examples, size) int64 rows, -1 where there are fewer.
     """
     items = successors.shape[0]
-    known = np.asarray(successors.sum(axis=0)).ravel()
-    found = np.full((len(histories), size), -1, dtype=np.int64)
+    frequency = np.asarray(successors.sum(axis=0)).ravel()
+    candidates = np.full((len(histories), size), -1, dtype=np.int64)
     for start in range(0, len(histories), _CHUNK):
         part = [np.unique(history) for history in histories[start : start + _CHUNK]]
         lengths = np.array([len(history) for history in part])
@@ -66,12 +66,12 @@ def one_hop_candidates(
             (np.ones(len(rows), np.int64), rows, np.append(0, np.cumsum(lengths))), shape=(len(part), items)
         )
         counts = (asked @ successors).tocoo()
-        order = np.lexsort((counts.col, -known[counts.col], -counts.data, counts.row))
+        order = np.lexsort((counts.col, -frequency[counts.col], -counts.data, counts.row))
         row, item = counts.row[order], counts.col[order]
         place = np.arange(len(row)) - np.searchsorted(row, row)
-        kept = place < size
-        found[start + row[kept], place[kept]] = item[kept]
-    return found
+        mask = place < size
+        candidates[start + row[mask], place[mask]] = item[mask]
+    return candidates
 
 
 def beneficiaries(candidates: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def metric_gains(metric: str, ranks: np.ndarray) -> np.ndarray:
     """
     family, _, cutoff = metric.partition("@")
     if family not in FAMILIES or not cutoff.isdecimal():
-        raise ValueError(f"{metric} is no metric of the form {', '.join(f'{name}@K' for name in FAMILIES)}")
+        raise ValueError(f"{metric} is not a metric of the form {', '.join(f'{name}@K' for name in FAMILIES)}")
     place = np.maximum(ranks, 0)
     worth = {"hr": np.ones(np.shape(ranks)), "ndcg": 1.0 / np.log2(place + 2.0), "mrr": 1.0 / (place + 1.0)}[family]
     return np.where((ranks >= 0) & (ranks < int(cutoff)), worth, 0.0)
@@ -239,7 +239,7 @@ def slice_metrics(
 
     Args:
         positions: (examples,) place of the target from 0 on, -1 where it was not ranked.
-        labels: a column a way to slice, named ``…_slice``, a row an example.
+        labels: a column a way to slice, named ``…_slice``, a row per example.
         ks: cut-offs.
         beyond: gives what is measured beyond HR, NDCG and MRR of the examples of these numbers.
 
@@ -247,18 +247,18 @@ def slice_metrics(
         ``{"target: cold": {"examples": 138, "hr@5": …}, …}``, values in order.
     """
     values = accuracy_gains(positions, ks)
-    found = {}
+    metrics = {}
     for column in labels.columns:
         of = labels[column]
         for value in _ordered(of.unique().to_list()):
             mask = (of == value).to_numpy()
             name = column.removesuffix("_slice").replace("_", "-")
-            found[f"{name}: {value}"] = {"examples": int(mask.sum())} | {
+            metrics[f"{name}: {value}"] = {"examples": int(mask.sum())} | {
                 key: float(each[mask].mean()) for key, each in values.items()
             }
             if beyond is not None:
-                found[f"{name}: {value}"] |= beyond(np.flatnonzero(mask))
-    return found
+                metrics[f"{name}: {value}"] |= beyond(np.flatnonzero(mask))
+    return metrics
 
 
 def _ordered(values: list[str]) -> list[str]:

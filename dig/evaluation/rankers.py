@@ -91,8 +91,8 @@ def rank_among(
         num_items: size of the catalogue; one who cannot keep to some items is asked for all.
     """
     if hasattr(ranker, "rank_among"):
-        found: Ranking = ranker.rank_among(histories, k, items, unseen)
-        return found
+        ranking: Ranking = ranker.rank_among(histories, k, items, unseen)
+        return ranking
     ranked, scores = ranker.rank(histories, max(k, num_items))
     drop = ~torch.isin(ranked, items.to(ranked.device))
     return _dropped(ranked, scores, drop | _in_history(ranked, histories) if unseen else drop, k)
@@ -107,8 +107,8 @@ def _in_history(ranked: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
 def _dropped(ranked: Tensor, scores: Tensor, drop: Tensor, k: int) -> Ranking:
     """The first k of a ranking without those that are dropped (batch, n)."""
     order = drop.long().argsort(dim=1, stable=True)[:, :k]
-    kept = ranked.masked_fill(drop, -1).gather(1, order)
-    return kept, scores.masked_fill(drop, float("-inf")).gather(1, order)
+    rows = ranked.masked_fill(drop, -1).gather(1, order)
+    return rows, scores.masked_fill(drop, float("-inf")).gather(1, order)
 
 
 def padded_rows(histories: Sequence[np.ndarray]) -> Tensor:
@@ -121,34 +121,34 @@ def padded_rows(histories: Sequence[np.ndarray]) -> Tensor:
 
 
 def top_items(scores: Tensor, k: int) -> Ranking:
-    """The k items of the highest scores (batch, items); equal scores in catalogue order, -inf is no item, NaN stands
-    first, where it is seen.
+    """The k items of the highest scores (batch, items); equal scores in catalogue order, -inf is not an item, NaN
+    stands first, where it is seen.
 
     ``topk`` leaves open which of equal scores it takes and in which order. So the few that it finds are put in order,
     and where the last place is contested the first of the catalogue are taken.
     """
     items = scores.shape[1]
-    wanted = min(k, items)
-    values, found = scores.topk(min(k + 1, items), dim=1)
-    last, found = values[:, wanted - 1 : wanted], found[:, :wanted]
-    contested = (last == values[:, wanted:]).any(dim=1) & ~values[:, 0].isnan()  # topk puts NaN first
+    count = min(k, items)
+    values, rows = scores.topk(min(k + 1, items), dim=1)
+    last, rows = values[:, count - 1 : count], rows[:, :count]
+    contested = (last == values[:, count:]).any(dim=1) & ~values[:, 0].isnan()  # topk puts NaN first
     if contested.any():
         of, bar = scores[contested], last[contested]
         above, level = of > bar, of == bar
-        room = wanted - above.sum(dim=1, keepdim=True)
+        room = count - above.sum(dim=1, keepdim=True)
         taken = above | (level & (level.cumsum(dim=1) <= room))
-        found[contested] = taken.nonzero()[:, 1].view(-1, wanted)
-    found = found.sort(dim=1).values
-    values, places = scores.gather(1, found).sort(dim=1, descending=True, stable=True)
-    found, values = found.gather(1, places), values.float()
-    found = found.masked_fill(values == float("-inf"), -1)
+        rows[contested] = taken.nonzero()[:, 1].view(-1, count)
+    rows = rows.sort(dim=1).values
+    values, places = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)
+    rows, values = rows.gather(1, places), values.float()
+    rows = rows.masked_fill(values == float("-inf"), -1)
     pad = torch.nn.functional.pad
-    return pad(found, (0, k - wanted), value=-1), pad(values, (0, k - wanted), value=float("-inf"))
+    return pad(rows, (0, k - count), value=-1), pad(values, (0, k - count), value=float("-inf"))
 
 
 def _without(scores: Tensor, histories: Sequence[np.ndarray]) -> Tensor:
     rows = padded_rows(histories).to(scores.device)
     user, place = (rows >= 0).nonzero(as_tuple=True)
-    kept = scores.clone()
-    kept[user, rows[user, place]] = float("-inf")
-    return kept
+    masked = scores.clone()
+    masked[user, rows[user, place]] = float("-inf")
+    return masked

@@ -410,15 +410,15 @@ def _known_model_type(config: BackboneConfig) -> str:
     if model_type not in _architectures():
         hint = nearest(model_type, _architectures())
         raise UserError(
-            f"backbone.config.model_type={model_type} is no causal language model of transformers"
+            f"backbone.config.model_type={model_type} is not a causal language model of transformers"
             f"{f'; did you mean {hint}?' if hint else ''}",
             exit_code=2,
         )
     settings = transformers.AutoConfig.for_model(model_type)
     text = settings.get_text_config()
     if text is not settings:
-        known = text.model_type in _architectures()
-        inner = f"; name the language model alone, {text.model_type}" if known else ""
+        supported = text.model_type in _architectures()
+        inner = f"; name the language model alone, {text.model_type}" if supported else ""
         raise UserError(
             f"backbone.config.model_type={model_type} is a language model with other parts around it{inner}",
             exit_code=2,

@@ -266,7 +266,7 @@ class RecursiveAssignment(nn.Module):
         inner: width of the hidden layer of each ``f_l``.
         condition: what ``f_l`` reads of the codes so far: the ``previous`` one (the paper's) or the ``sum`` of all.
         residual: whether ``f_l`` is added to the guidance instead of replacing it.
-        scale: logits are so many times the cosine of state and code; None takes the inner product, as the paper does.
+        scale: logits are this many times the cosine of state and code; None takes the inner product, as the paper does.
     """
 
     def __init__(

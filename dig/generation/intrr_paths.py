@@ -64,7 +64,7 @@ class IntRRPathModel(PathModel):
             ValueError: scores depend on the items below a code, so that there are none without a trie.
         """
         if self.model.sizes.uid_output:
-            raise ValueError("this IntRR scores codes by the items that they lead to; it knows normalise=trie alone")
+            raise ValueError("this IntRR scores codes by the items that they lead to; it knows only normalise=trie")
         assign = self.model.assign
         table = torch.cat(list(assign.codebooks))
         table = assign.scaled(table if vocabulary is None else table[vocabulary])

@@ -56,7 +56,7 @@ def sample_groups(
         input_ids: (batch, prompt) prompts, padded on either side.
         attention_mask: (batch, prompt).
         trie: the catalogue, on the same device; every sample is one of its items.
-        group_size: samples a prompt.
+        group_size: samples per prompt.
         temperature: divides the logits; the log-probabilities are those after it.
         generator: gives the seeds where they are not given; on the CPU, None takes torch's global one.
         replacement: whether an item may be sampled more than once.
@@ -181,8 +181,8 @@ def _with_maximum(noisy: Tensor, maximum: Tensor) -> Tensor:
     """Gumbel variables (…, n) given that their maximum is ``maximum`` (…, 1) (appendix B.3 of the same paper)."""
     largest = noisy.max(dim=-1, keepdim=True).values
     shift = maximum - noisy + torch.log1p(-(noisy - largest).exp())
-    found = maximum - shift.clamp(min=0) - (-shift.abs()).exp().log1p()
-    return torch.where(noisy == float("-inf"), noisy, found)
+    conditioned = maximum - shift.clamp(min=0) - (-shift.abs()).exp().log1p()
+    return torch.where(noisy == float("-inf"), noisy, conditioned)
 
 
 def _uniform(seeds: Tensor, counters: Tensor) -> Tensor:

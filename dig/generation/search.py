@@ -386,14 +386,14 @@ def score_catalogue(
             children, log_probs = walk.children()
             width, children = children.shape[2], children.flatten(1)
             inside = (trie.begins[children[0]] < last) & (trie.ends[children[0]] > first)
-            kept = (inside & exists.flatten()).nonzero()[:, 0]  # the same nodes in every row
-            scores = (scores.unsqueeze(-1) + log_probs).flatten(1)[:, kept]
-            walk.step(children[:, kept], (kept // width).expand(len(children), -1))
+            columns = (inside & exists.flatten()).nonzero()[:, 0]  # the same nodes in every row
+            scores = (scores.unsqueeze(-1) + log_probs).flatten(1)[:, columns]
+            walk.step(children[:, columns], (columns // width).expand(len(children), -1))
         begins, ends = trie.begins[walk.nodes[0]].clamp(min=first), trie.ends[walk.nodes[0]].clamp(max=last)
         leaf = torch.arange(len(begins), device=begins.device).repeat_interleave((ends - begins).long())
         places = torch.arange(first, last, device=begins.device)
         allowed = scores[:, leaf]
-        if restriction is not None and trie.has_twins:
+        if restriction is not None and trie.has_duplicates:
             one = places.expand_as(allowed)
             allowed = allowed.masked_fill(~restriction.admits(one, one + 1), float("-inf"))
         log_probs_of_items[:, trie.order[places].long()] = allowed

@@ -17,7 +17,7 @@ __all__ = ["T5PathModel"]
 
 @dataclass
 class _State(TreeState):
-    """Prompts in the encoder, and one start token a prompt in the decoder."""
+    """Prompts in the encoder, and one start token per prompt in the decoder."""
 
     encoded: Tensor | None = None
     encoded_mask: Tensor | None = None
@@ -108,9 +108,9 @@ class T5PathModel(TreePathModel):
     def _mask(self, visible: Tensor, queries: Tensor, keys: Tensor, past: int) -> Tensor:
         """The additive mask (batch, heads, queries, keys), with what moves the bias from places to positions."""
         places = torch.arange(len(keys), device=keys.device)
-        wanted = self._bias(keys - queries.unsqueeze(1))
+        bias = self._bias(keys - queries.unsqueeze(1))
         given = self._bias(places - places[past : past + len(queries)].unsqueeze(1))
-        return additive_mask(visible, self.attention_dtype) + (wanted - given).to(self.attention_dtype)
+        return additive_mask(visible, self.attention_dtype) + (bias - given).to(self.attention_dtype)
 
     def _bias(self, distance: Tensor) -> Tensor:
         attention = self._attention

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dig.engine.moved import renamed_arguments
+
 __all__ = ["CatalogueTrie", "Restriction"]
 
 
@@ -51,12 +53,12 @@ class Restriction:
 class CatalogueTrie(nn.Module):
     """Prefix tree of the catalogue's token sequences.
 
-    All of it are integer buffers, 28 bytes an item where most nodes are leaves, so ``to`` and ``state_dict`` work;
+    All of it are integer buffers, 28 bytes per item where most nodes are leaves, so ``to`` and ``state_dict`` work;
     ``load_state_dict`` takes the state of a trie of any size.
 
     Args:
         token_sequences: (items, levels) vocabulary ids; -1 pads a missing suffix at the end of a row.
-        twins: allow items with the same sequence; they share a leaf, and a ranking lists them one after the other.
+        duplicates: allow items with the same sequence; they share a leaf, and a ranking lists them one after another.
         rows: (items,) distinct catalogue rows of the sequences, for a part of a catalogue; None counts from 0.
         persistent: whether ``state_dict`` holds it; a module that builds its trie anew needs no copy in checkpoints.
 
@@ -66,14 +68,14 @@ class CatalogueTrie(nn.Module):
         first_child: (nodes + 1,) the first child; the last comes before the next node's first.
         begins: (nodes,) place of the first item below a node in the sorted order.
         ends: (nodes,) the place after its last item.
-        order: (items,) catalogue row at each place; twins by row.
+        order: (items,) catalogue row at each place; duplicates by row.
         places: (catalogue rows,) place of each item, -1 where the trie lacks it.
         level_tokens: (tokens,) vocabulary ids of each level, sorted, level by level.
         shape: (3, levels) number of tokens of each level, most children of a node above it, leaves at its end.
 
     Raises:
-        ValueError: for an empty catalogue, a gap before a suffix, two items with one sequence (unless ``twins``), or an
-            item whose sequence begins another's.
+        ValueError: for an empty catalogue, a gap before a suffix, two items with one sequence (unless ``duplicates``),
+            or an item whose sequence begins another's.
     """
 
     slots: Tensor
@@ -85,8 +87,9 @@ class CatalogueTrie(nn.Module):
     level_tokens: Tensor
     shape: Tensor
 
+    @renamed_arguments(twins="duplicates")
     def __init__(
-        self, token_sequences: Tensor, twins: bool = False, rows: Tensor | None = None, persistent: bool = True
+        self, token_sequences: Tensor, duplicates: bool = False, rows: Tensor | None = None, persistent: bool = True
     ) -> None:
         super().__init__()
         _check(token_sequences)
@@ -94,8 +97,8 @@ class CatalogueTrie(nn.Module):
         sequences = token_sequences[:, :longest].cpu()
         rows = torch.arange(len(sequences)) if rows is None else rows.cpu()
         by_row = rows.argsort(stable=True)
-        order = by_row[_lexicographic_order(sequences[by_row])]  # stable, so that twins lie in catalogue order
-        for name, value in _build(sequences[order], rows[order], twins).items():
+        order = by_row[_lexicographic_order(sequences[by_row])]  # stable, so that duplicates lie in catalogue order
+        for name, value in _build(sequences[order], rows[order], duplicates).items():
             # slots index logits at every step, and a conversion there costs more than it saves here
             self.register_buffer(name, value if name == "slots" else value.to(torch.int32), persistent)
         self._read_shape()
@@ -144,7 +147,7 @@ class CatalogueTrie(nn.Module):
         return self.first_child[nodes] == self.first_child[nodes + 1]
 
     def first_items(self, leaves: Tensor) -> Tensor:
-        """Catalogue rows (…) of leaves; of twins the first."""
+        """Catalogue rows (…) of leaves; of duplicates the first."""
         return self.order[self.begins[leaves].long()].long()
 
     def items_at(
@@ -155,28 +158,28 @@ class CatalogueTrie(nn.Module):
         Args:
             leaves: (batch, n).
             scores: (batch, n), falling.
-            count: items a row.
+            count: items per row.
             restriction: items that each row may have.
 
         Returns:
             (batch, up to ``count``) catalogue rows and their scores, -inf where there is no further item.
         """
-        if not self.has_twins:
+        if not self.has_duplicates:
             return self.first_items(leaves)[:, :count], scores[:, :count]
         begins = self.begins[leaves].long()
         ends = torch.where(scores > float("-inf"), self.ends[leaves].long(), begins)  # others may be any node
         most = max(int((ends - begins).max()), 1)
         places = begins.unsqueeze(-1) + torch.arange(most, device=leaves.device)  # (batch, n, most)
-        there = places < ends.unsqueeze(-1)
+        mask = places < ends.unsqueeze(-1)
         if restriction is not None:
-            there = there & restriction.admits(places, places + 1)
-        first = (~there).flatten(1).to(torch.int8).argsort(dim=1, stable=True)[:, :count]
+            mask = mask & restriction.admits(places, places + 1)
+        first = (~mask).flatten(1).to(torch.int8).argsort(dim=1, stable=True)[:, :count]
         items = self.order[places.clamp(max=self.num_items - 1)].long().flatten(1).gather(1, first)
-        every = scores.unsqueeze(-1).masked_fill(~there, float("-inf")).flatten(1)
+        every = scores.unsqueeze(-1).masked_fill(~mask, float("-inf")).flatten(1)
         return items, every.gather(1, first)
 
-    def leaders(self, items: Tensor) -> Tensor:
-        """The item (…) that stands for each of the items (…) at its leaf: itself, where it has no twin."""
+    def representatives(self, items: Tensor) -> Tensor:
+        """The item (…) that stands for each of the items (…) at its leaf: itself, where it has no duplicate."""
         paths = self.paths(items)
         leaves = paths.gather(-1, (paths >= 0).sum(dim=-1, keepdim=True) - 1).squeeze(-1)
         return self.first_items(leaves)
@@ -210,7 +213,7 @@ class CatalogueTrie(nn.Module):
         )
 
     def find(self, token_sequences: Tensor) -> Tensor:
-        """Catalogue rows of the items with these sequences; of twins the first.
+        """Catalogue rows of the items with these sequences; of duplicates the first.
 
         Args:
             token_sequences: (batch, levels) vocabulary ids, -1 after the end.
@@ -229,10 +232,10 @@ class CatalogueTrie(nn.Module):
             if depth >= self.levels:
                 alive &= ~step
                 continue
-            known = self.tokens_of_level(depth)
-            slot = torch.searchsorted(known, token.contiguous()).clamp(max=len(known) - 1)
+            tokens = self.tokens_of_level(depth)
+            slot = torch.searchsorted(tokens, token.contiguous()).clamp(max=len(tokens) - 1)
             child = self._last_child_up_to(nodes, self.slots, slot)
-            hit = (known[slot] == token) & ~self.is_leaf(nodes) & (self.slots[child] == slot)
+            hit = (tokens[slot] == token) & ~self.is_leaf(nodes) & (self.slots[child] == slot)
             alive &= ~step | hit
             nodes = torch.where(step & hit, child, nodes)
         return torch.where(alive & self.is_leaf(nodes), self.first_items(nodes), -1)
@@ -264,7 +267,7 @@ class CatalogueTrie(nn.Module):
             ValueError: no items, or one that this trie lacks.
         """
         items = items.to(self.order.device).unique()
-        return CatalogueTrie(self.token_sequences(items), twins=True, rows=items).to(self.order.device)
+        return CatalogueTrie(self.token_sequences(items), duplicates=True, rows=items).to(self.order.device)
 
     def union(self, other: CatalogueTrie) -> CatalogueTrie:
         """A trie of the items of both.
@@ -284,7 +287,7 @@ class CatalogueTrie(nn.Module):
         if differ.any():
             raise ValueError(f"item {int(shared[differ][0])} has another sequence in the other trie")
         joined = torch.cat([sequences(self, ours), sequences(other, new)])
-        return CatalogueTrie(joined, twins=True, rows=torch.cat([ours, new])).to(device)
+        return CatalogueTrie(joined, duplicates=True, rows=torch.cat([ours, new])).to(device)
 
     def tokens_of_level(self, depth: int) -> Tensor:
         """(tokens,) int64 vocabulary ids that occur at a depth, sorted."""
@@ -297,13 +300,13 @@ class CatalogueTrie(nn.Module):
 
     def tokens_at(self, nodes: Tensor, depth: int) -> Tensor:
         """Vocabulary ids (…) int64 that lead to nodes (…) from a depth; any token for nodes that lie elsewhere."""
-        known = self.tokens_of_level(depth)
-        return known[self.slots_of(nodes).clamp(max=len(known) - 1)]
+        tokens = self.tokens_of_level(depth)
+        return tokens[self.slots_of(nodes).clamp(max=len(tokens) - 1)]
 
     def _read_shape(self) -> None:
         self.level_sizes, self.max_children, leaves = self.shape.tolist()
         self.ends_at = [False, *(count > 0 for count in leaves)]  # by depth: whether some item ends there
-        self.has_twins = sum(leaves) < self.num_items
+        self.has_duplicates = sum(leaves) < self.num_items
         self.largest_token = int(self.level_tokens.max())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -314,8 +317,8 @@ class CatalogueTrie(nn.Module):
         self._read_shape()
 
     def _places(self, items: Tensor) -> Tensor:
-        known = (items >= 0) & (items < self.num_rows)
-        return torch.where(known, self.places[items.clamp(min=0, max=self.num_rows - 1)].long(), -1)
+        in_range = (items >= 0) & (items < self.num_rows)
+        return torch.where(in_range, self.places[items.clamp(min=0, max=self.num_rows - 1)].long(), -1)
 
     def _sorted_places(self, items: Tensor) -> Tensor:
         places = self._places(items.to(self.order.device))
@@ -338,7 +341,7 @@ class CatalogueTrie(nn.Module):
         return low.clamp(max=len(self.slots) - 1)
 
 
-def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
+def _build(sequences: Tensor, rows: Tensor, duplicates: bool) -> dict[str, Tensor]:
     """The buffers, from sorted sequences (items, levels) and their catalogue rows (items,)."""
     items, levels = sequences.shape
     slots, begins, ends = [torch.tensor([0])], [torch.tensor([0])], [torch.tensor([items])]
@@ -355,8 +358,8 @@ def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
         opens[1:] |= token[1:] != token[:-1]
         places = (opens & present).nonzero()[:, 0]
         node = count - 1 + (opens & present).cumsum(dim=0)  # means nothing where no token is
-        known, inverse = token[places].unique(return_inverse=True)
-        level_tokens.append(known)
+        distinct, inverse = token[places].unique(return_inverse=True)
+        level_tokens.append(distinct)
         slots.append(inverse)
         begins.append(places)
         ends.append(places + torch.bincount(node[present] - count, minlength=len(places)))
@@ -366,7 +369,7 @@ def _build(sequences: Tensor, rows: Tensor, twins: bool) -> dict[str, Tensor]:
         above, count = node, count + len(places)
         lasts.append(count)
     num_children = torch.bincount(torch.cat(parents), minlength=count)
-    _check_prefix_free(leaves, num_children, rows, twins)
+    _check_prefix_free(leaves, num_children, rows, duplicates)
     leaves_until = F.pad((num_children == 0).cumsum(dim=0), (1, 0))[torch.tensor([1, *lasts])]
     places_of_rows = torch.full((int(rows.max()) + 1,), -1)
     places_of_rows[rows] = torch.arange(items)
@@ -394,9 +397,9 @@ def _check(token_sequences: Tensor) -> None:
         raise ValueError(f"item row {int(gaps.nonzero()[0])} has a token after a -1")
 
 
-def _check_prefix_free(leaves: Tensor, num_children: Tensor, rows: Tensor, twins: bool) -> None:
+def _check_prefix_free(leaves: Tensor, num_children: Tensor, rows: Tensor, duplicates: bool) -> None:
     repeated = leaves[1:] == leaves[:-1]
-    if repeated.any() and not twins:
+    if repeated.any() and not duplicates:
         at = int(repeated.nonzero()[0])
         raise ValueError(f"item rows {int(rows[at])} and {int(rows[at + 1])} have the same tokens; give them a suffix")
     inner = num_children[leaves] > 0

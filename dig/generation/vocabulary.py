@@ -76,8 +76,8 @@ class SidVocabulary:
             UserError: if the tokenizer has tokens of these names already.
         """
         names = cls.tokens(sizes)
-        known = tokenizer.get_vocab()
-        taken = [name for name in names if name in known]
+        vocabulary = tokenizer.get_vocab()
+        taken = [name for name in names if name in vocabulary]
         if taken:
             raise UserError(f"the backbone's tokenizer has a token {taken[0]} already; dig needs it for Semantic IDs")
         # as they are: a normaliser that puts a mark before words would else hide a token that follows another at once
@@ -91,10 +91,10 @@ class SidVocabulary:
         Raises:
             UserError: if one is missing or a level's tokens do not follow each other.
         """
-        known = tokenizer.get_vocab()
+        vocabulary = tokenizer.get_vocab()
         first_ids = []
         for level, size in enumerate(sizes):
-            ids = [known.get(sid_token(level, code)) for code in range(size)]
+            ids = [vocabulary.get(sid_token(level, code)) for code in range(size)]
             if ids[0] is None or ids != list(range(ids[0], ids[0] + size)):
                 raise UserError(
                     f"the tokenizer does not hold the {size} SID tokens of level {level + 1} in order; "
@@ -208,9 +208,9 @@ def _unlike(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> str | No
     """What AutoTokenizer reads otherwise, in a line."""
     auto = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     names, ids = SidVocabulary.tokens(list(vocabulary.sizes)), vocabulary.ids.tolist()
-    for name, expected, found in zip(names, ids, auto(names, add_special_tokens=False)["input_ids"], strict=True):
-        if expected not in found or auto.convert_tokens_to_ids(name) != expected:
-            return f"AutoTokenizer ({type(auto).__name__}) reads the token {name} as {found}, not {[expected]}"
+    for name, expected, actual in zip(names, ids, auto(names, add_special_tokens=False)["input_ids"], strict=True):
+        if expected not in actual or auto.convert_tokens_to_ids(name) != expected:
+            return f"AutoTokenizer ({type(auto).__name__}) reads the token {name} as {actual}, not {[expected]}"
     ends = [name for name in (tokenizer.bos_token, tokenizer.eos_token) if name]
     some = [names[0], names[-1], names[len(names) // 2]]
     for text in (
@@ -218,9 +218,9 @@ def _unlike(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> str | No
         " ".join([*ends[:1], *some, *ends[-1:]]),
         _SENTENCE + f"{some[0]}{some[1]}, {some[2]}.",
     ):
-        expected, found = (reader(text, add_special_tokens=False)["input_ids"] for reader in (tokenizer, auto))
-        if found != expected:
-            return f"AutoTokenizer ({type(auto).__name__}) reads {text!r} as {found}, not {expected}"
+        expected, actual = (reader(text, add_special_tokens=False)["input_ids"] for reader in (tokenizer, auto))
+        if actual != expected:
+            return f"AutoTokenizer ({type(auto).__name__}) reads {text!r} as {actual}, not {expected}"
     spelled = [ids[0], ids[-1]]
     text = auto.decode(spelled, skip_special_tokens=True)
     again = [token for token in auto(text, add_special_tokens=False)["input_ids"] if token in set(ids)]

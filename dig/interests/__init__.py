@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         item_quality,
         mined_frame,
         to_frame,
-        without_twins,
+        without_duplicates,
     )
     from dig.interests.lexical import mine_lexical
     from dig.interests.merging import Merged, merge_interests
@@ -62,7 +62,7 @@ __all__ = [
     "read_labels",
     "read_user_interests",
     "to_frame",
-    "without_twins",
+    "without_duplicates",
 ]
 
 __getattr__ = lazy_names(
@@ -82,7 +82,7 @@ __getattr__ = lazy_names(
         "from_frame": "interest",
         "mined_frame": "interest",
         "to_frame": "interest",
-        "without_twins": "interest",
+        "without_duplicates": "interest",
         "mine_lexical": "lexical",
         "Merged": "merging",
         "merge_interests": "merging",

@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(
         _run,
         arguments,
-        "free some, then the same command goes on",
-        "interrupted; what came so far is kept, the same command goes on from here",
+        "free some, then the same command resumes",
+        "interrupted; what came so far is kept, the same command resumes from here",
     )
 
 
@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
 
 def _dispatch(commands: ModuleType, call: _Call) -> int:
     config, options = call.config, call.options
-    known: dict[str, Callable[[], int]] = {
+    functions: dict[str, Callable[[], int]] = {
         "plan": lambda: commands.plan(config),
         "show": lambda: commands.show(config, call.arguments[0]),
         "retry": lambda: commands.retry(config),
@@ -76,7 +76,7 @@ def _dispatch(commands: ModuleType, call: _Call) -> int:
         "import": lambda: commands.import_answers(config, Path(call.arguments[0]), vars(options)["as"]),
         "label": lambda: commands.label(config, options.out, options.count),
     }
-    return known[call.command]()
+    return functions[call.command]()
 
 
 def _parse(arguments: list[str]) -> _Call:

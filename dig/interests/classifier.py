@@ -109,7 +109,7 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 """Inverse strengths of regularisation that are tried."""
 INNER_FOLDS = 3
 PER_PHRASE = 20
-"""At most so many interests of a phrase are trained on; they share its weight, and say nearly the same."""
+"""At most this many interests of a phrase are trained on; they share its weight, and say nearly the same."""
 
 
 class Examples(NamedTuple):
@@ -125,12 +125,12 @@ class Examples(NamedTuple):
         return Examples(*(column[rows] for column in self))
 
     def thinned(self, seed: int) -> Examples:
-        """At most :data:`PER_PHRASE` rows a phrase, drawn by the seed, with the weight of all of them."""
+        """At most :data:`PER_PHRASE` rows per phrase, drawn by the seed, with the weight of all of them."""
         order = np.random.default_rng(seed).permutation(len(self.labels))
         order = order[np.argsort(self.groups[order], kind="stable")]
         _, starts, sizes = np.unique(self.groups[order], return_index=True, return_counts=True)
-        kept = np.sort(order[np.arange(len(order)) - np.repeat(starts, sizes) < PER_PHRASE])
-        few = self.take(kept)
+        rows = np.sort(order[np.arange(len(order)) - np.repeat(starts, sizes) < PER_PHRASE])
+        few = self.take(rows)
         totals, left = (np.bincount(each.groups, each.weights) for each in (self, few))
         return few._replace(weights=few.weights * (totals / np.where(left > 0, left, 1.0))[few.groups])
 
@@ -187,7 +187,7 @@ def held_out_probability(
     """
     splitter = sklearn.model_selection.StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(examples.features, examples.labels, examples.groups))
-    probabilities = np.concatenate([fit(examples.take(kept))(examples.features[left]) for kept, left in parts])
+    probabilities = np.concatenate([fit(examples.take(trained))(examples.features[left]) for trained, left in parts])
     return probabilities[np.argsort(np.concatenate([left for _, left in parts]))]
 
 

@@ -59,7 +59,7 @@ class TextsOfItems:
     """The words of every item of a catalogue, read once.
 
     Args:
-        frame: a row an item: ``item_id``; ``title``, ``description``, ``categories``, ``caption``, ``brand`` as
+        frame: a row per item: ``item_id``; ``title``, ``description``, ``categories``, ``caption``, ``brand`` as
             " word word ", with a bar between texts, so that no phrase is found across two of them.
     """
 
@@ -67,12 +67,12 @@ class TextsOfItems:
         self.frame = frame.with_columns(pl.concat_str(_FIELDS).alias("all"))
 
     def of(self, item_ids: pl.Series) -> pl.DataFrame:
-        """The texts of the items of interests, a row an interest.
+        """The texts of the items of interests, a row per interest.
         Raises:
             ValueError: if an item is not in the catalogue.
         """
-        wanted = pl.DataFrame({"item_id": item_ids})
-        texts = wanted.join(self.frame, on="item_id", how="left", maintain_order="left")
+        items = pl.DataFrame({"item_id": item_ids})
+        texts = items.join(self.frame, on="item_id", how="left", maintain_order="left")
         missing = texts.filter(pl.col("all").is_null())["item_id"].unique().sort()
         if len(missing):
             raise ValueError(f"{len(missing)} items have interests but no row in the catalogue, for one {missing[0]!r}")
@@ -303,12 +303,12 @@ def agreement(membership: scipy.sparse.csr_matrix, names: list[str | None]) -> n
         membership: 0/1 ``(phrases, items)``.
         names: of the items, a brand or a category; items without one make no pair, no names at all give 0.
     """
-    known = [row for row, name in enumerate(names) if name]
-    if not known:
+    named = [row for row, name in enumerate(names) if name]
+    if not named:
         return np.zeros(membership.shape[0])
-    distinct, codes = np.unique([names[row] for row in known], return_inverse=True)
+    distinct, codes = np.unique([names[row] for row in named], return_inverse=True)
     shape = (membership.shape[1], len(distinct))
-    counts = membership @ scipy.sparse.csr_matrix((np.ones(len(known)), (known, codes)), shape=shape)
+    counts = membership @ scipy.sparse.csr_matrix((np.ones(len(named)), (named, codes)), shape=shape)
     together = counts.copy()
     together.data = _pairs(together.data)
     return _drawn(np.asarray(together.sum(axis=1)).ravel(), _pairs(np.asarray(counts.sum(axis=1)).ravel()))

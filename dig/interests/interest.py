@@ -22,7 +22,7 @@ __all__ = [
     "from_frame",
     "mined_frame",
     "to_frame",
-    "without_twins",
+    "without_duplicates",
     "item_quality",
 ]
 
@@ -44,7 +44,7 @@ INTEREST_SCHEMA = pl.Schema(
         "wordings": pl.List(pl.String),
     }
 )
-"""Columns of a frame of interests, one row an interest, in rank order within an item (and miner and kind).
+"""Columns of a frame of interests, one row per interest, in rank order within an item (and miner and kind).
 
 ``confidence`` is null where the miner gives none; ``label`` and ``score`` are null until RLDI has filled them.
 ``votes`` is the number of miners that found the interest. ``miners`` and ``wordings``, aligned, say which and in what
@@ -126,7 +126,7 @@ class Interest:
             raise ValueError(f"votes must lie between 1 and the number of miners, it is {self.votes}")
 
 
-def without_twins(frame: pl.DataFrame) -> pl.DataFrame:
+def without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
     """Keeps the first of the interests that are equal within (item, miner, kind) once folded; the order stays."""
     return (
         frame.with_columns(fold_column(frame["text"]).alias("_folded"))
@@ -136,16 +136,16 @@ def without_twins(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def to_frame(interests: Iterable[Interest]) -> pl.DataFrame:
-    """The interests as a frame (:data:`INTEREST_SCHEMA`) in the given order, twins left out."""
+    """The interests as a frame (:data:`INTEREST_SCHEMA`) in the given order, duplicates left out."""
     rows = [(*values[:-2], values[-2] or None, values[-1] or None) for values in map(astuple, interests)]
-    return without_twins(pl.DataFrame(rows, schema=INTEREST_SCHEMA, orient="row"))
+    return without_duplicates(pl.DataFrame(rows, schema=INTEREST_SCHEMA, orient="row"))
 
 
 def from_frame(frame: pl.DataFrame) -> list[Interest]:
     """The rows of a frame as validated records, in order.
 
     Raises:
-        ValueError: if a row is no valid interest.
+        ValueError: if a row is not a valid interest.
     """
     rows = frame.select(INTEREST_SCHEMA.names()).iter_rows(named=True)
     return [Interest(**row | {name: tuple(row[name] or ()) for name in ("miners", "wordings")}) for row in rows]

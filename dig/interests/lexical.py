@@ -73,7 +73,7 @@ _PLAIN_WORD = re.compile(r"[^\W_]+")
 _TAG = re.compile(r"<[^<>]{0,200}>")
 _DIGIT = re.compile(r"\d")
 WITH_DIGITS = 0.3
-"""Factor on a phrase that holds a digit or a unit: often a model number or a measure, at times an interest."""
+"""Factor on a phrase that holds a digit or a unit: often a model number or a measure, at times per interest."""
 ONLY_DIGITS = 0.1
 """Factor on a phrase of nothing but numbers and units; the miner takes one only for an item that has nothing else."""
 
@@ -140,7 +140,7 @@ MINER = "lexical"
 FIELD_WEIGHTS = {"title": 2.0, "categories": 1.5, "description": 1.0, "caption": 1.0}
 """What one occurrence in a field adds to the frequency of a phrase; our own choice (open in the paper)."""
 LENGTH_FACTORS = (0.7, 0.9, 1.0)
-"""Factors of phrases with one, two and three words that are no stop words: the longer says more."""
+"""Factors of phrases with one, two and three words that are not stop words: the longer says more."""
 BRIDGE_FACTOR = 0.9
 """Factor on a phrase that needs a stop word ("gentle on sensitive"): it is more often a cut sentence than a name."""
 BRAND_SHARE = 0.5
@@ -182,8 +182,8 @@ def _words(text: str) -> Words:
 
 
 def _items(catalogue: pl.DataFrame, captions: Mapping[str, str]) -> Iterator[_Item]:
-    wanted = ("item_id", "title", "brand", "categories", "description")
-    frame = catalogue.select([name if name in catalogue.columns else pl.lit(None).alias(name) for name in wanted])
+    fields = ("item_id", "title", "brand", "categories", "description")
+    frame = catalogue.select([name if name in catalogue.columns else pl.lit(None).alias(name) for name in fields])
     for item_id, title, brand, categories, description in frame.iter_rows():
         brand_words = () if (brand or "").strip().casefold() in NO_BRANDS else _words(brand)
         texts = {

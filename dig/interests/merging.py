@@ -172,7 +172,7 @@ def merge_interests(
         phrases: every folded text of ``interests``, once.
         vectors: ``(phrases, dim)`` their vectors, of any length.
         similarity: the least cosine.
-        limit: interests an item at most; None for no limit.
+        limit: interests per item at most; None for no limit.
 
     Raises:
         ValueError: if a text has no vector.
@@ -286,5 +286,5 @@ def _together(given: pl.Expr) -> pl.Expr:
 
 
 def _cut(merged: pl.DataFrame, joined: int, limit: int | None) -> Merged:
-    kept = merged if limit is None else merged.filter(pl.int_range(pl.len()).over("item_id") < limit)
-    return Merged(kept, joined, merged.height - kept.height)
+    cut = merged if limit is None else merged.filter(pl.int_range(pl.len()).over("item_id") < limit)
+    return Merged(cut, joined, merged.height - cut.height)

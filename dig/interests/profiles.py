@@ -32,7 +32,7 @@ __all__ = [
 
 
 HALF_LIFE = 5.0
-"""A purchase counts half of one that came so many purchases later; our own choice (open in the papers)."""
+"""A purchase counts half of one that came this many purchases later; our own choice (open in the papers)."""
 
 
 class WeightedInterest(NamedTuple):
@@ -90,7 +90,7 @@ class InterestProfiles:
 
         Args:
             history: item ids, oldest first; items without interests add nothing.
-            limit: so many at most.
+            limit: this many at most.
         """
         weights, texts, _ = self._weigh(history)
         total = sum(weights.values())
@@ -103,7 +103,7 @@ class InterestProfiles:
         Args:
             history: item ids, oldest first.
             item: the recommended item.
-            limit: so many at most.
+            limit: this many at most.
         """
         weights, _, sources = self._weigh(history)
         total = sum(weights.values())
@@ -146,7 +146,7 @@ class ExplicitInterests:
         interests: labelled interests (:data:`~dig.interests.interest.INTEREST_SCHEMA`).
         item_ids: the catalogue's ids in order.
         histories: (users,) catalogue rows of the training part, oldest first.
-        limit: interests a customer at most.
+        limit: interests per customer at most.
     """
 
     def __init__(

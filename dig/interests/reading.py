@@ -18,7 +18,7 @@ import polars as pl
 
 from dig.config.errors import UserError
 from dig.engine.folding import fold
-from dig.interests.interest import KINDS, MinedRow, fold_column, mined_frame, without_twins
+from dig.interests.interest import KINDS, MinedRow, fold_column, mined_frame, without_duplicates
 
 __all__ = [
     "BadLineError",
@@ -67,7 +67,7 @@ class ReadingLog:
     """The first bad lines as ``file:line: reason``."""
     unknown: Counter[str] = field(default_factory=Counter)
     """Ids that the data lack, with the number of lines about each; those lines are left out."""
-    twins: int = 0
+    duplicates: int = 0
     """Texts left out because an earlier one says the same."""
     cut: int = 0
     """Texts cut at the length limit."""
@@ -102,7 +102,7 @@ class ReadingLog:
             parts.append(f"{len(self.unknown):,} ids unknown to the data ({', '.join(names)})")
         parts += [
             f"{count:,} {what}"
-            for count, what in ((self.empty, "empty"), (self.twins, "repeated texts"), (self.cut, "texts cut"))
+            for count, what in ((self.empty, "empty"), (self.duplicates, "repeated texts"), (self.cut, "texts cut"))
             if count
         ]
         return ", ".join(parts)
@@ -184,7 +184,7 @@ def read_records(
     Raises:
         UserError: if the file is missing or damaged, or too many of its lines are bad.
     """
-    known = frozenset(known_ids)
+    ids = frozenset(known_ids)
     log = ReadingLog(path)
     for number, line in enumerate(_raw_lines(path), start=1):
         if not line.strip():
@@ -193,7 +193,7 @@ def read_records(
         try:
             record = _parse(line)
             name = _key(record, key)
-            if name in known:
+            if name in ids:
                 take(name, record, log)
             else:
                 log.unknown[name] += 1
@@ -236,11 +236,11 @@ def _confidence(entry: dict[str, Any]) -> float | None:
 
 
 def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: float = 0.01) -> ImportedInterests:
-    """Reads ``{"item_id", "miner", "kind", "interests": [{"text", "confidence"?}, …]}``, a line an item.
+    """Reads ``{"item_id", "miner", "kind", "interests": [{"text", "confidence"?}, …]}``, a line per item.
 
     A line with any fault is left out as a whole, counted, and kept as an example with file, line and reason. Texts lose
-    control characters and are cut at :data:`MAX_INTEREST` characters; twins (equal once folded, within item, miner and
-    kind) are dropped and counted; lines about items that the catalogue lacks are counted by item. An item may have
+    control characters and are cut at :data:`MAX_INTEREST` characters; duplicates (equal once folded, within item, miner
+    and kind) are dropped and counted; lines about items that the catalogue lacks are counted by item. An item may have
     several lines.
 
     Raises:
@@ -272,13 +272,13 @@ def read_interests(path: Path, item_ids: Collection[str], max_bad_fraction: floa
 
     log = read_records(path, item_ids, max_bad_fraction, take)
     read = mined_frame(rows)
-    frame = without_twins(read)
-    log.twins = read.height - frame.height
+    frame = without_duplicates(read)
+    log.duplicates = read.height - frame.height
     return ImportedInterests(frame, log)
 
 
 def read_captions(path: Path, item_ids: Collection[str], max_bad_fraction: float = 0.01) -> ImportedCaptions:
-    """Reads ``{"item_id", "miner", "caption"}``, a line an item; the first caption of an item counts.
+    """Reads ``{"item_id", "miner", "caption"}``, a line per item; the first caption of an item counts.
 
     Raises:
         UserError: as :func:`read_interests` does.
@@ -290,7 +290,7 @@ def read_captions(path: Path, item_ids: Collection[str], max_bad_fraction: float
         if caption == "":
             log.empty += 1
         elif item_id in captions:
-            log.twins += 1
+            log.duplicates += 1
         else:
             captions[item_id] = clean_text(caption, "caption", MAX_CAPTION, log)
 
@@ -320,7 +320,7 @@ class UserInterests:
 
 
 def read_user_interests(path: Path, user_ids: Collection[str], max_bad_fraction: float = 0.01) -> UserInterests:
-    """Reads ``{"user_id", "miner", "text", "items_seen": [item_id, …]}``, a line a user and miner.
+    """Reads ``{"user_id", "miner", "text", "items_seen": [item_id, …]}``, a line per user and miner.
 
     A line that does not say which items it is made from is bad: nobody could check it for held-out items.
 
@@ -363,7 +363,7 @@ def read_labels(path: Path, interests: pl.DataFrame, max_bad_fraction: float = 0
     reason; rows about interests that are not there are counted in ``log.unknown``.
 
     Raises:
-        UserError: if the file is missing, is no UTF-8 text or lacks a column, or more than ``max_bad_fraction`` of its
+        UserError: if the file is missing, is not UTF-8 text or lacks a column, or more than ``max_bad_fraction`` of its
             rows are bad.
     """
     rows_of = _rows_of(interests)
@@ -379,7 +379,7 @@ def read_labels(path: Path, interests: pl.DataFrame, max_bad_fraction: float = 0
             elif (verdicts[places] == 1 - label).any():
                 raise BadLineError(f"label {label} of {phrase!r} of {item_id!r} contradicts an earlier row")
             else:
-                log.twins += int((verdicts[places] == label).all())
+                log.duplicates += int((verdicts[places] == label).all())
                 verdicts[places] = label
         except BadLineError as error:
             log.bad(number, error)
@@ -388,7 +388,7 @@ def read_labels(path: Path, interests: pl.DataFrame, max_bad_fraction: float = 0
 
 
 def _rows_of(interests: pl.DataFrame) -> dict[tuple[str, str], list[int]]:
-    """Rows of the interests by item and folded text, also by folded wordings that are no interest's text."""
+    """Rows of the interests by item and folded text, also by folded wordings that are not an interest's text."""
     own: dict[tuple[str, str], list[int]] = defaultdict(list)
     for place, key in enumerate(zip(interests["item_id"], fold_column(interests["text"]), strict=True)):
         own[key].append(place)

@@ -69,7 +69,7 @@ def label_interests(
         interests: :data:`~dig.interests.interest.INTEREST_SCHEMA`, all miners together.
         catalogue: the items; rows of ``train_sequences`` are its rows.
         captions: item id → caption.
-        train_sequences: one int array of catalogue rows a user, in order, **without** both held-out items.
+        train_sequences: one int array of catalogue rows per user, in order, **without** both held-out items.
         config: source, threshold, folds, min_items, enabled.
         seed: of folds and samples.
         vectors: of phrases and items; without them the features that need any are left out.
@@ -81,7 +81,7 @@ def label_interests(
         ``positive_interests``; where labels were asked for ``weak_labels`` (positive, negative, unlabelled phrases;
         lift_bar) or ``verdicts`` (positive, negative, unlabelled interests); and where trained ``held_out`` (roc_auc,
         roc_auc_pairs, roc_auc_rarity, precision, recall, base_rate, threshold, brier, calibration_error, folds,
-        phrases, interests), ``reliability`` (predicted, observed, weight a bin, on held-out phrases), ``features``
+        phrases, interests), ``reliability`` (predicted, observed, weight per bin, on held-out phrases), ``features``
         (name, meaning, weight on the standardised feature, the most telling first), ``examples`` (kept, rejected).
 
     Raises:
@@ -109,12 +109,12 @@ def label_interests(
         seen = seen.also(vector_features(evidence, catalogue, vectors, seed), VECTOR_FEATURES)
     if supervision.binding:
         seen = seen.also(evidence.log_lift[evidence.of_interest][:, None], _LIFT)
-    known = supervision.labels >= 0
-    examples = Examples(seen.values, supervision.labels, supervision.groups, supervision.weights).take(known)
+    labelled = supervision.labels >= 0
+    examples = Examples(seen.values, supervision.labels, supervision.groups, supervision.weights).take(labelled)
     report |= _quality(examples, config, seed)
     classifier = train(examples, seed)
     score = classifier.probability(seen.values)
-    label = np.where(known & supervision.binding, supervision.labels, score >= config.threshold).astype(np.int8)
+    label = np.where(labelled & supervision.binding, supervision.labels, score >= config.threshold).astype(np.int8)
     report |= {
         "classifier": "logistic regression",
         "positive_interests": int(label.sum()),
@@ -162,7 +162,7 @@ def _all_positive(
 def _quality(examples: Examples, config: LabelConfig, seed: int) -> dict[str, Any]:
     """Cross-validated quality; a phrase is never in training and test at once.
 
-    Labels of behaviour weigh 1 a phrase in all figures but ``roc_auc_pairs`` (1 an interest). ``roc_auc_rarity`` is
+    Labels of behaviour weigh 1 per phrase in all figures but ``roc_auc_pairs`` (1 per interest). ``roc_auc_rarity`` is
     what the plain rule "the rarer the better" reaches: the classifier is worth what it adds to that.
     """
     labels, weights = examples.labels, examples.weights
@@ -199,10 +199,10 @@ def _examples(
     evidence: PhraseEvidence, supervision: Supervision, score: np.ndarray, threshold: float, catalogue: pl.DataFrame
 ) -> dict[str, list[dict[str, Any]]]:
     """The labelled phrases that the classifier keeps and rejects most surely, with an item and what behaviour says."""
-    of, known, phrases = evidence.of_interest, supervision.labels >= 0, len(evidence.phrases)
+    of, labelled, phrases = evidence.of_interest, supervision.labels >= 0, len(evidence.phrases)
     mean = np.bincount(of, score) / np.bincount(of)
-    given = np.bincount(of[known], minlength=phrases)
-    told = np.bincount(of[known], supervision.labels[known], phrases) / np.maximum(given, 1)
+    given = np.bincount(of[labelled], minlength=phrases)
+    label_rate = np.bincount(of[labelled], supervision.labels[labelled], phrases) / np.maximum(given, 1)
     order = [row for row in np.argsort(-mean, kind="stable") if given[row]]
     first = np.empty(phrases, dtype=np.int64)
     first[of[::-1]] = evidence.item_rows[::-1]
@@ -217,7 +217,7 @@ def _examples(
                 "items": int(evidence.items[row]),
                 "score": round(float(mean[row]), 4),
                 "lift": None if np.isnan(lift[row]) else round(float(lift[row]), 2),
-                "given_label": round(float(told[row]), 2),
+                "given_label": round(float(label_rate[row]), 2),
             }
             for row in rows
         ]

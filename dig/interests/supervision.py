@@ -37,7 +37,7 @@ WINDOW = 5
 LIFT_FLOOR, LIFT_CEILING = 1.5, 3.0
 """Bounds of :func:`lift_bar`; our own choice (open in the paper)."""
 POSITIVE_LEVEL = 0.001
-"""Positive: so many pairs or more would come by chance with at most this probability."""
+"""Positive: this many pairs or more would come by chance with at most this probability."""
 NEGATIVE_LEVEL = 0.05
 """Negative: so few pairs or fewer would come with at most this probability if the lift stood at the bar."""
 _CHUNK = 65_536
@@ -62,7 +62,7 @@ def count_copurchases(sequences: Sequence[np.ndarray], items: int, window: int =
     A user counts once a pair, so that a customer who buys the same two things every month is one piece of evidence.
 
     Args:
-        sequences: one int array of item rows a user, in order, training part only.
+        sequences: one int array of item rows per user, in order, training part only.
         items: number of items in the catalogue.
         window: the largest distance in positions.
 
@@ -79,9 +79,9 @@ def count_copurchases(sequences: Sequence[np.ndarray], items: int, window: int =
     pairs, owners = [], []
     for distance in range(1, window + 1):
         first, second = rows[:-distance], rows[distance:]
-        kept = (users[:-distance] == users[distance:]) & (first != second)
-        pairs.append(np.minimum(first, second)[kept] * items + np.maximum(first, second)[kept])
-        owners.append(users[:-distance][kept])
+        mask = (users[:-distance] == users[distance:]) & (first != second)
+        pairs.append(np.minimum(first, second)[mask] * items + np.maximum(first, second)[mask])
+        owners.append(users[:-distance][mask])
     distinct, codes = np.unique(np.concatenate(pairs), return_inverse=True)
     once = np.unique(np.concatenate(owners) * max(len(distinct), 1) + codes) % max(len(distinct), 1)
     counts = np.bincount(once, minlength=len(distinct))
@@ -238,7 +238,7 @@ def weigh_phrases(interests: pl.DataFrame, item_ids: pl.Series, sequences: Seque
     Args:
         interests: :data:`~dig.interests.interest.INTEREST_SCHEMA`, all about items of the catalogue.
         item_ids: ``(items,)`` the catalogue.
-        sequences: one int array of catalogue rows a user, in order, **without** both held-out items.
+        sequences: one int array of catalogue rows per user, in order, **without** both held-out items.
     """
     folded = fold_column(interests["text"])
     phrases = pl.Series(distinct_phrases(interests), dtype=pl.String)
@@ -270,7 +270,7 @@ def by_verdicts(evidence: PhraseEvidence, verdicts: np.ndarray, source: str) -> 
     """A judge's or a person's labels of single interests; each weighs 1.
 
     Raises:
-        ValueError: if there is not one verdict an interest, or one is none of 1, 0 and -1.
+        ValueError: if there is not one verdict per interest, or one is none of 1, 0 and -1.
     """
     if verdicts.shape != evidence.of_interest.shape or not np.isin(verdicts, (-1, 0, 1)).all():
         raise ValueError(f"{len(evidence.of_interest)} interests need as many verdicts of 1, 0 or -1 (not judged)")

@@ -21,7 +21,7 @@ __all__ = ["MINER", "VisualInterests", "frequent_phrases", "read_vocabulary", "v
 MINER = "openclip"
 _VOCABULARY = "visual_vocabulary.txt"
 _MIN_POSITIVES = 30
-"""So many pairs of a picture and a phrase of its item's own text are needed before a confidence can be calibrated."""
+"""This many pairs of a picture and a phrase of its item's own text are needed before a confidence can be calibrated."""
 _NEGATIVES = 20
 """Negatives a positive, at most, that the calibration looks at; weights put the base rate back."""
 _FOLDS = 5
@@ -36,13 +36,13 @@ class VisualInterests(NamedTuple):
 
 
 def read_vocabulary(path: Path | None) -> list[str]:
-    """Phrases of a file, one a line; empty lines and lines from ``#`` on count for nothing, a repeated phrase once.
+    """Phrases of a file, one per line; empty lines and lines from ``#`` on count for nothing, a repeated phrase once.
 
     Args:
         path: the file; None takes the list that comes with the project.
 
     Raises:
-        UserError: the file is missing, is no UTF-8 text or holds no phrase.
+        UserError: the file is missing, is not UTF-8 text or holds no phrase.
     """
     try:
         text = path.read_text("utf-8") if path else (files("dig.interests") / _VOCABULARY).read_text("utf-8")
@@ -90,7 +90,7 @@ def visual_interests(
         similarity: ``(pictures, phrases)`` cosines.
         phrases: the vocabulary.
         mined: interests of other miners.
-        limit: interests an item at most.
+        limit: interests per item at most.
         min_confidence: less confident ones are left out.
     """
     features = _features(similarity)
@@ -135,16 +135,16 @@ def _truth(item_ids: list[str], phrases: list[str], mined: pl.DataFrame) -> np.n
 
 def _calibrate(features: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Probabilities ``(pictures, phrases)``, or None where there is too little to learn from."""
-    known = truth.any(axis=0)  # of a phrase that no text says nothing can be learned
+    said = truth.any(axis=0)  # of a phrase that no text says nothing can be learned
     positives = int(truth.sum())
     report: dict[str, Any] = {"calibrated": False, "positives": positives}
-    if positives < _MIN_POSITIVES or known.sum() < 2 or len(truth) < _FOLDS:
+    if positives < _MIN_POSITIVES or said.sum() < 2 or len(truth) < _FOLDS:
         return None, report
-    pictures, columns = np.nonzero(np.broadcast_to(known, truth.shape))
+    pictures, columns = np.nonzero(np.broadcast_to(said, truth.shape))
     labels = truth[pictures, columns]
     rate = min(1.0, _NEGATIVES * positives / (~labels).sum())
-    kept = labels | (np.random.default_rng(0).random(len(labels)) < rate)
-    pictures, columns, labels = pictures[kept], columns[kept], labels[kept]
+    mask = labels | (np.random.default_rng(0).random(len(labels)) < rate)
+    pictures, columns, labels = pictures[mask], columns[mask], labels[mask]
     weights = np.where(labels, 1.0, 1.0 / rate)
     given = features[pictures, columns]
     held_out = np.zeros(len(labels))

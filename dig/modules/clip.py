@@ -94,8 +94,8 @@ class CLIPModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _texts(self, tokens: Tensor) -> Tensor:
-        found: Tensor = self.model.encode_text(tokens)  # type: ignore[operator]
-        return torch.nn.functional.normalize(found.float(), dim=1)
+        vectors: Tensor = self.model.encode_text(tokens)  # type: ignore[operator]
+        return torch.nn.functional.normalize(vectors.float(), dim=1)
 
 
 class TextEncoding(LightningModule):

@@ -46,16 +46,16 @@ class EvaluationModule(lightning.LightningModule):
             move(self.device)
 
     def test_step(self, batch: ExampleBatch) -> None:
-        """Ranks and measures; nothing any more after a score that is no number, which :meth:`collect` tells."""
+        """Ranks and measures; nothing any more after a score that is not a number, which :meth:`collect` tells."""
         if self._broken != _FINE:
             return
         try:
-            found = self.harness.step(batch.examples, batch.histories, batch.targets, batch.candidates)
-        except NotANumberError as error:  # the other ranks go on, and all meet in collect
+            rankings = self.harness.step(batch.examples, batch.histories, batch.targets, batch.candidates)
+        except NotANumberError as error:  # the other ranks continue, and all meet in collect
             self._broken = error.example
             return
         self._rows.append(batch.examples)
-        for name, ranking in found.items():
+        for name, ranking in rankings.items():
             self._rankings[name].append(ranking)
 
     def collect(self) -> dict[str, Evaluation]:
@@ -73,12 +73,12 @@ class EvaluationModule(lightning.LightningModule):
             raise NotANumberError(int(broken))
         self.harness.to_device(device)
         rows = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *self._rows]))
-        metrics, found, depth = self.harness.compute(), {}, self.harness.depth
+        metrics, evaluations, depth = self.harness.compute(), {}, self.harness.depth
         for name, parts in self._rankings.items():
             ranked = torch.cat([torch.empty(0, depth, dtype=torch.int64), *(ranked for ranked, _ in parts)])
             scores = torch.cat([torch.empty(0, depth), *(scores for _, scores in parts)])
-            found[name] = Evaluation(metrics[name], self._gather(rows, ranked), self._gather(rows, scores))
-        return found
+            evaluations[name] = Evaluation(metrics[name], self._gather(rows, ranked), self._gather(rows, scores))
+        return evaluations
 
     def _forget(self) -> None:
         self._broken = _FINE

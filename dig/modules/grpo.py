@@ -189,16 +189,16 @@ class GRPOModule(PolicyModule):
     def _arguments_of(
         cls, making: Mapping[str, Any], state: Mapping[str, Tensor], where: str, named: Mapping[str, Any]
     ) -> dict[str, Any]:
-        found = super()._arguments_of(making, state, where, named)
+        arguments = super()._arguments_of(making, state, where, named)
         context = RewardContext(**making["facts"], item_ids=making["item_ids"])
-        return {**found, "reward_context": context, "seed": int(making["seed"])}
+        return {**arguments, "reward_context": context, "seed": int(making["seed"])}
 
     @classmethod
     def _arguments_of_run(cls, folder: Path, named: Mapping[str, Any]) -> dict[str, Any]:
-        found = super()._arguments_of_run(folder, named)
+        arguments = super()._arguments_of_run(folder, named)
         table = folder.resolve().parent.parent / "semantic_ids.parquet"  # a policy may spell items otherwise
         ids = SemanticIds.load(table if table.is_file() else folder / table.name)
-        return {**found, "reward_context": RewardContext(ids.codes[:, : ids.levels], item_ids=ids.item_ids)}
+        return {**arguments, "reward_context": RewardContext(ids.codes[:, : ids.levels], item_ids=ids.item_ids)}
 
     @cached_property
     def _making(self) -> dict[str, Any]:

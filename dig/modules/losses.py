@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-_CHUNK = {"cpu": 128}  # logits of so many states fit a processor's cache; a GPU wants large products
+_CHUNK = {"cpu": 128}  # logits of this many states fit a processor's cache; a GPU wants large products
 _CHUNK_ELSEWHERE = 4096
 
 
@@ -59,14 +59,14 @@ class _CatalogueLoss(torch.autograd.Function):
         of_items = torch.zeros_like(items, dtype=torch.float32)
         size = states_at_once(device)
         for start in range(0, len(states), size):
-            chunk, wanted = states[start : start + size].to(kind), targets[start : start + size, None]
+            chunk, labels = states[start : start + size].to(kind), targets[start : start + size, None]
             logits = (chunk @ table.T).float()
             highest = logits.amax(dim=1, keepdim=True)
-            target = logits.gather(1, wanted) - highest
+            target = logits.gather(1, labels) - highest
             shares = logits.sub_(highest).exp_()
             mass = shares.sum(dim=1, keepdim=True)
             total += (mass.log() - target).sum()
-            shares.div_(mass * count).scatter_add_(1, wanted, torch.full_like(target, -1.0 / count))
+            shares.div_(mass * count).scatter_add_(1, labels, torch.full_like(target, -1.0 / count))
             slopes = shares.to(kind)
             of_states[start : start + size] = slopes @ table
             of_items += slopes.T @ chunk
@@ -98,7 +98,7 @@ def answer_loss(model: nn.Module, batch: AnswerBatch, label_smoothing: float = 0
 
 
 def answer_states(model: nn.Module, batch: AnswerBatch) -> Tensor:
-    """The decoder's states (rows, histories a row, levels, width) that predict each answer's tokens.
+    """The decoder's states (rows, histories per row, levels, width) that predict each answer's tokens.
 
     T5 knows of places only their distance, and a history's tokens keep theirs wherever in a row they lie. So masks are
     all it takes: encoder and decoder look within a history and its answer alone, and a state is the one it has alone.

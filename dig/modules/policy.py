@@ -60,7 +60,7 @@ class PolicyModule(lightning.LightningModule):
         self.backbone = backbone
         self.model = backbone.model
         self.item_tokens = item_tokens
-        self.trie = CatalogueTrie(item_tokens, twins=True, persistent=False)
+        self.trie = CatalogueTrie(item_tokens, duplicates=True, persistent=False)
         self.optimisation, self.evaluation = config, evaluation
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
@@ -114,22 +114,22 @@ class PolicyModule(lightning.LightningModule):
     ) -> dict[str, Any]:
         """Arguments of the constructor that are not given, as a checkpoint tells them."""
         settings = modernised({cls.stage: making["config"]})[cls.stage]
-        found: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "item_tokens": making["item_tokens"].to(torch.int64),
             "config": rebuild_settings(cls.settings, settings, where),
             "evaluation": rebuild_settings(EvaluationConfig, making["evaluation"], where),
         }
         if "backbone" not in named:
             weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-            found["backbone"] = rebuild_backbone(making["backbone"], weights, where)
-        return found
+            arguments["backbone"] = rebuild_backbone(making["backbone"], weights, where)
+        return arguments
 
     @classmethod
     def _arguments_of_run(cls, folder: Path, named: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of the constructor that are not given, as the folder of a finished run tells them."""
         ids = SemanticIds.load(folder / "semantic_ids.parquet")
         backbone = named["backbone"] if "backbone" in named else load_backbone(folder, ids.sizes)
-        found: dict[str, Any] = {"backbone": backbone, "item_tokens": backbone.vocabulary.encode(ids.codes)}
+        arguments: dict[str, Any] = {"backbone": backbone, "item_tokens": backbone.vocabulary.encode(ids.codes)}
         run = folder.resolve().parent.parent
         if not {"config", "evaluation"} <= set(named):
             if not (run / "config.yaml").is_file():
@@ -138,8 +138,8 @@ class PolicyModule(lightning.LightningModule):
                     f"evaluation= to {cls.__name__}.load_from_checkpoint"
                 )
             config = load_run_config(run)
-            found |= {"config": getattr(config, cls.stage), "evaluation": config.evaluation}
-        return found
+            arguments |= {"config": getattr(config, cls.stage), "evaluation": config.evaluation}
+        return arguments
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds how the module is made, for :meth:`load_from_checkpoint`."""
@@ -184,8 +184,8 @@ class PolicyModule(lightning.LightningModule):
 
     def validation_step(self, batch: HeldOutBatch) -> None:
         """Ranks the catalogue after each history and counts hits."""
-        found = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
-        self.valid_metrics.update(found.items, batch.targets)
+        beams = beam_search(self.model, batch.input_ids, batch.attention_mask, self.trie, self.valid_beams)
+        self.valid_metrics.update(beams.items, batch.targets)
         self.log_dict(self.valid_metrics, on_step=False, on_epoch=True, batch_size=len(batch.targets))
 
     def on_validation_end(self) -> None:

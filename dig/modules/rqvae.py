@@ -153,12 +153,14 @@ class RQVAEModule(LightningModule):
         }
         if self.to_contrast is not None and batch.partners is not None:
             ours, theirs = self.to_contrast(latents), self.to_contrast(self._encode(batch.partners))
-            found = info_nce(ours, theirs, self.config.temperature, batch.has_partner)
-            terms["info_nce"] = self.config.info_nce_weight * found
+            contrast = info_nce(ours, theirs, self.config.temperature, batch.has_partner)
+            terms["info_nce"] = self.config.info_nce_weight * contrast
         if self.to_behaviour is not None and features.behaviour is not None:
-            known = features.behaviour.any(dim=1)
-            found = info_nce(self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, known)
-            terms["collaborative"] = self.config.collaborative_weight * found
+            has_behaviour = features.behaviour.any(dim=1)
+            contrast = info_nce(
+                self.to_behaviour(output.quantized), features.behaviour, self.config.temperature, has_behaviour
+            )
+            terms["collaborative"] = self.config.collaborative_weight * contrast
         if self.config.diversity_weight:
             terms["diversity"] = self.config.diversity_weight * self._diversity(output.codes)
         loss = torch.stack(list(terms.values())).sum()
@@ -204,8 +206,8 @@ class RQVAEModule(LightningModule):
         """AdamW with a warm-up and a linear decay to zero; codebooks without weight decay, which would pull codes
         together."""
         codebooks = [codebook for codebook in self.quantizer.codebooks if codebook.requires_grad]
-        known = {id(parameter) for parameter in self.quantizer.codebooks}
-        networks = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        codebook_ids = {id(parameter) for parameter in self.quantizer.codebooks}
+        networks = [parameter for parameter in self.parameters() if id(parameter) not in codebook_ids]
         groups: list[dict[str, Any]] = [{"params": networks, "weight_decay": self.config.weight_decay}]
         if codebooks:
             groups.append({"params": codebooks, "weight_decay": 0.0})
@@ -216,7 +218,7 @@ class RQVAEModule(LightningModule):
     def _rate(self, step: int) -> float:
         """Factor of the learning rate; the warm-up takes a tenth of the steps at most. Asks for their number as late as
         it can: the Trainer would otherwise set its loaders up before it restores their positions, and a resumed run
-        would go on at a wrong batch."""
+        would continue at a wrong batch."""
         if step == 0:
             return 1 / self.config.warmup_steps
         total = float(self.trainer.estimated_stepping_batches)
@@ -235,11 +237,11 @@ class RQVAEModule(LightningModule):
         loop = self.trainer.fit_loop.epoch_loop
         if self.config.diversity_weight and loop.batch_progress.current.completed == 0:
             generator = torch.Generator().manual_seed(self.current_epoch)
-            found = [
+            clusters = [
                 cluster_codes(codebook, self.config.diversity_clusters, generator)
                 for codebook in self.quantizer.codebooks
             ]
-            self.clusters.copy_(torch.cat(found))
+            self.clusters.copy_(torch.cat(clusters))
 
     def on_train_batch_end(self, outputs: Any, batch: ItemBatch, batch_idx: int) -> None:
         """Measures the codes at the end of an epoch, in time for callbacks that look at them when it ends."""

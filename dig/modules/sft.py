@@ -84,6 +84,6 @@ def keep_new_rows_alone(model: nn.Module, new_rows: Tensor) -> None:
         if id(parameter) not in tables:
             parameter.grad = None
         elif parameter.grad is not None:
-            kept = torch.zeros(len(parameter), dtype=torch.bool, device=parameter.device)
-            kept[new_rows.to(parameter.device)] = True
-            parameter.grad[~kept] = 0.0
+            mask = torch.zeros(len(parameter), dtype=torch.bool, device=parameter.device)
+            mask[new_rows.to(parameter.device)] = True
+            parameter.grad[~mask] = 0.0

@@ -97,7 +97,7 @@ class ItemFusion(nn.Module):
     """``e_mm = W_f [e_text ; W_v f_CLIP(image)]`` over standardised vectors; W_v and W_f are trained with the RQ-VAE.
 
     With text alone or pictures alone the standardised vectors pass as they are. A picture that is not there adds
-    nothing to e_mm and is no target of the reconstruction, so that its absence is never taken for a look.
+    nothing to e_mm and is not a target of the reconstruction, so that its absence is never taken for a look.
 
     Args:
         text_dim: width of the text vectors, 0 for none.
@@ -135,10 +135,10 @@ class ItemFusion(nn.Module):
     def fit(self, features: ItemFeatures) -> None:
         """Takes mean and deviation of the catalogue's vectors; those of pictures from the items that have one."""
         start = 0
-        for vectors, there in ((features.text, None), (features.image, features.has_image)):
+        for vectors, mask in ((features.text, None), (features.image, features.has_image)):
             if vectors is None:
                 continue
-            mean, deviation = _moments(vectors, there)
+            mean, deviation = _moments(vectors, mask)
             self.mean[start : start + len(mean)] = mean
             self.scale[start : start + len(mean)] = torch.where(deviation > _FLAT, deviation, 1.0)
             start += len(mean)
@@ -153,9 +153,9 @@ class ItemFusion(nn.Module):
         standard = (torch.cat(parts, dim=1) - self.mean) / self.scale
         if features.has_image is None:
             return standard
-        there = features.has_image.to(standard.device)[:, None]
+        mask = features.has_image.to(standard.device)[:, None]
         text, image = standard.split([self.text_dim, self.image_dim], dim=1)
-        return torch.cat([text, torch.where(there, image, 0.0)], dim=1)
+        return torch.cat([text, torch.where(mask, image, 0.0)], dim=1)
 
     def forward(self, standard: Tensor) -> Tensor:
         """e_mm ``(batch, width)`` of what `standardise` gives."""
@@ -182,9 +182,9 @@ class ItemFusion(nn.Module):
         if self.text_dim:
             total = total + text.mean()
         if self.image_dim:
-            there = torch.ones_like(image[:, 0]) if has_image is None else has_image.to(image)
+            mask = torch.ones_like(image[:, 0]) if has_image is None else has_image.to(image)
             weight = self.image_weight if self.text_dim else 1.0
-            total = total + weight * (image.mean(dim=1) * there).mean() / self.picture_share
+            total = total + weight * (image.mean(dim=1) * mask).mean() / self.picture_share
         return total
 
 

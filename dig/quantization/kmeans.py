@@ -150,7 +150,7 @@ class ResidualCodes(NamedTuple):
     """What residual k-means finds."""
 
     codebooks: list[Tensor]
-    """``(codes, dim)`` float32 a level."""
+    """``(codes, dim)`` float32 per level."""
     codes: Tensor
     """``(items, levels)`` int64."""
     quantized: Tensor
@@ -169,10 +169,10 @@ def residual_kmeans(
 
     Args:
         points: ``(items, dim)``.
-        sizes: number of codes, one a level.
-        iterations: Lloyd iterations a level.
+        sizes: number of codes, one per level.
+        iterations: Lloyd iterations per level.
         balanced: give every code of a level its share of the items, rounded up, and no more (balanced residual k-means,
-            as OneRec's, arXiv 2502.18965); takes ``items · codes`` floats of memory a level.
+            as OneRec's, arXiv 2502.18965); takes ``items · codes`` floats of memory per level.
         generator: source of randomness, a CPU generator; None takes torch's global one.
 
     Raises:

@@ -27,8 +27,8 @@ def info_nce(anchors: Tensor, positives: Tensor, temperature: float, there: Tens
     """
     first, second = (F.normalize(gather_rows(rows), dim=1) for rows in (anchors, positives))
     if there is not None:
-        kept = gather_rows(there)
-        first, second = first[kept], second[kept]
+        mask = gather_rows(there)
+        first, second = first[mask], second[mask]
     if len(first) < 2:
         return (first.sum() + second.sum()) * 0.0
     similarity = first @ second.T / temperature
@@ -62,8 +62,8 @@ def diversity(codebook: Tensor, codes: Tensor, clusters: Tensor, draws: Tensor) 
     own = torch.arange(len(codebook), device=codebook.device)[None, :] == codes[:, None]
     others = same & ~own
     counts = others.sum(dim=1)
-    wanted = (draws * counts).long()  # (batch,) the how-manieth of them
-    positive = ((others.cumsum(dim=1) > wanted[:, None]) & others).int().argmax(dim=1)
+    place = (draws * counts).long()  # (batch,) which of them, counted from 0
+    positive = ((others.cumsum(dim=1) > place[:, None]) & others).int().argmax(dim=1)
     logits = (codebook[codes] @ codebook.T).masked_fill(own, float("-inf"))
     losses = F.cross_entropy(logits, positive, reduction="none")
     some = counts > 0

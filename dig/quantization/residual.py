@@ -58,7 +58,7 @@ class ResidualQuantizer(nn.Module):
     batch does. Every rank has to make the same calls with equally many latents.
 
     Args:
-        sizes: number of codes, one a level.
+        sizes: number of codes, one per level.
         dim: dimension of latents and codes.
         commitment_weight: weight β of the commitment loss.
         restart_after: a code unused for this many training steps moves to a random residual of the batch; 0: never.
@@ -217,7 +217,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def _restart(self, codes: list[Tensor], residuals: list[Tensor]) -> list[Tensor]:
-        """Counts the steps that each code went unused and moves the dead ones; gives a mask a level."""
+        """Counts the steps that each code went unused and moves the dead ones; gives a mask per level."""
         if not self.restart_after:
             return self._none_restarted()
         self.steps += 1

@@ -17,6 +17,7 @@ from torch import Tensor
 from dig.config.errors import UserError, nearest
 from dig.engine.catalogue import Catalogue, table_stamp
 from dig.engine.lazy import scipy
+from dig.engine.moved import renamed_arguments
 from dig.received.tables import extent_problem
 
 __all__ = [
@@ -29,39 +30,41 @@ __all__ = [
 
 
 class SemanticIds:
-    """Semantic IDs of a catalogue: one code a level, and a suffix code where items would share all of them.
+    """Semantic IDs of a catalogue: one code per level, and a suffix code where items would share all of them.
 
     The table is prefix-free: no item's codes are the beginning of another's, so a code sequence names one item at most.
-    Only a table made to keep collisions (`twins`) lets items share all their codes.
+    Only a table made to keep collisions (`duplicates`) lets items share all their codes.
 
     Args:
         item_ids: the catalogue's item ids, without repeats.
         codes: ``(items, levels)`` or ``(items, levels + 1)`` int64, the last column the suffix; -1 is "no suffix".
         sizes: number of codes of each column of `codes`.
         levels: number of content levels L, the suffix left out.
-        twins: items may share all their codes.
+        duplicates: items may share all their codes.
 
     Raises:
-        ValueError: ids or codes repeat (codes unless `twins`), a code lies outside its size, or one item's codes begin
-            another's.
+        ValueError: ids or codes repeat (codes unless `duplicates`), a code lies outside its size, or one item's codes
+            begin another's.
     """
 
+    @renamed_arguments(twins="duplicates")
     def __init__(
-        self, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], levels: int, twins: bool = False
+        self, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], levels: int, duplicates: bool = False
     ) -> None:
         self.item_ids = list(item_ids)
         self.codes = codes.detach().to("cpu", torch.int64).contiguous()
         self.sizes = [int(size) for size in sizes]
         self.levels = int(levels)
-        self.twins = twins
-        problem = _problem(self.item_ids, self.codes, self.sizes, self.levels, twins)
+        self.duplicates = duplicates
+        problem = _problem(self.item_ids, self.codes, self.sizes, self.levels, duplicates)
         if problem:
             raise ValueError(problem)
         self._keys, self._rows = _index(self.codes, self.sizes)
 
     @classmethod
+    @renamed_arguments(twins="duplicates")
     def from_codes(
-        cls, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], twins: bool = False
+        cls, item_ids: Sequence[str], codes: Tensor, sizes: Sequence[int], duplicates: bool = False
     ) -> SemanticIds:
         """Gives a suffix 0, 1, … in catalogue order to every item that shares its codes, and to no other.
 
@@ -70,12 +73,12 @@ class SemanticIds:
         Args:
             item_ids: the catalogue's item ids.
             codes: ``(items, levels)`` as the quantizer assigns them, repeats allowed.
-            sizes: codes a level.
-            twins: give no suffix and let items share their codes.
+            sizes: codes per level.
+            duplicates: give no suffix and let items share their codes.
         """
         codes = codes.detach().to("cpu", torch.int64)
-        if twins:
-            return cls(item_ids, codes, sizes, len(sizes), twins=True)
+        if duplicates:
+            return cls(item_ids, codes, sizes, len(sizes), duplicates=True)
         groups = group_rows(codes)
         sizes_of_groups = torch.bincount(groups)
         largest = int(sizes_of_groups.max()) if len(groups) else 0
@@ -104,8 +107,8 @@ class SemanticIds:
             codes: ``(n, levels)``, or ``(n, levels + 1)`` with the suffix or -1 in the last column.
 
         Returns:
-            ``(n,)`` int64 rows of the table, of twins the first, -1 where no item has these codes; on the device of
-            `codes`.
+            ``(n,)`` int64 rows of the table, of duplicates the first, -1 where no item has these codes; on the device
+            of `codes`.
 
         Raises:
             ValueError: there are fewer columns than levels, or more than the suffix adds.
@@ -118,10 +121,10 @@ class SemanticIds:
         nodes = torch.zeros(len(codes), dtype=torch.int64)
         for level, (size, keys) in enumerate(zip(self.sizes, self._keys, strict=True)):
             column = codes[:, level] if level < codes.shape[1] else torch.full_like(nodes, -1)
-            wanted = nodes * (size + 1) + column + 1
-            found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-            known = (nodes >= 0) & (column >= -1) & (column < size) & (keys[found] == wanted)
-            nodes = torch.where(known, found, -1)
+            node_keys = nodes * (size + 1) + column + 1
+            places = torch.searchsorted(keys, node_keys).clamp_max(len(keys) - 1)
+            matches = (nodes >= 0) & (column >= -1) & (column < size) & (keys[places] == node_keys)
+            nodes = torch.where(matches, places, -1)
         if codes.shape[1] > len(self.sizes):  # a suffix column that this table has no use for
             nodes = torch.where(codes[:, -1] == -1, nodes, -1)
         return torch.where(nodes >= 0, self._rows[nodes], -1).to(device)
@@ -133,7 +136,8 @@ class SemanticIds:
         return float((torch.bincount(groups)[groups] > 1).double().mean())
 
     def save(self, path: str | Path) -> None:
-        """Writes Parquet: `item_id`, `codes` (a list, without a missing suffix), `sizes`, `levels`, `twins`."""
+        """Writes Parquet: `item_id`, `codes` (a list, without a missing suffix), `sizes`, `levels`, and `twins`, which
+        says whether items may share all their codes."""
         frame = pl.DataFrame(
             {
                 "item_id": pl.Series(self.item_ids, dtype=pl.String),
@@ -144,7 +148,7 @@ class SemanticIds:
             pl.col("codes").arr.to_list().list.filter(pl.element() >= 0),
             pl.lit(pl.Series([self.sizes], dtype=pl.List(pl.Int64))).first().alias("sizes"),
             pl.lit(self.levels, dtype=pl.Int64).alias("levels"),
-            pl.lit(self.twins).alias("twins"),
+            pl.lit(self.duplicates).alias("twins"),
         ).write_parquet(path, metadata=Catalogue.of(self.item_ids).stamp)
 
     @classmethod
@@ -152,8 +156,8 @@ class SemanticIds:
         """Reads what `save` wrote and verifies it.
 
         Raises:
-            UserError: the file is missing or damaged, lacks a column, or holds IDs that are no valid table; one line
-                that names the file.
+            UserError: the file is missing or damaged, lacks a column, or holds IDs that are not a valid table; one
+                line that names the file.
         """
         try:
             problem = extent_problem(Path(path))
@@ -182,8 +186,8 @@ class SemanticIds:
         sizes, levels = frame["sizes"][0].to_list(), frame["levels"][0]
         lengths = frame["codes"].list.len()
         if lengths.min() < levels or lengths.max() > len(sizes):
-            found = f"{lengths.min()} to {lengths.max()}"
-            raise ValueError(f"items must have {levels} to {len(sizes)} codes each, they have {found}")
+            span = f"{lengths.min()} to {lengths.max()}"
+            raise ValueError(f"items must have {levels} to {len(sizes)} codes each, they have {span}")
         columns = [frame["codes"].list.get(i, null_on_oob=True).fill_null(-1).to_torch() for i in range(len(sizes))]
         return cls(frame["item_id"].to_list(), torch.stack(columns, dim=1), sizes, levels, frame["twins"][0])
 
@@ -193,7 +197,7 @@ class SemanticIds:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SemanticIds):
             return NotImplemented
-        named = ("item_ids", "sizes", "levels", "twins")
+        named = ("item_ids", "sizes", "levels", "duplicates")
         same = all(getattr(self, name) == getattr(other, name) for name in named)
         return same and torch.equal(self.codes, other.codes)
 
@@ -230,11 +234,11 @@ def _index(codes: Tensor, sizes: list[int]) -> tuple[list[Tensor], Tensor]:
         level, nodes = torch.unique(nodes * (size + 1) + column + 1, return_inverse=True)
         keys.append(level)
     rows = torch.empty(len(codes), dtype=torch.int64)
-    rows[nodes.flip(0)] = torch.arange(len(codes)).flip(0)  # the first of twins is written last
+    rows[nodes.flip(0)] = torch.arange(len(codes)).flip(0)  # the first of duplicates is written last
     return keys, rows
 
 
-def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, twins: bool) -> str | None:
+def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, duplicates: bool) -> str | None:
     """What is wrong with a table, in a sentence; None where nothing is."""
     if not item_ids:
         return "there is no item"
@@ -251,7 +255,7 @@ def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, 
         row = int(outside.any(dim=1).nonzero()[0])
         return f"item {item_ids[row]!r} has codes {codes[row].tolist()} outside the sizes {sizes}"
     groups = group_rows(codes)
-    if int(groups.max()) + 1 < len(item_ids) and not twins:
+    if int(groups.max()) + 1 < len(item_ids) and not duplicates:
         return "two items have the same codes"
     if len(sizes) > levels:
         branches = group_rows(content)
@@ -263,7 +267,7 @@ def _problem(item_ids: list[str], codes: Tensor, sizes: list[int], levels: int, 
 
 COLLISIONS = ("suffix", "reassign", "keep")
 """`suffix`: a further code where, and only where, items share theirs (the paper's). `reassign`: next-best last codes,
-and a suffix for what finds no place. `keep`: items go on sharing."""
+and a suffix for what finds no place. `keep`: items keep sharing."""
 
 
 @torch.no_grad()
@@ -285,8 +289,8 @@ def reassign(codes: Tensor, costs: Callable[[Tensor], Tensor], size: int) -> Ten
     """
     result = codes.clone()
     branches = group_rows(codes[:, :-1]) if codes.shape[1] > 1 else torch.zeros(len(codes), dtype=torch.int64)
-    twins = group_rows(codes)
-    shared = torch.bincount(twins)[twins] > 1
+    groups = group_rows(codes)
+    shared = torch.bincount(groups)[groups] > 1
     order = branches.argsort(stable=True)
     for rows in order.split(torch.bincount(branches).tolist()):
         if shared[rows].any():
@@ -363,6 +367,6 @@ def _table(path: Path, content: Any, name: str | None) -> dict[str, Any]:
         return content
     if name not in content:
         hint = nearest(name, content) if name else None
-        known = f"did you mean {hint}?" if hint else f"there are {', '.join(content)}"
-        raise UserError(f"{path}: rqvae.imported_name={name} names no table of it; {known}")
+        advice = f"did you mean {hint}?" if hint else f"there are {', '.join(content)}"
+        raise UserError(f"{path}: rqvae.imported_name={name} names no table of it; {advice}")
     return dict(content[name])

@@ -171,12 +171,12 @@ def read_parquet_table(
         size = _extent(path)
         lazy = pl.scan_parquet(path, glob=False)
         types = dict(lazy.collect_schema())
-        wanted = dict(schema) | {name: kind for name, kind in (optional or {}).items() if name in types}
-        _check_types(types, wanted)
-        frame = lazy.select(list(wanted)).collect()
+        columns = dict(schema) | {name: kind for name, kind in (optional or {}).items() if name in types}
+        _check_types(types, columns)
+        frame = lazy.select(list(columns)).collect()
         _check_text(frame, size)
-        _check_nulls(frame, set(wanted) - set(nulls))
-        return frame.cast({name: kind for name, kind in wanted.items() if frame.schema[name] != kind})
+        _check_nulls(frame, set(columns) - set(nulls))
+        return frame.cast({name: kind for name, kind in columns.items() if frame.schema[name] != kind})
     except ValueError as error:
         raise UserError(f"{path} cannot be read: {error}{behind}") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, MemoryError) as error:

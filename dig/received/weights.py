@@ -91,8 +91,8 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[str, int]]) -> dict[st
             raise UserError(
                 f"{path} cannot be read: {name} is {dtype} of shape {list(shape)}, not {dimensions}-dimensional {kind}"
             )
-    found = _load(path)
-    return {name: found[name] for name in expected}
+    tensors = _load(path)
+    return {name: tensors[name] for name in expected}
 
 
 def load_module(path: Path, make: Callable[[dict[str, TensorHeader]], Module], layers: int = 0) -> Module:

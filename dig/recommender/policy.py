@@ -27,7 +27,7 @@ class PolicyRanker(BeamRanker):
         ids: the Semantic ID table as the backbone spells it.
         prompt: style and longest history.
         num_beams: beams; a request for more items widens the search.
-        batch_size: histories a batch.
+        batch_size: histories per batch.
         device: where to compute; None takes a GPU if there is one.
     """
 

@@ -152,24 +152,24 @@ class Recommender:
             device: where to compute; None takes a GPU if there is one.
 
         Raises:
-            UserError: if the folder is no run, the stage was not trained in it, the device is not there, or a file that
-                is read is not what the run was left with.
+            UserError: if the folder is not a run, the stage was not trained in it, the device is not there, or a file
+                that is read is not what the run was left with.
         """
         run = Path(path)
         _check_device(device)
         if not (run / "config.yaml").is_file():
-            raise UserError(f"{run} is no run: it has no config.yaml")
-        there = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
+            raise UserError(f"{run} is not a run: it has no config.yaml")
+        stages = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
         if stage is not None and stage not in RECOMMENDERS and (run / "checkpoints" / stage).is_dir():
-            raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(there)}", 2)
-        if stage is not None and stage not in there:
-            known = f"it has {', '.join(there)}" if there else "it has none"
-            raise UserError(f"{run} holds no trained stage {stage}; {known}", exit_code=2)
-        if not there:
+            raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(stages)}", 2)
+        if stage is not None and stage not in stages:
+            advice = f"it has {', '.join(stages)}" if stages else "it has none"
+            raise UserError(f"{run} holds no trained stage {stage}; {advice}", exit_code=2)
+        if not stages:
             raise UserError(f"{run} holds no trained stage {' or '.join(_BEST_FIRST)}")
         if not (run / "items.parquet").is_file():
             raise UserError(f"{run} has no items.parquet; the same dig.train command writes it again from what is kept")
-        chosen = stage or there[0]
+        chosen = stage or stages[0]
         proof, folder = RunProof(run), run / "checkpoints" / chosen
         proof.require("config.yaml")
         config = load_run_config(run)
@@ -182,8 +182,8 @@ class Recommender:
             _check_size(run / "items.parquet", items, chosen, catalogue_size(ranker))
             proof.require_present("interests.parquet")
             interests = run / "interests.parquet"
-            told = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
-        return cls(ranker, items, told, chosen, run / "users.parquet")
+            interest_table = read_run_table(interests, _OF_INTERESTS) if interests.is_file() else None
+        return cls(ranker, items, interest_table, chosen, run / "users.parquet")
 
     @cached_property
     def repeat_share(self) -> float | None:
@@ -240,7 +240,7 @@ class Recommender:
 
         Raises:
             UserError: with one line, for histories, ``k`` or a stock that are none, for items of which the catalogue
-                has not one, or a score that is no number.
+                has not one, or a score that is not a number.
         """
         question = self.question(k, unseen, stock)
         rows = read_histories(histories, self.rows, unknown, empty)
@@ -314,7 +314,7 @@ class Recommender:
         Args:
             history: item ids, oldest first, in whatever :meth:`recommend` takes as one.
             items: recommended items.
-            limit: reasons an item at most.
+            limit: reasons per item at most.
             unknown: as of :meth:`recommend`, for the history.
 
         Raises:
@@ -342,7 +342,7 @@ class Recommender:
 
     def _broken(self) -> UserError:
         return UserError(
-            f"{self.stage or 'the recommender'} gives scores that are no numbers; its stage has to be trained again"
+            f"{self.stage or 'the recommender'} gives scores that are not numbers; its stage has to be trained again"
         )
 
     def _profiles(self) -> InterestProfiles:

@@ -44,7 +44,7 @@ def read_histories(histories: Any, rows: Rows, unknown: str = "drop", empty: str
     """The catalogue rows of each history.
 
     Args:
-        histories: one sequence of item ids a customer, oldest first; a matrix has one in each row. No customers are
+        histories: one sequence of item ids per customer, oldest first; a matrix has one in each row. No customers are
             no histories.
         rows: the catalogue.
         unknown: ``drop`` leaves out items that the catalogue lacks (missing values, too) and warns; ``refuse`` raises.
@@ -58,29 +58,29 @@ def read_histories(histories: Any, rows: Rows, unknown: str = "drop", empty: str
     """
     _check_choice("unknown", unknown, UNKNOWN)
     _check_choice("empty", empty, EMPTY)
-    found, missing, given = [], [], 0
+    rows_per_history, missing, given = [], [], 0
     for place, history in enumerate(_histories(histories)):
         where = f"histories[{place}]"
         items = [] if _is_missing(history) else _ordered(history, where)
         given += len(items)
-        known, lacking = _known(items, rows, where)
+        history_rows, lacking = _known(items, rows, where)
         missing += lacking
         if unknown == "refuse" and missing:
             raise _lacks(missing[0], rows, 0, _ADVICE)
-        if empty == "refuse" and not known:
+        if empty == "refuse" and not history_rows:
             without = " without the items that the catalogue lacks" if lacking else ""
             advice = "there is nothing to recommend from (empty=skip gives it no answers)"
             raise UserError(f"{where} is empty{without}; {advice}", exit_code=2)
-        found.append(np.array(known, dtype=np.int64))
+        rows_per_history.append(np.array(history_rows, dtype=np.int64))
     if missing and len(missing) == given:
         raise _lacks(missing[0], rows, given - 1)
     if missing:
         _warn_left_out(missing, given, "the histories", rows)
-    nothing = [place for place, known in enumerate(found) if not len(known)]
+    nothing = [place for place, history_rows in enumerate(rows_per_history) if not len(history_rows)]
     if nothing:
-        customers = f"{len(nothing):,} of {len(found):,} customers have"
+        customers = f"{len(nothing):,} of {len(rows_per_history):,} customers have"
         warn(f"{customers} no item that the catalogue knows, and get no answers; the first: histories[{nothing[0]}]")
-    return found
+    return rows_per_history
 
 
 def read_history(history: Any, rows: Rows, unknown: str = "drop") -> np.ndarray:
@@ -93,14 +93,14 @@ def read_history(history: Any, rows: Rows, unknown: str = "drop") -> np.ndarray:
     items = [] if _is_missing(history) else _ordered(history, _ALONE)
     if not items:
         raise UserError("the history is empty; there is nothing to tell from", exit_code=2)
-    known, missing = _known(items, rows, _ALONE)
-    if missing and not known:
+    found_rows, missing = _known(items, rows, _ALONE)
+    if missing and not found_rows:
         raise _lacks(missing[0], rows, len(items) - 1)
     if missing and unknown == "refuse":
         raise _lacks(missing[0], rows, 0, _ADVICE)
     if missing:
         _warn_left_out(missing, len(items), _ALONE, rows)
-    return np.array(known, dtype=np.int64)
+    return np.array(found_rows, dtype=np.int64)
 
 
 def read_items(items: Any, rows: Rows, name: str) -> Tensor:
@@ -120,12 +120,12 @@ def read_items(items: Any, rows: Rows, name: str) -> Tensor:
     listed = list(items) if isinstance(items, AbstractSet) else _ordered(items, name)
     if not listed:
         raise UserError(f"{name} has no items; there is nothing to recommend", exit_code=2)
-    known, missing = _known(listed, rows, name)
-    if not known:
+    item_rows, missing = _known(listed, rows, name)
+    if not item_rows:
         raise _lacks(missing[0]._replace(where=name), rows, len(listed) - 1)
     if missing:
         _warn_left_out(missing, len(listed), name, rows)
-    return torch.tensor(sorted(set(known)))
+    return torch.tensor(sorted(set(item_rows)))
 
 
 def read_count(k: Any, items: int) -> int:
@@ -165,7 +165,7 @@ def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
 
 
 def _histories(histories: Any) -> list[Any]:
-    """One entry a customer; a single history is told from several."""
+    """One entry per customer; a single history is told from several."""
     if histories is None:
         raise UserError("histories is None; give one list of item ids for each customer, or [] for no customers", 2)
     listed = _ordered(histories, "histories")
@@ -209,15 +209,15 @@ def _known(items: Sequence[Any], rows: Rows, where: str) -> tuple[list[int], lis
             return [rows[item] for item in items], []
     except KeyError:
         pass
-    known, missing = [], []
+    row_numbers, missing = [], []
     for place, item in enumerate(items):
         at = f"{where}[{place}]" if where.endswith("]") else where
         row = rows.get(_id(item, at)) if not _is_missing(item) else None
         if row is None:
             missing.append(_Unknown(at, item))
         else:
-            known.append(row)
-    return known, missing
+            row_numbers.append(row)
+    return row_numbers, missing
 
 
 def _id(item: Any, where: str) -> str:
@@ -271,7 +271,7 @@ def _near(item: Any, rows: Rows) -> str:
         return ""
     text = str(item)
     same = _folded(text)
-    alike = [known for known in rows if _folded(known) == same] if len(rows) <= _MOST_COMPARED else []
+    alike = [item_id for item_id in rows if _folded(item_id) == same] if len(rows) <= _MOST_COMPARED else []
     if alike:
         return f"; did you mean {_shown(alike[0])}?"
     return nearest_ids(text, rows)

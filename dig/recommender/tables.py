@@ -86,14 +86,14 @@ def _parquet_column(path: Path, column: str) -> list[Any]:
         problem = extent_problem(path)
         if problem is not None:
             raise UserError(f"{path}: cannot be read as Parquet: {problem}")
-        known = pl.scan_parquet(path, glob=False).collect_schema().names()
-        if column in known:
-            _tell_unread(path, column, known)
+        columns = pl.scan_parquet(path, glob=False).collect_schema().names()
+        if column in columns:
+            _tell_unread(path, column, columns)
             return pl.read_parquet(path, columns=[column], glob=False)[column].to_list()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    hint = nearest(column, known)
-    advice = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(known) or 'nothing'}"
+    hint = nearest(column, columns)
+    advice = f"did you mean {hint!r}?" if hint else f"it has: {', '.join(columns) or 'nothing'}"
     raise UserError(f"{path}: column {column!r} is missing; {advice}")
 
 
@@ -117,8 +117,8 @@ def _tell_unread(path: Path, column: str, known: Iterable[str]) -> None:
     """A quantity of 0, say, takes nothing out of a list."""
     others = [printable(name, 40) for name in known if name != column]
     if others:
-        told = ", ".join(others[:5]) + (", …" if others[5:] else "")
-        warn(f"{path}: {column} alone is read, so every row counts, whatever it says in {told}")
+        unread = ", ".join(others[:5]) + (", …" if others[5:] else "")
+        warn(f"{path}: only {column} is read, so every row counts, whatever it says in {unread}")
 
 
 def _lines(path: Path) -> list[Any]:

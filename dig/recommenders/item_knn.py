@@ -77,7 +77,7 @@ class ItemKNN(Scorer):
     @property
     def summary(self) -> str:
         """One line about it."""
-        return f"{self.similarity.nnz / max(self.similarity.shape[0], 1):.0f} neighbours an item"
+        return f"{self.similarity.nnz / max(self.similarity.shape[0], 1):.0f} neighbours per item"
 
     @classmethod
     def fit(cls, train: Histories, num_items: int, config: ItemKNNConfig) -> ItemKNN:

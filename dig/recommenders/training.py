@@ -12,6 +12,7 @@ from datamodules.splits import leading_items
 from dig.config import Config, UserError
 from dig.config.recommenders import STAGES_BEFORE, RecommenderSpec, resolve
 from dig.engine.lazy import lightning
+from dig.engine.moved import renamed_arguments
 from dig.engine.stage import Stage, StageContext, select
 from dig.engine.training import Plan, fit
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
@@ -41,21 +42,26 @@ def _of_package(spec: RecommenderSpec[Any], stage: Stage) -> Stage:
     if spec.package is None:
         return stage
 
-    def reads(config: Config) -> dict[str, Any]:
-        return stage.reads(config) | {"package": spec.package}
+    def config_keys(config: Config) -> dict[str, Any]:
+        return stage.config_keys(config) | {"package": spec.package}
 
-    def also(config: Config) -> tuple[str, ...]:
-        further = tuple(stage.also(config))
+    def optional_inputs(config: Config) -> tuple[str, ...]:
+        further = tuple(stage.optional_inputs(config))
         if unknown := [name for name in further if name not in STAGES_BEFORE]:
-            message = f"expected further of {', '.join(STAGES_BEFORE)} in also, it is {unknown[0]!r}"
+            message = f"expected further of {', '.join(STAGES_BEFORE)} in optional_inputs, it is {unknown[0]!r}"
             raise UserError(f"{spec.wrong}: stage: {message}", exit_code=2)
         return further
 
-    return replace(stage, reads=reads, also=also, enabled=lambda config: spec.name in config.baselines)
+    return replace(
+        stage,
+        config_keys=config_keys,
+        optional_inputs=optional_inputs,
+        enabled=lambda config: spec.name in config.baselines,
+    )
 
 
 def _counting_stage(spec: RecommenderSpec[Any]) -> Stage:
-    def reads(config: Config) -> dict[str, Any]:
+    def config_keys(config: Config) -> dict[str, Any]:
         return select(config, spec.name) if spec.settings else {}
 
     def build(context: StageContext, folder: Path) -> None:
@@ -65,15 +71,15 @@ def _counting_stage(spec: RecommenderSpec[Any]) -> Stage:
         model.save(folder / "model", load_stamp(context))
         write_items_seen(folder, sequences, leading_items(sequences, sequences.train), item_ids)
 
-    def says(path: Path) -> str:
+    def summary(path: Path) -> str:
         return str(getattr(resolve(spec, "model").load(path / "model"), "summary", ""))
 
     return Stage(
         spec.name,
         spec.needs,
-        reads,
+        config_keys,
         build,
-        says,
+        summary,
         version=spec.version,
         enabled=lambda config: spec.name in config.baselines,
     )
@@ -88,10 +94,11 @@ class ItemTraining(Protocol):
     patience: int
 
 
+@renamed_arguments(reads="config_keys")
 def train_on_items(
     stage: str,
     settings: ItemTraining,
-    reads: dict[str, Any],
+    config_keys: dict[str, Any],
     module: lightning.LightningModule,
     context: StageContext,
     folder: Path,
@@ -101,7 +108,7 @@ def train_on_items(
     Args:
         stage: its name.
         settings: its section of the configuration.
-        reads: the configuration that decides its result.
+        config_keys: the configuration that decides its result.
         module: around the model, validated by ranking.
         context: the stage's.
         folder: of its artifact.
@@ -118,7 +125,7 @@ def train_on_items(
         config.seed,
         config.trainer.num_workers,
     )
-    plan = Plan(stage, reads, settings.epochs, gradient_clip_val=1.0, ranked=True, patience=settings.patience)
+    plan = Plan(stage, config_keys, settings.epochs, gradient_clip_val=1.0, ranked=True, patience=settings.patience)
     fit(plan, module, data, context, folder)
     if not module.trainer.is_global_zero:
         return False

@@ -23,23 +23,23 @@ _MOST_BRANCHES = 4000
 def code_tree_svg(codes: Tensor, sizes: Sequence[int]) -> str:
     """An SVG of numbers and rectangles alone.
 
-    Above, a chart a level: items of each code, the most used first, beside the even share (dashed). Below, the tree: a
-    row a level, a box a branch, as wide as its items are many; a box is one item where it is thinnest.
+    Above, a chart per level: items of each code, the most used first, beside the even share (dashed). Below, the tree:
+    a row per level, a box per branch, as wide as its items are many; a box is one item where it is thinnest.
 
     Args:
         codes: ``(items, levels)``, the suffix may be the last column (-1 where an item has none).
-        sizes: codes a level.
+        sizes: codes per level.
     """
     shapes, top = [], 0.0
     for level, (column, size) in enumerate(zip(codes.unbind(dim=1), sizes, strict=True), start=1):
         counts = torch.bincount(column[column >= 0], minlength=size).sort(descending=True).values
         used = int((counts > 0).sum())
         shapes.append(
-            _text(0, top + 12, f"level {level}: {used} of {size} codes in use, at most {int(counts[0])} items a code")
+            _text(0, top + 12, f"level {level}: {used} of {size} codes in use, at most {int(counts[0])} items per code")
         )
         shapes += _bars(counts, top + 18, _COLOURS[(level - 1) % len(_COLOURS)])
         top += _BAR + _GAP + 18
-    shapes.append(_text(0, top + 12, f"the code tree of {len(codes):,} items: a row a level, a box a branch"))
+    shapes.append(_text(0, top + 12, f"the code tree of {len(codes):,} items: a row per level, a box per branch"))
     top += 20
     order = _tree_order(codes)
     for level in range(1, codes.shape[1] + 1):

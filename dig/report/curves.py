@@ -52,7 +52,7 @@ class CurvePlot:
 def log_lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
     """Points by metric, in order of the step (else the epoch, else the row).
 
-    Where a step was logged twice, as by an attempt that was killed and the one that went on, the later row counts.
+    Where a step was logged twice, as by an attempt that was killed and the one that continued, the later row counts.
 
     Args:
         rows: rows of the CSV log. Keys may be missing, or None or empty, where nothing was logged; NaN is a value.
@@ -89,19 +89,19 @@ def curve_plots(lines: Mapping[str, Sequence[tuple[float, float]]]) -> list[Curv
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = _MAX_POINTS) -> list[tuple[float, float | None]]:
-    """So many points at most; every section keeps its lowest and highest value, and one that is not finite."""
+    """This many points at most; every section keeps its lowest and highest value, and one that is not finite."""
     size = math.ceil(3 * len(points) / most) if len(points) > most else 1
-    kept: list[tuple[float, float | None]] = []
+    thin: list[tuple[float, float | None]] = []
     for start in range(0, len(points), size):
         section = range(start, min(start + size, len(points)))
         broken = [at for at in section if not math.isfinite(points[at][1])]
         whole = [at for at in section if math.isfinite(points[at][1])]
         extremes = {pick(whole, key=lambda at: points[at][1]) for pick in (min, max)} if whole else set()
-        kept += [
+        thin += [
             (points[at][0], points[at][1] if math.isfinite(points[at][1]) else None)
             for at in sorted(extremes | set(broken[:1]))
         ]
-    return kept
+    return thin
 
 
 def _title(name: str) -> str:
@@ -171,7 +171,7 @@ def lines_plot(curves: CurvePlot) -> Plot:
 
 @cache
 def _shape(count: int, log: bool, level: bool, dots: bool, checked: bool) -> dict[str, Any]:
-    """The specification of so many lines without their names and points.
+    """The specification of this many lines without their names and points.
 
     A run has dozens of these plots in a few shapes, and Altair takes longer over each than a browser does.
 

@@ -86,9 +86,9 @@ class ReportData:
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Content of ``metrics.json``: recommenders by name, baselines first."""
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    """Rows of the CSV log a stage, sparse."""
+    """Rows of the CSV log per stage, sparse."""
     health: Mapping[str, Any] = field(default_factory=dict)
-    """Of the codebooks: lists with a number a level (``usage`` as a share, ``sizes``, …) and figures."""
+    """Of the codebooks: lists with a number per level (``usage`` as a share, ``sizes``, …) and figures."""
     ids: SemanticIds | None = None
     """The Semantic IDs of the catalogue."""
     labels: Mapping[str, Any] = field(default_factory=dict)
@@ -98,13 +98,13 @@ class ReportData:
     groups: Sequence[Mapping[str, Any]] = ()
     """Groups of rollouts as the callback ``RolloutSamples`` writes them."""
     catalogue: pl.DataFrame | None = None
-    """An item a row: ``item_id``, ``title``, and what else is known."""
+    """An item per row: ``item_id``, ``title``, and what else is known."""
     pictures: Mapping[str, Path] = field(default_factory=dict)
     """Picture files by item id."""
     recommendations: pl.DataFrame | None = None
     """``example``, ``items``, ``scores``, ``stage``; recommenders below each other, baselines first."""
     examples: pl.DataFrame | None = None
-    """A row an example: ``example``, ``user``, ``target``, ``history``, and where known ``one_hop`` and slices."""
+    """A row per example: ``example``, ``user``, ``target``, ``history``, and where known ``one_hop`` and slices."""
 
 
 # Where a configuration comes from: the experiment that it changes, and the command that asks for it again.
@@ -143,7 +143,7 @@ def _changes(experiment: str, own: dict[str, Any]) -> list[Change]:
 
 
 def _defaults() -> dict[str, Any]:
-    """The schema's defaults, which by themselves name no data and so are no configuration that loads."""
+    """The schema's defaults, which by themselves name no data and so are not a configuration that loads."""
     content = OmegaConf.to_container(OmegaConf.structured(Config))
     return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
 

@@ -22,7 +22,7 @@ __all__ = [
     "shorten",
     "slug",
     "words",
-    "Protocol",
+    "ReportedProtocol",
     "cutoffs",
     "finite",
     "interval_bounds",
@@ -122,21 +122,21 @@ _UNKNOWN = ("test", "")
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ReportedProtocol:
     """A protocol.
 
     Attributes:
         key: of its numbers in ``metrics.json``.
         name: in words.
-        says: a sentence.
+        description: a sentence.
     """
 
     key: str
     name: str
-    says: str
+    description: str
 
 
-def protocols(metrics: Mapping[str, Mapping[str, Any]]) -> list[Protocol]:
+def protocols(metrics: Mapping[str, Mapping[str, Any]]) -> list[ReportedProtocol]:
     """The protocols that any recommender was tested under, the run's own first."""
     keys = [
         key
@@ -149,7 +149,7 @@ def protocols(metrics: Mapping[str, Mapping[str, Any]]) -> list[Protocol]:
         "test_masked": _MASKED,
         "test_unmasked": _KEPT,
     }
-    return [Protocol(key, *parts[key]) for key in keys]
+    return [ReportedProtocol(key, *parts[key]) for key in keys]
 
 
 def values_of(metrics: Mapping[str, Mapping[str, Any]], part: str) -> dict[str, Mapping[str, Any]]:

@@ -78,7 +78,7 @@ class People:
     Args:
         recommendations: ``example``, ``items``, ``scores``, ``stage``; the last stage is the one that is looked at.
         examples: ``example``, ``user``, ``target``, ``history``, and where known ``one_hop`` and ``target_slice``.
-        cutoff: a target among so many first items is a hit.
+        cutoff: a target among this many first items is a hit.
         ids: Semantic IDs, where the run has them.
         profiles: the customers' interests, where the run has them.
     """
@@ -246,7 +246,7 @@ def choose_people(
     Args:
         recommendations: ``example``, ``items``, ``scores``, ``stage``; the last stage is the one that is looked at.
         examples: ``example``, ``user``, ``target``, ``history``, and where known ``one_hop`` and ``target_slice``.
-        cutoff: a target among so many first items is a hit.
+        cutoff: a target among this many first items is a hit.
         ids: Semantic IDs, where the run has them.
         profiles: the customers' interests, where the run has them.
     """

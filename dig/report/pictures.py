@@ -24,7 +24,7 @@ def histogram_text(title: str, labels: Sequence[str], counts: Sequence[int], wid
         title: the first line.
         labels: (bins,).
         counts: (bins,).
-        width: characters a line.
+        width: characters per line.
     """
     most = max(counts, default=0)
     names, numbers = max(map(len, labels), default=0), len(f"{most:,}")

@@ -124,7 +124,7 @@ def rounded(value: float) -> float:
 # Recommenders beside each other: dots with whiskers, bars, and differences with their intervals.
 
 
-_ROW = 30  # pixels a recommender
+_ROW = 30  # pixels per recommender
 
 
 def whisker_plot(metric: str, values: Mapping[str, tuple[float, float | None, float | None]]) -> Plot:

@@ -87,7 +87,8 @@ def metrics_table(metrics: Mapping[str, Mapping[str, Any]], split: str = "test")
 def _titles(metrics: Mapping[str, Mapping[str, Any]], split: str) -> list[str]:
     """The part, how it was split, and whether histories compete."""
     protocol = next((each for each in protocols(metrics) if each.key == split), None)
-    return [split.partition("_")[0], *split_names(metrics), *([protocol.name] if protocol and protocol.says else [])]
+    shown = [protocol.name] if protocol and protocol.description else []
+    return [split.partition("_")[0], *split_names(metrics), *shown]
 
 
 def metrics_markdown(metrics: Mapping[str, Mapping[str, Any]], split: str = "test") -> str:

@@ -194,6 +194,6 @@ def sample_rollouts(
         groups = beam_groups(*policy)
     else:
         groups = sample_groups(*policy, replacement=rollouts == "sample", seeds=seeds)
-    of_target = groups.items == trie.leaders(prompts.targets).unsqueeze(1)
+    of_target = groups.items == trie.representatives(prompts.targets).unsqueeze(1)
     items = torch.where(of_target, prompts.targets.unsqueeze(1), groups.items)
     return replace(prompts, items=items, old_log_probs=groups.log_probs)

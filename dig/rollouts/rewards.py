@@ -352,7 +352,7 @@ def _line_of(function: Callable[..., Any], error: BaseException | None = None) -
 
 
 POPULAR_SHARE = 0.1
-"""The most popular tenth of the catalogue is no news to anybody (SMORL)."""
+"""The most popular tenth of the catalogue is not news to anybody (SMORL)."""
 
 
 @reward_term("similarity", requires=("quality", "interests"))

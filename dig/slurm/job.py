@@ -13,7 +13,7 @@ from dataclasses import dataclass
 __all__ = [
     "INTERACTIVE",
     "MARKER",
-    "Job",
+    "SlurmJob",
     "command_answer",
     "current_job",
     "foreign_job",
@@ -29,7 +29,7 @@ which a shell or another job has handed down says nothing."""
 
 
 @dataclass(frozen=True)
-class Job:
+class SlurmJob:
     """A job, seen by one of its tasks.
 
     Attributes:
@@ -63,7 +63,7 @@ class Job:
         return hosts[place] if place < len(hosts) else ""
 
 
-def current_job(environment: Mapping[str, str] = os.environ) -> Job | None:
+def current_job(environment: Mapping[str, str] = os.environ) -> SlurmJob | None:
     """The job that this process is a task of; None outside of one, and in jobs that are there for something else.
 
     A job is dig's if its script says so (:data:`MARKER`), or if ``srun`` started this process as one of several tasks.
@@ -77,7 +77,7 @@ def current_job(environment: Mapping[str, str] = os.environ) -> Job | None:
         return None
     array = environment.get("SLURM_ARRAY_JOB_ID")
     number = environment["SLURM_JOB_ID"]
-    return Job(
+    return SlurmJob(
         id=f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else number,
         number=int(number),
         name=environment.get("SLURM_JOB_NAME", ""),
@@ -115,10 +115,10 @@ def command_answer(*command: str, seconds: float = 20) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-_BACK = "job {id} goes back into the queue and goes on from there"
+_BACK = "job {id} goes back into the queue and resumes from there"
 
 
-def requeue(job: Job, ended: bool) -> str:
+def requeue(job: SlurmJob, ended: bool) -> str:
     """Asks for the requeue once, and tells in words what becomes of the job.
 
     A job that SLURM is ending is left alone: after a preemption SLURM requeues it itself, and one that a person
@@ -133,14 +133,14 @@ def requeue(job: Job, ended: bool) -> str:
     if int(facts.get("Restarts", job.restarts)) > job.restarts:
         return _BACK.format(id=job.id)
     if facts.get("JobState") == "COMPLETING" and facts.get("Reason") != "TimeLimit":
-        return f"SLURM ends job {job.id}; it goes on from there when it starts again"
+        return f"SLURM ends job {job.id}; it resumes from there when it starts again"
     preempted = facts.get("PreemptTime", "None") not in ("None", "")
     if ended and job.tasks > 1 and facts.get("JobState") == "RUNNING" and not preempted:
-        return f"job {job.id} ends, as a rank was lost or somebody ended it; the same command goes on from there"
+        return f"job {job.id} ends, as a rank was lost or somebody ended it; the same command resumes from there"
     problem = _scontrol(job.id)
     if problem is None:
         return _BACK.format(id=job.id)
-    return f"job {job.id} could not be requeued ({problem}); the same command goes on from there"
+    return f"job {job.id} could not be requeued ({problem}); the same command resumes from there"
 
 
 def _scontrol(job: str) -> str | None:

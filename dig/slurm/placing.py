@@ -96,10 +96,10 @@ def _check_srun(config: Config, environment: Mapping[str, str]) -> None:
         return
     tasks = environment.get("SLURM_NTASKS", "")
     nodes = environment.get("SLURM_NNODES", environment.get("SLURM_JOB_NUM_NODES", ""))
-    wanted = slurm.nodes * (slurm.gpus or slurm.tasks)
-    if wanted > 1 and (tasks, nodes) == (str(wanted), str(slurm.nodes)):
+    ranks = slurm.nodes * (slurm.gpus or slurm.tasks)
+    if ranks > 1 and (tasks, nodes) == (str(ranks), str(slurm.nodes)):
         raise UserError(
-            f"this job has the {wanted} tasks on {_count(slurm.nodes, 'node')} that slurm.* asks for, but "
+            f"this job has the {ranks} tasks on {_count(slurm.nodes, 'node')} that slurm.* asks for, but "
             "its script starts one process; put srun before python, as scripts/slurm.sbatch does; env -u "
             "SLURM_NTASKS python … submits another job from here",
             exit_code=2,

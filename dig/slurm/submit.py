@@ -65,11 +65,11 @@ def _sbatch(path: Path) -> str:
             "there is no sbatch here: submit on a login node of the cluster, leave slurm.nodes out to "
             "train on this machine, or add --dry-run to see the script"
         ) from None
-    found = re.match(r"\d+", done.stdout.strip())
-    if done.returncode or not found:
+    match = re.match(r"\d+", done.stdout.strip())
+    if done.returncode or not match:
         lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
         raise UserError(f"sbatch refused {path}: {'; '.join(line.removeprefix('sbatch: error: ') for line in lines)}")
-    return found.group()
+    return match.group()
 
 
 def _environment() -> dict[str, str]:

@@ -29,7 +29,7 @@ __all__ = ["STAGE"]
 _MIN_PAIRS = 8
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     from dig.embeddings.locate import clip_fingerprint
 
     captions = select(config, "mining.captions") if "caption" in config.visual.adapt.fields else {}
@@ -67,14 +67,20 @@ def _build(context: StageContext, folder: Path) -> None:
     data = datamodules.PairDataModule(pairs, config.adapt.batch_size, context.config.seed, config.num_workers)
     module = modules.CLIPModule(clip, config.adapt)
     fit(
-        Plan("adapt", _reads(context.config), config.adapt.epochs, gradient_clip_val=1.0), module, data, context, folder
+        Plan("adapt", _config_keys(context.config), config.adapt.epochs, gradient_clip_val=1.0),
+        module,
+        data,
+        context,
+        folder,
     )
     if not module.trainer.is_global_zero:
         return
     module.to("cpu", torch.float32)
     save_clip(clip, folder / "model")
-    found = _found(clip, [pictures.paths[row] for row in unseen], [texts[pictures.rows[row]] for row in unseen])
-    write_json(folder / "report.json", {"pairs": len(seen), "held_out": len(unseen), "found": found})
+    percentile = _rank_percentile(
+        clip, [pictures.paths[row] for row in unseen], [texts[pictures.rows[row]] for row in unseen]
+    )
+    write_json(folder / "report.json", {"pairs": len(seen), "held_out": len(unseen), "found": percentile})
 
 
 def _texts(context: StageContext, catalogue: pl.DataFrame) -> list[str]:
@@ -87,7 +93,7 @@ def _texts(context: StageContext, catalogue: pl.DataFrame) -> list[str]:
 
 
 @torch.inference_mode()
-def _found(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None:
+def _rank_percentile(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None:
     """Mean rank percentile of a held-out picture's own text among all held-out texts: 1 is first, 0.5 is chance."""
     if len(paths) < 2:
         return None
@@ -98,7 +104,7 @@ def _found(clip: ClipModel, paths: list[Path], texts: list[str]) -> float | None
     return round(float(better.mean()), 4)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     report = read_json(path / "report.json")
     line = f"open_clip tuned on {report['pairs']:,} pictures and their texts"
     if report["found"] is None:
@@ -109,9 +115,9 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "adapt",
     ("prepare",),
-    _reads,
+    _config_keys,
     _build,
-    _says,
+    _summary,
     every_rank=True,
     enabled=lambda config: config.looks_at_pictures and config.visual.adapt.epochs > 0,
 )

@@ -14,9 +14,9 @@ from dig.engine.artifacts import ArtifactStore, fingerprint
 from dig.engine.console import say, track, warn
 from dig.engine.stage import StageContext
 from dig.interests.asking.budget import Estimate, estimate
-from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, item_evidence, picture_digest, questions_of
-from dig.interests.asking.run import Job, Limits, ask
+from dig.interests.asking.progress import JobResult
+from dig.interests.asking.question import PromptedModel, item_evidence, picture_digest, questions_of
+from dig.interests.asking.run import AskingJob, Limits, ask
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.prepare import STAGE as PREPARE
 from dig.stages.prepare import picture_folder
@@ -36,9 +36,9 @@ Pictures = Mapping[str, tuple[Path, str]]
 """Item id → file and hash of its picture."""
 
 
-def campaign_of(config: Config, askers: Sequence[Asker]) -> str:
+def campaign_of(config: Config, models: Sequence[PromptedModel]) -> str:
     """What spending and limits are counted by: the data and everybody that is asked about them."""
-    return fingerprint({"data": PREPARE.reads(config), "askers": [asker.origin for asker in askers]})
+    return fingerprint({"data": PREPARE.config_keys(config), "askers": [model.origin for model in models]})
 
 
 def open_store() -> AnswerStore:
@@ -52,44 +52,48 @@ def open_store() -> AnswerStore:
 
 def pictures_for(context: StageContext, catalogue: pl.DataFrame) -> Pictures:
     """The pictures of all items that have one."""
-    found = named_pictures(catalogue, picture_folder(context))
+    pictures = named_pictures(catalogue, picture_folder(context))
     item_ids = catalogue["item_id"].to_list()
-    paths = track(zip(found.rows.tolist(), found.paths, strict=True), "mine: reading pictures", len(found.paths))
+    paths = track(
+        zip(pictures.rows.tolist(), pictures.paths, strict=True), "mine: reading pictures", len(pictures.paths)
+    )
     return {item_ids[row]: (path, picture_digest(path)) for row, path in paths}
 
 
-def item_job(asker: Asker, catalogue: pl.DataFrame, captions: Mapping[str, str], pictures: Pictures) -> Job:
-    """A question an item of the catalogue; its picture goes along if the model sees."""
-    seen = pictures if asker.config.vision else {}
-    return Job(
-        asker,
-        lambda: questions_of(asker, ((evidence, "") for evidence in item_evidence(catalogue, captions, seen))),
+def item_job(
+    model: PromptedModel, catalogue: pl.DataFrame, captions: Mapping[str, str], pictures: Pictures
+) -> AskingJob:
+    """A question per item of the catalogue; its picture goes along if the model sees."""
+    seen = pictures if model.config.vision else {}
+    return AskingJob(
+        model,
+        lambda: questions_of(model, ((evidence, "") for evidence in item_evidence(catalogue, captions, seen))),
         len(catalogue),
     )
 
 
-def say_estimates(jobs: Sequence[Job], store: AnswerStore, config: Config) -> list[Estimate]:
+def say_estimates(jobs: Sequence[AskingJob], store: AnswerStore, config: Config) -> list[Estimate]:
     """Prints what asking will take, before the first request."""
-    found = [estimate(job.asker, job.questions(), job.total, store) for job in jobs]
-    for each in found:
+    estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
+    for each in estimates:
         say(f"asking {each.line()}")
     limit = config.mining.max_cost_usd
-    total = sum(each.cost or 0.0 for each in found)
+    total = sum(each.cost or 0.0 for each in estimates)
     if limit is not None and total > limit:
         warn(f"about ${total:,.2f} is more than mining.max_cost_usd={limit}; asking will stop there")
-    return found
+    return estimates
 
 
 def ask_jobs(
-    jobs: Sequence[Job], store: AnswerStore, config: Config, campaign: str, again: bool = False
-) -> list[Outcome]:
+    jobs: Sequence[AskingJob], store: AnswerStore, config: Config, campaign: str, again: bool = False
+) -> list[JobResult]:
     """Asks within the limits of the configuration, and prints what came of it."""
     if not any(each.requests or again for each in say_estimates(jobs, store, config)):
         return []
     limits = Limits(config.mining.max_cost_usd, config.mining.max_requests)
-    outcomes = ask(jobs, store, campaign, limits, again)
-    for outcome in outcomes:
-        say(outcome.summary())
+    results = ask(jobs, store, campaign, limits, again)
+    for result in results:
+        say(result.summary())
     spent = store.spending(campaign)
     line = f"asked: ${spent.cost:.4f} for {spent.paid:,} answers in all"
     if spent.estimated:
@@ -97,11 +101,11 @@ def ask_jobs(
     if spent.unknown:
         line += f", and at most ${spent.unknown_cost:.4f} for {spent.unknown:,} requests whose end is unknown"
     say(line)
-    return outcomes
+    return results
 
 
 def check_missing(
-    stage: str, asker: Asker, missing: Counter[str], total: int, outcome: Outcome | None, config: Config
+    stage: str, model: PromptedModel, missing: Counter[str], total: int, result: JobResult | None, config: Config
 ) -> None:
     """Stops the stage when a model has left too much unanswered, and says what was left in any case.
 
@@ -110,13 +114,13 @@ def check_missing(
     """
     if not missing.total():
         return
-    why = f"; stopped: {outcome.stopped}" if outcome is not None and outcome.stopped else ""
+    why = f"; stopped: {result.stopped}" if result is not None and result.stopped else ""
     retry = f"python -m dig.interests retry experiment={config.experiment} asks for what failed again"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in missing.most_common())
-    line = f"{stage}: {asker.name} has no usable answer for {missing.total():,} of {total:,} items ({reasons}){why}"
+    line = f"{stage}: {model.name} has no usable answer for {missing.total():,} of {total:,} items ({reasons}){why}"
     if missing.total() > config.mining.max_missing * total:
         raise UserError(
             f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "
-            f"goes on with what is left; {retry}"
+            f"continues with what is left; {retry}"
         )
     warn(f"{line}; {retry}")

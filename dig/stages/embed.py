@@ -27,7 +27,7 @@ def load_embeddings(context: StageContext) -> Tensor:
     return load_file(context.file("embed", "embeddings.safetensors"))["embeddings"]
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     if config.embedding.vectors:  # what it holds counts, not where it lies
         return {"vectors": vectors_fingerprint(_vectors_file(config))}
     keys = ("embedding.interests", "embedding.fields", "embedding.max_tokens", "embedding.instruction")
@@ -71,7 +71,7 @@ def _take(context: StageContext, folder: Path) -> None:
     save_file({"embeddings": vectors.contiguous()}, folder / "embeddings.safetensors")
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     items, dim = load_file(path / "embeddings.safetensors")["embeddings"].shape
     return f"{items:,} vectors of {dim} dimensions"
 
@@ -79,10 +79,10 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "embed",
     ("prepare",),
-    _reads,
+    _config_keys,
     _build,
-    _says,
+    _summary,
     version=2,
     every_rank=True,
-    also=lambda config: () if config.embedding.vectors else ("mine", "label"),
+    optional_inputs=lambda config: () if config.embedding.vectors else ("mine", "label"),
 )

@@ -66,7 +66,7 @@ def encode(
 ) -> None:
     """Fills the cache with the vectors of all batches, on as many devices as the trainer is given.
 
-    Interrupted, it goes on: what stands in the cache is asked for no more.
+    Interrupted, it continues: what stands in the cache is asked for no more.
     """
     if not len(data.batches):
         return
@@ -109,16 +109,16 @@ def absent(context: StageContext, folder: Path, kind: str, cache: VectorCache, k
         follow(word, kind, rank_patience(context.config))
         return np.load(decided) if decided.exists() else np.empty(0, dtype=np.int64)
     with leading(word):
-        found = _absent(kind, cache, keys)
+        rows = _absent(kind, cache, keys)
         decided.unlink(missing_ok=True)
-        if len(found):
+        if len(rows):
             with atomic_path(decided) as temporary, temporary.open("wb") as stream:
-                np.save(stream, found)
-    return found
+                np.save(stream, rows)
+    return rows
 
 
 def _absent(kind: str, cache: VectorCache, keys: np.ndarray) -> np.ndarray:
-    known = cache.find(keys)
-    if known.any() and not known.all():
-        say(f"{kind}: {int(known.sum()):,} of {len(known):,} vectors come from the cache")
-    return np.flatnonzero(~known)
+    cached = cache.find(keys)
+    if cached.any() and not cached.all():
+        say(f"{kind}: {int(cached.sum()):,} of {len(cached):,} vectors come from the cache")
+    return np.flatnonzero(~cached)

@@ -156,7 +156,7 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
         (evaluation.Harness(ranker, [validation], config.ks, config.num_beams), valid, unknown),
         (test, _chosen(context, "test")[0], np.load(examples.path / "candidates.npy")),
     ]
-    found: dict[str, evaluation.Evaluation] = {}
+    evaluations: dict[str, evaluation.Evaluation] = {}
     for harness, held_out, candidates in parts:
         module = modules.EvaluationModule(harness, len(held_out))
         data = datamodules.ExampleDataModule(datamodules.Examples(held_out, candidates), config.batch_size)
@@ -164,16 +164,16 @@ def _measure(context: StageContext, name: str, examples: Artifact, folder: Path)
         _test(context, module, data, title)
         try:
             with quiet(), meeting(title):
-                found |= module.collect()
+                evaluations |= module.collect()
         except evaluation.NotANumberError as error:
             raise UserError(f"report: {title}: {error}; its stage has to be trained again") from error
     if global_rank() == 0:
         asked = Asked(
             pl.read_parquet(examples.path / examples_file("test"), glob=False), parts[-1][1], parts[-1][2], facts
         )
-        write_evaluation(folder, name, sequences.split, config.ks, catalogue["item_id"], asked, found)
+        write_evaluation(folder, name, sequences.split, config.ks, catalogue["item_id"], asked, evaluations)
         validated = pl.read_parquet(examples.path / examples_file("valid"), glob=False)
-        _write_rankings(folder, name, "valid", validated, catalogue["item_id"], found["valid"])
+        _write_rankings(folder, name, "valid", validated, catalogue["item_id"], evaluations["valid"])
 
 
 def _test(
@@ -268,12 +268,12 @@ def write_evaluation(
 def _write_rankings(
     folder: Path, name: str, protocol: str, examples: pl.DataFrame, ids: pl.Series, found: evaluation.Evaluation
 ) -> None:
-    """Items and scores, a row an example."""
-    there = found.ranked >= 0
-    lengths = there.sum(dim=1).numpy()
+    """Items and scores, a row per example."""
+    mask = found.ranked >= 0
+    lengths = mask.sum(dim=1).numpy()
     examples.select("example", "user", "target").with_columns(
-        items=_lists(ids, found.ranked[there].numpy(), lengths),
-        scores=_lists(None, found.scores[there].numpy(), lengths),
+        items=_lists(ids, found.ranked[mask].numpy(), lengths),
+        scores=_lists(None, found.scores[mask].numpy(), lengths),
         stage=pl.lit(name),
     ).write_parquet(folder / recommendations_file(protocol))
 

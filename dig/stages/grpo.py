@@ -33,7 +33,7 @@ from dig.rollouts import RewardContext
 from dig.stages.embed import load_embeddings
 from dig.stages.encoding import encode_texts
 from dig.stages.label import load_quality
-from dig.stages.policies import content_codes, item_tokens, load_spelled_ids, save_policy, says_policy
+from dig.stages.policies import content_codes, item_tokens, load_spelled_ids, policy_summary, save_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.rewards import check_own_terms, own_terms, required_facts, stages_behind
 from dig.stages.tokenize import load_semantic_ids
@@ -42,14 +42,14 @@ from dig.stages.tokens import interests_of_items, known_of_items
 __all__ = ["STAGE"]
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     keys = ("evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
-    reads = reads_training(config, "backbone.lora", "items", "prompt", "grpo", *keys)
+    config_keys = reads_training(config, "backbone.lora", "items", "prompt", "grpo", *keys)
     if config.grpo.reward.extra:
-        reads["own reward terms"] = own_terms(config)
+        config_keys["own reward terms"] = own_terms(config)
     if config.grpo.reward.similarity:
-        reads["encoder"] = encoder_fingerprint(config.embedding.text_encoder)
-    return reads
+        config_keys["encoder"] = encoder_fingerprint(config.embedding.text_encoder)
+    return config_keys
 
 
 def _build(context: StageContext, folder: Path) -> None:
@@ -85,7 +85,7 @@ def _build(context: StageContext, folder: Path) -> None:
     samples = callbacks.RolloutSamples(folder / "groups.jsonl", names, titles, interests_of_items(context, names))
     plan = Plan(
         "grpo",
-        _reads(config),
+        _config_keys(config),
         config.grpo.epochs,
         max_steps=config.grpo.max_steps,
         gradient_clip_val=config.grpo.gradient_clip_val,
@@ -201,11 +201,11 @@ def _interest_vectors(context: StageContext, folder: Path, term: str, item_ids: 
 STAGE = Stage(
     "grpo",
     ("prepare", "label", "tokenize", "sft"),
-    _reads,
+    _config_keys,
     _build,
-    says_policy,
+    policy_summary,
     version=4,
     every_rank=True,
-    also=stages_behind,
+    optional_inputs=stages_behind,
     check=check_own_terms,
 )

@@ -30,8 +30,15 @@ from dig.interests import (
     read_labels,
 )
 from dig.interests.asking.answers import Verdict
-from dig.interests.asking.question import Asker, Evidence, asker_of, item_evidence, load_prompt, questions_of
-from dig.interests.asking.run import Job, answers_to
+from dig.interests.asking.question import (
+    Evidence,
+    PromptedModel,
+    item_evidence,
+    load_prompt,
+    prompted_model,
+    questions_of,
+)
+from dig.interests.asking.run import AskingJob, answers_to
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.asking import ask_jobs, campaign_of, check_missing, open_store
 from dig.stages.encoding import encode_texts
@@ -42,7 +49,7 @@ __all__ = [
     "STAGE",
     "load_interests",
     "load_quality",
-    "judge_asker",
+    "judge_model",
     "judge_labels",
     "judged_sample",
     "judging_job",
@@ -63,7 +70,7 @@ def load_quality(context: StageContext) -> np.ndarray:
     return pl.read_parquet(context.file("label", "quality.parquet"), glob=False)["quality"].to_numpy()
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     encoding = ("embedding.max_tokens", "embedding.instruction")
     seen = select(config, "labels", "seed", "mining.merge_similarity", "mining.max_per_item", *encoding)
     seen["encoder"] = encoder_fingerprint(config.embedding.text_encoder)
@@ -94,10 +101,10 @@ def _build(context: StageContext, folder: Path) -> None:
     interests, merged = mined, None
     if vectors is not None and mined["miner"].n_unique() > 1:
         mining = config.mining
-        found = merge_interests(
+        merge = merge_interests(
             mined, vectors.phrases, vectors.of_phrases, mining.merge_similarity, mining.max_per_item
         )
-        interests, merged = found.interests, {"mined": mined.height, "joined": found.joined, "cut": found.cut}
+        interests, merged = merge.interests, {"mined": mined.height, "joined": merge.joined, "cut": merge.cut}
     labelled, report = label_interests(
         interests,
         catalogue,
@@ -147,16 +154,16 @@ def _verdicts(context: StageContext, folder: Path, interests: pl.DataFrame) -> n
     if not config.enabled or config.source == "behaviour" or interests.is_empty():
         return None
     if config.source == "file":
-        found = read_labels(_file(context.config), interests)
-        say(f"label: {found.log.summary()}")
-        return found.verdicts
+        labels = read_labels(_file(context.config), interests)
+        say(f"label: {labels.log.summary()}")
+        return labels.verdicts
     from dig.stages.label import judge_labels
 
     verdicts: np.ndarray = judge_labels(context, folder, interests)
     return verdicts
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     report = read_json(path / "report.json")
     interests = pl.read_parquet(path / "interests.parquet", glob=False)
     positive = (interests["label"] == 1).mean() if len(interests) else 0.0
@@ -165,37 +172,37 @@ def _says(path: Path) -> str:
     joined = f"{merged['joined']:,} of {merged['mined']:,} said the same as another; " if merged else ""
     joined += f"{merged['cut']:,} beyond mining.max_per_item; " if merged and merged["cut"] else ""
     line = f"{joined}{positive:.0%} of the interests are positive, mean q {quality:.2f}; {_held_out(report)}"
-    told = ", ".join(f"{each['meaning']} ({each['weight']:+.2f})" for each in report.get("features", ())[:_TOLD])
-    return f"{line}; most telling: {told}" if told else line
+    features = ", ".join(f"{each['meaning']} ({each['weight']:+.2f})" for each in report.get("features", ())[:_TOLD])
+    return f"{line}; most telling: {features}" if features else line
 
 
 def _held_out(report: dict[str, Any]) -> str:
-    found = report.get("held_out")
-    if not found:
+    scores = report.get("held_out")
+    if not scores:
         return f"classifier {report.get('classifier', 'off')}"
     return (
-        f"held-out ROC-AUC {found['roc_auc']:.3f} (rarity alone {found['roc_auc_rarity']:.3f}), calibration error "
-        f"{found['calibration_error']:.3f}, precision {found['precision']:.3f} at base rate {found['base_rate']:.3f}"
+        f"held-out ROC-AUC {scores['roc_auc']:.3f} (rarity alone {scores['roc_auc_rarity']:.3f}), calibration error "
+        f"{scores['calibration_error']:.3f}, precision {scores['precision']:.3f} at base rate {scores['base_rate']:.3f}"
     )
 
 
-STAGE = Stage("label", ("prepare", "mine"), _reads, _build, _says, version=3, every_rank=True)
+STAGE = Stage("label", ("prepare", "mine"), _config_keys, _build, _summary, version=3, every_rank=True)
 
 
-def judge_asker(config: Config) -> Asker:
+def judge_model(config: Config) -> PromptedModel:
     """The judge with its prompt."""
     name = str(config.labels.judge)
     prompt = load_prompt(config.labels.judge_prompt, "labels.judge_prompt")
-    return asker_of(name, config.mining.models[name], prompt, "judge")
+    return prompted_model(name, config.mining.models[name], prompt, "judge")
 
 
 def reads_of_judge(config: Config) -> dict[str, Any]:
     """What of the judge decides the labels; verdicts that a retry has brought are a part of it."""
-    asker = judge_asker(config)
-    read: dict[str, Any] = {"judge": asker.origin, "mining.max_missing": config.mining.max_missing}
+    model = judge_model(config)
+    read: dict[str, Any] = {"judge": model.origin, "mining.max_missing": config.mining.max_missing}
     if store_path(ArtifactStore().root.parent).is_file():
         with open_store() as store:
-            if retried := store.retried(campaign_of(config, [asker])):
+            if retried := store.retried(campaign_of(config, [model])):
                 read["judge_retried"] = retried
     return read
 
@@ -207,9 +214,9 @@ def judged_sample(interests: pl.DataFrame, size: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(len(interests), size, replace=False))
 
 
-def judging_job(context: StageContext, interests: pl.DataFrame) -> Job:
-    """A question an interest, in order, about its text and captions alone."""
-    asker = judge_asker(context.config)
+def judging_job(context: StageContext, interests: pl.DataFrame) -> AskingJob:
+    """A question per interest, in order, about its text and captions alone."""
+    model = judge_model(context.config)
     catalogue = load_catalogue(context)
     catalogue = catalogue.filter(pl.col("item_id").is_in(interests["item_id"].unique().implode()))
     evidence = {each.item_id: each for each in item_evidence(catalogue, load_captions(context), {})}
@@ -218,7 +225,7 @@ def judging_job(context: StageContext, interests: pl.DataFrame) -> Job:
     def items() -> Iterator[tuple[Evidence, str]]:
         return ((evidence[item_id], phrase) for item_id, phrase in pairs)
 
-    return Job(asker, lambda: questions_of(asker, items()), len(pairs))
+    return AskingJob(model, lambda: questions_of(model, items()), len(pairs))
 
 
 def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -> np.ndarray:
@@ -233,15 +240,15 @@ def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -
         int8 ``(interests,)``: 1, 0, or -1 where none was asked for or none came.
 
     Raises:
-        UserError: too many verdicts are missing, or asking cannot go on.
+        UserError: too many verdicts are missing, or asking cannot continue.
     """
     config = context.config
     rows = judged_sample(interests, config.labels.judge_sample, config.seed)
     job = judging_job(context, interests[rows])
     with open_store() as store:
-        outcomes = ask_jobs([job], store, config, campaign_of(config, [job.asker]))
+        results = ask_jobs([job], store, config, campaign_of(config, [job.model]))
         verdicts, missing = read_verdicts(job, store)
-    check_missing("label", job.asker, missing, job.total, outcomes[0] if outcomes else None, config)
+    check_missing("label", job.model, missing, job.total, results[0] if results else None, config)
     labels = np.full(len(interests), -1, dtype=np.int8)
     labels[rows] = verdicts
     write_json(
@@ -250,7 +257,7 @@ def judge_labels(context: StageContext, folder: Path, interests: pl.DataFrame) -
     return labels
 
 
-def read_verdicts(job: Job, store: AnswerStore) -> tuple[np.ndarray, Counter[str]]:
+def read_verdicts(job: AskingJob, store: AnswerStore) -> tuple[np.ndarray, Counter[str]]:
     """int8 ``(questions,)``: 1, 0, -1 where there is no verdict; and why there is none."""
     missing: Counter[str] = Counter()
     questions = list(job.questions())
@@ -258,7 +265,7 @@ def read_verdicts(job: Job, store: AnswerStore) -> tuple[np.ndarray, Counter[str
     for row, question in enumerate(questions):
         rows[question.key].append(row)
     verdicts = np.full(len(questions), -1, dtype=np.int8)
-    for question, answer in answers_to(job.asker, questions, store, missing):
+    for question, answer in answers_to(job.model, questions, store, missing):
         assert isinstance(answer, Verdict)  # noqa: S101 - tells the type checker what was asked for
         verdicts[rows[question.key]] = answer.label
     return verdicts, missing

@@ -25,11 +25,11 @@ from dig.interests import (
     read_captions,
     read_interests,
     read_user_interests,
-    without_twins,
+    without_duplicates,
 )
-from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, asker_of, load_prompt
-from dig.interests.asking.run import Job, read_captions_of, read_interests_of
+from dig.interests.asking.progress import JobResult
+from dig.interests.asking.question import PromptedModel, load_prompt, prompted_model
+from dig.interests.asking.run import AskingJob, read_captions_of, read_interests_of
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.interests.interest import mined_frame
 from dig.interests.visual import frequent_phrases, read_vocabulary, visual_interests
@@ -42,7 +42,7 @@ __all__ = [
     "load_captions",
     "named_captions",
     "Mining",
-    "all_askers",
+    "all_models",
     "mining_jobs",
     "reads_of_models",
 ]
@@ -64,8 +64,8 @@ def _miners(config: MiningConfig) -> list[str]:
     """The miners that run: the configured ones, or the fallback for imports that are missing."""
     if config.fallback is None or "imported" not in config.miners or len(_imports(config)) == len(config.imports):
         return config.miners
-    kept = [miner for miner in config.miners if miner != "imported" or _imports(config)]
-    return list(dict.fromkeys([*kept, config.fallback]))
+    miners = [miner for miner in config.miners if miner != "imported" or _imports(config)]
+    return list(dict.fromkeys([*miners, config.fallback]))
 
 
 def _files(config: MiningConfig) -> dict[str, str]:
@@ -85,7 +85,7 @@ def _existing(key: str, name: str) -> Path:
     return path
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     keys = ("mining.max_interests", "mining.max_document_share")
     seen: dict[str, Any] = {}
     if "openclip" in config.mining.miners:
@@ -104,10 +104,10 @@ def _build(context: StageContext, folder: Path) -> None:
     captions = named_captions(config, set(catalogue["item_id"]))
     parts = _Parts(folder)
     with ExitStack() as stack:
-        if all_askers(context.config):  # first, since the captions of one model are evidence for all miners
+        if all_models(context.config):  # first, since the captions of one model are evidence for all miners
             mining = Mining(context, catalogue, captions, stack.enter_context(open_store()))
             parts.add(mining.frames(mining.ask()))
-        parts.add([without_twins(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
+        parts.add([without_duplicates(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
         if "openclip" in config.miners:  # the last, since it also looks for what the others found
             parts.add([_seen(context, parts.whole(), folder)])
     if config.user_interests:
@@ -167,16 +167,16 @@ def _seen(context: StageContext, mined: pl.DataFrame, folder: Path) -> pl.DataFr
         )
     clip = load_clip(visual_model(context))
     similarity = vectors[has_image] @ clip.encode_texts(list(phrases.values())).T
-    found = visual_interests(
+    visual = visual_interests(
         item_ids, similarity.numpy(), list(phrases.values()), mined, config.max_interests, config.min_confidence
     )
-    write_json(folder / "visual.json", found.report)
-    if not found.report["calibrated"]:
+    write_json(folder / "visual.json", visual.report)
+    if not visual.report["calibrated"]:
         warn(
-            f"mine: only {found.report['positives']} times an item's text says a phrase that is looked for in its "
+            f"mine: only {visual.report['positives']} times an item's text says a phrase that is looked for in its "
             "picture; visual interests have no confidence"
         )
-    return found.interests
+    return visual.interests
 
 
 def _vocabulary(config: VisualConfig) -> str | None:
@@ -196,18 +196,20 @@ def named_captions(config: MiningConfig, item_ids: set[str]) -> dict[str, str]:
 
 
 def _imported(path: Path, item_ids: set[str], limit: int) -> pl.DataFrame:
-    found = read_interests(path, item_ids)
-    say(f"mine: {found.log.summary()}")
-    return _most_confident(found.interests, limit)
+    imported = read_interests(path, item_ids)
+    say(f"mine: {imported.log.summary()}")
+    return _most_confident(imported.interests, limit)
 
 
 def _guarded(path: Path, context: StageContext) -> pl.DataFrame:
     """Users' interests without those that saw a held-out item; they keep the list of what they saw."""
     sequences = load_sequences(context)
-    found = read_user_interests(path, sequences.user_ids.to_list())
-    say(f"mine: {found.log.summary()}")
+    imported = read_user_interests(path, sequences.user_ids.to_list())
+    say(f"mine: {imported.log.summary()}")
     item_ids = load_catalogue(context)["item_id"]
-    return found.interests.filter(guard(path.name, found.interests, sequences, item_ids, context.config.data.leaks))
+    return imported.interests.filter(
+        guard(path.name, imported.interests, sequences, item_ids, context.config.data.leaks)
+    )
 
 
 def _most_confident(interests: pl.DataFrame, limit: int) -> pl.DataFrame:
@@ -215,7 +217,7 @@ def _most_confident(interests: pl.DataFrame, limit: int) -> pl.DataFrame:
     return interests.group_by("item_id", "miner", maintain_order=True).head(limit).select(interests.columns)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     interests = pl.read_parquet(path / "interests.parquet", glob=False)
     miners = ", ".join(sorted(interests["miner"].unique())) or "none"
     line = f"{len(interests):,} interests of {interests['item_id'].n_unique():,} items (miners: {miners})"
@@ -232,51 +234,52 @@ def _says(path: Path) -> str:
     return f"{line}, texts of {users:,} users that saw no held-out item"
 
 
-def _also(config: Config) -> tuple[str, ...]:
+def _optional_inputs(config: Config) -> tuple[str, ...]:
     if "openclip" not in config.mining.miners:
         return ()
     return ("adapt", "pictures") if config.visual.adapt.epochs else ("pictures",)
 
 
-STAGE = Stage("mine", ("prepare",), _reads, _build, _says, version=3, also=_also)
+STAGE = Stage("mine", ("prepare",), _config_keys, _build, _summary, version=3, optional_inputs=_optional_inputs)
 
 
-def all_askers(config: Config) -> list[Asker]:
+def all_models(config: Config) -> list[PromptedModel]:
     """The models of `mine`: the one that describes pictures, then the miners."""
     mining = config.mining
-    askers = []
+    models = []
     if mining.captioner is not None:
         prompt = load_prompt(mining.caption_prompt, "mining.caption_prompt")
-        askers.append(asker_of(mining.captioner, mining.models[mining.captioner], prompt, "caption"))
+        models.append(prompted_model(mining.captioner, mining.models[mining.captioner], prompt, "caption"))
     if mining.asked:
         prompt = load_prompt(mining.interests_prompt, "mining.interests_prompt")
-        askers += [
-            asker_of(name, mining.models[name], prompt, "interests", mining.max_interests) for name in mining.asked
+        models += [
+            prompted_model(name, mining.models[name], prompt, "interests", mining.max_interests)
+            for name in mining.asked
         ]
-    return askers
+    return models
 
 
 def reads_of_models(config: Config) -> dict[str, Any]:
     """What of the models decides the stage's result; answers that a retry has brought are a part of it."""
-    askers = all_askers(config)
-    if not askers:
+    models = all_models(config)
+    if not models:
         return {}
     read: dict[str, Any] = {
-        "asked": [[asker.name, asker.purpose, asker.origin] for asker in askers],
+        "asked": [[model.name, model.purpose, model.origin] for model in models],
         "mining.max_missing": config.mining.max_missing,
     }
-    if any(asker.config.vision for asker in askers):
+    if any(model.config.vision for model in models):
         read["pictures"] = picture_fingerprint(config)
     if store_path(ArtifactStore().root.parent).is_file():
         with open_store() as store:
-            if retried := store.retried(campaign_of(config, askers)):
+            if retried := store.retried(campaign_of(config, models)):
                 read["retried"] = retried
     return read
 
 
 def mining_jobs(
     config: Config, catalogue: pl.DataFrame, captions: dict[str, str], pictures: Pictures
-) -> tuple[Job | None, list[Job]]:
+) -> tuple[AskingJob | None, list[AskingJob]]:
     """What is asked: for captions of the pictures that have none, and for interests.
 
     Args:
@@ -286,12 +289,12 @@ def mining_jobs(
         pictures: item id → file and hash.
     """
     first, others = None, []
-    for asker in all_askers(config):
-        if asker.purpose == "caption":
+    for model in all_models(config):
+        if model.purpose == "caption":
             bare = catalogue.filter(pl.col("item_id").is_in(list(pictures.keys() - captions.keys())))
-            first = item_job(asker, bare, {}, pictures)
+            first = item_job(model, bare, {}, pictures)
         else:
-            others.append(item_job(asker, catalogue, captions, pictures))
+            others.append(item_job(model, catalogue, captions, pictures))
     return first, others
 
 
@@ -305,7 +308,7 @@ class Mining:
         captions: item id → caption; those of the captioner join.
         store: the answers.
         again: ask again what failed for good.
-        outcomes: of what was asked, by the model's name and purpose.
+        results: of what was asked, by the model's name and purpose.
     """
 
     context: StageContext
@@ -313,18 +316,18 @@ class Mining:
     captions: dict[str, str]
     store: AnswerStore
     again: bool = False
-    outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
+    results: dict[tuple[str, str], JobResult] = field(default_factory=dict)
 
-    def ask(self) -> list[Job]:
+    def ask(self) -> list[AskingJob]:
         """Asks all of them; returns the miners' jobs.
 
         Raises:
-            UserError: too many pictures are left without a caption, or asking cannot go on.
+            UserError: too many pictures are left without a caption, or asking cannot continue.
         """
         config = self.context.config
-        askers = all_askers(config)
+        models = all_models(config)
         pictures: Pictures = {}
-        if any(asker.config.vision for asker in askers):
+        if any(model.config.vision for model in models):
             pictures = pictures_for(self.context, self.catalogue)
             if not pictures:
                 self._without_pictures()
@@ -332,13 +335,13 @@ class Mining:
         if first is not None and first.total:
             self._ask([first])
             missing: Counter[str] = Counter()
-            self.captions |= read_captions_of(first.asker, first.questions(), self.store, missing)
+            self.captions |= read_captions_of(first.model, first.questions(), self.store, missing)
             self._check(first, missing)
         _, jobs = mining_jobs(config, self.catalogue, self.captions, pictures)
         self._ask(jobs)
         return jobs
 
-    def frames(self, jobs: list[Job]) -> Iterator[pl.DataFrame]:
+    def frames(self, jobs: list[AskingJob]) -> Iterator[pl.DataFrame]:
         """The interests that the miners gave, some thousand items a frame.
 
         Raises:
@@ -346,23 +349,23 @@ class Mining:
         """
         for job in jobs:
             missing: Counter[str] = Counter()
-            yield from read_interests_of(job.asker, job.questions(), self.store, missing)
+            yield from read_interests_of(job.model, job.questions(), self.store, missing)
             self._check(job, missing)
 
     @property
     def campaign(self) -> str:
         """What spending and limits are counted by."""
-        return campaign_of(self.context.config, all_askers(self.context.config))
+        return campaign_of(self.context.config, all_models(self.context.config))
 
-    def _ask(self, jobs: list[Job]) -> None:
+    def _ask(self, jobs: list[AskingJob]) -> None:
         if jobs:
-            outcomes = ask_jobs(jobs, self.store, self.context.config, self.campaign, self.again)
-            for job, outcome in zip(jobs, outcomes, strict=False):  # none where nothing was left to ask
-                self.outcomes[outcome.name, job.asker.purpose] = outcome
+            results = ask_jobs(jobs, self.store, self.context.config, self.campaign, self.again)
+            for job, result in zip(jobs, results, strict=False):  # none where nothing was left to ask
+                self.results[result.name, job.model.purpose] = result
 
-    def _check(self, job: Job, missing: Counter[str]) -> None:
-        outcome = self.outcomes.get((job.asker.name, job.asker.purpose))
-        check_missing("mine", job.asker, missing, job.total, outcome, self.context.config)
+    def _check(self, job: AskingJob, missing: Counter[str]) -> None:
+        result = self.results.get((job.model.name, job.model.purpose))
+        check_missing("mine", job.model, missing, job.total, result, self.context.config)
 
     def _without_pictures(self) -> None:
         mining = self.context.config.mining
@@ -371,4 +374,4 @@ class Mining:
                 f"mining.captioner={mining.captioner} is to describe pictures, but no picture that an item "
                 "names (column `image`) is there; see visual.folder and data.pictures.fetch"
             )
-        warn("mine: models with vision are asked, but the items have no pictures; they read the text alone")
+        warn("mine: models with vision are asked, but the items have no pictures; they read only the text")

@@ -33,8 +33,8 @@ _SHOWN = 3
 
 def load_pictures(context: StageContext) -> tuple[Tensor, Tensor]:
     """Vectors ``(items, dim)`` float32, and the mask ``(items,)`` of the items that have a picture."""
-    found = load_file(context.file("pictures", "pictures.safetensors"))
-    return found["vectors"], found["has_image"]
+    tensors = load_file(context.file("pictures", "pictures.safetensors"))
+    return tensors["vectors"], tensors["has_image"]
 
 
 def visual_model(context: StageContext) -> VisualConfig:
@@ -45,7 +45,7 @@ def visual_model(context: StageContext) -> VisualConfig:
     return replace(config, model=f"local-dir:{context.file('adapt', 'model')}", pretrained=None, config={})
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     return {"model": clip_fingerprint(config.visual), "pictures": picture_fingerprint(config)}
 
 
@@ -114,7 +114,7 @@ def _recipe(context: StageContext, clip: ClipModel) -> dict[str, object]:
     }
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     report = read_json(path / "report.json")
     lost = {"named none": report["unnamed"], "not found": report["missing"], "broken": report["broken"]}
     absent = ", ".join(f"{count:,} {what}" for what, count in lost.items() if count)
@@ -125,10 +125,10 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "pictures",
     ("prepare",),
-    _reads,
+    _config_keys,
     _build,
-    _says,
+    _summary,
     every_rank=True,
-    also=lambda config: ("adapt",) if config.visual.adapt.epochs else (),
+    optional_inputs=lambda config: ("adapt",) if config.visual.adapt.epochs else (),
     enabled=lambda config: config.looks_at_pictures,
 )

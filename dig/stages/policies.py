@@ -24,7 +24,7 @@ __all__ = [
     "load_spelled_ids",
     "max_tokens",
     "save_policy",
-    "says_policy",
+    "policy_summary",
 ]
 
 _INSTRUCTION_TOKENS = 64  # room for the words of a text prompt
@@ -69,13 +69,13 @@ def save_policy(module: modules.PolicyModule, folder: Path, ids: SemanticIds, ad
     ids.save(folder / "model" / "semantic_ids.parquet")
 
 
-def says_policy(path: Path) -> str:
+def policy_summary(path: Path) -> str:
     """One line about a trained policy."""
-    found = read_json(path / "training.json")
-    name, value = next((key, value) for key, value in found.items() if key.startswith("valid/"))
-    rate = found["samples_per_second"]
+    training = read_json(path / "training.json")
+    name, value = next((key, value) for key, value in training.items() if key.startswith("valid/"))
+    rate = training["samples_per_second"]
     speed = f", {rate:,.0f} samples/s" if rate else ""
-    ended = f" ({found['ended']})" if "ended" in found else ""  # earlier artifacts do not say
-    step = f" of step {found['step']:,}" if found.get("step") is not None else ""
-    metric = f"validation {name.removeprefix('valid/')} {value:.4f} ({found['chosen']}{step})"
-    return f"{found['steps']:,} steps{ended}{speed}; {metric}"
+    ended = f" ({training['ended']})" if "ended" in training else ""  # earlier artifacts do not say
+    step = f" of step {training['step']:,}" if training.get("step") is not None else ""
+    metric = f"validation {name.removeprefix('valid/')} {value:.4f} ({training['chosen']}{step})"
+    return f"{training['steps']:,} steps{ended}{speed}; {metric}"

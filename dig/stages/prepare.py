@@ -47,7 +47,7 @@ _IF_SET = ("text_columns", "category_separator", "split_times")
 
 
 def load_catalogue(context: StageContext) -> pl.DataFrame:
-    """The catalogue, one row an item."""
+    """The catalogue, one row per item."""
     return pl.read_parquet(context.file("prepare", "items.parquet"), glob=False)
 
 
@@ -82,7 +82,7 @@ def _folder(config: Config) -> Path:
     return Path(config.visual.folder or config.data.path or "").expanduser()
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     read = select(config, *(f"data.{key}" for key in (*_KEYS, *_set(config))))
     if config.data.source == "quickstart":
         return read | select(config, "data.shop")
@@ -112,15 +112,15 @@ def _build(context: StageContext, folder: Path) -> None:
     write_json(folder / "statistics.json", prepared.statistics)
 
 
-def _says(path: Path) -> str:
-    found = read_json(path / "statistics.json")
+def _summary(path: Path) -> str:
+    facts = read_json(path / "statistics.json")
     line = (
-        f"{found['users']:,} users, {found['items']:,} items, {found['interactions']:,} interactions "
-        f"({found['mean_length']:.1f} a user); {found['split']}, {found['examples']['test']:,} tests"
+        f"{facts['users']:,} users, {facts['items']:,} items, {facts['interactions']:,} interactions "
+        f"({facts['mean_length']:.1f} per user); {facts['split']}, {facts['examples']['test']:,} tests"
     )
-    if found["split"] != "leave-one-out":
+    if facts["split"] != "leave-one-out":
         return line
-    return f"{line}; the last two items share a time for {found['tied_last_pairs'] / found['users']:.0%} of users"
+    return f"{line}; the last two items share a time for {facts['tied_last_pairs'] / facts['users']:.0%} of users"
 
 
-STAGE = Stage("prepare", (), _reads, _build, _says, version=3)
+STAGE = Stage("prepare", (), _config_keys, _build, _summary, version=3)

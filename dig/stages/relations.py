@@ -30,22 +30,22 @@ def load_relations(context: StageContext) -> dict[str, np.ndarray]:
     return load_file(context.file("relations", _FILE))
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     tables = config.relation_tasks
-    found = select(config, "relations") | {"tables": sorted(tables)}
-    return found | (select(config, "seed") if config.relations.draws(tables) else {})
+    keys = select(config, "relations") | {"tables": sorted(tables)}
+    return keys | (select(config, "seed") if config.relations.draws(tables) else {})
 
 
 def _build(context: StageContext, folder: Path) -> None:
-    config, wanted = context.config.relations, context.config.relation_tasks
+    config, tasks = context.config.relations, context.config.relation_tasks
     sequences, item_ids = load_sequences(context), load_catalogue(context)["item_id"]
     tables, facts = relation_tables(
-        config, wanted, sequences.train, len(item_ids), lambda: _vectors(context), context.config.seed
+        config, tasks, sequences.train, len(item_ids), lambda: _vectors(context), context.config.seed
     )
     save_file(tables, folder / _FILE)
     write_json(folder / "relations.json", {"items": len(item_ids), **facts})
     nothing = Histories(sequences.items, sequences.offsets[:-1], sequences.offsets[:-1])
-    counted = "collaborative" in wanted and config.collaborative != "random"
+    counted = "collaborative" in tasks and config.collaborative != "random"
     write_items_seen(folder, sequences, leading_items(sequences, sequences.train) if counted else nothing, item_ids)
 
 
@@ -59,7 +59,7 @@ def _vectors(context: StageContext) -> Tensor:
     finite = torch.isfinite(vectors.sum(dim=1))
     if not bool(finite.all()):
         item = load_catalogue(context)["item_id"][int(torch.nonzero(~finite)[0])]
-        raise UserError(f"relations: the vector of item {item} holds what is no number; see embedding.text_encoder")
+        raise UserError(f"relations: the vector of item {item} holds what is not a number; see embedding.text_encoder")
     if len(vectors) > 1 and bool((vectors == vectors[0]).all()):
         raise UserError(
             f"relations: all {len(vectors):,} items have the same text vector, so none is more like "
@@ -79,13 +79,13 @@ def _without(config: Config) -> str:
     return " ".join(keys)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     facts = read_json(path / "relations.json")
     parts = []
     for name in ("collaborative", "semantic"):
         if name in facts:
             own = f", {facts[name]['own']:.1f} of its own" if "own" in facts[name] else ""
-            parts.append(f"{name} ({facts[name]['mode']}): {facts[name]['neighbours']:.1f} neighbours an item{own}")
+            parts.append(f"{name} ({facts[name]['mode']}): {facts[name]['neighbours']:.1f} neighbours per item{own}")
     search = facts.get("search", {})
     if "recall" in search:
         parts.append(f"texts compared in cells, which finds {search['recall']:.1%} of the five nearest")
@@ -95,9 +95,9 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "relations",
     ("prepare",),
-    _reads,
+    _config_keys,
     _build,
-    _says,
-    also=lambda config: ("embed",) if config.relations.compares_texts(config.relation_tasks) else (),
+    _summary,
+    optional_inputs=lambda config: ("embed",) if config.relations.compares_texts(config.relation_tasks) else (),
     enabled=lambda config: bool(config.relation_tasks),
 )

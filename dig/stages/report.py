@@ -67,7 +67,7 @@ def build_report(
     run.mkdir(parents=True, exist_ok=True)
     files = _RunFiles(run)
     files.text("config.yaml", config_yaml(config))
-    metrics = {name: _metrics(context, name, found) for name, found in evaluations.items()}
+    metrics = {name: _metrics(context, name, artifact) for name, artifact in evaluations.items()}
     protocols = ("test", evaluation.other_protocol("test", config.evaluation.mask_history).name)
     tables = {protocol: _rankings(protocol, evaluations) for protocol in protocols}
     for protocol, table in (*tables.items(), ("valid", _rankings("valid", evaluations))):
@@ -144,12 +144,14 @@ def _metrics(context: StageContext, name: str, found: Artifact) -> dict[str, Any
 def _rankings(protocol: str, evaluations: Mapping[str, Artifact]) -> pl.DataFrame:
     """Those of all recommenders, one below the other."""
     name = recommendations_file(protocol)
-    return pl.concat([_NOTHING, *(pl.read_parquet(found.path / name, glob=False) for found in evaluations.values())])
+    return pl.concat(
+        [_NOTHING, *(pl.read_parquet(evaluation.path / name, glob=False) for evaluation in evaluations.values())]
+    )
 
 
 def _over(recommendations: pl.DataFrame, first: str, second: str, ks: list[int]) -> dict[str, dict[str, float]]:
     """How much the second is above the first on the test, a metric each, with 95 % intervals over users."""
-    found = {}
+    differences = {}
     positions = {}
     users = recommendations.filter(pl.col("stage") == first)["user"].to_numpy()
     for stage in (first, second):
@@ -157,8 +159,8 @@ def _over(recommendations: pl.DataFrame, first: str, second: str, ks: list[int])
         positions[stage] = np.array([items.index(target) if target in items else -1 for items, target in rows])
     for name in (f"{family}@{k}" for k in ks for family in ("hr", "ndcg")):
         one, other = (metric_gains(name, positions[stage]) for stage in (first, second))
-        found[name] = asdict(paired_difference(one, other, users=users))
-    return found
+        differences[name] = asdict(paired_difference(one, other, users=users))
+    return differences
 
 
 def _users(context: StageContext) -> pl.DataFrame:
@@ -265,9 +267,9 @@ def _pictures(context: StageContext) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     catalogue = load_catalogue(context)
-    found = named_pictures(catalogue, folder)
+    pictures = named_pictures(catalogue, folder)
     ids = catalogue["item_id"].to_list()
-    return {ids[row]: path for row, path in zip(found.rows.tolist(), found.paths, strict=True)}
+    return {ids[row]: path for row, path in zip(pictures.rows.tolist(), pictures.paths, strict=True)}
 
 
 def _groups(context: StageContext) -> list[dict[str, Any]]:
@@ -276,12 +278,12 @@ def _groups(context: StageContext) -> list[dict[str, Any]]:
     if path is None or not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    told = lines if len(lines) <= 2 * _GROUPS else [*lines[:_GROUPS], *lines[-_GROUPS:]]
-    return [json.loads(line) for line in told]
+    shown = lines if len(lines) <= 2 * _GROUPS else [*lines[:_GROUPS], *lines[-_GROUPS:]]
+    return [json.loads(line) for line in shown]
 
 
 def _curve(artifact: Path) -> list[dict[str, float]]:
-    """Rows of a stage's CSV logs, those of interrupted attempts before those that went on."""
+    """Rows of a stage's CSV logs, those of interrupted attempts before those that continued."""
     rows: list[dict[str, float]] = []
     for path in sorted((artifact / "logs").glob("*/metrics.csv")):
         frame = pl.read_csv(path, infer_schema_length=None, glob=False)

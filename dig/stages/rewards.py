@@ -184,7 +184,7 @@ def check_own_terms(context: StageContext) -> None:
                 modelled = _MODELLED & REWARD_TERMS[name].requires
                 if isinstance(error.__cause__, Exception) and modelled:
                     made_up = ", ".join(sorted(modelled))
-                    warn(f"{line}; that was on made-up {made_up}, so the run goes on; grpo may stop for it")
+                    warn(f"{line}; that was on made-up {made_up}, so the run continues; grpo may stop for it")
                     continue
                 missing = isinstance(error.__cause__, KeyError) and "were not given" in str(error)
                 hint = "; name it in requires=(…) of @reward_term" if missing else ""

@@ -17,7 +17,7 @@ from dig.engine.lazy import lightning
 from dig.engine.stage import Stage, StageContext, global_rank
 from dig.engine.training import Plan, fit, reads_training
 from dig.stages.fresh_backbone import fresh_backbone
-from dig.stages.policies import item_tokens, load_spelled_ids, save_policy, says_policy
+from dig.stages.policies import item_tokens, load_spelled_ids, policy_summary, save_policy
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import follows_behaviour
 from dig.stages.tokens import task_mixture
@@ -25,7 +25,7 @@ from dig.stages.tokens import task_mixture
 __all__ = ["STAGE"]
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     keys = ("items", "backbone", "prompt", "sft", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
     assignment = ("intrr.assignment",) if config.items.representation == "one" else ()
     return reads_training(config, *keys, *assignment)
@@ -57,7 +57,7 @@ def _build(context: StageContext, folder: Path) -> None:
     module = modules.SFTModule(backbone, item_tokens(backbone, ids), config.sft, config.evaluation)
     plan = Plan(
         "sft",
-        _reads(config),
+        _config_keys(config),
         config.sft.epochs,
         max_steps=config.sft.max_steps,
         gradient_clip_val=config.sft.gradient_clip_val,
@@ -74,8 +74,8 @@ def _build(context: StageContext, folder: Path) -> None:
 
 def _learned_from(config: Config) -> dict[str, str]:
     """Stages that it reads and that learn from histories, with what they give."""
-    found = {"tokenize": "its Semantic IDs"} if follows_behaviour(config) else {}
-    return found | ({"relations": "the relations between items"} if config.relation_tasks else {})
+    sources = {"tokenize": "its Semantic IDs"} if follows_behaviour(config) else {}
+    return sources | ({"relations": "the relations between items"} if config.relation_tasks else {})
 
 
 def _say_unheard(config: Config) -> None:
@@ -99,11 +99,20 @@ def _say_cut(builder: PromptBuilder, sequences: Sequences) -> None:
         )
 
 
-def _also(config: Config) -> tuple[str, ...]:
+def _optional_inputs(config: Config) -> tuple[str, ...]:
     """The stages behind what its tasks read."""
     names = set(config.sft_shares)
     needs = {"label": names & set(INTEREST_TASKS), "relations": names & set(RELATION_TASKS)}
     return tuple(stage for stage, tasks in needs.items() if tasks)
 
 
-STAGE = Stage("sft", ("prepare", "tokenize"), _reads, _build, says_policy, version=3, every_rank=True, also=_also)
+STAGE = Stage(
+    "sft",
+    ("prepare", "tokenize"),
+    _config_keys,
+    _build,
+    policy_summary,
+    version=3,
+    every_rank=True,
+    optional_inputs=_optional_inputs,
+)

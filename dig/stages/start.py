@@ -58,7 +58,7 @@ def check_backbone(config: Config, stages: Collection[str]) -> None:
 
 
 def training_bytes(config: Config, parameters: int) -> int:
-    """Bytes that training a backbone of so many parameters takes at least on each rank, activations left out.
+    """Bytes that training a backbone of this many parameters takes at least on each rank, activations left out.
 
     Weights, gradients and AdamW's two moments; under LoRA the frozen weights. FSDP shares them out over all ranks.
     """

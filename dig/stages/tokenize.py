@@ -68,7 +68,7 @@ def load_codebooks(context: StageContext) -> list[Tensor]:
     return [state[name] for name in sorted(names, key=lambda name: int(name.rsplit(".", 1)[-1]))]
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     read = reads_training(config, "rqvae") | {"rqvae.inputs": config.input_kind}
     if config.rqvae.imported and _imported_file(config).is_file():  # what it holds counts, not where it lies
         read["rqvae"] |= {"imported": hash_file(_imported_file(config))}
@@ -85,25 +85,25 @@ def _build(context: StageContext, folder: Path) -> None:
     check_features(features, item_ids)
     _warn_of_few(features, config.sizes)
     if config.tokenizer == "imported":
-        found = _import(context, item_ids)
+        tokens = _import(context, item_ids)
     elif config.tokenizer == "rqvae":
-        found = _train(context, folder, features, bought)
+        tokens = _train(context, folder, features, bought)
     else:
-        found = _cluster(context, features)
-    if found is None:  # another rank than 0
+        tokens = _cluster(context, features)
+    if tokens is None:  # another rank than 0
         return
-    before = codes = found.codes
-    if config.collisions == "reassign" and found.costs:
-        codes = reassign(before, found.costs, config.sizes[-1])
-    ids = SemanticIds.from_codes(item_ids, codes, config.sizes, twins=config.collisions == "keep")
+    before = codes = tokens.codes
+    if config.collisions == "reassign" and tokens.costs:
+        codes = reassign(before, tokens.costs, config.sizes[-1])
+    ids = SemanticIds.from_codes(item_ids, codes, config.sizes, duplicates=config.collisions == "keep")
     ids.save(folder / "semantic_ids.parquet")
-    save_file({name: value.contiguous() for name, value in found.state.items()}, folder / "tokenizer.safetensors")
+    save_file({name: value.contiguous() for name, value in tokens.state.items()}, folder / "tokenizer.safetensors")
     (folder / "codes.svg").write_text(code_tree_svg(ids.codes, ids.sizes), encoding="utf-8")
     if follows_behaviour(context.config):
         write_items_seen(folder, sequences, sequences.train, catalogue["item_id"])
     health = _health(before, codes, config.sizes, bought, [path[-1] if path else None for path in _paths(catalogue)])
-    treated = "suffix" if found.costs is None and config.collisions == "reassign" else config.collisions
-    reconstruction = None if found.error is None else round(found.error(codes), 4)
+    treated = "suffix" if tokens.costs is None and config.collisions == "reassign" else config.collisions
+    reconstruction = None if tokens.error is None else round(tokens.error(codes), 4)
     write_json(
         folder / "health.json",
         {"tokenizer": config.tokenizer, "collisions": treated, "reconstruction": reconstruction, **health},
@@ -138,7 +138,7 @@ def _train(context: StageContext, folder: Path, features: ItemFeatures, bought: 
     data = datamodules.ItemDataModule(features, config.rqvae.batch_size, config.seed, partners=partners)
     attainable = [min(1.0, features.items / size) for size in config.rqvae.sizes]
     health = callbacks.CodebookHealth(2 * config.rqvae.restart_after, attainable)  # a restart may need a second attempt
-    plan = Plan("tokenize", _reads(config), config.rqvae.epochs, callbacks=(health,))
+    plan = Plan("tokenize", _config_keys(config), config.rqvae.epochs, callbacks=(health,))
     fit(plan, module, data, context, folder)
     if not module.trainer.is_global_zero:
         return None
@@ -159,20 +159,20 @@ def _cluster(context: StageContext, features: ItemFeatures) -> _Tokens | None:
     fusion.fit(features)
     points = torch.cat([fusion.blocks(fusion.standardise(chunk)) for chunk in features.chunks(65_536)])
     generator = torch.Generator().manual_seed(context.config.seed)
-    found = residual_kmeans(points, config.sizes, config.kmeans_iterations, config.tokenizer != "kmeans", generator)
+    clusters = residual_kmeans(points, config.sizes, config.kmeans_iterations, config.tokenizer != "kmeans", generator)
 
     def decode(codes: Tensor) -> Tensor:
-        levels = zip(found.codebooks, codes.unbind(dim=1), strict=False)
+        levels = zip(clusters.codebooks, codes.unbind(dim=1), strict=False)
         return sum((codebook[chosen] for codebook, chosen in levels), torch.zeros(()))
 
     def costs(rows: Tensor) -> Tensor:
-        return torch.cdist(points[rows] - decode(found.codes[rows, :-1]), found.codebooks[-1]).square()
+        return torch.cdist(points[rows] - decode(clusters.codes[rows, :-1]), clusters.codebooks[-1]).square()
 
     def error(codes: Tensor) -> float:
         return float((points - decode(codes)).square().mean() / points.square().mean())
 
-    codebooks = {f"codebooks.{level}": codebook for level, codebook in enumerate(found.codebooks)}
-    return _Tokens(found.codes, costs, error, {**codebooks, **fusion.state_dict()})
+    codebooks = {f"codebooks.{level}": codebook for level, codebook in enumerate(clusters.codebooks)}
+    return _Tokens(clusters.codes, costs, error, {**codebooks, **fusion.state_dict()})
 
 
 def _import(context: StageContext, item_ids: list[str]) -> _Tokens | None:
@@ -209,7 +209,7 @@ def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:
         )
     if features.items < max(sizes):
         warn(
-            f"tokenize: {features.items} items cannot use {max(sizes)} codes a level; a rqvae.codebook_size of about "
+            f"tokenize: {features.items} items cannot use {max(sizes)} codes per level; a rqvae.codebook_size of about "
             f"{max(2, int(features.items**0.5))} would fit"
         )
 
@@ -217,7 +217,7 @@ def _warn_of_few(features: ItemFeatures, sizes: list[int]) -> None:
 def _health(
     before: Tensor, after: Tensor, sizes: list[int], bought: CoPurchases, categories: list[str | None]
 ) -> dict[str, Any]:
-    """Measures of the codes before collisions are treated, since a treatment only tells twins apart."""
+    """Measures of the codes before collisions are treated, since a treatment only tells duplicates apart."""
     rounded = lambda values, digits: [None if np.isnan(value) else round(float(value), digits) for value in values]  # noqa: E731
     health: dict[str, Any] = {
         "items": len(before),
@@ -242,12 +242,12 @@ def _paths(catalogue: Any) -> list[list[str] | None]:
     return catalogue["categories"].to_list() if "categories" in catalogue.columns else [None] * len(catalogue)
 
 
-def _says(path: Path) -> str:
+def _summary(path: Path) -> str:
     health = read_json(path / "health.json")
     used = ", ".join(f"{share:.0%} of {size}" for share, size in zip(health["usage"], health["sizes"], strict=True))
     ends = {"suffix": "have a suffix", "keep": "keep them", "reassign": "were moved"}[health["collisions"]]
     line = (
-        f"codes used a level: {used}; {health['collision_rate']:.1%} of the items share their codes and {ends} "
+        f"codes used per level: {used}; {health['collision_rate']:.1%} of the items share their codes and {ends} "
         f"(largest set {health['largest_collision']})"
     )
     lifts = [f"{lift:.0f}" for lift in health.get("neighbour_lift", []) if lift is not None]
@@ -259,10 +259,10 @@ def _says(path: Path) -> str:
 STAGE = Stage(
     "tokenize",
     ("prepare", "embed"),
-    _reads,
+    _config_keys,
     _build,
-    _says,
+    _summary,
     version=4,
     every_rank=True,
-    also=lambda config: () if config.input_kind == "text" else ("pictures",),
+    optional_inputs=lambda config: () if config.input_kind == "text" else ("pictures",),
 )

@@ -1,4 +1,4 @@
-"""The token arrays that SFT reads: an artifact a task, shared by every run with the same prompts."""
+"""The token arrays that SFT reads: an artifact per task, shared by every run with the same prompts."""
 
 from __future__ import annotations
 
@@ -99,16 +99,16 @@ _INTERESTS = 5  # positive interests that are told of an item
 def known_of_items(context: StageContext, kinds: set[str]) -> ItemTexts:
     """What of the items is asked for: ``title``, ``description``, ``interests``, ``collaborative``, ``semantic``."""
     catalogue = load_catalogue(context)
-    known = ItemTexts()
+    item_texts = ItemTexts()
     for kind in ("title", "description"):
         if kind in kinds:
             texts = catalogue[kind].to_list() if kind in catalogue.columns else [None] * len(catalogue)
-            setattr(known, kind, texts)
+            setattr(item_texts, kind, texts)
     if "interests" in kinds:
-        known.interests = interests_of_items(context, catalogue["item_id"].to_list())
+        item_texts.interests = interests_of_items(context, catalogue["item_id"].to_list())
     for kind in kinds & set(RELATION_TASKS):
-        setattr(known, kind, load_relations(context)[kind])
-    return known
+        setattr(item_texts, kind, load_relations(context)[kind])
+    return item_texts
 
 
 def interests_of_items(context: StageContext, item_ids: list[str]) -> list[str | None]:

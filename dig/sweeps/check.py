@@ -186,7 +186,7 @@ def check_effects(settings: Settings) -> None:
                 settings.file.path,
                 f"parameters.{each.name}",
                 f"its values are all {values[0]}, so that "
-                f"trials which differ in it alone are one; write value: {values[0]}",
+                f"trials which differ only in it are one; write value: {values[0]}",
             )
     from datamodules.fetching import missing_files  # torch comes along: only once the file itself is right
 
@@ -208,19 +208,19 @@ def check_effects(settings: Settings) -> None:
 def _matters(settings: Settings, parameter: Parameter) -> bool:
     values = _values(settings, parameter)
     if len(values) < 2:
-        return True  # one value alone is no comparison
+        return True  # one value alone is not a comparison
     compared = False
     for beside in _points(settings):
         keys = [_keys(settings, {**beside, parameter.name: value}) for value in values]
-        known = [each for each in keys if each is not None]
-        compared |= len(known) > 1
-        if any(each != known[0] for each in known):
+        values_given = [each for each in keys if each is not None]
+        compared |= len(values_given) > 1
+        if any(each != values_given[0] for each in values_given):
             return True
     return not compared
 
 
 def _keys(settings: Settings, point: Point) -> dict[str, str] | None:
-    """The fingerprints of a trial's stages; None for a point that is no configuration."""
+    """The fingerprints of a trial's stages; None for a point that is not a configuration."""
     from dig.engine.pipeline import stage_keys
 
     try:
@@ -249,10 +249,10 @@ def _values(settings: Settings, parameter: Parameter) -> list[Any]:
 def _alike(settings: Settings, unread: Sequence[Parameter]) -> str:
     """How many trials are one."""
     if settings.file.method != "grid":
-        return "trials that differ in it alone"
+        return "trials that differ only in it"
     axes = settings.space.axes()
     count = 1
     for each in unread:
         count *= len(axes[each.name])
     all_of_it = count == settings.space.grid_size
-    return f"these {count:,} trials" if all_of_it else f"each {count:,} trials that differ in it alone"
+    return f"these {count:,} trials" if all_of_it else f"each {count:,} trials that differ only in it"

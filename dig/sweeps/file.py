@@ -195,7 +195,7 @@ def _metric(path: Path, content: Any) -> MetricGoal | None:
     if goal is not None and goal not in ("maximize", "minimize"):
         raise wrong(path, "metric.goal", f"{goal!r} is neither maximize nor minimize")
     if target is not None and not _number(target):
-        raise wrong(path, "metric.target", f"{target!r} is no number{_as_text(target)}")
+        raise wrong(path, "metric.target", f"{target!r} is not a number{_as_text(target)}")
     return MetricGoal(name, goal, None if target is None else float(target))
 
 
@@ -305,7 +305,7 @@ def _check_program(file: SweepFile) -> None:
     literal = any(_runs_training(word) for word in file.command)
     if not named or (file.program is None and file.command and not literal):
         what = file.program if file.program is not None else " ".join(map(shown_override, file.command))
-        raise wrong(file.path, "program", f"{what}: this runs dig.train alone; write program: dig.train")
+        raise wrong(file.path, "program", f"{what}: this runs only dig.train; write program: dig.train")
 
 
 def _runs_training(word: str) -> bool:

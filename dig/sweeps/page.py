@@ -111,7 +111,7 @@ _ROW = 30  # pixels of a row
 def parallel_plot(
     metric: str, axes: Sequence[Axis], rows: Sequence[TrialRow], best: int, maximize: bool = True
 ) -> Plot:
-    """A line a trial through its parameters to its metric; the best stands out, the good are stronger than the bad."""
+    """A line per trial through its parameters to its metric; the best stands out, the good are stronger than others."""
     import altair as alt
 
     scored = [row for row in rows if row.value is not None]
@@ -126,9 +126,9 @@ def parallel_plot(
         kind = "best" if row.number == best else "stopped early" if row.state == "stopped early" else "trial"
         last = across.place(row.value) if high > low else 0.5
         places = [*(axis.place(row.point[axis.name]) for axis in axes), last]
-        told = {"trial": f"trial {row.number}", "value": rounded(row.value), "kind": kind}  # type: ignore[arg-type]
+        labels = {"trial": f"trial {row.number}", "value": rounded(row.value), "kind": kind}  # type: ignore[arg-type]
         lines += [
-            {**told, "axis": name, "place": rounded(place), "strength": rounded(0.3 + 0.6 * goodness)}
+            {**labels, "axis": name, "place": rounded(place), "strength": rounded(0.3 + 0.6 * goodness)}
             for name, place in zip(names, places, strict=True)
         ]
     ticks = [
@@ -242,7 +242,7 @@ def importance_plot(shares: Mapping[str, float]) -> Plot:
 
 
 def history_plot(metric: str, rows: Sequence[TrialRow], best: int) -> Plot:
-    """What each trial's validations found as training went on."""
+    """What each trial's validations found as training continued."""
     import altair as alt
 
     data: list[dict[str, Any]] = []

@@ -9,13 +9,13 @@ from pathlib import Path
 from dig.config import UserError
 from dig.config.arguments import Options, number_from
 
-__all__ = ["Request", "read_request", "sweep_options"]
+__all__ = ["SweepRequest", "read_request", "sweep_options"]
 
 _USAGE = "dig sweep FILE [experiment=NAME] [key=value …] [--flag]"
 _ABOUT = """\
 Runs a sweep file in W&B's format without an account: method grid, random or bayes, early_terminate, run_cap. FILE's
 command gives experiment= and key=value; those given here go before them, and a parameter that is given here does not
-vary. The same command again goes on where the sweep stood, and joins it where it runs: from another terminal, another
+vary. The same command again resumes where the sweep stood, and joins it where it runs: from another terminal, another
 node or a SLURM task that sees the same folder."""
 _END = """\
 The sweep lies in runs/sweeps/<name>/<id>/: journal.log (Optuna's), trials.csv, trials.parquet, sweep.html. Trials are
@@ -39,7 +39,7 @@ def sweep_options() -> Options:
 
 
 @dataclass(frozen=True)
-class Request:
+class SweepRequest:
     """What is asked for.
 
     Attributes:
@@ -61,7 +61,7 @@ class Request:
     worker: bool = False
 
 
-def read_request(given: Sequence[str]) -> Request:
+def read_request(given: Sequence[str]) -> SweepRequest:
     """Reads the arguments.
 
     Raises:
@@ -74,7 +74,7 @@ def read_request(given: Sequence[str]) -> Request:
             f"{files[1]}: one sweep file at a time" if files else "name a sweep file, for example sweeps/codebook.yaml"
         )
         raise UserError(f"{what}; arguments look like key=value", exit_code=2)
-    return Request(
+    return SweepRequest(
         Path(files[0]),
         tuple(word for word in words if "=" in word),
         options.dry_run,

@@ -20,9 +20,9 @@ from dig.engine.artifacts import ArtifactStore, atomic_path
 from dig.engine.console import console, say, spreadsheet_cell, warn
 from dig.engine.pipeline import stage_keys
 from dig.report.formats import DASH, duration
-from dig.sweeps.ledger import sampler_for
 from dig.sweeps.settings import Settings, shown_point
 from dig.sweeps.space import Point
+from dig.sweeps.trials import sampler_for
 
 __all__ = ["TrialRow", "label", "table_of_trials", "trial_rows", "write_tables", "preview", "stage_counts"]
 
@@ -160,8 +160,8 @@ _COUNTED = 50
 def preview(settings: Settings) -> None:
     """Prints the dry run."""
     points = _points(settings)
-    known = "" if settings.file.method != "bayes" else " (as far as they do not depend on results)"
-    table = Table(title=f"{settings.file.name}: {len(points):,} trials{known}", title_justify="left")
+    remark = "" if settings.file.method != "bayes" else " (as far as they do not depend on results)"
+    table = Table(title=f"{settings.file.name}: {len(points):,} trials{remark}", title_justify="left")
     for heading in ("trial", *settings.space.names):
         table.add_column(heading, overflow="fold")
     for number, point in enumerate(points[:_SHOWN], start=1):
@@ -183,7 +183,7 @@ def preview(settings: Settings) -> None:
 
 
 def stage_counts(settings: Settings, points: Sequence[Point]) -> dict[str, list[str]]:
-    """The fingerprints of each stage over all points, one a point; a point that is no configuration is told."""
+    """The fingerprints of each stage over all points, one a point; a point that is not a configuration is told."""
     fingerprints: dict[str, list[str]] = defaultdict(list)
     for point in points:
         try:

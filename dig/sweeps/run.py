@@ -11,18 +11,18 @@ from dig.config import UserError
 from dig.engine.artifacts import atomic_path, shown_path
 from dig.engine.console import console, say, warn
 from dig.engine.machine import check_count
-from dig.sweeps.request import Request
+from dig.sweeps.request import SweepRequest
 from dig.sweeps.settings import Settings
 
 if TYPE_CHECKING:
-    from dig.sweeps.ledger import Ledger
+    from dig.sweeps.trials import TrialStore
 
 __all__ = ["run_sweep"]
 
 _RANKS = ("SLURM_NTASKS", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
 
 
-def run_sweep(settings: Settings, request: Request) -> int:
+def run_sweep(settings: Settings, request: SweepRequest) -> int:
     """Does what is asked; returns the exit code: 1 if any trial failed.
 
     Raises:
@@ -33,37 +33,37 @@ def run_sweep(settings: Settings, request: Request) -> int:
     if not request.worker:
         check_count("--workers ", request.workers)
     from dig.sweeps.check import check_effects
-    from dig.sweeps.ledger import Ledger
     from dig.sweeps.results import preview
+    from dig.sweeps.trials import TrialStore
 
     if not (request.worker or request.status):
         check_effects(settings)
     if request.dry_run:
         preview(settings)
         return 0
-    ledger = Ledger(settings)
+    store = TrialStore(settings)
     _prepare_folder(settings)
     if request.status:
-        return _finish(settings, ledger, request)
+        return _finish(settings, store, request)
     if request.retry_failed and not request.worker:
-        say(f"{ledger.retry_failed()} failed trials are run again")
+        say(f"{store.retry_failed()} failed trials are run again")
     for name in settings.pinned:
         say(f"{name} does not vary: it was given here")
     from dig.sweeps.worker import start_workers, wait_for, work
 
     workers = [] if request.worker else start_workers(request.workers, _again(request), settings.folder)
     try:
-        work(settings, ledger)
+        work(settings, store)
         if wait_for(workers):
-            work(settings, ledger)  # what a worker that died left behind
+            work(settings, store)  # what a worker that died left behind
     except UserError:
-        _finish(settings, ledger, request)
+        _finish(settings, store, request)
         raise
     finally:
         for worker in workers:
             if worker.poll() is None:
                 worker.terminate()
-    return _finish(settings, ledger, request)
+    return _finish(settings, store, request)
 
 
 def _train_alone() -> None:
@@ -87,7 +87,7 @@ def _require_optuna() -> None:
         raise UserError("sweeps are run by Optuna, which is not installed: pip install 'dig[sweep]'") from None
 
 
-def _again(request: Request) -> list[str]:
+def _again(request: SweepRequest) -> list[str]:
     """The arguments of another worker of the same sweep."""
     trials = [] if request.trials is None else [f"--trials={request.trials}"]
     return [str(request.file), *request.arguments, *trials]
@@ -103,23 +103,23 @@ def _prepare_folder(settings: Settings) -> None:
     temporary.replace(latest)
 
 
-def _finish(settings: Settings, ledger: Ledger, request: Request) -> int:
+def _finish(settings: Settings, store: TrialStore, request: SweepRequest) -> int:
     """Tables and plots; what others are still at is said."""
     from dig.sweeps.page import write_page
     from dig.sweeps.results import table_of_trials, trial_rows, write_tables
 
-    trials = ledger.trials()
+    trials = store.trials()
     rows = trial_rows(settings, trials)
     write_tables(settings, trials)
     failed = any(row.state == "failed" for row in rows)
     if request.worker:
         return int(failed)
-    write_page(settings, ledger.study, rows)
+    write_page(settings, store.study, rows)
     console.print(table_of_trials(settings, rows))
     for row in rows:
         if row.reason:
             say(f"trial {row.number} failed: {row.reason}")
-    for trial, holder in ledger.held():
+    for trial, holder in store.held():
         say(f"trial {trial.number + 1} runs on {holder.host}; whoever ends last writes the plots")
     best = next((row for row in rows if row.state == "done"), None)
     if best is not None:

@@ -43,7 +43,7 @@ class Metric:
 
     @property
     def validated(self) -> bool:
-        """Whether validations tell it while training goes on."""
+        """Whether validations tell it while training continues."""
         return self.name.startswith("valid/")
 
     def better(self, one: float, other: float) -> bool:
@@ -144,8 +144,8 @@ def _unknown(asked: str, stage: str | None, name: str, stages: dict[str, list[st
         return f"no stage that runs reports {asked}: none of them trains"
     if stage is not None and stage not in stages:
         return f"{asked}: {stage} does not report while this runs; {', '.join(stages)} {_do(stages)}"
-    known = {each for names in (stages.values() if stage is None else [stages[stage]]) for each in names}
-    hint = nearest(name, sorted(known))
+    metric_names = {each for names in (stages.values() if stage is None else [stages[stage]]) for each in names}
+    hint = nearest(name, sorted(metric_names))
     return (
         f"no stage that runs reports {asked}{f'; did you mean {hint}?' if hint else ''} ({', '.join(stages)} "
         f"{_do(stages)} report)"
@@ -169,7 +169,7 @@ def _maximize(file: SweepFile, asked: MetricGoal, name: str) -> bool:
 
 
 def _logged(artifact: Path, name: str) -> Iterator[tuple[int, float]]:
-    """A metric's values with their steps, those of interrupted attempts before those that went on."""
+    """A metric's values with their steps, those of interrupted attempts before those that continued."""
     for path in sorted((artifact / "logs").glob("*/metrics.csv")):
         with path.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):

@@ -111,13 +111,13 @@ def _flattened(path: Path, parameters: Mapping[str, Any], prefix: str) -> Iterat
 def _parameter(path: Path, name: str, content: Mapping[str, Any]) -> Parameter:
     where = f"parameters.{name}"
     distribution = _distribution(path, where, content)
-    known = DISTRIBUTIONS[distribution]
+    defaults = DISTRIBUTIONS[distribution]
     given = {key: value for key, value in content.items() if key != "distribution"}
-    check_keys(path, where, given, known)
-    missing = next((key for key, default in known.items() if default is None and key not in given), None)
+    check_keys(path, where, given, defaults)
+    missing = next((key for key, default in defaults.items() if default is None and key not in given), None)
     if missing is not None:
         raise wrong(path, where, f"{distribution} needs {missing}")
-    settings = {**known, **given}
+    settings = {**defaults, **given}
     if "values" in settings:
         _check_values(path, where, settings)
     elif distribution != "constant":
@@ -141,7 +141,7 @@ def _distribution(path: Path, where: str, content: Mapping[str, Any]) -> str:
     if "min" in content and "max" in content:
         whole = all(isinstance(content[key], int) and not isinstance(content[key], bool) for key in ("min", "max"))
         return "int_uniform" if whole else "uniform"
-    check_keys(path, where, content, {key for known in DISTRIBUTIONS.values() for key in known})
+    check_keys(path, where, content, {key for settings_of in DISTRIBUTIONS.values() for key in settings_of})
     raise wrong(path, where, "must say value, values, min and max, or a distribution")
 
 
@@ -166,9 +166,9 @@ def _check_numbers(path: Path, where: str, distribution: str, settings: Mapping[
     for key, value in settings.items():
         if not _number(value):
             hint = "; to YAML it is text: write 1.0e-4" if isinstance(value, str) and "e" in value.lower() else ""
-            raise wrong(path, f"{where}.{key}", f"{value!r} is no number{hint}")
+            raise wrong(path, f"{where}.{key}", f"{value!r} is not a number{hint}")
         if distribution == "int_uniform" and not isinstance(value, int):
-            raise wrong(path, f"{where}.{key}", f"{value!r} is no whole number; take distribution: uniform")
+            raise wrong(path, f"{where}.{key}", f"{value!r} is not a whole number; take distribution: uniform")
         if key == "q" and value <= 0:
             raise wrong(path, f"{where}.{key}", f"{value!r} must be above 0")
     if "min" not in settings:
@@ -238,9 +238,9 @@ class Space:
     @classmethod
     def of(cls, parameters: Sequence[Parameter], pinned: Sequence[str] = ()) -> Space:
         """Constants apart from the rest; parameters that are pinned elsewhere are left out."""
-        kept = [each for each in parameters if each.name not in pinned]
-        constants = {each.name: each.settings["value"] for each in kept if each.distribution == "constant"}
-        return cls([each for each in kept if each.distribution != "constant"], constants)
+        free = [each for each in parameters if each.name not in pinned]
+        constants = {each.name: each.settings["value"] for each in free if each.distribution == "constant"}
+        return cls([each for each in free if each.distribution != "constant"], constants)
 
     @property
     def names(self) -> list[str]:
@@ -253,7 +253,7 @@ class Space:
         return prod(len(_grid_values(parameter)) for parameter in self.varied)
 
     def grid(self, limit: int | None = None) -> list[Point]:
-        """Every point, or the first so many; the last parameter of the file varies fastest."""
+        """Every point, or the first this many; the last parameter of the file varies fastest."""
         chosen = islice(product(*self.axes().values()), limit)
         return [dict(zip(self.names, values, strict=True)) for values in chosen]
 

@@ -20,9 +20,9 @@ from dig.engine.artifacts import atomic_path, disk_full
 from dig.engine.console import say, warn
 from dig.engine.own_files import open_own
 from dig.engine.pipeline import run_experiment
-from dig.sweeps.ledger import BEAT, Claim, Ledger
 from dig.sweeps.results import write_tables
 from dig.sweeps.settings import Settings, shown_point
+from dig.sweeps.trials import BEAT, Claim, TrialStore
 
 __all__ = ["start_workers", "wait_for", "MOST_FAILURES", "work"]
 
@@ -96,43 +96,43 @@ MOST_FAILURES = 3
 _WAIT = 2.0
 
 
-def work(settings: Settings, ledger: Ledger) -> None:
+def work(settings: Settings, store: TrialStore) -> None:
     """Runs trials until none is left.
 
     Raises:
         UserError: several in a row failed, or the disk is full.
     """
     failures = 0
-    while (claim := _next(ledger)) is not None:
-        how = "goes on" if claim.taken_up else "starts"
+    while (claim := _next(store)) is not None:
+        how = "resumes" if claim.taken_up else "starts"
         number = claim.trial.number + 1
-        of = f" of {ledger.size}" if number <= ledger.size else ""  # more where failed ones were run again
+        of = f" of {store.size}" if number <= store.size else ""  # more where failed ones were run again
         say(f"trial {number}{of} {how}: {shown_point(claim.point)}")
         try:
-            failed = _run(settings, ledger, claim)
+            failed = _run(settings, store, claim)
         finally:
-            ledger.leases.release()
-        write_tables(settings, ledger.trials())
+            store.leases.release()
+        write_tables(settings, store.trials())
         failures = failures + 1 if failed else 0
         if failures == MOST_FAILURES:
             raise UserError(
                 f"{failures} trials in a row failed, so the sweep stops; once that is mended the same "
-                "command goes on, and with --retry-failed also runs those again"
+                "command resumes, and with --retry-failed also runs those again"
             )
 
 
-def _next(ledger: Ledger) -> Claim | None:
+def _next(store: TrialStore) -> Claim | None:
     """The next trial; waits where a worker elsewhere has shown no sign of life for a while."""
     while True:
-        claim = ledger.claim()
+        claim = store.claim()
         if claim is not None:
             return claim
-        if not any(holder.age is not None and holder.age > 2 * BEAT for _, holder in ledger.held()):
+        if not any(holder.age is not None and holder.age > 2 * BEAT for _, holder in store.held()):
             return None
         time.sleep(_WAIT)
 
 
-def _run(settings: Settings, ledger: Ledger, claim: Claim) -> bool:
+def _run(settings: Settings, store: TrialStore, claim: Claim) -> bool:
     """Runs a trial; says whether it failed."""
     metric, started = settings.metric, time.perf_counter()
 
@@ -152,26 +152,26 @@ def _run(settings: Settings, ledger: Ledger, claim: Claim) -> bool:
             _report(claim, validation, each)
     except StoppedEarly as stop:
         say(f"trial {claim.trial.number + 1}: stopped early, {stop}")
-        ledger.finish(claim, TrialState.PRUNED, None, seconds=seconds())
+        store.finish(claim, TrialState.PRUNED, None, seconds=seconds())
         return False
     except Exception as error:
         if disk_full(error) or (error.__cause__ is not None and disk_full(error.__cause__)):
             raise
-        _fail(settings, ledger, claim, error, seconds())
+        _fail(settings, store, claim, error, seconds())
         return True
     say(f"trial {claim.trial.number + 1}: {metric.name} {value:.4f}")
-    ledger.finish(claim, TrialState.COMPLETE, value, seconds=seconds())
+    store.finish(claim, TrialState.COMPLETE, value, seconds=seconds())
     return False
 
 
 def _report(claim: Claim, validation: int, value: float) -> None:
     """Tells Optuna; what a trial reported before it was interrupted stays."""
-    known = claim.trial.study.get_trials(deepcopy=False)[claim.trial.number].intermediate_values
-    if validation not in known:
+    reported = claim.trial.study.get_trials(deepcopy=False)[claim.trial.number].intermediate_values
+    if validation not in reported:
         claim.trial.report(value, validation)
 
 
-def _fail(settings: Settings, ledger: Ledger, claim: Claim, error: Exception, seconds: float) -> None:
+def _fail(settings: Settings, store: TrialStore, claim: Claim, error: Exception, seconds: float) -> None:
     reason = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, UserError):
         reason = f"{type(error).__name__}: {reason}"
@@ -181,6 +181,6 @@ def _fail(settings: Settings, ledger: Ledger, claim: Claim, error: Exception, se
         warn(f"trial {claim.trial.number + 1} failed: {reason[:300]} (traceback: {log})")
     else:
         warn(f"trial {claim.trial.number + 1} failed: {reason}")
-    ledger.finish(claim, TrialState.FAIL, None, seconds=seconds, reason=reason[:1000])
+    store.finish(claim, TrialState.FAIL, None, seconds=seconds, reason=reason[:1000])
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 """Weights & Biases: what of a run is logged there, online or offline, and as which W&B runs.
 
 Nothing here imports wandb before a W&B run is opened, and nothing here ends an experiment: what fails in W&B is told
-in a line, and the experiment goes on.
+in a line, and the experiment continues.
 """
 
 from typing import TYPE_CHECKING

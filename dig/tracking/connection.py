@@ -96,7 +96,7 @@ def kept_id(path: Path, job_type: str) -> str:
     """The id in a file, made up and written there when there is none.
 
     A stage keeps it in its work folder, so that a build which was interrupted (killed, preempted, requeued on another
-    machine) goes on in the same W&B run, while a build from nothing begins a new one; so nobody's run is ever mixed
+    machine) continues in the same W&B run, while a build from nothing begins a new one; so nobody's run is ever mixed
     with another's, as it would be with an id computed from the configuration alone.
     """
     if path.is_file():
@@ -164,7 +164,7 @@ def _ask(base_url: str, key: str | None, timeout: float) -> str | None:
         return f"{base_url} does not answer within {timeout:g} s"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{base_url} cannot be reached ({type(error).__name__})"
-    except ValueError as error:  # a key with characters that no header may hold, a proxy that is no address
+    except ValueError as error:  # a key with characters that no header may hold, a proxy that is not an address
         return f"{base_url} cannot be asked ({type(error).__name__})"
     if answer.status_code in (401, 403):
         return f"{base_url} does not take the key"
@@ -211,10 +211,10 @@ class Connection:
         """Does something with the run; a failure is a line, and None. The first failure alone is told."""
         try:
             return action(self.run)
-        except Exception as error:  # W&B is an onlooker: whatever happens to it, the experiment goes on
+        except Exception as error:  # W&B is an onlooker: whatever happens to it, the experiment continues
             if not self._complained:
                 self._complained = True
-                warn(f"W&B: {what} failed ({_told(error)}); the experiment goes on without")
+                warn(f"W&B: {what} failed ({_told(error)}); the experiment continues without")
             return None
 
     def log(self, values: Mapping[str, Any]) -> None:
@@ -257,9 +257,9 @@ def connect(
         return Connection(_init(config, identity, folder, content, mode), mode, config.finish_seconds)
     except Exception as error:  # wandb raises of its own kinds, of requests' and of protobuf's
         if mode == "offline":
-            warn(f"W&B: no run could be opened ({_told(error)}); the experiment goes on without")
+            warn(f"W&B: no run could be opened ({_told(error)}); the experiment continues without")
             return None
-        warn(f"W&B: no run could be opened online ({_told(error)}); it goes on offline")
+        warn(f"W&B: no run could be opened online ({_told(error)}); it continues offline")
         _start_over()
     return connect(config, identity, folder, content, "offline")
 
@@ -328,7 +328,7 @@ def _leave_the_service_of_others() -> None:
 
 
 def _start_over() -> None:
-    """Ends W&B's own process, which goes on trying to open a run and lets nobody else open it.
+    """Ends W&B's own process, which continues trying to open a run and lets nobody else open it.
 
     Not where the calling program has W&B runs of its own, which would end with it.
     """

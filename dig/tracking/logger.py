@@ -60,8 +60,10 @@ class StageLogger(WandbLogger):
         if not logs.is_dir():
             return
         run = self.connection.run
-        known = run.summary.get(self.before + STEP)  # online, the server's
-        last = max(last_step(folder, str(run.id), self.before + STEP), int(known) if known is not None else -1)
+        server_step = run.summary.get(self.before + STEP)  # online, the server's
+        last = max(
+            last_step(folder, str(run.id), self.before + STEP), int(server_step) if server_step is not None else -1
+        )
         for step, row in rows_since(logs, last):
             self.log_metrics(row, step)
 

@@ -118,12 +118,12 @@ def _aliases(result: Result) -> list[str]:
 
 def _kept(path: Path, folder: Path) -> Path:
     """The file under a name made of its content, linked where the file system allows it, else copied."""
-    kept = folder / "wandb" / "data" / "files" / f"{hash_file(path)[:32]}{path.suffix}"
-    if not kept.is_file():
-        temporary = temporary_beside(kept)
+    copy = folder / "wandb" / "data" / "files" / f"{hash_file(path)[:32]}{path.suffix}"
+    if not copy.is_file():
+        temporary = temporary_beside(copy)
         link_or_copy(path, temporary)
-        temporary.replace(kept)
-    return kept
+        temporary.replace(copy)
+    return copy
 
 
 # Tables of a finished run: sample recommendations in words, metrics with their intervals, slices.
@@ -148,13 +148,13 @@ def summary_values(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float 
     """`metrics.json` without its slices and intervals, as flat names: `sft/test/ndcg@10`."""
     values: dict[str, float | str | bool] = {}
     for stage, content in metrics.items():
-        kept = {key: value for key, value in content.items() if key not in ("slices", "intervals")}
-        values |= dict(_leaves(kept, f"{stage}/"))
+        values_shown = {key: value for key, value in content.items() if key not in ("slices", "intervals")}
+        values |= dict(_leaves(values_shown, f"{stage}/"))
     return values
 
 
 def metric_rows(metrics: Mapping[str, Mapping[str, Any]]) -> Rows:
-    """A row a metric, with the 95 % interval over users where there is one."""
+    """A row per metric, with the 95 % interval over users where there is one."""
     rows = []
     for stage, content in metrics.items():
         for protocol in _PROTOCOLS:
@@ -198,10 +198,10 @@ def recommendation_rows(run: Path, samples: int) -> Rows:
         .filter(pl.col("example").is_in(chosen.implode()))
         .iter_rows()
     )
-    told = answers.filter(pl.col("example").is_in(chosen.implode())).sort("example", maintain_order=True)
+    chosen_answers = answers.filter(pl.col("example").is_in(chosen.implode())).sort("example", maintain_order=True)
     titles = _Titles(run)
     rows = []
-    for example, items, scores, target, stage in told.iter_rows():
+    for example, items, scores, target, stage in chosen_answers.iter_rows():
         place = items.index(target) + 1 if target in items else None
         top = zip(items[:_TOP], scores[:_TOP], strict=True)
         history = histories.get(example) or []

@@ -1,4 +1,4 @@
-"""An experiment's W&B runs: one a stage, one for the report, all in a group; under a sweep's agent one for all."""
+"""An experiment's W&B runs: one per stage, one for the report, all in a group; under a sweep's agent one for all."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Tracking:
         if self._mode is None:
             self._mode = "offline" if self.config.logging.wandb.mode == "offline" else "online"
             if self._mode == "online" and (why := why_offline(_base_url())):
-                warn(f"W&B goes on offline: {why}")
+                warn(f"W&B continues offline: {why}")
                 self._mode = "offline"
         return self._mode
 

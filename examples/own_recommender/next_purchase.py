@@ -81,14 +81,14 @@ class NextPurchase(Scorer):
         """(batch, items) log-probabilities of the next item."""
         import torch
 
-        found = np.tile(self.smoothing * self._popularity, (len(histories), 1))
+        counts = np.tile(self.smoothing * self._popularity, (len(histories), 1))
         totals = np.full(len(histories), self.smoothing)
         for row, history in enumerate(histories):
             if len(history):
                 pairs = slice(self._starts[history[-1]], self._starts[history[-1] + 1])
-                found[row, self.after[pairs]] += self.times[pairs]
+                counts[row, self.after[pairs]] += self.times[pairs]
                 totals[row] += self.times[pairs].sum()
-        return torch.from_numpy(np.log(np.maximum(found / totals[:, None], 1e-30))).float()
+        return torch.from_numpy(np.log(np.maximum(counts / totals[:, None], 1e-30))).float()
 
     def save(self, folder: Path, metadata: dict[str, str] | None = None) -> None:
         """Writes the pairs; ``metadata`` tells the catalogue that they count by, which dig checks."""

@@ -42,7 +42,7 @@ class PublishedNumbers:
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
         if not isinstance(content, dict):
-            raise UserError(f"{path}: is no mapping of data sets to published numbers")
+            raise UserError(f"{path}: is not a mapping of data sets to published numbers")
         self.content: dict[str, list[dict[str, Any]]] = content
         for data, entries in content.items():
             for entry in entries:
@@ -93,7 +93,7 @@ class BenchmarkStore:
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"{described}: cannot be read: {str(error).splitlines()[0]}") from None
         if not isinstance(content, dict):
-            raise UserError(f"{described}: is no mapping of rooms to figures")
+            raise UserError(f"{described}: is not a mapping of rooms to figures")
         self.rooms: dict[str, dict[str, dict[str, Any]]] = content
 
     def save(self, output: str) -> Path:
@@ -135,7 +135,7 @@ class BenchmarkStore:
             record = read_json(path)
             figures = record["figures"]
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path}: is no record of a benchmark") from None
+            raise UserError(f"{path}: is not a record of a benchmark") from None
         rows = [
             [
                 f"`{key}`",

@@ -65,7 +65,7 @@ def repeat_command(content: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 
 def _base(experiment: str | None) -> dict[str, Any]:
-    """Values of the experiment's file; without one the schema's, which are no whole configuration by themselves."""
+    """Values of the experiment's file; without one the schema's, which are not a whole configuration by themselves."""
     config = load_config(experiment, [] if experiment else ["data.source=quickstart"])
     own = {} if experiment else {"data.source": DataConfig().source}
     return dict(_leaves(_deciding(config_to_dict(config)))) | own
@@ -158,7 +158,7 @@ _DIGITS = 6
 def validation_curve(logs: Path) -> list[dict[str, float]]:
     """Metrics of every validation: ``{"epoch": 1, "hr@10": …}``, in order, ``epoch`` the epochs that are done.
 
-    Where an epoch was validated twice, as by an attempt that was killed and the one that went on, the later counts.
+    Where an epoch was validated twice, as by an attempt that was killed and the one that continued, the later counts.
 
     Args:
         logs: a stage's folder of logs, with a folder an attempt.
@@ -263,7 +263,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     """The record of a finished run's folder, named ``<experiment>-<seed>`` where no name is given.
 
     Raises:
-        UserError: it is no finished run, or its recommenders were measured on different splits or users.
+        UserError: it is not a finished run, or its recommenders were measured on different splits or users.
     """
     if (folder / "config.yaml").is_file():
         RunProof(folder).require("config.yaml", "metrics.json", "versions.json")
@@ -444,7 +444,7 @@ class RunStore:
         """The record of exactly this name.
 
         Raises:
-            UserError: it is not there, or is no record.
+            UserError: it is not there, or is not a record.
         """
         path = self.folder / f"{name}.json"
         if not path.is_file():
@@ -454,7 +454,7 @@ class RunStore:
         except ValueError:
             content = None
         if not isinstance(content, dict) or not isinstance(content.get("recommenders"), dict):
-            raise UserError(f"{path}: is no record of a run")
+            raise UserError(f"{path}: is not a record of a run")
         return RunRecord(name, content)
 
     def family(self, name: str) -> list[RunRecord]:

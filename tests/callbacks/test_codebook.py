@@ -69,7 +69,7 @@ def test_a_collapse_in_the_first_epoch_is_no_secret(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_fall_that_restarts_mend_is_no_collapse(monkeypatch: pytest.MonkeyPatch):
-    # two steps an epoch: a code that died in the second epoch is restarted in the fourth
+    # two steps per epoch: a code that died in the second epoch is restarted in the fourth
     mended = [(1.0, 1.0), (0.6, 1.0), (0.5, 1.0), (0.9, 1.0), (1.0, 1.0)]
     assert warnings_of(monkeypatch, mended, CodebookHealth(restart_after=6)) == []
     for_good = [(1.0, 1.0), (0.6, 1.0), (0.5, 1.0), (0.5, 1.0), (0.5, 1.0)]

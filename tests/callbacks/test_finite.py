@@ -1,4 +1,4 @@
-"""Training stops before a loss or gradient that is no number reaches the weights, and says where."""
+"""Training stops before a loss or gradient that is not a number reaches the weights, and says where."""
 
 from __future__ import annotations
 

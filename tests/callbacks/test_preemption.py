@@ -104,7 +104,7 @@ def test_it_is_saved_and_goes_on(
     name = signal.Signals(number).name
     told = capsys.readouterr().out
     step = torch.load(file, weights_only=True)["global_step"]
-    assert told.splitlines()[-1] == f"sft: saved at step {step} ({name}); the same command goes on from here"
+    assert told.splitlines()[-1] == f"sft: saved at step {step} ({name}); the same command resumes from here"
     if not settings:
         assert step == saved
     weights, count = fit(file, **settings)

@@ -127,7 +127,7 @@ def test_every_so_many_batches_on_one_rank(tmp_path: Path):
     assert not path.exists()
     write(RolloutSamples(path, ITEMS, TITLES, INTERESTS, every=3), 7)
     assert len(path.read_text().splitlines()) == 2 * 3
-    write(RolloutSamples(path, ITEMS, TITLES, INTERESTS, every=3), 1)  # a resumed run goes on behind
+    write(RolloutSamples(path, ITEMS, TITLES, INTERESTS, every=3), 1)  # a resumed run continues behind
     assert len(path.read_text().splitlines()) == 2 * 4
 
 

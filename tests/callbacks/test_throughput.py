@@ -1,4 +1,4 @@
-"""Samples a second by a clock that the test holds."""
+"""Samples per second by a clock that the test holds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Slow(L.LightningModule):
-    """Takes two seconds a batch, ten for the first, and a hundred for validation."""
+    """Takes two seconds per batch, ten for the first, and a hundred for validation."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()

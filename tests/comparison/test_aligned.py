@@ -17,7 +17,7 @@ from support.run_folders import ITEMS, rankings, write_examples, write_run
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.measure import measure
 from dig.comparison.render import csv_text, latex, markdown, text
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.config import UserError
 
 OURS = rankings(TARGETS, 0.5, seed=3)
@@ -50,7 +50,7 @@ def table(lists: Sequence[Sequence[str]], users: Sequence[Any] = USERS, **more: 
 
 def contests(theirs: Any, *runs: str, **asked: Any) -> list[Contest]:
     tables: Mapping[str, Any] = theirs if isinstance(theirs, dict) else {"theirs": theirs}
-    return find_contests(Request(runs or ("shop:sft",), tables=tables, **asked))
+    return find_contests(ComparisonRequest(runs or ("shop:sft",), tables=tables, **asked))
 
 
 def refusal(theirs: Any, *runs: str, code: int = 2, **asked: Any) -> str:
@@ -88,7 +88,7 @@ def test_a_runs_own_lists_come_back_with_the_same_numbers(shop: Path, form: str)
                     for user, item, rank, score in rows.select("user", "item_id", "rank", "score").iter_rows()
                 )
             )
-    both = find_contests(Request(("shop:sft", str(path))))
+    both = find_contests(ComparisonRequest(("shop:sft", str(path))))
     assert [contest.masked for contest in both] == [False, True]
     for contest in both:
         assert [row.label for row in contest.rows] == ["sft", "theirs"]
@@ -108,7 +108,7 @@ def test_users_without_a_list_are_misses_and_said(shop: Path):
         contest.notes
     )
     assert not any("fewer" in note for note in contest.notes)
-    empty = table([[]] * 20 + OURS[20:])  # an empty list is no list
+    empty = table([[]] * 20 + OURS[20:])  # an empty list counts as none
     assert np.array_equal(contests(empty)[0].rows[1].ranks, contest.rows[1].ranks)
     assert contests(empty)[0].notes == contest.notes
 
@@ -256,7 +256,7 @@ def test_users_that_were_counted_from_0_raise_a_doubt(tmp_path: Path):
     run = write_run(tmp_path / "runs/ids/a1", users, ["7"] * 40, {"sft": [["7"]] * 40}, catalogue=["7"])
     (contest,) = contests(table([["7"]] * 40, range(40)), str(run))
     assert any(
-        note.startswith("theirs: its users are 0 to 39 without a gap, and the run's go on to 40: if these are")
+        note.startswith("theirs: its users are 0 to 39 without a gap, and the run's continue to 40: if these are")
         for note in contest.notes
     )
     (contest,) = contests(table([["7"]] * 60, range(1, 61)), str(run))  # a test of some of the users
@@ -275,15 +275,17 @@ def test_a_row_needs_a_name_of_its_own_and_a_run(shop: Path):
     assert "name a run, too: one/theirs.parquet is measured on a run's test users" in refusal_of("one/theirs.parquet")
     said = refusal_of("shop", "one/theirs.parquet", "two/theirs.parquet")
     assert said == "theirs is the name of two rows; two/theirs.parquet needs another"
-    (contest, _) = find_contests(Request(("shop:sft", "a, b|c=one/theirs.parquet", "$\\x_2$=two/theirs.parquet")))
+    (contest, _) = find_contests(
+        ComparisonRequest(("shop:sft", "a, b|c=one/theirs.parquet", "$\\x_2$=two/theirs.parquet"))
+    )
     assert [row.label for row in contest.rows] == ["sft", "a, b|c", "$\\x_2$"]
-    (contest, _) = find_contests(Request(("shop:sft", "one/theirs.parquet", "one/theirs.parquet")))
+    (contest, _) = find_contests(ComparisonRequest(("shop:sft", "one/theirs.parquet", "one/theirs.parquet")))
     assert [row.label for row in contest.rows] == ["sft", "theirs"]
 
 
 def refusal_of(*runs: str) -> str:
     with pytest.raises(UserError) as caught:
-        find_contests(Request(runs))
+        find_contests(ComparisonRequest(runs))
     assert caught.value.exit_code == 2
     return str(caught.value)
 

@@ -13,7 +13,7 @@ from support.run_folders import rankings, write_rankings, write_run
 
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.measure import measure
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.config import UserError
 
 
@@ -21,7 +21,7 @@ def labels(contest: Contest) -> list[str]:
     return [row.label for row in contest.rows]
 
 
-def refusal(request: Request) -> str:
+def refusal(request: ComparisonRequest) -> str:
     with pytest.raises(UserError) as caught:
         find_contests(request)
     assert "\n" not in str(caught.value)
@@ -29,7 +29,7 @@ def refusal(request: Request) -> str:
 
 
 def test_a_recommender_that_is_the_same_in_two_runs_is_one_row(runs: Path):
-    (contest,) = find_contests(Request(("beauty", "plain_codes")))
+    (contest,) = find_contests(ComparisonRequest(("beauty", "plain_codes")))
     assert labels(contest) == ["popularity", "beauty/sft", "plain_codes/sft"]
     assert "popularity ranks the same in beauty, plain_codes" in contest.notes
     assert contest.metrics == ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
@@ -39,65 +39,65 @@ def test_a_recommender_that_is_the_same_in_two_runs_is_one_row(runs: Path):
 def test_two_stages_of_one_run_that_rank_the_same_are_two_rows(runs: Path):
     same = rankings(TARGETS, 0.4, seed=3)
     write_run(runs / "tuned" / "c3", USERS, TARGETS, {"sft": same, "grpo": same})
-    (contest,) = find_contests(Request(("tuned",)))
+    (contest,) = find_contests(ComparisonRequest(("tuned",)))
     assert labels(contest) == ["sft", "grpo"]
 
 
 def test_a_run_named_twice_is_one_run(runs: Path):
-    (contest, _) = find_contests(Request(("beauty", "runs/beauty/a1", "runs/beauty/latest:sft")))
+    (contest, _) = find_contests(ComparisonRequest(("beauty", "runs/beauty/a1", "runs/beauty/latest:sft")))
     assert labels(contest) == ["popularity", "sft"] and contest.notes == ()
 
 
 def test_both_protocols_where_all_runs_have_both(runs: Path):
-    assert [contest.masked for contest in find_contests(Request(("beauty",)))] == [False, True]
-    assert [contest.masked for contest in find_contests(Request(("beauty",), protocol="masked"))] == [True]
-    (contest,) = find_contests(Request(("beauty", "plain_codes")))
+    assert [contest.masked for contest in find_contests(ComparisonRequest(("beauty",)))] == [False, True]
+    assert [contest.masked for contest in find_contests(ComparisonRequest(("beauty",), protocol="masked"))] == [True]
+    (contest,) = find_contests(ComparisonRequest(("beauty", "plain_codes")))
     assert "no table without items of the history: plain_codes has no such rankings" in contest.notes
-    (contest,) = find_contests(Request(("beauty", "plain_codes"), protocol="unmasked"))
+    (contest,) = find_contests(ComparisonRequest(("beauty", "plain_codes"), protocol="unmasked"))
     assert not any("no table" in note for note in contest.notes)
-    said = refusal(Request(("beauty", "plain_codes"), protocol="masked"))
+    said = refusal(ComparisonRequest(("beauty", "plain_codes"), protocol="masked"))
     assert said.startswith("plain_codes has no rankings without items of the history, beauty has them; evaluate it")
     write_run(runs / "strict" / "d4", USERS, TARGETS, {"sft": rankings(TARGETS, 0.2, 9)}, mask_history=True)
-    assert "strict has no rankings with the history in them" in refusal(Request(("plain_codes", "strict")))
+    assert "strict has no rankings with the history in them" in refusal(ComparisonRequest(("plain_codes", "strict")))
 
 
 def test_slices_are_masks_in_the_order_of_the_users(runs: Path):
-    (contest,) = find_contests(Request(("plain_codes", "beauty")))
+    (contest,) = find_contests(ComparisonRequest(("plain_codes", "beauty")))
     assert {name: mask.tolist() for name, mask in contest.slices.items()} == {
         name: [label == name for label in ONE_HOP] for name in ("beneficiary", "non-beneficiary")
     }
-    assert list(find_contests(Request(("beauty",), slices="history"))[0].slices) == ["1-4", "5-9", "10-19"]
-    assert find_contests(Request(("beauty",), slices="none"))[0].slices == {}
-    (contest,) = find_contests(Request(("plain_codes",)))
+    assert list(find_contests(ComparisonRequest(("beauty",), slices="history"))[0].slices) == ["1-4", "5-9", "10-19"]
+    assert find_contests(ComparisonRequest(("beauty",), slices="none"))[0].slices == {}
+    (contest,) = find_contests(ComparisonRequest(("plain_codes",)))
     assert contest.slices == {}
-    assert "no run tells slices by one-hop" in refusal(Request(("plain_codes",), slices="one-hop"))
+    assert "no run tells slices by one-hop" in refusal(ComparisonRequest(("plain_codes",), slices="one-hop"))
 
 
 def test_runs_that_slice_differently_are_not_sliced(runs: Path):
     other = ["beneficiary"] * 200
     write_run(runs / "dense" / "e5", USERS, TARGETS, {"sft": rankings(TARGETS, 0.2, 9)}, one_hop=other)
-    (contest,) = find_contests(Request(("beauty", "dense")))
+    (contest,) = find_contests(ComparisonRequest(("beauty", "dense")))
     assert contest.slices == {}
     assert "beauty and dense slice 50 examples differently by one-hop, so slices are left out" in contest.notes
-    assert "slice 50 examples differently" in refusal(Request(("beauty", "dense"), slices="one-hop"))
+    assert "slice 50 examples differently" in refusal(ComparisonRequest(("beauty", "dense"), slices="one-hop"))
 
 
 def test_metrics_are_those_at_the_cutoffs_of_all(runs: Path):
     write_run(runs / "longer" / "f6", USERS, TARGETS, {"sft": rankings(TARGETS, 0.2, 9)}, ks=(10, 20))
     write_run(runs / "top" / "f7", USERS, TARGETS, {"sft": rankings(TARGETS, 0.2, 9)}, ks=(1,))
-    assert find_contests(Request(("beauty", "longer")))[0].metrics == ("hr@10", "ndcg@10")
-    asked = Request(("beauty", "longer"), metrics=("mrr", "hr@3", "mrr@10"))
+    assert find_contests(ComparisonRequest(("beauty", "longer")))[0].metrics == ("hr@10", "ndcg@10")
+    asked = ComparisonRequest(("beauty", "longer"), metrics=("mrr", "hr@3", "mrr@10"))
     assert find_contests(asked)[0].metrics == ("mrr@10", "hr@3")
-    assert "at no K in common; choose with --metrics" in refusal(Request(("beauty", "top")))
-    assert find_contests(Request(("beauty", "top"), metrics=("hr@2",)))[0].metrics == ("hr@2",)
+    assert "at no K in common; choose with --metrics" in refusal(ComparisonRequest(("beauty", "top")))
+    assert find_contests(ComparisonRequest(("beauty", "top"), metrics=("hr@2",)))[0].metrics == ("hr@2",)
 
 
 def test_short_rankings_are_told_with_their_number(runs: Path):
     short = [row[: 4 if number < 3 else 20] for number, row in enumerate(rankings(TARGETS, 0.2, 9))]
     write_run(runs / "short" / "g7", USERS, TARGETS, {"sft": short})
-    (contest,) = find_contests(Request(("beauty", "short")))
+    (contest,) = find_contests(ComparisonRequest(("beauty", "short")))
     assert "short/sft ranks fewer than 10 items for 3 users, whose missing places are misses" in contest.notes
-    (contest,) = find_contests(Request(("beauty", "short"), metrics=("hr@4",)))
+    (contest,) = find_contests(ComparisonRequest(("beauty", "short"), metrics=("hr@4",)))
     assert not any("fewer" in note for note in contest.notes)
 
 
@@ -106,24 +106,30 @@ def test_short_rankings_are_told_with_their_number(runs: Path):
     [("beauty/sft", 1), ("plain_codes/sft", 2), ("popularity", 0), ("plain_codes:popularity", 0), ("beauty:sft", 1)],
 )
 def test_the_reference_has_several_names(runs: Path, against: str, expected: int):
-    (contest,) = find_contests(Request(("beauty", "plain_codes"), against=against))
+    (contest,) = find_contests(ComparisonRequest(("beauty", "plain_codes"), against=against))
     assert contest.against == expected
 
 
 def test_who_may_not_be_compared(runs: Path):
     both = ("beauty", "plain_codes")
-    assert "no row is called so; did you mean beauty/sft?" in refusal(Request(both, against="beuty/sft"))
-    said = refusal(Request(both, against="sft"))
+    assert "no row is called so; did you mean beauty/sft?" in refusal(ComparisonRequest(both, against="beuty/sft"))
+    said = refusal(ComparisonRequest(both, against="sft"))
     assert "several rows are called so; the rows are popularity, beauty/sft, plain_codes/sft" in said
     write_run(runs / "later" / "h8", USERS, TARGETS, {"sft": rankings(TARGETS, 0.2, 9)}, split="global-time")
-    said = refusal(Request(("beauty", "later")))
+    said = refusal(ComparisonRequest(("beauty", "later")))
     assert said.startswith(
         "beauty was split by leave-one-out, later by global-time: their tests are different questions"
     )
     write_run(runs / "half" / "i9", USERS[:100], TARGETS[:100], {"sft": rankings(TARGETS[:100], 0.2, 9)})
-    assert "100 of 200 are in the first alone, 0 of 100 in the second alone" in refusal(Request(("beauty", "half")))
-    assert "nothing to compare beauty:sft with; name a second run or stage" in refusal(Request(("beauty:sft",)))
-    assert "beauty holds no rankings of sfd; did you mean sft?" in refusal(Request(("beauty:sfd", "plain_codes")))
+    assert "100 of 200 are in the first only, 0 of 100 in the second only" in refusal(
+        ComparisonRequest(("beauty", "half"))
+    )
+    assert "nothing to compare beauty:sft with; name a second run or stage" in refusal(
+        ComparisonRequest(("beauty:sft",))
+    )
+    assert "beauty holds no rankings of sfd; did you mean sft?" in refusal(
+        ComparisonRequest(("beauty:sfd", "plain_codes"))
+    )
 
 
 def test_users_with_several_examples_are_numbered(runs: Path):
@@ -135,7 +141,7 @@ def test_users_with_several_examples_are_numbered(runs: Path):
         TARGETS[:60],
         {"sft": rankings(TARGETS[:60], 0.4, 1), "grpo": rankings(TARGETS[:60], 0.4, 2)},
     )
-    (contest,) = find_contests(Request(("timed",)))
+    (contest,) = find_contests(ComparisonRequest(("timed",)))
     assert np.bincount(contest.users)[1:].tolist() == [3] * 20
 
 
@@ -155,7 +161,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def contest(*runs: str, **asked: str) -> Contest:
-    return find_contests(Request(runs, **asked))[0]  # type: ignore[arg-type]
+    return find_contests(ComparisonRequest(runs, **asked))[0]  # type: ignore[arg-type]
 
 
 def remarks_labels(*runs: str, **asked: str) -> list[str]:

@@ -12,7 +12,7 @@ from comparison.conftest import ONE_HOP
 from dig.comparison.contest import find_contests
 from dig.comparison.measure import Comparison, measure
 from dig.comparison.render import latex, markdown, text
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.config import UserError
 from dig.evaluation.paired import holm, metric_gains, paired_difference
 
@@ -21,7 +21,7 @@ SLICES = ("", "beneficiary", "non-beneficiary")
 
 @pytest.fixture
 def table(runs: Path) -> Comparison:
-    asked = Request(("beauty", "plain_codes"), metrics=("hr@5",), against="plain_codes/sft")
+    asked = ComparisonRequest(("beauty", "plain_codes"), metrics=("hr@5",), against="plain_codes/sft")
     return measure(find_contests(asked)[0], draws=300, seed=1, every_slice=True)
 
 
@@ -53,14 +53,14 @@ def test_text_and_latex_say_the_same(table: Comparison):
 
 
 def test_without_it_the_table_is_as_before(runs: Path):
-    asked = Request(("beauty", "plain_codes"), metrics=("hr@5",))
+    asked = ComparisonRequest(("beauty", "plain_codes"), metrics=("hr@5",))
     plain = measure(find_contests(asked)[0], draws=300, seed=1)
     assert plain.gains == (plain.main,)
     assert "%)" not in markdown([plain]) and "share" not in markdown([plain])
 
 
 def test_a_reference_without_a_hit_has_no_share(runs: Path):
-    asked = Request(("beauty", "plain_codes"), metrics=("hr@1",), against="popularity")
+    asked = ComparisonRequest(("beauty", "plain_codes"), metrics=("hr@1",), against="popularity")
     contest = find_contests(asked)[0]
     contest.rows[0].ranks[:] = -1
     written = markdown([measure(contest, draws=300, seed=1, every_slice=True)])
@@ -68,6 +68,6 @@ def test_a_reference_without_a_hit_has_no_share(runs: Path):
 
 
 def test_without_slices_there_is_nothing_to_show(runs: Path):
-    contest = find_contests(Request(("beauty",), slices="none"))[0]
+    contest = find_contests(ComparisonRequest(("beauty",), slices="none"))[0]
     with pytest.raises(UserError, match="--gains slices: there are no slices; name some by --slices"):
         measure(contest, draws=300, seed=1, every_slice=True)

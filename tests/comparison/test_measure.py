@@ -12,12 +12,12 @@ from support.run_folders import rankings, write_run
 
 from dig.comparison.contest import find_contests
 from dig.comparison.measure import Comparison, measure
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.evaluation.paired import bootstrap_interval, holm, metric_gains, paired_difference
 
 
 def compared(*runs: str, number: int = 0, **asked) -> Comparison:
-    return measure(find_contests(Request(runs, **asked))[number], draws=500, seed=3)
+    return measure(find_contests(ComparisonRequest(runs, **asked))[number], draws=500, seed=3)
 
 
 def by_polars(path: Path, stage: str, k: int, users: set[str] | None = None) -> dict[str, float]:

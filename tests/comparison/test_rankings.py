@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from support.run_folders import rankings, targets_of, write_examples, write_rankings
 
 from dig.comparison.rankings import Ranking, read_rankings, read_slices, require_same_examples
-from dig.comparison.runs import Run
+from dig.comparison.runs import ComparedRun
 from dig.config import UserError
 
 USERS = [f"user{number:02}" for number in range(30)]
 TARGETS = targets_of(USERS)
 
 
-def run(folder: Path, *stages: str) -> Run:
+def run(folder: Path, *stages: str) -> ComparedRun:
     path = folder / "recommendations.parquet"
-    return Run("mine", folder, stages, "beauty", 42, None, (5, 10), {False: path})
+    return ComparedRun("mine", folder, stages, "beauty", 42, None, (5, 10), {False: path})
 
 
 def read(folder: Path, *stages: str) -> list[Ranking]:
@@ -139,9 +139,9 @@ def test_different_users_are_counted_and_one_is_named(tmp_path: Path):
             {"sft": [["item001"]] * len(users)},
         )
     one, other = (read(tmp_path / folder)[0] for folder in ("one", "other"))
-    with pytest.raises(UserError, match="3 of 30 are in the first alone, 2 of 29 in the second alone, such as user00;"):
+    with pytest.raises(UserError, match="3 of 30 are in the first only, 2 of 29 in the second only, such as user00;"):
         require_same_examples(one, other)
-    with pytest.raises(UserError, match="2 of 29 are in the first alone, 3 of 30 in the second alone, such as z1;"):
+    with pytest.raises(UserError, match="2 of 29 are in the first only, 3 of 30 in the second only, such as z1;"):
         require_same_examples(other, one)
 
 

@@ -17,12 +17,12 @@ from support.run_folders import rankings, write_run
 from dig.comparison.contest import find_contests
 from dig.comparison.measure import Comparison, measure
 from dig.comparison.render import caption, csv_text, latex, markdown, print_text, text, title, values
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 
 
 @pytest.fixture
 def table(runs: Path) -> Comparison:
-    (contest,) = find_contests(Request(("beauty", "plain_codes")))
+    (contest,) = find_contests(ComparisonRequest(("beauty", "plain_codes")))
     return measure(contest, draws=300, seed=1)
 
 
@@ -45,7 +45,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(table: Comparis
             assert f"{cell.value.mean:.4f}" in printed and f"±{(cell.value.high - cell.value.low) / 2:.4f}" in printed
     for gain in (cells[table.main].gain for cells in table.cells):
         assert gain is None or f"[{gain.low:+.4f}, {gain.high:+.4f}]" in printed
-    assert printed.count("plain_codes/sft") >= (1 if width >= 120 else 2)  # again on each table that goes on
+    assert printed.count("plain_codes/sft") >= (1 if width >= 120 else 2)  # again on each table that continues
     assert " ".join(caption(table)) in " ".join(printed.split())
 
 
@@ -79,7 +79,7 @@ def test_what_is_no_terminal_gets_one_table_of_any_width(table: Comparison):
 
 
 def test_two_tables_are_apart(runs: Path):
-    tables = [measure(contest, 300, 1) for contest in find_contests(Request(("beauty",)))]
+    tables = [measure(contest, 300, 1) for contest in find_contests(ComparisonRequest(("beauty",)))]
     lines = text(tables).splitlines()
     titles = [number for number, line in enumerate(lines) if line.startswith("test · ")]
     assert len(titles) == 2 and lines[titles[1] - 1] == ""
@@ -87,7 +87,7 @@ def test_two_tables_are_apart(runs: Path):
 
 
 def compared(*runs: str, **asked) -> list[Comparison]:
-    return [measure(contest, draws=300, seed=1) for contest in find_contests(Request(runs, **asked))]
+    return [measure(contest, draws=300, seed=1) for contest in find_contests(ComparisonRequest(runs, **asked))]
 
 
 def expected_cells(table: Comparison, row: int) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.run_folders import rankings, targets_of, write_run
 
-from dig.comparison.runs import Run, find_runs, row_labels
+from dig.comparison.runs import ComparedRun, find_runs, row_labels
 from dig.config import UserError
 
 USERS = [f"user{number}" for number in range(6)]
@@ -90,8 +90,8 @@ def test_cutoffs_are_those_of_the_stages_asked_for(root: Path):
         ("beuty", 2, "beuty: no such run or experiment; did you mean beauty?"),
         ("runs/beauty/a2", 2, "did you mean runs/beauty/a1?"),
         ("beuty:sft", 2, "did you mean beauty?"),
-        ("runs/started/latest", 1, "is no finished run: it has no config.yaml"),
-        ("started", 1, "is no finished run: it has no config.yaml; the newest finished one is runs/started/a1"),
+        ("runs/started/latest", 1, "is not a finished run: it has no config.yaml"),
+        ("started", 1, "is not a finished run: it has no config.yaml; the newest finished one is runs/started/a1"),
         ("without", 1, "it has no recommendations.parquet; evaluate again: python -m dig.train experiment="),
         ("broken", 1, "config.yaml:2: not YAML"),
         ("listed", 1, "config.yaml must hold keys and values, not a list"),
@@ -171,8 +171,10 @@ def test_a_configuration_that_answers_could_not_be_given_by_is_told_once(
     assert told in said and said.count("dig.recommend refuses this run") == 1
 
 
-def run(experiment: str, run_id: str = "a1", seed: int | None = 42, root: str = "runs") -> Run:
-    return Run(f"{root}/{experiment}/{run_id}", Path(root, experiment, run_id), (), experiment, seed, None, (5,), {})
+def run(experiment: str, run_id: str = "a1", seed: int | None = 42, root: str = "runs") -> ComparedRun:
+    return ComparedRun(
+        f"{root}/{experiment}/{run_id}", Path(root, experiment, run_id), (), experiment, seed, None, (5,), {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,5 +199,5 @@ def run(experiment: str, run_id: str = "a1", seed: int | None = 42, root: str = 
         ([(run("\x1b[2Jred"), "sft"), (run("codes"), "sft")], ["[2Jred/sft", "codes/sft"]),
     ],
 )
-def test_labels(rows: list[tuple[Run, str]], expected: list[str]):
+def test_labels(rows: list[tuple[ComparedRun, str]], expected: list[str]):
     assert row_labels(rows) == expected

@@ -16,7 +16,7 @@ from support.run_folders import rankings, write_run
 from dig.comparison.contest import Contest, find_contests
 from dig.comparison.measure import Comparison, measure
 from dig.comparison.render import csv_text, latex, markdown, text
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.comparison.runs import find_runs
 from dig.config import UserError
 from dig.evaluation.paired import bootstrap_interval, metric_gains, paired_difference
@@ -47,7 +47,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contest(*names: str, **asked: str) -> Contest:
-    request = Request(names, metrics=("hr@5", "ndcg@10"), seeds="mean", **asked)  # type: ignore[arg-type]
+    request = ComparisonRequest(names, metrics=("hr@5", "ndcg@10"), seeds="mean", **asked)  # type: ignore[arg-type]
     return find_contests(request)[0]
 
 
@@ -63,7 +63,7 @@ def skilled(root: Path, experiment: str) -> list[np.ndarray]:
             f"{root}/{experiment}/{experiment[0]}{seed}:popularity",
             f"{root}/{experiment}/{experiment[0]}{seed}:sft",
         )
-        (alone,) = find_contests(Request(names))
+        (alone,) = find_contests(ComparisonRequest(names))
         found.append(alone.rows[1].ranks[0])
     return found
 
@@ -165,6 +165,6 @@ def test_rows_with_other_seeds_say_so(runs: Path):
 
 
 def test_apart_nothing_is_brought_or_said(runs: Path):
-    asked = Request(("good:sft", "plain:sft"), metrics=("hr@5",))
+    asked = ComparisonRequest(("good:sft", "plain:sft"), metrics=("hr@5",))
     written = text([measure(find_contests(asked)[0], draws=300, seed=1)])
     assert "seeds" not in written and "sd " not in written

@@ -14,7 +14,7 @@ from support.run_folders import rankings, targets_of, write_examples, write_rank
 from dig.comparison.contest import find_contests
 from dig.comparison.measure import measure
 from dig.comparison.render import csv_text, markdown
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.config import UserError
 
 VALID = targets_of(USERS[:50], seed=9)
@@ -39,7 +39,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_rows_are_of_the_validation(runs: Path):
-    (found,) = find_contests(Request(("one", "two"), metrics=("hr@10",), part="valid"))
+    (found,) = find_contests(ComparisonRequest(("one", "two"), metrics=("hr@10",), part="valid"))
     assert (found.part, found.masked, len(found.users)) == ("valid", False, 50)
     hits = [
         sum(target in row[:10] for target, row in zip(VALID, rankings(VALID, skill, seed=7), strict=True))
@@ -51,20 +51,20 @@ def test_rows_are_of_the_validation(runs: Path):
 
 
 def test_the_table_says_so(runs: Path):
-    asked = Request(("one", "two"), metrics=("hr@10",), part="valid")
+    asked = ComparisonRequest(("one", "two"), metrics=("hr@10",), part="valid")
     table = measure(find_contests(asked)[0], draws=300, seed=1)
     written = markdown([table])
     assert written.startswith("**validation · leave-one-out · 50 users · history not masked**")
     assert "Checkpoints are chosen on the validation" in written
     assert {record["part"] for record in csv.DictReader(StringIO(csv_text([table])))} == {"valid"}
-    test = measure(find_contests(Request(("one", "two"), metrics=("hr@10",)))[0], draws=300, seed=1)
+    test = measure(find_contests(ComparisonRequest(("one", "two"), metrics=("hr@10",)))[0], draws=300, seed=1)
     assert "Checkpoints" not in markdown([test]) and test.reference == 0 and table.reference == 1
 
 
 def test_seeds_are_found_by_their_validation(runs: Path):
     stages = {"sft": rankings(TARGETS, 0.5, seed=3)}
     old = write_run(runs / "one" / "b2", USERS, TARGETS, stages, seed=43)
-    asked = Request(("runs/one/a1", "two"), metrics=("hr@10",), part="valid", seeds="mean")
+    asked = ComparisonRequest(("runs/one/a1", "two"), metrics=("hr@10",), part="valid", seeds="mean")
     assert [row.seeds for row in find_contests(asked)[0].rows] == [(42,), (42,)]
     write_valid(old, 0.3, USERS[:50], VALID)
     assert [row.seeds for row in find_contests(asked)[0].rows] == [(42, 43), (42,)]
@@ -73,15 +73,15 @@ def test_seeds_are_found_by_their_validation(runs: Path):
 def test_other_users_of_the_validation_are_told_with_their_setting(runs: Path):
     write_valid(runs / "two" / "a1", 0.8, USERS[:40], VALID[:40])
     with pytest.raises(UserError, match=r"were tested on different users: .* data.split and evaluation.valid_users"):
-        find_contests(Request(("one", "two"), part="valid"))
+        find_contests(ComparisonRequest(("one", "two"), part="valid"))
 
 
 def test_another_protocol_has_not_been_asked(runs: Path):
     with pytest.raises(UserError, match=r"evaluate it again with evaluation.mask_history=true, or choose with"):
-        find_contests(Request(("one", "two"), part="valid", protocol="masked"))
+        find_contests(ComparisonRequest(("one", "two"), part="valid", protocol="masked"))
 
 
 def test_an_empty_validation_is_told(runs: Path):
     write_valid(runs / "one" / "a1", 0.8, [], [])
     with pytest.raises(UserError, match="holds no user: the validation of one is empty"):
-        find_contests(Request(("one", "two"), part="valid"))
+        find_contests(ComparisonRequest(("one", "two"), part="valid"))

@@ -10,7 +10,7 @@ from support.finished_run import measured, write_run
 
 from dig.comparison.contest import _share_files
 from dig.comparison.rankings import Ranking
-from dig.comparison.runs import Run
+from dig.comparison.runs import ComparedRun
 from dig.config import UserError, load_config
 from dig.engine.artifacts import write_json
 from dig.engine.pipeline import _run_folder
@@ -98,7 +98,7 @@ def test_a_recommender_of_a_received_run_names_none_of_our_folders(name: str, tm
 
     def ranking() -> Ranking:
         found = object.__new__(Ranking)
-        object.__setattr__(found, "run", Run("one", run, (), "x", 1, None, (5,), {}))
+        object.__setattr__(found, "run", ComparedRun("one", run, (), "x", 1, None, (5,), {}))
         object.__setattr__(found, "stage", name)
         return found
 

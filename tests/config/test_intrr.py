@@ -1,4 +1,4 @@
-"""IntRR's settings, and what goes together with one vector an item: a line each for what does not."""
+"""IntRR's settings, and what goes together with one vector per item: a line each for what does not."""
 
 from __future__ import annotations
 

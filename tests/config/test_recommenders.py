@@ -163,13 +163,30 @@ def test_a_stage_that_is_none_or_another_is_refused(site: Path):
     module = sys.modules["own_package"]
     module.STAGE = Stage("own", ("prepare",), lambda config: {"seed": config.seed}, lambda context, folder: None)
     stage, config = recommender_stage(spec), load_config("quickstart")
-    assert stage.reads(config) == {"seed": config.seed, "package": "own-package 1.0"} and not stage.enabled(config)
-    module.STAGE = replace(module.STAGE, also=lambda config: ("label", "sft"))
-    with pytest.raises(UserError, match=r"wrongly: stage: expected further of prepare, .* in also, it is 'sft'"):
+    assert stage.config_keys(config) == {"seed": config.seed, "package": "own-package 1.0"}
+    assert not stage.enabled(config)
+    module.STAGE = replace(module.STAGE, optional_inputs=lambda config: ("label", "sft"))
+    with pytest.raises(
+        UserError, match=r"wrongly: stage: expected further of prepare, .* in optional_inputs, it is 'sft'"
+    ):
         recommender_stage(spec).inputs(config)
     module.load = 7
     with pytest.raises(UserError, match=r"loader: expected a function of folder, configuration and device, .* is 7"):
         recommender_stage(spec)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "today"), [("reads", "config_keys"), ("says", "summary"), ("also", "optional_inputs")]
+)
+def test_an_earlier_argument_of_a_stage_is_answered_by_todays(site: Path, earlier: str, today: str):
+    write_package(site, RIGHT.replace('model="{module}:Own"', 'stage="{module}:STAGE", loader="{module}:load"'))
+    with (site / "own_package.py").open("a") as stream:
+        stream.write("\nload = print\ndef __getattr__(name):\n    from dig.engine.stage import Stage\n")
+        stream.write(f"    return Stage('own', ('prepare',), build=print, {earlier}=print)\n")
+    line = f"stage: expected what can be imported, .* Stage: the argument {earlier} is called {today} now"
+    with pytest.raises(UserError, match=line) as caught:
+        recommender_stage(registered().specs["own"])
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "told"), [("data", "none that a stage or a section"), ("Own", "small letters")])

@@ -26,7 +26,7 @@ EVENTS = st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from("abcde"), st
 
 
 def reference(rows: Events) -> dict[str, list[str]]:
-    """Ten obvious lines: a list a user, sorted by time, stable; the last is the test, the last but one validation."""
+    """Ten obvious lines: a list per user, sorted by time, stable; the last is the test, the last but one validation."""
     users: dict[str, list[tuple[float, str]]] = {}
     for user, item, timestamp in rows:
         users.setdefault(user, []).append((timestamp, item))

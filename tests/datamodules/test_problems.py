@@ -34,7 +34,7 @@ def test_clean_data_have_no_problem(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("rows", "items", "problem"),
     [
-        ([*ROWS, "u,a,never"], None, Problem("error", "interactions.csv:8", "timestamp never is no number or date")),
+        ([*ROWS, "u,a,never"], None, Problem("error", "interactions.csv:8", "timestamp never is not a number or date")),
         (
             [*ROWS, "u,z,9"],
             None,
@@ -104,7 +104,7 @@ def test_every_kind(tmp_path: Path, rows: list[str] | None, items: list[dict] | 
 def test_all_at_once_and_long_lists_are_cut(tmp_path: Path):
     problems = found(folder(tmp_path, [*ROWS, *["u,a,never"] * 30, "u,a,-1"], [*ITEMS, {"title": "x"}]))
     texts = [problem.text for problem in problems]
-    assert texts.count("timestamp never is no number or date") == 20
+    assert texts.count("timestamp never is not a number or date") == 20
     assert "11 more rows cannot be read" in texts and "no item_id" in texts
 
 

@@ -78,7 +78,7 @@ def asked(task: str, question: str) -> str:
         before, _, after = wording.partition(SLOT)
         if question.startswith(f"<s>{before}") and question.endswith(after):
             return question[len(f"<s>{before}") : len(question) - len(after)]
-    raise AssertionError(f"{question!r} is no wording of {task}")
+    raise AssertionError(f"{question!r} is not a wording of {task}")
 
 
 EXPECTED = {

@@ -177,7 +177,7 @@ def test_killed_it_ends_with_the_same_metrics(finished: Run, folder: Path, tmp_p
         process.wait()
         assert seen
     output = workplace.run()
-    assert "eimf: goes on from the checkpoint" in output
+    assert "eimf: resumes from the checkpoint" in output
     found = json.loads((tmp_path / "runs" / "eimf" / "latest" / "metrics.json").read_text())["eimf"]
     for part in ("valid", "test", "test_masked"):
         assert found[part] == finished.metrics["eimf"][part]

@@ -1,4 +1,4 @@
-"""IntRR from data to metrics: as a baseline and behind SFT and GRPO, with suffixes and twins, killed and resumed."""
+"""IntRR from data to metrics: as a baseline and behind SFT and GRPO, with suffixes and duplicates, killed, resumed."""
 
 from __future__ import annotations
 
@@ -98,12 +98,12 @@ def test_killed_in_training_it_resumes_to_the_same_metrics(stage: str, finished:
         assert seen
     earlier = built_artifacts(workplace)
     output = workplace.run()
-    assert f"{stage}: goes on from the checkpoint" in output
+    assert f"{stage}: resumes from the checkpoint" in output
     assert built_artifacts(workplace).items() >= earlier.items()
     assert workplace.metrics() == finished[0].metrics(), "and the other one's spelling has no say"
 
 
-def test_two_processes_and_twins(finished: tuple[Workplace, str], tmp_path: Path):
+def test_two_processes_and_duplicates(finished: tuple[Workplace, str], tmp_path: Path):
     workplace = before(finished, tmp_path)
     workplace.run(
         "rqvae.collisions=keep",
@@ -115,12 +115,12 @@ def test_two_processes_and_twins(finished: tuple[Workplace, str], tmp_path: Path
         "sft.epochs=1",
     )
     ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet")
-    assert ids.twins and ids.codes.shape[1] == 2
+    assert ids.duplicates and ids.codes.shape[1] == 2
     frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "grpo")
     lists = frame["items"].to_list()
     assert len(lists) == 150 and all(len(set(items)) == len(items) == 10 for items in lists)
-    leaders = {ids.item_ids[int(row)] for row in ids.find(ids.codes)}
-    assert {item for items in lists for item in items} - leaders, "items behind their twin are recommended, too"
+    firsts = {ids.item_ids[int(row)] for row in ids.find(ids.codes)}
+    assert {item for items in lists for item in items} - firsts, "duplicates are recommended, too"
 
 
 def test_codes_that_others_made_have_no_codebooks_to_start_at(finished: tuple[Workplace, str], tmp_path: Path):

@@ -114,12 +114,12 @@ def test_every_item_is_accounted_for(mined):
 
 def test_spending_equals_the_servers_own_count(mined):
     _, said, log, tables = mined
-    books = {f"dig-{row[0]}": row for row in tables["requests"]}
+    requests = {f"dig-{row[0]}": row for row in tables["requests"]}
     billed = {line["id"]: line for line in log if line["paid"]}
-    assert len(billed) == sum(line["paid"] for line in log) and billed.keys() <= books.keys()
-    entered = {name: row for name, row in books.items() if row[4] == 1}
-    unknown = {name for name, row in books.items() if row[4] == 3}
-    assert not [row for row in books.values() if row[4] == 0], "nothing is under way any more"
+    assert len(billed) == sum(line["paid"] for line in log) and billed.keys() <= requests.keys()
+    entered = {name: row for name, row in requests.items() if row[4] == 1}
+    unknown = {name for name, row in requests.items() if row[4] == 3}
+    assert not [row for row in requests.values() if row[4] == 0], "nothing is under way any more"
     for name, row in entered.items():
         line = billed[name]
         assert (row[6], row[7]) == (line["prompt_tokens"], line["completion_tokens"])
@@ -130,7 +130,7 @@ def test_spending_equals_the_servers_own_count(mined):
     assert len(killed) <= 3 * len(MODELS) * 12, "no more than what was in flight at the kills"
     for name in billed.keys() & unknown:
         line = billed[name]
-        assert (line["prompt_tokens"] * PRICE_IN + line["completion_tokens"] * PRICE_OUT) / 1e6 <= books[name][8]
+        assert (line["prompt_tokens"] * PRICE_IN + line["completion_tokens"] * PRICE_OUT) / 1e6 <= requests[name][8]
     cost = sum(row[8] for row in entered.values())
     assert f"asked: ${cost:.4f} for {len(entered):,} answers in all" in said
 

@@ -33,7 +33,7 @@ def tokenized(home: Path, seed: int, *settings: str) -> Run:
 
 
 def planted(run: Run) -> dict[str, list[str]]:
-    """Planted interests an item, the main one first."""
+    """Planted interests per item, the main one first."""
     truth: dict[str, list[str]] = json.loads((run.artifacts["prepare"] / "shop/truth/item_interests.json").read_text())
     return truth
 

@@ -69,7 +69,7 @@ def test_a_checkpoint_trains_with_adapters_and_its_export_recommends_the_same(tm
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     ids = SemanticIds.load(run / "model" / "semantic_ids.parquet")
     assert model.config.model_type == family and not isinstance(model, PeftModel)
-    trie = CatalogueTrie(SidVocabulary.of(tokenizer, ids.sizes).encode(ids.codes), twins=True)
+    trie = CatalogueTrie(SidVocabulary.of(tokenizer, ids.sizes).encode(ids.codes), duplicates=True)
     prompts = recommender.ranker.builder.prompts(Histories.from_lists(rows))
     found = beam_search(model, prompts.input_ids, prompts.attention_mask, trie, 10)
     assert torch.equal(found.items, expected)
@@ -120,7 +120,7 @@ def test_a_killed_training_with_adapters_goes_on_to_the_same_numbers(tmp_path: P
     assert wait_for_checkpoint(workplaces[1], "sft", process, newer_than=2)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert "sft: goes on from the checkpoint" in workplaces[1].run(*arguments)
+    assert "sft: resumes from the checkpoint" in workplaces[1].run(*arguments)
     assert workplaces[0].metrics() == workplaces[1].metrics()
     models = [load_file(workplace.latest / "model" / "model.safetensors") for workplace in workplaces]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])

@@ -33,7 +33,7 @@ def test_shared_weights_end_where_copies_do(tmp_path: Path):
     assert wait_for_checkpoint(killed, "sft", process, newer_than=1)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert "sft: goes on from the checkpoint" in killed.run(*RANKS, "trainer.strategy=fsdp")
+    assert "sft: resumes from the checkpoint" in killed.run(*RANKS, "trainer.strategy=fsdp")
     for stage in ("sft", "grpo"):
         assert_close(weights(shared, stage), weights(killed, stage))
 

@@ -206,7 +206,7 @@ def test_kill_in_training_resumes_to_the_same_metrics(
         assert seen
     earlier = built_artifacts(workplace)
     output = workplace.run()
-    assert f"{stage}: goes on from the checkpoint" in output
+    assert f"{stage}: resumes from the checkpoint" in output
     assert built_artifacts(workplace).items() >= earlier.items()
     assert workplace.metrics() == undisturbed.metrics()
 
@@ -252,15 +252,15 @@ def test_collisions_are_handled_as_asked(tmp_path: Path, collisions: str) -> Non
     output = workplace.run(f"rqvae.collisions={collisions}", "rqvae.codebook_size=[12,6]", "grpo.max_steps=2")
     assert ("keep them" if collisions == "keep" else "were moved") in output
     ids = SemanticIds.load(workplace.latest / "semantic_ids.parquet")
-    assert ids.twins == (collisions == "keep")
+    assert ids.duplicates == (collisions == "keep")
     frame = pl.read_parquet(workplace.latest / "recommendations.parquet").filter(pl.col("stage") == "grpo")
     lists = frame["items"].to_list()
-    assert all(len(set(items)) == len(items) == 10 for items in lists), "twins are listed, each once"
+    assert all(len(set(items)) == len(items) == 10 for items in lists), "duplicates are listed, each once"
     if collisions == "keep":
         assert ids.codes.shape[1] == 2 and len(ids.codes.unique(dim=0)) < 80
         recommended = {item for items in lists for item in items}
-        leaders = {ids.item_ids[int(row)] for row in ids.find(ids.codes)}
-        assert recommended - leaders, "items behind their twin can be recommended, too"
+        firsts = {ids.item_ids[int(row)] for row in ids.find(ids.codes)}
+        assert recommended - firsts, "duplicates can be recommended, too"
 
 
 @pytest.mark.parametrize("codes", [0, 1])

@@ -1,4 +1,4 @@
-"""Whole runs that are told to end: they save, end with a code of their own, and go on to the same result."""
+"""Whole runs that are told to end: they save, end with a code of their own, and continue to the same result."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def test_a_run_told_to_end_in_each_training_goes_on_to_the_same_metrics(tmp_path
         assert wait_for_checkpoint(told, stage, process, newer_than=0)
         process.send_signal(number)
         output = end(process).strip().splitlines()
-        wanted = rf"{stage}: saved at step \d+ \({signal.Signals(number).name}\); the same command goes on from here"
+        wanted = rf"{stage}: saved at step \d+ \({signal.Signals(number).name}\); the same command resumes from here"
         assert re.fullmatch(wanted, output[-1]), output
     output = told.run()
-    assert "grpo: goes on from the checkpoint" in output
+    assert "grpo: resumes from the checkpoint" in output
     assert told.metrics() == undisturbed.metrics()
 
 
@@ -43,7 +43,7 @@ def test_a_signal_that_reaches_one_of_two_ranks_saves_both(tmp_path: Path) -> No
     assert "sft: saved at step" in end(process)
     second.wait(timeout=60)  # nobody is left behind
     output = told.run(*asked)
-    assert "sft: goes on from the checkpoint" in output
+    assert "sft: resumes from the checkpoint" in output
     weights = [
         next(workplace.home.glob("artifacts/sft/*/model/model.safetensors")).read_bytes()
         for workplace in (undisturbed, told)

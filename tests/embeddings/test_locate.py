@@ -62,7 +62,7 @@ def test_the_default_without_its_package_names_the_extra(hub_cache, monkeypatch)
 
 def test_a_path_that_is_not_there_is_not_taken_for_a_hub_id(tmp_path):
     for name in (str(tmp_path / "gone"), "./gone", "a/b/c"):
-        with pytest.raises(UserError, match="is no folder"):
+        with pytest.raises(UserError, match="is not a folder"):
             locate_encoder(name)
 
 

@@ -214,7 +214,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(writer: str, store: ArtifactS
     work = store.work_folder("kind", "key")
     assert store.find("kind", "key") is None and (work / "first.txt").read_text() == "done"
     (work / "big").unlink()
-    assert not store.get("kind", "key", build, {}).cached  # the next run goes on in the same folder
+    assert not store.get("kind", "key", build, {}).cached  # the next run continues in the same folder
 
 
 def test_other_errors_are_not_called_a_full_disk(store: ArtifactStore) -> None:

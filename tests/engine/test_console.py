@@ -173,7 +173,7 @@ def test_lines_go_where_messages_go(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_line_that_cannot_be_written_ends_the_command(monkeypatch: pytest.MonkeyPatch):
-    """A full disk is no traceback of logging beside a command that goes on."""
+    """A full disk is not a traceback of logging beside a command that continues."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

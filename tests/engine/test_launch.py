@@ -67,7 +67,7 @@ def test_a_killed_rank_and_a_killed_launcher_end_the_job_and_the_next_start_goes
     os.kill(ranks[1], signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "error: rank 1 was killed by SIGKILL (signal 9)" in output and "goes on from the last checkpoint" in output
+    assert "error: rank 1 was killed by SIGKILL (signal 9)" in output and "resumes from the last checkpoint" in output
     assert "Traceback" not in output and gone(ranks[0])
 
     process = workplace.start(*TWO)
@@ -80,7 +80,7 @@ def test_a_killed_rank_and_a_killed_launcher_end_the_job_and_the_next_start_goes
         assert time.monotonic() < deadline
         time.sleep(0.1)
     earlier = built_artifacts(workplace)
-    assert "sft: goes on from the checkpoint" in workplace.run(*TWO)
+    assert "sft: resumes from the checkpoint" in workplace.run(*TWO)
     assert built_artifacts(workplace).items() >= earlier.items()
 
 

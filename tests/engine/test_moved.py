@@ -8,8 +8,11 @@ import sys
 from importlib import import_module
 
 import pytest
+import torch
 
-from dig.engine.moved import MOVED
+from dig.engine.moved import MOVED, renamed_arguments
+from dig.generation.trie import CatalogueTrie
+from dig.quantization.semantic_ids import SemanticIds
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -33,3 +36,27 @@ def test_what_never_was_is_as_unknown_as_before():
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'dig\.nothing'"):
         import_module("dig.nothing")
     assert importlib.util.find_spec("dig.nothing") is None
+
+
+def test_an_old_argument_is_answered_by_the_new_name():
+    codes = torch.tensor([[0, 1], [0, 1]])
+    for call, name in (
+        (lambda: CatalogueTrie(codes, twins=True), "CatalogueTrie"),
+        (lambda: SemanticIds(["a", "b"], codes, [2, 2], 2, twins=True), "SemanticIds"),
+        (lambda: SemanticIds.from_codes(["a", "b"], codes, [2, 2], twins=True), "SemanticIds.from_codes"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            call()
+        assert str(caught.value) == f"{name}: the argument twins is called duplicates now"
+    assert SemanticIds.from_codes(["a", "b"], codes, [2, 2], duplicates=True).duplicates
+
+
+def test_todays_arguments_and_unknown_ones_are_passed_on():
+    @renamed_arguments(old="new")
+    def double(new: int) -> int:
+        """Twice."""
+        return 2 * new
+
+    assert double(3) == double(new=3) == 6 and double.__doc__ == "Twice."
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        double(other=3)  # type: ignore[call-arg]

@@ -180,7 +180,7 @@ def test_a_secret_is_named_and_not_written(place: Path, capsys: pytest.CaptureFi
 
 
 def test_what_is_no_secret_passes() -> None:
-    """Guard 7: hashes, ids, versions, tokens of text and the shipped experiments are no secrets."""
+    """Guard 7: hashes, ids, versions, tokens of text and the shipped experiments are not secrets."""
     os.environ.setdefault("DIG_DATA_ROOT", "/data")
     for name in list_experiments():
         load_config(name)

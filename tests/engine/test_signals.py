@@ -78,7 +78,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_without_slurm_it_ends_with_a_code_of_its_own(number: int) -> None:
     code, output = Process(SLEEP).end(number)
-    assert (code, output) == (75, f"stopped by {signal.Signals(number).name}; the same command goes on from here")
+    assert (code, output) == (75, f"stopped by {signal.Signals(number).name}; the same command resumes from here")
 
 
 def test_ctrl_c_stays_ctrl_c() -> None:
@@ -90,7 +90,7 @@ def test_rank_0_requeues_the_job_once(scontrol, number: int, tasks: str) -> None
     calls = scontrol()
     code, output = Process(SLEEP, **{**JOB, "SLURM_NTASKS": tasks}).end(number, number, number)
     assert code == 75
-    assert output.endswith("; job 7 goes back into the queue and goes on from there") and "\n" not in output
+    assert output.endswith("; job 7 goes back into the queue and resumes from there") and "\n" not in output
     assert calls.read_text().splitlines() == ["show job --oneliner 7", "requeue 7"]
 
 
@@ -103,10 +103,10 @@ def test_jobs_of_an_array_are_requeued_one_by_one(scontrol) -> None:
 @pytest.mark.parametrize(
     ("facts", "asks", "said"),
     [
-        ({"state": "COMPLETING"}, False, "SLURM ends job 7; it goes on from there when it starts again"),
+        ({"state": "COMPLETING"}, False, "SLURM ends job 7; it resumes from there when it starts again"),
         ({"state": "COMPLETING", "restarts": 1}, False, "goes back into the queue"),
         ({"state": "COMPLETING", "reason": "TimeLimit"}, True, "goes back into the queue"),
-        ({}, False, "job 7 ends, as a rank was lost or somebody ended it; the same command goes on from there"),
+        ({}, False, "job 7 ends, as a rank was lost or somebody ended it; the same command resumes from there"),
         ({"reason": "None PreemptTime=2026-01-01T00:00:00"}, True, "goes back into the queue"),  # a grace time
         ({"reason": "None PreemptTime=None"}, False, "job 7 ends"),
         (
@@ -116,7 +116,7 @@ def test_jobs_of_an_array_are_requeued_one_by_one(scontrol) -> None:
                 "then": "echo 'Requested operation is presently disabled' >&2; exit 1",
             },
             True,
-            "could not be requeued (Requested operation is presently disabled); the same command goes on",
+            "could not be requeued (Requested operation is presently disabled); the same command resumes",
         ),
     ],
 )

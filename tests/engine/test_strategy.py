@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_an_encoding_and_a_measurement_as_ctrl_c(tmp_path: Path, e
         encoding.encode(context, tmp_path, Stopped(end), cast(Any, OneBatch()), cast(Any, None))
     with pytest.raises(end):
         evaluation._test(context, cast(Any, Stopped(end)), cast(Any, OneBatch()), "examples")
-    # Who goes on can be stopped again.
+    # Who continues can be stopped again.
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     with pytest.raises(SystemExit, match="4"), interruptible():
         raise SystemExit(4)

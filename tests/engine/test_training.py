@@ -22,7 +22,7 @@ from dig.engine.pipeline import _run_folder, stage_keys
 from dig.engine.stage import StageContext
 from dig.engine.strategy import find_checkpoint
 from dig.engine.training import Plan, fit
-from dig.stages.policies import says_policy
+from dig.stages.policies import policy_summary
 
 METRIC = "valid/ndcg@10"
 
@@ -88,7 +88,7 @@ def test_a_missing_and_a_damaged_checkpoint_to_resume_from(tmp_path: Path) -> No
     with pytest.raises(UserError, match=r"grpo\.resume_from=.*no such file"):
         run(tmp_path, {}, resume_from=str(tmp_path / "none.ckpt"))
     (tmp_path / "broken.ckpt").write_bytes(b"no checkpoint")
-    with pytest.raises(UserError, match=r"grpo\.resume_from=.* is no readable checkpoint"):
+    with pytest.raises(UserError, match=r"grpo\.resume_from=.* is not a readable checkpoint"):
         run(tmp_path, {}, resume_from=str(tmp_path / "broken.ckpt"))
 
 
@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, damag
     said = captured.get()
     assert (
         "resume.ckpt of the interrupted run is damaged" in said
-        and "goes on from the checkpoint resume.1.ckpt, step 2" in said
+        and "resumes from the checkpoint resume.1.ckpt, step 2" in said
     )
 
 
@@ -185,7 +185,7 @@ def test_it_is_told_why_training_ended_and_which_step_was_kept(
     """newcomers 10: `sft.max_steps=150` ended as "56 steps", and nothing named the patience."""
     _, chosen, _ = run(tmp_path, scores, **plan)
     assert (chosen["ended"], chosen["step"]) == (ended, step)
-    line = says_policy(tmp_path / "work")
+    line = policy_summary(tmp_path / "work")
     assert f"{chosen['steps']} steps ({ended})" in line and f"({chosen['chosen']} of step {step})" in line
 
 

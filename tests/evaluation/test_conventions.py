@@ -20,7 +20,7 @@ from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNorm
 
 from dig.comparison.contest import find_contests
 from dig.comparison.measure import measure
-from dig.comparison.request import Request
+from dig.comparison.request import ComparisonRequest
 from dig.evaluation import MRR, NDCG, HitRate, Scorer, evaluate
 from dig.evaluation.paired import metric_gains
 from dig.evaluation.ranking import target_positions
@@ -83,11 +83,11 @@ def test_a_file_of_the_same_lists_gives_the_same_numbers(tmp_path: Path):
     write_run(tmp_path / "runs/eight/a1", users, ["i0"] * 8, {"popularity": [items[1:]] * 8}, catalogue=items)
     lists = [[items[row] for row in rows if row >= 0] for rows in ranked().tolist()]
     theirs = pl.DataFrame({"user": users[:7], "items": lists[:7]})
-    request = Request(
+    request = ComparisonRequest(
         ("eight",), tables={"theirs": theirs}, root=tmp_path / "runs", metrics=("hr@10", "ndcg@10", "mrr@10")
     )
     for missing, expected in (("miss", ["0.6250", "0.3509", "0.2667"]), ("drop", ["0.7143", "0.4010", "0.3048"])):
-        (contest,) = find_contests(Request(**(vars(request) | {"missing": missing})))
+        (contest,) = find_contests(ComparisonRequest(**(vars(request) | {"missing": missing})))
         cells = measure(contest, draws=200, seed=0).cells[1]
         assert [f"{cell.value.mean:.4f}" for cell in cells] == expected
 
@@ -179,7 +179,7 @@ def test_a_nan_is_refused_with_the_number_of_its_example(user: int):
 
 
 def test_infinite_scores_have_places_or_none():
-    """+inf is the best score, -inf is no item: a target scored so is a miss."""
+    """+inf is the best score, -inf is not an item: a target scored so is a miss."""
 
     class Infinite(Constant):
         def scores(self, histories: Sequence[np.ndarray]) -> torch.Tensor:

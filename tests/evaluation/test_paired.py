@@ -140,7 +140,7 @@ def test_swapping_the_two_changes_the_sign_alone():
 
 
 def test_a_users_examples_stay_together():
-    """Examples that say the same twice are no further evidence."""
+    """Examples that say the same twice are not further evidence."""
     one, other = (metric_gains("ndcg@10", places(300, seed=side)) for side in (0, 1))
     users = np.tile(np.arange(300), 2)
     alone, twice = paired_difference(one, other), paired_difference(np.tile(one, 2), np.tile(other, 2), users=users)

@@ -1,4 +1,4 @@
-"""Places that are no recommendation."""
+"""Places that are not recommendations."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class _Job:
 
 
 def run(workshop: Workshop) -> Figures:
-    """Kills a run at moments drawn after each of its starts; what is killed goes on from what is on disk."""
+    """Kills a run at moments drawn after each of its starts; what is killed resumes from what is on disk."""
     figures = Figures("kills", "kills of the quickstart at random moments")
     job = _undisturbed(workshop)
     seconds = job.undisturbed.seconds

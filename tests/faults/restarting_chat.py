@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from support.chat_server import Books, Chat
+from support.chat_server import Chat, RequestLog
 
 __all__ = ["RestartingChat"]
 
@@ -18,13 +18,13 @@ class RestartingChat:
     """Serves until the block ends; every connection is dropped when it goes down.
 
     Args:
-        folder: where its books lie.
+        folder: where its log lies.
         up: seconds that it serves.
         down: seconds in which it refuses connections.
     """
 
     def __init__(self, folder: Path, up: float, down: float) -> None:
-        self._books = Books(folder)
+        self._log = RequestLog(folder)
         self._up, self._down = up, down
         self._ended = threading.Event()
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -49,7 +49,7 @@ class RestartingChat:
             connections: list[Chat] = []
 
             def connect(connections: list[Chat] = connections) -> Chat:
-                connections.append(Chat(self._books))
+                connections.append(Chat(self._log))
                 return connections[-1]
 
             with suppress(OSError):  # the address may not be free yet

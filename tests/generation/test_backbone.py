@@ -81,7 +81,7 @@ def test_fewer_heads_need_no_word_on_key_value_heads(family: str):
         ({"hiden_size": 32}, ["backbone.config.hiden_size", "qwen2", "did you mean hidden_size?"]),
         ({"model_type": "gpt2", "n_layers": 2}, ["backbone.config.n_layers", "gpt2", "did you mean n_layer?"]),
         ({"model_type": "lama"}, ["backbone.config.model_type=lama", "did you mean llama?"]),
-        ({"model_type": "vit"}, ["backbone.config.model_type=vit", "no causal language model"]),
+        ({"model_type": "vit"}, ["backbone.config.model_type=vit", "not a causal language model"]),
     ],
 )
 def test_a_wrong_configuration_is_named(config: dict, words: list[str]):
@@ -347,7 +347,7 @@ def test_the_loss_of_a_language_backbone_is_that_of_its_tokens(softmax: str):
     labels = torch.where(torch.arange(row.shape[1]) < len(prompt), -100, row)
     batch = tiny.training_tokens(row, torch.ones_like(row), labels)
     config = SFTConfig(softmax=softmax, label_smoothing=0.1)
-    loss, values = backbone.supervised_loss(batch, CatalogueTrie(tokens, twins=True), config)
+    loss, values = backbone.supervised_loss(batch, CatalogueTrie(tokens, duplicates=True), config)
     logits = backbone.model(input_ids=row).logits[0, len(prompt) - 1 : -1]
     losses = []
     for level, target in enumerate(tokens[7, :3]):
@@ -362,7 +362,7 @@ def test_the_loss_of_a_language_backbone_is_that_of_its_tokens(softmax: str):
 def test_the_loss_of_an_intrr_is_its_own_log_probability_and_its_alignment():
     """Each item of a history but the first is a target; under ``softmax=trie`` its loss is what ranking gives it."""
     model = tiny.tiny_intrr(IDS, softmax="trie")
-    trie = CatalogueTrie(intrr_vocabulary(IDS.sizes).encode(IDS.codes), twins=True)
+    trie = CatalogueTrie(intrr_vocabulary(IDS.sizes).encode(IDS.codes), duplicates=True)
     row = torch.tensor([[5, 2, 9, 0], [7, 1, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
     labels = torch.where((mask > 0) & (torch.arange(4) > 0), row, -100)

@@ -1,4 +1,4 @@
-"""IntRR: beams and exact ranking against brute force, suffixes and twins, padding, what is remembered, saved files."""
+"""IntRR: beams and exact ranking against brute force, suffixes and duplicates, padding, memory, saved files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import tiny
-from support.slow_intrr import FORMS, OURS, SUFFIXED, TWINS, slow_log_probs, trie_of
+from support.slow_intrr import DUPLICATES, FORMS, OURS, SUFFIXED, slow_log_probs, trie_of
 from torch import Tensor
 
 from dig.config import UserError
@@ -27,7 +27,7 @@ def prompts(side: str = "right") -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("ids", [SUFFIXED, TWINS], ids=["suffix", "twins"])
+@pytest.mark.parametrize("ids", [SUFFIXED, DUPLICATES], ids=["suffix", "duplicates"])
 @torch.no_grad()
 def test_every_item_has_its_exact_log_probability(form: dict, ids: SemanticIds):
     model, trie = tiny.tiny_intrr(ids, **form), trie_of(ids)
@@ -36,12 +36,12 @@ def test_every_item_has_its_exact_log_probability(form: dict, ids: SemanticIds):
         for chunk in (1, 5, 100):
             found = score_catalogue(model, *prompts(side), trie, chunk=chunk)
             torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-4)
-    leaves = exact if not ids.twins else exact[:, trie.leaders(torch.arange(len(ids))).unique()]
+    leaves = exact if not ids.duplicates else exact[:, trie.representatives(torch.arange(len(ids))).unique()]
     torch.testing.assert_close(leaves.exp().sum(dim=1), torch.ones(3), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("ids", [SUFFIXED, TWINS], ids=["suffix", "twins"])
+@pytest.mark.parametrize("ids", [SUFFIXED, DUPLICATES], ids=["suffix", "duplicates"])
 @torch.no_grad()
 def test_beams_for_all_items_are_brute_force_over_all_items(form: dict, ids: SemanticIds):
     model, trie = tiny.tiny_intrr(ids, **form), trie_of(ids)
@@ -122,7 +122,7 @@ def test_what_it_cannot_read_is_refused():
         beam_search(model, *prompts(), foreign)
     with pytest.raises(PathModelError, match="IntRR is not a causal language model"):
         causal_paths(model)
-    with pytest.raises(ValueError, match="normalise=trie alone"):
+    with pytest.raises(ValueError, match="only normalise=trie"):
         beam_search(tiny.tiny_intrr(SUFFIXED, **OURS), *prompts(), trie, normalise="vocabulary")
 
 

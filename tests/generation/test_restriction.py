@@ -70,9 +70,9 @@ def test_a_row_without_any_item_ends_empty_and_the_others_do_not_notice():
 
 
 @torch.no_grad()
-def test_a_banned_twin_leaves_its_twins():
+def test_a_banned_duplicate_leaves_its_duplicates():
     rows = torch.tensor([[4, 8], [4, 8], [5, 8], [4, 8]])
-    trie, model = CatalogueTrie(rows, twins=True), tiny.tiny_model("llama")
+    trie, model = CatalogueTrie(rows, duplicates=True), tiny.tiny_model("llama")
     prompts = tiny.padded(PROMPTS, "left")
     found = beam_search(model, *prompts, trie, 4, restriction=trie.without(torch.tensor([[0], [3], [2]])))
     assert [sorted(row) for row in found.items.tolist()] == [[-1, 1, 2, 3], [-1, 0, 1, 2], [-1, 0, 1, 3]]

@@ -110,8 +110,8 @@ def test_rows_that_a_part_of_the_catalogue_lacks_have_no_probability():
 
 
 @torch.no_grad()
-def test_twins_share_a_probability():
-    trie = CatalogueTrie(torch.tensor([[4, 8], [5, 8], [4, 8], [4, 9], [4, 8]]), twins=True)
+def test_duplicates_share_a_probability():
+    trie = CatalogueTrie(torch.tensor([[4, 8], [5, 8], [4, 8], [4, 9], [4, 8]]), duplicates=True)
     for chunk in (1, 2, 9):
         found = score_catalogue(tiny.tiny_model("gpt2"), *tiny.padded(PROMPTS, "left"), trie, chunk=chunk)
         assert torch.equal(found[:, 0], found[:, 2]) or torch.allclose(found[:, 0], found[:, 2], atol=1e-6)

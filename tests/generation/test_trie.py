@@ -115,16 +115,16 @@ def test_one_item_is_a_trie():
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30), st.integers(1, 6))
-def test_twins_follow_the_item_that_stands_for_them(rows: list[Row], k: int):
-    trie = CatalogueTrie(padded(rows), twins=True)
+def test_duplicates_follow_the_item_that_stands_for_them(rows: list[Row], k: int):
+    trie = CatalogueTrie(padded(rows), duplicates=True)
     first = {row: rows.index(row) for row in rows}
-    assert trie.leaders(torch.arange(len(rows))).tolist() == [first[row] for row in rows]
-    assert trie.find(padded(rows)).tolist() == trie.leaders(torch.arange(len(rows))).tolist()
-    leaders = sorted(set(first.values()), reverse=True)[:k]
-    paths = trie.paths(torch.tensor([leaders]))
-    scores = -torch.arange(len(leaders), dtype=torch.float32)[None]
+    assert trie.representatives(torch.arange(len(rows))).tolist() == [first[row] for row in rows]
+    assert trie.find(padded(rows)).tolist() == trie.representatives(torch.arange(len(rows))).tolist()
+    firsts = sorted(set(first.values()), reverse=True)[:k]
+    paths = trie.paths(torch.tensor([firsts]))
+    scores = -torch.arange(len(firsts), dtype=torch.float32)[None]
     expected = [
-        (item, -rank) for rank, leader in enumerate(leaders) for item, row in enumerate(rows) if first[row] == leader
+        (item, -rank) for rank, each in enumerate(firsts) for item, row in enumerate(rows) if first[row] == each
     ][:k]
     found, values = trie.items_at(paths[..., -1], scores, k)
     there = values[0].isfinite()
@@ -172,6 +172,6 @@ def test_a_large_catalogue_takes_few_bytes_an_item():
     assert trie.find(trie.token_sequences(some)).tolist() == some.tolist()
 
 
-def test_without_leave_twins_are_refused():
+def test_without_leave_duplicates_are_refused():
     with pytest.raises(ValueError, match="same tokens"):
         CatalogueTrie(padded([(0, 1), (0, 1)]))

@@ -13,7 +13,7 @@ from dig.interests import (
     item_quality,
     mined_frame,
     to_frame,
-    without_twins,
+    without_duplicates,
 )
 
 GOOD = {"item_id": "A", "text": "gift-ready", "kind": "text", "confidence": 0.5, "miner": "m"}
@@ -68,7 +68,7 @@ def test_what_miners_give_has_one_vote_and_no_provenance():
     assert_frame_equal(frame, to_frame([Interest(**GOOD)]))
 
 
-def test_twins_go_within_item_miner_and_kind_only():
+def test_duplicates_go_within_item_miner_and_kind_only():
     texts = [
         Interest("A", "Red", "text", 0.9, "m"),
         Interest("A", " red", "text", 0.8, "m"),
@@ -78,7 +78,7 @@ def test_twins_go_within_item_miner_and_kind_only():
     ]
     frame = to_frame(texts)
     assert frame["confidence"].to_list() == [0.9, 0.7, 0.6, 0.5]
-    assert_frame_equal(without_twins(frame), frame)
+    assert_frame_equal(without_duplicates(frame), frame)
 
 
 def test_from_frame_refuses_a_row_that_is_no_interest():

@@ -151,5 +151,5 @@ def test_real_items_with_captions(real_catalogue, real_data):
     assert mined.group_by("item_id").len()["len"].max() <= 8
     assert (mined["kind"] == "visual").sum() > 200
     assert fold_column(mined["text"]).equals(mined["text"])
-    twins = mined.group_by("item_id", "text").len()
-    assert twins["len"].max() == 1
+    duplicates = mined.group_by("item_id", "text").len()
+    assert duplicates["len"].max() == 1

@@ -101,11 +101,11 @@ def test_unknown_items_are_counted_and_said(write):
     assert "1 ids unknown to the data ('Z')" in read.log.summary()
 
 
-def test_twins_and_empty_lists_are_counted(write):
+def test_duplicates_and_empty_lists_are_counted(write):
     twice = GOOD | {"interests": [{"text": "Soft"}, {"text": "soft\t"}, {"text": "new"}]}
     read = read_interests(write(twice, GOOD, GOOD | {"interests": []}), ["A"])
     assert read.interests["text"].to_list() == ["Soft", "new"]
-    assert (read.log.twins, read.log.empty) == (2, 1)
+    assert (read.log.duplicates, read.log.empty) == (2, 1)
 
 
 def test_untrusted_text_is_cleaned_and_cut(write):
@@ -145,7 +145,7 @@ def test_captions(write):
     assert len(captions["C"]) <= MAX_CAPTION
     assert set(captions) == {"A", "C"}
     log = captions.log
-    assert (log.twins, log.empty, log.cut, log.bad_lines, dict(log.unknown)) == (2, 1, 1, 0, {"Z": 1})
+    assert (log.duplicates, log.empty, log.cut, log.bad_lines, dict(log.unknown)) == (2, 1, 1, 0, {"Z": 1})
     with pytest.raises(UserError, match="caption must be text"):
         read_captions(write({"item_id": "A", "miner": "v", "caption": None}), ["A"])
 
@@ -155,7 +155,7 @@ def test_real_interests(real_data, real_catalogue, name, items, interests):
     catalogue = real_catalogue(name)
     read = read_interests(real_data(name) / "interests.jsonl.gz", catalogue["item_id"])
     assert read.log.lines == read.interests["item_id"].n_unique() == items
-    assert read.interests.height == interests and read.interests.height + read.log.twins == 5 * items
+    assert read.interests.height == interests and read.interests.height + read.log.duplicates == 5 * items
     assert (read.log.bad_lines, len(read.log.unknown)) == (0, 0)
     assert read.interests["confidence"].null_count() == interests
     assert read.interests.group_by("item_id").agg(pl.len())["len"].max() == 5
@@ -221,7 +221,7 @@ def write_labels(tmp_path: Path):
 def test_rows_are_found_by_folded_text_and_merged_wordings(write_labels):
     read = read_labels(write_labels("A,GIFT-ready ,1", 'A," soft",0', "B,carry-on,1"), INTERESTS)
     assert read.verdicts.tolist() == [1, 0, 0, 1]  # both kinds of "soft"
-    assert (read.log.lines, read.log.bad_lines, read.log.twins, len(read.log.unknown)) == (3, 0, 0, 0)
+    assert (read.log.lines, read.log.bad_lines, read.log.duplicates, len(read.log.unknown)) == (3, 0, 0, 0)
 
 
 def test_further_columns_and_any_order_are_fine(write_labels):
@@ -234,7 +234,7 @@ def test_further_columns_and_any_order_are_fine(write_labels):
 def test_unknown_interests_and_repeated_rows_are_counted(write_labels):
     read = read_labels(write_labels("A,hard,1", "Z,soft,0", "Z,soft,0", "A,soft,1", "A,Soft,1"), INTERESTS)
     assert dict(read.log.unknown) == {"A: hard": 1, "Z: soft": 2}
-    assert read.log.twins == 1 and read.verdicts.tolist() == [-1, 1, 1, -1]
+    assert read.log.duplicates == 1 and read.verdicts.tolist() == [-1, 1, 1, -1]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_the_ratio_is_one_and_the_divergence_zero_at_the_first_step(lora: bool):
     assert len(lines) == 4
     assert lines[0]["train/ratio"] == pytest.approx(1.0, abs=1e-6)
     assert lines[0]["train/kl"] == pytest.approx(0.0, abs=1e-6)
-    assert all(line["train/ratio"] == pytest.approx(1.0, abs=1e-5) for line in lines)  # one update a rollout
+    assert all(line["train/ratio"] == pytest.approx(1.0, abs=1e-5) for line in lines)  # one update per rollout
     assert all(line["train/kl"] > 1e-5 for line in lines[2:])  # but the policy has left the reference
     assert all(line["train/clip_ratio"] == 0.0 for line in lines)
 
@@ -176,7 +176,7 @@ def test_the_reward_rises(lora: bool, learning_rate: float):
     assert lines[-1]["train/kl"] > 0.1
 
 
-def test_a_leaf_of_twins_pays_the_targets_own_quality():
+def test_a_leaf_of_duplicates_pays_the_targets_own_quality():
     weights = RewardConfig(hit=1.0, prefix=0.0, interest=1.0)
     module, data = made(GRPOConfig(group_size=6, prompts_per_step=8, reward=weights))
     tokens = module.backbone.vocabulary.encode(IDS.codes).clone()

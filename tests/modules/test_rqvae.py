@@ -116,7 +116,7 @@ def test_a_fit_is_deterministic():
 
 @pytest.mark.parametrize("which", ["epoch", "middle"])
 def test_resume_equals_an_uninterrupted_fit(tmp_path: Path, which: str):
-    every = {"every_n_epochs": 1} if which == "epoch" else {"every_n_train_steps": 7}  # five steps an epoch
+    every = {"every_n_epochs": 1} if which == "epoch" else {"every_n_train_steps": 7}  # five steps per epoch
     keep = ModelCheckpoint(tmp_path, "{step}", save_top_k=-1, save_on_train_epoch_end=which == "epoch", **every)
     whole, _ = fit(config(epochs=4), callbacks=[keep])
     middle = tmp_path / ("step=10.ckpt" if which == "epoch" else "step=7.ckpt")

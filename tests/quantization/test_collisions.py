@@ -10,7 +10,7 @@ from dig.evaluation.codebook import collision_rate
 from dig.quantization import reassign
 
 
-def test_twins_get_the_cheapest_distinct_codes():
+def test_duplicates_get_the_cheapest_distinct_codes():
     codes = torch.tensor([[0, 1], [0, 1], [0, 2], [1, 1], [1, 3]])
     costs = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
     found = reassign(codes, lambda rows: costs[rows], 4)
@@ -18,7 +18,7 @@ def test_twins_get_the_cheapest_distinct_codes():
     total = lambda chosen: sum(float(costs[row, code]) for row, code in zip(branch, chosen, strict=True))  # noqa: E731
     best = min(permutations(range(4), 3), key=total)
     assert found[:3, 1].tolist() == list(best)
-    assert torch.equal(found[3:], codes[3:]), "a branch without twins stays"
+    assert torch.equal(found[3:], codes[3:]), "a branch without duplicates stays"
     assert torch.equal(found[:, 0], codes[:, 0])
     assert codes[0].tolist() == [0, 1], "the input stays"
 

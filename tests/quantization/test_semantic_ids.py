@@ -182,9 +182,9 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path):
 
 def test_a_table_that_keeps_collisions(tmp_path: Path):
     codes = torch.tensor([[0, 1], [2, 0], [0, 1], [0, 1]])
-    ids = SemanticIds.from_codes(names(4), codes, [3, 2], twins=True)
+    ids = SemanticIds.from_codes(names(4), codes, [3, 2], duplicates=True)
     assert torch.equal(ids.codes, codes) and ids.sizes == [3, 2]
-    assert ids.find(codes).tolist() == [0, 1, 0, 0], "of twins the first"
+    assert ids.find(codes).tolist() == [0, 1, 0, 0], "of duplicates the first"
     ids.save(tmp_path / "ids.parquet")
     assert SemanticIds.load(tmp_path / "ids.parquet") == ids
     with pytest.raises(ValueError, match="same codes"):

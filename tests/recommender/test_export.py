@@ -153,7 +153,7 @@ def test_entry_21_a_quantity_that_is_not_read_is_said(suffix: str, tmp_path: Pat
     content = table.write_csv() if suffix == ".csv" else table
     assert read_ids(written(tmp_path / f"stock{suffix}", content), "item_id") == ["A", "B"]
     told = " ".join("".join(capsys.readouterr()).split())
-    assert "item_id alone is read, so every row counts, whatever it says in qty" in told
+    assert "only item_id is read, so every row counts, whatever it says in qty" in told
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_entry_19_one_empty_history_does_not_refuse_a_batch(capsys: pytest.Captu
     ],
 )
 def test_entry_19_where_nothing_is_known_ids_are_of_another_kind(histories: Any, said: str):
-    """All unknown is no odd item, but another catalogue, or ids that a program has changed in passing."""
+    """All unknown is not an odd item, but another catalogue, or ids that a program has changed in passing."""
     with pytest.raises(UserError) as caught:
         popular().recommend(histories, 3)
     assert said in str(caught.value) and "\n" not in str(caught.value)

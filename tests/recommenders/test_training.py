@@ -89,7 +89,7 @@ class Module(lightning.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.config.learning_rate)
 
 
-def reads(config):
+def config_keys(config):
     return reads_training(config, "bag", "evaluation.ks")
 
 
@@ -98,7 +98,7 @@ def build(context, folder):
     lightning.seed_everything(context.config.seed, verbose=False)
     model = Bag(len(load_catalogue(context)), settings.width)
     module = Module(model, settings, context.config.evaluation)
-    if train_on_items("bag", settings, reads(context.config), module, context, folder):
+    if train_on_items("bag", settings, config_keys(context.config), module, context, folder):
         (folder / "model").mkdir()
         save_file({"items.weight": model.items.weight.detach().cpu()}, folder / "model" / "bag.safetensors",
                   load_stamp(context))
@@ -111,7 +111,7 @@ def load(folder, config, device):
     return model.to(device or "cpu")
 
 
-STAGE = Stage(SPEC.name, SPEC.needs, reads, build, every_rank=True)
+STAGE = Stage(SPEC.name, SPEC.needs, config_keys, build, every_rank=True)
 """
 ASK = """
 import json, sys

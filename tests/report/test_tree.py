@@ -32,7 +32,7 @@ def test_boxes_are_branches_to_scale():
 
 def test_the_words_count_used_codes():
     words = " ".join(text.text for text in parsed(code_tree_svg(CODES, [4, 2])).iter(f"{SVG}text"))
-    assert "level 1: 3 of 4 codes in use, at most 4 items a code" in words
+    assert "level 1: 3 of 4 codes in use, at most 4 items per code" in words
     assert "level 2: 2 of 2 codes in use" in words
     assert "code tree of 8 items" in words
 
@@ -56,8 +56,8 @@ def test_suffixes_are_drawn_as_a_level():
     assert len(list(parsed(code_tree_svg(codes, [2, 2])).iter(f"{SVG}rect"))) == 5
 
 
-def ids_of(codes: torch.Tensor, sizes: list[int], twins: bool = False) -> SemanticIds:
-    return SemanticIds.from_codes([f"i{row}" for row in range(len(codes))], codes, sizes, twins)
+def ids_of(codes: torch.Tensor, sizes: list[int], duplicates: bool = False) -> SemanticIds:
+    return SemanticIds.from_codes([f"i{row}" for row in range(len(codes))], codes, sizes, duplicates)
 
 
 def test_small_branches_list_their_items_with_the_rest_of_their_codes():
@@ -75,7 +75,7 @@ def test_large_branches_branch_on_with_the_largest_first():
 
 
 def test_items_that_share_all_codes_are_listed_up_to_a_number_and_the_rest_counted():
-    (below,) = code_tree(ids_of(torch.zeros(30, 2, dtype=torch.int64), [2, 2], twins=True), {}).below
+    (below,) = code_tree(ids_of(torch.zeros(30, 2, dtype=torch.int64), [2, 2], duplicates=True), {}).below
     leaf = below["branches"][0][2]
     assert len(leaf["items"]) == 8 and leaf["more"] == 22
 

@@ -102,7 +102,7 @@ def prompts_of(targets: list[int]) -> Rollouts:
 def test_groups_are_those_of_generation_and_a_shared_leaf_is_the_target(way: str):
     model = tiny.tiny_model("qwen2")
     tokens = torch.tensor([[4, 8], [4, 8], [5, 8], [5, 9], [4, 9], [5, 10]])  # items 0 and 1 share a leaf
-    trie = CatalogueTrie(tokens, twins=True)
+    trie = CatalogueTrie(tokens, duplicates=True)
     prompts, seeds = prompts_of([1, 0, 3]), torch.tensor([1, 2, 3])
     rollouts = sample_rollouts(prompts, way, model, trie, 4, 1.3, seeds)
     policy = (model, prompts.input_ids, prompts.attention_mask, trie, 4, 1.3)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dig.rollouts import REWARD_TERMS, RewardContext, Rollouts
 
-# Items 0 and 1 are twins: the same codes, told apart by a suffix that no term sees.
+# Items 0 and 1 are duplicates: the same codes, told apart by a suffix that no term sees.
 CODES = torch.tensor([[1, 2, 3], [1, 2, 3], [1, 2, 0], [1, 0, 3], [0, 2, 3]])
 QUALITY = torch.tensor([0.8, 0.3, 1.0, 0.0, 0.5])
 VECTORS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [-1.0, 0.0], [0.0, 0.0]])
@@ -37,7 +37,7 @@ def term(name: str, rollouts: Rollouts, **facts: Any) -> list[list[float]]:
     return [[round(value, 5) for value in row] for row in found.tolist()]
 
 
-def test_hit_pays_the_target_and_neither_twin_nor_neighbour():
+def test_hit_pays_the_target_and_neither_duplicate_nor_neighbour():
     assert term("hit", groups([[0, 1, 2, -1], [1, 0, 4, 4]], [0, 4])) == [[1, 0, 0, 0], [0, 0, 1, 1]]
 
 

@@ -24,7 +24,7 @@ from dig.rollouts import (
 )
 from dig.rollouts.rewards import shared_prefix
 
-# Items 0 and 1 are twins: the same codes, told apart by a suffix that the reward does not see.
+# Items 0 and 1 are duplicates: the same codes, told apart by a suffix that the reward does not see.
 CODES = torch.tensor([[1, 2, 3], [1, 2, 3], [1, 2, 0], [1, 0, 3], [0, 2, 3]])
 QUALITY = torch.tensor([0.8, 0.3, 1.0, 0.0, 0.5])
 WEIGHTS = RewardConfig(hit=1.0, valid=0.1, prefix=0.6, interest=0.5)
@@ -38,7 +38,7 @@ def reward(items: list[int], target: int, weights: RewardConfig = WEIGHTS) -> to
     ("item", "target", "expected"),
     [
         (0, 0, 1.0 + 0.1 + 0.6 + 0.5 * 0.8),  # a hit
-        (1, 0, 0.1 + 0.6),  # its twin: the whole prefix, no hit
+        (1, 0, 0.1 + 0.6),  # its duplicate: the whole prefix, no hit
         (2, 0, 0.1 + 0.6 * 2 / 3),  # two codes
         (3, 0, 0.1 + 0.6 * 1 / 3),  # codes agree again behind a difference: they do not count
         (4, 0, 0.1),  # a valid miss

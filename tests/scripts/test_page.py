@@ -73,7 +73,7 @@ def test_unknown_figures_and_rooms_are_told_with_the_nearest(store: BenchmarkSto
         store.benchmark("tow")
     store.folder.mkdir(exist_ok=True)
     (store.folder / "two.json").write_text("[]")
-    with pytest.raises(UserError, match=r"two\.json: is no record of a benchmark"):
+    with pytest.raises(UserError, match=r"two\.json: is not a record of a benchmark"):
         store.benchmark("two")
 
 

@@ -280,5 +280,5 @@ def test_damage_is_told(store: RunStore):
     store.folder.mkdir()
     for content in ("{", "[]", '{"recommenders": 3}'):
         (store.folder / "bad.json").write_text(content)
-        with pytest.raises(UserError, match=r"bad\.json: is no record"):
+        with pytest.raises(UserError, match=r"bad\.json: is not a record"):
             store.load("bad")

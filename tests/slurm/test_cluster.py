@@ -64,7 +64,7 @@ def test_killed_preempted_and_requeued_a_job_ends_as_if_nothing_had_happened(
     assert cluster.wait(job, "FAILED", "COMPLETED", seconds=90) == "FAILED", site.log(job)
     assert "task 1: Killed" in site.log(job)
 
-    # The page's commands from here: the same command goes on, is preempted by more urgent work, then told to save.
+    # The page's commands from here: the same command resumes, is preempted by more urgent work, then told to save.
     built = {path: path.stat().st_mtime_ns for path in site.home.glob("artifacts/*/*/manifest.json")}
     ran = []
     for command in commands():
@@ -74,7 +74,7 @@ def test_killed_preempted_and_requeued_a_job_ends_as_if_nothing_had_happened(
             urgent = site.submit("sbatch --partition=urgent --nodes=2 --exclusive --output=/dev/null --wrap='sleep 1'")
             cluster.wait(urgent, "COMPLETED", seconds=120)
             _restarted(cluster, job, 1)
-            assert "sft: goes on from the checkpoint" in site.log(job)
+            assert "sft: resumes from the checkpoint" in site.log(job)
             site.until_checkpoint("grpo", job)
             site.shell(line)
             told = time.monotonic()
@@ -86,7 +86,7 @@ def test_killed_preempted_and_requeued_a_job_ends_as_if_nothing_had_happened(
             log = site.finish(job)
             assert re.search(rf"grpo: saved at step \d+ \(SIGUSR1\); job {job} goes back into the queue", log), log
             assert re.search(r"sft: saved at step \d+ \(SIGTERM\); ", log), log
-            assert "grpo: goes on from the checkpoint" in log
+            assert "grpo: resumes from the checkpoint" in log
         elif "dry-run" not in line and re.match(r"sbatch|python -m dig.train", line):
             job = site.submit(line)
             if line.startswith("sbatch"):

@@ -132,7 +132,7 @@ def test_bash_reads_every_script(settings: tuple[str, ...]) -> None:
     ("setting", "said"),
     [
         ("slurm.time=120", "bare number"),
-        ("slurm.time=abc:00", "is no time"),
+        ("slurm.time=abc:00", "is not a time"),
         ("slurm.time=00:01:00", "slurm.signal=120"),
         ("slurm.mem=lots", "64G"),
         ("slurm.job_name=bash", "another name"),

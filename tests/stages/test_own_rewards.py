@@ -72,8 +72,8 @@ def context(home: Path) -> StageContext:
 WRONG = {
     "None": ("groups.hits.float()", "own is None, but the rollouts are (2, 16)"),
     "one number": ("return 0.5", "own is float, but the rollouts are (2, 16)"),
-    "a number a prompt": ("return groups.hits.float().mean(1)", "own is (2,), but"),
-    "a number a rollout": ("return torch.zeros(groups.items.shape[1])", "own is (16,), but"),
+    "a number per prompt": ("return groups.hits.float().mean(1)", "own is (2,), but"),
+    "a number per rollout": ("return torch.zeros(groups.items.shape[1])", "own is (16,), but"),
     "another order": ("return groups.hits.float().T", "own is (16, 2), but"),
     "a ragged list": ("return [[1.0], [1.0, 2.0]]", "own is list, but"),
     "words": ("return [['a'] * 16] * 2", "own is list, but"),
@@ -183,7 +183,7 @@ def test_every_term_of_the_project_passes_its_own_check(context: StageContext, o
 def test_what_only_a_model_could_tell_is_warned_of_and_not_refused(context: StageContext, own: Path, capsys):
     own.write_text(term("return known.get('vectors')[groups.rows] @ torch.ones(384)", '("vectors",)'))
     check_own_terms(context)
-    assert "on made-up vectors, so the run goes on" in " ".join(capsys.readouterr().out.split())
+    assert "on made-up vectors, so the run continues" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_run_stops_before_it_mines_or_trains(home: Path, own: Path, tmp_path: Path):

@@ -86,14 +86,14 @@ def test_who_comes_second_waits_for_the_first(shop: Path):
     ],
 )
 def test_what_decides_the_result_is_read(shop: Path, change: str, matters: bool):
-    plain = STAGE.reads(load_config(None, [f"data.path={shop}"]))
-    assert (STAGE.reads(load_config(None, [f"data.path={shop}", change])) != plain) == matters
+    plain = STAGE.config_keys(load_config(None, [f"data.path={shop}"]))
+    assert (STAGE.config_keys(load_config(None, [f"data.path={shop}", change])) != plain) == matters
 
 
 def test_the_content_of_the_files_is_read_not_their_place(shop: Path, tmp_path: Path):
-    plain = STAGE.reads(load_config(None, [f"data.path={shop}"]))
+    plain = STAGE.config_keys(load_config(None, [f"data.path={shop}"]))
     moved = shop.rename(tmp_path / "elsewhere")
-    assert STAGE.reads(load_config(None, [f"data.path={moved}"])) == plain
+    assert STAGE.config_keys(load_config(None, [f"data.path={moved}"])) == plain
     with (moved / "interactions.csv").open("a") as stream:
         stream.write("u1,i1,99\n")
-    assert STAGE.reads(load_config(None, [f"data.path={moved}"])) != plain
+    assert STAGE.config_keys(load_config(None, [f"data.path={moved}"])) != plain

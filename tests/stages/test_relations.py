@@ -58,7 +58,7 @@ def built(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 name: table.numpy() for name, table in load_file(folders["relations"] / "relations.safetensors").items()
             },
             facts=json.loads((folders["relations"] / "relations.json").read_text()),
-            says=STAGE.says(folders["relations"]),
+            says=STAGE.summary(folders["relations"]),
         )
 
     return build
@@ -114,7 +114,7 @@ def test_random_relations_need_no_vectors_and_see_nobody(built):
         np.testing.assert_array_equal(table, again.tables[name])
         assert (table != other.tables[name]).any() and (table != real.tables[name]).any()
     assert (found.tables["collaborative"] != found.tables["semantic"]).any()
-    assert "collaborative (random): 10.0 neighbours an item; semantic (random): 10.0 neighbours an item" in found.says
+    assert "collaborative (random): 10.0 neighbours per item; semantic (random): 10.0 neighbours per item" in found.says
 
 
 def test_shuffled_relations_are_those_of_other_items(built):
@@ -182,7 +182,7 @@ def test_vectors_that_tell_nothing_apart_are_refused_in_a_line(tmp_path: Path):
 def test_a_vector_that_is_no_number_names_its_item(tmp_path: Path):
     vectors = torch.randn(9, 4)
     vectors[3, 1] = torch.nan
-    with pytest.raises(UserError, match="the vector of item i3 holds what is no number"):
+    with pytest.raises(UserError, match="the vector of item i3 holds what is not a number"):
         _vectors(context(tmp_path, vectors, *BOTH))
 
 

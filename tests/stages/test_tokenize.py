@@ -38,7 +38,7 @@ def test_one_item_and_equal_items_are_refused():
 
 def test_fewer_items_than_codes_are_said(capsys: pytest.CaptureFixture[str]):
     _warn_of_few(ItemFeatures(torch.randn(30, 4)), [256, 16])
-    assert "30 items cannot use 256 codes a level; a rqvae.codebook_size of about 5" in capsys.readouterr().out
+    assert "30 items cannot use 256 codes per level; a rqvae.codebook_size of about 5" in capsys.readouterr().out
     _warn_of_few(ItemFeatures(torch.randn(30, 4)), [16])
     assert capsys.readouterr().out == ""
 

@@ -1,4 +1,4 @@
-"""Starts ``chat_server.py`` as a process of its own and reads its books."""
+"""Starts ``chat_server.py`` as a process of its own and reads its log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ChatProcess:
 
     def log(self) -> list[dict[str, Any]]:
         """A line a request, in the order in which they were answered."""
-        time.sleep(0.15)  # the server writes its books every twentieth of a second
+        time.sleep(0.15)  # the server writes its log every twentieth of a second
         path = self.folder / "log.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 

@@ -1,4 +1,4 @@
-"""A server of its own process that speaks chat completions, misbehaves on request, and keeps its own books.
+"""A server of its own process that speaks chat completions, misbehaves on request, and keeps its own log.
 
 ``python chat_server.py FOLDER`` writes its address to ``FOLDER/url`` and a JSON line a request to ``FOLDER/log.jsonl``.
 What it does is read from ``FOLDER/plan.json``: ``latency`` (seconds), ``faults`` (a list of names, dealt out by a hash
@@ -67,7 +67,7 @@ class Plan:
         return self.faults[int(fingerprint[8:16], 16) % len(self.faults)]
 
 
-class Books:
+class RequestLog:
     def __init__(self, folder: Path) -> None:
         self.plan = Plan(folder)
         self.file = (folder / "log.jsonl").open("a", buffering=1 << 16)
@@ -81,8 +81,8 @@ class Books:
 class Chat(asyncio.Protocol):
     """One connection, kept alive; requests come one after the other."""
 
-    def __init__(self, books: Books) -> None:
-        self.books = books
+    def __init__(self, log: RequestLog) -> None:
+        self.log = log
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -102,10 +102,10 @@ class Chat(asyncio.Protocol):
             asyncio.ensure_future(self.answer(head, rest[:size]))  # noqa: RUF006 - the connection keeps it alive
 
     async def answer(self, head: bytes, body: bytes) -> None:
-        books, plan = self.books, self.books.plan
+        log, plan = self.log, self.log.plan
         path = head.split(b" ", 2)[1].decode()
         if path == "/quit":
-            books.file.flush()
+            log.file.flush()
             self.send(200, b"{}")
             asyncio.get_running_loop().call_later(0.05, sys.exit, 0)
             return
@@ -119,39 +119,39 @@ class Chat(asyncio.Protocol):
             return
         asked = json.loads(body)
         if plan.habit == "new_limit" and "max_tokens" in asked:
-            books.write(model=asked["model"], fault="400", paid=False)
+            log.write(model=asked["model"], fault="400", paid=False)
             said = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
             self.send(400, json.dumps({"error": {"message": said, "param": "max_tokens"}}).encode())
             return
         found = re.search(rb"x-client-request-id: *(\S+)", head, re.IGNORECASE)
         name = found[1].decode() if found else ""
         fingerprint = hashlib.sha256(json.dumps([asked["model"], asked["messages"][:2]]).encode()).hexdigest()
-        attempt = books.attempts.get(fingerprint, 0)
-        books.attempts[fingerprint] = attempt + 1
-        books.busy += 1
-        books.most_busy = max(books.most_busy, books.busy)
+        attempt = log.attempts.get(fingerprint, 0)
+        log.attempts[fingerprint] = attempt + 1
+        log.busy += 1
+        log.most_busy = max(log.most_busy, log.busy)
         try:
             if plan.latency:
                 await asyncio.sleep(plan.latency)
             fault = "500" if asked["model"] in plan.dead else plan.fault(fingerprint, attempt)
             await self.serve(asked, fault, fingerprint, name, key)
         finally:
-            books.busy -= 1
+            log.busy -= 1
 
     async def serve(self, asked: dict[str, Any], fault: str | None, fingerprint: str, name: str, key: str) -> None:
-        books, plan = self.books, self.books.plan
+        log, plan = self.log, self.log.plan
         line = {"id": name, "model": asked["model"], "fault": fault, "print": fingerprint[:16], "time": time.time()}
         if fault == "429":
-            books.write(**line, paid=False)
+            log.write(**line, paid=False)
             self.send(429, b'{"error": {"message": "slow down"}}', f"Retry-After: {plan.retry_after}\r\n")
             return
         if fault == "500":
-            books.write(**line, paid=False)
+            log.write(**line, paid=False)
             said = f"internal error while checking {key}" if plan.echo_key else "internal error"
             self.send(500, json.dumps({"error": {"message": said}}).encode())
             return
         if fault == "hang":
-            books.write(**line, paid=False)
+            log.write(**line, paid=False)
             await asyncio.sleep(plan.hang)
             self.transport.close()
             return
@@ -180,9 +180,9 @@ class Chat(asyncio.Protocol):
             body = body.replace(b"@", b"\xff\xfe")
         paid = fault is None or fault in PAID
         if self.transport.is_closing():  # nobody is there to be answered
-            books.write(**line, paid=False, gone=True)
+            log.write(**line, paid=False, gone=True)
             return
-        books.write(**line, paid=paid, **(usage if paid else {}))
+        log.write(**line, paid=paid, **(usage if paid else {}))
         if fault == "cut":
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             self.transport.write(head.encode() + body[: len(body) // 2])
@@ -295,15 +295,15 @@ def good_answer(text: str, ref: str, reply: str | None) -> dict[str, Any]:
 
 
 async def main(folder: Path) -> None:
-    books = Books(folder)
-    server = await asyncio.get_running_loop().create_server(lambda: Chat(books), "127.0.0.1", 0, backlog=1000)
+    log = RequestLog(folder)
+    server = await asyncio.get_running_loop().create_server(lambda: Chat(log), "127.0.0.1", 0, backlog=1000)
     temporary = folder / "url.tmp"
     temporary.write_text(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     temporary.rename(folder / "url")
     async with server:
         while True:
             await asyncio.sleep(0.05)
-            books.file.flush()
+            log.file.flush()
 
 
 if __name__ == "__main__":

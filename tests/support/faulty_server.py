@@ -151,7 +151,7 @@ class FaultyServer:
         for place in range(0, len(body), step):
             piece = body[place : place + step]
             if page.pause and place + step >= len(body):
-                self._leave(request)  # whoever has the last piece may ask again before this thread goes on
+                self._leave(request)  # whoever has the last piece may ask again before this thread continues
             request.wfile.write(piece)
             with self._lock:
                 self.sent[request.path] = self.sent.get(request.path, 0) + len(piece)

@@ -35,7 +35,7 @@ _LIBRARIES = (
 
 
 def import_untraced() -> None:
-    """Imports the libraries if this process is traced, and lets the tracing go on afterwards."""
+    """Imports the libraries if this process is traced, and lets the tracing continue afterwards."""
     tracer = sys.gettrace()
     if tracer is None:
         return

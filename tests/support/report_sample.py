@@ -32,7 +32,7 @@ def sample(users: int = 60, items: int = 90, folder: Path | None = None, levels:
         items: size of the catalogue.
         folder: where pictures of the first items are written; none without it.
         levels: of the Semantic IDs.
-        size: codes a level.
+        size: codes per level.
     """
     rng = np.random.default_rng(0)
     names = [f"i{row:05d}" for row in range(items)]

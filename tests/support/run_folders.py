@@ -104,7 +104,7 @@ def write_run(
     Args:
         folder: ``runs/EXPERIMENT/RUN-ID``; ``latest`` points to the last one written.
         users: ids.
-        targets: held-out items, one a user.
+        targets: held-out items, one per user.
         stages: rankings by recommender.
         masked: rankings of the other protocol.
         seed: of the training.

@@ -14,13 +14,13 @@ from dig.quantization import SemanticIds
 from support import tiny
 
 SUFFIXED = tiny.ragged_catalogue()
-TWINS = SemanticIds.from_codes(SUFFIXED.item_ids, SUFFIXED.codes[:, :3], [4, 4, 4], twins=True)
+DUPLICATES = SemanticIds.from_codes(SUFFIXED.item_ids, SUFFIXED.codes[:, :3], [4, 4, 4], duplicates=True)
 OURS = {"residual": True, "scale": 5.0, "uid_input": True, "uid_output": True, "softmax": "trie"}
 FORMS = [{}, {"condition": "sum"}, {"residual": True, "scale": 5.0}, {"uid_input": True, "softmax": "trie"}, OURS]
 
 
 def trie_of(ids: SemanticIds) -> CatalogueTrie:
-    return CatalogueTrie(intrr_vocabulary(ids.sizes).encode(ids.codes), twins=True)
+    return CatalogueTrie(intrr_vocabulary(ids.sizes).encode(ids.codes), duplicates=True)
 
 
 def state_after(model: IntRR, history: list[int]) -> Tensor:

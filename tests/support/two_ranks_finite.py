@@ -1,4 +1,4 @@
-"""A rank of two whose loss is no number on rank 1 alone: ``two_ranks_finite.py FOLDER``, told by its environment."""
+"""A rank of two whose loss is not a number on rank 1 alone: ``two_ranks_finite.py FOLDER``, told by its environment."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ def wandb_server() -> Iterator[WandbServer]:
         daemon_threads = True
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that is gone is no news."""
+            """A client that is gone is not news."""
 
     listener = Quiet(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{listener.server_port}"

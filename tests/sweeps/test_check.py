@@ -40,10 +40,10 @@ def test_trials_that_no_stage_tells_apart_are_refused(tmp_path: Path, monkeypatc
     assert "grpo.learning_rate and sasrec.epochs on the way to sft" in line and "\n" not in line
     assert caught.value.exit_code == 2
     beside = values(sft__learning_rate=[0.1, 0.2, 0.3], sasrec__epochs=[1, 2])
-    with pytest.raises(UserError, match=r"parameters\.sasrec\.epochs: each 2 trials that differ in it alone are one"):
+    with pytest.raises(UserError, match=r"parameters\.sasrec\.epochs: each 2 trials that differ only in it are one"):
         check_effects(settings(tmp_path, parameters=beside))
     drawn = {"sft.learning_rate": {"min": 0.1, "max": 0.2}, "grpo.kl_weight": {"min": 0.0, "max": 1.0}}
-    with pytest.raises(UserError, match=r"parameters\.grpo\.kl_weight: trials that differ in it alone are one"):
+    with pytest.raises(UserError, match=r"parameters\.grpo\.kl_weight: trials that differ only in it are one"):
         check_effects(settings(tmp_path, method="random", run_cap=3, parameters=drawn))
 
 
@@ -59,7 +59,7 @@ def test_values_that_are_all_one_are_called_so(method: str, parameter: dict[str,
 
 
 def test_a_parameter_that_matters_somewhere_is_taken(tmp_path: Path):
-    """Entry 20: one value, data that are not there, and a key that is read under another's value are no fault."""
+    """Entry 20: one value, data that are not there, and a key that is read under another's value are not a fault."""
     check_effects(settings(tmp_path))
     check_effects(settings(tmp_path, parameters=values(seed=[1, 2])))
     check_effects(settings(tmp_path, parameters=values(sft__epochs=[1, 2], sasrec__epochs=[3])))

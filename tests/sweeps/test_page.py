@@ -16,10 +16,10 @@ from support.report_page import Page
 from support.sweep_files import write
 
 from dig.report.plots import CONFIG
-from dig.sweeps.ledger import Ledger
 from dig.sweeps.page import axis_of, heat_map, history_plot, importance_plot, importances, parallel_plot, render_page
 from dig.sweeps.results import TrialRow, trial_rows, write_tables
 from dig.sweeps.settings import Settings, load_settings
+from dig.sweeps.trials import TrialStore
 
 EVIL = "<script>alert(1)</script>"
 METRIC = "valid/ndcg@10"
@@ -154,18 +154,18 @@ def test_names_from_a_file_are_labels_and_no_expressions(settings: Settings):
 
 
 def test_tables_hold_what_was_found(settings: Settings):
-    ledger = Ledger(settings)
+    store = TrialStore(settings)
     for value in (0.1, 0.3, None):
-        claim = ledger.claim()
+        claim = store.claim()
         claim.trial.report(0.05, 1)
         claim.trial.report(0.15, 2)
-        ledger.leases.release()
+        store.leases.release()
         state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-        ledger.finish(claim, state, value, seconds=1.5)
-    claim = ledger.claim()
-    ledger.leases.release()
-    ledger.finish(claim, TrialState.FAIL, None, reason='the loss is nan, "really"', seconds=0.5)
-    write_tables(settings, ledger.trials())
+        store.finish(claim, state, value, seconds=1.5)
+    claim = store.claim()
+    store.leases.release()
+    store.finish(claim, TrialState.FAIL, None, reason='the loss is nan, "really"', seconds=0.5)
+    write_tables(settings, store.trials())
     frame = pl.read_parquet(settings.folder / "trials.parquet")
     assert frame.to_dict(as_series=False) == {
         "trial": [2, 1, 3, 4],
@@ -178,4 +178,4 @@ def test_tables_hold_what_was_found(settings: Settings):
         "reason": ["", "", "", 'the loss is nan, "really"'],
     }
     assert pl.read_csv(settings.folder / "trials.csv")["trial"].to_list() == [2, 1, 3, 4]
-    assert [row.state for row in trial_rows(settings, ledger.trials())] == frame["state"].to_list()
+    assert [row.state for row in trial_rows(settings, store.trials())] == frame["state"].to_list()

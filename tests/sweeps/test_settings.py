@@ -62,7 +62,7 @@ def refused(folder: Path, *arguments: str, **changes: Any) -> str:
         ({"parameters": {"run_id": {"values": ["a"]}}}, "parameters.run_id: cannot vary"),
         ({"parameters": {"trainer.devices": {"values": [1, 2]}}}, "a trial runs on one device"),
         ({"parameters": {"evaluation.ks": {"values": [[5, 10], [5]]}}}, "no stage reports metric.name: valid/ndcg@10"),
-        ({"program": "other.py"}, "program: other.py: this runs dig.train alone"),
+        ({"program": "other.py"}, "program: other.py: this runs only dig.train"),
         ({"command": [*COMMAND[:-1], "${args}"]}, "needs ${args_no_hyphens} instead of ${args}"),
         ({"command": [*COMMAND, "--dry-run"]}, "--dry-run: only experiment=NAME"),
         ({"command": [*COMMAND, "data.path=${envvar:HOME}"]}, "only DIG_… variables"),

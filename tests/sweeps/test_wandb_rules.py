@@ -13,8 +13,8 @@ from support.sweep_files import SIMPLE, ask_wandb, wandb_sweeps, write
 
 from dig.config import UserError
 from dig.sweeps.file import read_sweep
-from dig.sweeps.ledger import falls_behind
 from dig.sweeps.space import DISTRIBUTIONS, Space, quantile, read_parameters
+from dig.sweeps.trials import falls_behind
 
 SWEEPS = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 SPREAD = [

@@ -127,8 +127,8 @@ class AssignmentConfig:
     residual: bool = True
     """Add each step's result to the guidance; false replaces the guidance by it, as the paper does."""
     scale: PositiveFloat | None = 18.0
-    """A code's score is so many times the cosine of its vector and the state; unset takes inner products, as the paper
-    does."""
+    """A code's score is this many times the cosine of its vector and the state; unset takes inner products, as the
+    paper does."""
     uid_input: bool = True
     """An item's vector is the sum of its codes' and its own embedding's; false leaves the latter out, as in the
     paper."""

@@ -230,5 +230,5 @@ def _bounds_in(hint: Any) -> Bounds | None:
     """The bounds that a type carries, inside of a union, a list or a dict, too."""
     if get_origin(hint) is Annotated:
         return next((extra for extra in get_args(hint)[1:] if isinstance(extra, Bounds)), None)
-    found = (_bounds_in(argument) for argument in get_args(hint))
-    return next((bounds for bounds in found if bounds is not None), None)
+    candidates = (_bounds_in(argument) for argument in get_args(hint))
+    return next((bounds for bounds in candidates if bounds is not None), None)

@@ -73,7 +73,7 @@ class PictureConfig:
     concurrency: Connections = 16
     """Pictures under way at once."""
     per_host: Connections = 4
-    """Of these at most so many from one host."""
+    """Of these at most this many from one host."""
     max_bytes: PositiveInt = 10_000_000
     """A larger file is a miss."""
     max_side: PositiveInt = 10_000
@@ -208,8 +208,11 @@ class DataConfig:
                 )
         given = self.columns_of("interactions")
         for ours, theirs in given.items():
-            twin = next((other for other in given if other != ours and given[other] == theirs), None)
-            check(twin is None, f"data.columns gives {ours} and {twin} of the interactions the same column {theirs!r}")
+            duplicate = next((other for other in given if other != ours and given[other] == theirs), None)
+            check(
+                duplicate is None,
+                f"data.columns gives {ours} and {duplicate} of the interactions the same column {theirs!r}",
+            )
 
     def _check_split_times(self) -> None:
         if not self.split_times:

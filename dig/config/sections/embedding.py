@@ -49,7 +49,7 @@ class EmbeddingConfig:
     instruction: str | None = None
     """Words before every text, or the name of one of the model's own prompts; unset takes its prompt for documents."""
     batch_size: Size = 64
-    """Texts a batch; they are sorted by length first."""
+    """Texts per batch; they are sorted by length first."""
 
     def __post_init__(self) -> None:
         check_values("embedding", self)
@@ -85,7 +85,7 @@ class AdaptConfig:
     warmup_ratio: Fraction = 0.1
     """Share of the steps with a rising learning rate; a cosine follows."""
     batch_size: Size = 64
-    """Pairs a step and device; a pair's negatives are the others of all devices."""
+    """Pairs per step and device; a pair's negatives are the others of all devices."""
     holdout: Fraction = 0.1
     """Share of the pairs that tuning never sees; how well they find each other is reported."""
 
@@ -114,11 +114,11 @@ class VisualConfig:
     num_workers: Workers = 0
     """Worker processes that decode pictures."""
     vocabulary: str = "auto"
-    """Phrases to look for: a file with one a line, `none`, or `auto` (a list of ours, but none from scratch)."""
+    """Phrases to look for: a file with one per line, `none`, or `auto` (a list of ours, but none from scratch)."""
     mined_phrases: NonNegativeInt = 200
-    """The most frequent phrases of the other miners join the vocabulary, at most so many."""
+    """The most frequent phrases of the other miners join the vocabulary, at most this many."""
     max_interests: PositiveInt = 3
-    """At most this many visual interests an item."""
+    """At most this many visual interests per item."""
     min_confidence: Fraction = 0.1
     """Less confident ones are left out."""
     adapt: AdaptConfig = field(default_factory=AdaptConfig)

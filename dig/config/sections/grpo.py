@@ -70,17 +70,17 @@ class RewardConfig:
     """Python modules to import first: they register such terms."""
     combine: Literal["sum", "apart"] = "sum"
     """`sum`: the weighted sum gives the advantages; `apart`: each term gives its own, and those are summed (GDPO,
-    arXiv 2601.05242)."""
+    arXiv 2601.05242; TRL's `normalize_then_sum`)."""
 
     def __post_init__(self) -> None:
         check_values("grpo.reward", self)
         weights = self.weights
         check(max(weights.values()) > 0, "grpo.reward weights are all 0, so there is nothing to learn from")
-        known = [name for name in self.extra if name in _TERMS]
+        built_in = [name for name in self.extra if name in _TERMS]
         check(
-            not known,
-            f"grpo.reward.extra.{known[0] if known else ''} is a term of its own: set grpo.reward."
-            f"{known[0] if known else ''}",
+            not built_in,
+            f"grpo.reward.extra.{built_in[0] if built_in else ''} is a term of its own: set grpo.reward."
+            f"{built_in[0] if built_in else ''}",
         )
 
     @property
@@ -118,7 +118,7 @@ class GRPOConfig:
     """Group relative policy optimisation from the SFT checkpoint."""
 
     group_size: Size = 16
-    """Rollouts G a prompt (8 in the paper)."""
+    """Rollouts G per prompt (8 in the paper; TRL's `num_generations`)."""
     temperature: Temperature = 1.0
     """Divides the logits of the rollouts, and with them those that learn."""
     rollouts: RolloutMethod = "sample"
@@ -132,11 +132,11 @@ class GRPOConfig:
     prompts_per_user: PositiveInt = 2
     """Prompts from each user's training part: its latest items, each with what came before it."""
     prompts_per_step: Size = 64
-    """Prompts a rollout batch and device."""
+    """Prompts per rollout batch and device."""
     minibatches: PositiveInt = 1
     """Parts into which a rollout batch is cut, an optimiser step each."""
     updates_per_rollout: PositiveInt = 1
-    """Passes over a rollout batch."""
+    """Passes over a rollout batch (TRL's `num_iterations`)."""
     learning_rate: LearningRate = 3e-5
     """Peak learning rate; 1e-5 is the paper's for LoRA on a 7B backbone."""
     weight_decay: WeightDecay = 0.0
@@ -151,21 +151,22 @@ class GRPOConfig:
     """Gradients are clipped at this norm."""
     objective: Objective = "sequence"
     """`sequence` (DeepInterestGR), `grpo` (arXiv 2402.03300), `dr_grpo` (2503.20783), `dapo` (2503.14476) or `gspo`
-    (2507.18071): which ratio is clipped, and what tokens are averaged over."""
+    (2507.18071): which ratio is clipped, and what tokens are averaged over (TRL's `loss_type`)."""
     advantage: Literal["auto", "group", "none", "batch"] = "auto"
     """What centred rewards are divided by: their `group`'s deviation (GRPO), the `batch`'s (REINFORCE++,
-    arXiv 2501.03262) or `none` (Dr. GRPO); `auto` is none for dr_grpo, else group."""
+    arXiv 2501.03262) or `none` (Dr. GRPO); `auto` is none for dr_grpo, else group. TRL's
+    `scale_rewards`."""
     clip_range: PositiveFloat | None = 0.2
-    """ε of the clipped ratio (open in the paper); null clips nothing (MiniOneRec)."""
+    """ε of the clipped ratio (open in the paper; TRL's `epsilon`); null clips nothing (MiniOneRec)."""
     clip_range_high: PositiveFloat | None = None
-    """ε above 1 where it differs (DAPO's clip higher: 0.28)."""
+    """ε above 1 where it differs (DAPO's clip higher: 0.28; TRL's `epsilon_high`)."""
     kl_weight: NonNegativeFloat = 1e-3
-    """β of the KL divergence (k3) from the reference policy; 0 keeps no reference."""
+    """β of the KL divergence (k3) from the reference policy (TRL's `beta`); 0 keeps no reference."""
     reference: Reference = "auto"
     """`adapter` (the policy with its adapter off), `frozen` (the weights that are trained, as they began), `ema` (a
     moving average of them); `auto` is adapter under LoRA, else frozen."""
     reference_decay: Fraction = 0.99
-    """Decay of `reference=ema` a step."""
+    """Decay of `reference=ema` per step."""
     advantage_epsilon: PositiveFloat = 1e-6
     """Added to a group's standard deviation."""
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -173,7 +174,7 @@ class GRPOConfig:
     validate_every: PositiveInt = 50
     """Rollout batches between two validations."""
     resume_from: str | None = None
-    """A checkpoint to go on from instead of this stage's own last one; its configuration must be the same."""
+    """A checkpoint to resume from instead of this stage's own last one; its configuration must be the same."""
 
     def __post_init__(self) -> None:
         check(

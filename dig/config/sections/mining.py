@@ -52,9 +52,9 @@ class MiningConfig:
     max_cost_usd: PositiveFloat | None = None
     """Asking stops before it would cost more, earlier runs of the same mining included; unset knows no limit."""
     max_requests: PositiveInt | None = None
-    """Asking stops after so many requests, earlier runs of the same mining included; unset knows no limit."""
+    """Asking stops after this many requests, earlier runs of the same mining included; unset knows no limit."""
     max_missing: Fraction = 0.02
-    """Share of unanswered items a model above which the stage stops instead of going on without them."""
+    """Share of unanswered items per model above which the stage stops instead of continuing without them."""
     merge_similarity: Fraction = 0.9
     """Phrases of different miners about one item are one interest from this cosine of their text vectors on."""
     imports: list[str] = field(default_factory=list)
@@ -74,10 +74,10 @@ class MiningConfig:
 
     def __post_init__(self) -> None:
         check_values("mining", self)
-        known = (*BUILT_IN_MINERS, *self.models)
+        miners = (*BUILT_IN_MINERS, *self.models)
         for miner in self.miners:
-            hint = nearest(miner, known)
-            check(miner in known, f"mining.miners={miner!r} is not one of {', '.join(known)}; did you mean {hint}?")
+            hint = nearest(miner, miners)
+            check(miner in miners, f"mining.miners={miner!r} is not one of {', '.join(miners)}; did you mean {hint}?")
         for name in self.models:
             check(name not in BUILT_IN_MINERS, f"mining.models.{name}: {name} is the name of a miner of ours")
         check(
@@ -95,7 +95,7 @@ class MiningConfig:
     def _check_captioner(self) -> None:
         if self.captioner is None:
             return
-        check(self.captioner in self.models, f"mining.captioner={self.captioner} is no name of mining.models")
+        check(self.captioner in self.models, f"mining.captioner={self.captioner} is not a name of mining.models")
         check(
             self.models[self.captioner].vision,
             f"mining.captioner={self.captioner}, but mining.models.{self.captioner}.vision is false: a model without "
@@ -171,10 +171,10 @@ class ModelConfig:
     backoff: Annotated[float, Bounds(0, 3600)] = 1.0
     """Seconds of the first pause between attempts; doubled each time, with jitter, up to a minute."""
     breaker: PositiveInt = 20
-    """So many failures in a row stop this endpoint for the run; the others go on."""
+    """This many failures in a row stop this endpoint for the run; the others continue."""
     max_unusable: PositiveInt | None = 8
-    """A model is stopped for the run where its first answers, so many, are all unusable, each after a second chance,
-    or nine tenths of the last five times as many; the others go on. null asks on whatever comes."""
+    """A model is stopped for the run where its first answers, this many, are all unusable, each after a second chance,
+    or nine tenths of the last five times as many; the others continue. null asks on whatever comes."""
     picture_tokens: PositiveInt = 1000
     """Tokens that a picture is taken for in estimates."""
     batch_size: Size = 8
@@ -241,7 +241,7 @@ class LabelConfig:
     judge_prompt: str = "judge-v1"
     """Prompt of the judge: one of ours by name, or a file of your own."""
     judge_sample: PositiveInt = 2000
-    """So many interests are judged, drawn by the seed; the classifier carries their labels over to the others."""
+    """This many interests are judged, drawn by the seed; the classifier carries their labels over to the others."""
     file: str | None = None
     """CSV of labels made by hand: `item_id,interest,label` (python -m dig.interests label)."""
     threshold: Fraction = 0.5

@@ -39,7 +39,7 @@ class RQVAEConfig:
     inputs: Literal["auto", "text", "image", "fused"] = "auto"
     """Vectors that it reads: `text`, `image`, `fused`, or `auto`: fused where `visual.model` is set, else text."""
     codebook_size: Any = 256
-    """Codes a level: one number for all levels, or a list with a number for each level."""
+    """Codes per level: one number for all levels, or a list with a number for each level."""
     levels: Level = 3
     """Number of levels L; follows from `codebook_size` when that is a list."""
     collisions: Literal["suffix", "reassign", "keep"] = "reassign"
@@ -85,7 +85,7 @@ class RQVAEConfig:
     weight_decay: WeightDecay = 1e-4
     """AdamW's weight decay."""
     batch_size: Size = 512
-    """Items a step."""
+    """Items per step."""
     epochs: PositiveInt = 250
     """Passes over the catalogue; a catalogue of a few hundred items needs more of them, in smaller batches."""
     kmeans_iterations: PositiveInt = 20
@@ -121,5 +121,5 @@ class RQVAEConfig:
 
     @property
     def sizes(self) -> list[int]:
-        """Codebook sizes, one a level."""
+        """Codebook sizes, one per level."""
         return list(self.codebook_size) if isinstance(self.codebook_size, list) else [self.codebook_size] * self.levels

@@ -41,7 +41,7 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
     """Lightning's accelerator: auto, cpu, gpu (or cuda), mps, tpu."""
     devices: Any = 1
-    """Devices a node: a number, a list of indices of GPUs, or auto: every GPU, and one process on the CPU."""
+    """Devices per node: a number, a list of indices of GPUs, or auto: every GPU, and one process on the CPU."""
     num_nodes: Nodes = 1
     """Nodes."""
     strategy: str = "auto"
@@ -126,7 +126,7 @@ class WandbConfig:
     log_model: bool = False
     """Send the trained models as W&B artifacts, too."""
     samples: NonNegativeInt = 50
-    """Tests whose recommendations are told in words in a table; 0 for none."""
+    """Tests whose recommendations are logged as a table of titles; 0 for none."""
     machine: bool = True
     """Send what W&B finds out about the machine and the process: host, program, packages, git commit, load."""
     finish_seconds: PositiveInt = 300
@@ -183,14 +183,14 @@ class EvaluationConfig:
     num_beams: Size = 20
     """Beams, which is also the length of the stored ranking (20 in the paper)."""
     batch_size: Size = 256
-    """Users a batch."""
+    """Users per batch."""
     valid_users: PositiveInt | None = 1000
-    """Validate on a fixed random subset of this many held-out items (leave-one-out has one a user), also to choose
+    """Validate on a fixed random subset of this many held-out items (leave-one-out has one per user), also to choose
     checkpoints; unset takes all."""
     valid_beams: Size = 20
     """Beams of the validation that chooses checkpoints."""
     max_users: PositiveInt | None = None
-    """Evaluate a fixed random subset of this many tests (leave-one-out has one a user); unset takes all."""
+    """Evaluate a fixed random subset of this many tests (leave-one-out has one per user); unset takes all."""
     mask_history: bool = False
     """Leave items of the history out of the ranking; beam search bans them, so that beams are not spent on them."""
 

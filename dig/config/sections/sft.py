@@ -164,7 +164,7 @@ class SFTConfig:
     warmup_ratio: Fraction = 0.05
     """Share of the steps with a rising learning rate; a cosine follows."""
     batch_size: Size = 128
-    """Training sequences a step and device."""
+    """Training sequences per step and device."""
     pack: bool = True
     """Lay several sequences side by side in a row under a block mask: the same gradients with less padding."""
     epochs: PositiveInt = 10
@@ -185,7 +185,7 @@ class SFTConfig:
     new_rows_steps: NonNegativeInt = 0
     """First steps that train the SID rows alone, for a pretrained backbone."""
     resume_from: str | None = None
-    """A checkpoint to go on from instead of this stage's own last one; its configuration must be the same."""
+    """A checkpoint to resume from instead of this stage's own last one; its configuration must be the same."""
     tasks: TasksConfig = field(default_factory=TasksConfig)
 
     def __post_init__(self) -> None:

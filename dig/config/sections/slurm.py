@@ -24,13 +24,13 @@ class SlurmConfig:
     nodes: Nodes | None = None
     """Nodes; where it is set, `python -m dig.train` submits a job and does not train here."""
     gpus: Annotated[int, Bounds(0, 1024)] = 0
-    """GPUs a node, with a task each; 0 runs tasks on CPUs."""
+    """GPUs per node, with a task each; 0 runs tasks on CPUs."""
     tasks: Annotated[int, Bounds(0, 1024, above=True)] = 1
-    """Tasks a node where slurm.gpus=0."""
+    """Tasks per node where slurm.gpus=0."""
     cpus_per_task: Annotated[int, Bounds(0, 4096, above=True)] = 4
-    """Processor cores a task."""
+    """Processor cores per task."""
     mem: str | None = None
-    """Memory a node, such as 64G; unset leaves it to the site."""
+    """Memory per node, such as 64G; unset leaves it to the site."""
     time: str | None = None
     """Time limit, HH:MM:SS or D-HH:MM:SS; unset leaves it to the site."""
     partition: str | None = None
@@ -76,11 +76,11 @@ class SlurmConfig:
         check_values("slurm", self)
         check(
             not self.gpus or self.tasks == 1,
-            f"slurm.tasks={self.tasks} cannot be joined with slurm.gpus={self.gpus}: there is one task a GPU",
+            f"slurm.tasks={self.tasks} cannot be joined with slurm.gpus={self.gpus}: there is one task per GPU",
         )
         check(
             self.mem is None or bool(_MEMORY.fullmatch(self.mem)),
-            f"slurm.mem={self.mem} is no size; write a number with K, M, G or T, such as 64G",
+            f"slurm.mem={self.mem} is not a size; write a number with K, M, G or T, such as 64G",
         )
         check_folder_name("slurm.job_name", self.job_name)
         check(
@@ -99,7 +99,7 @@ class SlurmConfig:
             "YAML takes 10:00:00 for a number)",
         )
         seconds = seconds_of(self.time)
-        check(seconds > 0, f"slurm.time={self.time} is no time; write HH:MM:SS or D-HH:MM:SS")
+        check(seconds > 0, f"slurm.time={self.time} is not a time; write HH:MM:SS or D-HH:MM:SS")
         check(
             seconds > self.signal,
             f"slurm.signal={self.signal} s before the limit is before the start: slurm.time={self.time} is {seconds} s",
@@ -130,15 +130,15 @@ class SlurmConfig:
         )
         for name in ("options", "srun_options"):
             for option in getattr(self, name):
-                check(option.startswith("-"), f"slurm.{name}: {option} is no option; write it as --name=value")
+                check(option.startswith("-"), f"slurm.{name}: {option} is not an option; write it as --name=value")
 
 
 def seconds_of(time: str) -> int:
     """Seconds of a time as SLURM writes it: MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS; 0 if it is none."""
-    found = _TIME.fullmatch(time)
-    if not found:
+    match = _TIME.fullmatch(time)
+    if not match:
         return 0
-    days, *parts = found.groups()
+    days, *parts = match.groups()
     numbers = [int(part) for part in parts if part is not None]
     if days is None and len(numbers) < 3:
         numbers = [0] * (3 - len(numbers)) + numbers

@@ -130,13 +130,13 @@ class MinedInterest(BaseModel):
     @classmethod
     def formed(cls, value: Mapping[str, Any]) -> dict[str, Any]:
         """As :meth:`MinedInterests.formed`, for one interest."""
-        known = with_known_keys(value, cls.model_fields)
-        known["confidence"] = number_of(known.get("confidence"))
-        if isinstance(source := known.get("source"), str):
+        fields = with_known_keys(value, cls.model_fields)
+        fields["confidence"] = number_of(fields.get("confidence"))
+        if isinstance(source := fields.get("source"), str):
             plain = source.strip().casefold()
-            known["source"] = "picture" if plain in _PICTURES else plain
-        known["evidence"] = joined_texts(known.get("evidence", ""))
-        return known
+            fields["source"] = "picture" if plain in _PICTURES else plain
+        fields["evidence"] = joined_texts(fields.get("evidence", ""))
+        return fields
 
 
 class MinedInterests(_Answer):
@@ -147,13 +147,13 @@ class MinedInterests(_Answer):
     @classmethod
     def formed(cls, value: Mapping[str, Any]) -> dict[str, Any]:
         """As for every answer; confidences that can only be per cent are shares."""
-        known = super().formed(value)
-        interests = known.get("interests")
+        fields = super().formed(value)
+        interests = fields.get("interests")
         if isinstance(interests, dict):  # one alone, or numbered
             interests = [interests] if "interest" in with_known_keys(interests, {"interest"}) else [*interests.values()]
         if isinstance(interests, list) and all(isinstance(each, dict) for each in interests):
-            known["interests"] = _shares([MinedInterest.formed(each) for each in interests])
-        return known
+            fields["interests"] = _shares([MinedInterest.formed(each) for each in interests])
+        return fields
 
     @property
     def said(self) -> list[str]:
@@ -185,10 +185,10 @@ class Verdict(_Answer):
     @classmethod
     def formed(cls, value: Mapping[str, Any]) -> dict[str, Any]:
         """As for every answer; "0" and "1" are numbers."""
-        known = super().formed(value)
-        if isinstance(label := known.get("label"), str) and label.strip() in ("0", "1"):
-            known["label"] = int(label)
-        return known
+        fields = super().formed(value)
+        if isinstance(label := fields.get("label"), str) and label.strip() in ("0", "1"):
+            fields["label"] = int(label)
+        return fields
 
 
 def _shares(interests: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dig.config.schema import ModelConfig
-from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, Question
+from dig.interests.asking.progress import JobResult
+from dig.interests.asking.question import PromptedModel, Question
 from dig.interests.asking.store import AnswerStore, unanswered
 from dig.interests.models.response import Message, probable_tokens
 
@@ -110,7 +110,7 @@ class Estimate:
         tokens_in: tokens that will be read.
         tokens_out: tokens that will be written.
         cost: US dollars, None without prices.
-        seconds: at the configured concurrency and limits, five seconds an answer; None for a local model.
+        seconds: at the configured concurrency and limits, five seconds per answer; None for a local model.
     """
 
     name: str
@@ -137,39 +137,39 @@ class Estimate:
         return f"{line}; {self.failed:,} failed for good" if self.failed else line
 
 
-def estimate(asker: Asker, questions: Iterator[Question], total: int, store: AnswerStore) -> Estimate:
+def estimate(model: PromptedModel, questions: Iterator[Question], total: int, store: AnswerStore) -> Estimate:
     """Counts what is unanswered, and weighs a sample of it (every one of the first 500).
 
     What an answer takes is the mean of the answers that this model has given to this prompt, or a third of its limit.
     """
-    failed = store.count_failures(asker.identity)
-    outcome = Outcome(asker.name, total)
+    failed = store.count_failures(model.identity)
+    result = JobResult(model.name, total)
     size = 0.0
     count = 0
-    for question in unanswered(questions, store, (), outcome):
+    for question in unanswered(questions, store, (), result):
         if count < _SAMPLE:
-            size += probable_tokens(asker.config, question.messages(asker))
+            size += probable_tokens(model.config, question.messages(model))
         count += 1
-    config = asker.config
+    config = model.config
     mean = size / min(count, _SAMPLE) if count else 0.0
-    written = store.mean_tokens_out(asker.identity) or _USUAL_SHARE * config.max_output
+    written = store.mean_tokens_out(model.identity) or _USUAL_SHARE * config.max_output
     tokens_in, tokens_out = count * mean, count * written
     priced = config.price_in is not None and config.price_out is not None
-    failed = min(failed, outcome.known)
+    failed = min(failed, result.known)
     return Estimate(
-        asker.name,
+        model.name,
         total,
-        outcome.known - failed,
+        result.known - failed,
         failed,
         tokens_in,
         tokens_out,
         cost_of(config, tokens_in, tokens_out) if priced else None,
-        _seconds(asker, count, tokens_in + tokens_out),
+        _seconds(model, count, tokens_in + tokens_out),
     )
 
 
-def _seconds(asker: Asker, requests: int, tokens: float) -> float | None:
-    config = asker.config
+def _seconds(model: PromptedModel, requests: int, tokens: float) -> float | None:
+    config = model.config
     if config.kind != "openai":
         return None
     bounds = [requests / config.concurrency * 5.0]

@@ -120,13 +120,13 @@ def _mended(text: str) -> str:
 
 def with_known_keys(value: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
     """The object with keys that differ from known ones in case or blanks alone as these; null counts as not given."""
-    known: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for key, each in value.items():
         plain = key.strip().casefold()
         name = plain if plain in names and plain not in value else key
         if each is not None:
-            known.setdefault(name, each)
-    return known
+            fields.setdefault(name, each)
+    return fields
 
 
 def joined_texts(value: Any, depth: int = 0) -> Any:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from dig.engine.console import printable
 
-__all__ = ["Breaker", "EndpointStoppedError", "Pace", "Usability", "pause_before"]
+__all__ = ["Breaker", "EndpointStoppedError", "RateLimiter", "Usability", "pause_before"]
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the endpoint names more."""
 LONGEST_ASKED = 900.0
 """Seconds that an endpoint may ask to be left alone; for more than that nobody waits, a later run asks again."""
 PROBES = 3
-"""So many probes after a pause each may fail before an endpoint is given up for the run."""
+"""This many probes after a pause each may fail before an endpoint is given up for the run."""
 
 
 NEVER_REACHED = 10.0
@@ -29,7 +29,7 @@ OUT_OF_REACH = 300.0
 
 
 _WINDOW = 5
-"""So many times the limit of unusable answers is the window in which a model is looked at later."""
+"""This many times the limit of unusable answers is the window in which a model is looked at later."""
 _SHARE = 0.9
 """Of the window, from which share of unusable answers on a model is stopped."""
 _EXCERPT = 80
@@ -51,8 +51,8 @@ def pause_before(attempt: int, first: float, draw: Callable[[], float] = random.
     return pause * (0.5 + 0.5 * draw())
 
 
-class Pace:
-    """Leaky buckets of requests and tokens a minute, and pauses that the endpoint asks for.
+class RateLimiter:
+    """Leaky buckets of requests and tokens per minute, and pauses that the endpoint asks for.
 
     Args:
         requests_per_minute: None for no limit.
@@ -75,7 +75,7 @@ class Pace:
         self._resume = max(self._resume, self._clock() + seconds)
 
     def wait(self, tokens: float) -> float:
-        """Seconds until a request of so many tokens may be sent; 0 takes its turn."""
+        """Seconds until a request of this many tokens may be sent; 0 takes its turn."""
         now = self._clock()
         first = max(self._next_request, self._next_tokens, self._resume)
         if first > now:
@@ -91,7 +91,7 @@ class Breaker:
     """Stops an endpoint that keeps failing: after a row of failures it rests, then one probe decides.
 
     Args:
-        failures: so many in a row open it.
+        failures: this many in a row open it.
         rest: seconds before a probe, doubled after each that fails.
         clock: seconds.
     """

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from dig.engine.console import console, progress_enabled, say
 
-__all__ = ["Outcome", "Board", "board"]
+__all__ = ["JobResult", "JobProgress", "job_progress"]
 
 
 _REASONS = 5
@@ -21,7 +21,7 @@ _REASONS = 5
 
 
 @dataclass
-class Outcome:
+class JobResult:
     """What became of the questions to one model.
 
     Attributes:
@@ -78,45 +78,45 @@ class Outcome:
 _SECONDS_A_LINE = 60.0
 
 
-class Board:
+class JobProgress:
     """Shows how far each model is.
 
     Args:
         progress: the bars.
-        outcomes: what is counted, one a model.
+        results: what is counted, one per model.
     """
 
-    def __init__(self, progress: Progress, outcomes: Sequence[Outcome]) -> None:
+    def __init__(self, progress: Progress, results: Sequence[JobResult]) -> None:
         self._progress = progress
         self._started = self._told = time.monotonic()
         self._tasks: dict[str, TaskID] = {
-            outcome.name: progress.add_task(escape(outcome.name), total=outcome.total, cost="", rate="")
-            for outcome in outcomes
+            result.name: progress.add_task(escape(result.name), total=result.total, cost="", rate="")
+            for result in results
         }
 
-    def show(self, outcome: Outcome) -> None:
+    def show(self, result: JobResult) -> None:
         """One of the counts has changed."""
         now = time.monotonic()
         seconds = max(now - self._started, 1e-9)
         if not self._progress.disable:
-            fresh = outcome.answered + outcome.failed.total()
+            fresh = result.answered + result.failed.total()
             self._progress.update(
-                self._tasks[outcome.name],
-                completed=outcome.done,
-                cost=f"${outcome.cost:.2f}",
+                self._tasks[result.name],
+                completed=result.done,
+                cost=f"${result.cost:.2f}",
                 rate=f"{fresh / seconds:.1f}/s",
             )
         elif now - self._told > _SECONDS_A_LINE:
             self._told = now
             say(
-                f"asking: {outcome.name}: {outcome.done:,} of {outcome.total:,} items, ${outcome.cost:.2f}, "
-                f"{outcome.requests / seconds:.1f} requests a second"
+                f"asking: {result.name}: {result.done:,} of {result.total:,} items, ${result.cost:.2f}, "
+                f"{result.requests / seconds:.1f} requests per second"
             )
 
 
 @contextmanager
-def board(outcomes: Sequence[Outcome]) -> Generator[Board]:
-    """The board while a run lasts."""
+def job_progress(results: Sequence[JobResult]) -> Generator[JobProgress]:
+    """Bars while a run lasts."""
     columns = (
         TextColumn("ask {task.description}"),
         BarColumn(),
@@ -126,4 +126,4 @@ def board(outcomes: Sequence[Outcome]) -> Generator[Board]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not progress_enabled()) as progress:
-        yield Board(progress, outcomes)
+        yield JobProgress(progress, results)

@@ -33,10 +33,10 @@ __all__ = [
     "Prompt",
     "load_prompt",
     "prompt_names",
-    "Asker",
+    "PromptedModel",
     "Question",
     "SHAPES",
-    "asker_of",
+    "prompted_model",
     "questions_of",
 ]
 
@@ -80,14 +80,14 @@ def item_evidence(
         captions: item id → caption.
         pictures: item id → file and hash of its picture; empty for a model that does not see.
     """
-    there = [name for name in _FIELDS if name in catalogue.columns]
+    present = [name for name in _FIELDS if name in catalogue.columns]
     columns = [catalogue["item_id"]]
-    for name in there:
+    for name in present:
         column = catalogue[name]
         if column.dtype == pl.List(pl.String):
             column = column.list.drop_nulls().list.join(" > ")
         columns.append(column.cast(pl.String).str.slice(0, LIMITS[name]))
-    heads = [f'"{name}": ' for name in there]
+    heads = [f'"{name}": ' for name in present]
     for item_id, *values in pl.DataFrame(columns).iter_rows():
         fields = [head + _quoted(value) for head, value in zip(heads, values, strict=True) if value]
         if caption := captions.get(item_id):
@@ -166,7 +166,7 @@ def load_prompt(name: str, key: str) -> Prompt:
         key: the configuration key that names it, for errors.
 
     Raises:
-        UserError: there is none, or it is no prompt.
+        UserError: there is none, or it is not a prompt.
     """
     own = name.endswith((".yaml", ".yml"))
     if not own and name not in prompt_names():
@@ -197,7 +197,7 @@ SHAPES: dict[str, type[MinedInterests] | type[Caption] | type[Verdict]] = {
 
 
 @dataclass(frozen=True)
-class Asker:
+class PromptedModel:
     """A model with a prompt: everything that an answer depends on besides the item.
 
     Attributes:
@@ -245,26 +245,26 @@ class Question(NamedTuple):
     evidence: Evidence
     interest: str = ""
 
-    def messages(self, asker: Asker) -> list[Message]:
+    def messages(self, model: PromptedModel) -> list[Message]:
         """What is said to the model."""
-        values = {"ref": self.evidence.ref, "evidence": self.evidence.text, "limit": str(asker.limit)}
-        text = asker.prompt.ask(**values, interest=_fenced(self.interest))
-        return [Message("system", asker.prompt.system), Message("user", text, self.evidence.picture)]
+        values = {"ref": self.evidence.ref, "evidence": self.evidence.text, "limit": str(model.limit)}
+        text = model.prompt.ask(**values, interest=_fenced(self.interest))
+        return [Message("system", model.prompt.system), Message("user", text, self.evidence.picture)]
 
-    def check(self, asker: Asker, text: str) -> Any:
+    def check(self, model: PromptedModel, text: str) -> Any:
         """The validated answer; raises :class:`AnswerError`."""
-        return parse_answer(text, SHAPES[asker.purpose], self.evidence.ref, asker.prompt.examples)
+        return parse_answer(text, SHAPES[model.purpose], self.evidence.ref, model.prompt.examples)
 
 
-def asker_of(name: str, config: ModelConfig, prompt: Prompt, purpose: str, limit: int = 0) -> Asker:
+def prompted_model(name: str, config: ModelConfig, prompt: Prompt, purpose: str, limit: int = 0) -> PromptedModel:
     """A model with a prompt, the prompt checked for what it wants filled in."""
     prompt.ask(ref="", evidence="", limit="", interest="")
-    return Asker(name, config, prompt, purpose, limit)
+    return PromptedModel(name, config, prompt, purpose, limit)
 
 
-def questions_of(asker: Asker, items: Iterable[tuple[Evidence, str]]) -> Iterator[Question]:
-    """A question an item, with the phrase to judge or "", one at a time."""
-    origin = blake2b(json.dumps(asker.origin, sort_keys=True).encode(), digest_size=16).digest()
+def questions_of(model: PromptedModel, items: Iterable[tuple[Evidence, str]]) -> Iterator[Question]:
+    """A question per item, with the phrase to judge or "", one at a time."""
+    origin = blake2b(json.dumps(model.origin, sort_keys=True).encode(), digest_size=16).digest()
     for evidence, interest in items:
         content = f"{evidence.text}\0{evidence.picture_hash}\0{interest}".encode("utf-8", "replace")
         yield Question(blake2b(origin + content, digest_size=16).digest(), evidence, interest)

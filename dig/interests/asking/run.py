@@ -18,36 +18,36 @@ from dig.engine.console import warn
 from dig.engine.signals import Preempted, current_watch, signals_call
 from dig.interests.asking.answers import AnswerError, Caption, MinedInterests
 from dig.interests.asking.budget import Budget, BudgetSpentError
-from dig.interests.asking.exchange import Entry, Exchange, GivenUpError, Ledger, second_chance
+from dig.interests.asking.client import Account, Client, Entry, GivenUpError, second_chance
 from dig.interests.asking.limits import EndpointStoppedError
-from dig.interests.asking.progress import Board, Outcome, board
-from dig.interests.asking.question import SHAPES, Asker, Question
+from dig.interests.asking.progress import JobProgress, JobResult, job_progress
+from dig.interests.asking.question import SHAPES, PromptedModel, Question
 from dig.interests.asking.store import AnswerStore
-from dig.interests.interest import MinedRow, mined_frame, without_twins
+from dig.interests.interest import MinedRow, mined_frame, without_duplicates
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
 from dig.interests.models.response import LocalModel
 
-__all__ = ["Job", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
+__all__ = ["AskingJob", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
 
 
 HOMEWARD = 6.0
 """Seconds after an interrupt in which requests under way may be answered; what is not counts as a cost unknown."""
 _VLLM_QUESTIONS = 1000
-"""Answers of a local model are kept when so many have come; a kill loses no more."""
+"""Answers of a local model are kept when this many have come; a kill loses no more."""
 
 
 @dataclass(frozen=True)
-class Job:
+class AskingJob:
     """One model and what it is asked.
 
     Attributes:
-        asker: the model with its prompt.
+        model: the model with its prompt.
         questions: makes all of its questions, from the first on.
         total: how many there are.
     """
 
-    asker: Asker
+    model: PromptedModel
     questions: Callable[[], Iterator[Question]]
     total: int
 
@@ -60,7 +60,9 @@ class Limits:
     max_requests: int | None = None
 
 
-def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, again: bool = False) -> list[Outcome]:
+def ask(
+    jobs: Sequence[AskingJob], store: AnswerStore, campaign: str, limits: Limits, again: bool = False
+) -> list[JobResult]:
     """Asks all models side by side until every question has an answer or a reason why not.
 
     Every answer is kept the moment it arrives. An interrupt (Ctrl-C, SIGTERM) lets what is under way come home within
@@ -74,7 +76,7 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
         again: ask again what failed for good.
 
     Returns:
-        An outcome a job, in order.
+        A result per job, in order.
 
     Raises:
         UserError: a key is missing, a local model cannot be loaded, or the disk is full.
@@ -82,39 +84,39 @@ def ask(jobs: Sequence[Job], store: AnswerStore, campaign: str, limits: Limits, 
         Preempted: the same, after a signal that somebody watches for.
     """
     for job in jobs:
-        if job.asker.config.kind == "openai":
-            check_credentials(job.asker.name, job.asker.config)
+        if job.model.config.kind == "openai":
+            check_credentials(job.model.name, job.model.config)
     with store.asking():
         spent = store.spending(campaign)
         budget = Budget(limits.max_cost, limits.max_requests, spent.cost + spent.unknown_cost, spent.requests)
-        ledgers = [
-            Ledger(store, budget, campaign, job.asker, Outcome(job.asker.name, job.total), again) for job in jobs
+        accounts = [
+            Account(store, budget, campaign, job.model, JobResult(job.model.name, job.total), again) for job in jobs
         ]
         try:
-            asyncio.run(_Run(jobs, ledgers, again).run())
+            asyncio.run(_Run(jobs, accounts, again).run())
         except sqlite3.OperationalError as error:
             raise UserError(
                 f"answers can no longer be kept in {store.path} ({error}), so asking has stopped; free "
-                "some space, then the same command goes on"
+                "some space, then the same command resumes"
             ) from error
-    return [ledger.outcome for ledger in ledgers]
+    return [account.result for account in accounts]
 
 
 class _Run:
     """A run of several models, each with workers of its own."""
 
-    def __init__(self, jobs: Sequence[Job], ledgers: Sequence[Ledger], again: bool) -> None:
-        self.jobs, self.ledgers, self.again = jobs, ledgers, again
+    def __init__(self, jobs: Sequence[AskingJob], accounts: Sequence[Account], again: bool) -> None:
+        self.jobs, self.accounts, self.again = jobs, accounts, again
         self.over: str | None = None
         """Why nothing more is asked at all."""
         self.interrupted = False
-        self._exchanges: list[Exchange] = []
+        self._clients: list[Client] = []
 
     async def run(self) -> None:
-        with board([ledger.outcome for ledger in self.ledgers]) as shown, self._interrupts():
+        with job_progress([account.result for account in self.accounts]) as shown, self._interrupts():
             await _all_or_none(
-                (self._remote if job.asker.config.kind == "openai" else self._local)(job, ledger, shown)
-                for job, ledger in zip(self.jobs, self.ledgers, strict=True)
+                (self._remote if job.model.config.kind == "openai" else self._local)(job, account, shown)
+                for job, account in zip(self.jobs, self.accounts, strict=True)
             )
         watch = current_watch()
         if watch is not None and watch.name is not None:
@@ -122,102 +124,102 @@ class _Run:
         if self.interrupted:
             raise KeyboardInterrupt
 
-    async def _remote(self, job: Job, ledger: Ledger, shown: Board) -> None:
-        endpoint = Endpoint(job.asker.name, job.asker.config, SHAPES[job.asker.purpose])
-        exchange = Exchange(ledger, endpoint)
-        self._exchanges.append(exchange)
+    async def _remote(self, job: AskingJob, account: Account, shown: JobProgress) -> None:
+        endpoint = Endpoint(job.model.name, job.model.config, SHAPES[job.model.purpose])
+        client = Client(account, endpoint)
+        self._clients.append(client)
         if self.interrupted:
-            exchange.breaker.stop("interrupted")
+            client.breaker.stop("interrupted")
         under_way: set[bytes] = set()
-        questions = ledger.to_ask(job.questions, under_way)
+        questions = account.to_ask(job.questions, under_way)
         try:
             await _all_or_none(
-                self._work(exchange, questions, under_way, shown) for _ in range(job.asker.config.concurrency)
+                self._work(client, questions, under_way, shown) for _ in range(job.model.config.concurrency)
             )
         finally:
             await endpoint.close()
-        self._ended(ledger.outcome, exchange.usability.stopped or exchange.breaker.stopped)
+        self._ended(account.result, client.usability.stopped or client.breaker.stopped)
 
     async def _work(
-        self, exchange: Exchange, questions: Iterator[Question], under_way: set[bytes], shown: Board
+        self, client: Client, questions: Iterator[Question], under_way: set[bytes], shown: JobProgress
     ) -> None:
-        outcome = exchange.ledger.outcome
+        result = client.account.result
         while True:
-            await exchange.usability.admit()
+            await client.usability.admit()
             try:
-                stopped = self.over or exchange.usability.stopped or exchange.breaker.stopped
+                stopped = self.over or client.usability.stopped or client.breaker.stopped
                 question = None if stopped else next(questions, None)
                 if question is None:
                     return
-                await self._one(exchange, question, under_way)
+                await self._one(client, question, under_way)
             except EndpointStoppedError:
                 return
             finally:
-                exchange.usability.ended()
-            shown.show(outcome)
+                client.usability.ended()
+            shown.show(result)
 
-    async def _one(self, exchange: Exchange, question: Question, under_way: set[bytes]) -> None:
+    async def _one(self, client: Client, question: Question, under_way: set[bytes]) -> None:
         under_way.add(question.key)
         try:
-            await exchange.answer(question)
+            await client.answer(question)
         except GivenUpError as error:
-            exchange.ledger.outcome.left[error.reason] += 1
+            client.account.result.left[error.reason] += 1
         except BudgetSpentError as error:
             self.over = self.over or str(error)
         finally:
             under_way.discard(question.key)
 
-    def _ended(self, outcome: Outcome, stopped: str | None) -> None:
+    def _ended(self, result: JobResult, stopped: str | None) -> None:
         """A model is not asked any more; says so at once where others are."""
-        outcome.stopped = stopped or self.over
+        result.stopped = stopped or self.over
         if stopped is not None and len(self.jobs) > 1 and not self.interrupted:
-            warn(f"{outcome.name} is not asked any more: {stopped}; the others go on")
+            warn(f"{result.name} is not asked any more: {stopped}; the others continue")
 
-    async def _local(self, job: Job, ledger: Ledger, shown: Board) -> None:
+    async def _local(self, job: AskingJob, account: Account, shown: JobProgress) -> None:
         """A model of this process, in a thread of its own: batches, and second chances as batches, too."""
-        questions = ledger.to_ask(job.questions, ())
+        questions = account.to_ask(job.questions, ())
         model: LocalModel | None = None
-        config = job.asker.config
+        config = job.model.config
         size = _VLLM_QUESTIONS if config.kind == "vllm" else 4 * config.batch_size  # vLLM makes its own batches
-        usability = ledger.usability
+        usability = account.usability
         while self.over is None and usability.stopped is None:
             some = list(islice(questions, min(size, usability.at_once or size)))
             if not some:
                 break
             if model is None:
-                model = await asyncio.to_thread(local_model, job.asker.name, config)
+                model = await asyncio.to_thread(local_model, job.model.name, config)
             try:
-                await self._local_batch(model, ledger, some)
+                await self._local_batch(model, account, some)
             except BudgetSpentError as error:
                 self.over = self.over or str(error)
-            shown.show(ledger.outcome)
-        self._ended(ledger.outcome, usability.stopped)
+            shown.show(account.result)
+        self._ended(account.result, usability.stopped)
 
-    async def _local_batch(self, model: LocalModel, ledger: Ledger, questions: list[Question]) -> None:
+    async def _local_batch(self, model: LocalModel, account: Account, questions: list[Question]) -> None:
         """As much of a batch as the limits allow.
         Raises:
             BudgetSpentError: that was not all.
         """
-        waiting = [(question, question.messages(ledger.asker)) for question in questions]
+        waiting = [(question, question.messages(account.model)) for question in questions]
         over: BudgetSpentError | None = None
         for chance in range(2):
-            if ledger.usability.stopped is not None:
+            if account.usability.stopped is not None:
                 break
             entered: list[Entry] = []
             try:
                 for question, messages in waiting:
-                    entered.append(await ledger.begin(question.key, messages, wait=False))
+                    entered.append(await account.begin(question.key, messages, wait=False))
             except BudgetSpentError as error:
                 over = error
             asked = waiting[: len(entered)]
             completions = await asyncio.to_thread(model.complete, [messages for _, messages in asked])
             waiting = []
             for (question, messages), entry, completion in zip(asked, entered, completions, strict=True):
-                problem = ledger.paid(entry, question, completion)
+                problem = account.paid(entry, question, completion)
                 if problem is not None and chance:
-                    ledger.give_up(question, completion, problem)
+                    account.give_up(question, completion, problem)
                 elif problem is not None:
-                    waiting.append((question, second_chance(ledger.asker, messages, completion, problem)))
+                    waiting.append((question, second_chance(account.model, messages, completion, problem)))
         if over is not None:
             raise over
 
@@ -232,8 +234,8 @@ class _Run:
             elif task is not None:
                 loop.call_later(HOMEWARD, task.cancel)
             self.interrupted, self.over = True, self.over or "interrupted"
-            for exchange in self._exchanges:  # nobody waits for a next attempt
-                exchange.breaker.stop("interrupted")
+            for client in self._clients:  # nobody waits for a next attempt
+                client.breaker.stop("interrupted")
 
         with signals_call(stop):
             try:
@@ -262,33 +264,33 @@ _CHUNK = 5000
 
 
 def read_interests_of(
-    asker: Asker, questions: Iterator[Question], store: AnswerStore, missing: Counter[str]
+    model: PromptedModel, questions: Iterator[Question], store: AnswerStore, missing: Counter[str]
 ) -> Iterator[pl.DataFrame]:
     """The interests in the answers to the questions, a frame a few thousand items, in order.
 
     Args:
-        asker: who was asked.
-        questions: one an item.
+        model: who was asked.
+        questions: one per item.
         store: the answers.
         missing: counts items without an answer that can be used, by reason.
     """
     for chunk in _chunks(questions):
         rows: list[MinedRow] = []
-        for question, answer in answers_to(asker, chunk, store, missing):
+        for question, answer in answers_to(model, chunk, store, missing):
             assert isinstance(answer, MinedInterests)  # noqa: S101 - tells the type checker what was asked for
-            for mined in answer.interests[: asker.limit]:
+            for mined in answer.interests[: model.limit]:
                 kind = "visual" if mined.source == "picture" else "text"
-                rows.append((question.evidence.item_id, mined.interest, kind, mined.confidence, asker.name))
-        yield without_twins(mined_frame(rows))
+                rows.append((question.evidence.item_id, mined.interest, kind, mined.confidence, model.name))
+        yield without_duplicates(mined_frame(rows))
 
 
 def read_captions_of(
-    asker: Asker, questions: Iterator[Question], store: AnswerStore, missing: Counter[str]
+    model: PromptedModel, questions: Iterator[Question], store: AnswerStore, missing: Counter[str]
 ) -> dict[str, str]:
     """Item id → caption."""
     captions = {}
     for chunk in _chunks(questions):
-        for question, answer in answers_to(asker, chunk, store, missing):
+        for question, answer in answers_to(model, chunk, store, missing):
             assert isinstance(answer, Caption)  # noqa: S101 - tells the type checker what was asked for
             captions[question.evidence.item_id] = answer.caption
     return captions
@@ -300,7 +302,7 @@ def _chunks(questions: Iterator[Question]) -> Iterator[list[Question]]:
 
 
 def answers_to(
-    asker: Asker, chunk: Iterable[Question], store: AnswerStore, missing: Counter[str]
+    model: PromptedModel, chunk: Iterable[Question], store: AnswerStore, missing: Counter[str]
 ) -> Iterator[tuple[Question, object]]:
     """The questions with a usable answer, and it; the others are counted by reason."""
     questions = list(chunk)
@@ -310,7 +312,7 @@ def answers_to(
         text = answers.get(question.key)
         try:
             if text is not None:
-                yield question, question.check(asker, text)
+                yield question, question.check(model, text)
                 continue
         except AnswerError:  # kept by a version of dig that asked less of an answer
             missing["an answer of an older form"] += 1

@@ -1,4 +1,4 @@
-"""Every answer, from the moment it arrives, and a book of every request that was ever sent (SQLite in WAL mode).
+"""Every answer, from the moment it arrives, and a record of every request that was ever sent (SQLite in WAL mode).
 
 Answers are keyed by who was asked, by the prompt's words and by the item's content: an unchanged item is never asked
 again, a changed one is. A request is entered before it is sent, at the most that it may cost, and corrected when its
@@ -21,7 +21,7 @@ import numpy as np
 from dig.config.errors import UserError
 from dig.engine.console import printable
 from dig.engine.own_files import open_own, wait_for_lock
-from dig.interests.asking.progress import Outcome
+from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import Question
 
 __all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path", "unanswered"]
@@ -114,7 +114,7 @@ class AnswerStore:
             self._base.execute(f"PRAGMA user_version={_FORMAT}")
         except sqlite3.DatabaseError as error:
             raise UserError(f"{path} cannot be read as a store of answers ({error}); move it away") from error
-        self._askers: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
 
     def __enter__(self) -> AnswerStore:
         return self
@@ -175,9 +175,9 @@ class AnswerStore:
         rows = self._select("SELECT key, item, reason, problem, text FROM failures", keys)
         return [Failure(key, item, reason, problem, _unpacked(text)) for key, item, reason, problem, text in rows]
 
-    def add(self, asker: str, entries: Iterable[tuple[bytes, str, str]]) -> int:
+    def add(self, model: str, entries: Iterable[tuple[bytes, str, str]]) -> int:
         """Keeps answers that came another way: (key, item id, text); returns how many are new."""
-        number = self._asker(asker)
+        number = self._number_of(model)
         rows = ((key, number, item, _packed(text)) for key, item, text in entries)
         before = self._base.total_changes
         with self.transaction():
@@ -192,9 +192,9 @@ class AnswerStore:
 
     # --- requests
 
-    def begin(self, campaign: str, asker: str, key: bytes, bound: float) -> int:
+    def begin(self, campaign: str, model: str, key: bytes, bound: float) -> int:
         """Enters a request that is about to be sent, at the most that it may cost; returns its number."""
-        row = (campaign, self._asker(asker), key, _UNDER_WAY, time.time(), bound)
+        row = (campaign, self._number_of(model), key, _UNDER_WAY, time.time(), bound)
         cursor = self._base.execute(
             "INSERT INTO requests (campaign, asker, key, state, sent, cost) VALUES (?,?,?,?,?,?)", row
         )
@@ -215,18 +215,25 @@ class AnswerStore:
         """Whether the request was paid for cannot be known; it stays at the most."""
         self._base.execute("UPDATE requests SET state=? WHERE id=?", (_UNKNOWN, request))
 
-    def answered(self, asker: str, key: bytes, item_id: str, text: str) -> None:
+    def answered(self, model: str, key: bytes, item_id: str, text: str) -> None:
         """Keeps a usable answer; an earlier failure of the same key is gone."""
         self._base.execute(
-            "INSERT OR REPLACE INTO answers VALUES (?,?,?,?)", (key, self._asker(asker), item_id, _packed(text))
+            "INSERT OR REPLACE INTO answers VALUES (?,?,?,?)", (key, self._number_of(model), item_id, _packed(text))
         )
         self._base.execute("DELETE FROM failures WHERE key=?", (key,))
 
-    def failed(self, asker: str, failure: Failure) -> None:
+    def failed(self, model: str, failure: Failure) -> None:
         """Keeps a failure with the raw answer."""
         self._base.execute(
             "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?)",
-            (failure.key, self._asker(asker), failure.item_id, failure.reason, failure.problem, _packed(failure.text)),
+            (
+                failure.key,
+                self._number_of(model),
+                failure.item_id,
+                failure.reason,
+                failure.problem,
+                _packed(failure.text),
+            ),
         )
 
     def mark_unproven(self, keys: Sequence[bytes]) -> None:
@@ -234,10 +241,10 @@ class AnswerStore:
         rows = [(_UNPROVEN, key) for key in keys]
         self._base.executemany("UPDATE failures SET reason=reason||? WHERE key=?", rows)
 
-    def unproven(self, asker: str) -> set[bytes]:
+    def unproven(self, model: str) -> set[bytes]:
         """The keys of the failures that are marked so."""
         statement = "SELECT key FROM failures WHERE asker=? AND reason LIKE ?"
-        return {key for (key,) in self._base.execute(statement, (self._asker(asker), f"%{_UNPROVEN}"))}
+        return {key for (key,) in self._base.execute(statement, (self._number_of(model), f"%{_UNPROVEN}"))}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -251,32 +258,32 @@ class AnswerStore:
             raise
         self._base.execute("COMMIT")
 
-    def spending(self, campaign: str, asker: str | None = None) -> Spending:
+    def spending(self, campaign: str, model: str | None = None) -> Spending:
         """What a campaign has cost so far, of one model or of all."""
         totals = """SELECT COUNT(*), SUM(state IN (?1,?5)), SUM(cost*(state IN (?1,?5))), SUM(state IN (?2,?3)),
                     SUM(cost*(state IN (?2,?3))), SUM(tokens_in), SUM(tokens_out), SUM(state=?5)
                     FROM requests WHERE campaign=?4"""
         given: list[object] = [_PAID, _UNDER_WAY, _UNKNOWN, campaign, _ESTIMATED]
-        if asker is not None:
+        if model is not None:
             totals += " AND asker=?6"
-            given.append(self._asker(asker))
+            given.append(self._number_of(model))
         totals_row = self._base.execute(totals, given).fetchone()
         return Spending(*(value or 0 for value in totals_row))
 
-    def count_failures(self, asker: str) -> int:
+    def count_failures(self, model: str) -> int:
         """Questions that a model with a prompt has failed for good, of all experiments."""
         statement = "SELECT COUNT(*) FROM failures WHERE asker=?"
-        return int(self._base.execute(statement, (self._asker(asker),)).fetchone()[0])
+        return int(self._base.execute(statement, (self._number_of(model),)).fetchone()[0])
 
-    def forget_failures(self, asker: str) -> int:
+    def forget_failures(self, model: str) -> int:
         """Forgets what a model with a prompt has failed for good, of all experiments; returns how many."""
-        return self._base.execute("DELETE FROM failures WHERE asker=?", (self._asker(asker),)).rowcount
+        return self._base.execute("DELETE FROM failures WHERE asker=?", (self._number_of(model),)).rowcount
 
-    def mean_tokens_out(self, asker: str) -> float | None:
+    def mean_tokens_out(self, model: str) -> float | None:
         """Tokens of a paid answer, over all experiments; None before the first."""
         statement = """SELECT AVG(tokens_out) FROM (SELECT tokens_out FROM requests
                        WHERE asker=? AND state IN (?,?) LIMIT 5000)"""
-        given = (self._asker(asker), _PAID, _ESTIMATED)
+        given = (self._number_of(model), _PAID, _ESTIMATED)
         mean: float | None = self._base.execute(statement, given).fetchone()[0]
         return mean
 
@@ -292,11 +299,11 @@ class AnswerStore:
             (campaign, answered),
         )
 
-    def _asker(self, name: str) -> int:
-        if name not in self._askers:
+    def _number_of(self, name: str) -> int:
+        if name not in self._numbers:
             self._base.execute("INSERT OR IGNORE INTO askers (name) VALUES (?)", (name,))
-            self._askers[name] = self._base.execute("SELECT id FROM askers WHERE name=?", (name,)).fetchone()[0]
-        return self._askers[name]
+            self._numbers[name] = self._base.execute("SELECT id FROM askers WHERE name=?", (name,)).fetchone()[0]
+        return self._numbers[name]
 
 
 def key_numbers(keys: Sequence[bytes]) -> np.ndarray:
@@ -329,7 +336,7 @@ def unanswered(
     questions: Iterator[Question],
     store: AnswerStore,
     under_way: Collection[bytes],
-    outcome: Outcome,
+    result: JobResult,
     failures_too: bool = False,
 ) -> Iterator[Question]:
     """Questions without an answer; items of equal content are asked about once.
@@ -338,19 +345,19 @@ def unanswered(
         questions: all of them.
         store: what is known.
         under_way: keys that are being asked about at this moment.
-        outcome: known ones are counted in it; with ``failures_too`` their ``total`` is of the others alone.
+        result: known ones are counted in it; with ``failures_too`` their ``total`` is of the others alone.
         failures_too: ask again what failed for good.
     """
     before = store.snapshot()
     while chunk := list(islice(questions, _CHUNK)):
         fresh = [chunk[row] for row in np.flatnonzero(~_among([question.key for question in chunk], before))]
-        outcome.known += len(chunk) - len(fresh)
+        result.known += len(chunk) - len(fresh)
         if not fresh:
             continue
         seen = store.known([question.key for question in fresh], failures=not failures_too) | set(under_way)
         for question in fresh:
             if question.key in seen:
-                outcome.known += 1
+                result.known += 1
             else:
                 seen.add(question.key)
                 yield question
@@ -360,6 +367,6 @@ def _among(keys: list[bytes], known: np.ndarray) -> np.ndarray:
     """(keys,) bool: which are surely among the sorted known ones ``(known, 2)``."""
     if not len(known):
         return np.zeros(len(keys), dtype=bool)
-    wanted = key_numbers(keys)
-    places = np.minimum(np.searchsorted(known[:, 0], wanted[:, 0]), len(known) - 1)
-    return (known[places] == wanted).all(axis=1)  # of keys with one first half the first alone is found
+    numbers = key_numbers(keys)
+    places = np.minimum(np.searchsorted(known[:, 0], numbers[:, 0]), len(known) - 1)
+    return (known[places] == numbers).all(axis=1)  # of keys with one first half the first alone is found

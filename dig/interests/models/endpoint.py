@@ -214,7 +214,7 @@ class Endpoint:
 
         Args:
             messages: the conversation.
-            request: a name of the request for the provider's support, and for our books.
+            request: a name of the request for the provider's support, and for our accounting.
 
         Raises:
             RefusedError: nothing was paid.
@@ -310,7 +310,7 @@ class Endpoint:
             self._told_of_usage = True
             warn(
                 f"{self.name}: the endpoint does not say how many tokens its answers took; they are counted by an "
-                "estimate, four bytes a token"
+                "estimate, four bytes per token"
             )
         read = (
             response.tokens_in if response.tokens_in is not None else math.ceil(probable_tokens(self.config, messages))

@@ -97,7 +97,7 @@ class TransformersModel:
             )
         if not self._warned:
             warn(
-                f"mining model {self._name}: out of GPU memory with {tried} conversations at a time, going on with "
+                f"mining model {self._name}: out of GPU memory with {tried} conversations at a time, continuing with "
                 "fewer; lower batch_size"
             )
         self._warned = True

@@ -117,7 +117,7 @@ _STATUS = {
 
 
 class UnreadableError(Exception):
-    """A body that is no answer; says why, and what it looks like.
+    """A body that is not an answer; says why, and what it looks like.
 
     Args:
         reason: a few words, to be counted by.
@@ -194,8 +194,8 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
         return error._replace(billed=bool(usage[0] or usage[1]))
     choice = _choice(content.get("choices"))
     if choice is None:
-        known = (usage[0] or 0, usage[1] or 0) if any(usage) else None
-        raise UnreadableError("unreadable response: it holds no choices", one_line(text, secret), known)
+        tokens_used = (usage[0] or 0, usage[1] or 0) if any(usage) else None
+        raise UnreadableError("unreadable response: it holds no choices", one_line(text, secret), tokens_used)
     if (error := error_in(choice)) is not None:
         return error._replace(billed=bool(usage[0] or usage[1]))
     return _answer(choice, usage, note)
@@ -223,8 +223,8 @@ def _decoded(body: bytes, kind: str) -> tuple[str, str]:
 def _choice(choices: Any) -> dict[str, Any] | None:
     """The first choice by number that says something, else the first; one was asked for."""
     if isinstance(choices, dict):
-        known = any(name in choices for name in ("message", "text", "delta", "error"))
-        choices = [choices] if known else list(choices.values())
+        is_choice = any(name in choices for name in ("message", "text", "delta", "error"))
+        choices = [choices] if is_choice else list(choices.values())
     mappings = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
     mappings.sort(key=lambda each: each["index"] if type(each.get("index")) is int else 0)
     return next(

@@ -1,4 +1,4 @@
-"""EIMF: several interests a customer, learned from behaviour and aligned with interests in words."""
+"""EIMF: several interests per customer, learned from behaviour and aligned with interests in words."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["SPEC", "EIMF", "EIMFConfig", "EIMFModule", "KnownUsers"]
 
 @dataclass
 class EIMFConfig:
-    """EIMF (arXiv 2411.09410): several interests a customer, learned from behaviour, and taught by interests in words.
+    """EIMF (arXiv 2411.09410): several interests per customer, learned from behaviour and taught by interests in words.
 
     The paper's formulas and settings are not all public; docs/eimf.md tells what is ours.
     """
@@ -42,7 +42,7 @@ class EIMFConfig:
     """How interests are drawn from a history: `self_attentive` (ComiRec-SA, arXiv 2005.09347) or `dynamic_routing`
     (MIND, arXiv 1904.08030, and ComiRec-DR)."""
     interests: Size = 4
-    """Interests a customer (K)."""
+    """Interests per customer (K)."""
     routing_iterations: PositiveInt = 3
     """Rounds of dynamic routing."""
     attention_size: Size = 256
@@ -63,14 +63,14 @@ class EIMFConfig:
     feed_forward: Size = 1
     """Width of their feed-forward parts, times `hidden_size`."""
     scale: PositiveFloat | None = 18.0
-    """An item's score is so many times its cosine to the nearest interest, as in `sasrec.scale`; unset takes the inner
-    product."""
+    """An item's score is this many times its cosine to the nearest interest, as in `sasrec.scale`; unset takes the
+    inner product."""
     dropout: Dropout = 0.5
     """Dropout."""
     max_history: Size = 50
     """Latest items that it reads."""
     batch_size: Size = 128
-    """Histories a step and device."""
+    """Histories per step and device."""
     learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
     warmup_ratio: Fraction = 0.02
@@ -80,7 +80,7 @@ class EIMFConfig:
     epochs: PositiveInt = 26
     """Passes over the histories, at most."""
     patience: PositiveInt = 10
-    """Stop after so many validations without improvement."""
+    """Stop after this many validations without improvement."""
     semantic_weight: NonNegativeFloat = 0.1
     """Weight of the semantic prediction (λ1): an interest in words is predicted from behaviour."""
     alignment_weight: NonNegativeFloat = 0.1
@@ -95,7 +95,7 @@ class EIMFConfig:
     typical_users: Size = 32
     """Typical customers a cluster, those nearest to its centre."""
     typical_batch: Size = 64
-    """Typical customers a step and device."""
+    """Typical customers per step and device."""
     explicit_interests: Size = 8
     """Interests in words of a typical customer, at most: what their items share weighs most."""
 

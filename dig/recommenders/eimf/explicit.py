@@ -154,7 +154,7 @@ def nearest_behaviour(behaviour: Tensor, texts: Tensor, users: Tensor) -> Tensor
 def alignment_loss(behaviour: Tensor, texts: Texts, temperature: float) -> Tensor:
     """InfoNCE in both directions between pairs, as CLIP's (arXiv 2103.00020), weighted by the texts' shares.
 
-    The other texts of the same customer, and the same phrase of another, are no negatives: both may be right.
+    The other texts of the same customer, and the same phrase of another, are not negatives: both may be right.
 
     Args:
         behaviour: (users, K, dim) of length 1.
@@ -169,8 +169,8 @@ def alignment_loss(behaviour: Tensor, texts: Texts, temperature: float) -> Tenso
     alike = (texts.users.unsqueeze(1) == texts.users) | (texts.phrases.unsqueeze(1) == texts.phrases)
     alike.fill_diagonal_(False)
     logits = logits.masked_fill(alike, float("-inf"))
-    wanted = torch.arange(len(logits), device=logits.device)
-    both = F.cross_entropy(logits, wanted, reduction="none") + F.cross_entropy(logits.T, wanted, reduction="none")
+    labels = torch.arange(len(logits), device=logits.device)
+    both = F.cross_entropy(logits, labels, reduction="none") + F.cross_entropy(logits.T, labels, reduction="none")
     return (both * texts.shares).sum() / (2 * texts.shares.sum())
 
 
@@ -178,7 +178,7 @@ def semantic_loss(predicted: Tensor, texts: Texts) -> Tensor:
     """How far what behaviour predicts is from each text: ``Σ w_i (1 − cos)``, weights adding up to 1.
 
     Args:
-        predicted: (users, K, dim) of length 1, a prediction an interest; the nearest counts.
+        predicted: (users, K, dim) of length 1, a prediction per interest; the nearest counts.
         texts: of the users.
 
     Returns:
@@ -264,14 +264,14 @@ class _SharedLoss(torch.autograd.Function):
         size = states_at_once(device)
         for start in range(0, len(best), size):
             rows = slice(start, start + size)
-            chunk, rivals, wanted = best[rows].to(kind), others[rows].to(kind).flatten(0, 1), targets[rows, None]
+            chunk, rivals, labels = best[rows].to(kind), others[rows].to(kind).flatten(0, 1), targets[rows, None]
             logits, against = (chunk @ table.T).float(), (rivals @ sampled.T).float().view(len(chunk), -1) + weight
             highest = torch.maximum(logits.amax(dim=1, keepdim=True), against.amax(dim=1, keepdim=True))
-            target = logits.gather(1, wanted) - highest
+            target = logits.gather(1, labels) - highest
             shares, lost = logits.sub_(highest).exp_(), against.sub_(highest).exp_()
             mass = shares.sum(dim=1, keepdim=True) + lost.sum(dim=1, keepdim=True)
             total += (mass.log() - target).sum()
-            shares.div_(mass * count).scatter_add_(1, wanted, torch.full_like(target, -1.0 / count))
+            shares.div_(mass * count).scatter_add_(1, labels, torch.full_like(target, -1.0 / count))
             slopes, losses = shares.to(kind), lost.div_(mass * count).view(len(rivals), -1).to(kind)
             of_best[rows] = slopes @ table
             of_others[rows] = (losses @ sampled).view(of_others[rows].shape).float()

@@ -63,7 +63,7 @@ class SelfAttentive(nn.Module):
 
 
 class DynamicRouting(nn.Module):
-    """MIND's behaviour-to-interest routing (arXiv 1904.08030, section 3.3) with ComiRec-DR's matrix an interest.
+    """MIND's behaviour-to-interest routing (arXiv 1904.08030, section 3.3) with ComiRec-DR's matrix per interest.
 
     Every state votes ``S_k h`` for interest k. Votes are shared out between the interests by a softmax of logits that
     start at 0; an interest is the squashed sum of its votes, and what agrees with it (inner product) votes more in the

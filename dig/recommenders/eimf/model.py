@@ -1,4 +1,4 @@
-"""EIMF's behaviour side (arXiv 2411.09410): several interests a customer; an item counts by the nearest of them."""
+"""EIMF's behaviour side (arXiv 2411.09410): several interests per customer; an item counts by the nearest of them."""
 
 from __future__ import annotations
 

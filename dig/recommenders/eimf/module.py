@@ -17,7 +17,7 @@ from dig.modules.optimisation import adamw_with_warmup
 from dig.recommenders.eimf.explicit import ExplicitHeads, KnownUsers, best_interests, interest_cross_entropy
 
 if TYPE_CHECKING:
-    from datamodules.item_sequences import ItemBatch
+    from datamodules.item_sequences import ItemSequenceBatch
     from dig.config.schema import EvaluationConfig
     from dig.recommenders.eimf import EIMFConfig
     from dig.recommenders.eimf.model import EIMF
@@ -67,7 +67,7 @@ class EIMFModule(lightning.LightningModule):
             most = min(config.clusters * config.typical_users, len(explicit))
             self.register_buffer("typical", torch.full((most,), -1))
 
-    def training_step(self, batch: ItemBatch) -> Tensor:
+    def training_step(self, batch: ItemSequenceBatch) -> Tensor:
         """Mean cross-entropy of the targets, and what typical customers teach."""
         targets = batch.targets[batch.histories >= 0]
         learned = targets >= 0
@@ -79,7 +79,7 @@ class EIMFModule(lightning.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.samples))
         return loss
 
-    def validation_step(self, batch: ItemBatch) -> None:
+    def validation_step(self, batch: ItemSequenceBatch) -> None:
         """Ranks the catalogue after each history."""
         ranked = self.model.next_logits(batch.histories).topk(self.largest, dim=1).indices
         self.valid_metrics.update(ranked, batch.targets)
@@ -89,7 +89,7 @@ class EIMFModule(lightning.LightningModule):
         """Notes the step."""
         self.validated_at = self.trainer.global_step
 
-    def on_train_batch_start(self, batch: ItemBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: ItemSequenceBatch, batch_idx: int) -> None:
         """Meets the typical customers when it is time: finds them, or finds them again in a checkpoint."""
         met = self.teachers is not None or self.current_epoch < self.config.warmup_epochs
         if self.explicit is None or met:

@@ -1,4 +1,4 @@
-"""eimf: several interests a customer from behaviour, taught by the interests that miners found, in words."""
+"""eimf: several interests per customer from behaviour, taught by the interests that miners found, in words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dig.recommenders import eimf
 from dig.recommenders.training import train_on_items
 from dig.stages.encoding import encode_texts
 from dig.stages.label import load_interests
-from dig.stages.policies import says_policy
+from dig.stages.policies import policy_summary
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 
 __all__ = ["STAGE"]
@@ -30,7 +30,7 @@ _EXPLICIT_KEYS = ("temperature", "warmup_epochs", "clusters", "typical_users", "
 _ENCODING_KEYS = ("embedding.max_tokens", "embedding.instruction")
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     """Without the explicit module nothing of it counts."""
     seen = reads_training(config, "eimf", "evaluation.ks", "evaluation.valid_users")
     if eimf.SPEC.of(config).explicit_losses:
@@ -42,14 +42,14 @@ def _reads(config: Config) -> dict[str, Any]:
 def _build(context: StageContext, folder: Path) -> None:
     config, sequences = context.config, load_sequences(context)
     settings, item_ids = eimf.SPEC.of(config), load_catalogue(context)["item_id"]
-    known = _known_users(context, folder, sequences, item_ids) if settings.explicit_losses else None
+    typical = _known_users(context, folder, sequences, item_ids) if settings.explicit_losses else None
     lightning.seed_everything(config.seed, verbose=False)
     model = eimf.EIMF(len(item_ids), settings)
-    module = eimf.EIMFModule(model, settings, config.evaluation, known, config.seed)
-    if train_on_items("eimf", settings, _reads(config), module, context, folder):
+    module = eimf.EIMFModule(model, settings, config.evaluation, typical, config.seed)
+    if train_on_items("eimf", settings, _config_keys(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
-        if known is not None:
-            _write_typical(folder / "typical_users.parquet", module, known.explicit, sequences)
+        if typical is not None:
+            _write_typical(folder / "typical_users.parquet", module, typical.explicit, sequences)
 
 
 def _known_users(context: StageContext, folder: Path, sequences: Sequences, item_ids: pl.Series) -> eimf.KnownUsers:
@@ -79,7 +79,7 @@ def _write_typical(path: Path, module: eimf.EIMFModule, explicit: ExplicitIntere
     users = module.typical[module.typical >= 0].cpu().numpy()
     texts = explicit.texts(users)
     words = [[explicit.phrases[row] for row in rows if row >= 0] for rows in texts.phrases]
-    shares = [row[: len(found)].tolist() for row, found in zip(texts.shares, words, strict=True)]
+    shares = [row[: len(phrases)].tolist() for row, phrases in zip(texts.shares, words, strict=True)]
     schema = {"user_id": pl.String, "interests": pl.List(pl.String), "shares": pl.List(pl.Float32)}
     ids = sequences.user_ids.gather(users.astype(np.uint32))
     pl.DataFrame({"user_id": ids, "interests": words, "shares": shares}, schema=schema).write_parquet(path)
@@ -88,10 +88,10 @@ def _write_typical(path: Path, module: eimf.EIMFModule, explicit: ExplicitIntere
 STAGE = Stage(
     eimf.SPEC.name,
     eimf.SPEC.needs,
-    _reads,
+    _config_keys,
     _build,
-    says_policy,
+    policy_summary,
     every_rank=True,
-    also=lambda config: ("label",) if eimf.SPEC.of(config).explicit_losses else (),
+    optional_inputs=lambda config: ("label",) if eimf.SPEC.of(config).explicit_losses else (),
     enabled=lambda config: "eimf" in config.baselines,
 )

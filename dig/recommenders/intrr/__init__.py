@@ -1,4 +1,4 @@
-"""IntRR: one vector an item, codes chosen inside one small network."""
+"""IntRR: one vector per item, codes chosen inside one small network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["SPEC", "IntRRConfig", "IntRRModule", "IntRRRanker"]
 
 @dataclass
 class IntRRConfig:
-    """IntRR (arXiv 2602.20704): a causal transformer that reads one vector an item and spells the next one's codes."""
+    """IntRR (arXiv 2602.20704): a causal transformer that reads one vector per item and spells the next one's codes."""
 
     hidden_size: Size = 128
     """Width."""
@@ -44,7 +44,7 @@ class IntRRConfig:
     max_history: Size = 50
     """Latest items that it reads."""
     batch_size: Size = 128
-    """Histories a step and device."""
+    """Histories per step and device."""
     learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
     warmup_ratio: Fraction = 0.02
@@ -54,7 +54,7 @@ class IntRRConfig:
     epochs: PositiveInt = 26
     """Passes over the histories, at most."""
     patience: PositiveInt = 10
-    """Stop after so many validations without improvement."""
+    """Stop after this many validations without improvement."""
     assignment: AssignmentConfig = field(default_factory=AssignmentConfig)
 
     def __post_init__(self) -> None:

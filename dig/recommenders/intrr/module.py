@@ -14,7 +14,7 @@ from dig.generation.intrr_paths import intrr_losses
 from dig.modules.optimisation import adamw_with_warmup
 
 if TYPE_CHECKING:
-    from datamodules.item_sequences import ItemBatch
+    from datamodules.item_sequences import ItemSequenceBatch
     from dig.config.schema import EvaluationConfig
     from dig.recommenders.intrr import IntRRConfig
 
@@ -34,13 +34,13 @@ class IntRRModule(lightning.LightningModule):
         super().__init__()
         self.model = model
         tokens = intrr_vocabulary(model.sizes.codes).encode(model.codes)
-        self.trie = CatalogueTrie(tokens, twins=True, persistent=False)
+        self.trie = CatalogueTrie(tokens, duplicates=True, persistent=False)
         self.config = config
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
         self.validated_at: int | None = None
 
-    def training_step(self, batch: ItemBatch) -> Tensor:
+    def training_step(self, batch: ItemSequenceBatch) -> Tensor:
         """Mean over targets, and λ times the alignment."""
         losses, alignment = intrr_losses(self.model, self.trie, batch.histories, batch.targets)
         loss = losses.mean()
@@ -51,7 +51,7 @@ class IntRRModule(lightning.LightningModule):
         """All items' vectors are computed once."""
         self.model.remember()
 
-    def validation_step(self, batch: ItemBatch) -> None:
+    def validation_step(self, batch: ItemSequenceBatch) -> None:
         """Ranks the catalogue after each history."""
         mask = batch.histories >= 0
         beams = beam_search(self.model, batch.histories.clamp(min=0), mask, self.trie, self.valid_beams)

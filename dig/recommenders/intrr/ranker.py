@@ -25,7 +25,7 @@ class IntRRRanker(BeamRanker):
         model: the model; its Semantic IDs are the catalogue.
         builder: the prompts of its catalogue.
         num_beams: beams; a request for more items widens the search.
-        batch_size: histories a batch.
+        batch_size: histories per batch.
         device: where to compute; None takes a GPU if there is one.
     """
 

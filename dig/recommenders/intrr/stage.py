@@ -1,4 +1,4 @@
-"""intrr: the baseline that reads one vector an item and chooses the next one's codes in one small network."""
+"""intrr: the baseline that reads one vector per item and chooses the next one's codes in one small network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dig.generation.sid_rows import started_rows
 from dig.recommenders import intrr
 from dig.recommenders.intrr import SPEC
 from dig.recommenders.training import train_on_items
-from dig.stages.policies import says_policy
+from dig.stages.policies import policy_summary
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 from dig.stages.tokenize import follows_behaviour, load_codebooks, load_semantic_ids
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     return reads_training(config, "intrr", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
 
 
@@ -49,16 +49,16 @@ def _build(context: StageContext, folder: Path) -> None:
         dropout=settings.dropout,
     )
     module = intrr.IntRRModule(model, settings, config.evaluation)
-    if train_on_items("intrr", settings, _reads(config), module, context, folder):
+    if train_on_items("intrr", settings, _config_keys(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
 
 
 STAGE = Stage(
     intrr.SPEC.name,
     intrr.SPEC.needs,
-    _reads,
+    _config_keys,
     _build,
-    says_policy,
+    policy_summary,
     every_rank=True,
     enabled=lambda config: "intrr" in config.baselines,
 )

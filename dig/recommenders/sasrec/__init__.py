@@ -40,14 +40,14 @@ class SASRecConfig:
     feed_forward: Size = 1
     """Width of the feed-forward layers, times `hidden_size` (1 in the paper)."""
     scale: PositiveFloat | None = 18.0
-    """An item's score is so many times the cosine of its vector and the state, so that popular items' long vectors
+    """An item's score is this many times the cosine of its vector and the state, so that popular items' long vectors
     do not win by their length (NISER, arXiv 1909.04276); unset takes the inner product, as SASRec's paper does."""
     dropout: Dropout = 0.5
     """Dropout."""
     max_history: Size = 50
     """Latest items that it reads."""
     batch_size: Size = 128
-    """Histories a step and device."""
+    """Histories per step and device."""
     learning_rate: LearningRate = 1e-3
     """Highest learning rate."""
     warmup_ratio: Fraction = 0.02
@@ -57,7 +57,7 @@ class SASRecConfig:
     epochs: PositiveInt = 26
     """Passes over the histories, at most."""
     patience: PositiveInt = 10
-    """Stop after so many validations without improvement."""
+    """Stop after this many validations without improvement."""
 
     def __post_init__(self) -> None:
         check_values("sasrec", self)

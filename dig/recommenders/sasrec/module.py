@@ -12,7 +12,7 @@ from dig.modules.losses import catalogue_cross_entropy
 from dig.modules.optimisation import adamw_with_warmup
 
 if TYPE_CHECKING:
-    from datamodules.item_sequences import ItemBatch
+    from datamodules.item_sequences import ItemSequenceBatch
     from dig.config.schema import EvaluationConfig
     from dig.recommenders.sasrec import SASRecConfig
     from dig.recommenders.sasrec.model import SASRec
@@ -37,7 +37,7 @@ class SASRecModule(lightning.LightningModule):
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
         self.validated_at: int | None = None
 
-    def training_step(self, batch: ItemBatch) -> Tensor:
+    def training_step(self, batch: ItemSequenceBatch) -> Tensor:
         """Mean cross-entropy of the targets."""
         targets = batch.targets[batch.histories >= 0]
         learned = targets >= 0
@@ -46,7 +46,7 @@ class SASRecModule(lightning.LightningModule):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.samples))
         return loss
 
-    def validation_step(self, batch: ItemBatch) -> None:
+    def validation_step(self, batch: ItemSequenceBatch) -> None:
         """Ranks the catalogue after each history."""
         ranked = self.model.next_logits(batch.histories).topk(self.largest, dim=1).indices
         self.valid_metrics.update(ranked, batch.targets)

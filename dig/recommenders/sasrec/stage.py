@@ -12,7 +12,7 @@ from dig.engine.stage import Stage, StageContext
 from dig.engine.training import reads_training
 from dig.recommenders import sasrec
 from dig.recommenders.training import train_on_items
-from dig.stages.policies import says_policy
+from dig.stages.policies import policy_summary
 from dig.stages.prepare import load_catalogue, load_sequences, load_stamp
 from dig.stages.rewards import stages_behind
 
@@ -26,7 +26,7 @@ def load_sasrec(context: StageContext) -> sasrec.SASRec:
     return sasrec.SASRec.load(context.file("sasrec", "model"))
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     return reads_training(config, "sasrec", "evaluation.ks", "evaluation.valid_users")
 
 
@@ -36,16 +36,16 @@ def _build(context: StageContext, folder: Path) -> None:
     settings = sasrec.SPEC.of(config)
     model = sasrec.SASRec(len(load_catalogue(context)), settings)
     module = sasrec.SASRecModule(model, settings, config.evaluation)
-    if train_on_items("sasrec", settings, _reads(config), module, context, folder):
+    if train_on_items("sasrec", settings, _config_keys(config), module, context, folder):
         model.save(folder / "model", load_stamp(context))
 
 
 STAGE = Stage(
     sasrec.SPEC.name,
     sasrec.SPEC.needs,
-    _reads,
+    _config_keys,
     _build,
-    says_policy,
+    policy_summary,
     version=2,
     every_rank=True,
     enabled=lambda config: "sasrec" in config.baselines or "sasrec" in stages_behind(config),

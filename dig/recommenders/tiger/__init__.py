@@ -49,7 +49,7 @@ class TigerConfig:
     max_history: Size = 20
     """Latest items that it reads."""
     batch_size: Size = 128
-    """Next items a step and device."""
+    """Next items per step and device."""
     learning_rate: LearningRate = 1.5e-3
     """Peak learning rate."""
     embedding_learning_rate: LearningRate = 7.5e-3
@@ -64,7 +64,7 @@ class TigerConfig:
     epochs: PositiveInt = 26
     """Passes over the training part, at most."""
     patience: PositiveInt = 10
-    """Stop after so many validations without improvement."""
+    """Stop after this many validations without improvement."""
 
     def __post_init__(self) -> None:
         check_values("tiger", self)

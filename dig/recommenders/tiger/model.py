@@ -37,7 +37,7 @@ def sid_vocabulary(sizes: Sequence[int]) -> SidVocabulary:
 
 
 def build_t5(sizes: Sequence[int], config: TigerConfig) -> Any:
-    """A T5 with random weights for Semantic IDs of ``sizes`` codes a level, the suffix level included."""
+    """A T5 with random weights for Semantic IDs of ``sizes`` codes per level, the suffix level included."""
     model = transformers.T5ForConditionalGeneration._from_config(
         transformers.T5Config(
             vocab_size=_SPECIAL + sum(sizes),
@@ -80,7 +80,7 @@ class Tiger(BeamRanker):
         model: a T5 over the tokens of :func:`sid_vocabulary`.
         tokens: how histories and items are spelled.
         num_beams: beams; a request for more items widens the search.
-        batch_size: histories a batch.
+        batch_size: histories per batch.
         device: where to compute; None takes a GPU if there is one.
     """
 

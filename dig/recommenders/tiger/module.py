@@ -37,7 +37,7 @@ class TigerModule(lightning.LightningModule):
     def __init__(self, model: Any, item_tokens: Tensor, config: TigerConfig, evaluation: EvaluationConfig) -> None:
         super().__init__()
         self.model = model
-        self.trie = CatalogueTrie(item_tokens, twins=True, persistent=False)
+        self.trie = CatalogueTrie(item_tokens, duplicates=True, persistent=False)
         self.config = config
         self.valid_beams = max(evaluation.valid_beams, *evaluation.ks)
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")

@@ -16,14 +16,14 @@ from dig.engine.lazy import lightning
 from dig.engine.stage import Stage, StageContext
 from dig.engine.training import Plan, fit, reads_training
 from dig.recommenders import tiger
-from dig.stages.policies import says_policy
+from dig.stages.policies import policy_summary
 from dig.stages.prepare import load_catalogue, load_sequences
 from dig.stages.tokenize import follows_behaviour, load_semantic_ids
 
 __all__ = ["STAGE"]
 
 
-def _reads(config: Config) -> dict[str, Any]:
+def _config_keys(config: Config) -> dict[str, Any]:
     return reads_training(config, "tiger", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
 
 
@@ -47,7 +47,7 @@ def _build(context: StageContext, folder: Path) -> None:
         config.trainer.num_workers,
     )
     plan = Plan(
-        "tiger", _reads(config), settings.epochs, gradient_clip_val=1.0, ranked=True, patience=settings.patience
+        "tiger", _config_keys(config), settings.epochs, gradient_clip_val=1.0, ranked=True, patience=settings.patience
     )
     model = tiger.build_t5(ids.sizes, settings)
     module = tiger.TigerModule(model, tokens.item_tokens, settings, config.evaluation)
@@ -62,9 +62,9 @@ def _build(context: StageContext, folder: Path) -> None:
 STAGE = Stage(
     tiger.SPEC.name,
     tiger.SPEC.needs,
-    _reads,
+    _config_keys,
     _build,
-    says_policy,
+    policy_summary,
     every_rank=True,
     enabled=lambda config: "tiger" in config.baselines,
 )

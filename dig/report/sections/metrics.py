@@ -7,7 +7,7 @@ from typing import Any
 
 from dig.report.data import ReportData
 from dig.report.formats import (
-    Protocol,
+    ReportedProtocol,
     cutoffs,
     finite,
     interval_bounds,
@@ -51,7 +51,7 @@ def result(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _plots(metrics: Mapping[str, Mapping[str, Any]], protocol: Protocol) -> list[Plot]:
+def _plots(metrics: Mapping[str, Mapping[str, Any]], protocol: ReportedProtocol) -> list[Plot]:
     plots = []
     for family in ("hr", "ndcg"):
         for cutoff in cutoffs(metrics, family, protocol.key):
@@ -112,11 +112,11 @@ def _metric(metrics: Mapping[str, Mapping[str, Any]], by_recommender: Mapping[st
     have = list(
         dict.fromkeys(key for values in by_recommender.values() for each in values.values() for key in mapping(each))
     )
-    wanted = main_metric(metrics)
-    if wanted in have:
-        return wanted
+    main = main_metric(metrics)
+    if main in have:
+        return main
     ndcg = [key for key in have if key.startswith("ndcg@")]
-    return (ndcg or [key for key in have if key != "examples"] or [wanted])[-1]
+    return (ndcg or [key for key in have if key != "examples"] or [main])[-1]
 
 
 def _family(key: str, names: list[str], metric: str, by_recommender: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -209,14 +209,14 @@ _MEANS = {
     "diversity": "how different the items of a list are: 0 all of the same categories, 1 no two share one",
     "popularity_lift": "how much better known what is shown is than what the same users bought: 0 as popular, 1 twice "
     "as popular",
-    "invalid": "share of places that are no item of the catalogue",
+    "invalid": "share of places that are not items of the catalogue",
     "duplicates": "share of places that repeat an item",
 }
 _ELSEWHERE = (*ACCURACY, "memorization")
 
 
 def beyond_accuracy(data: ReportData) -> dict[str, Any]:
-    """A table, a plot a figure, and what the figures mean."""
+    """A table, a plot per figure, and what the figures mean."""
     tests = values_of(data.metrics, "test")
     have = {key for values in tests.values() for key in values if key.partition("@")[0] not in _ELSEWHERE}
     order = list(_MEANS)

@@ -67,7 +67,7 @@ def _plots(stage: str, rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
     return [lines_plot(plot) for plot in curve_plots(lines)]
 
 
-# GRPO: what its rollouts earned and whether they still teach, and groups of them told in words.
+# GRPO: what its rollouts earned and whether they still teach, and groups of them as titles.
 
 
 _TERM = "rollout/reward_"

@@ -152,7 +152,7 @@ def test_when_no_address_gives_it_all_are_named(server: FaultyServer, tmp_path: 
 
 def test_a_page_with_the_name_of_an_archive(server: FaultyServer, tmp_path: Path):
     server.pages["/x"] = Page(b"<html>sorry</html>")
-    assert "sent something that is no .gz file" in refused(server, tmp_path, name="x.json.gz")
+    assert "sent something that is not a .gz file" in refused(server, tmp_path, name="x.json.gz")
     server.pages["/x"] = Page(b"")
     assert "sent an empty file" in refused(server, tmp_path)
     assert left(tmp_path) == set()
@@ -267,17 +267,17 @@ def test_of_two_processes_one_fetches_and_one_waits(server: FaultyServer, tmp_pa
     second = start(f"{server.url}/x", tmp_path)
     assert second.stdout is not None
     said = next(line for line in second.stdout if "another process is fetching it; waiting" in line)
-    server.pages["/x"].pause = 0.0  # it goes on only now, however slowly the second one started
+    server.pages["/x"].pause = 0.0  # it continues only now, however slowly the second one started
     outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert said and server.starts("/x") == [0] and (tmp_path / "x.bin").read_bytes() == BODY
 
 
 def test_a_server_that_trickles_is_given_up(server: FaultyServer, tmp_path: Path):
-    """Guard 4: what comes too slowly is no progress, and the limit is told; what came stays for the next command."""
+    """Guard 4: what comes too slowly is not progress, and the limit is told; what came stays for the next command."""
     server.pages["/x"] = Page(BODY, pause=0.02, piece=1)
     policy = RetryPolicy(attempts=6, backoff=0.001, slowest=1000.0, window=0.3)
-    with pytest.raises(UserError, match=r"failed 2 times in a row.*sent less than 1,000 bytes a second for 0\.3 s"):
+    with pytest.raises(UserError, match=r"failed 2 times in a row.*sent less than 1,000 bytes per second for 0\.3 s"):
         download(RemoteFile("x.bin", (f"{server.url}/x",)), tmp_path, policy)
     assert 0 < (tmp_path / "x.bin.part").stat().st_size < 1000
 

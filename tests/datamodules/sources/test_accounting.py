@@ -144,7 +144,7 @@ def test_entry_1_a_field_that_truly_holds_line_breaks_is_one_row(tmp_path: Path)
     rows = ['u1,i1,5,"one\ntwo, three\n\nfour ""five"""', 'u2,i2,6,"x\r\ny"', "u3,i3,soon,z"]
     frame, problems = table(tmp_path / "x.csv", "\n".join([f"{HEADER},note", *rows]))
     assert frame["user_id"].to_list() == ["u1", "u2"]
-    assert problems.rows == [(8, "timestamp soon is no number or date")]
+    assert problems.rows == [(8, "timestamp soon is not a number or date")]
 
 
 @settings(max_examples=60, deadline=None)
@@ -339,7 +339,7 @@ def test_entry_7_movies_dat_in_either_encoding(tmp_path: Path, encoding: str):
 
 
 def test_entry_7_one_line_in_latin_1_leaves_the_others_utf_8(tmp_path: Path):
-    """Entry 7: each line of movies.dat is read in its own encoding; what Windows writes for quotes is no control."""
+    """Entry 7: each line of movies.dat is read in its own encoding; what Windows writes for quotes is not a control."""
     dat(tmp_path)
     lines = [("Misérables", "utf-8"), ("Amélie", "latin-1"), ("Sophie’s Choice", "cp1252"), ("Plain", "ascii")]
     content = b"".join(f"{n}::{title}::Drama\n".encode(encoding) for n, (title, encoding) in enumerate(lines))
@@ -457,7 +457,7 @@ def test_blanks_and_breaks_in_a_header(tmp_path: Path):
     frame, _ = table(tmp_path / "x.csv", ' user_id,item_id ,timestamp,"a\nnote"\nu,i,5,x\n')
     assert frame.rows() == [("u", "i", 5.0)]
     frame, problems = table(tmp_path / "x.csv", '"user_id",item_id,timestamp,"a\nnote"\nu,i,5,x\nu,i,soon,y\n')
-    assert frame.rows() == [("u", "i", 5.0)] and problems.rows == [(4, "timestamp soon is no number or date")]
+    assert frame.rows() == [("u", "i", 5.0)] and problems.rows == [(4, "timestamp soon is not a number or date")]
 
 
 def test_a_null_byte_is_a_bad_row(tmp_path: Path):

@@ -66,7 +66,7 @@ def test_bad_lines(tmp_path: Path):
     )
     for line in (
         "ratings.dat:301: 3 fields instead of 4",
-        "ratings.dat:302: timestamp soon is no number or date",
+        "ratings.dat:302: timestamp soon is not a number or date",
         "ratings.dat:303: user_id is empty",
         "movies.dat:2: no movie::title::genres",
     ):
@@ -123,14 +123,14 @@ def test_entry_21_as_published(tmp_path: Path, encoding: str, genres: bool):
 
 
 def test_entry_21_every_line_is_accounted_for(tmp_path: Path):
-    """Entry 21: lines that are no rows have their number and reason."""
+    """Entry 21: lines that are not rows have their number and reason."""
     path = folder(tmp_path, "1\t242\t3\t881250949\n" * 300 + "\n1\t242\t3\n1\t242\t3\tsoon\n\t242\t3\t881250949\n")
     with (path / "u.item").open("a") as stream:
         stream.write("1|Short\n2|Odd|||x|" + flags().replace("0", "2", 1) + "\n|No id|||x|" + flags() + "\n")
     tables, said = read(path, max_bad_fraction=0.6)
     for line in (
         "u.data:302: 3 fields instead of 4",
-        "u.data:303: timestamp soon is no number or date",
+        "u.data:303: timestamp soon is not a number or date",
         "u.data:304: user_id is empty",
         "u.item:4: 2 fields instead of 24",
         "u.item:5: a genre's flag",

@@ -128,7 +128,7 @@ def test_bad_rows_are_counted_with_line_and_reason(tmp_path: Path) -> None:
     with console.capture() as captured:
         tables = read(path)
     said = captured.get()
-    assert "interactions.csv:8: timestamp yesterday is no number or date" in said
+    assert "interactions.csv:8: timestamp yesterday is not a number or date" in said
     assert "interactions.csv:11: item_id is empty" in said
     assert tables.bad_rows == 2 and len(tables.interactions) == 398
     assert "2 of 400 rows" in refused(path, max_bad_fraction=0.001)
@@ -146,11 +146,11 @@ def test_a_wrong_number_of_fields(tmp_path: Path, bad: str) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("inf", "timestamp inf is no number or date"),
-        ("nan", "timestamp nan is no number or date"),
-        ("", "timestamp (empty) is no number or date"),
+        ("inf", "timestamp inf is not a number or date"),
+        ("nan", "timestamp nan is not a number or date"),
+        ("", "timestamp (empty) is not a number or date"),
         ("-5", "timestamp -5 is negative"),
-        ("2018-13-01", "timestamp 2018-13-01 is no number or date"),
+        ("2018-13-01", "timestamp 2018-13-01 is not a number or date"),
     ],
 )
 def test_a_timestamp_that_is_no_time(tmp_path: Path, value: str, reason: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 from support.chat_process import ChatProcess
 
 from dig.config.schema import ModelConfig
-from dig.interests.asking.question import Asker, asker_of, item_evidence, load_prompt, questions_of
-from dig.interests.asking.run import Job
+from dig.interests.asking.question import PromptedModel, item_evidence, load_prompt, prompted_model, questions_of
+from dig.interests.asking.run import AskingJob
 from dig.interests.asking.store import AnswerStore
 
 
@@ -32,10 +32,10 @@ def store(tmp_path: Path):
         yield opened
 
 
-def asker(url: str | None = None, name: str = "m", purpose: str = "interests", **settings) -> Asker:
+def model(url: str | None = None, name: str = "m", purpose: str = "interests", **settings) -> PromptedModel:
     given = {"model": name, "base_url": url, "backoff": 0.01, "timeout": 2.0, "price_in": 1.0, "price_out": 2.0}
     config = ModelConfig(**{**given, **settings})
-    return asker_of(
+    return prompted_model(
         name, config, load_prompt(f"{'interests' if purpose == 'interests' else purpose}-v1", "k"), purpose, 8
     )
 
@@ -47,12 +47,12 @@ def catalogue(count: int) -> pl.DataFrame:
     return pl.DataFrame({"item_id": [f"I{row}" for row in range(count)], "title": titles, "description": told})
 
 
-def job(who: Asker, items: pl.DataFrame, captions: dict[str, str] | None = None) -> Job:
-    return Job(
+def job(who: PromptedModel, items: pl.DataFrame, captions: dict[str, str] | None = None) -> AskingJob:
+    return AskingJob(
         who, lambda: questions_of(who, ((each, "") for each in item_evidence(items, captions or {}, {}))), len(items)
     )
 
 
 @pytest.fixture
 def make() -> dict[str, Callable]:
-    return {"asker": asker, "catalogue": catalogue, "job": job}
+    return {"model": model, "catalogue": catalogue, "job": job}

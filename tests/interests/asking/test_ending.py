@@ -74,11 +74,11 @@ def test_an_endpoint_that_nobody_listens_at_is_told_at_once_and_given_up_soon(st
     """Guard 5: the first refusal is told with the address and the limit; the run ends within the limit."""
     monkeypatch.setattr(limits, "NEVER_REACHED", 1.5)
     monkeypatch.setattr(limits, "AWAY_REST", 0.2)
-    who = make["asker"](f"http://127.0.0.1:{free_port()}/v1", breaker=4, backoff=0.3)
+    who = make["model"](f"http://127.0.0.1:{free_port()}/v1", breaker=4, backoff=0.3)
     begun = time.monotonic()
-    (outcome,) = ask([make["job"](who, make["catalogue"](40))], store, "c", NO_LIMITS)
+    (result,) = ask([make["job"](who, make["catalogue"](40))], store, "c", NO_LIMITS)
     took, text = time.monotonic() - begun, capsys.readouterr().out
-    assert took < 8 and outcome.answered == 0 and "cannot be reached" in outcome.stopped
+    assert took < 8 and result.answered == 0 and "cannot be reached" in result.stopped
     assert text.count("warning: m: http://127.0.0.1:") == 1 and "given up after 2 s" in text
     assert store.spending("c").cost == store.spending("c").unknown_cost == 0
 
@@ -109,9 +109,9 @@ def test_a_server_that_starts_again_is_waited_for():
 
 
 def test_a_server_that_comes_back_is_asked_on(server, store, make):
-    """Guard 5: answers go on where a server was killed and started again at the same address."""
+    """Guard 5: answers continue where a server was killed and started again at the same address."""
     port = free_port()
-    who = make["asker"](f"http://127.0.0.1:{port}/v1", concurrency=2, breaker=2, retries=30, backoff=0.2)
+    who = make["model"](f"http://127.0.0.1:{port}/v1", concurrency=2, breaker=2, retries=30, backoff=0.2)
     answer = {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "{}"}}], "usage": {}}
 
     def reply(connection: socket.socket) -> None:
@@ -135,19 +135,19 @@ def test_a_server_that_comes_back_is_asked_on(server, store, make):
                     reply(connection)
 
     threading.Thread(target=start, daemon=True).start()
-    (outcome,) = ask([make["job"](who, make["catalogue"](4))], store, "c", NO_LIMITS)
-    assert outcome.stopped is None and outcome.failed.total() == 4 and not outcome.left
+    (result,) = ask([make["job"](who, make["catalogue"](4))], store, "c", NO_LIMITS)
+    assert result.stopped is None and result.failed.total() == 4 and not result.left
 
 
 @pytest.mark.parametrize("serve", [trickle, trickle_head, lie])
 def test_a_request_has_a_whole_limit(serve, store, make, capsys):
     """Guard 5: bytes that come one by one, in the head or in the body, and a body cut short, end with the limit."""
     with sockets(serve) as url:
-        who = make["asker"](url, retries=0, timeout=0.7, max_unusable=None)
+        who = make["model"](url, retries=0, timeout=0.7, max_unusable=None)
         begun = time.monotonic()
-        (outcome,) = ask([make["job"](who, make["catalogue"](2))], store, "c", NO_LIMITS)
-    assert time.monotonic() - begun < 6 and outcome.answered == 0 and outcome.left.total() == 2
-    reason = next(iter(outcome.left))
+        (result,) = ask([make["job"](who, make["catalogue"](2))], store, "c", NO_LIMITS)
+    assert time.monotonic() - begun < 6 and result.answered == 0 and result.left.total() == 2
+    reason = next(iter(result.left))
     assert reason.startswith("connection lost" if serve is lie else "no answer in 0.7 s")
     assert f"warning: m: {reason}" in capsys.readouterr().out
 
@@ -156,7 +156,7 @@ def test_a_request_has_a_whole_limit(serve, store, make, capsys):
 def test_a_signal_ends_who_waits_for_a_refusing_endpoint(number, store, make, monkeypatch):
     """Guard 5: between two attempts a signal ends the run at once."""
     monkeypatch.setattr(limits, "NEVER_REACHED", 60.0)
-    who = make["asker"](f"http://127.0.0.1:{free_port()}/v1", breaker=2, retries=20, backoff=20.0)
+    who = make["model"](f"http://127.0.0.1:{free_port()}/v1", breaker=2, retries=20, backoff=20.0)
     assert ended_after(number, [make["job"](who, make["catalogue"](30))], store) < 4
 
 
@@ -165,12 +165,12 @@ def test_a_signal_keeps_what_came_and_waits_a_bounded_time(number, server, store
     """Guard 5: requests under way have a few seconds to come home; answers that came are kept."""
     monkeypatch.setattr("dig.interests.asking.run.HOMEWARD", 1.0)
     process = server(faults=["hang"], fault_share=0.5, lasting=True)
-    who = make["asker"](process.url, timeout=60.0, concurrency=30)
+    who = make["model"](process.url, timeout=60.0, concurrency=30)
     assert ended_after(number, [make["job"](who, make["catalogue"](30))], store, after=2.0) < 6
-    (outcome,) = ask(
-        [make["job"](make["asker"](process.url, retries=0, timeout=0.2), make["catalogue"](30))], store, "c", NO_LIMITS
+    (result,) = ask(
+        [make["job"](make["model"](process.url, retries=0, timeout=0.2), make["catalogue"](30))], store, "c", NO_LIMITS
     )
-    assert outcome.known >= 5
+    assert result.known >= 5
 
 
 def ended_after(number: int, jobs, store, after: float = 1.0) -> float:

@@ -7,7 +7,7 @@ from dig.interests.asking.limits import (
     PROBES,
     Breaker,
     EndpointStoppedError,
-    Pace,
+    RateLimiter,
     Usability,
     pause_before,
 )
@@ -29,22 +29,22 @@ def test_pauses_double_with_jitter_up_to_a_minute():
 
 def test_requests_and_tokens_a_minute_are_kept():
     clock = Clock()
-    pace = Pace(requests_per_minute=60.0, tokens_per_minute=6000.0, clock=clock)
-    assert pace.wait(50) == 0.0
-    assert pace.wait(50) == pytest.approx(1.0)  # a request a second
+    rate_limiter = RateLimiter(requests_per_minute=60.0, tokens_per_minute=6000.0, clock=clock)
+    assert rate_limiter.wait(50) == 0.0
+    assert rate_limiter.wait(50) == pytest.approx(1.0)  # a request a second
     clock.now += 1.0
-    assert pace.wait(300) == 0.0
+    assert rate_limiter.wait(300) == 0.0
     clock.now += 1.0
-    assert pace.wait(10) == pytest.approx(2.0)  # 300 tokens take three seconds
-    assert Pace(None, None, clock).wait(1e9) == 0.0
+    assert rate_limiter.wait(10) == pytest.approx(2.0)  # 300 tokens take three seconds
+    assert RateLimiter(None, None, clock).wait(1e9) == 0.0
 
 
 def test_sent_in_a_minute_is_never_more_than_allowed():
     clock = Clock()
-    pace = Pace(requests_per_minute=30.0, tokens_per_minute=None, clock=clock)
+    rate_limiter = RateLimiter(requests_per_minute=30.0, tokens_per_minute=None, clock=clock)
     sent = 0
     while clock.now < 160.0:
-        wait = pace.wait(1)
+        wait = rate_limiter.wait(1)
         sent += wait == 0.0
         clock.now += wait
     assert sent == 30
@@ -52,12 +52,12 @@ def test_sent_in_a_minute_is_never_more_than_allowed():
 
 def test_the_endpoint_is_left_alone_as_long_as_it_asks():
     clock = Clock()
-    pace = Pace(None, None, clock)
-    pace.pause(5.0)
-    pace.pause(2.0)  # the longest counts
-    assert pace.wait(1) == pytest.approx(5.0)
+    rate_limiter = RateLimiter(None, None, clock)
+    rate_limiter.pause(5.0)
+    rate_limiter.pause(2.0)  # the longest counts
+    assert rate_limiter.wait(1) == pytest.approx(5.0)
     clock.now += 5.0
-    assert pace.wait(1) == 0.0
+    assert rate_limiter.wait(1) == 0.0
 
 
 def admitted(breaker: Breaker) -> bool:

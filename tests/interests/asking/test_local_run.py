@@ -22,12 +22,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_babble_is_a_failure(store, make, folder: Path):
-    who = make["asker"](None, str(folder), kind="transformers", max_output=6, batch_size=4)
+    who = make["model"](None, str(folder), kind="transformers", max_output=6, batch_size=4)
     job = make["job"](who, make["catalogue"](7))
-    (outcome,) = ask([job], store, "c", Limits())
-    assert outcome.answered == 0 and outcome.failed.total() == outcome.done == 7
-    assert set(outcome.failed) <= {"no JSON", "empty", "cut short"}
-    assert outcome.requests == 14  # each had a second chance
+    (result,) = ask([job], store, "c", Limits())
+    assert result.answered == 0 and result.failed.total() == result.done == 7
+    assert set(result.failed) <= {"no JSON", "empty", "cut short"}
+    assert result.requests == 14  # each had a second chance
     missing = Counter()
     (frame,) = read_interests_of(who, job.questions(), store, missing)
     assert frame.is_empty() and missing.total() == 7
@@ -42,12 +42,12 @@ def test_a_local_model_and_an_endpoint_work_side_by_side(server, store, make, fo
     monkeypatch.setattr(local.TransformersModel, "complete", lambda self, talks: [good(talk) for talk in talks])
     items = make["catalogue"](30)
     jobs = [
-        make["job"](make["asker"](None, str(folder), kind="transformers", batch_size=2), items),
-        make["job"](make["asker"](server().url, "remote"), items),
+        make["job"](make["model"](None, str(folder), kind="transformers", batch_size=2), items),
+        make["job"](make["model"](server().url, "remote"), items),
     ]
     mine, theirs = ask(jobs, store, "c", Limits())
     assert (mine.answered, theirs.answered) == (30, 30)
-    assert store.spending("c", jobs[0].asker.identity).tokens_in == 30 * 11
+    assert store.spending("c", jobs[0].model.identity).tokens_in == 30 * 11
 
 
 def good(talk) -> Completion:
@@ -58,14 +58,14 @@ def good(talk) -> Completion:
 
 def test_limits_hold_for_local_models_too(store, make, folder: Path, monkeypatch):
     monkeypatch.setattr(local.TransformersModel, "complete", lambda self, talks: [good(talk) for talk in talks])
-    job = make["job"](make["asker"](None, str(folder), kind="transformers", batch_size=2), make["catalogue"](30))
-    (outcome,) = ask([job], store, "c", Limits(max_requests=11))
-    assert outcome.stopped == "mining.max_requests=11" and outcome.answered == outcome.requests == 11
+    job = make["job"](make["model"](None, str(folder), kind="transformers", batch_size=2), make["catalogue"](30))
+    (result,) = ask([job], store, "c", Limits(max_requests=11))
+    assert result.stopped == "mining.max_requests=11" and result.answered == result.requests == 11
     spent = store.spending("c")
     assert (spent.paid, spent.unknown) == (11, 0)
 
 
 def test_a_model_that_is_not_there_is_one_line(store, make):
-    job = make["job"](make["asker"](None, "/no/such/folder", kind="transformers"), make["catalogue"](1))
+    job = make["job"](make["model"](None, "/no/such/folder", kind="transformers"), make["catalogue"](1))
     with pytest.raises(UserError, match=r"mining\.models\.\S+: .*no/such/folder"):
         ask([job], store, "c", Limits())

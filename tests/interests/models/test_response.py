@@ -62,7 +62,7 @@ def test_the_text_of_an_answer_is_found_where_endpoints_put_it(message, text, no
 
 
 def test_forms_of_the_body_are_no_faults():
-    """Entry 16: a byte order mark, another content type, blanks in front, a list of one, a choice that is no list."""
+    """Entry 16: a byte order mark, another content type, blanks in front, a list of one, a choice without a list."""
     good = Response("hi", 10, 3)
     for form in (b"\xef\xbb\xbf" + body(), b"\n \n" + body(), b"[" + body() + b"]", body(error=None)):
         assert read_response(form, "text/plain; charset=utf-8") == good

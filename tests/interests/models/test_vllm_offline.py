@@ -154,7 +154,7 @@ def test_what_vllm_refuses_is_said_in_a_line(llm):
         with pytest.raises(UserError, match=r"^mining model ours: vLLM refuses: prompt too long$"):
             model.complete([conversation])
     kept = [Message("system", "s"), *user("a"), Message("assistant", "b")]
-    model.complete([kept])  # what was refused was no system turn, so they stay
+    model.complete([kept])  # what was refused was not a system turn, so they stay
     assert model._llm.asked[-1]["messages"][0][0] == {"role": "system", "content": "s"}
 
 

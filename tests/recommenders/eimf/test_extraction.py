@@ -67,7 +67,7 @@ def slow_squash(vector: np.ndarray) -> np.ndarray:
 
 
 def slow_routing(module: DynamicRouting, history: np.ndarray) -> np.ndarray:
-    """(K, width) by MIND's algorithm 1, with a matrix an interest and logits from 0."""
+    """(K, width) by MIND's algorithm 1, with a matrix per interest and logits from 0."""
     matrices = module.votes.weight.detach().numpy().reshape(K, WIDTH, WIDTH)
     logits = np.zeros((K, len(history)))
     interests = np.zeros((K, WIDTH))

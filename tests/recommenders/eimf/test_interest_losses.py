@@ -33,7 +33,7 @@ def test_a_text_meets_the_nearest_interest_of_its_own_customer():
 
 
 def test_alignment_by_hand():
-    """Cosines of matched behaviour (rows) and texts (columns): the pairs of one customer are no negatives."""
+    """Cosines of matched behaviour (rows) and texts (columns): the pairs of one customer are not negatives."""
     root = math.sqrt(0.5)
     cosines = [[1.0, 0.6, 0.0], [0.0, 0.8, 1.0], [root, (0.6 + 0.8) * root, root]]
     allowed = [[0, 2], [1, 2], [0, 1, 2]]

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from support import tiny, two_ranks_intrr
 from support.preloaded import Preloaded
-from support.slow_intrr import FORMS, SUFFIXED, TWINS, slow_log_probs, state_after, trie_of
+from support.slow_intrr import DUPLICATES, FORMS, SUFFIXED, slow_log_probs, state_after, trie_of
 
-from datamodules.item_sequences import ItemBatch, ItemSequences
+from datamodules.item_sequences import ItemSequenceBatch, ItemSequences
 from datamodules.prompts import ItemPrompts
 from dig.config.schema import EvaluationConfig, PromptConfig
 from dig.config.sections.backbone import AssignmentConfig
@@ -37,7 +37,7 @@ TARGETS = torch.tensor([[-1, 1, 4, 9], [-1, -1, -1, 0], [5, 11, 23, 8]])
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("ids", [SUFFIXED, TWINS], ids=["suffix", "twins"])
+@pytest.mark.parametrize("ids", [SUFFIXED, DUPLICATES], ids=["suffix", "duplicates"])
 def test_the_loss_is_that_of_a_slow_loop(form: dict, ids: SemanticIds):
     """Every target behind its own history, level after level, each told the true codes before it."""
     model = tiny.tiny_intrr(ids, **form)
@@ -145,7 +145,7 @@ def test_a_loss_has_the_parts_that_are_logged():
     found.log_dict = lambda values, **_: logged.update(values)  # type: ignore[method-assign]
     found._trainer = tiny.quiet_trainer()
     found.eval()
-    batch: ItemBatch = data().training[[0, 1, 2]]
+    batch: ItemSequenceBatch = data().training[[0, 1, 2]]
     loss = found.training_step(batch)
     torch.testing.assert_close(loss, logged["train/loss"] + 0.25 * logged["train/alignment"])
 

@@ -103,10 +103,10 @@ def test_more_items_than_beams_widen_the_search_and_more_than_the_catalogue_end_
 
 def test_items_that_share_their_codes_are_all_named():
     codes = torch.tensor([[0, 1], [0, 1], [2, 3], [1, 1]])
-    ids = SemanticIds.from_codes(["a", "b", "c", "d"], codes, [4, 4], twins=True)
+    ids = SemanticIds.from_codes(["a", "b", "c", "d"], codes, [4, 4], duplicates=True)
     items, scores = tiger(ids, num_beams=4).rank([np.array([2])], 4)
     assert sorted(items[0].tolist()) == [0, 1, 2, 3]
-    places = [items[0].tolist().index(twin) for twin in (0, 1)]
+    places = [items[0].tolist().index(duplicate) for duplicate in (0, 1)]
     assert places[1] == places[0] + 1 and scores[0, places[0]] == scores[0, places[1]]
 
 

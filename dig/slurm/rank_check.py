@@ -19,15 +19,15 @@ from torch.distributed import Store, TCPStore
 
 from dig.config import UserError
 from dig.config.schema import SlurmConfig
-from dig.slurm.job import Job
+from dig.slurm.job import SlurmJob
 
-__all__ = ["RollCall", "call_roll"]
+__all__ = ["RankCheck", "check_ranks"]
 
-_FAREWELL = 10.0
-"""Seconds that rank 0 stays for others to hear the verdict."""
+_VERDICT_TIME = 10.0
+"""Seconds that rank 0 keeps the store up for others to read the verdict."""
 
 
-def call_roll(job: Job, config: SlurmConfig, folders: Sequence[Path]) -> None:
+def check_ranks(job: SlurmJob, config: SlurmConfig, folders: Sequence[Path]) -> None:
     """Holds the job up until all its tasks are there, see the folders and have their GPUs.
 
     Raises:
@@ -43,28 +43,28 @@ def call_roll(job: Job, config: SlurmConfig, folders: Sequence[Path]) -> None:
     host = os.environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(job.node_list)
     own = os.environ.get("MASTER_PORT")
     port = int(own) + 1 if own else 25_000 + job.number % 10_000  # Lightning takes 15,000 and so on
-    RollCall(job, config, folders, host, port).hold()
+    RankCheck(job, config, folders, host, port).hold()
 
 
-class RollCall:
+class RankCheck:
     """A meeting of all ranks at a store that rank 0 serves.
 
     Args:
         job: seen by this rank.
-        config: patience, and GPUs a node.
+        config: patience, and GPUs per node.
         folders: what all nodes have to share.
         host: rank 0's node.
         port: of the store.
     """
 
-    def __init__(self, job: Job, config: SlurmConfig, folders: Sequence[Path], host: str, port: int) -> None:
+    def __init__(self, job: SlurmJob, config: SlurmConfig, folders: Sequence[Path], host: str, port: int) -> None:
         self.job, self.config, self.folders = job, config, folders
         self.host, self.port = host, port
         self._others = set(range(1, job.tasks))
         """Ranks that rank 0 waits for."""
 
     def hold(self) -> None:
-        """Rank 0 calls the roll, the others answer; all hear the same verdict.
+        """Rank 0 asks, the others answer; all get the same verdict.
 
         Raises:
             UserError: with the verdict.
@@ -128,14 +128,14 @@ class RollCall:
             for token in tokens:
                 token.unlink(missing_ok=True)
         store.set("verdict", verdict)
-        self._gather(store, "heard", _FAREWELL)
+        self._gather(store, "heard", _VERDICT_TIME)
         return verdict
 
     def _absent(self, store: Store) -> str:
         """Who is not here, or has no GPU."""
-        found = self._gather(store, "here", self.config.start_timeout)
-        missing = sorted(self._others - set(found))
-        self._others = set(found)
+        answers = self._gather(store, "here", self.config.start_timeout)
+        missing = sorted(self._others - set(answers))
+        self._others = set(answers)
         if missing:
             named = ", ".join(f"{rank}{self._on_node(rank)}" for rank in missing)
             which = f"rank {named} has" if len(missing) == 1 else f"ranks {named} have"
@@ -143,7 +143,7 @@ class RollCall:
                 f"{which} not started within {self.config.start_timeout} s (slurm.start_timeout), of "
                 f"{self.job.tasks} ranks; look at their logs and nodes"
             )
-        problems = [_missing_gpus(self.job, self.config.gpus), *found.values()]
+        problems = [_missing_gpus(self.job, self.config.gpus), *answers.values()]
         return next(filter(None, problems), "")
 
     def _on_node(self, rank: int) -> str:
@@ -152,9 +152,9 @@ class RollCall:
 
     def _apart(self, store: Store) -> str:
         """Which node does not see what rank 0 wrote."""
-        found = self._gather(store, "seen", self.config.shared_timeout + _FAREWELL)
-        problem = next(filter(None, found.values()), "")
-        if not problem and set(found) == self._others:
+        answers = self._gather(store, "seen", self.config.shared_timeout + _VERDICT_TIME)
+        problem = next(filter(None, answers.values()), "")
+        if not problem and set(answers) == self._others:
             return ""
         if not problem:
             return "a rank ended while all ranks were met; its log says why"
@@ -168,16 +168,16 @@ class RollCall:
     def _gather(self, store: Store, kind: str, seconds: float) -> dict[int, str]:
         """What the other ranks say, by rank, of those that say it in time."""
         deadline = time.monotonic() + seconds
-        waiting, found = set(self._others), {}
+        waiting, answers = set(self._others), {}
         while waiting:
             for rank in sorted(waiting):
                 if store.check([f"{kind}/{rank}"]):
-                    found[rank] = store.get(f"{kind}/{rank}").decode()
+                    answers[rank] = store.get(f"{kind}/{rank}").decode()
                     waiting.discard(rank)
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1 if waiting else 0)
-        return {rank: found[rank] for rank in sorted(found)}  # whoever says it first, the lowest rank is named
+        return {rank: answers[rank] for rank in sorted(answers)}  # whoever says it first, the lowest rank is named
 
     def _unseen(self, tokens: Sequence[Path]) -> str:
         """The first folder in which a token does not show up in time; empty when all do."""
@@ -198,7 +198,7 @@ def _listed(token: Path) -> bool:
         return False
 
 
-def _missing_gpus(job: Job, wanted: int) -> str:
+def _missing_gpus(job: SlurmJob, wanted: int) -> str:
     if not wanted or torch.cuda.device_count() >= wanted:
         return ""
     return (

@@ -18,9 +18,9 @@ from optuna.trial import TrialState
 from scipy import stats
 from support.sweep_files import write
 
-from dig.sweeps.ledger import STALE, Leases, Ledger, sampler_for
 from dig.sweeps.settings import Settings, load_settings
 from dig.sweeps.space import Space, read_parameters
+from dig.sweeps.trials import STALE, Leases, TrialStore, sampler_for
 
 MIXED = {
     "sft.learning_rate": {"distribution": "log_uniform_values", "min": 0.0001, "max": 0.1},
@@ -70,12 +70,12 @@ def test_draws_follow_from_the_seed(tmp_path: Path, method: str):
 
 def test_bayes_learns_where_values_are_good(tmp_path: Path):
     settings = sweep(tmp_path, method="bayes", run_cap=60, parameters={"sft.dropout": {"min": 0.0, "max": 1.0}})
-    ledger = Ledger(settings)
+    store = TrialStore(settings)
     tried = []
-    while (claim := ledger.claim()) is not None:
+    while (claim := store.claim()) is not None:
         tried.append(claim.point["sft.dropout"])
-        ledger.leases.release()
-        ledger.finish(claim, TrialState.COMPLETE, -((tried[-1] - 0.8) ** 2))
+        store.leases.release()
+        store.finish(claim, TrialState.COMPLETE, -((tried[-1] - 0.8) ** 2))
     distance = np.abs(np.array(tried) - 0.8)
     assert len(tried) == 60 and distance[30:].mean() < distance[:10].mean() / 2
 
@@ -93,31 +93,31 @@ def test_values_that_python_takes_for_equal_are_told_apart():
 
 def test_a_grid_is_handed_out_once_to_two_workers_and_ends(tmp_path: Path):
     settings = sweep(tmp_path)
-    ledgers = [Ledger(settings), Ledger(settings)]
+    stores = [TrialStore(settings), TrialStore(settings)]
     found: list[tuple[int, str]] = []
 
-    def take(ledger: Ledger) -> None:
-        while (claim := ledger.claim()) is not None:
+    def take(store: TrialStore) -> None:
+        while (claim := store.claim()) is not None:
             found.append((claim.trial.number, json.dumps(claim.point)))
-            ledger.finish(claim, TrialState.COMPLETE, 0.1)
-            ledger.leases.release()
+            store.finish(claim, TrialState.COMPLETE, 0.1)
+            store.leases.release()
 
-    threads = [threading.Thread(target=take, args=(ledger,)) for ledger in ledgers]
+    threads = [threading.Thread(target=take, args=(store,)) for store in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(number for number, _ in found) == [0, 1, 2, 3]
     assert sorted(point for _, point in found) == sorted(map(json.dumps, settings.space.grid()))
-    assert Ledger(settings).claim() is None  # nor are they run again by the same command
+    assert TrialStore(settings).claim() is None  # nor are they run again by the same command
 
 
 def test_run_cap_bounds_a_grid_and_may_be_raised(tmp_path: Path):
     for limit, more in ((1, 1), (3, 2)):
-        ledger, count = Ledger(sweep(tmp_path, limit)), 0
-        while (claim := ledger.claim()) is not None:
-            ledger.leases.release()
-            ledger.finish(claim, TrialState.COMPLETE, 0.1)
+        store, count = TrialStore(sweep(tmp_path, limit)), 0
+        while (claim := store.claim()) is not None:
+            store.leases.release()
+            store.finish(claim, TrialState.COMPLETE, 0.1)
             count += 1
         assert count == more
 
@@ -126,23 +126,23 @@ def test_a_trial_whose_worker_was_killed_is_taken_up_again(tmp_path: Path):
     path = write(tmp_path)
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom dig.sweeps.settings import load_settings\n"
-        "from dig.sweeps.ledger import Ledger\n"
-        f"ledger = Ledger(load_settings(Path({str(path)!r}), ['runs_dir={tmp_path}']))\n"
-        "claim = ledger.claim()\nclaim.trial.report(0.25, 1)\nprint(claim.point, flush=True)\ntime.sleep(600)\n"
+        "from dig.sweeps.trials import TrialStore\n"
+        f"store = TrialStore(load_settings(Path({str(path)!r}), ['runs_dir={tmp_path}']))\n"
+        "claim = store.claim()\nclaim.trial.report(0.25, 1)\nprint(claim.point, flush=True)\ntime.sleep(600)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     first = process.stdout.readline().strip()
-    ledger = Ledger(sweep(tmp_path))
-    other = ledger.claim()
+    store = TrialStore(sweep(tmp_path))
+    other = store.claim()
     assert str(other.point) != first and not other.taken_up  # it lives, so it is left alone
-    ledger.finish(other, TrialState.COMPLETE, 0.1)
-    ledger.leases.release()
-    assert [trial.number for trial, _ in ledger.held()] == [0]
+    store.finish(other, TrialState.COMPLETE, 0.1)
+    store.leases.release()
+    assert [trial.number for trial, _ in store.held()] == [0]
     process.kill()
     process.wait()
-    claim = ledger.claim()
+    claim = store.claim()
     assert claim.taken_up and str(claim.point) == first and claim.trial.number == 0
-    assert ledger.study.trials[0].intermediate_values == {1: 0.25}
+    assert store.study.trials[0].intermediate_values == {1: 0.25}
 
 
 def test_a_worker_on_another_machine_counts_as_long_as_it_shows_signs_of_life(tmp_path: Path):
@@ -176,42 +176,42 @@ def test_a_number_that_another_process_got_since_is_not_mistaken(tmp_path: Path)
 
 def test_failed_trials_run_again_when_asked_and_only_once(tmp_path: Path):
     settings = sweep(tmp_path)
-    ledger = Ledger(settings)
-    claim = ledger.claim()
-    ledger.leases.release()
-    ledger.finish(claim, TrialState.FAIL, None, reason="nan")
-    assert ledger.retry_failed() == 1 and ledger.retry_failed() == 0
-    again = ledger.claim()
+    store = TrialStore(settings)
+    claim = store.claim()
+    store.leases.release()
+    store.finish(claim, TrialState.FAIL, None, reason="nan")
+    assert store.retry_failed() == 1 and store.retry_failed() == 0
+    again = store.claim()
     assert again.point == claim.point and again.trial.number == 1
-    ledger.leases.release()
-    ledger.finish(again, TrialState.COMPLETE, 0.5)
+    store.leases.release()
+    store.finish(again, TrialState.COMPLETE, 0.5)
     points = []
-    while (claim := ledger.claim()) is not None:
+    while (claim := store.claim()) is not None:
         points.append(claim.point)
-        ledger.leases.release()
-        ledger.finish(claim, TrialState.COMPLETE, 0.5)
+        store.leases.release()
+        store.finish(claim, TrialState.COMPLETE, 0.5)
     assert points == settings.space.grid()[1:]
-    assert [trial.state for trial in ledger.trials()] == [TrialState.COMPLETE] * 4
+    assert [trial.state for trial in store.trials()] == [TrialState.COMPLETE] * 4
 
 
 def test_a_target_ends_the_sweep(tmp_path: Path):
-    ledger = Ledger(sweep(tmp_path, metric={"name": "valid/ndcg@10", "goal": "maximize", "target": 0.3}))
+    store = TrialStore(sweep(tmp_path, metric={"name": "valid/ndcg@10", "goal": "maximize", "target": 0.3}))
     for value in (0.2, 0.3):
-        claim = ledger.claim()
-        ledger.leases.release()
-        ledger.finish(claim, TrialState.COMPLETE, value)
-    assert ledger.claim() is None
+        claim = store.claim()
+        store.leases.release()
+        store.finish(claim, TrialState.COMPLETE, value)
+    assert store.claim() is None
 
 
 def test_a_journal_that_a_full_disk_cut_off_goes_on(tmp_path: Path):
     settings = sweep(tmp_path)
-    ledger = Ledger(settings)
-    ledger.finish(ledger.claim(), TrialState.COMPLETE, 0.1)
-    ledger.leases.release()
+    store = TrialStore(settings)
+    store.finish(store.claim(), TrialState.COMPLETE, 0.1)
+    store.leases.release()
     journal = settings.folder / "journal.log"
     with journal.open("ab") as stream:
         stream.write(b'{"op_code": 6, "worker')
-    ledger = Ledger(settings)
-    assert ledger.claim().trial.number == 1
-    ledger.leases.release()
+    store = TrialStore(settings)
+    assert store.claim().trial.number == 1
+    store.leases.release()
     assert all(json.loads(line) for line in journal.read_text().splitlines())

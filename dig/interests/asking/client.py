@@ -1,4 +1,4 @@
-"""One question from the first word to an answer that is kept: attempts, a second chance, and the books."""
+"""One question from the first word to an answer that is kept: attempts, a second chance, and what is paid."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dig.interests.asking.limits import (
     LONGEST_ASKED,
     Breaker,
     EndpointStoppedError,
-    Pace,
+    RateLimiter,
     Usability,
     pause_before,
 )
-from dig.interests.asking.progress import Outcome
-from dig.interests.asking.question import Asker, Question
+from dig.interests.asking.progress import JobResult
+from dig.interests.asking.question import PromptedModel, Question
 from dig.interests.asking.store import AnswerStore, Failure, unanswered
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
 from dig.interests.models.response import Completion, Message, probable_tokens
 
-__all__ = ["Entry", "Exchange", "GivenUpError", "Ledger", "second_chance"]
+__all__ = ["Entry", "Client", "GivenUpError", "Account", "second_chance"]
 
 _KEPT = 100_000
 """Characters of an unusable answer that are kept."""
@@ -34,7 +34,7 @@ _QUOTED = 4000
 
 
 _PATIENCE = 10
-"""An endpoint that merely wants to be asked less is tried so many times as often as one that fails."""
+"""An endpoint that merely wants to be asked less is tried this many times as often as one that fails."""
 
 
 class GivenUpError(Exception):
@@ -52,7 +52,7 @@ class GivenUpError(Exception):
 
 
 class Entry(NamedTuple):
-    """A request in the books."""
+    """A request in an account."""
 
     number: int
     bound: float
@@ -60,8 +60,8 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Ledger:
-    """The books of one model in one campaign; ``again`` where failures of a finished one are asked again.
+class Account:
+    """The accounting of one model in one campaign; ``again`` where failures of a finished one are asked again.
 
     Where a model is stopped before one answer could be used, its failures are marked: they are the model's rather than
     the items', so a later run asks again once an answer of it can be used.
@@ -70,22 +70,22 @@ class Ledger:
     store: AnswerStore
     budget: Budget
     campaign: str
-    asker: Asker
-    outcome: Outcome
+    model: PromptedModel
+    result: JobResult
     again: bool = False
     usability: Usability = field(init=False)
     _unproven: list[bytes] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.usability = Usability(self.asker.config.max_unusable, lambda reason: advice(self.asker, reason))
+        self.usability = Usability(self.model.config.max_unusable, lambda reason: advice(self.model, reason))
 
     async def begin(self, key: bytes, messages: list[Message], wait: bool = True) -> Entry:
         """Enters a request, as :meth:`Budget.reserve` allows."""
-        config = self.asker.config
+        config = self.model.config
         bound = cost_of(config, most_tokens(config, messages), config.max_output)
         await self.budget.reserve(bound, wait)
-        self.outcome.requests += 1
-        return Entry(self.store.begin(self.campaign, self.asker.identity, key, bound), bound)
+        self.result.requests += 1
+        return Entry(self.store.begin(self.campaign, self.model.identity, key, bound), bound)
 
     def paid(self, entry: Entry, question: Question, completion: Completion) -> AnswerError | None:
         """Enters what an answer has cost, and keeps it if it can be used; both or, on a kill, neither.
@@ -93,19 +93,19 @@ class Ledger:
         Returns:
             What is wrong with an answer that cannot be used.
         """
-        cost = cost_of(self.asker.config, completion.prompt_tokens, completion.completion_tokens)
-        problem = _problem(self.asker, question, completion)
+        cost = cost_of(self.model.config, completion.prompt_tokens, completion.completion_tokens)
+        problem = _problem(self.model, question, completion)
         with self.store.transaction():
             self.store.paid(
                 entry.number, completion.prompt_tokens, completion.completion_tokens, cost, completion.estimated
             )
             if problem is None:
-                identity, item_id = self.asker.identity, question.evidence.item_id
+                identity, item_id = self.model.identity, question.evidence.item_id
                 self.store.answered(identity, question.key, item_id, completion.text)
                 if self.again:  # here, so that no kill leaves an answer that no later run looks for
                     self.store.count_retried(self.campaign, 1)
-        self.outcome.answered += problem is None
-        self.outcome.estimated += completion.estimated
+        self.result.answered += problem is None
+        self.result.estimated += completion.estimated
         self._settle(entry, cost)
         if problem is None:
             self.usability.usable()
@@ -123,7 +123,7 @@ class Ledger:
 
     def unreadable(self, entry: Entry, usage: tuple[int, int]) -> None:
         """Nothing that could be read came, but what it took was told."""
-        cost = cost_of(self.asker.config, *usage)
+        cost = cost_of(self.model.config, *usage)
         self.store.paid(entry.number, *usage, cost)
         self._settle(entry, cost)
 
@@ -132,8 +132,8 @@ class Ledger:
         failure = Failure(
             question.key, question.evidence.item_id, problem.reason, str(problem), completion.text[:_KEPT]
         )
-        self.store.failed(self.asker.identity, failure)
-        self.outcome.failed[problem.reason] += 1
+        self.store.failed(self.model.identity, failure)
+        self.result.failed[problem.reason] += 1
         self.usability.unusable(problem.reason, completion.text)
         if not self.usability.proven:
             self._unproven.append(question.key)
@@ -143,27 +143,27 @@ class Ledger:
 
     def to_ask(self, questions: Callable[[], Iterator[Question]], under_way: Collection[bytes]) -> Iterator[Question]:
         """What this run asks: what is unanswered, then what failed while no answer of the model could be used."""
-        yield from unanswered(questions(), self.store, under_way, self.outcome, self.again)
+        yield from unanswered(questions(), self.store, under_way, self.result, self.again)
         if self.again or not self.usability.proven:
             return
-        if marked := self.store.unproven(self.asker.identity):
+        if marked := self.store.unproven(self.model.identity):
             for question in questions():
                 if question.key in marked:
                     marked.discard(question.key)
-                    self.outcome.known -= 1
+                    self.result.known -= 1
                     yield question
 
     def _settle(self, entry: Entry, cost: float) -> None:
         self.budget.settle(entry.bound, cost)
-        self.outcome.cost += cost
+        self.result.cost += cost
 
 
-def _problem(asker: Asker, question: Question, completion: Completion) -> AnswerError | None:
+def _problem(model: PromptedModel, question: Question, completion: Completion) -> AnswerError | None:
     """What is wrong with an answer, None with a usable one."""
     try:
         if completion.note == "no UTF-8":
-            raise AnswerError("no UTF-8", "the answer is no UTF-8")
-        question.check(asker, completion.text)
+            raise AnswerError("no UTF-8", "the answer is not UTF-8")
+        question.check(model, completion.text)
     except AnswerError as error:
         if completion.note == "cut short":
             return AnswerError("cut short", "the answer was cut at the limit of its length; be shorter")
@@ -173,9 +173,9 @@ def _problem(asker: Asker, question: Question, completion: Completion) -> Answer
     return None
 
 
-def advice(asker: Asker, reason: str) -> str:
+def advice(model: PromptedModel, reason: str) -> str:
     """What a person may change where most answers are unusable for one reason."""
-    key, config = f"mining.models.{asker.name}", asker.config
+    key, config = f"mining.models.{model.name}", model.config
     if reason in ("cut short", "empty"):
         return f"raise {key}.max_output={config.max_output}, which counts what a model thinks, too"
     if reason.endswith("no choices"):
@@ -191,25 +191,27 @@ def advice(asker: Asker, reason: str) -> str:
     return "take a larger model, or a prompt with fewer demands"
 
 
-def second_chance(asker: Asker, messages: list[Message], completion: Completion, error: AnswerError) -> list[Message]:
+def second_chance(
+    model: PromptedModel, messages: list[Message], completion: Completion, error: AnswerError
+) -> list[Message]:
     """The conversation in which a model is asked again."""
     said = Message("assistant", completion.text[:_QUOTED] or "(nothing)")
-    return [*messages, said, Message("user", asker.prompt.ask_again(str(error)))]
+    return [*messages, said, Message("user", model.prompt.ask_again(str(error)))]
 
 
-class Exchange:
+class Client:
     """Asks one endpoint.
 
     Args:
-        ledger: the books.
-        endpoint: the client.
+        account: where requests and answers are entered.
+        endpoint: where they are sent.
     """
 
-    def __init__(self, ledger: Ledger, endpoint: Endpoint) -> None:
-        config = ledger.asker.config
+    def __init__(self, account: Account, endpoint: Endpoint) -> None:
+        config = account.model.config
         self._told = False
-        self.ledger, self.endpoint, self.usability = ledger, endpoint, ledger.usability
-        self.pace = Pace(config.requests_per_minute, config.tokens_per_minute)
+        self.account, self.endpoint, self.usability = account, endpoint, account.usability
+        self.rate_limiter = RateLimiter(config.requests_per_minute, config.tokens_per_minute)
         self.breaker = Breaker(config.breaker, 16 * config.backoff)
 
     async def answer(self, question: Question) -> None:
@@ -219,49 +221,49 @@ class Exchange:
             BudgetSpentError: a limit is reached.
             GivenUpError: no answer came.
         """
-        messages = question.messages(self.ledger.asker)
+        messages = question.messages(self.account.model)
         completion, problem = Completion("", 0, 0), AnswerError("empty", "the answer is empty")
         for chance in range(2):
             try:
                 entry, answer = await self._complete(question.key, messages)
             except GivenUpError as error:
                 if chance and error.refused:  # as too long a conversation is: the first answer is the last
-                    self.ledger.give_up(question, completion, problem)
+                    self.account.give_up(question, completion, problem)
                     return
                 if error.refused:
                     reason, _, said = error.reason.partition(": ")
                     self.usability.unusable(reason, said)
                 if not error.final:
                     raise
-                self.ledger.give_up(question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
+                self.account.give_up(question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
                 return
-            earlier = self.ledger.paid(entry, question, answer)
+            earlier = self.account.paid(entry, question, answer)
             if earlier is None:
                 return
             completion, problem = answer, earlier
             if chance:
-                self.ledger.give_up(question, completion, problem)
+                self.account.give_up(question, completion, problem)
                 return
-            messages = second_chance(self.ledger.asker, messages, completion, problem)
+            messages = second_chance(self.account.model, messages, completion, problem)
 
     async def _complete(self, key: bytes, messages: list[Message]) -> tuple[Entry, Completion]:
-        config = self.ledger.asker.config
+        config = self.account.model.config
         tokens = probable_tokens(config, messages) + config.max_output
         failures = refusals = 0
         while True:
             await self._turn(tokens)
-            entry, outcome = await self._attempt(key, messages)
-            if isinstance(outcome, Completion):
+            entry, result = await self._attempt(key, messages)
+            if isinstance(result, Completion):
                 self.breaker.reached()
                 self.breaker.succeeded()
-                return entry, outcome
-            self._tell(outcome)
-            self._note(outcome)
-            busy = isinstance(outcome, RefusedError) and outcome.healthy
+                return entry, result
+            self._tell(result)
+            self._note(result)
+            busy = isinstance(result, RefusedError) and result.healthy
             failures, refusals = failures + (not busy), refusals + busy
-            if not outcome.transient or failures > config.retries or refusals > _PATIENCE * config.retries:
-                lost = isinstance(outcome, LostError)
-                raise GivenUpError(outcome.reason, lost and not outcome.transient, not lost and not outcome.transient)
+            if not result.transient or failures > config.retries or refusals > _PATIENCE * config.retries:
+                lost = isinstance(result, LostError)
+                raise GivenUpError(result.reason, lost and not result.transient, not lost and not result.transient)
             await self._rest(pause_before(failures + refusals, config.backoff))
 
     async def _turn(self, tokens: float) -> None:
@@ -269,7 +271,7 @@ class Exchange:
         if self.usability.stopped is not None:
             self.breaker.stop(self.usability.stopped)
         await self.breaker.admit()
-        while wait := self.pace.wait(tokens):
+        while wait := self.rate_limiter.wait(tokens):
             await self._rest(wait)
 
     async def _rest(self, seconds: float) -> None:
@@ -288,23 +290,23 @@ class Exchange:
         self, key: bytes, messages: list[Message]
     ) -> tuple[Entry, Completion | RefusedError | LostError]:
         try:
-            entry = await self.ledger.begin(key, messages)
+            entry = await self.account.begin(key, messages)
         except BaseException:
             self.breaker.untold()
             raise
         try:
             return entry, await self.endpoint.complete(messages, f"dig-{entry.number}")
         except RefusedError as error:
-            self.ledger.refused(entry)
+            self.account.refused(entry)
             return entry, error
         except LostError as error:
             if error.usage is not None:
-                self.ledger.unreadable(entry, error.usage)
+                self.account.unreadable(entry, error.usage)
             else:
-                self.ledger.lost(entry)
+                self.account.lost(entry)
             return entry, error
         except BaseException:  # cancelled: nobody knows what becomes of it
-            self.ledger.lost(entry)
+            self.account.lost(entry)
             raise
 
     def _tell(self, error: RefusedError | LostError) -> None:
@@ -312,7 +314,7 @@ class Exchange:
         if self._told or not error.transient:
             return
         self._told = True
-        config, name = self.ledger.asker.config, self.ledger.asker.name
+        config, name = self.account.model.config, self.account.model.name
         if isinstance(error, RefusedError) and error.unreachable:
             how = f"it is given up after {self.breaker.patience:.0f} s"
         else:
@@ -334,7 +336,7 @@ class Exchange:
                     "and the same command continues then"
                 )
             elif error.retry_after is not None:
-                self.pace.pause(error.retry_after)
+                self.rate_limiter.pause(error.retry_after)
             if error.healthy:
                 self.breaker.untold()
                 return

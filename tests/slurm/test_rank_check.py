@@ -11,11 +11,11 @@ import pytest
 
 from dig.config import UserError
 from dig.config.schema import SlurmConfig
-from dig.slurm import roll_call
-from dig.slurm.job import Job
-from dig.slurm.roll_call import RollCall, call_roll
+from dig.slurm import rank_check
+from dig.slurm.job import SlurmJob
+from dig.slurm.rank_check import RankCheck, check_ranks
 
-JOB = Job("7", 7, "dig", 0, 3, 3, "node1", "node[1-3]", step=True, restarts=0)
+JOB = SlurmJob("7", 7, "dig", 0, 3, 3, "node1", "node[1-3]", step=True, restarts=0)
 
 
 def free_port() -> int:
@@ -31,7 +31,7 @@ def meet(ranks: list[int], folders: list[Path], config: SlurmConfig) -> list[str
     def attend(rank: int) -> str:
         job = replace(JOB, rank=rank, node=f"node{rank + 1}")
         try:
-            RollCall(job, config, folders, "127.0.0.1", port).hold()
+            RankCheck(job, config, folders, "127.0.0.1", port).hold()
         except UserError as error:
             return str(error)
         return ""
@@ -47,7 +47,7 @@ def test_all_are_there_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_who_is_missing_is_named_to_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Job, "node_of", lambda self, rank: f"node{rank + 1}")
+    monkeypatch.setattr(SlurmJob, "node_of", lambda self, rank: f"node{rank + 1}")
     told = meet([0, 1], [tmp_path], SlurmConfig(start_timeout=2))
     wanted = "rank 2 (node3) has not started within 2 s (slurm.start_timeout), of 3 ranks; look at their logs and nodes"
     assert told == [wanted, wanted]
@@ -59,8 +59,8 @@ def test_a_rank_0_that_does_not_start_is_named() -> None:
 
 
 def test_a_folder_that_one_does_not_see_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = roll_call._listed
-    monkeypatch.setattr(roll_call, "_listed", lambda token: token.parent.name != "apart" and seen(token))
+    seen = rank_check._listed
+    monkeypatch.setattr(rank_check, "_listed", lambda token: token.parent.name != "apart" and seen(token))
     told = meet([0, 1, 2], [tmp_path / "shared", tmp_path / "apart"], SlurmConfig(shared_timeout=1))
     assert len(set(told)) == 1
     assert f"{tmp_path / 'apart'} is not shared: node2 does not see what node1 writes there, after 1 s" in told[0]
@@ -80,7 +80,7 @@ def test_what_ranks_say_is_in_their_order_whoever_is_first() -> None:
         def get(self, key: str) -> bytes:
             return f"node{int(key[-1]) + 1}".encode()
 
-    call = RollCall(JOB, SlurmConfig(), [], "127.0.0.1", 1)
+    call = RankCheck(JOB, SlurmConfig(), [], "127.0.0.1", 1)
     assert list(call._gather(Answers(), "seen", 5).values()) == ["node2", "node3"]
 
 
@@ -89,5 +89,5 @@ def test_a_node_without_its_gpus_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     told = meet([0, 1, 2], [tmp_path], SlurmConfig(nodes=3, gpus=4))
     assert len(set(told)) == 1 and "sees 3 GPUs of slurm.gpus=4 on node1" in told[0]
     with pytest.raises(UserError, match=r"sees 3 GPUs of slurm\.gpus=4 on node1"):
-        call_roll(replace(JOB, tasks=1), SlurmConfig(gpus=4), [tmp_path])
-    call_roll(replace(JOB, tasks=1), SlurmConfig(gpus=2), [tmp_path])
+        check_ranks(replace(JOB, tasks=1), SlurmConfig(gpus=4), [tmp_path])
+    check_ranks(replace(JOB, tasks=1), SlurmConfig(gpus=2), [tmp_path])

@@ -27,7 +27,7 @@ from dig.sweeps.file import Bands
 from dig.sweeps.settings import Settings
 from dig.sweeps.space import Point
 
-__all__ = ["BEAT", "STALE", "Holder", "Leases", "BandPruner", "falls_behind", "Claim", "Ledger", "sampler_for"]
+__all__ = ["BEAT", "STALE", "Holder", "Leases", "BandPruner", "falls_behind", "Claim", "TrialStore", "sampler_for"]
 
 
 BEAT = 10.0
@@ -142,7 +142,7 @@ def _started(pid: int) -> str | None:
 
 # W&B's ``early_terminate: hyperband`` as a pruner of Optuna.
 #
-# W&B's is no bracketed Hyperband: at each band a trial must be among the best ``1/eta`` of all that came so far. The
+# W&B's is not a bracketed Hyperband: at each band a trial must be among the best ``1/eta`` of all that came so far. The
 # rule is that of its package `sweeps`, version 0.3.0 (``hyperband_stop_runs``), and a test compares the two.
 
 
@@ -214,7 +214,7 @@ class Claim:
     taken_up: bool
 
 
-class Ledger:
+class TrialStore:
     """The trials of a sweep.
 
     Of two workers that ask at once, one waits: a lock file that also holds on network file systems guards the few

@@ -1,4 +1,4 @@
-"""Training goes on with another batch of all ranks at the same share of its data and of its schedule."""
+"""Training continues with another batch of all ranks at the same share of its data and of its schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from callbacks.resume import AtomicCheckpointIO, OtherRanks, ResumeCheckpoint
+from callbacks.resume import AtomicCheckpointIO, ElasticResume, ResumeCheckpoint
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from dig.engine.console import console
 
@@ -62,7 +62,7 @@ def fit(file: Path, batch: int, kill_at: int | None = None) -> tuple[Notes, str]
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        callbacks=[OtherRanks("sft"), ResumeCheckpoint(file, 1, {})],
+        callbacks=[ElasticResume("sft"), ResumeCheckpoint(file, 1, {})],
         plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         use_distributed_sampler=False,
@@ -90,7 +90,7 @@ def test_an_epoch_goes_on_at_the_same_share_of_its_samples(before: int, now: int
     if before == now:
         assert said == ""
     else:
-        assert f"of 1 ranks with {before} samples a batch of all, here are 1 with {now}" in said
+        assert f"of 1 ranks with {before} samples per batch of all, here are 1 with {now}" in said
         assert "the order of the data changes" in said
 
 
