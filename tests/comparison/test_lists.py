@@ -104,7 +104,7 @@ def test_rows_without_rank_and_score_are_ranked_as_they_come():
 
 
 def test_a_score_of_minus_infinity_is_no_item():
-    """It is how toolkits mask per history before they take the best k."""
+    """It is how toolkits mask a history before they take the best k."""
     found = read({"user": [1, 1, 1], "item": ["a", "b", "c"], "score": [1.0, float("-inf"), 2.0]})
     assert found.items["item"].to_list() == ["c", "a"]
     assert found.notes == ("1 item with a score of -inf not ranked",)
