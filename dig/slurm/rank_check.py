@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -70,7 +71,7 @@ class RankCheck:
             UserError: with the verdict.
         """
         store = self._store()
-        verdict = self._call(store) if self.job.rank == 0 else self._answer(store)
+        verdict = self._call(store) if self.job.rank == 0 else self._answer_in_time(store)
         if verdict:
             raise UserError(verdict)
 
@@ -97,6 +98,20 @@ class RankCheck:
                 f"(slurm.start_timeout), says rank {self.job.rank} on {self.job.node}; it did not start, "
                 "or the nodes do not reach each other"
             ) from None
+
+    def _answer_in_time(self, store: Store) -> str:
+        """The store counts its waits on rank 0's side: where that process hangs, they would not end by themselves."""
+        verdicts: list[str] = []
+        answering = threading.Thread(target=lambda: verdicts.append(self._answer(store)), daemon=True)
+        answering.start()
+        seconds = 2 * self.config.start_timeout + 3 * self.config.shared_timeout + 2 * _VERDICT_TIME
+        answering.join(seconds)
+        if verdicts:
+            return verdicts[0]
+        return (
+            f"rank {self.job.rank} on {self.job.node}: rank 0 has not answered within {seconds:g} s while all ranks "
+            "were met; its process or its node hangs"
+        )
 
     def _answer(self, store: Store) -> str:
         """A rank other than 0: says that it is here, looks for the tokens, and hears the verdict."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,23 @@ def test_who_is_missing_is_named_to_all(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_rank_0_that_does_not_start_is_named() -> None:
     (told,) = meet([1], [], SlurmConfig(start_timeout=2))
     assert told.startswith("rank 0 did not answer at 127.0.0.1:") and "says rank 1 on node2" in told
+
+
+def test_a_rank_0_that_hangs_is_named_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    class Hanging:
+        """A store whose server was stopped: nothing comes back, and no wait ends."""
+
+        def set(self, key: str, value: str) -> None:
+            released.wait()
+
+    monkeypatch.setattr(rank_check, "_VERDICT_TIME", 0.1)
+    monkeypatch.setattr(RankCheck, "_store", lambda self: Hanging())
+    config = SlurmConfig(start_timeout=1, shared_timeout=1)
+    with pytest.raises(UserError, match=r"rank 1 on node2: rank 0 has not answered within 5\.2 s while all ranks"):
+        RankCheck(replace(JOB, rank=1, node="node2"), config, [], "127.0.0.1", 1).hold()
+    released.set()
 
 
 def test_a_folder_that_one_does_not_see_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
