@@ -67,6 +67,7 @@ def test_a_rank_0_that_hangs_is_named_in_time(monkeypatch: pytest.MonkeyPatch) -
 
         def set(self, key: str, value: str) -> None:
             released.wait()
+            raise RuntimeError("the connection was closed")
 
     monkeypatch.setattr(rank_check, "_VERDICT_TIME", 0.1)
     monkeypatch.setattr(RankCheck, "_store", lambda self: Hanging())
