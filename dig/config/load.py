@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
 from dig.config.recommenders import is_recommender_name
-from dig.config.renamed import modernised, name_today
+from dig.config.renamed import modernised, name_today, old_keys
 from dig.config.schema import RECOMMENDERS, REGISTRY, Config
 from dig.config.sections.checks import choice_problem, choices_in
 from dig.engine.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
@@ -427,7 +427,9 @@ def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
         if named and section not in known:
             raise UserError(f"{layer.origin}: no installed package registers the recommender {section}", exit_code=2)
         today = name_today(unknown)
-        hint = nearest(unknown, known) or ""
+        names_of_both = {*known, *old_keys()}
+        meant = key.lower() if key.lower() in names_of_both else nearest(unknown.lower(), names_of_both) or ""
+        hint = name_today(meant) or meant
         for name in names:
             hint = hint.replace("*", name, 1)
         if not _KEY.fullmatch(key):  # a file of something else, which is not to be quoted
