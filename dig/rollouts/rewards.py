@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dig.config.schema import RewardConfig
+from dig.engine.moved import renamed_names
 from dig.rollouts.record import Rollouts
 
 __path__: list[str] = []  # it was a package, and who imports a part of that is told its new name (dig.engine.moved)
@@ -30,7 +31,7 @@ __all__ = [
     "shared_prefix",
     "total_reward",
 ]
-
+__getattr__ = renamed_names(__name__, Groups="dig.rollouts.Rollouts", ItemKnowledge="RewardContext")
 
 _FACTS = ("codes", "quality", "interests", "vectors", "counts", "sequential")
 _PAPER = ("hit", "valid", "prefix", "interest")
