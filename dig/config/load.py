@@ -470,16 +470,23 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
         shown = layer.origin if not key or layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         quiet = is_sensitive(key.rpartition(".")[2])
         value = OmegaConf.select(layer.content, key) if key else None
-        if isinstance(value, str | int | float) and (choices := choices_in(key_type(key))):
+        if isinstance(value, str | int | float | None) and (choices := _choices(key)):
             raise UserError(f"{_assigned(layer.origin, key, value)} {choice_problem(value, choices)}", 2) from None
         raise UserError(f"{shown}: {'a value of the wrong type' if quiet else _told(error)}", exit_code=2) from None
     except OmegaConfBaseException as error:
         raise UserError(f"{layer.origin}: {_told(error)}", exit_code=2) from None
 
 
+def _choices(key: str) -> tuple[str, ...]:
+    """What a key may hold, or an element of a list such as ``key[1]``; empty where that is not a choice."""
+    name, _, place = key.partition("[")
+    hint = key_type(name)
+    return choices_in(get_args(hint)[0] if place and get_origin(hint) is list else hint)
+
+
 def _assigned(origin: str, key: str, value: object) -> str:
     """A value with its key, and its file unless an argument gave it."""
-    return f"{'' if '=' in origin else f'{origin}: '}{key}={value!r}"
+    return f"{'' if '=' in origin else f'{origin}: '}{key}={'null' if value is None else repr(value)}"
 
 
 def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:
