@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from dig.engine.console import silenced
 
 __all__ = [
     "Problem",
+    "counted_problems",
     "find_problems",
     "Histogram",
     "Inspection",
@@ -48,6 +49,13 @@ class Problem:
     kind: str
     where: str
     text: str
+
+
+def counted_problems(problems: Sequence[Problem]) -> str:
+    """How many there are, such as ``2 errors, 1 note``."""
+    kinds = [problem.kind for problem in problems]
+    counts = {kind: kinds.count(kind) for kind in ("error", "note")}
+    return ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
 
 
 def find_problems(

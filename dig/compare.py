@@ -108,6 +108,8 @@ def _run(arguments: list[str]) -> int:
     given, runs = options.read(arguments)
     if not runs:
         raise UserError("name at least one run: a folder such as runs/beauty/latest, or an experiment", exit_code=2)
+    if given.json and given.format not in (None, "json"):
+        raise UserError(f"--json and --format {given.format}: name one of them", exit_code=2)
     request = _request(runs, given)
     form = "json" if given.json else given.format or _format(given.out)
     from dig.comparison.contest import find_contests  # polars is imported here, after all cheap errors

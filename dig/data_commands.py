@@ -18,7 +18,7 @@ from rich.table import Table
 from datamodules.fetching import item_pictures
 from datamodules.leakage import guard
 from datamodules.preparation import Prepared, prepare
-from datamodules.problems import Inspection, Problem, find_problems, inspect_data
+from datamodules.problems import Inspection, Problem, counted_problems, find_problems, inspect_data
 from datamodules.sources import read_source
 from datamodules.sources.base import write_tables
 from datamodules.sources.quickstart import write_shop
@@ -144,11 +144,10 @@ def inspect(name: str, config: DataConfig, out: Path, training: Config | None = 
     console.print()
     for title, text in inspection.samples:
         say(f"{printable(title, 60)}: {printable(text, _SAMPLE)}")
-    errors, notes = _counted(problems)
     console.print()
     for problem in problems[:8]:
         say(f"{problem.kind}: {printable(f'{problem.where}: {problem.text}', 200)}")
-    say(f"{errors} errors, {notes} notes (python -m dig.data validate tells all); histograms in {out}")
+    say(f"{counted_problems(problems)} (python -m dig.data validate tells all); histograms in {out}")
     return 0
 
 
@@ -162,12 +161,12 @@ def validate(config: DataConfig, training: Config | None = None, as_json: bool =
     """
     with _readable(config) as readable:
         problems = find_problems(readable, _refusals(training))
-    errors, notes = _counted(problems)
+    errors, _ = _counted(problems)
     if as_json:
         _print_json({}, problems)
         return 1 if errors else 0
     _print_problems(problems)
-    say(f"{errors} errors, {notes} notes")
+    say(counted_problems(problems))
     return 1 if errors else 0
 
 

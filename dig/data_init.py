@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from datamodules.problems import find_problems
+from datamodules.problems import counted_problems, find_problems
 from datamodules.sources.base import Problems
 from datamodules.sources.csv_table import check_form, csv_records, read_header, separator_of
 from datamodules.sources.guessing import Guess, TableGuess, guess_tables
@@ -59,8 +59,7 @@ def init(files: Sequence[str], out: Path, overwrite: bool, dry_run: bool, encodi
     _say_guess(catalogue.name, guess.items)
     with silenced():
         problems = find_problems(load_config(out).data)
-    errors = sum(problem.kind == "error" for problem in problems)
-    say(f"{out} is written: {errors} errors, {len(problems) - errors} notes in the data")
+    say(f"{out} is written: {counted_problems(problems)} in the data")
     say(f"next: python -m dig.data validate {out}, then python -m dig.train experiment={out}")
     return 0
 

@@ -136,6 +136,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(
             "--out table.docx: what format? name a file of .txt, .md, .tex, .csv, .json",
         ),
         (["beauty", "--format", "latx"], 2, "--format latx: no such choice; did you mean latex?"),
+        (["beauty", "--json", "--format", "csv"], 2, "--json and --format csv: name one of them"),
         (["beauty", "--slices", "onehop"], 2, "did you mean one-hop?"),
         (["beauty", "--seeds", "men"], 2, "--seeds men: no such choice; did you mean mean?"),
         (["beauty", "--part", "validation"], 2, "--part validation: no such choice; did you mean valid?"),

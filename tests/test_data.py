@@ -78,7 +78,7 @@ def test_validate_says_everything_and_how_it_ended(shop: Path, capsys: pytest.Ca
     output = shown(capsys)
     assert "error: interactions.csv:14: timestamp never is not a number or date" in output
     assert "error: items: 1 items have interactions but no record" in output
-    assert output.strip().endswith("2 errors, 1 notes")
+    assert output.strip().endswith("2 errors, 1 note")
 
 
 def test_json_is_one_object_and_nothing_else(shop: Path, capsys: pytest.CaptureFixture[str]):

@@ -91,6 +91,36 @@ def test_lines_are_narrow(name: str) -> None:
     assert too_wide((PROJECT / name).read_text(encoding="utf-8")) == []
 
 
+FILE = re.compile(
+    r"(?:dig|datamodules|callbacks|tests|docs|experiments|scripts|examples|sweeps|benchmarks|findings)/[\w./-]*\w\.(?:py|md|yaml|ipynb)"
+)
+KEY = re.compile(rf"(?:{'|'.join(sorted({key.partition('.')[0] for key in schema_keys() if '.' in key}))})(?:\.\w+)+")
+HISTORIES = ("CHANGELOG.md", "docs/lab/notes.md")
+"""Pages that speak of what was."""
+
+
+def untrue(text: str) -> list[str]:
+    """Files and keys that a page names in code, and that are not there."""
+    known = set(schema_keys())
+    said = [word for _, line in prose(text) for word in re.findall(r"`([^`]+)`", line)]
+    files = [word for word in said if FILE.fullmatch(word) and not re.search(r"[A-Z]{3}", Path(word).stem)]
+    assigned = [part.partition("=")[0] for word in said for part in word.split() if "=" in part]
+    keys = [key for key in assigned if KEY.fullmatch(key) and not re.search(r"[A-Z]{2}", key)]
+    return [
+        *(word for word in files if not (PROJECT / word).is_file()),
+        *(key for key in keys if key not in known and not key.startswith(FREE)),
+    ]
+
+
+FREE = ("backbone.config.", "visual.config.", "data.columns.", "grpo.reward.extra.", "mining.models.")
+"""Sections whose keys are the user's own."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in HISTORIES])
+def test_files_and_keys_that_a_page_names_are_there(name: str) -> None:
+    assert untrue((PROJECT / name).read_text(encoding="utf-8")) == []
+
+
 def papers() -> list[list[str]]:
     """The rows of the paper index: paper, file, key, experiment."""
     text = (PROJECT / "docs" / "papers.md").read_text(encoding="utf-8")
@@ -128,6 +158,10 @@ def test_the_site_has_every_page() -> None:
 
 def test_what_is_looked_for_is_found(tmp_path: Path) -> None:
     """The tests above can fail."""
+    told = (
+        "`tests/test_docs.py` `tests/test_dogs.py` `sft.clip_norm=1` `sft.epochs=3 rqvae.level=2` `backbone.config.x=1`"
+    )
+    assert untrue(told) == ["tests/test_dogs.py", "sft.clip_norm", "rqvae.level"]
     headings = "# A `b` (c): d\n\n## A b\n\n## A b\n\n"
     text = f"{headings}{'word ' * 30}\n\n| {'cell ' * 30} |\n\n```\n{'code ' * 30}\n```\n- {'x' * 120}\n"
     assert anchors(text) == {"a-b-c-d", "a-b", "a-b-1"}

@@ -121,7 +121,7 @@ class Options(argparse.ArgumentParser):
         return 0
 
     def _listed(self, names: Iterable[str]) -> str:
-        return ", ".join(self._shown(names)) or "none"
+        return ", ".join(self._shown(names)) or "it takes none"
 
     def _shown(self, names: Iterable[str]) -> list[str]:
         hidden = {action.option_strings[0] for action in self._actions if action.help == argparse.SUPPRESS}
@@ -141,6 +141,8 @@ def split_command(arguments: Sequence[str], commands: Iterable[str]) -> tuple[st
     """
     command, *rest = arguments
     commands = tuple(commands)
+    if command.startswith("-"):
+        raise UserError(f"{shown_key(command)}: the command comes first, then its options: {', '.join(commands)}", 2)
     if command not in commands:
         raise unknown_command(command, commands)
     return command, rest

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from dig.config.documents import YAML_BYTES, check_yaml, read_text
 from dig.config.errors import UserError, nearest
 from dig.config.recommenders import is_recommender_name
-from dig.config.renamed import modernised, name_today
+from dig.config.renamed import modernised, name_today, old_keys
 from dig.config.schema import RECOMMENDERS, REGISTRY, Config
 from dig.config.sections.checks import choice_problem, choices_in
 from dig.engine.secrets import free_secret, is_sensitive, secret_in, shown_key, shown_override, shown_value
@@ -427,7 +427,9 @@ def _check_keys(layer: _Layer, known: frozenset[str]) -> None:
         if named and section not in known:
             raise UserError(f"{layer.origin}: no installed package registers the recommender {section}", exit_code=2)
         today = name_today(unknown)
-        hint = nearest(unknown, known) or ""
+        names_of_both = {*known, *old_keys()}
+        meant = key.lower() if key.lower() in names_of_both else nearest(unknown.lower(), names_of_both) or ""
+        hint = name_today(meant) or meant
         for name in names:
             hint = hint.replace("*", name, 1)
         if not _KEY.fullmatch(key):  # a file of something else, which is not to be quoted
@@ -468,16 +470,23 @@ def _merge(base: DictConfig, layer: _Layer) -> None:
         shown = layer.origin if not key or layer.origin.startswith(f"{key}=") else f"{layer.origin}: {key}"
         quiet = is_sensitive(key.rpartition(".")[2])
         value = OmegaConf.select(layer.content, key) if key else None
-        if isinstance(value, str | int | float) and (choices := choices_in(key_type(key))):
+        if isinstance(value, str | int | float | None) and (choices := _choices(key)):
             raise UserError(f"{_assigned(layer.origin, key, value)} {choice_problem(value, choices)}", 2) from None
         raise UserError(f"{shown}: {'a value of the wrong type' if quiet else _told(error)}", exit_code=2) from None
     except OmegaConfBaseException as error:
         raise UserError(f"{layer.origin}: {_told(error)}", exit_code=2) from None
 
 
+def _choices(key: str) -> tuple[str, ...]:
+    """What a key may hold, or an element of a list such as ``key[1]``; empty where that is not a choice."""
+    name, _, place = key.partition("[")
+    hint = key_type(name)
+    return choices_in(get_args(hint)[0] if place and get_origin(hint) is list else hint)
+
+
 def _assigned(origin: str, key: str, value: object) -> str:
     """A value with its key, and its file unless an argument gave it."""
-    return f"{'' if '=' in origin else f'{origin}: '}{key}={value!r}"
+    return f"{'' if '=' in origin else f'{origin}: '}{key}={'null' if value is None else repr(value)}"
 
 
 def _check_environment(merged: DictConfig, layers: list[_Layer]) -> None:

@@ -56,6 +56,9 @@ _LONGEST_TITLE = 40
 _METHODS = ("fit", "save", "load", "rank")
 """What a recommender that counts has."""
 _SHOWN = 200
+_TOO_EARLY = (
+    "; it is imported together with dig.config, so what needs that is imported in functions, or in a file of its own"
+)
 S = TypeVar("S")
 
 
@@ -253,7 +256,8 @@ def _load(
     try:
         spec = point.load()
     except (Exception, SystemExit) as error:  # somebody else's code, which only concerns who uses it
-        raise _WrongError(f"entry point: {point.value} cannot be imported: {_reason(error)}") from error
+        hint = _TOO_EARLY if isinstance(error, ImportError) and _unfinished(error.name) else ""
+        raise _WrongError(f"entry point: {point.value} cannot be imported: {_reason(error)}{hint}") from error
     if not isinstance(spec, RecommenderSpec):
         raise _WrongError(f"entry point: expected a RecommenderSpec, {point.value} is {_shown(spec)}")
     spec = replace(spec, package=package, baseline=True)
@@ -263,6 +267,12 @@ def _load(
     if spec.settings is not None:
         _check_settings(spec.settings)
     return spec
+
+
+def _unfinished(module: str | None) -> bool:
+    """Whether a name of our configuration could not be imported since the configuration is being imported just now."""
+    spec = getattr(sys.modules.get("dig.config.schema"), "__spec__", None)
+    return (module or "").startswith("dig.config") and bool(getattr(spec, "_initializing", False))
 
 
 def _rules(

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["RENAMED", "modernised", "name_today"]
+__all__ = ["LOGGED", "RENAMED", "modernised", "name_today", "old_keys"]
 
 RENAMED = {
     "trainer.accumulate": "trainer.accumulate_grad_batches",
@@ -36,11 +36,23 @@ _WRITTEN = {
     "sft.item_tokens": "items.representation (one; for codes: sid, token or composed)",
 }
 """Keys that together decided how an item is written, which ``items.representation`` says now."""
+LOGGED = {
+    "rollout/dead_groups": "rollout/frac_reward_zero_std",
+    "rollout/distinct_items": "rollout/unique_fraction",
+    "rollout/surprise": "rollout/nll",
+    "train/clip_share": "train/clip_ratio",
+}
+"""Metrics of the logs, for which a sweep may ask."""
 
 
 def name_today(key: str) -> str | None:
     """What stands for an old key today, to be told; None where the key never was one."""
     return RENAMED.get(key) or _WRITTEN.get(key)
+
+
+def old_keys() -> list[str]:
+    """All keys that have another name today."""
+    return [*RENAMED, *_WRITTEN]
 
 
 def modernised(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar
 
-__all__ = ["MOVED", "answer_old_paths", "renamed_arguments"]
+__all__ = ["MOVED", "answer_old_paths", "renamed_arguments", "renamed_names"]
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -298,13 +298,39 @@ class _OldPaths:
             ModuleNotFoundError: the module has another name today, which the message tells.
         """
         if name in MOVED:
-            raise ModuleNotFoundError(f"the module {name} is called {MOVED[name]} now", name=name)
+            raise ModuleNotFoundError(f"the module {name} is called {MOVED[name]} now{_parts(name)}", name=name)
+
+
+def _parts(package: str) -> str:
+    """Where the modules of an old package are: Python asks for the package alone, whichever of them is imported."""
+    before, after = f"{package}.", MOVED[package]
+    parts = {old.removeprefix(before): new for old, new in MOVED.items() if old.startswith(before) and new != after}
+    return "".join(f"{',' if place else ';'} its {name} {new}" for place, (name, new) in enumerate(parts.items()))
 
 
 def answer_old_paths() -> None:
     """From here on, old paths are answered; what is imported by today's names is not looked at."""
     if _OldPaths not in sys.meta_path:
         sys.meta_path.append(_OldPaths)
+
+
+def renamed_names(module: str, **today: str) -> Callable[[str], NoReturn]:
+    """The ``__getattr__`` of a module that answers earlier names.
+
+    Args:
+        module: its ``__name__``.
+        today: the name of today, by the earlier one.
+
+    Returns:
+        a function that raises ImportError for an earlier name, in a line that has today's.
+    """
+
+    def answer(name: str) -> NoReturn:
+        if name in today:
+            raise ImportError(f"{module}.{name} is called {today[name]} now")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return answer
 
 
 def renamed_arguments(**today: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:

@@ -62,6 +62,9 @@ def sample_groups(
         replacement: whether an item may be sampled more than once.
         restriction: items that each row may have.
         seeds: (batch,) int64, a prompt each; see :func:`prompt_seeds`.
+
+    Raises:
+        ValueError: as :func:`~dig.generation.search.beam_search`, or the temperature is not above 0.
     """
     walk = TrieWalk(model, input_ids, attention_mask, trie, group_size, "trie", temperature, restriction)
     if seeds is None:

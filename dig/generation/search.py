@@ -6,7 +6,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,12 @@ def child_log_probs(
     Returns:
         Children (…, max_children) and their log-probabilities, -inf where there is no child; a leaf's only child is
         itself with log-probability 0.
+
+    Raises:
+        ValueError: there is no such ``normalise``.
     """
+    if normalise not in get_args(Normalise):
+        raise ValueError(f"normalise is {' or '.join(get_args(Normalise))}, not {normalise!r}")
     children, mask = trie.allowed(nodes, depth, restriction)
     if normalise == "trie":
         chosen = paths.child_logits(hidden, trie, nodes, children, depth) / temperature
@@ -118,6 +123,10 @@ class TrieWalk:
         temperature: float = 1.0,
         restriction: Restriction | None = None,
     ) -> None:
+        if paths < 1:
+            raise ValueError(f"num_beams and group_size must be at least 1, it is {paths}")
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"the temperature must be above 0, it is {temperature:g}")
         self.path_model = as_path_model(model)
         self.path_model.check(trie.largest_token, attention_mask, trie.levels - 1)
         self.trie = trie
@@ -226,8 +235,8 @@ def beam_search(
 
     Raises:
         NotFiniteError: the model's logits are not finite, with the rows.
-        ValueError: a prompt is longer than the model allows, or the
-            trie has a token that the model lacks.
+        ValueError: a prompt is longer than the model allows, the trie has a token that the model lacks, or
+            ``num_beams`` or ``normalise`` is not what it may be.
     """
     if num_beams > trie.num_items:
         warnings.warn(f"{num_beams} beams, but the catalogue has {trie.num_items} items: all are ranked", stacklevel=2)

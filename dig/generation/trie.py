@@ -389,6 +389,8 @@ def _check(token_sequences: Tensor) -> None:
     if token_sequences.ndim != 2 or token_sequences.numel() == 0:
         shape = tuple(token_sequences.shape)
         raise ValueError(f"token_sequences must be (items, levels) and not empty, it is {shape}")
+    if token_sequences.is_floating_point():
+        raise ValueError(f"token_sequences must be whole numbers, they are {token_sequences.dtype}")
     present = token_sequences >= 0
     if not present[:, 0].all():
         raise ValueError(f"item row {int((~present[:, 0]).nonzero()[0])} has no tokens")

@@ -83,6 +83,7 @@ __getattr__ = lazy_names(
         "mined_frame": "interest",
         "to_frame": "interest",
         "without_duplicates": "interest",
+        "without_twins": "interest",  # which says its name of today
         "mine_lexical": "lexical",
         "Merged": "merging",
         "merge_interests": "merging",

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from dig.engine.folding import fold
+from dig.engine.moved import renamed_names
 
 __all__ = [
     "INTEREST_SCHEMA",
@@ -25,7 +26,7 @@ __all__ = [
     "without_duplicates",
     "item_quality",
 ]
-
+__getattr__ = renamed_names(__name__, without_twins="without_duplicates")
 
 Kind = Literal["text", "visual"]
 KINDS: tuple[Kind, ...] = ("text", "visual")

@@ -11,12 +11,13 @@ from dig.config.recommenders import RecommenderSpec
 
 __all__ = ["SPECS"]
 
+_UPDATES = ("kl", "entropy", "clip_ratio", "ratio")
 _ROLLOUTS = ("reward", "hits", "groups_with_hit", "frac_reward_zero_std", "unique_fraction", "nll")
 
 
 def _grpo_logs(config: Any) -> list[str]:
     rewards = [f"reward_{name}" for name, weight in config.grpo.reward.weights.items() if weight]
-    return ["train/kl", "train/entropy", *(f"rollout/{each}" for each in (*_ROLLOUTS, *rewards))]
+    return [*(f"train/{each}" for each in _UPDATES), *(f"rollout/{each}" for each in (*_ROLLOUTS, *rewards))]
 
 
 SPECS: tuple[RecommenderSpec[Any], ...] = (

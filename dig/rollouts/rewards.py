@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dig.config import nearest
 from dig.config.schema import RewardConfig
+from dig.engine.moved import renamed_names
 from dig.rollouts.record import Rollouts
 
 __path__: list[str] = []  # it was a package, and who imports a part of that is told its new name (dig.engine.moved)
@@ -30,7 +32,7 @@ __all__ = [
     "shared_prefix",
     "total_reward",
 ]
-
+__getattr__ = renamed_names(__name__, Groups="dig.rollouts.Rollouts", ItemKnowledge="RewardContext")
 
 _FACTS = ("codes", "quality", "interests", "vectors", "counts", "sequential")
 _PAPER = ("hit", "valid", "prefix", "interest")
@@ -63,18 +65,20 @@ def interest_aware_reward(
         targets: (batch,) catalogue rows.
         codes: (items, levels) codes without the collision suffix; None where ``prefix`` has no weight.
         quality: (items,) interest quality q in [0, 1]; None where ``interest`` has no weight.
-        weights: the weights of these four terms (``hit``, ``valid``, ``prefix``, ``interest``); others are ignored.
+        weights: the weights of these four terms (``hit``, ``valid``, ``prefix``, ``interest``); those of other terms
+            are ignored.
         item_ids: names for messages.
 
     Raises:
-        KeyError: a term has a weight, but not what it reads.
-        ValueError: a quality is not finite (which item).
+        KeyError: a term has a weight, but not what it reads; or there is no such term.
+        ValueError: a quality (which item) or a weight is not finite.
     """
     context = RewardContext(codes, quality, item_ids=item_ids)
     if quality is not None and not torch.isfinite(quality).all():
         row = int((~torch.isfinite(quality)).nonzero()[0])
         raise ValueError(f"the interest quality of {context.name_of(row)} is not finite")
     by_name = weights.weights if isinstance(weights, RewardConfig) else weights
+    _check_weights(by_name)
     paper = {name: by_name.get(name, 0.0) for name in _PAPER}
     rollouts = Rollouts.of_items(items, targets)
     return _sum(_weighted(rollouts, context, paper), items)
@@ -91,12 +95,21 @@ def total_reward(rollouts: Rollouts, context: RewardContext, weights: Mapping[st
     Raises:
         KeyError: there is no such term, or it requires what is not known.
         ValueError: a term raises, gives something else than (batch, group) numbers, or is not finite (which term,
-            which item).
+            which item); or a weight is not finite.
     """
     items, targets = rollouts.items, rollouts.targets
     paper = interest_aware_reward(items, targets, context.codes, context.quality, weights, context.item_ids)
     others = {name: weight for name, weight in weights.items() if name not in _PAPER}
     return _sum(paper.terms | _weighted(rollouts, context, others), items)
+
+
+def _check_weights(weights: Mapping[str, float]) -> None:
+    for name, weight in weights.items():
+        if weight and name not in REWARD_TERMS:
+            hint = nearest(name, REWARD_TERMS)
+            raise KeyError(f"there is no reward term {name}{f'; did you mean {hint}?' if hint else ''}")
+        if not math.isfinite(weight):
+            raise ValueError(f"the weight of the reward term {name} is {weight}")
 
 
 def _weighted(rollouts: Rollouts, context: RewardContext, weights: Mapping[str, float]) -> dict[str, Tensor]:

@@ -302,7 +302,7 @@ def split_arguments(arguments: list[str]) -> Arguments:
 
 def _check_program(file: SweepFile) -> None:
     named = file.program is None or _runs_training(str(file.program))
-    literal = any(_runs_training(word) for word in file.command)
+    literal = _behind_training(file.command) is not None
     if not named or (file.program is None and file.command and not literal):
         what = file.program if file.program is not None else " ".join(map(shown_override, file.command))
         raise wrong(file.path, "program", f"{what}: this runs only dig.train; write program: dig.train")
@@ -313,10 +313,21 @@ def _runs_training(word: str) -> bool:
 
 
 def _behind_program(file: SweepFile) -> tuple[str, ...]:
-    for place, word in enumerate(file.command):
-        if word == "${program}" or _runs_training(word):
-            return file.command[place + 1 :]
+    if (behind := _behind_training(file.command)) is not None:
+        return behind
+    if "${program}" in file.command:
+        return file.command[file.command.index("${program}") + 1 :]
     raise wrong(file.path, "command", "does not name the program: write ${program}")
+
+
+def _behind_training(command: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What stands behind ``dig.train``, or ``dig train`` of an installed package; None where neither is named."""
+    for place, word in enumerate(command):
+        if _runs_training(word):
+            return command[place + 1 :]
+        if command[place : place + 2] == ("dig", "train"):
+            return command[place + 2 :]
+    return None
 
 
 def _expanded(path: Path, word: str) -> str:

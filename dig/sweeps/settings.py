@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dig.config import BASELINES, RECOMMENDERS, STAGES, Config, UserError, config_to_dict, load_config, nearest
 from dig.config.documents import read_json_mapping
+from dig.config.renamed import LOGGED
 from dig.config.schema import BUILT_IN_STAGES
 from dig.engine.artifacts import fingerprint
 from dig.engine.secrets import shown_override
@@ -144,6 +145,8 @@ def _unknown(asked: str, stage: str | None, name: str, stages: dict[str, list[st
         return f"no stage that runs reports {asked}: none of them trains"
     if stage is not None and stage not in stages:
         return f"{asked}: {stage} does not report while this runs; {', '.join(stages)} {_do(stages)}"
+    if name in LOGGED:
+        return f"{asked}: this metric is {asked.removesuffix(name)}{LOGGED[name]} now"
     metric_names = {each for names in (stages.values() if stage is None else [stages[stage]]) for each in names}
     hint = nearest(name, sorted(metric_names))
     return (

@@ -80,6 +80,15 @@ def test_commands_are_told_by_the_nearest():
     assert split_command(["write", "--yes"], ("read", "write")) == ("write", ["--yes"])
     with pytest.raises(UserError, match="wriet: no such command; did you mean write\\?"):
         split_command(["wriet"], ("read", "write"))
+    with pytest.raises(UserError, match=r"^--json: the command comes first, then its options: read, write$"):
+        split_command(["--json", "read"], ("read", "write"))
+
+
+def test_a_command_without_options_says_so():
+    one = Options("x", "Does nothing.")
+    one.switch("--json", "as JSON", "read")
+    with pytest.raises(UserError, match=r"^--jsn: no such flag; it takes none$"):
+        one.read(["--jsn"], "write")
 
 
 def test_the_help_has_every_option_but_inner_ones():

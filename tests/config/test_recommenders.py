@@ -245,6 +245,32 @@ def test_a_broken_package_is_one_warning_for_runs_without_it_and_an_error_for_th
         assert (asking.returncode, asking.stderr) == (2, f"error: {line}\n")
 
 
+@pytest.mark.parametrize("early", ["from dig.stages.base import Stage", "from dig.config import Config"])
+def test_what_needs_the_configuration_too_early_is_told_where_it_belongs(tmp_path: Path, early: str):
+    write_package(tmp_path, f"{early}\n{RIGHT}")
+    told = dig(tmp_path, "experiment=quickstart", "baselines=[own]", "--print-config")
+    assert told.returncode == 2 and told.stderr.startswith("error: the package own-package 1.0 registers")
+    assert told.stderr.endswith(
+        "; it is imported together with dig.config, so what needs that is imported in functions, or in a file of its "
+        "own\n"
+    )
+
+
+def test_one_of_the_elements_that_is_not_a_choice_is_told_with_its_place(tmp_path: Path):
+    listed = '    many: list[Literal["near", "far"]] = field(default_factory=lambda: ["near"])\n'
+    with_list = RIGHT.replace(
+        "SPEC =",
+        f"from dataclasses import field\nfrom typing import Literal\n@dataclass\nclass Many:\n{listed}\nSPEC =",
+    )
+    write_package(tmp_path, with_list.replace("settings=OwnConfig", "settings=Many"))
+    for value, line in (
+        ("[near,fra]", "own.many[1]='fra' is not one of near, far; did you mean 'far'?"),
+        ("[null]", "own.many[0]=null is not one of near, far"),
+    ):
+        told = dig(tmp_path, "experiment=quickstart", "baselines=[own]", f"own.many={value}", "--print-config")
+        assert (told.returncode, told.stderr) == (2, f"error: {line}\n")
+
+
 def test_the_folder_that_a_command_runs_in_is_not_an_installed_package(tmp_path: Path):
     """It may be a run of somebody else's, and ``python -m`` puts it first on the path."""
     marker = tmp_path / "ran"

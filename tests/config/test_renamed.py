@@ -32,6 +32,23 @@ def test_an_old_key_is_answered_by_a_line_with_the_new_one(tmp_path: Path, key: 
         assert line.endswith(f"{key}: this key is {name_today(key)} now" if not overrides else f"{name_today(key)} now")
 
 
+@pytest.mark.parametrize(
+    ("argument", "right"),
+    [
+        ("sft.Clip_Norm=1", "sft.gradient_clip_val"),
+        ("TRAINER.WORKERS=1", "trainer.num_workers"),
+        ("sft.clip_nrom=1", "sft.gradient_clip_val"),
+        ("sft={clip_norms: 1}", "sft.gradient_clip_val"),
+        ("sft.Gradient_Clip_Val=1", "sft.gradient_clip_val"),
+        ("prompt.item_tokens=true", name_today("prompt.item_token")),
+    ],
+)
+def test_who_misspells_an_old_key_is_told_the_new_one(argument: str, right: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config("quickstart", [argument])
+    assert str(caught.value).endswith(f": unknown key; did you mean {right}?")
+
+
 def test_new_names_are_keys_and_old_ones_are_not() -> None:
     keys = set(schema_keys())
     assert set(RENAMED.values()) <= keys and not keys & {*RENAMED, *WRITTEN}

@@ -159,6 +159,17 @@ def test_logits_that_are_not_finite_name_their_rows():
         beam_search(model, prompts, mask, trie, 2)
 
 
+def test_beams_and_the_normalisation_are_what_they_may_be():
+    """An unknown normalisation was the vocabulary's, and nobody was told."""
+    model, prompts = tiny.tiny_model("qwen2"), tiny.padded(PROMPTS, "left")
+    trie = CatalogueTrie(torch.tensor([[7, 8], [9, 10]]))
+    with pytest.raises(ValueError, match="normalise is trie or vocabulary, not 'tri'"):
+        beam_search(model, *prompts, trie, 2, normalise="tri")  # type: ignore[arg-type]
+    for beams in (0, -1):
+        with pytest.raises(ValueError, match=f"num_beams and group_size must be at least 1, it is {beams}"):
+            beam_search(model, *prompts, trie, beams)
+
+
 @pytest.mark.parametrize("tokens", [[[7, 8], [60, 9]]])
 def test_a_token_that_the_model_lacks_is_refused(tokens: list[list[int]]):
     with pytest.raises(ValueError, match="the token 60, the model only 60"):

@@ -44,6 +44,19 @@ def test_log_probs_are_those_of_score(family: str, side: str):
     assert (drawn.log_probs[TRIE.paths(drawn.items) < 0] == 0).all()
 
 
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_divides_nothing_is_not_blamed_on_the_model(temperature: float):
+    model, prompts = tiny.tiny_model("qwen2"), tiny.padded(tiny.random_prompts(), "right")
+    with pytest.raises(ValueError, match=f"the temperature must be above 0, it is {temperature:g}"):
+        sample_groups(model, *prompts, TRIE, 4, temperature)
+
+
+def test_a_group_of_nobody_is_refused():
+    model, prompts = tiny.tiny_model("qwen2"), tiny.padded(tiny.random_prompts(), "right")
+    with pytest.raises(ValueError, match="num_beams and group_size must be at least 1, it is 0"):
+        sample_groups(model, *prompts, TRIE, group_size=0)
+
+
 def test_the_generator_decides_everything():
     model, prompts = tiny.tiny_model("qwen2"), tiny.padded(tiny.random_prompts(), "right")
     draws = [sample_groups(model, *prompts, TRIE, 8, generator=torch.Generator().manual_seed(s)) for s in (3, 3, 4)]

@@ -107,6 +107,11 @@ def test_an_empty_or_flat_catalogue_is_refused(shape: tuple[int, ...]):
         CatalogueTrie(torch.zeros(shape, dtype=torch.int64))
 
 
+def test_tokens_are_whole_numbers():
+    with pytest.raises(ValueError, match=r"token_sequences must be whole numbers, they are torch\.float32"):
+        CatalogueTrie(torch.tensor([[5.0, 6.5]]))
+
+
 def test_one_item_is_a_trie():
     trie = CatalogueTrie(torch.tensor([[7]]))
     assert (trie.num_items, trie.levels, trie.max_children) == (1, 1, [1])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from dig.config import UserError
+from dig.config.schema import RewardConfig
 from dig.rollouts import REWARD_TERMS, RewardContext, Rollouts
 
 # Items 0 and 1 are duplicates: the same codes, told apart by a suffix that no term sees.
@@ -35,6 +38,16 @@ def term(name: str, rollouts: Rollouts, **facts: Any) -> list[list[float]]:
     found = REWARD_TERMS[name].function(rollouts, RewardContext(**facts))
     assert found.shape == rollouts.items.shape and found.dtype == torch.float32
     return [[round(value, 5) for value in row] for row in found.tolist()]
+
+
+def test_every_weight_of_the_settings_is_that_of_a_term_and_every_term_has_one():
+    """A field that is added is a weight: none is left out in silence."""
+    ours = {name for name, each in REWARD_TERMS.items() if each.function.__module__.startswith("dig.")}
+    others = {"extra", "modules", "combine"}
+    assert {entry.name for entry in fields(RewardConfig)} - others == RewardConfig().weights.keys() == ours
+    assert list(RewardConfig(extra={"own": 2.0}).weights) == [*RewardConfig().weights, "own"]
+    with pytest.raises(UserError, match=r"grpo\.reward\.extra\.unseen is a term of its own: set grpo\.reward\.unseen"):
+        RewardConfig(extra={"unseen": 1.0})
 
 
 def test_hit_pays_the_target_and_neither_duplicate_nor_neighbour():

@@ -113,6 +113,19 @@ def test_training_is_paid_by_the_papers_function(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(total_reward(record, context, WEIGHTS.weights).total, 2 * paper.total)
 
 
+def test_a_weight_of_no_term_is_refused_with_the_nearest():
+    """It would pay nothing, and a policy that learns nothing is seen hours later."""
+    items, targets = torch.tensor([[0, 1]]), torch.tensor([0])
+    with pytest.raises(KeyError, match="there is no reward term hitt; did you mean hit\\?"):
+        interest_aware_reward(items, targets, CODES, QUALITY, {"hitt": 1.0})
+    with pytest.raises(KeyError, match="there is no reward term prefx; did you mean prefix\\?"):
+        total_reward(Rollouts.of_items(items, targets), RewardContext(CODES, QUALITY), {"hit": 1.0, "prefx": 0.2})
+    with pytest.raises(ValueError, match="the weight of the reward term hit is nan"):
+        interest_aware_reward(items, targets, CODES, QUALITY, {"hit": float("nan")})
+    paid = interest_aware_reward(items, targets, CODES, QUALITY, {"hit": 1.0, "similarity": 3.0, "absent": 0.0})
+    assert list(paid.terms) == ["hit"] and paid.total.tolist() == [[1.0, 0.0]]
+
+
 def test_facts_may_stay_away_where_their_term_has_no_weight():
     items, targets = torch.tensor([[0, 1]]), torch.tensor([0])
     assert interest_aware_reward(items, targets, None, None, {"hit": 2.0}).total.tolist() == [[2.0, 0.0]]

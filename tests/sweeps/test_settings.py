@@ -75,6 +75,39 @@ def test_what_is_wrong_is_one_line_that_says_where(tmp_path: Path, changes: dict
     assert said in line and str(tmp_path / "some.yaml") in line
 
 
+@pytest.mark.parametrize(
+    ("earlier", "today"),
+    [
+        ("train/clip_share", "train/clip_ratio"),
+        ("rollout/dead_groups", "rollout/frac_reward_zero_std"),
+        ("rollout/distinct_items", "rollout/unique_fraction"),
+        ("grpo.rollout/surprise", "grpo.rollout/nll"),
+    ],
+)
+def test_an_earlier_name_of_a_metric_is_answered_by_a_line_with_today_s(tmp_path: Path, earlier: str, today: str):
+    of_grpo = {"command": None, "parameters": {"grpo.clip_range": {"values": [0.1, 0.2]}}}
+    line = refused(tmp_path, "experiment=quickstart", metric={"name": earlier, "goal": "maximize"}, **of_grpo)
+    assert line.endswith(f"some.yaml: metric.name: {earlier}: this metric is {today} now")
+    named = {"name": today, "goal": "maximize"}
+    assert settings(tmp_path, "experiment=quickstart", metric=named, **of_grpo).metric.stage == "grpo"
+
+
+def test_an_earlier_key_is_answered_wherever_a_file_names_it(tmp_path: Path):
+    nested = {"sft": {"parameters": {"clip_norm": {"values": [1, 2]}}}}
+    for parameters in ({"sft.clip_norm": {"values": [1, 2]}}, {"sft.clip_norm": {"value": None}}, nested):
+        line = refused(tmp_path, parameters={"rqvae.levels": {"values": [2, 3]}, **parameters})
+        assert line.endswith("sft.clip_norm: this key is sft.gradient_clip_val now")
+    line = refused(tmp_path, command=[*COMMAND, "prompt.item_token=true"])
+    assert "prompt.item_token: this key is items.representation=token" in line
+
+
+def test_the_installed_command_is_the_program_too(tmp_path: Path):
+    words = ["${env}", "dig", "train", "experiment=quickstart", "rqvae.levels=3", "${args_no_hyphens}"]
+    found = settings(tmp_path, program=None, command=words)
+    assert (found.given.experiment, found.given.overrides[0]) == ("quickstart", "rqvae.levels=3")
+    assert "this runs only dig.train" in refused(tmp_path, program=None, command=[*words[:2], "sweep", *words[3:]])
+
+
 def test_a_missing_file_has_a_nearest_one(tmp_path: Path):
     write(tmp_path)
     with pytest.raises(UserError, match=r"no such sweep file; did you mean .*some\.yaml"):

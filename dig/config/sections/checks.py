@@ -64,7 +64,7 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 def choice_problem(value: Any, choices: tuple[str, ...]) -> str:
     """What to say of a value that is none of the choices, to follow its key."""
-    hint = nearest(str(value), choices) or nearest(str(value).lower(), choices)
+    hint = None if value is None else nearest(str(value), choices) or nearest(str(value).lower(), choices)
     return f"is not one of {', '.join(choices)}{f'; did you mean {hint!r}?' if hint else ''}"
 
 

@@ -36,7 +36,8 @@ OBJECTIVES: tuple[str, ...] = get_args(Objective)
 REFERENCES: tuple[str, ...] = get_args(Reference)
 
 
-_TERMS = ("hit", "valid", "prefix", "interest", "similarity", "rank", "collaborative", "diversity", "novelty", "unseen")
+_NO_TERMS = ("extra", "modules", "combine")
+"""Fields of the reward that are not the weight of a term; each other one is."""
 
 
 @dataclass
@@ -76,7 +77,7 @@ class RewardConfig:
         check_values("grpo.reward", self)
         weights = self.weights
         check(max(weights.values()) > 0, "grpo.reward weights are all 0, so there is nothing to learn from")
-        built_in = [name for name in self.extra if name in _TERMS]
+        built_in = [name for name in self.extra if name in _terms()]
         check(
             not built_in,
             f"grpo.reward.extra.{built_in[0] if built_in else ''} is a term of its own: set grpo.reward."
@@ -86,7 +87,12 @@ class RewardConfig:
     @property
     def weights(self) -> dict[str, float]:
         """Every term's weight by name."""
-        return {name: getattr(self, name) for name in _TERMS} | self.extra
+        return {name: getattr(self, name) for name in _terms()} | self.extra
+
+
+def _terms() -> list[str]:
+    """The terms that come with the project: each has its weight as a field."""
+    return [entry.name for entry in fields(RewardConfig) if entry.name not in _NO_TERMS]
 
 
 @dataclass
