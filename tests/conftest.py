@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.libraries import import_untraced
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # which works through all tests, and so imports all of them sooner or later
@@ -22,6 +23,11 @@ if "DIG_DATA_ROOT" in os.environ:  # some tests change the folder, or link to th
 if "DIG_TESTS_SHARED" not in os.environ:  # the processes of pytest-xdist have it from the one that starts them
     os.environ["DIG_TESTS_SHARED"] = tempfile.mkdtemp(prefix="dig-tests-")
     atexit.register(shutil.rmtree, os.environ["DIG_TESTS_SHARED"], ignore_errors=True)
+
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("dig", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dig")
 
 
 @pytest.fixture(autouse=True, scope="session")

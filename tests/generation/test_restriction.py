@@ -15,7 +15,7 @@ TRIE = CatalogueTrie(TOKENS)
 PROMPTS = tiny.random_prompts()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.integers(0, 23), max_size=30), min_size=1, max_size=4))
 def test_a_node_is_allowed_as_long_as_one_of_its_items_is(listed: list[list[int]]):
     width = max(1, *map(len, listed))
@@ -80,7 +80,7 @@ def test_a_banned_duplicate_leaves_its_duplicates():
     assert (every == float("-inf")).nonzero().tolist() == [[0, 0], [1, 3], [2, 2]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(-1, 26), max_size=9), min_size=1, max_size=4),
     st.lists(st.integers(-1, 26), max_size=24),

@@ -29,7 +29,7 @@ def padded(rows: list[Row], levels: int | None = None) -> torch.Tensor:
     return torch.tensor([[*row, *[-1] * (levels - len(row))] for row in rows])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(prefix_free_rows())
 def test_every_node_has_the_children_of_a_dict_trie(rows: list[Row]):
     trie = CatalogueTrie(padded(rows))
@@ -70,7 +70,7 @@ def test_every_node_has_the_children_of_a_dict_trie(rows: list[Row]):
     assert trie.token_sequences(torch.arange(len(rows))).tolist() == padded(rows).tolist()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(prefix_free_rows(), st.lists(st.lists(st.integers(-1, 6), min_size=5, max_size=5), min_size=1, max_size=30))
 def test_find_knows_exactly_the_items(rows: list[Row], queries: list[list[int]]):
     trie = CatalogueTrie(padded(rows))
@@ -118,7 +118,7 @@ def test_one_item_is_a_trie():
     assert trie.find(torch.tensor([[7], [8]])).tolist() == [0, -1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30), st.integers(1, 6))
 def test_duplicates_follow_the_item_that_stands_for_them(rows: list[Row], k: int):
     trie = CatalogueTrie(padded(rows), duplicates=True)
@@ -137,7 +137,7 @@ def test_duplicates_follow_the_item_that_stands_for_them(rows: list[Row], k: int
     assert values[0][there].tolist() == [score for _, score in expected]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(prefix_free_rows(), st.data())
 def test_a_part_keeps_its_rows_and_parts_join_to_the_whole(rows: list[Row], data: st.DataObject):
     trie = CatalogueTrie(padded(rows))

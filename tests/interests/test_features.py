@@ -127,7 +127,7 @@ def slowly(phrase: str, fields: dict[str, list[str]]) -> dict[str, float]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT.filter(str.strip), TEXT, TEXT, TEXT, st.lists(TEXT, max_size=3))
 def test_grounding_is_that_of_a_search_word_by_word(phrase, title, description, brand, categories):
     fields = {"title": [title], "description": [description], "brand": [brand], "categories": categories}

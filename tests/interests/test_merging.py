@@ -271,7 +271,7 @@ def slowly(rows: list) -> set:
     return result
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(MINED)
 def test_it_is_what_the_slow_obvious_way_gives(rows):
     found = {
@@ -285,7 +285,7 @@ def test_it_is_what_the_slow_obvious_way_gives(rows):
     assert found == slowly(rows)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MINED, st.permutations("abc"))
 def test_what_holds_whatever_the_miners_say(rows, order):
     found = merge(rows)

@@ -10,6 +10,8 @@ from dig.config import Config, UserError, load_config
 from dig.stages.start import check_backbone, check_start, training_bytes
 from dig.train import main
 
+PRETRAINED = ("backbone.pretrained=some/model", "items.representation=sid")
+
 
 def cpu(*settings: str) -> Config:
     return load_config("quickstart", ["trainer.accelerator=cpu", *settings])
@@ -24,9 +26,9 @@ def cpu(*settings: str) -> Config:
         (["trainer.precision=64-true"], 32),
         (["trainer.devices=2"], 16),
         (["trainer.devices=2", "trainer.strategy=fsdp"], 8),
-        (["backbone.pretrained=some/model"], 4),
-        (["backbone.pretrained=some/model", "trainer.precision=bf16-true"], 2),
-        (["backbone.pretrained=some/model", "backbone.lora.enabled=false"], 16),
+        ([*PRETRAINED], 4),
+        ([*PRETRAINED, "trainer.precision=bf16-true"], 2),
+        ([*PRETRAINED, "backbone.lora.enabled=false"], 16),
     ],
 )
 def test_weights_gradients_and_moments(settings: list[str], factor: int) -> None:
