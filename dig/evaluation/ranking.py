@@ -27,6 +27,8 @@ class _RankingMetric(Metric):
         super().__init__(**settings)
         if k < 1:
             raise ValueError(f"k must be at least 1, it is {k}")
+        if k != int(k):
+            raise ValueError(f"k must be a whole number, it is {k}")
         self.k = k
         self.add_state("hits", torch.zeros(k, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")

@@ -108,6 +108,8 @@ def test_many_users_lose_no_precision():
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(ValueError, match="rankings of 3 items cannot give a metric at 5"):
         NDCG(5).update(torch.zeros(2, 3), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"k must be a whole number, it is 1\.5"):
+        NDCG(1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="k must be at least 1"):
         HitRate(0)
 
