@@ -76,6 +76,8 @@ def broken(page: Path) -> list[str]:
             place = (page.parent / name).resolve() if name else page
             if not place.exists() or not place.is_relative_to(PROJECT):
                 found.append(f"{number}: {target}")
+            elif place.is_dir():
+                found.append(f"{number}: {target}: a folder, which the site of `make docs` cannot show")
             elif anchor and (place.suffix != ".md" or anchor not in anchors(place.read_text(encoding="utf-8"))):
                 found.append(f"{number}: {target}: there is no such heading")
     return found
