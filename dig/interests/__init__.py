@@ -5,7 +5,7 @@ The names here are loaded when they are first used: labelling needs scikit-learn
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dig.engine.lazy import lazy_names
 
@@ -65,7 +65,7 @@ __all__ = [
     "without_duplicates",
 ]
 
-__getattr__ = lazy_names(
+_lazy_name = lazy_names(
     __name__,
     {
         "InterestVectors": "features",
@@ -83,7 +83,6 @@ __getattr__ = lazy_names(
         "mined_frame": "interest",
         "to_frame": "interest",
         "without_duplicates": "interest",
-        "without_twins": "interest",  # which says its name of today
         "mine_lexical": "lexical",
         "Merged": "merging",
         "merge_interests": "merging",
@@ -95,3 +94,10 @@ __getattr__ = lazy_names(
         "read_user_interests": "reading",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Names the new name of an earlier one."""
+    if name == "without_twins":
+        raise ImportError("dig.interests.without_twins is called without_duplicates now")
+    return _lazy_name(name)

@@ -129,7 +129,7 @@ def test_lightning_is_as_quiet_where_asking_it_is_its_first_use() -> None:
 def test_every_lazy_name_is_where_it_is_said_to_be(package: str) -> None:
     """The table of homes and the imports that type checkers read are the same, and each name is there."""
     module = import_module(package)
-    load = getattr(module, "_lazy_name", module.__getattr__)  # dig.rollouts asks it, but for names of before
+    load = getattr(module, "_lazy_name", module.__getattr__)  # some ask it, but for names of before
     homes = inspect.getclosurevars(load).nonlocals["homes"]
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     guarded = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
