@@ -68,7 +68,8 @@ def test_entry_9_interests_that_leak(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("mine.yaml").write_text("extends: own\ndata: {path: shop}\nmining: {user_interests: seen.jsonl}\n")
     assert main(["validate", "mine.yaml"]) == 1
     said = capsys.readouterr().out
-    assert "error: mine: seen.jsonl saw held-out items: the test items of 1 users" in said and "1 error, 0 notes" in said
+    assert "error: mine: seen.jsonl saw held-out items: the test items of 1 users" in said
+    assert "1 error, 0 notes" in said
     assert main(["validate", "mine.yaml", "data.leaks=drop", "data.k_core=50", "data.split=published"]) == 1
     said = capsys.readouterr().out
     assert "error: prepare: no user is left: data.k_core=50" in said and "comes without a split" in said
