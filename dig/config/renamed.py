@@ -63,7 +63,8 @@ def modernised(content: Mapping[str, Any]) -> dict[str, Any]:
         if (value := _taken(today, before)) is not _ABSENT:
             _put(today, after, value)
     if old:
-        pretrained = (today.get("backbone") or {}).get("pretrained") is not None
+        backbone = today.get("backbone")  # whatever the file says: what is not a section is refused later
+        pretrained = isinstance(backbone, dict) and backbone.get("pretrained") is not None
         for key, value in _representation(old, pretrained).items():
             _put(today, key, value)
     return today

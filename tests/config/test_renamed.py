@@ -115,3 +115,12 @@ def test_a_run_s_own_file_is_an_experiment_and_an_experiment_called_so_is_not_a_
         load_config(path)
     (tmp_path / "metrics.json").write_text("{}")
     assert load_config(path).sft.gradient_clip_val == 0.5
+
+
+@pytest.mark.parametrize("section", [[1], "text", 3, None])
+def test_a_run_whose_backbone_is_not_a_section_is_refused_in_a_line(tmp_path: Path, section: Any) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"prompt": {"item_token": True}, "backbone": section}))
+    assert modernised({"prompt": {"item_token": True}, "backbone": section})["items"] == {"representation": "token"}
+    with pytest.raises(UserError) as caught:
+        load_run_config(tmp_path)
+    assert "\n" not in str(caught.value)
