@@ -231,8 +231,11 @@ def _choose(
 
 
 def _save_state(module: lightning.LightningModule, path: Path) -> None:
+    state = module.state_dict()
+    if isinstance(module, modules.PolicyModule):
+        state = module.trained_state(state)
     with atomic_path(path) as temporary:
-        write_checkpoint({"state_dict": module.state_dict()}, temporary)
+        write_checkpoint({"state_dict": state}, temporary)
 
 
 def _load_state(module: lightning.LightningModule, path: Path) -> None:

@@ -22,7 +22,7 @@ from dig.generation.causal_paths import next_token_loss
 from dig.generation.factory import NotCausalError, as_path_model, causal_paths, check_intrr, check_paths
 from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
 from dig.generation.intrr_paths import intrr_losses
-from dig.generation.lora import add_lora, merge_lora
+from dig.generation.lora import FrozenBase, add_lora, frozen_base, merge_lora
 from dig.generation.path_model import PathModel, TrainingRows
 from dig.generation.sid_rows import fold_rows, start_among_words, start_from_scratch
 from dig.generation.tree_paths import without_adapters
@@ -36,6 +36,7 @@ __all__ = [
     "LanguageBackbone",
     "build_backbone",
     "load_backbone",
+    "load_base",
     "save_backbone",
     "scratch_model",
 ]
@@ -63,6 +64,7 @@ class Backbone(ABC):
         vocabulary: where the tokens are that spell items.
         tokenizer: of its prompts; None where a prompt is the rows of a history's items.
         from_scratch: whether nothing was learned before, so that it knows no words.
+        base: what its adapters stand on, which checkpoints leave out; None where all of the model is theirs.
         packs_rows: whether several samples may lie in a row of a training batch.
         can_shard: whether its weights may be shared out over ranks.
     """
@@ -71,6 +73,7 @@ class Backbone(ABC):
     vocabulary: SidVocabulary
     tokenizer: Any
     from_scratch: bool
+    base: FrozenBase | None = None
     packs_rows: ClassVar[bool]
     can_shard: ClassVar[bool]
 
@@ -131,6 +134,8 @@ class LanguageBackbone(Backbone):
         model = merge_lora(self.model)
         fold_rows(model)
         model.save_pretrained(folder)
+        for weights in folder.glob("*.safetensors"):  # whoever may read the configuration may read these, too
+            weights.chmod((folder / "config.json").stat().st_mode)
         save_tokenizer(self.tokenizer, folder, self.vocabulary)
 
     @classmethod
@@ -281,9 +286,32 @@ def _pretrained(
     _resize(model, max(used, int(vocabulary.ids.max()) + 1), where)
     start_among_words(model, vocabulary, len(tokenizer), vectors)
     _tell_ends(model, tokenizer)
-    if config.lora.enabled:
-        model = add_lora(model, config.lora, vocabulary.ids.tolist())
-    return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False)
+    if not config.lora.enabled:
+        return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False)
+    rows = vocabulary.ids.tolist()
+    model = add_lora(model, config.lora, rows)
+    return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False, base=frozen_base(model, name, rows))
+
+
+def load_base(source: str, tokens: int, dtype: torch.dtype, where: str) -> Any:
+    """The model that adapters of a checkpoint stand on, with as many embedding rows as it had under them.
+
+    Args:
+        source: its name or folder.
+        tokens: rows of the embedding.
+        dtype: of the weights.
+        where: what holds the adapters, for messages.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    told = f"{where} holds adapters alone; what they stand on, {source},"
+    try:
+        model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, source, told, dtype=dtype)
+    except _UNREADABLE as error:
+        raise UserError(f"{told} cannot be loaded: {_reason(error)}; put it there, or pass backbone=") from None
+    _resize(model, tokens, told)
+    return model
 
 
 @torch.no_grad()
