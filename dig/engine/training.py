@@ -143,8 +143,7 @@ def _trainer(
     csv = _csv_logger(folder)
     ours: list[Callback] = [seed, throughput, guard, callbacks.ElasticResume(plan.stage), callbacks.LogOften()]
     ours += [lightning.pytorch.callbacks.LearningRateMonitor("step"), *plan.callbacks, *context.callbacks(plan.stage)]
-    if progress_enabled():
-        ours.append(callbacks.Bar())
+    ours += callbacks.progress_bar(plan.stage, throughput)
     if plan.patience is not None:
         stopping = lightning.pytorch.callbacks.EarlyStopping
         ours.append(
