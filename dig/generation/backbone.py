@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +24,7 @@ from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
 from dig.generation.intrr_paths import intrr_losses
 from dig.generation.lora import FrozenBase, add_lora, frozen_base, merge_lora
 from dig.generation.path_model import PathModel, TrainingRows
-from dig.generation.sid_rows import fold_rows, start_among_words, start_from_scratch
+from dig.generation.sid_rows import fold_rows, start_among_words, start_at_texts, start_from_scratch
 from dig.generation.tree_paths import without_adapters
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary, read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
@@ -33,6 +33,7 @@ from dig.received.models import check_model_folder, check_vocabulary
 __all__ = [
     "Backbone",
     "IntRRBackbone",
+    "ItemTitles",
     "LanguageBackbone",
     "build_backbone",
     "load_backbone",
@@ -53,6 +54,18 @@ _SMALL = {
     "num_key_value_heads": 4,
     "tie_word_embeddings": True,
 }
+
+
+class ItemTitles(NamedTuple):
+    """What the codes of a catalogue stand for, in words.
+
+    Attributes:
+        texts: of each item, such as its title.
+        codes: (items, levels) of each item, without a collision suffix.
+    """
+
+    texts: Sequence[str | None]
+    codes: Tensor
 
 
 @dataclass
@@ -230,6 +243,7 @@ def build_backbone(
     max_tokens: int,
     vectors: Sequence[Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
+    titles: ItemTitles | None = None,
 ) -> LanguageBackbone:
     """A fresh policy for Semantic IDs with ``sizes`` codes per level.
 
@@ -239,12 +253,13 @@ def build_backbone(
         max_tokens: longest prompt and answer; a model from scratch gets that many positions.
         vectors: (tokens, dim) vectors of the tokens of each level, where SID rows start; None starts them at random.
         dtype: of a pretrained model's weights.
+        titles: at whose words the SID rows of a pretrained model start, in place of vectors.
 
     Raises:
         UserError: if the model cannot be had or is not a causal language model.
     """
     if config.pretrained:
-        backbone = _pretrained(config, sizes, vectors, dtype)
+        backbone = _pretrained(config, sizes, vectors, dtype, titles)
     else:
         backbone = _from_scratch(config, sizes, max_tokens)
         if vectors:
@@ -255,7 +270,11 @@ def build_backbone(
 
 
 def _pretrained(
-    config: BackboneConfig, sizes: list[int], vectors: Sequence[Tensor] | None, dtype: torch.dtype
+    config: BackboneConfig,
+    sizes: list[int],
+    vectors: Sequence[Tensor] | None,
+    dtype: torch.dtype,
+    titles: ItemTitles | None,
 ) -> LanguageBackbone:
     name = str(config.pretrained)
     where = f"backbone.pretrained={name}"
@@ -285,6 +304,9 @@ def _pretrained(
     check_paths(model, where)
     _resize(model, max(used, int(vocabulary.ids.max()) + 1), where)
     start_among_words(model, vocabulary, len(tokenizer), vectors)
+    if titles is not None:
+        texts = tokenizer([text or "" for text in titles.texts], add_special_tokens=False)["input_ids"]
+        start_at_texts(model, vocabulary, texts, titles.codes)
     _tell_ends(model, tokenizer)
     if not config.lora.enabled:
         return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False)
