@@ -13,13 +13,16 @@ from dig.pretrained.names import (
     model_identity,
     resolve_model,
 )
+from dig.pretrained.tokens import breaking, meaningful_tokens
 
 __all__ = [
     "PACKAGED",
     "PackagedModel",
+    "breaking",
     "check_memory",
     "check_model",
     "gguf_header",
+    "meaningful_tokens",
     "model_identity",
     "resolve_model",
     "stored_bytes",

@@ -83,9 +83,7 @@ def gguf_folder(header: GgufHeader, sha256: str, name: str, where: str) -> Path:
         check_gguf(header, where, chat=False)
         _check_room(header, store, where)
         if global_rank() == 0:
-            say(
-                f"{where}: {name} is turned into a folder of transformers, once ({header.parameters / 1e6:,.0f} M weights)"
-            )
+            say(f"{where}: {name} is turned into a folder of transformers, once ({_millions(header)})")
     return store.get(_KIND, key, lambda folder: _convert(header, folder, where), origin).path
 
 
@@ -158,8 +156,8 @@ def _check_room(header: GgufHeader, store: ArtifactStore, where: str) -> None:
     needed, free = int(weights * _PEAK), available_memory()
     if free is not None and needed > free:
         raise UserError(
-            f"{where}: turning {header.path} into weights takes {gigabytes(needed)} of memory for "
-            f"{header.parameters / 1e6:,.0f} M of them, and {gigabytes(free)} are available; take a smaller model, or "
+            f"{where}: turning {header.path} into a folder takes {gigabytes(needed)} of memory for "
+            f"{_millions(header)}, and {gigabytes(free)} are available; take a smaller model, or "
             "name the folder of the same model in safetensors"
         )
     home = next(folder for folder in (store.root, *store.root.parents) if folder.is_dir())
@@ -169,6 +167,10 @@ def _check_room(header: GgufHeader, store: ArtifactStore, where: str) -> None:
             f"{where}: the weights of {header.path} take {gigabytes(weights)} under {home}, and {gigabytes(space)} are "
             "free there; free some, or set DIG_HOME to another disk"
         )
+
+
+def _millions(header: GgufHeader) -> str:
+    return f"{header.parameters / 1e6:,.1f} M weights"
 
 
 def _convert(header: GgufHeader, folder: Path, where: str) -> None:

