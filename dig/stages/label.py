@@ -186,12 +186,7 @@ def _held_out(report: dict[str, Any]) -> str:
     )
 
 
-def _check(context: StageContext) -> None:
-    if context.config.labels.enabled and context.config.labels.source == "judge":
-        judge_model(context.config).check_present()
-
-
-STAGE = Stage("label", ("prepare", "mine"), _config_keys, _build, _summary, version=3, every_rank=True, check=_check)
+STAGE = Stage("label", ("prepare", "mine"), _config_keys, _build, _summary, version=3, every_rank=True)
 
 
 def judge_model(config: Config) -> PromptedModel:

@@ -240,15 +240,7 @@ def _optional_inputs(config: Config) -> tuple[str, ...]:
     return ("adapt", "pictures") if config.visual.adapt.epochs else ("pictures",)
 
 
-def _check(context: StageContext) -> None:
-    """Models of this process are there, before anything else is built."""
-    for model in all_models(context.config):
-        model.check_present()
-
-
-STAGE = Stage(
-    "mine", ("prepare",), _config_keys, _build, _summary, version=3, optional_inputs=_optional_inputs, check=_check
-)
+STAGE = Stage("mine", ("prepare",), _config_keys, _build, _summary, version=3, optional_inputs=_optional_inputs)
 
 
 def all_models(config: Config) -> list[PromptedModel]:

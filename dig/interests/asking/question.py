@@ -25,7 +25,7 @@ from dig.engine.folding import fold
 from dig.interests.asking.answers import Caption, MinedInterests, Verdict, parse_answer
 from dig.interests.models.response import Message
 from dig.pictures import picture_content
-from dig.pretrained import check_model, model_identity
+from dig.pretrained import model_identity
 
 __all__ = [
     "Evidence",
@@ -219,15 +219,6 @@ class PromptedModel:
     def identity(self) -> str:
         """What its answers are kept under, readable."""
         return f"{self.config.name} {self.prompt.name} {self.prompt.version}"
-
-    def check_present(self) -> None:
-        """Refuses a model of this process that is not on this machine and cannot be had.
-
-        Raises:
-            UserError: names it, and what to take instead.
-        """
-        if self.config.kind != "openai":
-            check_model(self.config.model, f"mining.models.{self.name}.model={self.config.model}", chat=True)
 
     @property
     def origin(self) -> dict[str, Any]:
