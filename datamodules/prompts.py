@@ -22,6 +22,7 @@ from dig.config import UserError
 from dig.config.schema import PromptConfig
 from dig.engine.artifacts import fingerprint
 from dig.generation.vocabulary import TASK_TOKENS
+from dig.pretrained import breaking, meaningful_tokens
 
 if TYPE_CHECKING:
     from dig.generation.backbone import Backbone
@@ -253,6 +254,8 @@ class SidPrompts(PromptBuilder):
         self.knows_text = not from_scratch
         self.max_text_tokens = config.max_text_tokens
         self._tokenizer = tokenizer
+        self._special = meaningful_tokens(tokenizer)
+        self._broken = breaking(self._special, lambda token: f"{token[0]} {token[1:]}".rstrip())
         self._frames: dict[str, list[Frame]] = {}
         pad_id = int(tokenizer.pad_token_id)
         end_id = pad_id if tokenizer.eos_token_id is None else int(tokenizer.eos_token_id)
@@ -300,10 +303,7 @@ class SidPrompts(PromptBuilder):
 
     def _plain(self, text: str) -> str:
         """Breaks whatever the tokenizer would read as one of its special tokens or as part of a Semantic ID."""
-        for token in self._tokenizer.all_special_tokens:
-            if len(token) > 1 and token in text:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        return _SID_LIKE.sub(r"< \1", text)
+        return _SID_LIKE.sub(r"< \1", self._broken(text))
 
     def _words_hash(self) -> str:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)

@@ -18,6 +18,8 @@ from dig.config.errors import UserError
 from dig.config.schema import VisualConfig
 from dig.engine.artifacts import hash_file
 from dig.engine.weights import CLIP_WEIGHTS, clip_weights
+from dig.pretrained import gguf_header, model_identity, resolve_model
+from dig.pretrained.hub import HubError, ask_hub, cached_snapshot
 
 __all__ = [
     "NAMES",
@@ -110,14 +112,18 @@ def locate_encoder(name: str, download: bool = True) -> EncoderSource:
     """
     if name in NAMES and (packaged := find_offline_model()):
         return EncoderSource(name, packaged, f"all-MiniLM-L6-v2-{WEIGHTS_SHA256}")
+    where = f"embedding.text_encoder={name}"
+    if gguf_header(name, where) is not None:
+        made = Path(resolve_model(name, where)) if download else None
+        return EncoderSource(name, made, f"{model_identity(name, where)}{_pooling_mark(False, ['ForCausalLM'])}")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return EncoderSource(name, folder, _folder_fingerprint(folder) + _pooling(folder))
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or folder.is_file():
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise UserError(f"embedding.text_encoder={name} is not a folder")
     candidates = [name] if "/" in name else [f"sentence-transformers/{name}", name]
     for hub_id in candidates:
-        if cached := _cached_snapshot(hub_id):
+        if cached := cached_snapshot(hub_id):
             return EncoderSource(name, cached, f"{hub_id}@{cached.name}{_pooling(cached)}")
     hub_id, commit, pooling = _ask_hub(name, candidates)
     return EncoderSource(name, _download(name, hub_id, commit) if download else None, f"{hub_id}@{commit}{pooling}")
@@ -180,55 +186,19 @@ def _hash(path: Path, size: int, changed: int) -> str:
     return hash_file(path)
 
 
-def _cached_snapshot(hub_id: str) -> Path | None:
-    """The snapshot of the main branch in the Hugging Face cache, when its weights are complete."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        config = try_to_load_from_cache(hub_id, "config.json")
-    except HFValidationError:
-        return None
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    index = folder / "model.safetensors.index.json"
-    shards = {"model.safetensors"}
-    if index.is_file():
-        try:
-            shards = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None
-    return folder if all((folder / shard).is_file() for shard in shards) else None
-
-
 def _ask_hub(name: str, candidates: list[str]) -> tuple[str, str, str]:
     """The Hub id under which a model exists, its commit, and the mark of its pooling.
 
     One short question instead of minutes of retries.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
-
     reason = "the Hub could not be reached"
     for hub_id in candidates:
         try:
-            info = HfApi().model_info(hub_id, timeout=_HUB_TIMEOUT)
-        except RepositoryNotFoundError:
-            reason = "the Hub has no such model, or it is private and HF_TOKEN is not set"
-        except HFValidationError:
-            reason = "the Hub allows no such name"
-        except OfflineModeIsEnabled:
-            raise _unavailable(name, "HF_HUB_OFFLINE is set") from None
-        except HfHubHTTPError as error:
-            raise _unavailable(name, f"the Hub answers {error.response.status_code}") from None
-        except Exception as error:  # the HTTP library's own errors differ between versions of huggingface_hub
-            raise _unavailable(name, f"the Hub cannot be reached: {_first_line(error)}") from error
+            info = ask_hub(hub_id, _HUB_TIMEOUT)
+        except HubError as error:
+            reason = str(error)
+            if not error.unknown:
+                raise _unavailable(name, reason) from error
         else:
             if info.sha:
                 files = {file.rfilename for file in info.siblings or ()}

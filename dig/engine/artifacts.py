@@ -30,6 +30,7 @@ from dig.engine.own_files import (
     read_own,
     replace_text,
     text_path,
+    widen_modes,
 )
 
 __all__ = [
@@ -264,7 +265,9 @@ def _in_place(work: Path, kind: str) -> Iterator[None]:
 def _seal(work: Path, key: str, seconds: float, origin: dict[str, Any]) -> None:
     files = {}
     sealed = (path for path in work.rglob("*") if path.is_file() and path.relative_to(work).parts[0] != SCRATCH)
-    for path in sorted(path for path in sealed if path != work / MANIFEST):
+    paths = sorted(path for path in sealed if path != work / MANIFEST)
+    widen_modes(work, paths)  # safetensors writes for the owner alone, and artifacts are shared
+    for path in paths:
         flush_to_disk(path)
         files[path.relative_to(work).as_posix()] = {"size": path.stat().st_size, "sha256": hash_file(path)}
     if not files:

@@ -14,7 +14,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -35,6 +35,7 @@ __all__ = [
     "replace_text",
     "temporary_beside",
     "text_path",
+    "widen_modes",
 ]
 
 
@@ -139,6 +140,23 @@ def open_own(path: Path, append: bool = False) -> IO[bytes]:
         raise _refused(path, problem)
     os.set_blocking(number, True)
     return os.fdopen(number, "a+b" if append else "rb", buffering=0)
+
+
+def widen_modes(folder: Path, files: Iterable[Path]) -> None:
+    """Gives files the mode that any new file gets, where a library has written them for their owner alone.
+
+    Args:
+        folder: where a file can be made, by which the process's mask is seen without changing it.
+        files: the files; one that grants more keeps that.
+    """
+    probe = temporary_beside(folder / "mode")
+    probe.touch()
+    usual = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in files:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode | usual != mode:
+            path.chmod(mode | usual)
 
 
 def read_own(path: Path, most: int = _NOTE_BYTES) -> bytes:

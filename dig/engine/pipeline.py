@@ -222,7 +222,7 @@ def describe(config: Config) -> Table:
         table.add_row("download", "to do", "the publisher", "", ", ".join(str(path) for path in missing))
         return table
     steps = _described(config)
-    check_backbone(config, _unbuilt(steps, store))
+    check_backbone(config, _unbuilt(steps, store), network=False)
     for step in steps:
         kind, key = step.stage.name, step.key
         if NOT_IMPORTED in step.origin["reads"].get("own reward terms", {}).values():

@@ -16,6 +16,7 @@ from dig.config import UserError, nearest
 from dig.config.schema import BackboneConfig, SFTConfig
 from dig.engine.console import say
 from dig.engine.lazy import transformers
+from dig.engine.own_files import widen_modes
 from dig.engine.ranks import global_rank
 from dig.engine.weights import load_complete
 from dig.generation.causal_paths import next_token_loss
@@ -28,6 +29,7 @@ from dig.generation.sid_rows import fold_rows, start_among_words, start_at_texts
 from dig.generation.tree_paths import without_adapters
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary, read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
+from dig.pretrained import check_memory, resolve_model
 from dig.received.models import check_model_folder, check_vocabulary
 
 __all__ = [
@@ -147,8 +149,7 @@ class LanguageBackbone(Backbone):
         model = merge_lora(self.model)
         fold_rows(model)
         model.save_pretrained(folder)
-        for weights in folder.glob("*.safetensors"):  # whoever may read the configuration may read these, too
-            weights.chmod((folder / "config.json").stat().st_mode)
+        widen_modes(folder, folder.glob("*.safetensors"))
         save_tokenizer(self.tokenizer, folder, self.vocabulary)
 
     @classmethod
@@ -278,9 +279,11 @@ def _pretrained(
 ) -> LanguageBackbone:
     name = str(config.pretrained)
     where = f"backbone.pretrained={name}"
+    source = resolve_model(name, where)
+    check_memory(source, where, dtype.itemsize)
     try:
-        model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, name, where, dtype=dtype)
-        tokenizer, instead_of = read_tokenizer(name)
+        model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, source, where, dtype=dtype)
+        tokenizer, instead_of = read_tokenizer(source)
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what some give where no file is
             raise ValueError("there is no tokenizer")
     except _UNREADABLE as error:
@@ -328,8 +331,9 @@ def load_base(source: str, tokens: int, dtype: torch.dtype, where: str) -> Any:
         UserError: it cannot be had.
     """
     told = f"{where} holds adapters alone; what they stand on, {source},"
+    folder = resolve_model(source, told)
     try:
-        model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, source, told, dtype=dtype)
+        model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, folder, told, dtype=dtype)
     except _UNREADABLE as error:
         raise UserError(f"{told} cannot be loaded: {_reason(error)}; put it there, or pass backbone=") from None
     _resize(model, tokens, told)

@@ -23,6 +23,7 @@ from dig.config.schema import BackboneConfig
 from dig.engine.lazy import transformers
 from dig.generation.backbone import scratch_model
 from dig.generation.vocabulary import scratch_words
+from dig.pretrained import gguf_header
 
 __all__ = ["count_parameters"]
 
@@ -59,6 +60,9 @@ def count_parameters(config: BackboneConfig, sizes: list[int], max_tokens: int) 
 
 
 def _of_pretrained(name: str) -> int | None:
+    header = gguf_header(name, f"backbone.pretrained={name}")
+    if header is not None:
+        return header.parameters
     try:
         settings = transformers.AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
         with _without_memory():

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["TensorHeader", "load_module", "read_section", "read_tensors", "weights_header"]
+__all__ = ["WIDTHS", "TensorHeader", "load_module", "read_section", "read_tensors", "weights_header"]
 
 _HEADER_BYTES = 32 << 20
 """Bytes of a header at most: 100,000 tensors take ten million."""
-_WIDTHS = {
+WIDTHS = {
     "BOOL": 1,
     "U8": 1,
     "I8": 1,
@@ -224,7 +224,7 @@ def _tensor(name: str, entry: Any, room: int) -> TensorHeader:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not all(type(each) is int and each >= 0 for each in (*shape, start, end)):
             raise ValueError
-        wrong = math.prod(shape) * _WIDTHS[dtype] != end - start
+        wrong = math.prod(shape) * WIDTHS[dtype] != end - start
     except (KeyError, TypeError, ValueError):
         raise ValueError(f"its header says of {name[:80]!r} what is not a tensor") from None
     if end > room:

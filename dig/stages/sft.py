@@ -16,6 +16,7 @@ from dig.engine.console import say
 from dig.engine.lazy import lightning
 from dig.engine.stage import Stage, StageContext, global_rank
 from dig.engine.training import Plan, fit, reads_training
+from dig.pretrained import model_identity
 from dig.stages.fresh_backbone import fresh_backbone
 from dig.stages.policies import item_tokens, load_spelled_ids, policy_summary, save_policy
 from dig.stages.prepare import load_catalogue, load_sequences
@@ -28,7 +29,10 @@ __all__ = ["STAGE"]
 def _config_keys(config: Config) -> dict[str, Any]:
     keys = ("items", "backbone", "prompt", "sft", "evaluation.ks", "evaluation.valid_users", "evaluation.valid_beams")
     assignment = ("intrr.assignment",) if config.items.representation == "one" else ()
-    return reads_training(config, *keys, *assignment)
+    read = reads_training(config, *keys, *assignment)
+    if name := config.backbone.pretrained:
+        read["backbone"]["pretrained"] = model_identity(name, f"backbone.pretrained={name}")
+    return read
 
 
 def _build(context: StageContext, folder: Path) -> None:

@@ -12,6 +12,7 @@ from dig.engine.machine import accelerator_here, available_memory, check_machine
 from dig.engine.ranks import launched
 from dig.engine.strategy import check_trainer
 from dig.generation.dry_build import count_parameters
+from dig.pretrained import check_model
 
 __all__ = ["check_backbone", "check_start", "training_bytes"]
 
@@ -31,18 +32,21 @@ def check_start(config: Config) -> None:
     check_trainer(config.trainer)
 
 
-def check_backbone(config: Config, stages: Collection[str]) -> None:
+def check_backbone(config: Config, stages: Collection[str], network: bool = True) -> None:
     """Builds the backbone without memory, and compares what its training takes at least with what there is.
 
     Args:
         config: the experiment.
         stages: those that are still to be built; without ``sft`` there is nothing to look at.
+        network: whether a hub may be asked for a pretrained one.
 
     Raises:
-        UserError: with exit code 2: it cannot be built, or no memory here holds it.
+        UserError: a pretrained one cannot be had; with exit code 2: it cannot be built, or no memory here holds it.
     """
     if "sft" not in stages or config.items.representation == "one":
         return
+    if name := config.backbone.pretrained:
+        check_model(name, f"backbone.pretrained={name}", network=network)
     levels = [*config.rqvae.sizes, _SUFFIX]
     parameters = count_parameters(config.backbone, levels, (config.prompt.max_history + 1) * len(levels))
     if parameters is None or launched():  # what ranks take together is the launcher's to judge

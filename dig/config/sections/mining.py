@@ -132,7 +132,7 @@ class ModelConfig:
     kind: Kind = "openai"
     """`openai` (any endpoint that speaks its chat completions), `transformers` (a local model), `vllm` (offline)."""
     model: str = ""
-    """The endpoint's name of the model, or a folder or hub id."""
+    """The endpoint's name of the model; of a local one `smollm2-135m`, a GGUF file, a folder or a hub id."""
     identity: str | None = None
     """Name under which its answers are kept; unset takes `model`. Two models of one name need different ones."""
     base_url: str | None = None

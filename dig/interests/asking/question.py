@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from importlib.resources import files
@@ -25,6 +25,7 @@ from dig.engine.folding import fold
 from dig.interests.asking.answers import Caption, MinedInterests, Verdict, parse_answer
 from dig.interests.models.response import Message
 from dig.pictures import picture_content
+from dig.pretrained import model_identity
 
 __all__ = [
     "Evidence",
@@ -257,8 +258,13 @@ class Question(NamedTuple):
 
 
 def prompted_model(name: str, config: ModelConfig, prompt: Prompt, purpose: str, limit: int = 0) -> PromptedModel:
-    """A model with a prompt, the prompt checked for what it wants filled in."""
+    """A model with a prompt, the prompt checked for what it wants filled in.
+
+    Answers of a local model in a GGUF file are kept under the file's content, wherever it lies.
+    """
     prompt.ask(ref="", evidence="", limit="", interest="")
+    if config.kind != "openai" and config.identity is None:
+        config = replace(config, identity=model_identity(config.model, f"mining.models.{name}.model"))
     return PromptedModel(name, config, prompt, purpose, limit)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -29,8 +27,9 @@ from dig.engine.console import printable, warn
 from dig.engine.weights import load_complete
 from dig.interests.models import open_picture
 from dig.interests.models.response import Completion, Message
+from dig.pretrained import breaking, check_memory, meaningful_tokens, resolve_model
 
-__all__ = ["TransformersModel", "check_folder", "fold_system"]
+__all__ = ["TransformersModel", "fold_system"]
 
 _REASON = 300
 """Letters of a library's message that are shown."""
@@ -174,14 +173,8 @@ class _Template:
         self._name = name
         self._vision = vision
         self._source = reader if getattr(reader, "chat_template", None) else tokenizer
-        if not self._source.chat_template:
-            raise UserError(f"mining model {name} has no chat template; take a model that is made for chat")
-        written = str(self._source.chat_template)
-        added = tokenizer.added_tokens_decoder.values()
-        tokens = {str(token) for token in added if token.special or str(token) in written}
-        tokens |= {str(getattr(reader, f"{kind}_token", None) or "") for kind in ("image", "video", "audio")}
-        longest_first = sorted((token for token in tokens if token.strip()), key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        placeholders = [getattr(reader, f"{kind}_token", None) for kind in ("image", "video", "audio")]
+        self._plain = breaking(meaningful_tokens(tokenizer, self._source.chat_template, placeholders))
         self._takes_system = True
         self._takes_system = self._probe()
 
@@ -211,7 +204,7 @@ class _Template:
 
     def _content(self, turn: Message) -> str | list[dict[str, str]]:
         """Text, or for a model that sees a list of parts; the pictures themselves go to the processor beside it."""
-        text = self._special.sub(" ", turn.text)
+        text = self._plain(turn.text)
         if not self._vision:
             return text
         return [*([{"type": "image"}] if turn.picture else []), {"type": "text", "text": text}]
@@ -235,30 +228,40 @@ def _size(conversation: Sequence[Message]) -> tuple[bool, int]:
 
 def _load(config: ModelConfig, device: torch.device) -> tuple[Any, Any]:
     """The model on its device, and its tokenizer or, for one that sees, its processor."""
-    check_folder(config)
+    where = f"mining model {config.name}"
+    source = resolve_model(config.model, where, chat=True)
     auto_model = AutoModelForImageTextToText if config.vision else AutoModelForCausalLM
     auto_reader = AutoProcessor if config.vision else AutoTokenizer
     dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
     try:  # False rather than nothing, which would ask at the terminal whether to run the repository's code
-        reader = auto_reader.from_pretrained(config.model, trust_remote_code=False)
+        reader = auto_reader.from_pretrained(source, trust_remote_code=False)
         if config.vision and not hasattr(reader, "image_processor"):
             raise ValueError("it has no processor of pictures, so it does not see")
-        model = load_complete(auto_model.from_pretrained, config.model, f"mining model {config.name}", dtype=dtype)
+        _require_template(config.name, reader)
+        _check_memory(source, where, dtype, device)
+        model = load_complete(auto_model.from_pretrained, source, where, dtype=dtype)
         return model.to(device).eval(), reader
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip() or type(error).__name__
         raise UserError(
-            f"mining model {config.name}: {config.model} cannot be loaded as a "
+            f"{where}: {config.model} cannot be loaded as a "
             f"{'vision-language' if config.vision else 'language'} model: "
             f"{printable(reason.splitlines()[0], _REASON)}"
         ) from None
 
 
-def check_folder(config: ModelConfig) -> None:
-    """Raises a UserError for a path that leads nowhere, which the libraries would take for a strange hub id."""
-    path = config.model
-    if (path.startswith(("/", ".", "~")) or path.count("/") > 1) and not Path(path).is_dir():
-        raise UserError(f"mining model {config.name}: there is no folder {path}")
+def _require_template(name: str, reader: Any) -> None:
+    """Refuses, before the weights are loaded, a model that was not made for chat."""
+    if not (
+        getattr(reader, "chat_template", None) or getattr(getattr(reader, "tokenizer", None), "chat_template", None)
+    ):
+        raise UserError(f"mining model {name} has no chat template; take a model that is made for chat")
+
+
+def _check_memory(source: str, where: str, dtype: torch.dtype | str, device: torch.device) -> None:
+    """Compares the weights with the memory that they go to."""
+    gpu = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+    check_memory(source, where, dtype.itemsize if isinstance(dtype, torch.dtype) else None, gpu)
 
 
 def _prepare_decoding(model: Any, tokenizer: Any, config: ModelConfig) -> set[int]:

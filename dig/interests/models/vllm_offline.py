@@ -13,8 +13,9 @@ from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
 from dig.engine.console import printable, progress_enabled
 from dig.interests.models import chat_turn
-from dig.interests.models.local import check_folder, fold_system
+from dig.interests.models.local import fold_system
 from dig.interests.models.response import Completion, Message
+from dig.pretrained import breaking, meaningful_tokens, resolve_model
 
 __all__ = ["VllmModel"]
 
@@ -52,13 +53,14 @@ class VllmModel:
         self._sampling = vllm.SamplingParams(
             temperature=config.temperature or 0.0, max_tokens=config.max_output, **held
         )
-        check_folder(config)
+        source = resolve_model(config.model, f"mining model {config.name}", chat=True)
         try:
             self._llm: Any = vllm.LLM(
-                model=config.model, dtype=config.dtype, load_format="safetensors", trust_remote_code=False
+                model=source, dtype=config.dtype, load_format="safetensors", trust_remote_code=False
             )
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
             raise UserError(f"mining model {config.name}: vLLM cannot load {config.model}: {_reason(error)}") from None
+        self._plain = breaking(meaningful_tokens(self._llm.get_tokenizer()))
 
     def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
         """An answer to each conversation, in order; a picture that cannot be decoded is not shown to the model.
@@ -87,7 +89,10 @@ class VllmModel:
         return outputs
 
     def _ask(self, conversations: Sequence[Sequence[Message]]) -> list[Any]:
-        messages = [[chat_turn(turn) for turn in conversation] for conversation in conversations]
+        messages = [
+            [chat_turn(turn._replace(text=self._plain(turn.text))) for turn in conversation]
+            for conversation in conversations
+        ]
         outputs = self._llm.chat(messages=messages, sampling_params=self._sampling, use_tqdm=progress_enabled())
         return list(outputs)
 

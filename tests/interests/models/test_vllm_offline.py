@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jinja2 import TemplateError
 from PIL import Image
+from support.tiny import text_tokenizer
 
 from dig.config import UserError
 from dig.config.schema import ModelConfig
@@ -25,6 +26,9 @@ class Llm:
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
         self.asked: list[dict[str, Any]] = []
+
+    def get_tokenizer(self) -> Any:
+        return text_tokenizer()
 
     def chat(self, messages: list[list[dict[str, Any]]], **settings: Any) -> list[Any]:
         self.asked.append({"messages": messages, **settings})
@@ -45,6 +49,7 @@ class Llm:
 def llm(monkeypatch: pytest.MonkeyPatch) -> type[Llm]:
     """The stand-in, in a class of its own a test; its parameters are dicts."""
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "ERROR")
+    monkeypatch.setattr("dig.pretrained.names.ask_hub", lambda name: None)  # a hub that has every model
     package, params = ModuleType("vllm"), ModuleType("vllm.sampling_params")
     fresh = type("Llm", (Llm,), {})
     vars(package).update(LLM=fresh, SamplingParams=dict, sampling_params=params)
