@@ -330,12 +330,14 @@ def load_base(source: str, tokens: int, dtype: torch.dtype, where: str) -> Any:
     Raises:
         UserError: it cannot be had.
     """
-    told = f"{where} holds adapters alone; what they stand on, {source},"
-    folder = resolve_model(source, told)
+    told = f"{where} holds adapters alone, of {source}"
     try:
+        folder = resolve_model(source, told)
         model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, folder, told, dtype=dtype)
+    except UserError as error:
+        raise UserError(f"{error}; put it there, or pass backbone=") from None
     except _UNREADABLE as error:
-        raise UserError(f"{told} cannot be loaded: {_reason(error)}; put it there, or pass backbone=") from None
+        raise UserError(f"{told}, which cannot be loaded: {_reason(error)}; put it there, or pass backbone=") from None
     _resize(model, tokens, told)
     return model
 
