@@ -13,11 +13,13 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from support.hub_folders import checkpoint
+from support.hub_folders import CHAT, checkpoint
+from support.plain_export import plain_packages, read_plainly
 from support.workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.histories import Histories
+from datamodules.prompts import PHRASINGS
 from datamodules.splits import Sequences
 from dig import Recommender
 from dig.generation import CatalogueTrie, SidVocabulary, beam_search
@@ -76,6 +78,16 @@ def test_a_checkpoint_trains_with_adapters_and_its_export_recommends_the_same(tm
     torch.testing.assert_close(found.log_probs, scores, atol=1e-4, rtol=1e-4)
     frame = pl.read_parquet(run / "recommendations.parquet").filter(pl.col("stage") == "sft")
     assert len(frame) == 40
+
+    # in an environment without dig: one id a token, the chat template, the same ranking and scores
+    history = [ids.item_ids[row] for row in rows[0].tolist()[-6:]]
+    plain = read_plainly(run / "model", plain_packages(tmp_path / "packages"), history, PHRASINGS["next_item"][0])
+    assert plain["found"] == plain["broken"] == [] and plain["joined"] and plain["names"] == sum(ids.sizes)
+    assert plain["prompt"] == prompts.input_ids[0][prompts.attention_mask[0].bool()].tolist()
+    assert plain["chat"] == (CHAT if family == "qwen3" else None)
+    assert plain["pad"] == tokenizer.pad_token_id
+    assert plain["items"] == [ids.item_ids[row] for row in expected[0].tolist()]
+    torch.testing.assert_close(torch.tensor(plain["scores"]), scores[0], atol=1e-3, rtol=1e-3)
 
     # the adapters alone, around the pretrained model: the same model again
     weights = load_file(run / "adapters" / "sft" / "adapter_model.safetensors")
