@@ -42,6 +42,15 @@ SETTINGS = (
 )
 
 
+GRPO = (
+    "stages=[sft,grpo,report]",
+    "grpo.max_steps=12",
+    "grpo.prompts_per_step=8",
+    "grpo.validate_every=6",
+    "grpo.kl_weight=0.1",
+)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache in which everything before SFT is done."""
@@ -126,13 +135,17 @@ def test_a_killed_training_with_adapters_goes_on_to_the_same_numbers(tmp_path: P
     workplaces = [Workplace(path.parent) for path in homes]
     model = checkpoint(tmp_path / "pretrained", "llama")
     tricks = ("sft.new_rows_steps=5", "backbone.gradient_checkpointing=true")
-    arguments = (f"backbone.pretrained={model}", *SETTINGS, *tricks, "trainer.accumulate_grad_batches=2")
+    arguments = (f"backbone.pretrained={model}", *SETTINGS, *tricks, "trainer.accumulate_grad_batches=2", *GRPO)
     workplaces[0].run(*arguments)
-    process = workplaces[1].start(*arguments)
-    assert wait_for_checkpoint(workplaces[1], "sft", process, newer_than=2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert "sft: resumes from the checkpoint" in workplaces[1].run(*arguments)
+    for stage in ("sft", "grpo"):
+        process = workplaces[1].start(*arguments)
+        assert wait_for_checkpoint(workplaces[1], stage, process, newer_than=1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        (checkpoint_file,) = homes[1].glob(f"artifacts/{stage}/*.work/scratch/resume.ckpt")
+        weights = torch.load(checkpoint_file, weights_only=True)["state_dict"]
+        assert all("lora_" in name or "trainable_tokens" in name for name in weights)
+    assert "grpo: resumes from the checkpoint" in workplaces[1].run(*arguments)
     assert workplaces[0].metrics() == workplaces[1].metrics()
     models = [load_file(workplace.latest / "model" / "model.safetensors") for workplace in workplaces]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
