@@ -325,11 +325,17 @@ class ProgressLines(Callback):
         if self._batches == 1 and self._ended is not None:
             self.say()
 
-    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Counts."""
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Counts, unless training counts its own."""
         self._batches += trainer.state.fn != TrainerFn.FITTING
 
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Counts."""
+        self._batches += 1
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Counts."""
+        self._batches += 1
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Says no more."""

@@ -77,7 +77,7 @@ def base_digest(model: Any, state: Mapping[str, Tensor], new_rows: Sequence[int]
             kept[rows] = False
             value = value[kept]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(memoryview(value.contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
