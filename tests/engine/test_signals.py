@@ -109,6 +109,35 @@ def test_ctrl_c_outside_of_training_says_what_it_waits_for() -> None:
     process.communicate()
 
 
+ASKING = """
+import asyncio, sys, time
+from dig.engine.console import lines_to_console
+from dig.engine.signals import signals_call
+
+async def main():
+    with signals_call(lambda: None):  # an answer is under way, in a thread that nobody can end
+        print("ready", flush=True)
+        await asyncio.to_thread(time.sleep, 60)
+
+with lines_to_console():
+    asyncio.run(main())
+"""
+
+
+def test_ctrl_c_while_answers_are_under_way_says_so_and_a_second_one_ends_at_once() -> None:
+    """Entry 8 for mining: the loop is free, and what it waits for is not."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ASKING], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    line = "interrupted: what is under way comes to its end; Ctrl-C again stops at once\n"
+    assert process.stdout.readline() == line
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, "interrupted at once; what was finished is kept\n")
+
+
 def test_a_held_ctrl_c_raises_when_it_is_released() -> None:
     body = "os.kill(os.getpid(), signal.SIGINT); time.sleep(0.2); assert watch.told == 'Ctrl-C'; watch.release()"
     code, output = Process(body, before="import os, signal; watch.hold()").end()
