@@ -38,6 +38,7 @@ __all__ = [
     "ItemTitles",
     "LanguageBackbone",
     "build_backbone",
+    "checkpoint_activations",
     "load_backbone",
     "load_base",
     "save_backbone",
@@ -401,8 +402,16 @@ def _checkpoint_gradients(model: Any, config: BackboneConfig) -> None:
     causal = without_adapters(model)
     if not getattr(causal, "supports_gradient_checkpointing", False):
         raise UserError(f"backbone.gradient_checkpointing: {causal.config.model_type} cannot do it", exit_code=2)
-    causal.gradient_checkpointing_enable({"use_reentrant": False})
-    if causal is not model:  # adapters
+    checkpoint_activations(model)
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Lets a model compute activations again in the backward pass, under adapters or without."""
+    causal = without_adapters(model)
+    # transformers renamed it within version 5, and warns of the former name
+    enable = getattr(causal, "activation_checkpointing_enable", None) or causal.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    if causal is not model:
         causal.enable_input_require_grads()
 
 

@@ -25,7 +25,7 @@ from dig.config import UserError
 from dig.config.documents import read_json_mapping
 from dig.config.schema import LoraConfig
 from dig.engine.lazy import peft, transformers
-from dig.generation.backbone import Backbone, IntRRBackbone, LanguageBackbone, load_base
+from dig.generation.backbone import Backbone, IntRRBackbone, LanguageBackbone, checkpoint_activations, load_base
 from dig.generation.intrr import IntRR, IntRRSizes
 from dig.generation.lora import FrozenBase, add_lora, frozen_base, frozen_names
 from dig.generation.sid_rows import ComposedRows, compose_rows
@@ -258,9 +258,7 @@ def _language(
         causal.generation_config = generation
     check_vocabulary(Path(where), causal, int(vocabulary.ids.max()), tokenizer)
     if content["gradient_checkpointing"]:
-        causal.gradient_checkpointing_enable({"use_reentrant": False})
-        if causal is not model:
-            causal.enable_input_require_grads()
+        checkpoint_activations(model)
     return LanguageBackbone(model, vocabulary, tokenizer, bool(content["from_scratch"]), frozen)
 
 

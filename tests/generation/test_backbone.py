@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -382,3 +383,14 @@ def test_the_loss_of_an_intrr_is_its_own_log_probability_and_its_alignment():
     torch.testing.assert_close(losses[0.0], values["loss"])
     torch.testing.assert_close(losses[0.5], values["loss"] + 0.5 * values["alignment"])
     assert values["alignment"] > 0
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_adapters_are_put_around_a_model_without_a_warning(tmp_path: Path, checkpointing: bool):
+    """Entry 12: every pretrained run began with a FutureWarning; and gradient checkpointing is still seen."""
+    folder = tiny.pretrained_folder(tmp_path / "pretrained", "llama")
+    config = BackboneConfig(pretrained=str(folder), gradient_checkpointing=checkpointing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backbone = build_backbone(config, [4, 4], 64)
+    assert any(getattr(each, "gradient_checkpointing", False) for each in backbone.model.modules()) == checkpointing
