@@ -344,10 +344,9 @@ def _grpo_trl(model: str, folder: Path) -> dict[str, Any]:
         disable_dropout=True,
         dataloader_pin_memory=False,
     )
+    backbone.model.get_output_embeddings().bias = None  # which TRL asks for, and peft's wrapper of trained rows lacks
     data = Dataset.from_dict({"prompt": prompts})
-    trainer = GRPOTrainer(
-        backbone.model, reward, config, data, processing_class=tokenizer, callbacks=[Clock()]
-    )
+    trainer = GRPOTrainer(backbone.model, reward, config, data, processing_class=tokenizer, callbacks=[Clock()])
     backbone.model(input_ids=ids).logits.sum().backward()  # warms threads and allocator
     trainer.train()
     return {"seconds": seconds, "peak": _peak(), "rollouts": at_once}
@@ -367,7 +366,9 @@ def _rollouts_at_once(tokens: int) -> int:
 
 def _beams(model: str) -> dict[str, float | None]:
     ours, theirs = _alternating("beams-dig", "beams-transformers", model)
-    same = np.mean([len(set(one) & set(other)) / BEAMS for one, other in zip(ours["items"], theirs["items"], strict=True)])
+    same = np.mean(
+        [len(set(one) & set(other)) / BEAMS for one, other in zip(ours["items"], theirs["items"], strict=True)]
+    )
     _table(
         f"{BEAMS} beams for {USERS} prompts",
         {"users/s": "rate", "peak, GB": "peak"},

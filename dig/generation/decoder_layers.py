@@ -86,6 +86,8 @@ def plain(states: Tensor, projection: Projection, residual: Tensor) -> Tensor:
 
 def rotated(states: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Queries or keys (tokens, heads, width) turned by their positions' angles (tokens, width / 2)."""
+    if not torch.is_grad_enabled():
+        return _turned(states, cosines, sines, 1.0)
     turned: Tensor = _Rotation.apply(states, cosines, sines)
     return turned
 
@@ -96,8 +98,41 @@ def _apply(
     tensors = [part for each in projections for part in (each.weight, each.bias, each.down, each.up)]
     scales = tuple(each.scale for each in projections)
     dropout = max(each.dropout for each in projections)
+    if not torch.is_grad_enabled():
+        return _results(first, second, residual, epsilon, dropout, scales, tensors)[0]
     results: tuple[Tensor, ...] = _Projections.apply(first, second, residual, epsilon, dropout, scales, *tensors)
     return results
+
+
+def _results(
+    first: Tensor,
+    second: Tensor | None,
+    residual: Tensor | None,
+    epsilon: float,
+    dropout: float,
+    scales: Sequence[float],
+    tensors: Sequence[Tensor | None],
+) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None, Tensor | None]:
+    """What the layers give, and what the backward pass needs of it: the norm's factors, dropout, adapters' insides."""
+    inverse = _inverse_size(first, epsilon) if second is not None and second.ndim == 1 else None
+    inputs = _inputs(first, second, inverse)[0]
+    dropped = _dropped(inputs, dropout) if dropout else None
+    downs = _stacked(tensors, inputs.dtype)
+    low = None
+    if downs is not None:
+        low = (inputs if dropped is None else inputs.masked_fill(dropped, 0.0)) @ downs.T
+    lows = _split(low, tensors)
+    results = []
+    for place, scale in enumerate(scales):
+        weight, bias, _, up = tensors[_PARTS * place : _PARTS * (place + 1)]
+        result = F.linear(inputs, weight, bias)  # type: ignore[arg-type] - every projection has a weight
+        mine = lows[place]
+        if mine is not None and up is not None:
+            result.addmm_(mine, up.to(inputs.dtype).T, alpha=scale / (1.0 - dropout))
+        if residual is not None:
+            result += residual
+        results.append(result)
+    return tuple(results), inverse, dropped, low
 
 
 class _Projections(torch.autograd.Function):
@@ -115,27 +150,10 @@ class _Projections(torch.autograd.Function):
         scales: tuple[float, ...],
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        inverse = _inverse_size(first, epsilon) if second is not None and second.ndim == 1 else None
-        inputs = _inputs(first, second, inverse)[0]
-        dropped = _dropped(inputs, dropout) if dropout else None
-        downs = _stacked(tensors, inputs.dtype)
-        low = None
-        if downs is not None:
-            low = (inputs if dropped is None else inputs.masked_fill(dropped, 0.0)) @ downs.T
-        lows = _split(low, tensors)
-        results = []
-        for place, scale in enumerate(scales):
-            weight, bias, _, up = tensors[_PARTS * place : _PARTS * (place + 1)]
-            result = F.linear(inputs, weight, bias)  # type: ignore[arg-type] - every projection has a weight
-            mine = lows[place]
-            if mine is not None and up is not None:
-                result.addmm_(mine, up.to(inputs.dtype).T, alpha=scale / (1.0 - dropout))
-            if residual is not None:
-                result += residual
-            results.append(result)
+        results, inverse, dropped, low = _results(first, second, residual, epsilon, dropout, scales, tensors)
         ctx.save_for_backward(first, second, inverse, dropped, low, *tensors)
         ctx.scales, ctx.dropout = scales, dropout
-        return tuple(results)
+        return results
 
     @staticmethod
     @once_differentiable
