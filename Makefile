@@ -57,7 +57,7 @@ bench: install  ## every benchmark; each prints a table and, as its last line, J
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-bench-rollouts bench-evaluation: bench-%: install
+bench-rollouts bench-evaluation bench-llm: bench-%: install
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/$*.py
 

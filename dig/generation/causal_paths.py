@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dig.generation.path_model import PromptState, TrainingRows
 from dig.generation.tree_paths import PromptCache, TreePathModel, TreeState, additive_mask, without_adapters
@@ -166,6 +167,10 @@ def _last_places(mask: Tensor) -> Tensor:
     return torch.where(mask, torch.arange(mask.shape[1], device=mask.device), -1).argmax(dim=1)
 
 
+_TRAINED_LOGITS_AT_ONCE = 2**25
+"""Logits of a loss that are in memory at a time, 128 MB of them in float32."""
+
+
 def next_token_loss(
     paths: CausalPathModel, batch: TrainingRows, label_smoothing: float = 0.0, levels: SidVocabulary | None = None
 ) -> Tensor:
@@ -186,7 +191,7 @@ def next_token_loss(
     states = paths.states_at(batch.input_ids, batch.attention_mask, F.pad(supervised, (0, 1)))
     targets = labels[supervised]
     if levels is None:
-        losses = F.cross_entropy(paths.logits(states), targets, label_smoothing=label_smoothing, reduction="none")
+        losses = _losses_over_all(paths, states, targets, label_smoothing)
     else:
         losses = _losses_by_level(paths, states, targets, label_smoothing, levels)
     return (losses * weights[supervised]).sum() / batch.responses
@@ -205,10 +210,26 @@ def _losses_by_level(
         of_level = F.cross_entropy(logits, targets[mine] - first, label_smoothing=label_smoothing, reduction="none")
         losses = losses.masked_scatter(mine, of_level)
     if words.any():
-        logits = paths.logits(states[words])
-        of_words = F.cross_entropy(logits, targets[words], label_smoothing=label_smoothing, reduction="none")
-        losses = losses.masked_scatter(words, of_words)
+        losses = losses.masked_scatter(words, _losses_over_all(paths, states[words], targets[words], label_smoothing))
     return losses
+
+
+def _losses_over_all(paths: CausalPathModel, states: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """(tokens,) losses over the whole vocabulary, part by part where the logits are many.
+
+    A part's logits are computed again in the backward pass, so that those of no more than one part are ever there.
+    """
+
+    def losses(some: Tensor, wanted: Tensor) -> Tensor:
+        return F.cross_entropy(paths.logits(some), wanted, label_smoothing=label_smoothing, reduction="none")
+
+    at_once = max(1, _TRAINED_LOGITS_AT_ONCE // paths.config.vocab_size)
+    if len(states) <= at_once:
+        return losses(states, targets)
+    pairs = zip(states.split(at_once), targets.split(at_once), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([losses(*pair) for pair in pairs])
+    return torch.cat([checkpoint(losses, *pair, use_reentrant=False) for pair in pairs])
 
 
 _TOKENS_AT_ONCE = 2**15

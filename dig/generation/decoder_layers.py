@@ -86,6 +86,8 @@ def plain(states: Tensor, projection: Projection, residual: Tensor) -> Tensor:
 
 def rotated(states: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Queries or keys (tokens, heads, width) turned by their positions' angles (tokens, width / 2)."""
+    if not torch.is_grad_enabled():
+        return _turned(states, cosines, sines, 1.0)
     turned: Tensor = _Rotation.apply(states, cosines, sines)
     return turned
 
@@ -96,13 +98,46 @@ def _apply(
     tensors = [part for each in projections for part in (each.weight, each.bias, each.down, each.up)]
     scales = tuple(each.scale for each in projections)
     dropout = max(each.dropout for each in projections)
+    if not torch.is_grad_enabled():
+        return _results(first, second, residual, epsilon, dropout, scales, tensors)[0]
     results: tuple[Tensor, ...] = _Projections.apply(first, second, residual, epsilon, dropout, scales, *tensors)
     return results
 
 
+def _results(
+    first: Tensor,
+    second: Tensor | None,
+    residual: Tensor | None,
+    epsilon: float,
+    dropout: float,
+    scales: Sequence[float],
+    tensors: Sequence[Tensor | None],
+) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None, Tensor | None]:
+    """What the layers give, and what the backward pass needs of it: the norm's factors, dropout, adapters' insides."""
+    inverse = _inverse_size(first, epsilon) if second is not None and second.ndim == 1 else None
+    inputs = _inputs(first, second, inverse)[0]
+    dropped = _dropped(inputs, dropout) if dropout else None
+    downs = _stacked(tensors, inputs.dtype)
+    low = None
+    if downs is not None:
+        low = (inputs if dropped is None else inputs.masked_fill(dropped, 0.0)) @ downs.T
+    lows = _split(low, tensors)
+    results = []
+    for place, scale in enumerate(scales):
+        weight, bias, _, up = tensors[_PARTS * place : _PARTS * (place + 1)]
+        result = F.linear(inputs, weight, bias)  # type: ignore[arg-type] - every projection has a weight
+        mine = lows[place]
+        if mine is not None and up is not None:
+            result.addmm_(mine, up.to(inputs.dtype).T, alpha=scale / (1.0 - dropout))
+        if residual is not None:
+            result += residual
+        results.append(result)
+    return tuple(results), inverse, dropped, low
+
+
 class _Projections(torch.autograd.Function):
     """Layers that read one input: ``first`` behind a norm of weight ``second`` (a vector), silu(first) · second
-    (a matrix), or ``first`` itself. Adapters of one input share its dropout."""
+    (a matrix), or ``first`` itself. Adapters of one input share its dropout, and are computed in one product."""
 
     @staticmethod
     def forward(
@@ -115,62 +150,70 @@ class _Projections(torch.autograd.Function):
         scales: tuple[float, ...],
         *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        inverse = _inverse_size(first, epsilon) if second is not None and second.ndim == 1 else None
-        inputs = _inputs(first, second, inverse)
-        kept = _kept(inputs, dropout) if dropout else None
-        adapted = inputs if kept is None else inputs * kept
-        results, lows = [], []
-        for place, scale in enumerate(scales):
-            weight, bias, down, up = tensors[_PARTS * place : _PARTS * (place + 1)]
-            result = F.linear(inputs, weight, bias)  # type: ignore[arg-type] - every projection has a weight
-            low = None
-            if down is not None and up is not None:
-                low = adapted @ down.to(inputs.dtype).T
-                result.addmm_(low, up.to(inputs.dtype).T, alpha=scale / (1.0 - dropout))
-            if residual is not None:
-                result += residual
-            results.append(result)
-            lows.append(low)
-        ctx.save_for_backward(first, second, inverse, kept, *lows, *tensors)
+        results, inverse, dropped, low = _results(first, second, residual, epsilon, dropout, scales, tensors)
+        ctx.save_for_backward(first, second, inverse, dropped, low, *tensors)
         ctx.scales, ctx.dropout = scales, dropout
-        return tuple(results)
+        return results
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        first, second, inverse, kept, *rest = ctx.saved_tensors
-        count = len(ctx.scales)
-        lows, tensors = rest[:count], rest[count:]
+        first, second, inverse, dropped, low, *tensors = ctx.saved_tensors
         needed = ctx.needs_input_grad[6:]
-        inputs = _inputs(first, second, inverse)
-        adapted = inputs if kept is None else inputs * kept
-        of_inputs: Tensor | None = None
-        of_adapted: Tensor | None = None
+        inputs, activated = _inputs(first, second, inverse)
+        lows, of_lows = _split(low, tensors), []
+        of_inputs = grads[0] @ tensors[0]
         of_tensors: list[Tensor | None] = []
-        for place, (grad, low, scale) in enumerate(zip(grads, lows, ctx.scales, strict=True)):
+        for place, (grad, mine, scale) in enumerate(zip(grads, lows, ctx.scales, strict=True)):
             part = slice(_PARTS * place, _PARTS * (place + 1))
-            (weight, _, down, up), wanted = tensors[part], needed[part]
-            of_inputs = grad @ weight if of_inputs is None else of_inputs.addmm_(grad, weight)
-            of_weight = grad.T @ inputs if wanted[0] else None
-            of_bias = grad.sum(dim=0) if wanted[1] else None
-            of_down = of_up = None
-            if low is not None:
-                of_low = (grad @ up.to(grad.dtype)).mul_(scale / (1.0 - ctx.dropout))
-                of_down = (of_low.T @ adapted).to(down.dtype) if wanted[2] else None
-                of_up = (grad.T @ low).mul_(scale / (1.0 - ctx.dropout)).to(up.dtype) if wanted[3] else None
-                down = down.to(grad.dtype)
-                if kept is None:
-                    of_inputs.addmm_(of_low, down)
-                else:
-                    of_adapted = of_low @ down if of_adapted is None else of_adapted.addmm_(of_low, down)
-            of_tensors += [of_weight, of_bias, of_down, of_up]
-        if of_inputs is None:
-            raise RuntimeError("a projection of nothing")
-        if of_adapted is not None:
-            of_inputs += of_adapted.mul_(kept)
-        of_first, of_second = _of_inputs(of_inputs, first, second, inverse, ctx.needs_input_grad[1])
+            (weight, _, _, up), wanted = tensors[part], needed[part]
+            if place:
+                of_inputs.addmm_(grad, weight)
+            of_tensors += [grad.T @ inputs if wanted[0] else None, grad.sum(dim=0) if wanted[1] else None, None, None]
+            if mine is not None:
+                share = scale / (1.0 - ctx.dropout)
+                of_lows.append((grad @ up.to(grad.dtype)).mul_(share))
+                of_tensors[-1] = (grad.T @ mine).mul_(share).to(up.dtype) if wanted[3] else None
+        if of_lows:
+            of_low = torch.cat(of_lows, dim=1)
+            downs = _stacked(tensors, of_low.dtype)
+            if dropped is None:
+                of_inputs.addmm_(of_low, downs)
+            else:
+                inputs = inputs.masked_fill(dropped, 0.0)
+                of_inputs += (of_low @ downs).masked_fill_(dropped, 0.0)
+            _give(of_tensors, of_low.T @ inputs, tensors, needed)
+        of_first, of_second = _of_inputs(of_inputs, first, second, inverse, activated, ctx.needs_input_grad[1])
         of_residual = grads[0] if ctx.needs_input_grad[2] else None
         return of_first, of_second, of_residual, None, None, None, *of_tensors
+
+
+def _stacked(tensors: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor | None:
+    """(ranks, in) the first halves of all adapters, one under the other; None without any."""
+    downs = [down.to(dtype) for down in tensors[2::_PARTS] if down is not None]
+    return (downs[0] if len(downs) == 1 else torch.cat(downs)) if downs else None
+
+
+def _split(low: Tensor | None, tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """What each projection's adapter gave, of all (tokens, ranks); None for one without."""
+    downs = tensors[2::_PARTS]
+    if low is None:
+        return [None] * len(downs)
+    parts = iter(low.split([len(down) for down in downs if down is not None], dim=1))
+    return [None if down is None else next(parts) for down in downs]
+
+
+def _give(
+    of_tensors: list[Tensor | None], of_downs: Tensor, tensors: Sequence[Tensor | None], needed: Sequence[bool]
+) -> None:
+    """Puts the gradients (ranks, in) of the adapters' first halves where each belongs."""
+    start = 0
+    for place in range(2, len(tensors), _PARTS):
+        down = tensors[place]
+        if down is not None:
+            if needed[place]:
+                of_tensors[place] = of_downs[start : start + len(down)].to(down.dtype)
+            start += len(down)
 
 
 class _Rotation(torch.autograd.Function):
@@ -201,36 +244,37 @@ def _inverse_size(states: Tensor, epsilon: float) -> Tensor:
     return size.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
 
 
-def _inputs(first: Tensor, second: Tensor | None, inverse: Tensor | None) -> Tensor:
+def _inputs(first: Tensor, second: Tensor | None, inverse: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """What the layers read, and the activated gate where there is one."""
     if second is None:
-        return first
+        return first, None
     if inverse is None:
-        return F.silu(first).mul_(second)
-    return (first * inverse).to(first.dtype).mul_(second)
+        activated = F.silu(first)
+        return activated * second, activated
+    return (first * inverse).to(first.dtype).mul_(second), None
 
 
 def _of_inputs(
-    grad: Tensor, first: Tensor, second: Tensor | None, inverse: Tensor | None, wanted: bool
+    grad: Tensor, first: Tensor, second: Tensor | None, inverse: Tensor | None, activated: Tensor | None, wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients of what the inputs were computed of; ``grad`` is used up."""
     if second is None:
         return grad, None
-    if inverse is None:
+    if activated is not None:
         of_gate = torch.ops.aten.silu_backward(grad * second, first)
-        return of_gate, grad.mul_(F.silu(first))
+        return of_gate, grad.mul_(activated)
     normalised = first * inverse
     of_second = (grad * normalised).sum(dim=0).to(second.dtype) if wanted else None
-    grad = grad * second
-    along = torch.linalg.vecdot(normalised, grad.to(normalised.dtype)).unsqueeze(-1) / first.shape[-1]
-    of_first = torch.addcmul(grad.to(normalised.dtype), normalised, along, value=-1.0).mul_(inverse)
-    return of_first.to(first.dtype), of_second
+    scaled = grad.mul_(second).to(normalised.dtype)
+    along = torch.linalg.vecdot(normalised, scaled).unsqueeze(-1) / first.shape[-1]
+    return scaled.addcmul(normalised, along, value=-1.0).mul_(inverse).to(first.dtype), of_second
 
 
-def _kept(inputs: Tensor, dropout: float) -> Tensor:
-    """Which inputs dropout keeps, a byte each; on a CPU random bits are dear, so sixteen decide of one."""
+def _dropped(inputs: Tensor, dropout: float) -> Tensor:
+    """Which inputs dropout takes away, a byte each; on a CPU random bits are dear, so sixteen decide of one."""
     if inputs.device.type != "cpu":
-        return torch.rand(inputs.shape, device=inputs.device) >= dropout
+        return torch.rand(inputs.shape, device=inputs.device) < dropout
     count = inputs.numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
     limit = round(dropout * 2**16) - 2**15
-    return (bits.view(torch.int16)[:count] >= limit).view(inputs.shape)
+    return (bits.view(torch.int16)[:count] < limit).view(inputs.shape)

@@ -11,6 +11,7 @@ from support.slow_intrr import SUFFIXED, trie_of
 
 from dig.generation import CatalogueTrie, PathModel, as_path_model
 from dig.generation.causal_paths import CausalPathModel, ReplicatedPathModel
+from dig.generation.decoder_paths import DecoderPathModel
 from dig.generation.factory import PathModelError, causal_paths
 from dig.generation.intrr_paths import IntRRPathModel
 from dig.generation.t5_paths import T5PathModel
@@ -18,6 +19,7 @@ from dig.generation.t5_paths import T5PathModel
 TRIE = CatalogueTrie(tiny.token_sequences(tiny.ragged_catalogue()))
 KINDS = {
     CausalPathModel: (lambda: CausalPathModel(tiny.tiny_model("qwen2")), TRIE),
+    DecoderPathModel: (lambda: DecoderPathModel(tiny.tiny_model("qwen2")), TRIE),
     ReplicatedPathModel: (lambda: ReplicatedPathModel(tiny.tiny_model("qwen2")), TRIE),
     T5PathModel: (lambda: T5PathModel(tiny.tiny_encoder_decoder("t5")), TRIE),
     IntRRPathModel: (lambda: IntRRPathModel(tiny.tiny_intrr(SUFFIXED)), trie_of(SUFFIXED)),

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from support import tiny
 
 from datamodules.packing import TrainingTokens
+from dig.generation import causal_paths
 from dig.generation.causal_paths import CausalPathModel, next_token_loss
 from dig.generation.vocabulary import SidVocabulary
 
@@ -61,3 +62,25 @@ def test_a_level_that_no_target_has_costs_nothing():
     torch.testing.assert_close(
         next_token_loss(CausalPathModel(model), data, 0.0, LEVELS), slow(model, data, 0.0, LEVELS)
     )
+
+
+@pytest.mark.parametrize("levels", [None, LEVELS])
+def test_many_logits_are_computed_part_by_part_with_the_same_loss_and_gradient(
+    levels: SidVocabulary | None, monkeypatch: pytest.MonkeyPatch
+):
+    model, data = tiny.tiny_model("qwen2"), batch()
+    weights = list(model.parameters())
+    whole = next_token_loss(CausalPathModel(model), data, 0.1, levels)
+    expected = torch.autograd.grad(whole, weights)
+    sizes: list[int] = []
+    model.lm_head.register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[0]))
+    monkeypatch.setattr(causal_paths, "_TRAINED_LOGITS_AT_ONCE", 3 * tiny.VOCABULARY)
+    parts = next_token_loss(CausalPathModel(model), data, 0.1, levels)
+    torch.testing.assert_close(parts, whole)
+    once = len(sizes)
+    for ours, theirs in zip(torch.autograd.grad(parts, weights), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert max(sizes) == 3
+    assert len(sizes) == 2 * once > 4  # and again in the backward pass
+    with torch.no_grad():
+        torch.testing.assert_close(next_token_loss(CausalPathModel(model), data, 0.1, levels), whole)
