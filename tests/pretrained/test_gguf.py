@@ -119,9 +119,8 @@ def test_a_kill_leaves_nothing_half(tmp_path: Path, home: Path) -> None:
     """Killed once weights are on the disk; the next one makes the whole folder."""
     name = str(write_gguf(tmp_path / "tiny.gguf").path)
     code = "import os, signal, transformers\nfrom dig.pretrained import resolve_model\n"
-    code += (
-        "transformers.PreTrainedTokenizerBase.save_pretrained = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
+    code += "killed = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+    code += "transformers.PreTrainedTokenizerBase.save_pretrained = killed\n"
     done = subprocess.run([sys.executable, "-c", f"{code}resolve_model({name!r}, 'ours')"], check=False)
     assert done.returncode == -9
     left = list((home / "artifacts" / "pretrained").glob("*.work"))

@@ -40,18 +40,6 @@ def refusal(name: Path | str, **settings: Any) -> str:
     return message
 
 
-@pytest.fixture
-def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No network, as the name of the hub's server that nobody listens to; an empty cache."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    monkeypatch.setattr("huggingface_hub.hf_api.HfApi.__init__.__defaults__", None, raising=False)
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def test_the_packaged_model_is_the_published_one() -> None:
     """By the package's own record of its files, too."""
     from base64 import urlsafe_b64decode
@@ -214,7 +202,7 @@ def test_answers_are_kept_under_the_name_or_the_content(tmp_path: Path) -> None:
         config = ModelConfig(kind="transformers", model=model, **settings)
         asked = prompted_model("mine", config, prompt, "interests", 3)
         assert str(tmp_path) not in json.dumps(asked.origin) + asked.identity
-        (question,) = questions_of(asked, [(names_evidence(), "")])
+        (question,) = questions_of(asked, [(_evidence(), "")])
         return question.key
 
     first, second = write_gguf(tmp_path / "a.gguf").path, write_gguf(tmp_path / "b.gguf").path
@@ -224,7 +212,7 @@ def test_answers_are_kept_under_the_name_or_the_content(tmp_path: Path) -> None:
     assert key(str(first), identity="named") == key("x/y", identity="named")
 
 
-def names_evidence() -> Any:
+def _evidence() -> Any:
     from dig.interests.asking.question import Evidence
 
     return Evidence("i1", '{"title": "a"}')
