@@ -22,7 +22,7 @@ from support.smollm import NAME, lend_smollm, smollm_folder
 from support.tiny import pretrained_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dig.config import UserError
+from dig.config import UserError, load_config
 from dig.config.schema import BackboneConfig, ModelConfig
 from dig.embeddings.locate import locate_encoder
 from dig.generation.backbone import LanguageBackbone, build_backbone
@@ -30,6 +30,7 @@ from dig.interests.asking.question import load_prompt, prompted_model, questions
 from dig.interests.models.local import TransformersModel
 from dig.interests.models.response import Message
 from dig.pretrained import PACKAGED, check_memory, check_model, resolve_model
+from dig.stages.sft import STAGE as SFT
 
 
 def refusal(name: Path | str, **settings: Any) -> str:
@@ -210,6 +211,23 @@ def test_answers_are_kept_under_the_name_or_the_content(tmp_path: Path) -> None:
     assert key(str(first)) == key(str(second)) != key(str(other))
     assert key(NAME) == key("somewhere/else", identity=NAME)
     assert key(str(first), identity="named") == key("x/y", identity="named")
+
+
+def test_artifacts_are_kept_under_the_name_or_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever ``DIG_HOME`` and the file are; a folder and a hub id stand for themselves."""
+
+    def key(name: Path | str, home: str = "a") -> str:
+        monkeypatch.setenv("DIG_HOME", str(tmp_path / home))
+        overrides = [f"backbone.pretrained={name}", "items.representation=sid"]
+        read = SFT.config_keys(load_config("quickstart", overrides))
+        assert str(tmp_path / home) not in json.dumps(read)
+        return str(read["backbone"]["pretrained"])
+
+    first, second = write_gguf(tmp_path / "a.gguf").path, write_gguf(tmp_path / "b.gguf").path
+    assert key(first) == key(second, "b") != key(write_gguf(tmp_path / "c.gguf", seed=1).path)
+    assert key(NAME) == key(NAME, "b") == NAME and key("somebody/model") == "somebody/model"
+    with pytest.raises(UserError, match="there is no file"):
+        key(tmp_path / "none.gguf")
 
 
 def _evidence() -> Any:
