@@ -264,7 +264,11 @@ class SidPrompts(PromptBuilder):
     def fingerprint(self, task: str) -> str:
         """Hash of everything that decides how a task's samples are spelled, texts themselves apart."""
         common = self._spelling(task)
-        return fingerprint([*common, self.max_text_tokens, self._words_hash()] if self.knows_text else common)
+        if not self.knows_text:
+            return fingerprint(common)
+        # what is broken in texts follows from the tokenizer's words, but for tokens that samples once held whole
+        nameless = sorted(set(self._special) - set(self._tokenizer.all_special_tokens))
+        return fingerprint([*common, self.max_text_tokens, self._words_hash(), *([nameless] if nameless else [])])
 
     def words(self, texts: Sequence[str | None], end: str = "") -> Ragged:
         """Token ids of texts, each cut at ``max_text_tokens``; see `PromptBuilder.words`."""

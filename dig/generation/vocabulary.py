@@ -8,7 +8,6 @@ one is saved.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from dig.config import UserError
 from dig.engine.lazy import transformers
+from dig.pretrained import read_as_written
 
 if TYPE_CHECKING:
     from dig.config.schema import ItemsConfig
@@ -82,7 +82,21 @@ class SidVocabulary:
             raise UserError(f"the backbone's tokenizer has a token {taken[0]} already; dig needs it for Semantic IDs")
         # as they are: a normaliser that puts a mark before words would else hide a token that follows another at once
         tokenizer.add_tokens([AddedToken(name, normalized=False, special=False) for name in names])
-        return cls.of(tokenizer, sizes)
+        added = cls.of(tokenizer, sizes)
+        added._require_whole(tokenizer)
+        return added
+
+    def _require_whole(self, tokenizer: Any) -> None:
+        """Refuses a tokenizer that reads a SID token otherwise than as itself, before anything is trained with it."""
+        names, ids = self.tokens(list(self.sizes)), self.ids.tolist()
+        spelled = set(ids)
+        for text, expected in [*((name, [each]) for name, each in zip(names, ids, strict=True)), *_joined(names, ids)]:
+            read = tokenizer(text, add_special_tokens=False)["input_ids"]
+            if [token for token in read if token in spelled] != expected:
+                raise UserError(
+                    f"the backbone's tokenizer ({type(tokenizer).__name__}) splits SID tokens: it reads {text!r} as "
+                    f"{tokenizer.convert_ids_to_tokens(read)}; take a model with another tokenizer"
+                )
 
     @classmethod
     def of(cls, tokenizer: Any, sizes: list[int]) -> SidVocabulary:
@@ -116,6 +130,13 @@ class SidVocabulary:
         return torch.where(codes >= 0, codes + offsets, -1)
 
 
+def _joined(names: list[str], ids: list[int]) -> list[tuple[str, list[int]]]:
+    """Some tokens in a row as histories and sentences have them, and their ids."""
+    some = [0, len(names) // 2, len(names) - 1]
+    words, expected = [names[each] for each in some], [ids[each] for each in some]
+    return [(joint.join(words), expected) for joint in ("", " ", ", ", "\n")] + [(f"is: {words[0]}", expected[:1])]
+
+
 def spelled_ids(ids: SemanticIds, items: ItemsConfig) -> SemanticIds:
     """The table that prompts, trie and exported model go by.
 
@@ -128,7 +149,7 @@ def spelled_ids(ids: SemanticIds, items: ItemsConfig) -> SemanticIds:
 
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-_FILE, _CONFIG = "tokenizer.json", "tokenizer_config.json"
+_FILE = "tokenizer.json"
 _SENTENCE = "A customer bought 12 items, and  reads: it's Ärger! The next one\n"
 
 
@@ -184,12 +205,7 @@ def save_tokenizer(tokenizer: Any, folder: Path, vocabulary: SidVocabulary) -> N
     """
     tokenizer.save_pretrained(folder)
     if _unlike(tokenizer, folder, vocabulary) is not None:
-        # With an entry for code of the folder's own, of which there is none, transformers takes the class that is
-        # written beside it, which is the one that reads tokenizer.json as it is.
-        path = folder / _CONFIG
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        settings |= {"auto_map": {"AutoTokenizer": [None, None]}, "tokenizer_class": "PreTrainedTokenizerFast"}
-        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        read_as_written(folder)
     prove_tokenizer(tokenizer, folder, vocabulary)
 
 

@@ -13,7 +13,7 @@ from dig.pretrained.names import (
     model_identity,
     resolve_model,
 )
-from dig.pretrained.tokens import breaking, meaningful_tokens
+from dig.pretrained.tokens import breaking, meaningful_tokens, read_as_written
 
 __all__ = [
     "PACKAGED",
@@ -23,6 +23,7 @@ __all__ = [
     "check_model",
     "gguf_header",
     "meaningful_tokens",
+    "read_as_written",
     "model_identity",
     "resolve_model",
     "stored_bytes",

@@ -21,6 +21,7 @@ from dig.engine.machine import available_memory, gigabytes
 from dig.engine.ranks import global_rank
 from dig.engine.weights import load_complete, without_bars
 from dig.pretrained.splitting import mend_splitting
+from dig.pretrained.tokens import read_as_written
 from dig.received.gguf import GgufHeader
 
 __all__ = ["INSTALL_GGUF", "check_gguf", "gguf_folder"]
@@ -35,6 +36,8 @@ _PEAK = 2.5
 INSTALL_GGUF = "pip install gguf (or 'dig[offline-llm]', which brings it)"
 _PARTS = {"adapter": "an adapter", "mmproj": "a projector of pictures", "imatrix": "an importance matrix"}
 _REASON = 300
+_TEXTS = ("A customer bought 12 items, and  reads: it's Ärger!\n\n Next: 3,456\tML  7", "THE END'S 1", " a\n 2")
+"""That tokenizers read alike only if they split alike."""
 
 
 def check_gguf(header: GgufHeader, where: str, chat: bool) -> None:
@@ -175,7 +178,7 @@ def _millions(header: GgufHeader) -> str:
 
 def _convert(header: GgufHeader, folder: Path, where: str) -> None:
     """Writes the folder."""
-    from transformers import GenerationConfig
+    from transformers import AutoTokenizer, GenerationConfig
 
     alone = folder / SCRATCH / "gguf"  # nothing else beside the file, which transformers would read, too
     shutil.rmtree(alone, ignore_errors=True)
@@ -203,6 +206,9 @@ def _convert(header: GgufHeader, folder: Path, where: str) -> None:
     with without_bars():
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    auto = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if any(auto.encode(text) != tokenizer.encode(text) for text in _TEXTS):
+        read_as_written(folder)
 
 
 def _load(folder: Path, where: str) -> tuple[Any, Any]:

@@ -1,12 +1,16 @@
-"""Tokens that mean something to a model, and text of items that must not hold any."""
+"""Tokens that mean something to a model, text of items that must not hold any, and tokenizers read as written."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-__all__ = ["breaking", "meaningful_tokens"]
+__all__ = ["breaking", "meaningful_tokens", "read_as_written"]
+
+_CONFIG = "tokenizer_config.json"
 
 
 def meaningful_tokens(tokenizer: Any, template: Any = None, others: Iterable[Any] = ()) -> list[str]:
@@ -46,3 +50,15 @@ def breaking(tokens: Iterable[str], broken: Callable[[str], str] = lambda token:
         return text
 
     return plain
+
+
+def read_as_written(folder: Path) -> None:
+    """Lets AutoTokenizer read a folder's ``tokenizer.json`` as it is, instead of by the type of the model beside it.
+
+    With an entry for code of the folder's own, of which there is none, transformers takes the class that is written
+    beside it.
+    """
+    path = folder / _CONFIG
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings |= {"auto_map": {"AutoTokenizer": [None, None]}, "tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

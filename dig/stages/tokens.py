@@ -14,6 +14,7 @@ from datamodules.mixture import TokenArrays, write_token_arrays
 from datamodules.prompts import PromptBuilder
 from datamodules.splits import Sequences, leading_items
 from datamodules.tasks import TASKS, ItemTexts, TaskSource
+from dig.config import UserError
 from dig.config.schema import RELATION_TASKS
 from dig.engine.artifacts import fingerprint
 from dig.engine.console import warn
@@ -89,8 +90,19 @@ def task_mixture(
         if not len(arrays):
             warn(f"sft: the task {name} has no samples here: the items tell nothing that it needs")
             continue
+        _check_context(name, arrays, builder)
         parts.append(datamodules.TaskPart(arrays, getattr(context.config.sft.tasks, name).weight, share))
     return datamodules.TaskMixture(parts, pack)
+
+
+def _check_context(name: str, arrays: TokenArrays, builder: PromptBuilder) -> None:
+    """Refuses samples that a pretrained backbone was not made to read."""
+    longest = int(arrays.lengths.max())
+    if builder.knows_text and builder.context is not None and longest > builder.context:
+        raise UserError(
+            f"sft.tasks.{name}: its longest sample has {longest:,} tokens, and the backbone reads {builder.context:,}; "
+            f"lower prompt.max_text_tokens or prompt.max_history, or leave it out (sft.tasks.{name}.share=0)"
+        )
 
 
 _INTERESTS = 5  # positive interests that are told of an item

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.gguf_files import write_gguf
 import torch
 
 from dig.config import UserError
@@ -68,3 +69,12 @@ def test_a_pretrained_one_is_counted_where_it_lies(tmp_path: Any) -> None:
     expected = sum(parameter.numel() for parameter in backbone.model.parameters())
     assert count_parameters(BackboneConfig(pretrained=str(tmp_path)), [4, 4], 16) == expected
     assert count_parameters(BackboneConfig(pretrained=str(tmp_path / "none")), [4, 4], 16) is None
+
+
+def test_one_in_a_gguf_file_is_counted_by_its_header(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+    tiny = write_gguf(tmp_path / "tiny.gguf", "Q8_0")
+    config = BackboneConfig(pretrained=str(tiny.path))
+    assert count_parameters(config, [4], 8) == sum(weight.numel() for weight in tiny.model.parameters())
+    assert count_parameters(BackboneConfig(pretrained="smollm2-135m"), [4], 8) == 134_515_008
+    assert not (tmp_path / "home").exists()  # nothing was turned
