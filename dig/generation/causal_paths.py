@@ -95,6 +95,16 @@ class CausalPathModel(TreePathModel):
             use_cache=False,
         ).last_hidden_state
 
+    def states_at(self, input_ids: Tensor, attention_mask: Tensor, wanted: Tensor) -> Tensor:
+        """States (wanted, width) of some tokens, row by row, in one differentiable pass.
+
+        Args:
+            input_ids: (rows, length).
+            attention_mask: (rows, length) as of :meth:`hidden`.
+            wanted: (rows, length) True where a state is asked for, never at padding.
+        """
+        return self.hidden(input_ids, attention_mask)[wanted]
+
     @staticmethod
     def sample_positions(attention_mask: Tensor) -> Tensor:
         """Positions (rows, length) that count each sample of a row from 0; the mask is that of :meth:`hidden`."""
@@ -171,10 +181,10 @@ def next_token_loss(
         label_smoothing: share of the target's probability that is spread over what it competes with.
         levels: where given, a SID token competes with the codes of its own level only.
     """
-    hidden = paths.hidden(batch.input_ids, batch.attention_mask)
     labels, weights = batch.labels[:, 1:], batch.weights[:, 1:]
     supervised = labels != -100
-    states, targets = hidden[:, :-1][supervised], labels[supervised]
+    states = paths.states_at(batch.input_ids, batch.attention_mask, F.pad(supervised, (0, 1)))
+    targets = labels[supervised]
     if levels is None:
         losses = F.cross_entropy(paths.logits(states), targets, label_smoothing=label_smoothing, reduction="none")
     else:

@@ -23,6 +23,7 @@ from dig.config import UserError
 from dig.engine.console import say
 from dig.engine.ranks import global_rank
 from dig.generation.causal_paths import CausalPathModel, ReplicatedPathModel, without_cache
+from dig.generation.decoder_paths import decoder_paths
 from dig.generation.intrr import IntRR
 from dig.generation.intrr_paths import IntRRPathModel
 from dig.generation.path_model import PathModel
@@ -183,7 +184,7 @@ def _choice(causal: Any) -> Choice:
         return Choice(CausalPathModel)
     reason = _own_window(causal.config) or _why_not(CausalPathModel, causal, probe)
     if reason is None:
-        return Choice(CausalPathModel)
+        return Choice(CausalPathModel if _why_not(decoder_paths, causal, probe) else decoder_paths)
     for whole in (False, True):
         make = partial(ReplicatedPathModel, whole=whole)
         last = _why_not(make, causal, probe)

@@ -12,12 +12,11 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 from transformers.cache_utils import Cache, DynamicLayer
 
 from dig.generation.path_model import PathModel, PromptState
+from dig.generation.token_rows import chosen_logits, every_logit
 
 __all__ = ["PromptCache", "TreePathModel", "TreeState", "additive_mask", "without_adapters"]
 
@@ -66,12 +65,8 @@ class TreePathModel(PathModel):
     def logits(self, hidden: Tensor, vocabulary: Tensor | None = None) -> Tensor:
         """Logits (…, tokens) of hidden states (…, width), over given vocabulary ids or all."""
         if vocabulary is None:
-            return self._finish(self.head(hidden).float())
-        head: Any = self.head
-        if type(head) is nn.Linear or is_parametrized(head, "weight"):  # a quantised layer has no rows to pick
-            bias = None if head.bias is None else head.bias[vocabulary]
-            return self._finish(F.linear(hidden, head.weight[vocabulary], bias).float())
-        return self._finish(self.head(hidden)[..., vocabulary].float())
+            return self._finish(every_logit(self.head, hidden).float())
+        return self._finish(chosen_logits(self.head, hidden, vocabulary).float())
 
     def _finish(self, logits: Tensor) -> Tensor:
         """What some architectures do to logits after the output layer: Granite, Cohere, Gemma 2."""
