@@ -107,6 +107,7 @@ def picture_digest(path: Path) -> str:
 
 
 _EXAMPLE = re.compile(r'"(?:interest|caption)"\s*:\s*"([^"$]+)"')
+_NAMED = re.compile(r'"(reasoning|evidence|source)"\s*:')
 _PARTS = ("system", "user", "repair")
 
 
@@ -147,6 +148,11 @@ class Prompt:
     def examples(self) -> frozenset[str]:
         """Folded interests and captions that stand in it to show the form of an answer."""
         return frozenset(map(fold, _EXAMPLE.findall(f"{self.system}\n{self.user}")))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Further keys of an answer that it asks for, those of ``reasoning``, ``evidence`` and ``source``."""
+        return frozenset(_NAMED.findall(f"{self.system}\n{self.user}"))
 
     def ask_again(self, problem: str) -> str:
         """The turn after an unusable answer."""
