@@ -9,6 +9,7 @@ quote words of it as its evidence. Whether a grounded interest is a good one is 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dropped", "content_stems", "is_grounded"]
 
-_ENDINGS = tuple("ations ation ings ing ions ion ives ive ness ers er ors or ful ed ly es y e".split())
-_STEM = 4
-"""Letters that an ending leaves at least."""
+_ENDINGS = re.compile("(.{4,}?)(?:ations?|ings?|ions?|ives?|ness|ers?|ors?|ful|ed|ly|es|y|e)?")
+"""A stem of four letters at least, and the most common English endings."""
 _QUOTED = 0.5
 """Share of a quote's content words that the item must have."""
 _LATIN = 0x250
@@ -116,9 +116,9 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def _stem(word: str) -> str:
-    """The word without its most common English endings, a rule of thumb: "commuters" and "commuting" are one."""
-    ending = next((each for each in _ENDINGS if word.endswith(each) and len(word) - len(each) >= _STEM), "")
-    return word.removesuffix(ending)
+    """The word without its ending, a rule of thumb: "commuters" and "commuting" are one."""
+    stem = _ENDINGS.fullmatch(word)
+    return word if stem is None else stem[1]
 
 
 def _foreign(text: str) -> bool:

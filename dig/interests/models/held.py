@@ -131,5 +131,5 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
         for row, grammar in enumerate(self._grammars):
             if grammar.complete:
                 masked[row] = float("-inf")
-                masked[row, self._ends] = scores[row, self._ends]
+                masked[row, self._ends] = 0.0
         return masked

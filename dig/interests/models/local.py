@@ -142,7 +142,7 @@ class TransformersModel:
         prompts = [self._prompt(conversation) for conversation in conversations]
         if self._decoder is not None:
             ids = self._tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
-            for written in self._decoder.answers(ids, held):
+            for written in self._decoder.answers(ids, held, len(ids)):
                 note = "cut short" if written.cut else ""
                 text = self._text(written.tokens)
                 yield written.row, Completion(text, len(ids[written.row]), written.count, note)
