@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -47,14 +48,23 @@ class Dropped:
     counts: Counter[str] = field(default_factory=Counter)
     total: int = 0
 
-    def kept(self, interests: list[MinedInterest], evidence: Evidence) -> list[MinedInterest]:
-        """The interests that stay, in order; of two that repeat or contradict each other the first."""
+    def kept(
+        self, interests: list[MinedInterest], evidence: Evidence, examples: Collection[str] = ()
+    ) -> list[MinedInterest]:
+        """The interests that stay, in order; of two that repeat or contradict each other the first.
+
+        Args:
+            interests: those of one answer.
+            evidence: the item.
+            examples: folded interests that the prompt shows; one that was copied from there is none of the item.
+        """
         kept: list[MinedInterest] = []
         fields = json.loads(evidence.text)
         text = " . ".join(value for value in fields.values() if isinstance(value, str))
         for mined in interests:
             self.total += 1
-            reason = self._reason(mined, kept, text, evidence)
+            copied = fold(mined.interest) in examples
+            reason = "copy the prompt" if copied else self._reason(mined, kept, text, evidence)
             if reason is None:
                 kept.append(mined)
             else:

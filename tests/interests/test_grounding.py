@@ -87,6 +87,15 @@ def test_what_is_seen_in_a_picture_is_not_looked_for_in_words(tmp_path):
     assert Dropped().kept(seen, item("Lamp")) == []  # no picture was shown
 
 
+def test_what_was_copied_from_the_prompt_is_dropped():
+    """Entry 2: also beside an interest of its own, and where the item has its words."""
+    dropped = Dropped()
+    kept = dropped.kept(
+        mined("Hikers on a budget", "dry skin care"), item("dry skin, for hikers"), {"hikers on a budget"}
+    )
+    assert [each.interest for each in kept] == ["dry skin care"] and dropped.counts == {"copy the prompt": 1}
+
+
 def test_ungrounded_ones_can_be_kept():
     dropped = Dropped(grounded=False)
     assert [each.interest for each in dropped.kept(mined("sea makeup", "sea makeup"), item("Lamp"))] == ["sea makeup"]
