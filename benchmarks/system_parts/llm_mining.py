@@ -1,6 +1,6 @@
 """A local language model that mines: tokens per second held to the schema and free, and answers that can be used.
 
-``python benchmarks/llm_mining.py MODEL [ITEMS]``. The same model, prompts and batches in one process, one after the
+``python benchmarks/system_parts/llm_mining.py MODEL [ITEMS]``. The same model, prompts and batches in one process, one after the
 other; items are the quickstart shop's. Times are the process's own CPU seconds per thread, so that other work on the
 machine does not count; what a grammar forces is read but not sampled, and counts as written, as in the accounting.
 """
@@ -100,7 +100,7 @@ def schema_fraction(model_folder: str, count: int = ITEMS, prompt: str = "intere
 def main() -> None:
     """Measures and prints a table and, as the last line, JSON."""
     if not 2 <= len(sys.argv) <= 3:
-        sys.exit("usage: python benchmarks/llm_mining.py MODEL [ITEMS]")
+        sys.exit("usage: python benchmarks/system_parts/llm_mining.py MODEL [ITEMS]")
     figures = schema_fraction(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else ITEMS)
     table = Table(title="a local model mines", title_justify="left")
     for heading in ("what", "held to the schema", "free"):
