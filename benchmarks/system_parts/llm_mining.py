@@ -1,8 +1,8 @@
 """A local language model that mines: tokens per second held to the schema and free, and answers that can be used.
 
-``python benchmarks/system_parts/llm_mining.py MODEL [ITEMS]``. The same model, prompts and batches in one process, one after the
-other; items are the quickstart shop's. Times are the process's own CPU seconds per thread, so that other work on the
-machine does not count; what a grammar forces is read but not sampled, and counts as written, as in the accounting.
+``python benchmarks/system_parts/llm_mining.py MODEL [ITEMS]``. The same model, prompts and batches in one process, one
+after the other; items are the quickstart shop's. Times are the process's own CPU seconds per thread, so that other work
+on the machine does not count; what a grammar forces is read but not sampled, and counts as written, as in the accounts.
 """
 
 from __future__ import annotations
