@@ -14,6 +14,7 @@ from dig.engine.artifacts import ArtifactStore, fingerprint
 from dig.engine.console import say, track, warn
 from dig.engine.stage import StageContext
 from dig.interests.asking.budget import Estimate, estimate
+from dig.interests.asking.client import advice
 from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, item_evidence, picture_digest, questions_of
 from dig.interests.asking.run import AskingJob, Limits, ask
@@ -32,6 +33,8 @@ __all__ = [
     "say_estimates",
 ]
 
+_ANSWERED = ("cut short", "empty", "refused", "no JSON", "broken JSON", "wrong shape", "nothing said", "another item")
+"""Reasons that a change of the model's settings may mend."""
 Pictures = Mapping[str, tuple[Path, str]]
 """Item id → file and hash of its picture."""
 
@@ -118,6 +121,9 @@ def check_missing(
     retry = f"python -m dig.interests retry experiment={config.experiment} asks for what failed again"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in missing.most_common())
     line = f"{stage}: {model.name} has no usable answer for {missing.total():,} of {total:,} items ({reasons}){why}"
+    worst = missing.most_common(1)[0][0]
+    if not why and worst in _ANSWERED:  # a model that was stopped has told it
+        line += f"; {advice(model, worst)}"
     if missing.total() > config.mining.max_missing * total:
         raise UserError(
             f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "

@@ -256,7 +256,8 @@ def content_of(asked: dict[str, Any], fault: str | None, reply: str | None) -> s
     if fault == "another":
         return json.dumps({**good, "ref": "f" * 8})
     if fault == "truncated":
-        return json.dumps(good)[:-12]
+        said = json.dumps(good)
+        return said[: said.find('"confidence"')]  # before its first interest is complete
     if fault == "shape":
         return json.dumps({"ref": ref, "answers": ["cosy"]})
     if fault == "prose":
