@@ -89,7 +89,7 @@ def plan(config: Config) -> int:
     context = built(config, "prepare")
     jobs = jobs_of(context)
     with open_store() as store:
-        estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
+        estimates = [estimate(job.model, job.questions, job.total, store) for job in jobs]
         estimates += _judging(config, store)
         spent = store.spending(campaign_of(config, all_models(config)))
     if not estimates:
@@ -145,7 +145,7 @@ def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
         say("the judge is asked about what is mined; his part can be told after mining")
         return []
     job = judge_job(context)
-    return [estimate(job.model, job.questions(), job.total, store)]
+    return [estimate(job.model, job.questions, job.total, store)]
 
 
 # ``retry``: asks again what failed for good.

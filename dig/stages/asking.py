@@ -74,7 +74,7 @@ def item_job(
 
 def say_estimates(jobs: Sequence[AskingJob], store: AnswerStore, config: Config) -> list[Estimate]:
     """Prints what asking will take, before the first request."""
-    estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
+    estimates = [estimate(job.model, job.questions, job.total, store) for job in jobs]
     for each in estimates:
         say(f"asking {each.line()}")
     limit = config.mining.max_cost_usd

@@ -21,7 +21,7 @@ from dig.interests.asking.budget import Budget, BudgetSpentError
 from dig.interests.asking.client import Account, Client, Entry, GivenUpError, second_chance
 from dig.interests.asking.limits import EndpointStoppedError
 from dig.interests.asking.progress import JobProgress, JobResult, job_progress
-from dig.interests.asking.question import SHAPES, PromptedModel, Question
+from dig.interests.asking.question import PromptedModel, Question
 from dig.interests.asking.store import AnswerStore
 from dig.interests.interest import MinedRow, mined_frame, without_duplicates
 from dig.interests.models import local_model
@@ -125,7 +125,7 @@ class _Run:
             raise KeyboardInterrupt
 
     async def _remote(self, job: AskingJob, account: Account, shown: JobProgress) -> None:
-        endpoint = Endpoint(job.model.name, job.model.config, SHAPES[job.model.purpose])
+        endpoint = Endpoint(job.model.name, job.model.config)
         client = Client(account, endpoint)
         self._clients.append(client)
         if self.interrupted:

@@ -164,7 +164,7 @@ def test_a_signal_ends_who_waits_for_a_refusing_endpoint(number, store, make, mo
 def test_a_signal_keeps_what_came_and_waits_a_bounded_time(number, server, store, make, monkeypatch):
     """Guard 5: requests under way have a few seconds to come home; answers that came are kept."""
     monkeypatch.setattr("dig.interests.asking.run.HOMEWARD", 1.0)
-    process = server(faults=["hang"], fault_share=0.5, lasting=True)
+    process = server(faults=["hang"], fault_share=0.1, lasting=True)
     who = make["model"](process.url, timeout=60.0, concurrency=30)
     assert ended_after(number, [make["job"](who, make["catalogue"](30))], store, after=2.0) < 6
     (result,) = ask(
