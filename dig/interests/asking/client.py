@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dig.engine.console import printable, say, warn
 from dig.interests.asking.answers import AnswerError
-from dig.interests.asking.budget import Budget, cost_of, most_tokens
+from dig.interests.asking.budget import Budget, BudgetSpentError, cost_of, most_tokens
 from dig.interests.asking.limits import (
     AWAY_REST,
     LONGEST_ASKED,
@@ -225,8 +225,8 @@ def advice(model: PromptedModel, reason: str) -> str:
         return f"raise {key}.max_output={config.max_output}, which counts what a model thinks, too"
     if reason == _TOO_LONG:
         return (
-            f"start its server with a longer context, or lower {key}.max_output={config.max_output}, which is a part of "
-            "it; a shorter mining.interests_prompt helps, too"
+            f"start its server with a longer context, or lower {key}.max_output={config.max_output}, which is a part "
+            "of it; a shorter mining.interests_prompt helps, too"
         )
     if reason.endswith("no choices"):
         return "ask its provider why, or take another model"
@@ -296,7 +296,7 @@ class Client:
             self.account.give_up(question, answer, again)
 
     async def _first(self, question: Question) -> tuple[Completion, AnswerError] | None:
-        """Asks once; an answer that cannot be used, and what is wrong with it, None where nothing more is to be asked."""
+        """Asks once; an answer that cannot be used, and what is wrong with it, None where that was all."""
         try:
             entry, answer = await self._complete(question, question.messages(self.account.model))
         except GivenUpError as error:
@@ -425,8 +425,8 @@ class Client:
             how = f"it is given up after {self.breaker.patience:.0f} s"
         elif late:
             how = (
-                f"from now on {self.concurrency.size:,} at once; raise {key}.timeout where an answer takes longer, lower "
-                f"{key}.max_output or .concurrency where it need not"
+                f"from now on {self.concurrency.size:,} at once; raise {key}.timeout where an answer takes longer, "
+                f"lower {key}.max_output or .concurrency where it need not"
             )
         else:
             how = f"a question is asked again up to {config.retries:,} times, each for {config.timeout:g} s at most"
@@ -440,8 +440,8 @@ class Client:
             return
         self._told.add("format")
         warn(
-            f"{name}: its endpoint was asked for format={form} and answers otherwise ({problem.reason}: {problem}), such "
-            f"as {printable(answer.text, 60)!r}, so it does not hold its model to it; "
+            f"{name}: its endpoint was asked for format={form} and answers otherwise ({problem.reason}: {problem}), "
+            f"such as {printable(answer.text, 60)!r}, so it does not hold its model to it; "
             f"{advice(self.account.model, problem.reason)}"
         )
 

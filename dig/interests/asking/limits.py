@@ -147,10 +147,10 @@ class Concurrency:
 
     Every so many answers it looks at how long they took. Where twice as many make each take half as long again, they
     wait for one another, so the number from before is kept, and more is tried again after some while. Such a trial must
-    not end unanswered, so its requests may take longer than others. What an overloaded endpoint says, and an answer that
-    does not come in time, halve the number; it then grows by a quarter at a time. A request that was given up is worked
-    on by many servers all the same, so it keeps its place until an answer that was asked for later has come, or for as
-    long again.
+    not end unanswered, so its requests may take longer than others. What an overloaded endpoint says, and an answer
+    that does not come in time, halve the number; it then grows by a quarter at a time. A request that was given up is
+    worked on by many servers all the same, so it keeps its place until an answer that was asked for later has come, or
+    for as long again.
 
     Args:
         ceiling: requests under way at once at most.

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from dig.engine.console import console, progress_enabled, say
 
-__all__ = ["JobResult", "JobProgress", "job_progress"]
+__all__ = ["JobProgress", "JobResult", "in_words", "job_progress"]
 
 
 _REASONS = 5
@@ -49,6 +49,11 @@ class JobResult:
     estimated: int = 0
 
     @property
+    def fresh(self) -> int:
+        """Questions that this run has got an answer to, usable or not."""
+        return self.answered + self.failed.total()
+
+    @property
     def done(self) -> int:
         """Questions that need no asking any more."""
         return self.known + self.answered + self.failed.total()
@@ -75,7 +80,8 @@ class JobResult:
 # What is seen of a run that asks: a bar a model with items, cost, rate and time left, or a line now and then.
 
 
-_SECONDS_A_LINE = 60.0
+_FIRST_LINE, _SECONDS_A_LINE = 10.0, 60.0
+"""Seconds until the first line where there is no bar, and between two later ones."""
 
 
 class JobProgress:
@@ -88,30 +94,50 @@ class JobProgress:
 
     def __init__(self, progress: Progress, results: Sequence[JobResult]) -> None:
         self._progress = progress
-        self._started = self._told = time.monotonic()
+        self._started = time.monotonic()
+        self._next = dict.fromkeys((result.name for result in results), self._started + _FIRST_LINE)
         self._tasks: dict[str, TaskID] = {
             result.name: progress.add_task(escape(result.name), total=result.total, cost="", rate="")
             for result in results
         }
 
-    def show(self, result: JobResult) -> None:
-        """One of the counts has changed."""
+    def show(self, result: JobResult, under_way: Sequence[float] = ()) -> None:
+        """One of the counts has changed, or some time has passed.
+
+        Args:
+            result: of one model.
+            under_way: for how many seconds each of its requests has been under way, the longest first.
+        """
         now = time.monotonic()
-        seconds = max(now - self._started, 1e-9)
         if not self._progress.disable:
-            fresh = result.answered + result.failed.total()
             self._progress.update(
                 self._tasks[result.name],
                 completed=result.done,
                 cost=f"${result.cost:.2f}",
-                rate=f"{fresh / seconds:.1f}/s",
+                rate=f"{result.fresh / max(now - self._started, 1e-9):.2g}/s",
             )
-        elif now - self._told > _SECONDS_A_LINE:
-            self._told = now
-            say(
-                f"asking: {result.name}: {result.done:,} of {result.total:,} items, ${result.cost:.2f}, "
-                f"{result.requests / seconds:.1f} requests per second"
-            )
+        elif now >= self._next[result.name]:
+            self._next[result.name] = now + _SECONDS_A_LINE
+            say(self.line(result, now - self._started, under_way))
+
+    @staticmethod
+    def line(result: JobResult, seconds: float, under_way: Sequence[float] = ()) -> str:
+        """How far a model is after so many seconds of asking: rate, time left, and what is waited for."""
+        parts = [f"asking {result.name}: {result.done:,} of {result.total:,} items, ${result.cost:.2f}"]
+        left = result.total - result.done - result.left.total()
+        if result.fresh:
+            parts.append(f"{60 * result.fresh / seconds:.3g} per minute")
+            parts.append(f"about {in_words(left * seconds / result.fresh)} left")
+        if under_way:
+            parts.append(f"{len(under_way):,} under way, the longest for {in_words(under_way[0])}")
+        return ", ".join(parts)
+
+
+def in_words(seconds: float) -> str:
+    """A time in the unit that people read."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

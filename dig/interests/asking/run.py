@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from dig.config.errors import UserError
-from dig.engine.console import warn
+from dig.engine.console import say, warn
 from dig.engine.signals import Preempted, current_watch, signals_call
 from dig.interests.asking.answers import AnswerError, Caption, MinedInterests
 from dig.interests.asking.budget import Budget, BudgetSpentError
@@ -22,17 +22,21 @@ from dig.interests.asking.client import Account, Client, Entry, GivenUpError, se
 from dig.interests.asking.limits import EndpointStoppedError
 from dig.interests.asking.progress import JobProgress, JobResult, job_progress
 from dig.interests.asking.question import PromptedModel, Question
-from dig.interests.asking.store import AnswerStore
+from dig.interests.asking.store import AnswerStore, asked_anew
 from dig.interests.interest import MinedRow, mined_frame, without_duplicates
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
 from dig.interests.models.response import LocalModel
 
-__all__ = ["AskingJob", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
+__all__ = ["AWAITED", "AskingJob", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
 
 
 HOMEWARD = 6.0
 """Seconds after an interrupt in which requests under way may be answered; what is not counts as a cost unknown."""
+_LOOK = 5.0
+"""Seconds between two looks at whether it is time for a line about how far everything is."""
+AWAITED = "asked for again"
+"""What is missing of a question that the next run asks again by itself, as a second chance or under other settings."""
 _VLLM_QUESTIONS = 1000
 """Answers of a local model are kept when this many have come; a kill loses no more."""
 
@@ -114,15 +118,26 @@ class _Run:
 
     async def run(self) -> None:
         with job_progress([account.result for account in self.accounts]) as shown, self._interrupts():
-            await _all_or_none(
-                (self._remote if job.model.config.kind == "openai" else self._local)(job, account, shown)
-                for job, account in zip(self.jobs, self.accounts, strict=True)
-            )
+            watching = asyncio.ensure_future(self._watch(shown))
+            try:
+                await _all_or_none(
+                    (self._remote if job.model.config.kind == "openai" else self._local)(job, account, shown)
+                    for job, account in zip(self.jobs, self.accounts, strict=True)
+                )
+            finally:
+                watching.cancel()
         watch = current_watch()
         if watch is not None and watch.name is not None:
             raise Preempted(f"asking stopped by {watch.name}")
         if self.interrupted:
             raise KeyboardInterrupt
+
+    async def _watch(self, shown: JobProgress) -> None:
+        """Says from time to time what endpoints are waited for, also while nothing comes."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            for client in self._clients:
+                shown.show(client.account.result, client.concurrency.under_way)
 
     async def _remote(self, job: AskingJob, account: Account, shown: JobProgress) -> None:
         endpoint = Endpoint(job.model.name, job.model.config)
@@ -137,6 +152,7 @@ class _Run:
                 self._work(client, questions, under_way, shown) for _ in range(job.model.config.concurrency)
             )
         finally:
+            self._clients.remove(client)
             await endpoint.close()
         self._ended(account.result, client.usability.stopped or client.breaker.stopped)
 
@@ -156,7 +172,7 @@ class _Run:
                 return
             finally:
                 client.usability.ended()
-            shown.show(result)
+            shown.show(result, client.concurrency.under_way)
 
     async def _one(self, client: Client, question: Question, under_way: set[bytes]) -> None:
         under_way.add(question.key)
@@ -223,6 +239,22 @@ class _Run:
         if over is not None:
             raise over
 
+    def _say_what_is_waited_for(self) -> None:
+        """Says what an interrupt does not end at once."""
+        waits = [client.concurrency.under_way for client in self._clients]
+        count = sum(map(len, waits))
+        parts = []
+        if count:
+            longest = max(wait[0] for wait in waits if wait)
+            parts.append(
+                f"waiting up to {HOMEWARD:g} s for {count:,} request{'s' * (count > 1)} under way (the longest for "
+                f"{longest:.0f} s), whose answers are paid and kept"
+            )
+        if any(job.model.config.kind != "openai" for job in self.jobs):
+            parts.append("a local model ends its batch first")
+        if parts:
+            say(f"interrupted: {'; '.join(parts)}; a second Ctrl-C ends at once")
+
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
         """The first interrupt ends the run gently, the second at once."""
@@ -233,6 +265,7 @@ class _Run:
                 task.cancel()
             elif task is not None:
                 loop.call_later(HOMEWARD, task.cancel)
+                self._say_what_is_waited_for()
             self.interrupted, self.over = True, self.over or "interrupted"
             for client in self._clients:  # nobody waits for a next attempt
                 client.breaker.stop("interrupted")
@@ -319,4 +352,5 @@ def answers_to(
             continue
         lost.append(question.key)
     reasons = {failure.key: failure.reason for failure in store.failures(lost)} if lost else {}
+    reasons |= {key: AWAITED for key, state in asked_anew(store, model).items() if key in reasons} if reasons else {}
     missing.update(reasons.get(key, "not asked") for key in lost)

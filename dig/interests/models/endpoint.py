@@ -328,8 +328,8 @@ class Endpoint:
             steps = ["json_object", "none"] if sent == "json_schema" else wishes
             self._formats.append(next(form for form in steps if form not in self._formats))
             warn(
-                f"{self.name}: the endpoint refuses format={sent} ({said}) and is asked with format={self.format} in this "
-                f"run; set mining.models.{self.name}.format={self.format}"
+                f"{self.name}: the endpoint refuses format={sent} ({said}) and is asked with format={self.format} in "
+                f"this run; set mining.models.{self.name}.format={self.format}"
             )
         return True
 
@@ -390,7 +390,7 @@ class Endpoint:
         try:
             async with asyncio.timeout(_CONNECT):
                 content: Any = await self._client.get(address, cast_to=object)
-        except Exception:  # noqa: BLE001 - it is asked for a hint alone, and whatever comes is none
+        except Exception:  # it is asked for a hint only, and whatever comes is none
             return []
         listed = content.get("data") if isinstance(content, dict) else None
         return [str(each["id"]) for each in listed or () if isinstance(each, dict) and each.get("id")]
@@ -402,8 +402,8 @@ class Endpoint:
             return
         self._told_of_model = True
         warn(
-            f"{self.name}: model={asked} is asked for, and the endpoint answers with {one_line(name, self.secret)}; answers "
-            f"are kept as {self.config.name!r} (mining.models.{self.name}.model or .identity)"
+            f"{self.name}: model={asked} is asked for, and the endpoint answers with {one_line(name, self.secret)}; "
+            f"answers are kept as {self.config.name!r} (mining.models.{self.name}.model or .identity)"
         )
 
     def _completion(self, body: bytes, kind: str, messages: list[Message]) -> Completion:
