@@ -31,7 +31,7 @@ from dig.interests.asking.store import AnswerStore
 from dig.stages import StageContext
 from dig.stages.asking import Pictures, campaign_of, command_line, open_store, pictures_for
 from dig.stages.label import judge_model, judged_sample, judging_job
-from dig.stages.mine import Mining, all_models, load_captions, mining_jobs, named_captions
+from dig.stages.mine import Mining, all_models, asked_items, load_captions, mining_jobs, named_captions
 from dig.stages.prepare import load_catalogue
 
 __all__ = [
@@ -69,6 +69,7 @@ def jobs_of(context: StageContext) -> list[AskingJob]:
         return []
     catalogue = load_catalogue(context)
     captions = named_captions(config.mining, set(catalogue["item_id"]))
+    catalogue = asked_items(context, catalogue)
     pictures: Pictures = pictures_for(context, catalogue) if sees(config) else {}
     first, others = mining_jobs(config, catalogue, captions, pictures)
     return [*([first] if first and first.total else []), *others]
@@ -162,7 +163,7 @@ def retry(config: Config) -> int:
         catalogue = load_catalogue(context)
         captions = named_captions(config.mining, set(catalogue["item_id"]))
         with open_store() as store:
-            mining = Mining(context, catalogue, captions, store, again=True)
+            mining = Mining(context, asked_items(context, catalogue), captions, store, again=True)
             mining.ask()
         say(f"mining: {sum(result.answered for result in mining.results.values()):,} more answers")
     if config.labels.enabled and config.labels.source == "judge":

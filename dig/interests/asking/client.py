@@ -41,7 +41,7 @@ from dig.interests.asking.store import (
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
 from dig.interests.models.response import Completion, Message, probable_tokens
 
-__all__ = ["Entry", "Client", "GivenUpError", "Account", "second_chance"]
+__all__ = ["Entry", "Client", "GivenUpError", "Account", "advice", "second_chance"]
 
 _KEPT = 100_000
 """Characters of an unusable answer that are kept."""
@@ -119,19 +119,25 @@ class Account:
             What is wrong with an answer that cannot be used.
         """
         cost = cost_of(self.model.config, completion.prompt_tokens, completion.completion_tokens)
-        problem = _problem(self.model, question, completion)
+        usable, problem = None, None
+        try:
+            usable = question.read(self.model, completion)
+        except AnswerError as error:
+            problem = error
         with self.store.transaction():
             self.store.paid(
                 entry.number, completion.prompt_tokens, completion.completion_tokens, cost, completion.estimated
             )
-            if problem is None:
+            if usable is not None:
                 identity, item_id = self.model.identity, question.evidence.item_id
-                self.store.answered(identity, question.key, item_id, completion.text)
+                self.store.answered(identity, question.key, item_id, usable.text)
                 if self.again:  # here, so that no kill leaves an answer that no later run looks for
                     self.store.count_retried(self.campaign, 1)
-            else:
+            elif problem is not None:
                 self._keep(question, completion, problem, SECOND_CHANCE)
-        self.result.answered += problem is None
+        self.result.tokens += completion.completion_tokens
+        if usable is not None:
+            self.result.usable(question, usable)
         self.result.estimated += completion.estimated
         self._settle(entry, cost)
         if problem is None:
@@ -203,21 +209,6 @@ class Account:
         self.result.cost += cost
 
 
-def _problem(model: PromptedModel, question: Question, completion: Completion) -> AnswerError | None:
-    """What is wrong with an answer, None with a usable one."""
-    try:
-        if completion.note == "no UTF-8":
-            raise AnswerError("no UTF-8", "the answer is not UTF-8")
-        question.check(model, completion.text)
-    except AnswerError as error:
-        if completion.note == "cut short":
-            return AnswerError("cut short", "the answer was cut at the limit of its length; be shorter")
-        if completion.note == "refused":
-            return AnswerError("refused", "the answer is a refusal; the item is goods on show, say what it is for")
-        return error
-    return None
-
-
 def advice(model: PromptedModel, reason: str) -> str:
     """What a person may change where most answers are unusable for one reason."""
     key, config = f"mining.models.{model.name}", model.config
@@ -236,8 +227,9 @@ def advice(model: PromptedModel, reason: str) -> str:
         return "take another model or other words for the prompt"
     if reason.startswith("HTTP"):
         return f"see {key}.temperature, .format, .output_key and .extra for what it refuses"
-    if config.kind == "openai" and config.format != "json_schema":
-        return f"set {key}.format=json_schema where its server holds a model to a schema, or take a larger model"
+    if config.format != "json_schema":
+        where = "where its server holds a model to a schema" if config.kind == "openai" else "which holds it to one"
+        return f"set {key}.format=json_schema {where}, or take a larger model"
     if config.kind == "openai":
         return "take a server that holds a model to a schema, as vLLM and llama.cpp do, or a larger model"
     return "take a larger model, or a prompt with fewer demands"

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from dig.engine.console import console, progress_enabled, say
+from dig.engine.console import console, printable, progress_enabled, say
+
+if TYPE_CHECKING:
+    from dig.interests.asking.question import Question, Usable
 
 __all__ = ["JobProgress", "JobResult", "in_words", "job_progress"]
 
 
 _REASONS = 5
 """Reasons for questions that are left which a line names; messages of providers may differ in every one."""
+_EXAMPLES = 3
+"""Usable answers that are shown as they come, so that rubbish is seen before a catalogue has been asked about."""
+_TITLE, _SAID = 60, 200
+"""Letters of an item's title, and of what is said of it, that are shown."""
 
 
 @dataclass
@@ -35,6 +44,8 @@ class JobResult:
         cost: US dollars of this run, unknown ends at their most.
         requests: requests of this run.
         estimated: answers of this run whose tokens the endpoint did not count, so that an estimate did.
+        cut: usable answers that were cut short, of which the complete interests are kept.
+        tokens: written in this run.
     """
 
     name: str
@@ -47,11 +58,17 @@ class JobResult:
     cost: float = 0.0
     requests: int = 0
     estimated: int = 0
+    cut: int = 0
+    tokens: int = 0
 
-    @property
-    def fresh(self) -> int:
-        """Questions that this run has got an answer to, usable or not."""
-        return self.answered + self.failed.total()
+    def usable(self, question: Question, usable: Usable) -> None:
+        """Counts a usable answer; the first few are shown."""
+        self.answered += 1
+        self.cut += usable.cut
+        if self.answered <= _EXAMPLES and usable.answer.said:
+            title = json.loads(question.evidence.text).get("title") or question.evidence.item_id
+            said = printable("; ".join(usable.answer.said), _SAID)
+            say(f"{self.name}: {printable(str(title), _TITLE)} \u2192 {said}")
 
     @property
     def done(self) -> int:
@@ -63,7 +80,8 @@ class JobResult:
         parts = [f"{self.name}: {self.total:,} items"]
         if self.known:
             parts.append(f"{self.known:,} known")
-        parts.append(f"{self.answered:,} answered")
+        cut = f" ({self.cut:,} of them cut short: their complete interests are kept)" if self.cut else ""
+        parts.append(f"{self.answered:,} answered{cut}")
         parts += [f"{count:,} unusable ({reason})" for reason, count in self.failed.most_common()]
         parts += [f"{count:,} left ({reason})" for reason, count in self.left.most_common(_REASONS)]
         if others := sum(count for _, count in self.left.most_common()[_REASONS:]):
@@ -80,64 +98,78 @@ class JobResult:
 # What is seen of a run that asks: a bar a model with items, cost, rate and time left, or a line now and then.
 
 
-_FIRST_LINE, _SECONDS_A_LINE = 10.0, 60.0
-"""Seconds until the first line where there is no bar, and between two later ones."""
+_SECONDS_A_LINE = 30.0
 
 
 class JobProgress:
-    """Shows how far each model is.
+    """Shows how far each model is: by bars, or where no terminal is by a line at the first answers and now and then.
 
     Args:
         progress: the bars.
         results: what is counted, one per model.
+        clock: seconds.
     """
 
-    def __init__(self, progress: Progress, results: Sequence[JobResult]) -> None:
-        self._progress = progress
-        self._started = time.monotonic()
-        self._next = dict.fromkeys((result.name for result in results), self._started + _FIRST_LINE)
+    def __init__(
+        self, progress: Progress, results: Sequence[JobResult], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._progress, self._results, self._clock = progress, results, clock
+        now = clock()
+        self._begun = {result.name: now for result in results}
+        self._told = {result.name: float("-inf") for result in results}
+        self.waits: dict[str, Callable[[], list[float]]] = {}
+        """By model: for how many seconds each of its requests has been under way, the longest first."""
         self._tasks: dict[str, TaskID] = {
             result.name: progress.add_task(escape(result.name), total=result.total, cost="", rate="")
             for result in results
         }
 
-    def show(self, result: JobResult, under_way: Sequence[float] = ()) -> None:
-        """One of the counts has changed, or some time has passed.
+    def begin(self, result: JobResult) -> None:
+        """Its first question is asked now; what was needed to load it does not count."""
+        self._begun[result.name] = self._clock()
 
-        Args:
-            result: of one model.
-            under_way: for how many seconds each of its requests has been under way, the longest first.
-        """
-        now = time.monotonic()
+    def show(self, result: JobResult) -> None:
+        """One of the counts has changed."""
         if not self._progress.disable:
             self._progress.update(
                 self._tasks[result.name],
                 completed=result.done,
                 cost=f"${result.cost:.2f}",
-                rate=f"{result.fresh / max(now - self._started, 1e-9):.2g}/s",
+                rate=self._pace(result),
             )
-        elif now >= self._next[result.name]:
-            self._next[result.name] = now + _SECONDS_A_LINE
-            say(self.line(result, now - self._started, under_way))
+        elif self._clock() - self._told[result.name] >= _SECONDS_A_LINE:
+            self._told[result.name] = self._clock()
+            cost = f", ${result.cost:.2f}" if result.cost else ""
+            pace = self._pace(result, with_time=True)
+            waits = self.waits[result.name]() if result.name in self.waits else []
+            waiting = f"; {len(waits):,} under way, the longest for {in_words(waits[0])}" if waits else ""
+            say(f"asking: {result.name}: {result.done:,} of {result.total:,} items{cost}, {pace}{waiting}")
 
-    @staticmethod
-    def line(result: JobResult, seconds: float, under_way: Sequence[float] = ()) -> str:
-        """How far a model is after so many seconds of asking: rate, time left, and what is waited for."""
-        parts = [f"asking {result.name}: {result.done:,} of {result.total:,} items, ${result.cost:.2f}"]
-        left = result.total - result.done - result.left.total()
-        if result.fresh:
-            parts.append(f"{60 * result.fresh / seconds:.3g} per minute")
-            parts.append(f"about {in_words(left * seconds / result.fresh)} left")
-        if under_way:
-            parts.append(f"{len(under_way):,} under way, the longest for {in_words(under_way[0])}")
-        return ", ".join(parts)
+    def beat(self) -> None:
+        """Says where everything stands, also while no answer comes."""
+        for result in self._results:
+            waiting = result.requests and result.done + result.left.total() < result.total and result.stopped is None
+            last = max(self._begun[result.name], self._told[result.name])
+            if waiting and self._clock() - last >= _SECONDS_A_LINE:
+                self.show(result)
+
+    def _pace(self, result: JobResult, with_time: bool = False) -> str:
+        """Answers and tokens per second, and about how long the rest will take."""
+        seconds = max(self._clock() - self._begun[result.name], 1e-9)
+        fresh = result.answered + result.failed.total()
+        if not fresh:
+            return f"no answer yet in {seconds:.0f} s" if with_time else ""
+        each = f"{fresh / seconds:.1f} items/s" if fresh > seconds else f"{seconds / fresh:.1f} s an item"
+        pace = f"{each}, {result.tokens / seconds:,.0f} tokens/s"
+        left = (result.total - result.done) * seconds / fresh
+        return f"{pace}, about {in_words(left)} left" if with_time else pace
 
 
 def in_words(seconds: float) -> str:
-    """A time in the unit that people read."""
-    if seconds < 100:
+    """A time to wait, roughly, in the unit that people read."""
+    if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_babble_is_a_failure(store, make, folder: Path):
-    who = make["model"](None, str(folder), kind="transformers", max_output=6, batch_size=4)
+    who = make["model"](None, str(folder), kind="transformers", format="none", max_output=6, batch_size=4)
     job = make["job"](who, make["catalogue"](7))
     (result,) = ask([job], store, "c", Limits())
     assert result.answered == 0 and result.failed.total() == result.done == 7
@@ -39,7 +39,7 @@ def test_babble_is_a_failure(store, make, folder: Path):
 
 
 def test_a_local_model_and_an_endpoint_work_side_by_side(server, store, make, folder: Path, monkeypatch):
-    monkeypatch.setattr(local.TransformersModel, "complete", lambda self, talks: [good(talk) for talk in talks])
+    monkeypatch.setattr(local.TransformersModel, "answers", all_good)
     items = make["catalogue"](30)
     jobs = [
         make["job"](make["model"](None, str(folder), kind="transformers", batch_size=2), items),
@@ -50,6 +50,10 @@ def test_a_local_model_and_an_endpoint_work_side_by_side(server, store, make, fo
     assert store.spending("c", jobs[0].model.identity).tokens_in == 30 * 11
 
 
+def all_good(model, talks, schemas):
+    return enumerate(map(good, talks))
+
+
 def good(talk) -> Completion:
     ref = talk[1].text.split('ref="')[1][:8]
     answer = f'{{"ref": "{ref}", "interests": [{{"interest": "slow mornings", "confidence": 0.5}}]}}'
@@ -57,7 +61,7 @@ def good(talk) -> Completion:
 
 
 def test_limits_hold_for_local_models_too(store, make, folder: Path, monkeypatch):
-    monkeypatch.setattr(local.TransformersModel, "complete", lambda self, talks: [good(talk) for talk in talks])
+    monkeypatch.setattr(local.TransformersModel, "answers", all_good)
     job = make["job"](make["model"](None, str(folder), kind="transformers", batch_size=2), make["catalogue"](30))
     (result,) = ask([job], store, "c", Limits(max_requests=11))
     assert result.stopped == "mining.max_requests=11" and result.answered == result.requests == 11
