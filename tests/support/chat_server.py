@@ -325,7 +325,8 @@ def content_of(asked: dict[str, Any], fault: str | None, reply: str | None) -> s
     if fault == "another":
         return json.dumps({**good, "ref": "f" * 8})
     if fault == "truncated":
-        return json.dumps(good)[:-12]
+        text = json.dumps(good)
+        return text[: text.index('"interest":') + 16] if "interests" in good else text[:-12]  # no interest is complete
     if fault == "shape":
         return json.dumps({"ref": ref, "answers": ["cosy"]})
     if fault == "prose":
