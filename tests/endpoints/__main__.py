@@ -118,6 +118,8 @@ def offline(environments: Path, models: Models, folder: Path) -> dict[str, str]:
 
     server = SERVERS["vllm"]
     python = environment(server, environments)
+    if subprocess.run([str(python), "-c", "import dig.train"], capture_output=True).returncode:
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-e", "."], check=True)
     os.environ |= dict(server.variables)
     shop = shop_of(folder / "offline-shop")
     model = {"kind": "vllm", "model": str(models.folder), "dtype": "float32", "format": "json_schema"}
