@@ -18,7 +18,7 @@ from dig.engine.console import console, printable, progress_enabled, say
 if TYPE_CHECKING:
     from dig.interests.asking.question import Question, Usable
 
-__all__ = ["JobResult", "JobProgress", "job_progress"]
+__all__ = ["JobProgress", "JobResult", "in_words", "job_progress"]
 
 
 _REASONS = 5
@@ -117,6 +117,8 @@ class JobProgress:
         now = clock()
         self._begun = {result.name: now for result in results}
         self._told = {result.name: float("-inf") for result in results}
+        self.waits: dict[str, Callable[[], list[float]]] = {}
+        """By model: for how many seconds each of its requests has been under way, the longest first."""
         self._tasks: dict[str, TaskID] = {
             result.name: progress.add_task(escape(result.name), total=result.total, cost="", rate="")
             for result in results
@@ -139,7 +141,9 @@ class JobProgress:
             self._told[result.name] = self._clock()
             cost = f", ${result.cost:.2f}" if result.cost else ""
             pace = self._pace(result, with_time=True)
-            say(f"asking: {result.name}: {result.done:,} of {result.total:,} items{cost}, {pace}")
+            waits = self.waits[result.name]() if result.name in self.waits else []
+            waiting = f"; {len(waits):,} under way, the longest for {in_words(waits[0])}" if waits else ""
+            say(f"asking: {result.name}: {result.done:,} of {result.total:,} items{cost}, {pace}{waiting}")
 
     def beat(self) -> None:
         """Says where everything stands, also while no answer comes."""
@@ -158,11 +162,11 @@ class JobProgress:
         each = f"{fresh / seconds:.1f} items/s" if fresh > seconds else f"{seconds / fresh:.1f} s an item"
         pace = f"{each}, {result.tokens / seconds:,.0f} tokens/s"
         left = (result.total - result.done) * seconds / fresh
-        return f"{pace}, about {_duration(left)} left" if with_time else pace
+        return f"{pace}, about {in_words(left)} left" if with_time else pace
 
 
-def _duration(seconds: float) -> str:
-    """A time to wait, roughly."""
+def in_words(seconds: float) -> str:
+    """A time to wait, roughly, in the unit that people read."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

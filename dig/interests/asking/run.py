@@ -16,27 +16,29 @@ import polars as pl
 
 from dig.config.errors import UserError
 from dig.config.schema import ModelConfig
-from dig.engine.console import warn
+from dig.engine.console import say, warn
 from dig.engine.signals import Preempted, current_watch, signals_call
 from dig.interests.asking.answers import AnswerError, Caption, MinedInterests
 from dig.interests.asking.budget import Budget, BudgetSpentError
 from dig.interests.asking.client import Account, Client, Entry, GivenUpError, second_chance
 from dig.interests.asking.limits import EndpointStoppedError
 from dig.interests.asking.progress import JobProgress, JobResult, job_progress
-from dig.interests.asking.question import SHAPES, PromptedModel, Question
+from dig.interests.asking.question import PromptedModel, Question
 from dig.interests.asking.schema import answer_schema
-from dig.interests.asking.store import AnswerStore
+from dig.interests.asking.store import AnswerStore, asked_anew
 from dig.interests.grounding import Dropped
 from dig.interests.interest import MinedRow, mined_frame, without_duplicates
 from dig.interests.models import local_model
 from dig.interests.models.endpoint import Endpoint, check_credentials
 from dig.interests.models.response import Completion, LocalModel, Message
 
-__all__ = ["AskingJob", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
+__all__ = ["AWAITED", "AskingJob", "Limits", "ask", "answers_to", "read_captions_of", "read_interests_of"]
 
 
 HOMEWARD = 6.0
 """Seconds after an interrupt in which requests under way may be answered; what is not counts as a cost unknown."""
+AWAITED = "asked for again"
+"""What is missing of a question that the next run asks again by itself, as a second chance or under other settings."""
 _SECONDS_A_CALL = 30.0
 _VLLM_FEWEST, _VLLM_MOST = 32, 1000
 """Questions of one call of vLLM."""
@@ -168,9 +170,10 @@ class _Run:
             raise KeyboardInterrupt
 
     async def _remote(self, job: AskingJob, account: Account, shown: JobProgress) -> None:
-        endpoint = Endpoint(job.model.name, job.model.config, SHAPES[job.model.purpose])
+        endpoint = Endpoint(job.model.name, job.model.config)
         client = Client(account, endpoint)
         self._clients.append(client)
+        shown.waits[job.model.name] = lambda: client.concurrency.under_way
         if self.interrupted:
             client.breaker.stop("interrupted")
         under_way: set[bytes] = set()
@@ -180,6 +183,7 @@ class _Run:
                 self._work(client, questions, under_way, shown) for _ in range(job.model.config.concurrency)
             )
         finally:
+            self._clients.remove(client)
             await endpoint.close()
         self._ended(account.result, client.usability.stopped or client.breaker.stopped)
 
@@ -284,6 +288,22 @@ class _Run:
                 raise over
         return again
 
+    def _say_what_is_waited_for(self) -> None:
+        """Says what an interrupt does not end at once."""
+        waits = [client.concurrency.under_way for client in self._clients]
+        count = sum(map(len, waits))
+        parts = []
+        if count:
+            longest = max(wait[0] for wait in waits if wait)
+            parts.append(
+                f"waiting up to {HOMEWARD:g} s for {count:,} request{'s' * (count > 1)} under way (the longest for "
+                f"{longest:.0f} s), whose answers are paid and kept"
+            )
+        if any(job.model.config.kind != "openai" for job in self.jobs):
+            parts.append("a local model ends its batch first")
+        if parts:
+            say(f"interrupted: {'; '.join(parts)}; a second Ctrl-C ends at once")
+
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
         """The first interrupt ends the run gently, the second at once."""
@@ -294,6 +314,7 @@ class _Run:
                 task.cancel()
             elif task is not None:
                 loop.call_later(HOMEWARD, task.cancel)
+                self._say_what_is_waited_for()
             self.interrupted, self.over = True, self.over or "interrupted"
             for client in self._clients:  # nobody waits for a next attempt
                 client.breaker.stop("interrupted")
@@ -403,4 +424,5 @@ def answers_to(
             continue
         lost.append(question.key)
     reasons = {failure.key: failure.reason for failure in store.failures(lost)} if lost else {}
+    reasons |= {key: AWAITED for key, state in asked_anew(store, model).items() if key in reasons} if reasons else {}
     missing.update(reasons.get(key, "not asked") for key in lost)

@@ -164,6 +164,8 @@ class Response(NamedTuple):
     note: str = ""
     thoughts: str = ""
     """What it thought aloud in a field of its own, which was written and paid, too."""
+    model: str = ""
+    """Who answered, by the endpoint's own account."""
 
 
 def one_line(text: str, secret: str | None = None) -> str:
@@ -211,7 +213,8 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
         raise UnreadableError("unreadable response: it holds no choices", one_line(text, secret), tokens_used)
     if (error := error_in(choice)) is not None:
         return error._replace(billed=bool(usage[0] or usage[1]))
-    return _answer(choice, usage, note)
+    model = content.get("model")
+    return _answer(choice, usage, note)._replace(model=model if isinstance(model, str) else "")
 
 
 def _unpacked(body: bytes) -> bytes:
