@@ -11,7 +11,16 @@ from dig.engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from callbacks.guards import CodebookHealth, FiniteGuard
-    from callbacks.monitoring import Bar, EncodingBar, LogOften, RolloutHealth, RolloutSamples, Throughput, VectorWriter
+    from callbacks.monitoring import (
+        Bar,
+        LogOften,
+        ProgressLines,
+        RolloutHealth,
+        RolloutSamples,
+        Throughput,
+        VectorWriter,
+        progress_bar,
+    )
     from callbacks.resume import (
         AtomicCheckpointIO,
         ElasticResume,
@@ -29,11 +38,11 @@ __all__ = [
     "AtomicCheckpointIO",
     "Bar",
     "CodebookHealth",
-    "EncodingBar",
     "FiniteGuard",
     "LogOften",
     "ElasticResume",
     "Preemption",
+    "ProgressLines",
     "ResumeCheckpoint",
     "RolloutHealth",
     "RolloutSamples",
@@ -44,6 +53,7 @@ __all__ = [
     "configuration_in",
     "damage",
     "differing_key",
+    "progress_bar",
     "step_in",
 ]
 
@@ -55,7 +65,8 @@ __getattr__ = lazy_names(
         "ElasticResume": "resume",
         "Preemption": "resume",
         "Bar": "monitoring",
-        "EncodingBar": "monitoring",
+        "ProgressLines": "monitoring",
+        "progress_bar": "monitoring",
         "LogOften": "monitoring",
         "AtomicCheckpointIO": "resume",
         "ResumeCheckpoint": "resume",

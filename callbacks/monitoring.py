@@ -1,9 +1,10 @@
-"""What a training shows: throughput, bars, rollout diagnostics, encoded vectors, validation for somebody outside."""
+"""What a training shows: throughput, a bar or lines, rollout diagnostics, vectors, validation for somebody outside."""
 
 from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from dig.config import UserError
 from dig.embeddings.cache import VectorCache
-from dig.engine.console import progress_enabled, warn
+from dig.engine.console import lines_wanted, progress_enabled, say, shown_rate, shown_seconds, warn
 from dig.rollouts.record import Rollouts
 
 __all__ = [
@@ -29,9 +30,10 @@ __all__ = [
     "RolloutHealth",
     "RolloutSamples",
     "Bar",
-    "EncodingBar",
     "LogOften",
+    "ProgressLines",
     "VectorWriter",
+    "progress_bar",
 ]
 
 
@@ -280,13 +282,143 @@ class Bar(RichProgressBar):
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
 
 
-class EncodingBar(Bar):
-    """The bar of an encoding."""
+class ProgressLines(Callback):
+    """Tells how far a Trainer is where no bar can be drawn: a line at the first step, then one a minute.
 
-    @classmethod
-    def wanted(cls) -> list[Callback]:
-        """The bar, where bars are wanted."""
-        return [cls()] if progress_enabled() else []
+    A thread says them, as a batch of a language model can take longer than that.
+
+    Args:
+        title: what is under way, such as `sft`.
+        throughput: measures the samples per second of a training.
+        every: seconds between two lines.
+    """
+
+    def __init__(self, title: str, throughput: Throughput | None = None, every: float = 60.0) -> None:
+        self.title = title
+        self.throughput = throughput
+        self.every = every
+        self._trainer: Trainer | None = None
+        self._begun = self._said = 0.0
+        self._first_step = 0
+        self._batches = 0
+        self._ended: threading.Event | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begins to watch the clock."""
+        self._stop()
+        if not trainer.is_global_zero:
+            return
+        self._trainer, self._batches = trainer, 0
+        self._begun = self._said = time.monotonic()
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, args=(self._ended,), name="progress", daemon=True).start()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts time and steps from here."""
+        self._begun, self._first_step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tells of the first step."""
+        self._batches += 1
+        if self._batches == 1 and self._ended is not None:
+            self.say()
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Counts, unless training counts its own."""
+        self._batches += trainer.state.fn != TrainerFn.FITTING
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Counts."""
+        self._batches += 1
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Counts."""
+        self._batches += 1
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Says no more."""
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Says no more."""
+        self._stop()
+
+    def say(self) -> None:
+        """The line of now."""
+        self._said = time.monotonic()
+        if self._trainer is not None:
+            line = self._training if self._trainer.state.fn == TrainerFn.FITTING else self._batches_done
+            say(f"{self.title}: {line(self._trainer)}")
+
+    def _training(self, trainer: Trainer) -> str:
+        module = trainer.lightning_module
+        total = _planned_batches(trainer, module) * _steps_a_batch(module)
+        if math.isfinite(total):
+            total = math.ceil(min(total, trainer.max_steps) if trainer.max_steps > 0 else total)
+        step, seconds = trainer.global_step, time.monotonic() - self._begun
+        parts = [f"step {step:,}" + (f" of {int(total):,}" if math.isfinite(total) else "")]
+        loss = trainer.callback_metrics.get("train/loss")
+        if loss is not None:
+            parts.append(f"loss {float(loss):.4g}")
+        rate = self.throughput.samples_per_second if self.throughput is not None else None
+        if rate:
+            parts.append(f"{shown_rate(rate)} samples/s")
+        done = step - self._first_step
+        if done > 1 and math.isfinite(total):
+            parts.append(f"{shown_seconds(max(0.0, (total - step) * seconds / done))} left")
+        if trainer.validating or trainer.sanity_checking:
+            parts.append("validation is under way")
+        return ", ".join(parts)
+
+    def _batches_done(self, trainer: Trainer) -> str:
+        counts = {
+            TrainerFn.VALIDATING: trainer.num_val_batches,
+            TrainerFn.TESTING: trainer.num_test_batches,
+            TrainerFn.PREDICTING: trainer.num_predict_batches,
+        }.get(trainer.state.fn or TrainerFn.FITTING, [])
+        total, seconds = sum(counts), time.monotonic() - self._begun
+        what = "validation, " if trainer.state.fn == TrainerFn.VALIDATING else ""
+        parts = [f"{what}batch {self._batches:,}" + (f" of {int(total):,}" if math.isfinite(total) and total else "")]
+        if self._batches and math.isfinite(total) and total:
+            parts.append(f"{shown_seconds((total - self._batches) * seconds / self._batches)} left")
+        return ", ".join(parts)
+
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.wait(min(1.0, self.every)):
+            if time.monotonic() - self._said >= self.every:
+                self.say()
+
+    def _stop(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
+        self._ended = None
+
+
+def progress_bar(title: str, throughput: Throughput | None = None) -> list[Callback]:
+    """What tells of a Trainer's progress: a bar on a terminal, lines where there is none, nothing if not wanted.
+
+    Args:
+        title: what is under way.
+        throughput: of a training.
+    """
+    if progress_enabled():
+        return [Bar()]
+    return [ProgressLines(title, throughput)] if lines_wanted() else []
+
+
+def _steps_a_batch(pl_module: LightningModule) -> int:
+    return int(getattr(pl_module, "updates_per_rollout", 1) * getattr(pl_module, "minibatches", 1))
+
+
+def _planned_batches(trainer: Trainer, pl_module: LightningModule) -> float:
+    """Batches of a training, those that are summed counted once, unless it is stopped before; infinite if unknown."""
+    epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else math.inf
+    batches = trainer.num_training_batches * epochs / trainer.accumulate_grad_batches
+    if trainer.max_steps > 0:
+        batches = min(batches, math.ceil(trainer.max_steps / _steps_a_batch(pl_module)))
+    return batches
 
 
 class LogOften(Callback):
@@ -294,11 +426,7 @@ class LogOften(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Looks at how many batches there will be."""
-        epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs > 0 else math.inf
-        steps = trainer.num_training_batches * epochs / trainer.accumulate_grad_batches
-        if trainer.max_steps > 0:
-            a_batch = getattr(pl_module, "updates_per_rollout", 1) * getattr(pl_module, "minibatches", 1)
-            steps = min(steps, math.ceil(trainer.max_steps / a_batch))
+        steps = _planned_batches(trainer, pl_module)
         if math.isfinite(steps):
             # a connector of Lightning's sets the attribute, so that its class does not declare it
             every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -310,6 +310,7 @@ class Preemption(Callback):
         watch = current_watch()
         if watch is not None:
             watch.take_over()
+            watch.ends_after = None
             watch.hold()
 
     def on_train_batch_end(
@@ -317,12 +318,18 @@ class Preemption(Callback):
     ) -> None:
         """Saves and leaves when any rank was told to end."""
         watch = current_watch()
-        if watch is None or self.resume is None or not _any_rank(trainer, watch.name is not None):
+        if watch is None or self.resume is None or not _any_rank(trainer, watch.told is not None):
             return
         if not watch.save(partial(self.resume.save_now, trainer, batch_idx)):
+            if watch.interrupted and trainer.is_global_zero:
+                say(f"{self.stage}: what comes now cannot be saved within; training stops after it")
             return
-        name = watch.name or "a signal to another rank"
-        raise Preempted(f"{self.stage}: saved at step {trainer.global_step} ({name})")
+        saved = f"{self.stage}: saved at step {trainer.global_step} ({watch.told or 'a signal to another rank'})"
+        if watch.interrupted and watch.name is None:
+            if trainer.is_global_zero:
+                say(saved)
+            raise KeyboardInterrupt
+        raise Preempted(saved)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Too late to save: what comes now is quick or begins anew."""
@@ -341,6 +348,17 @@ class Preemption(Callback):
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Takes the signals back from Lightning."""
         _take_over()
+        self._ends_after("this validation and a step")
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """The next is a step."""
+        self._ends_after(None)
+
+    @staticmethod
+    def _ends_after(what: str | None) -> None:
+        watch = current_watch()
+        if watch is not None:
+            watch.ends_after = what
 
     def on_test_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Takes the signals back from Lightning."""

@@ -232,6 +232,10 @@ class Config(_Behind, _Sections):
             "codes: set items.representation=sid",
         )
         check(
+            self.items.start != "text" or not self.items.starts or self.backbone.pretrained is not None,
+            "items.start=text needs a backbone that knows words: set backbone.pretrained, or take items.start=codebook",
+        )
+        check(
             bool(self.relation_tasks) or "relations" not in self.stages or self.stages == list(BUILT_IN_STAGES),
             "stages names relations, and no task reads any; set sft.tasks.collaborative.share=1 or "
             "sft.tasks.semantic.share=1",

@@ -36,11 +36,14 @@ __all__ = [
     "console",
     "enable_progress",
     "lines_to_console",
+    "lines_wanted",
     "messages_to_stderr",
     "printable",
     "progress_enabled",
     "say",
     "show",
+    "shown_rate",
+    "shown_seconds",
     "silenced",
     "spreadsheet_cell",
     "track",
@@ -80,6 +83,23 @@ def enable_progress(enabled: bool) -> None:
 def progress_enabled() -> bool:
     """Whether bars are wanted and there is a terminal to draw them on."""
     return _state["progress"] and console.is_terminal
+
+
+def lines_wanted() -> bool:
+    """Whether progress is wanted and there is no terminal to draw a bar on, so that lines tell it."""
+    return _state["progress"] and not console.is_terminal
+
+
+def shown_rate(value: float) -> str:
+    """A number of anything per second with two digits that say something: 0.15, 3.2, 48, 1,234."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def shown_seconds(seconds: float) -> str:
+    """A time as people say it: 48 s, 12 min, 3.2 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{shown_rate(seconds / 3600)} h"
 
 
 def say(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from datamodules.fetching import fetch_data, fetch_item_pictures, missing_files
 from dig import evaluation
-from dig.config import STAGES, Config, config_to_dict
+from dig.config import BASELINES, STAGES, Config, UserError, config_to_dict
 from dig.engine.artifacts import Artifact, ArtifactStore, fingerprint, lock, shown_path
 from dig.engine.console import enable_progress, say, show
 from dig.engine.lazy import transformers
@@ -25,7 +26,7 @@ from dig.engine.strategy import check_trainer
 from dig.report.table import metrics_table
 from dig.stages import BUILT, Stage, StageContext, global_rank
 from dig.stages.evaluation import evaluate_all
-from dig.stages.report import build_report
+from dig.stages.report import build_report, fill_run
 from dig.stages.rewards import NOT_IMPORTED, modules_to_import, without_own_code
 from dig.stages.start import check_backbone, check_start
 from dig.tracking import NOT_TRACKED, Tracking
@@ -100,10 +101,32 @@ def _run(config: Config, tracking: Tracking, callbacks: Watchers) -> Run:
                 show(metrics_table(metrics, part))
             _say_gain(metrics)
             tracking.report(metrics)
+    elif rank == 0:
+        with lock(context.run / ".lock", f"another process is writing {shown_path(context.run)}"):
+            _fill(context)
     if rank == 0:
         _point_latest(context.run)
         say(f"run: {shown_path(context.run)}")
     return Run(context.run, metrics, {name: artifact.path for name, artifact in context.inputs.items()})
+
+
+def _fill(context: StageContext) -> None:
+    """Leaves in the run's folder what is finished of its configuration, and says what a report would add."""
+    config, store, whole = context.config, context.store, True
+    every = copy(config)
+    every.stages = [name for name in STAGES if name not in BASELINES or name in config.baselines]
+    try:
+        steps = _plan(every)
+    except UserError as error:  # of a stage that was not asked for
+        say(f"the stages that were not asked for are left as they are: {error}")
+        steps, whole = [], False
+    finished = {step.stage.name: artifact for step in steps if (artifact := store.find(step.stage.name, step.key))}
+    inputs = {**finished, **context.inputs}
+    fill_run(StageContext(config, inputs, store, context.run), whole)
+    trained = [name for name in ("sft", "grpo") if name in inputs]
+    if trained:
+        command = f"python -m dig.train experiment={shown_path(context.run / 'config.yaml')}"
+        say(f"the run has {' and '.join(trained)}, not measured: {command} stages=[{','.join(trained)},report]")
 
 
 def build_stages(

@@ -1,9 +1,10 @@
-"""SIGUSR1 and SIGTERM: save what training has, go back into SLURM's queue, end.
+"""SIGUSR1, SIGTERM and Ctrl-C: save what training has, end; the first two also go back into SLURM's queue.
 
 A signal handler of Python waits for the interpreter, and a rank in a collective call or in long native code does not
 come back to it. So a thread watches, too: it is told of a signal through a pipe that the C handler writes to, and ends
 the process when nothing was saved in time. What is on disk then, finished artifacts and the last checkpoint, is what
-the next start resumes from, as after a kill.
+the next start resumes from, as after a kill. The same thread says at once what a Ctrl-C leads to: a step of a language
+model can take many seconds.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ _BEHIND = 40.0
 _BEHIND_SLURM = 5.0
 """The same after SIGTERM within a job, where SLURM ends all ranks in any case and leaves rank 0 half a minute."""
 
+_SOON = 0.5
+"""Seconds after a Ctrl-C in which a process may end without a word; where it does not, it is said what it waits for."""
+_AT_ONCE = 3.0
+"""Seconds in which a process tidies up after a second Ctrl-C, before it is ended."""
+_INTERRUPTED = 130
 _SHUTDOWN_GRACE = 2.0
 """Seconds that rank 0 has left once everybody is ended."""
 
@@ -69,13 +75,20 @@ class Watch:
         self.rank = job.rank if job else int(spawned)
         self.name: str | None = None
         """The signal that this process was sent."""
+        self.interrupted = False
+        """Whether a Ctrl-C came while training held signals, so that it ends where it can be saved."""
+        self.ends_after: str | None = None
+        """What training is at and ends after when it is interrupted, such as `this step`."""
+        self._pressed = 0  # as the thread counts Ctrl-C
+        self._say_at: float | None = None
+        self._end_at: float | None = None
         self._pid, self._parent = os.getpid(), os.getppid()
         self._holding = self._saving = self._saved = self._again = False
         self._deadline: float | None = None
         self._ending = threading.Lock()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._handlers = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
         self._thread = threading.Thread(target=self._look, name="signals", daemon=True)
 
     def start(self) -> None:
@@ -88,7 +101,8 @@ class Watch:
         signal.set_wakeup_fd(-1)
         for number, handler in self._handlers.items():
             if handler is not None:  # None: not installed from Python
-                signal.signal(number, handler if self.name is None else signal.SIG_IGN)
+                ended = self.name is not None and number in SIGNALS
+                signal.signal(number, signal.SIG_IGN if ended else handler)
         os.close(self._writer)
         self._thread.join()
         os.close(self._reader)
@@ -103,25 +117,34 @@ class Watch:
             signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             for number in SIGNALS:
                 signal.signal(number, self._handle)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, self._interrupt)
 
     def note(self, number: int) -> None:
         """Takes notice of a signal that somebody else handles."""
         self.name = self.name or signal.Signals(number).name
         os.write(self._writer, bytes([number]))
 
+    @property
+    def told(self) -> str | None:
+        """What told this process to end, in words; None where nothing did."""
+        return self.name or ("Ctrl-C" if self.interrupted else None)
+
     def hold(self) -> None:
-        """A signal does not raise from here on; who holds it looks at ``name`` and saves first."""
+        """A signal does not raise from here on; who holds it looks at ``told`` and saves first."""
         self._holding = True
 
     def release(self, raising: bool = True) -> None:
         """A signal raises again, and so does, on demand, one that came meanwhile.
 
         Raises:
-            Preempted: it came.
+            Preempted: it came; KeyboardInterrupt for Ctrl-C.
         """
         held, self._holding = self._holding, False
         if raising and held and self.name is not None:
             raise Preempted(f"the last checkpoint stays ({self.name})")
+        if raising and held and self.interrupted:
+            raise KeyboardInterrupt
 
     def save(self, action: Callable[[], bool]) -> bool:
         """Saves without being cut off, and then gives the process some time to end.
@@ -132,7 +155,7 @@ class Watch:
         self._saving = True
         try:
             self._saved = action()
-            if self._saved:
+            if self._saved and self.name is not None:
                 self._deadline = time.monotonic() + _LEAVING
             return self._saved
         finally:
@@ -161,20 +184,49 @@ class Watch:
         if first and not self._holding:
             raise Preempted(f"stopped by {self.name}")
 
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """The first Ctrl-C within training waits for its step; any other raises."""
+        if os.getpid() == self._pid and self._holding and not self.interrupted:
+            self.interrupted = True
+            return
+        raise KeyboardInterrupt
+
     def _look(self) -> None:
         """Ends the process when the handler, or what it asks for, does not come through in time."""
         while True:
-            ready, _, _ = select.select([self._reader], [], [], 0.5)
+            ready, _, _ = select.select([self._reader], [], [], 0.1 if self._say_at is not None else 0.5)
             if ready:
                 numbers = os.read(self._reader, 64)
                 if not numbers:  # closed by stop
                     return
                 if self._deadline is None and any(number in SIGNALS for number in numbers):
                     self._deadline = time.monotonic() + self.grace
+                self._count(numbers.count(signal.SIGINT))
+            if self._say_at is not None and time.monotonic() > self._say_at:
+                self._say_at = None
+                self._say("what is being computed comes to its end")
+            if self._end_at is not None and time.monotonic() > self._end_at:
+                _end_at_once()
             if self.spawned and os.getppid() != self._parent:
                 os._exit(PREEMPTED if self.name else 1)  # whom Lightning starts does not outlive who started it
             if self._deadline is not None and not self._saving and time.monotonic() > self._deadline:
                 self._give_up()
+
+    def _count(self, pressed: int) -> None:
+        """Says what a first Ctrl-C leads to, and sees to it that a second one ends the process."""
+        before, self._pressed = self._pressed, self._pressed + pressed
+        if before == 0 and self._pressed:
+            if self._holding:
+                after = self.ends_after or "this step"
+                self._say(f"training stops after {after} and saves first")
+            else:
+                self._say_at = time.monotonic() + _SOON
+        if before < 2 <= self._pressed:
+            self._say_at, self._end_at = None, time.monotonic() + _AT_ONCE
+
+    def _say(self, what: str) -> None:
+        if not self.rank:
+            say(f"interrupted: {what}; Ctrl-C again stops at once")
 
     def _give_up(self) -> None:
         if self._ending.locked():  # the main thread is at it; give it the time that other ranks get
@@ -200,6 +252,12 @@ class Watch:
             time.sleep(0.1)
 
 
+def _end_at_once() -> None:
+    """Ends the process without tidying up; whatever is kept was kept before."""
+    os.write(2, b"interrupted at once; what was finished is kept\n")
+    os._exit(_INTERRUPTED)
+
+
 _current: list[Watch] = []
 
 
@@ -219,11 +277,20 @@ def signals_call(stop: Callable[[], None]) -> Iterator[None]:
         yield
         return
     loop, watch = asyncio.get_running_loop(), current_watch()
+    pressed, later = 0, []
 
     def handle(number: int) -> None:
+        nonlocal pressed
         if watch is not None and number in SIGNALS:
             watch.note(number)
         stop()
+        if number == signal.SIGINT:
+            pressed += 1
+            if pressed == 1:
+                line = "interrupted: what is under way comes to its end; Ctrl-C again stops at once"
+                later.append(loop.call_later(_SOON, say, line))
+            elif pressed == 2:
+                loop.call_later(_AT_ONCE, _end_at_once)
 
     numbers = {signal.SIGINT, signal.SIGTERM, *(SIGNALS if watch is not None else ())}
     for number in numbers:
@@ -231,6 +298,8 @@ def signals_call(stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        for each in later:
+            each.cancel()
         for number in numbers:
             loop.remove_signal_handler(number)
         if watch is not None:

@@ -143,8 +143,7 @@ def _trainer(
     csv = _csv_logger(folder)
     ours: list[Callback] = [seed, throughput, guard, callbacks.ElasticResume(plan.stage), callbacks.LogOften()]
     ours += [lightning.pytorch.callbacks.LearningRateMonitor("step"), *plan.callbacks, *context.callbacks(plan.stage)]
-    if progress_enabled():
-        ours.append(callbacks.Bar())
+    ours += callbacks.progress_bar(plan.stage, throughput)
     if plan.patience is not None:
         stopping = lightning.pytorch.callbacks.EarlyStopping
         ours.append(
@@ -231,8 +230,11 @@ def _choose(
 
 
 def _save_state(module: lightning.LightningModule, path: Path) -> None:
+    state = module.state_dict()
+    if isinstance(module, modules.PolicyModule):
+        state = module.trained_state(state)
     with atomic_path(path) as temporary:
-        write_checkpoint({"state_dict": module.state_dict()}, temporary)
+        write_checkpoint({"state_dict": state}, temporary)
 
 
 def _load_state(module: lightning.LightningModule, path: Path) -> None:

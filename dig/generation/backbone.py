@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from safetensors import SafetensorError
@@ -23,9 +23,9 @@ from dig.generation.causal_paths import next_token_loss
 from dig.generation.factory import NotCausalError, as_path_model, causal_paths, check_intrr, check_paths
 from dig.generation.intrr import IntRR, intrr_vocabulary, is_intrr
 from dig.generation.intrr_paths import intrr_losses
-from dig.generation.lora import add_lora, merge_lora
+from dig.generation.lora import FrozenBase, add_lora, frozen_base, merge_lora
 from dig.generation.path_model import PathModel, TrainingRows
-from dig.generation.sid_rows import fold_rows, start_among_words, start_from_scratch
+from dig.generation.sid_rows import fold_rows, start_among_words, start_at_texts, start_from_scratch
 from dig.generation.tree_paths import without_adapters
 from dig.generation.trie import CatalogueTrie
 from dig.generation.vocabulary import SidVocabulary, read_tokenizer, save_tokenizer, scratch_tokenizer, scratch_words
@@ -35,9 +35,11 @@ from dig.received.models import check_model_folder, check_vocabulary
 __all__ = [
     "Backbone",
     "IntRRBackbone",
+    "ItemTitles",
     "LanguageBackbone",
     "build_backbone",
     "load_backbone",
+    "load_base",
     "save_backbone",
     "scratch_model",
 ]
@@ -56,6 +58,18 @@ _SMALL = {
 }
 
 
+class ItemTitles(NamedTuple):
+    """What the codes of a catalogue stand for, in words.
+
+    Attributes:
+        texts: of each item, such as its title.
+        codes: (items, levels) of each item, without a collision suffix.
+    """
+
+    texts: Sequence[str | None]
+    codes: Tensor
+
+
 @dataclass
 class Backbone(ABC):
     """A policy: a model that spells items, and how prompts and items are written for it.
@@ -65,6 +79,7 @@ class Backbone(ABC):
         vocabulary: where the tokens are that spell items.
         tokenizer: of its prompts; None where a prompt is the rows of a history's items.
         from_scratch: whether nothing was learned before, so that it knows no words.
+        base: what its adapters stand on, which checkpoints leave out; None where all of the model is theirs.
         packs_rows: whether several samples may lie in a row of a training batch.
         can_shard: whether its weights may be shared out over ranks.
     """
@@ -73,6 +88,7 @@ class Backbone(ABC):
     vocabulary: SidVocabulary
     tokenizer: Any
     from_scratch: bool
+    base: FrozenBase | None = None
     packs_rows: ClassVar[bool]
     can_shard: ClassVar[bool]
 
@@ -228,6 +244,7 @@ def build_backbone(
     max_tokens: int,
     vectors: Sequence[Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
+    titles: ItemTitles | None = None,
 ) -> LanguageBackbone:
     """A fresh policy for Semantic IDs with ``sizes`` codes per level.
 
@@ -237,12 +254,13 @@ def build_backbone(
         max_tokens: longest prompt and answer; a model from scratch gets that many positions.
         vectors: (tokens, dim) vectors of the tokens of each level, where SID rows start; None starts them at random.
         dtype: of a pretrained model's weights.
+        titles: at whose words the SID rows of a pretrained model start, in place of vectors.
 
     Raises:
         UserError: if the model cannot be had or is not a causal language model.
     """
     if config.pretrained:
-        backbone = _pretrained(config, sizes, vectors, dtype)
+        backbone = _pretrained(config, sizes, vectors, dtype, titles)
     else:
         backbone = _from_scratch(config, sizes, max_tokens)
         if vectors:
@@ -253,7 +271,11 @@ def build_backbone(
 
 
 def _pretrained(
-    config: BackboneConfig, sizes: list[int], vectors: Sequence[Tensor] | None, dtype: torch.dtype
+    config: BackboneConfig,
+    sizes: list[int],
+    vectors: Sequence[Tensor] | None,
+    dtype: torch.dtype,
+    titles: ItemTitles | None,
 ) -> LanguageBackbone:
     name = str(config.pretrained)
     where = f"backbone.pretrained={name}"
@@ -285,10 +307,39 @@ def _pretrained(
     check_paths(model, where)
     _resize(model, max(used, int(vocabulary.ids.max()) + 1), where)
     start_among_words(model, vocabulary, len(tokenizer), vectors)
+    if titles is not None:
+        texts = tokenizer([text or "" for text in titles.texts], add_special_tokens=False)["input_ids"]
+        start_at_texts(model, vocabulary, texts, titles.codes)
     _tell_ends(model, tokenizer)
-    if config.lora.enabled:
-        model = add_lora(model, config.lora, vocabulary.ids.tolist())
-    return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False)
+    if not config.lora.enabled:
+        return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False)
+    rows = vocabulary.ids.tolist()
+    model = add_lora(model, config.lora, rows)
+    return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=False, base=frozen_base(model, name, rows))
+
+
+def load_base(source: str, tokens: int, dtype: torch.dtype, where: str) -> Any:
+    """The model that adapters of a checkpoint stand on, with as many embedding rows as it had under them.
+
+    Args:
+        source: its name or folder.
+        tokens: rows of the embedding.
+        dtype: of the weights.
+        where: what holds the adapters, for messages.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    told = f"{where} holds adapters alone, of {source}"
+    try:
+        folder = resolve_model(source, told)
+        model = load_complete(transformers.AutoModelForCausalLM.from_pretrained, folder, told, dtype=dtype)
+    except UserError as error:
+        raise UserError(f"{error}; put it there, or pass backbone=") from None
+    except _UNREADABLE as error:
+        raise UserError(f"{told}, which cannot be loaded: {_reason(error)}; put it there, or pass backbone=") from None
+    _resize(model, tokens, told)
+    return model
 
 
 @torch.no_grad()

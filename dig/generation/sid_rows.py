@@ -1,7 +1,7 @@
 """The rows of SID tokens: where they start, and rows of items composed of their codes.
 
-Rows start at random, or where the tokenizer puts codes and items. Under composed rows, what is learned of an item is
-shared by all that share a code.
+Rows start at random, where the tokenizer puts codes and items, or at the words of the items that they stand for. Under
+composed rows, what is learned of an item is shared by all that share a code.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "fold_rows",
     "level_vectors",
     "start_among_words",
+    "start_at_texts",
     "start_from_scratch",
     "started_rows",
 ]
@@ -83,6 +84,36 @@ def start_among_words(model: Any, vocabulary: SidVocabulary, used: int, vectors:
         if vectors:
             directions = _projected(vectors, directions, generator)
         table[ids] = (rows.mean(dim=0) + _SPREAD * rows.std() * directions).to(table.dtype)
+
+
+@torch.no_grad()
+def start_at_texts(model: Any, vocabulary: SidVocabulary, texts: Sequence[Sequence[int]], codes: Tensor) -> None:
+    """Puts the row of a code at the mean of its items' texts, each the mean of its tokens' rows.
+
+    The row of code c of level l is ``mean_{i: c_il = c} mean_{t in text_i} E_t``. A code without an item that has a
+    text stays where it is.
+
+    Args:
+        model: a pretrained causal language model whose embedding has the rows already.
+        vocabulary: where the SID tokens are.
+        texts: token ids of each item's text, which may be empty; SID tokens in them are passed over.
+        codes: (items, levels) of the leading levels.
+    """
+    lengths = torch.tensor([len(text) for text in texts])
+    tokens = torch.tensor([token for text in texts for token in text], dtype=torch.int64)
+    items = torch.arange(len(texts)).repeat_interleave(lengths)
+    words = ~torch.isin(tokens, vocabulary.ids)
+    tokens, items = tokens[words], items[words]
+    counts = torch.bincount(items, minlength=len(texts))
+    for table in _tables(model):
+        rows = table[tokens].float()
+        means = torch.zeros(len(texts), rows.shape[1]).index_add(0, items, rows) / counts.clamp(min=1).unsqueeze(1)
+        for level, first, size in zip(codes.unbind(dim=1), vocabulary.first_ids, vocabulary.sizes, strict=False):
+            told = (counts > 0) & (level >= 0)
+            held = torch.bincount(level[told], minlength=size)
+            sums = torch.zeros(size, rows.shape[1]).index_add(0, level[told], means[told])
+            ids = first + held.nonzero().flatten()
+            table[ids] = (sums[held > 0] / held[held > 0].unsqueeze(1)).to(table.dtype)
 
 
 def _tables(model: Any) -> list[Tensor]:

@@ -219,6 +219,7 @@ class GRPOModule(PolicyModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes such a reference up again."""
+        super().on_load_checkpoint(checkpoint)
         if isinstance(self.reference, HeldWeights) and "dig_reference" in checkpoint:
             self.reference.restore(checkpoint["dig_reference"])
 

@@ -21,9 +21,12 @@ from dig.config.schema import EvaluationConfig, GRPOConfig, SFTConfig
 from dig.evaluation import ranking_metrics
 from dig.generation import CatalogueTrie, beam_search
 from dig.generation.backbone import Backbone, load_backbone
+from dig.generation.lora import base_digest, frozen_names
 from dig.modules.optimisation import warmup_cosine
 from dig.modules.restoring import (
+    BASE,
     MODULE,
+    check_base,
     describe_backbone,
     read_checkpoint,
     rebuild_backbone,
@@ -66,6 +69,7 @@ class PolicyModule(lightning.LightningModule):
         self.valid_metrics = ranking_metrics(evaluation.ks, prefix="valid/")
         self.validated_at: int | None = None  # the step whose weights the last validation saw
         self.sharded: ShardedModel | None = None
+        self._base_is_whole: bool | None = None  # whether the frozen weights are those of the base's source
 
     @classmethod
     def load_from_checkpoint(
@@ -121,7 +125,7 @@ class PolicyModule(lightning.LightningModule):
         }
         if "backbone" not in named:
             weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-            arguments["backbone"] = rebuild_backbone(making["backbone"], weights, where)
+            arguments["backbone"] = rebuild_backbone(making["backbone"], weights, where, making.get(BASE))
         return arguments
 
     @classmethod
@@ -142,8 +146,47 @@ class PolicyModule(lightning.LightningModule):
         return arguments
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds how the module is made, for :meth:`load_from_checkpoint`."""
+        """Adds how the module is made, for :meth:`load_from_checkpoint`, and leaves out what adapters stand on."""
         checkpoint[MODULE] = {"stage": self.stage, **self._making}
+        base, state = self.backbone.base, checkpoint["state_dict"]
+        checkpoint["state_dict"] = self.trained_state(state)
+        if base is not None and self._base_is_whole:
+            checkpoint[BASE] = {"source": base.source, "digest": base.digest}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Compares what the checkpoint's adapters stand on with what these do.
+
+        Raises:
+            UserError: they are different models.
+        """
+        check_base(checkpoint.get(BASE), self.backbone.base, self.stage)
+
+    def trained_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights by name without those of a frozen base, as long as these are what its source holds.
+
+        Args:
+            state: of this module, as its ``state_dict()`` or Lightning has it; ranks that hold no weights have none.
+        """
+        base = self.backbone.base
+        if base is None or not state:
+            return state
+        if self._base_is_whole is None:
+            weights = {name.removeprefix("model."): value for name, value in state.items()}
+            self._base_is_whole = base_digest(self.model, weights, base.new_rows) == base.digest
+        left_out = self._frozen_names if self._base_is_whole else set()
+        return {name: value for name, value in state.items() if name not in left_out}
+
+    @cached_property
+    def _frozen_names(self) -> set[str]:
+        return {f"model.{name}" for name in frozen_names(self.model)} if self.backbone.base is not None else set()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """torch's; what the backbone's adapters stand on may be left out, and then stays as it is."""
+        missing = self._frozen_names - state_dict.keys()
+        if missing:
+            own = self.state_dict()
+            state_dict = {**{name: own[name] for name in missing}, **state_dict}
+        return super().load_state_dict(state_dict, strict, assign)
 
     @cached_property
     def _making(self) -> dict[str, Any]:
@@ -158,6 +201,7 @@ class PolicyModule(lightning.LightningModule):
     def configure_model(self) -> None:
         """Shares the weights out over the ranks, where the strategy wants that (``trainer.strategy=fsdp``)."""
         if self.device_mesh is not None and self.sharded is None:
+            self.strict_loading = self.backbone.base is None
             mesh = self.device_mesh["data_parallel"]
             self.sharded = ShardedModel(self.model, mesh, keep_plain=self.trainer.is_global_zero)
 

@@ -25,19 +25,21 @@ from dig.config import UserError
 from dig.config.documents import read_json_mapping
 from dig.config.schema import LoraConfig
 from dig.engine.lazy import peft, transformers
-from dig.generation.backbone import Backbone, IntRRBackbone, LanguageBackbone
+from dig.generation.backbone import Backbone, IntRRBackbone, LanguageBackbone, load_base
 from dig.generation.intrr import IntRR, IntRRSizes
-from dig.generation.lora import add_lora
+from dig.generation.lora import FrozenBase, add_lora, frozen_base, frozen_names
 from dig.generation.sid_rows import ComposedRows, compose_rows
 from dig.generation.tree_paths import without_adapters
 from dig.generation.vocabulary import SidVocabulary, read_tokenizer, save_tokenizer
 from dig.received.models import check_model_config, check_vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
+    "BASE",
     "MODULE",
+    "check_base",
     "check_weights",
     "describe_backbone",
     "read_checkpoint",
@@ -48,13 +50,15 @@ __all__ = [
 
 MODULE = "dig_module"
 """The key of a checkpoint under which its module's making is."""
+BASE = "dig_base"
+"""The key of a checkpoint of adapters under which the model is named that they stand on, and that it does not hold."""
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError)
 _SHOWN = 3
 Settings = TypeVar("Settings")
 
 
 def read_checkpoint(path: str | Path | IO[bytes], stage: str, remedy: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """How the module of a checkpoint was made, and its weights.
+    """How the module of a checkpoint was made, with what its adapters stand on where that is left out, and its weights.
 
     Args:
         path: a checkpoint of Lightning, or a file that is open for reading.
@@ -82,7 +86,27 @@ def read_checkpoint(path: str | Path | IO[bytes], stage: str, remedy: str) -> tu
         raise UserError(f"{name} does not tell how its module was made, as checkpoints of earlier versions: {remedy}")
     if making.get("stage") != stage:
         raise UserError(f"{name} is a checkpoint of the stage {str(making.get('stage'))[:40]}, not of {stage}")
-    return making, content["state_dict"]
+    return {**making, BASE: content.get(BASE)}, content["state_dict"]
+
+
+def check_base(saved: Mapping[str, str] | None, base: FrozenBase | None, where: str) -> None:
+    """Compares what a checkpoint's adapters stand on with what is there now.
+
+    Args:
+        saved: ``source`` and ``digest`` in the checkpoint; None where it holds all weights.
+        base: of the model that takes the weights.
+        where: for messages.
+
+    Raises:
+        UserError: they are different models.
+    """
+    if saved is not None and (base is None or base.digest != saved["digest"]):
+        theirs = str(saved["source"])[:200]
+        ours = "a model without adapters" if base is None else base.source
+        raise UserError(
+            f"{where}: the checkpoint holds adapters for {theirs} alone, and {ours} has other weights than that had "
+            "(or another configuration); put the former files back, or remove the checkpoint to train anew"
+        )
 
 
 @contextmanager
@@ -144,37 +168,43 @@ def describe_backbone(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def rebuild_backbone(content: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> Backbone:
+def rebuild_backbone(
+    content: Mapping[str, Any], state: Mapping[str, Tensor], where: str, base: Mapping[str, str] | None = None
+) -> Backbone:
     """A backbone as :func:`describe_backbone` tells it, its weights still to be loaded.
 
     Args:
         content: the description.
         state: the weights by name, for what only they tell.
         where: for messages.
+        base: where the weights are that the state leaves out, which are then loaded; None where it has all.
 
     Raises:
-        UserError: the description is not one, or the weights are of another model.
+        UserError: the description is not one, the weights are of another model, or the base is not there.
     """
     if content["kind"] != "intrr":
-        return _language(content, state, where)
+        return _language(content, state, where, base)
     sizes, shape = rebuild_settings(IntRRSizes, content["sizes"], where), state["codes"].shape
     with torch.device("meta"):
         check_weights(IntRR(torch.zeros(shape, dtype=torch.int64), sizes), state, where)
     return IntRRBackbone(IntRR(torch.zeros(shape, dtype=torch.int64), sizes), float(content["alignment"]))
 
 
-def check_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+def check_weights(module: nn.Module, state: Mapping[str, Tensor], where: str, left_out: Iterable[str] = ()) -> None:
     """Compares a module's tensors with those that it is going to load.
 
     Args:
         module: as it would be made; it may lie on the device ``meta``.
         state: by name.
         where: for messages.
+        left_out: names that may be missing.
 
     Raises:
         UserError: one is missing or has another shape.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    optional = {name for name in left_out if name not in state}
+    shapes = {name: shape for name, shape in shapes.items() if name not in optional}
     wrong = [name for name, shape in shapes.items() if name not in state or tuple(state[name].shape) != shape]
     wrong += [name for name in state if name not in shapes]
     if wrong:
@@ -182,7 +212,9 @@ def check_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) ->
         raise UserError(f"{where}: its weights are not those of the module that it tells of: {shown}")
 
 
-def _language(content: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> LanguageBackbone:
+def _language(
+    content: Mapping[str, Any], state: Mapping[str, Tensor], where: str, base: Mapping[str, str] | None
+) -> LanguageBackbone:
     with TemporaryDirectory() as name:
         folder = Path(name)
         for file, bytes_of in content["files"].items():
@@ -201,21 +233,26 @@ def _language(content: Mapping[str, Any], state: Mapping[str, Tensor], where: st
         tokenizer = read_tokenizer(folder)[0]
     vocabulary = SidVocabulary.of(tokenizer, list(content["sizes"]))
 
-    def make() -> Any:
-        model = transformers.AutoModelForCausalLM.from_config(
-            config, trust_remote_code=False, dtype=getattr(torch, content["dtype"])
-        )
+    dtype = getattr(torch, content["dtype"])
+    lora = None if content["lora"] is None else dict(content["lora"])
+    rows = lora.pop("new_rows") if lora else None
+
+    def make(model: Any = None) -> Any:
+        if model is None:
+            model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=dtype)
         if content["composed"] is not None:
             _compose(model, content["composed"])
-        if content["lora"] is not None:
-            settings = dict(content["lora"])
-            rows = settings.pop("new_rows")
-            model = add_lora(model, rebuild_settings(LoraConfig, settings, where), rows)
-        return model
+        return model if lora is None else add_lora(model, rebuild_settings(LoraConfig, lora, where), rows)
 
     with torch.device("meta"):
-        check_weights(make(), state, where)
-    model = make()
+        check_weights(empty := make(), state, where, frozen_names(empty) if base else ())
+    frozen = None
+    if base is None:
+        model = make()
+    else:
+        model = make(load_base(str(base["source"]), config.get_text_config().vocab_size, dtype, where))
+        frozen = frozen_base(model, str(base["source"]), rows or ())
+        check_base(base, frozen, where)
     causal: Any = without_adapters(model)
     if generation is not None:
         causal.generation_config = generation
@@ -224,7 +261,7 @@ def _language(content: Mapping[str, Any], state: Mapping[str, Tensor], where: st
         causal.gradient_checkpointing_enable({"use_reentrant": False})
         if causal is not model:
             causal.enable_input_require_grads()
-    return LanguageBackbone(model, vocabulary, tokenizer, from_scratch=bool(content["from_scratch"]))
+    return LanguageBackbone(model, vocabulary, tokenizer, bool(content["from_scratch"]), frozen)
 
 
 def _composed(model: Any) -> dict[str, Any] | None:

@@ -87,16 +87,19 @@ class ShardedModel:
         """The model as it was before, with the given weights.
 
         Args:
-            state: full weights, their names behind ``prefix``.
+            state: full weights, their names behind ``prefix``; those that are not trained may be left out.
             prefix: of the model's names.
 
         Raises:
-            RuntimeError: no plain copy was kept.
+            RuntimeError: no plain copy was kept, or the weights are another model's.
         """
         if self._plain is None:
             raise RuntimeError("no plain copy of the model was kept on this rank")
         own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        self._plain.load_state_dict(own)
+        trained = {name for name, parameter in self._plain.named_parameters() if parameter.requires_grad}
+        missing, unexpected = self._plain.load_state_dict(own, strict=False)
+        if unexpected or trained & set(missing):
+            raise RuntimeError(f"the weights are another model's: {[*unexpected, *sorted(trained & set(missing))][:3]}")
         return self._plain
 
     def _start(self) -> None:

@@ -158,15 +158,15 @@ class Recommender:
         run = Path(path)
         _check_device(device)
         if not (run / "config.yaml").is_file():
-            raise UserError(f"{run} is not a run: it has no config.yaml")
+            raise UserError(f"{run} is not a run: it has no config.yaml{_unfinished(run)}")
         stages = [name for name in _BEST_FIRST if (run / "checkpoints" / name).is_dir()]
         if stage is not None and stage not in RECOMMENDERS and (run / "checkpoints" / stage).is_dir():
             raise UserError(f"{run}: {stage} is of a package that is not installed here; it has {', '.join(stages)}", 2)
         if stage is not None and stage not in stages:
-            advice = f"it has {', '.join(stages)}" if stages else "it has none"
+            advice = f"it has {', '.join(stages)}" if stages else _what_is_there(run)
             raise UserError(f"{run} holds no trained stage {stage}; {advice}", exit_code=2)
         if not stages:
-            raise UserError(f"{run} holds no trained stage {' or '.join(_BEST_FIRST)}")
+            raise UserError(f"{run} holds no trained stage {' or '.join(_BEST_FIRST)}; {_what_is_there(run)}")
         if not (run / "items.parquet").is_file():
             raise UserError(f"{run} has no items.parquet; the same dig.train command writes it again from what is kept")
         chosen = stage or stages[0]
@@ -352,6 +352,20 @@ class Recommender:
 
     def _ids(self, history: Any, unknown: str) -> list[str]:
         return [self.item_ids[row] for row in read_history(history, self.rows, unknown).tolist()]
+
+
+def _what_is_there(run: Path) -> str:
+    """What a run without a recommender has, and which command trains one."""
+    parts = {"semantic_ids.parquet": "Semantic IDs", "interests.parquet": "interests", "items.parquet": "a catalogue"}
+    has = [what for name, what in parts.items() if (run / name).is_file()]
+    command = f"python -m dig.train experiment={run / 'config.yaml'} stages=[sft,grpo,report]"
+    return f"it has {', '.join(has) if has else 'none'}; this trains one: {command}"
+
+
+def _unfinished(run: Path) -> str:
+    """Whether that is because nothing has ended there."""
+    empty = run.is_dir() and not any(path for path in run.iterdir() if not path.name.startswith("."))
+    return "; it is empty, as of a training that has not ended: the same dig.train command resumes it" if empty else ""
 
 
 def _check_device(device: torch.device | str | None) -> None:

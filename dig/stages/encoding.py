@@ -16,7 +16,7 @@ from dig.config.schema import TrainerConfig
 from dig.embeddings import encoder_fingerprint, load_text_encoder
 from dig.embeddings.cache import VectorCache, content_keys
 from dig.engine.artifacts import SCRATCH, atomic_path, fingerprint
-from dig.engine.console import say
+from dig.engine.console import progress_enabled, say
 from dig.engine.lazy import lightning
 from dig.engine.ranks import follow, global_rank, leading, world_size
 from dig.engine.stage import StageContext, rank_patience
@@ -76,9 +76,9 @@ def encode(
             **trainer_place(config),
             precision=encoding_precision(config),  # type: ignore[arg-type]
             logger=False,
-            callbacks=[callbacks.VectorWriter(cache), callbacks.Preemption(), *callbacks.EncodingBar.wanted()],
+            callbacks=[callbacks.VectorWriter(cache), callbacks.Preemption(), *callbacks.progress_bar("encoding")],
             use_distributed_sampler=False,
-            enable_progress_bar=bool(callbacks.EncodingBar.wanted()),
+            enable_progress_bar=progress_enabled(),
             enable_model_summary=False,
             enable_checkpointing=False,
             default_root_dir=folder,

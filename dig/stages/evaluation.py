@@ -20,7 +20,7 @@ from dig import evaluation, modules
 from dig.config import RECOMMENDERS, UserError
 from dig.engine.artifacts import Artifact, fingerprint, write_json
 from dig.engine.catalogue import Catalogue, check_catalogue
-from dig.engine.console import say
+from dig.engine.console import progress_enabled, say
 from dig.engine.lazy import lightning
 from dig.engine.stage import StageContext, build_alone, build_together, global_rank, select
 from dig.engine.strategy import interruptible, meeting, quiet, trainer_place
@@ -180,15 +180,15 @@ def _test(
     context: StageContext, module: modules.EvaluationModule, data: datamodules.ExampleDataModule, title: str
 ) -> None:
     config = context.config.trainer
-    if callbacks.EncodingBar.wanted() and global_rank() == 0:
+    if progress_enabled() and global_rank() == 0:
         say(title)
     with quiet(), meeting(title):
         trainer = lightning.Trainer(
             **trainer_place(config),
             logger=False,
-            callbacks=[callbacks.Preemption(), *callbacks.EncodingBar.wanted()],
+            callbacks=[callbacks.Preemption(), *callbacks.progress_bar(title)],
             use_distributed_sampler=False,
-            enable_progress_bar=bool(callbacks.EncodingBar.wanted()),
+            enable_progress_bar=progress_enabled(),
             enable_model_summary=False,
             enable_checkpointing=False,
             default_root_dir=context.run,

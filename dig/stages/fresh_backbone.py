@@ -10,13 +10,14 @@ from torch import Tensor
 from dig.config import UserError
 from dig.config.sections.sft import one_token_sizes
 from dig.engine.stage import StageContext
-from dig.generation.backbone import Backbone, IntRRBackbone, build_backbone
+from dig.generation.backbone import Backbone, IntRRBackbone, ItemTitles, build_backbone
 from dig.generation.sid_rows import ComposedRows, compose_rows, level_vectors, started_rows
 from dig.generation.vocabulary import TASK_TOKENS
 from dig.quantization import SemanticIds
 from dig.recommenders import intrr
 from dig.recommenders.intrr.stage import fresh_intrr
 from dig.stages.policies import max_tokens
+from dig.stages.prepare import load_catalogue
 from dig.stages.tokenize import load_codebooks, load_semantic_ids
 
 __all__ = ["fresh_backbone"]
@@ -44,8 +45,12 @@ def fresh_backbone(context: StageContext, spelled: SemanticIds) -> Backbone:
         return IntRRBackbone(model, intrr.SPEC.of(config).assignment.alignment)
     start_at_codebooks = config.items.starts and config.items.start == "codebook"
     vectors = _vectors(context) if start_at_codebooks else None
+    titles = None
+    if config.items.starts and config.items.start == "text":
+        ids = load_semantic_ids(context)
+        titles = ItemTitles(load_catalogue(context)["title"].to_list(), ids.codes[:, : ids.levels])
     dtype = torch.bfloat16 if config.trainer.precision == "bf16-true" else torch.float32
-    backbone = build_backbone(config.backbone, spelled.sizes, max_tokens(config, spelled), vectors, dtype)
+    backbone = build_backbone(config.backbone, spelled.sizes, max_tokens(config, spelled), vectors, dtype, titles)
     if config.items.representation == "composed":
         _compose(context, backbone)
     return backbone

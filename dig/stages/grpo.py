@@ -26,7 +26,7 @@ from dig.engine.lazy import lightning
 from dig.engine.stage import Stage, StageContext
 from dig.engine.training import Plan, fit, reads_training
 from dig.generation.backbone import load_backbone
-from dig.generation.lora import add_lora
+from dig.generation.lora import add_lora, frozen_base
 from dig.quantization import SemanticIds
 from dig.recommenders.sasrec.stage import load_sasrec
 from dig.rollouts import RewardContext
@@ -61,9 +61,11 @@ def _build(context: StageContext, folder: Path) -> None:
     item_ids = catalogue["item_id"]
     guard_artifact("grpo: the policy of sft", context.inputs["sft"].path, sequences, item_ids)
     rewards = reward_context(context, folder, sequences, ids)
-    backbone = load_backbone(context.file("sft", "model"), spelled.sizes)
+    policy = context.file("sft", "model")
+    backbone = load_backbone(policy, spelled.sizes)
     if config.backbone.pretrained and config.backbone.lora.enabled:
         backbone.model = add_lora(backbone.model, config.backbone.lora)
+        backbone.base = frozen_base(backbone.model, str(policy))
     builder = prompt_builder(backbone, spelled, config.prompt)
     prompts = _prompts(context, sequences, builder)
     data = datamodules.PromptDataModule(

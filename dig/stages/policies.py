@@ -11,6 +11,7 @@ from dig import modules
 from dig.config import Config
 from dig.engine.artifacts import read_json
 from dig.engine.catalogue import Catalogue, stamp_config
+from dig.engine.console import shown_rate
 from dig.engine.stage import StageContext
 from dig.generation.backbone import Backbone
 from dig.generation.lora import save_adapter
@@ -74,7 +75,7 @@ def policy_summary(path: Path) -> str:
     training = read_json(path / "training.json")
     name, value = next((key, value) for key, value in training.items() if key.startswith("valid/"))
     rate = training["samples_per_second"]
-    speed = f", {rate:,.0f} samples/s" if rate else ""
+    speed = f", {shown_rate(rate)} samples/s" if rate else ""
     ended = f" ({training['ended']})" if "ended" in training else ""  # earlier artifacts do not say
     step = f" of step {training['step']:,}" if training.get("step") is not None else ""
     metric = f"validation {name.removeprefix('valid/')} {value:.4f} ({training['chosen']}{step})"

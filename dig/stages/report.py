@@ -1,4 +1,7 @@
-"""report: fills the run's folder: metrics, rankings, the catalogue, checkpoints, the page."""
+"""report: fills the run's folder: metrics, rankings, the catalogue, checkpoints, the page.
+
+A run without the stage leaves what its stages made: configuration, catalogue, Semantic IDs, checkpoints, the model.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ from dig.stages.tokenize import load_semantic_ids
 
 __all__ = [
     "build_report",
+    "fill_run",
     "report_data",
 ]
 
@@ -64,9 +68,8 @@ def build_report(
         evaluations: the test of each recommender, :func:`~dig.stages.evaluation.evaluate_all`.
     """
     run, config = context.run, context.config
-    run.mkdir(parents=True, exist_ok=True)
     files = _RunFiles(run)
-    files.text("config.yaml", config_yaml(config))
+    catalogue = _common_files(context, files)
     metrics = {name: _metrics(context, name, artifact) for name, artifact in evaluations.items()}
     protocols = ("test", evaluation.other_protocol("test", config.evaluation.mask_history).name)
     tables = {protocol: _rankings(protocol, evaluations) for protocol in protocols}
@@ -78,18 +81,51 @@ def build_report(
         metrics["grpo"]["over_sft"] = _over(tables["test"], "sft", "grpo", config.evaluation.ks)
     for part in ("test", "valid"):
         files.table(examples_file(part), load_examples(context, part))
-    items = load_catalogue(context)
-    catalogue = Catalogue.of(items["item_id"])
-    counts, buyers = training_counts(load_sequences(context), len(items))
-    items = items.with_columns(train_count=pl.Series(counts), train_users=pl.Series(buyers))
-    files.table("items.parquet", items, catalogue.stamp)
-    files.table("users.parquet", _users(context))
     _share_artifacts(context, files)
     files.json("metrics.json", metrics)
     files.json("versions.json", package_versions())
     _write_text(run / "report.html", render_report(report_data(context, metrics, states, tables)))
     write_proof(run, files.entries, catalogue)
     return metrics
+
+
+def fill_run(context: StageContext, complete: bool) -> None:
+    """Writes what a run without a report has, so that its folder holds what it seems to, and answers.
+
+    What an earlier report of the same configuration left there stays.
+
+    Args:
+        context: the finished artifacts of the configuration.
+        complete: whether these are all there are, so that the folder may hold no checkpoint of another stage.
+    """
+    files = _RunFiles(context.run)
+    catalogue = _common_files(context, files)
+    _share_artifacts(context, files, clear=complete)
+    write_proof(context.run, {**_reported(context.run, catalogue), **files.entries}, catalogue)
+
+
+def _common_files(context: StageContext, files: _RunFiles) -> Catalogue:
+    """Writes the configuration, the catalogue and the users."""
+    context.run.mkdir(parents=True, exist_ok=True)
+    files.text("config.yaml", config_yaml(context.config))
+    items = load_catalogue(context)
+    catalogue = Catalogue.of(items["item_id"])
+    counts, buyers = training_counts(load_sequences(context), len(items))
+    items = items.with_columns(train_count=pl.Series(counts), train_users=pl.Series(buyers))
+    files.table("items.parquet", items, catalogue.stamp)
+    files.table("users.parquet", _users(context))
+    return catalogue
+
+
+def _reported(run: Path, catalogue: Catalogue) -> dict[str, FileEntry]:
+    """Entries of an earlier report's files that are still there as they were."""
+    try:
+        manifest = read_manifest(run)
+    except (DamagedError, OSError):
+        return {}
+    if manifest.content.get("catalogue") != catalogue._asdict():
+        return {}
+    return {name: entry for name, entry in manifest.files.items() if manifest.size_damage(name) is None}
 
 
 class _RunFiles:
@@ -174,20 +210,21 @@ def _users(context: StageContext) -> pl.DataFrame:
     return users.join(lists, on="row", how="left", maintain_order="left").drop("row")
 
 
-def _share_artifacts(context: StageContext, files: _RunFiles) -> None:
-    """Files of the artifacts that belong to a run."""
+def _share_artifacts(context: StageContext, files: _RunFiles, clear: bool = True) -> None:
+    """Files of the artifacts that belong to a run; those of other stages are removed where ``clear`` says so."""
     run = context.run
     artifacts = {stage: _manifest(stage, artifact) for stage, artifact in context.inputs.items()}
     for stage, names in {"label": ("interests.parquet",), "tokenize": ("semantic_ids.parquet", "codes.svg")}.items():
         for name in names:
-            (run / name).unlink(missing_ok=True)
+            if clear or stage in artifacts:
+                (run / name).unlink(missing_ok=True)
             if stage in artifacts:
                 files.shared(artifacts[stage], name, name)
     for stage in _LOGGED:
         for kind, folder in (("logs", "logs"), ("model", "checkpoints"), ("adapter", "adapters")):
             if stage in artifacts:
                 files.shared_folder(artifacts[stage], kind, f"{folder}/{stage}")
-            else:
+            elif clear:
                 _clear(run / folder / stage)
         if stage in artifacts and "training.json" in artifacts[stage].files:
             files.shared(artifacts[stage], "training.json", f"logs/{stage}/training.json")

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from callbacks.resume import AtomicCheckpointIO, Preemption, ResumeCheckpoint, StepSeed
 from datamodules.loading import EpochBatchSampler, ResumableLoader
 from dig.engine.signals import Preempted, current_watch, watched
+from dig.engine.strategy import interruptible
 
 BATCHES, EPOCHS = 5, 3
 
@@ -111,6 +112,21 @@ def test_it_is_saved_and_goes_on(
     assert count == steps
     for key, value in expected.items():
         assert torch.equal(weights[key], value), key
+
+
+@pytest.mark.parametrize(("at", "saved", "in_validation"), [(1, 2, False), (4, 6, True)])
+def test_ctrl_c_is_saved_too_and_stays_ctrl_c(
+    tmp_path: Path, at: int, saved: int, in_validation: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entry 8: an interruption costs the step that it comes in, not all since the last checkpoint."""
+    expected, _ = fit(tmp_path / "none.ckpt")
+    file = tmp_path / "resume.ckpt"
+    with pytest.raises(KeyboardInterrupt), watched(60, may_requeue=True), interruptible():
+        fit(file, Signal(at, signal.SIGINT, in_validation))
+    assert torch.load(file, weights_only=True)["global_step"] == saved
+    assert f"sft: saved at step {saved} (Ctrl-C)" in capsys.readouterr().out
+    weights, _ = fit(file)
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
 def test_a_signal_in_a_validation_waits_for_the_batch_after_it(tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ def test_wrong_arguments_get_one_line(override: str, expected: str) -> None:
 def test_impossible_combinations() -> None:
     assert "grpo.minibatches=1" in message("quickstart", "trainer.accumulate_grad_batches=2", "grpo.minibatches=2")
     assert "needs a GPU" in message("quickstart", "trainer.accelerator=cpu", "trainer.precision=16-mixed")
+    assert "items.start=text needs a backbone that knows words" in message(
+        "quickstart", "items.representation=sid", "items.codes=null", "items.start=text"
+    )
     assert "no text to embed" in message("quickstart", "embedding.fields=[]", "embedding.interests=none")
 
 

@@ -13,11 +13,13 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from support.hub_folders import checkpoint
+from support.hub_folders import CHAT, checkpoint
+from support.plain_export import plain_packages, read_plainly
 from support.workplace import Workplace, tokenized_workplace, wait_for_checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from datamodules.histories import Histories
+from datamodules.prompts import PHRASINGS
 from datamodules.splits import Sequences
 from dig import Recommender
 from dig.generation import CatalogueTrie, SidVocabulary, beam_search
@@ -37,6 +39,15 @@ SETTINGS = (
     "backbone.config={}",
     "items.representation=sid",
     "items.start=codebook",
+)
+
+
+GRPO = (
+    "stages=[sft,grpo,report]",
+    "grpo.max_steps=12",
+    "grpo.prompts_per_step=8",
+    "grpo.validate_every=6",
+    "grpo.kl_weight=0.1",
 )
 
 
@@ -77,6 +88,16 @@ def test_a_checkpoint_trains_with_adapters_and_its_export_recommends_the_same(tm
     frame = pl.read_parquet(run / "recommendations.parquet").filter(pl.col("stage") == "sft")
     assert len(frame) == 40
 
+    # in an environment without dig: one id a token, the chat template, the same ranking and scores
+    history = [ids.item_ids[row] for row in rows[0].tolist()[-6:]]
+    plain = read_plainly(run / "model", plain_packages(tmp_path / "packages"), history, PHRASINGS["next_item"][0])
+    assert plain["found"] == plain["broken"] == [] and plain["joined"] and plain["names"] == sum(ids.sizes)
+    assert plain["prompt"] == prompts.input_ids[0][prompts.attention_mask[0].bool()].tolist()
+    assert plain["chat"] == (CHAT if family == "qwen3" else None)
+    assert plain["pad"] == tokenizer.pad_token_id
+    assert plain["items"] == [ids.item_ids[row] for row in expected[0].tolist()]
+    torch.testing.assert_close(torch.tensor(plain["scores"]), scores[0], atol=1e-3, rtol=1e-3)
+
     # the adapters alone, around the pretrained model: the same model again
     weights = load_file(run / "adapters" / "sft" / "adapter_model.safetensors")
     assert any("lora_A" in name for name in weights) and any("token_adapter" in name for name in weights)
@@ -114,13 +135,17 @@ def test_a_killed_training_with_adapters_goes_on_to_the_same_numbers(tmp_path: P
     workplaces = [Workplace(path.parent) for path in homes]
     model = checkpoint(tmp_path / "pretrained", "llama")
     tricks = ("sft.new_rows_steps=5", "backbone.gradient_checkpointing=true")
-    arguments = (f"backbone.pretrained={model}", *SETTINGS, *tricks, "trainer.accumulate_grad_batches=2")
+    arguments = (f"backbone.pretrained={model}", *SETTINGS, *tricks, "trainer.accumulate_grad_batches=2", *GRPO)
     workplaces[0].run(*arguments)
-    process = workplaces[1].start(*arguments)
-    assert wait_for_checkpoint(workplaces[1], "sft", process, newer_than=2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert "sft: resumes from the checkpoint" in workplaces[1].run(*arguments)
+    for stage in ("sft", "grpo"):
+        process = workplaces[1].start(*arguments)
+        assert wait_for_checkpoint(workplaces[1], stage, process, newer_than=1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        (checkpoint_file,) = homes[1].glob(f"artifacts/{stage}/*.work/scratch/resume.ckpt")
+        weights = torch.load(checkpoint_file, weights_only=True)["state_dict"]
+        assert all("lora_" in name or "trainable_tokens" in name for name in weights)
+    assert "grpo: resumes from the checkpoint" in workplaces[1].run(*arguments)
     assert workplaces[0].metrics() == workplaces[1].metrics()
     models = [load_file(workplace.latest / "model" / "model.safetensors") for workplace in workplaces]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])

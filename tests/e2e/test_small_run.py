@@ -14,10 +14,19 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 from support.wandb_records import recorded
-from support.workplace import Workplace, built_artifacts, home_with_vectors, tokenized_workplace, wait_for_checkpoint
+from support.workplace import (
+    Workplace,
+    built_artifacts,
+    home_with_vectors,
+    home_without,
+    tokenized_workplace,
+    wait_for_checkpoint,
+)
 
 from datamodules.splits import Sequences
 from dig import Recommender, load_config
+from dig.config import UserError
+from dig.engine.proof import RunProof
 from dig.quantization import SemanticIds
 
 MEASURED = ["popularity", "item_knn", "sft", "grpo"]
@@ -190,6 +199,45 @@ def test_second_run_is_cached_and_damage_is_rebuilt(finished: tuple[Workplace, s
     output = workplace.run()
     assert "damaged" in output and output.count(" cached ") == 10
     assert workplace.metrics() == before
+
+
+def test_stages_without_a_report_leave_what_they_made(tmp_path: Path) -> None:
+    """Entry 9: what a folder seems to hold is what it has, at every moment, and it answers."""
+    whole = tokenized_workplace(tmp_path / "whole")
+    workplace = Workplace(tmp_path, home_without(whole.home, {"popularity", "item_knn"}, tmp_path / "home"))
+    workplace.run("stages=[tokenize]")
+    with pytest.raises(UserError) as caught:
+        Recommender.from_run(workplace.latest)
+    said = str(caught.value)
+    assert "holds no trained stage" in said and "it has Semantic IDs, interests, a catalogue; " in said
+    assert re.search(
+        r"this trains one: python -m dig.train experiment=\S+config.yaml stages=\[sft,grpo,report\]$", said
+    )
+    output = workplace.run("stages=[sft]")
+    assert re.search(r"the run has sft, not measured: python -m dig.train .* stages=\[sft,report\]", output)
+    assert Recommender.from_run(workplace.latest).stage == "sft"
+    workplace.run("stages=[sft,report]")
+    assert list(workplace.metrics()) == ["popularity", "item_knn", "sft"]
+    before = (workplace.latest / "model" / "model.safetensors").read_bytes()
+    output = workplace.run("stages=[grpo]")
+    run = workplace.latest
+    assert "the run has sft and grpo, not measured" in output
+    assert Recommender.from_run(run).stage == "grpo" and Recommender.from_run(run, "sft").stage == "sft"
+    after = (run / "model" / "model.safetensors").read_bytes()
+    assert after == (run / "checkpoints" / "grpo" / "model.safetensors").read_bytes()
+    assert before == (run / "checkpoints" / "sft" / "model.safetensors").read_bytes()
+    assert list(workplace.metrics()) == ["popularity", "item_knn", "sft"]  # the same configuration's, still true
+    RunProof(run).require("metrics.json", "recommendations.parquet", "model", "checkpoints", "config.yaml")
+    workplace.run("stages=[prepare]")
+    assert Recommender.from_run(run).stage == "grpo"
+
+
+def test_a_folder_in_which_nothing_has_ended_says_so(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(
+        UserError, match=r"it is empty, as of a training that has not ended: the same dig.train command"
+    ):
+        Recommender.from_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])

@@ -12,7 +12,17 @@ import pytest
 from rich.table import Table
 
 from dig.engine import console as module
-from dig.engine.console import console, lines_to_console, messages_to_stderr, say, show, silenced, warn
+from dig.engine.console import (
+    console,
+    lines_to_console,
+    messages_to_stderr,
+    say,
+    show,
+    shown_rate,
+    shown_seconds,
+    silenced,
+    warn,
+)
 from dig.engine.entry import exit_code
 
 SECRET = "sk-" + "abcdefghijklmnopqrstuvwxyz0123456789ABCD"
@@ -45,6 +55,20 @@ def table() -> Table:
     drawn = Table("stage", "ndcg@10")
     drawn.add_row("sft", "0.0626")
     return drawn
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.1523, "0.15"), (0.0042, "0.0042"), (3.21, "3.2"), (9.94, "9.9"), (9.96, "10"), (48.4, "48"), (1234.5, "1,234")],
+)
+def test_a_rate_has_two_digits_that_say_something(value: float, shown: str) -> None:
+    """Entry 12: 0.15 samples a second were shown as 0."""
+    assert shown_rate(value) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(4.2, "4 s"), (99.6, "2 min"), (3600, "60 min"), (9000, "2.5 h")])
+def test_a_time_is_said_as_people_say_it(seconds: float, shown: str) -> None:
+    assert shown_seconds(seconds) == shown
 
 
 def program(code: str) -> tuple[str, str]:

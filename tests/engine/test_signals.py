@@ -85,6 +85,65 @@ def test_ctrl_c_stays_ctrl_c() -> None:
     assert Process(SLEEP).end(signal.SIGINT) == (130, "interrupted")
 
 
+def test_ctrl_c_says_at_once_what_follows_and_a_second_one_ends_at_once() -> None:
+    """Entry 8: the main thread is in native code for minutes and can say nothing."""
+    process = Process(NATIVE, before=HOLD + BUSY).process
+    assert process.stdout is not None and process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    line = "interrupted: training stops after this step and saves first; Ctrl-C again stops at once\n"
+    assert process.stdout.readline() == line and time.monotonic() - begun < 5
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, "interrupted at once; what was finished is kept\n")
+
+
+def test_ctrl_c_outside_of_training_says_what_it_waits_for() -> None:
+    process = Process(NATIVE, before=BUSY).process
+    assert process.stdout is not None and process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGINT)
+    line = "interrupted: what is being computed comes to its end; Ctrl-C again stops at once\n"
+    assert process.stdout.readline() == line
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    process.communicate()
+
+
+ASKING = """
+import asyncio, sys, time
+from dig.engine.console import lines_to_console
+from dig.engine.signals import signals_call
+
+async def main():
+    with signals_call(lambda: None):  # an answer is under way, in a thread that nobody can end
+        print("ready", flush=True)
+        await asyncio.to_thread(time.sleep, 60)
+
+with lines_to_console():
+    asyncio.run(main())
+"""
+
+
+def test_ctrl_c_while_answers_are_under_way_says_so_and_a_second_one_ends_at_once() -> None:
+    """Entry 8 for mining: the loop is free, and what it waits for is not."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ASKING], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    line = "interrupted: what is under way comes to its end; Ctrl-C again stops at once\n"
+    assert process.stdout.readline() == line
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, "interrupted at once; what was finished is kept\n")
+
+
+def test_a_held_ctrl_c_raises_when_it_is_released() -> None:
+    body = "os.kill(os.getpid(), signal.SIGINT); time.sleep(0.2); assert watch.told == 'Ctrl-C'; watch.release()"
+    code, output = Process(body, before="import os, signal; watch.hold()").end()
+    assert code == 130 and output.splitlines()[-1] == "interrupted" and "training stops after this step" in output
+
+
 @pytest.mark.parametrize(("number", "tasks"), [(signal.SIGTERM, "1"), (signal.SIGUSR1, "1"), (signal.SIGUSR1, "2")])
 def test_rank_0_requeues_the_job_once(scontrol, number: int, tasks: str) -> None:
     calls = scontrol()

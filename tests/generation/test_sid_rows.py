@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from support import tiny
 
 from dig.config.schema import BackboneConfig, LoraConfig
-from dig.generation.backbone import build_backbone
+from dig.generation.backbone import ItemTitles, build_backbone
 from dig.generation.sid_rows import level_vectors
 
 SIZES = [16, 12, 30]
@@ -30,6 +30,47 @@ def agreement(rows: torch.Tensor, vectors: torch.Tensor) -> float:
     pairs = torch.triu_indices(len(rows), len(rows), 1)
     found = [similarity(each)[pairs[0], pairs[1]] for each in (rows, vectors)]
     return float(torch.corrcoef(torch.stack(found))[0, 1])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_code_starts_at_the_mean_of_its_items_titles(tmp_path: Path, tied: bool):
+    """Written out by hand; what a title cannot tell stays among the words, and nothing else moves."""
+    folder = tiny.pretrained_folder(tmp_path / "pretrained", tied=tied)
+    titles = ["A customer bought", "these items, items,", None, "A user", "<a_1> customer"]
+    codes = torch.tensor([[0, 0], [0, 1], [1, 1], [2, 1], [2, 2]])
+    config = BackboneConfig(pretrained=str(folder), lora=LoraConfig(enabled=False))
+    plain = build_backbone(config, [4, 3, 2], 16)
+    started = build_backbone(config, [4, 3, 2], 16, titles=ItemTitles(titles, codes))
+    words = plain.tokenizer.get_vocab()
+    for table in ("get_input_embeddings", "get_output_embeddings"):
+        before, after = (getattr(backbone.model, table)().weight.detach() for backbone in (plain, started))
+        text = {
+            0: (before[words["A"]] + before[words["customer"]] + before[words["bought"]]) / 3,
+            1: (before[words["these"]] + 2 * before[words["items,"]]) / 3,
+            3: (before[words["A"]] + before[words["user"]]) / 2,
+            4: before[words["customer"]],  # a Semantic ID in a title is not a word of it
+        }
+        expected = {
+            "<a_0>": (text[0] + text[1]) / 2,
+            "<a_2>": (text[3] + text[4]) / 2,
+            "<b_0>": text[0],
+            "<b_1>": (text[1] + text[3]) / 2,
+            "<b_2>": text[4],
+        }
+        for token, row in expected.items():
+            torch.testing.assert_close(after[words[token]], row)
+        others = [number for token, number in words.items() if token not in expected]
+        assert torch.equal(before[others], after[others])  # <a_1> has an item without a title, <a_3> none
+
+
+def test_adapters_train_rows_that_start_at_texts(tmp_path: Path):
+    folder = tiny.pretrained_folder(tmp_path / "pretrained")
+    titles = ItemTitles(["A customer", "bought these"], torch.tensor([[0], [1]]))
+    backbone = build_backbone(BackboneConfig(pretrained=str(folder)), [2], 16, titles=titles)
+    words = backbone.tokenizer.get_vocab()
+    table = backbone.model.get_input_embeddings()
+    row = table(torch.tensor([words["<a_1>"]]))[0]
+    torch.testing.assert_close(row, table(torch.tensor([words["bought"], words["these"]])).mean(dim=0))
 
 
 def test_an_item_starts_at_the_sum_of_its_codes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from support import decoders, tiny
 
+from callbacks import ResumeCheckpoint, StepSeed
 from datamodules.items import ItemDataModule
 from datamodules.prompts import PromptBuilder, prompt_builder
 from datamodules.rollout_prompts import PromptDataModule, TrainingPrompts
@@ -175,6 +177,81 @@ def test_a_loaded_policy_trains_as_the_saved_one_would(make: Any, tmp_path: Path
     for mine, theirs in zip(module.parameters(), loaded.parameters(), strict=True):
         assert (mine.grad is None) == (theirs.grad is None)
         assert mine.grad is None or torch.equal(mine.grad, theirs.grad)
+
+
+def sizes_of(path: Path) -> tuple[int, int]:
+    """Numbers in a checkpoint's weights, and names of weights that no adapter and no row of a code is."""
+    state = torch.load(path, weights_only=True)["state_dict"]
+    others = [name for name in state if not any(part in name for part in ("lora_", "trainable_tokens"))]
+    return sum(value.numel() for value in state.values()), len(others)
+
+
+def test_a_checkpoint_of_adapters_leaves_out_what_they_stand_on(tmp_path: Path):
+    """Entry 12: only what is trained lies in it, and the module is whole again from the path alone."""
+    module, builder = sft(adapted(tmp_path, IDS))
+    trained(module, tiny.sequence_data(SEQUENCES, builder, 8, 10, 4, seed=0), tmp_path / "last.ckpt")
+    learns = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+    assert sizes_of(tmp_path / "last.ckpt") == (learns, 0)
+    loaded = SFTModule.load_from_checkpoint(tmp_path / "last.ckpt")
+    trained_before = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    assert trained_before == [name for name, parameter in loaded.named_parameters() if parameter.requires_grad]
+    items, log_probs = answers(module, builder)
+    again, their_log_probs = answers(loaded, prompt_builder(loaded.backbone, IDS, PromptConfig()))
+    assert torch.equal(items, again) and torch.equal(log_probs, their_log_probs)
+
+
+def test_weights_that_the_base_does_not_hold_are_saved(tmp_path: Path):
+    """Somebody has moved frozen weights: the base's folder would give others back."""
+    module, _ = sft(adapted(tmp_path, IDS))
+    shaken(module)
+    _, others = sizes_of(saved(module, tmp_path / "whole.ckpt"))
+    assert others > 0 and same_weights(module, SFTModule.load_from_checkpoint(tmp_path / "whole.ckpt"))
+
+
+def test_a_base_that_is_gone_or_another_one_is_named(tmp_path: Path):
+    module, _ = sft(adapted(tmp_path, IDS))
+    path, base = saved(module, tmp_path / "last.ckpt"), tmp_path / "pretrained"
+    moved = base.rename(tmp_path / "moved")
+    with pytest.raises(
+        UserError, match=r"last.ckpt holds adapters alone, of .*pretrained: there is no folder .*pass backbone="
+    ):
+        SFTModule.load_from_checkpoint(path)
+    lora = LoraConfig(rank=2, alpha=6, dropout=0.1, targets=["q_proj", "v_proj"])
+    own = build_backbone(BackboneConfig(pretrained=str(moved), lora=lora), IDS.sizes, max_tokens=64)
+    assert same_weights(module, SFTModule.load_from_checkpoint(path, backbone=own))  # wherever it lies
+    tiny.tiny_model("qwen2", vocabulary=48, seed=1, tie_word_embeddings=False).save_pretrained(moved)
+    moved.rename(base)
+    with pytest.raises(UserError, match=r"holds adapters for .*pretrained alone, and .* has other weights") as caught:
+        SFTModule.load_from_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"holds adapters for .*pretrained alone, and a model without adapters"):
+        SFTModule.load_from_checkpoint(path, backbone=tiny.scratch_backbone(IDS))
+
+
+def test_a_training_resumes_on_the_same_base_alone(tmp_path: Path):
+    """To the digit where it lies elsewhere; refused where it is another one."""
+    module, builder = sft(adapted(tmp_path, IDS))
+    halfway = ResumeCheckpoint(tmp_path / "resume.ckpt", 3, {})
+    trainer = tiny.quiet_trainer(max_steps=5, limit_val_batches=0, callbacks=[StepSeed(3), halfway])
+    trainer.fit(module, datamodule=tiny.sequence_data(SEQUENCES, builder, 4, 10, 4, seed=0))
+    expected = module.state_dict()
+    for seed in (0, 1):
+        folder = tmp_path / f"elsewhere-{seed}"
+        tiny.pretrained_folder(folder / "pretrained", tied=False)
+        if seed:
+            tiny.tiny_model("qwen2", 48, seed=1, tie_word_embeddings=False).save_pretrained(folder / "pretrained")
+        lora = LoraConfig(rank=2, alpha=6, dropout=0.1, targets=["q_proj", "v_proj"])
+        config = BackboneConfig(pretrained=str(folder / "pretrained"), lora=lora)
+        module, builder = sft(build_backbone(config, IDS.sizes, max_tokens=64))
+        trainer = tiny.quiet_trainer(max_steps=5, limit_val_batches=0, callbacks=[StepSeed(3)])
+        data = tiny.sequence_data(SEQUENCES, builder, 4, 10, 4, seed=0)
+        fit = partial(trainer.fit, module, datamodule=data, ckpt_path=tmp_path / "resume.ckpt", weights_only=True)
+        if seed:
+            with pytest.raises(UserError, match=r"sft: the checkpoint holds adapters for .*put the former files back"):
+                fit()
+        else:
+            fit()
+            assert all(torch.equal(value, expected[name]) for name, value in module.state_dict().items())
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "mamba", "bloom", "qwen3_5_text", "gemma3_text", "mpt"])

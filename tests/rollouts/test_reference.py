@@ -7,6 +7,9 @@ import torch
 from support import tiny
 
 from dig.config.schema import LoraConfig
+from dig.generation import CatalogueTrie, score
+from dig.generation.decoder_paths import DecoderPathModel
+from dig.generation.factory import as_path_model
 from dig.generation.lora import add_lora
 from dig.rollouts.reference import AdapterOff, HeldWeights, reference_policy
 
@@ -41,6 +44,26 @@ def test_the_reference_is_the_policy_as_it_began_and_the_policy_comes_back(kind:
         with reference.active(model):
             torch.testing.assert_close(logits(model), began)
         assert torch.equal(logits(model), moved)
+
+
+def test_the_adapter_is_off_where_dig_computes_the_layers_itself():
+    """Scores as rollouts ask for them, of a model wide enough for that; no weight is copied."""
+    ids = tiny.ragged_catalogue(12)
+    trie = CatalogueTrie(tiny.token_sequences(ids), duplicates=True)
+    model = add_lora(tiny.tiny_model("llama", hidden_size=512), LoraConfig(rank=2, dropout=0.0)).eval()
+    assert isinstance(as_path_model(model), DecoderPathModel)
+    prompts = tiny.padded(tiny.random_prompts(), "right")
+    items = torch.arange(6).view(3, 2)
+    reference = reference_policy("auto", model, 0.9)
+    assert isinstance(reference, AdapterOff) and not vars(reference)
+    with torch.no_grad():
+        began = score(model, *prompts, trie, items, 1.0)
+        shaken(model)
+        moved = score(model, *prompts, trie, items, 1.0)
+        assert (moved - began).abs().max() > 0.01
+        with reference.active(model):
+            torch.testing.assert_close(score(model, *prompts, trie, items, 1.0), began)
+        assert torch.equal(score(model, *prompts, trie, items, 1.0), moved)
 
 
 def test_the_policy_comes_back_after_an_error():

@@ -58,10 +58,11 @@ class ItemsConfig:
     `backbone.config` then gives sizes, and `sft.softmax` and `sft.pack` have no say."""
     codes: Annotated[int, Bounds(0, 64)] | None = None
     """Codes that `token` and `composed` spell before an item's own token, the leading ones; unset spells all."""
-    start: Literal["random", "codebook"] = "random"
+    start: Literal["random", "codebook", "text"] = "random"
     """Where the rows of SID tokens start under `sid` and `token`, in a pretrained backbone around the text rows' mean:
-    `random`, or as the tokenizer's `codebook` vectors lie, an item's own token at the sum of its codes. The rows that
-    `composed` adds up always start at the codebooks."""
+    `random`, or as the tokenizer's `codebook` vectors lie, an item's own token at the sum of its codes; in a pretrained
+    backbone also `text`, a code at the mean of the words of its items' titles. The rows that `composed` adds up always
+    start at the codebooks."""
 
     def __post_init__(self) -> None:
         check_values("items", self)
