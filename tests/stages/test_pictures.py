@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support import shop_clip
 
 import datamodules.fetching
@@ -38,7 +38,7 @@ def write_tables(folder: Path) -> None:
 
 
 @pytest.fixture
-def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], torch.Tensor]:
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., torch.Tensor]:
     """Builds the stage in one home and gives its vectors ``(items, dim)``, in the order of the items' numbers."""
     monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
     write_tables(tmp_path / "shop")
@@ -55,8 +55,8 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], torch.
         "trainer.accelerator=cpu",
     ]
 
-    def build() -> torch.Tensor:
-        folders = run_experiment(load_config("quickstart", settings)).artifacts
+    def build(*others: str) -> torch.Tensor:
+        folders = run_experiment(load_config("quickstart", [*settings, *others])).artifacts
         content = load_file(folders["pictures"] / "pictures.safetensors")
         assert bool(content["has_image"].all())
         return content["vectors"]
@@ -102,4 +102,36 @@ def test_other_weights_in_the_folder_are_read_anew(read, tmp_path: Path):
     assert not torch.equal(*vectors)
     (tmp_path / "clip" / "open_clip_pytorch_model.bin").unlink()
     with pytest.raises(UserError, match="there are no weights in"):
+        read()
+
+
+def test_a_moved_model_is_known_again_and_another_configuration_is_read_anew(
+    read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Where a folder lies is in no key; what its weights, its architecture and its preprocessing say is."""
+    encoded: list[int] = []
+
+    class Counted(PictureFiles):
+        def __init__(self, paths: list[Path], *rest: object) -> None:
+            encoded.append(len(paths))
+            super().__init__(paths, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(datamodules, "PictureFiles", Counted)
+    first = read()
+    (tmp_path / "clip").rename(tmp_path / "moved")
+    assert torch.equal(read(f"visual.model=local-dir:{tmp_path / 'moved'}"), first) and len(encoded) == 1
+    config = tmp_path / "moved" / "open_clip_config.json"
+    content = json.loads(config.read_text())
+    content["preprocess_cfg"] |= {"mean": [0.5] * 3, "std": [0.5] * 3}
+    config.write_text(json.dumps(content))
+    other = read(f"visual.model=local-dir:{tmp_path / 'moved'}")
+    assert encoded == [ITEMS, ITEMS] and not torch.allclose(other, first, atol=1e-3)
+
+
+def test_vectors_that_are_not_numbers_are_refused(read, tmp_path: Path):
+    weights = tmp_path / "clip" / "open_clip_model.safetensors"
+    state = load_file(weights)
+    state["visual.conv1.weight"][0] = float("nan")
+    save_file(state, weights)
+    with pytest.raises(UserError, match=r"visual\.model gives NaN or infinite values for 12 of 12 pictures"):
         read()
