@@ -367,7 +367,8 @@ def _rollouts_at_once(tokens: int) -> int:
 
 def _beams(model: str) -> dict[str, float | None]:
     ours, theirs = _alternating("beams-dig", "beams-transformers", model)
-    same = np.mean([len(set(one) & set(other)) / BEAMS for one, other in zip(ours["items"], theirs["items"], strict=True)])
+    pairs = zip(ours["items"], theirs["items"], strict=True)
+    same = np.mean([len(set(one) & set(other)) / BEAMS for one, other in pairs])
     _table(
         f"{BEAMS} beams for {USERS} prompts",
         {"users/s": "rate", "peak, GB": "peak"},
