@@ -345,9 +345,7 @@ def _grpo_trl(model: str, folder: Path) -> dict[str, Any]:
         dataloader_pin_memory=False,
     )
     data = Dataset.from_dict({"prompt": prompts})
-    trainer = GRPOTrainer(
-        backbone.model, reward, config, data, processing_class=tokenizer, callbacks=[Clock()]
-    )
+    trainer = GRPOTrainer(backbone.model, reward, config, data, processing_class=tokenizer, callbacks=[Clock()])
     backbone.model(input_ids=ids).logits.sum().backward()  # warms threads and allocator
     trainer.train()
     return {"seconds": seconds, "peak": _peak(), "rollouts": at_once}
