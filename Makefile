@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults bench docs findings clean
+.PHONY: quickstart test install lint types unit e2e readme test-slurm test-kills test-faults test-endpoints bench docs findings clean
 
 quickstart: install  ## the whole pipeline on the shop that comes with the project
 	$(BIN)/python -m dig.train experiment=quickstart
@@ -52,6 +52,9 @@ test-kills: install  ## twenty kills of the quickstart at random moments; a tabl
 
 test-faults: install  ## damage, kills, full disks, bad servers: figures into docs/reliability.md (about half an hour)
 	PYTHONPATH=tests $(BIN)/python -m faults $(FAULTS)
+
+test-endpoints: install  ## llama.cpp, transformers serve and vLLM, each mining 20 items; an environment each (an hour)
+	PYTHONPATH=.:tests $(BIN)/python -m endpoints $(SERVERS) --environments runs/endpoints
 
 bench: install  ## every benchmark; each prints a table and, as its last line, JSON
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

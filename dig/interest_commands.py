@@ -25,12 +25,13 @@ from dig.engine.folding import fold
 from dig.engine.pipeline import build_stages, find_stages
 from dig.interests import read_interests
 from dig.interests.asking.budget import Estimate, estimate
+from dig.interests.asking.progress import in_words
 from dig.interests.asking.run import AskingJob
 from dig.interests.asking.store import AnswerStore
 from dig.stages import StageContext
-from dig.stages.asking import Pictures, campaign_of, open_store, pictures_for
+from dig.stages.asking import Pictures, campaign_of, command_line, open_store, pictures_for
 from dig.stages.label import judge_model, judged_sample, judging_job
-from dig.stages.mine import Mining, all_models, load_captions, mining_jobs, named_captions
+from dig.stages.mine import Mining, all_models, asked_items, load_captions, mining_jobs, named_captions
 from dig.stages.prepare import load_catalogue
 
 __all__ = [
@@ -68,6 +69,7 @@ def jobs_of(context: StageContext) -> list[AskingJob]:
         return []
     catalogue = load_catalogue(context)
     captions = named_captions(config.mining, set(catalogue["item_id"]))
+    catalogue = asked_items(context, catalogue)
     pictures: Pictures = pictures_for(context, catalogue) if sees(config) else {}
     first, others = mining_jobs(config, catalogue, captions, pictures)
     return [*([first] if first and first.total else []), *others]
@@ -89,7 +91,7 @@ def plan(config: Config) -> int:
     context = built(config, "prepare")
     jobs = jobs_of(context)
     with open_store() as store:
-        estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
+        estimates = [estimate(job.model, job.questions, job.total, store) for job in jobs]
         estimates += _judging(config, store)
         spent = store.spending(campaign_of(config, all_models(config)))
     if not estimates:
@@ -98,7 +100,8 @@ def plan(config: Config) -> int:
     console.print(_plan_table(estimates, jobs))
     for each in estimates:
         if each.failed:
-            say(f"{each.name} failed for good on {each.failed:,} more; python -m dig.interests retry asks them again")
+            retried = command_line("dig.interests retry", config)
+            say(f"{each.name} failed for good on {each.failed:,} more; {retried} asks them again")
     total = sum(each.cost or 0.0 for each in estimates)
     paid = spent.cost + spent.unknown_cost
     say(f"in all about ${total:,.2f}; spent so far ${paid:,.4f} in {spent.requests:,} requests")
@@ -108,13 +111,13 @@ def plan(config: Config) -> int:
 
 
 def _plan_table(estimates: list[Estimate], jobs: list[AskingJob]) -> Table:
-    table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("model", "for", "items", "known", "requests", "read", "written", "US $", "time"):
-        table.add_column(heading, justify="left" if heading in ("model", "for") else "right", no_wrap=True)
+    table = Table(title="to be asked", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", overflow="fold")
+    for heading in ("for", "items", "known", "requests", "read", "written", "US $", "time"):
+        table.add_column(heading, justify="left" if heading == "for" else "right", no_wrap=True)
     purposes = [job.model.purpose for job in jobs] + ["judge"]
     for each, purpose in zip(estimates, purposes, strict=False):
         cost = "no price" if each.cost is None else f"{each.cost:,.2f}"
-        time = "" if each.seconds is None else f"{each.seconds / 60:,.0f} min"
         table.add_row(
             escape(each.name),
             purpose,
@@ -124,16 +127,16 @@ def _plan_table(estimates: list[Estimate], jobs: list[AskingJob]) -> Table:
             _short(each.tokens_in),
             _short(each.tokens_out),
             cost,
-            time,
+            "" if each.seconds is None else in_words(max(each.seconds, 1.0)),
         )
     return table
 
 
 def _short(tokens: float) -> str:
     """Tokens in the unit that people read."""
-    if tokens >= 1e6:
-        return f"{tokens / 1e6:,.1f} M"
-    return f"{tokens / 1e3:,.1f} k"
+    if tokens >= 1e9:
+        return f"{tokens / 1e9:,.1f} G"
+    return f"{tokens / 1e6:,.1f} M" if tokens >= 1e6 else f"{tokens / 1e3:,.1f} k"
 
 
 def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
@@ -145,7 +148,7 @@ def _judging(config: Config, store: AnswerStore) -> list[Estimate]:
         say("the judge is asked about what is mined; his part can be told after mining")
         return []
     job = judge_job(context)
-    return [estimate(job.model, job.questions(), job.total, store)]
+    return [estimate(job.model, job.questions, job.total, store)]
 
 
 # ``retry``: asks again what failed for good.
@@ -160,7 +163,7 @@ def retry(config: Config) -> int:
         catalogue = load_catalogue(context)
         captions = named_captions(config.mining, set(catalogue["item_id"]))
         with open_store() as store:
-            mining = Mining(context, catalogue, captions, store, again=True)
+            mining = Mining(context, asked_items(context, catalogue), captions, store, again=True)
             mining.ask()
         say(f"mining: {sum(result.answered for result in mining.results.values()):,} more answers")
     if config.labels.enabled and config.labels.source == "judge":
@@ -265,7 +268,7 @@ def show(config: Config, item: str) -> int:
     _show_answers(context, rows, captions)
     stage = next((name for name in ("label", "mine") if name in finished.inputs), None)
     if stage is None:
-        say("its interests are not mined yet (python -m dig.train … stages=[label])")
+        say(f"its interests are not mined yet ({command_line('dig.train', config)} stages=[label])")
         return 0
     interests = pl.read_parquet(finished.file(stage, "interests.parquet"), glob=False).filter(pl.col("item_id") == item)
     console.print(_interest_table(interests))

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shlex
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -238,3 +240,67 @@ def test_help_names_every_command(capsys):
     assert main(["--help"]) == 0 and main([]) == 0
     text = capsys.readouterr().out
     assert all(f"  {command} " in text for command in ("plan", "show", "retry", "export", "import", "label"))
+
+
+def test_advice_is_the_command_that_was_given(shop, capsys, monkeypatch, tmp_path):
+    """Entry 7: the experiment as it was named, every setting, quoted for a shell, nothing of `stages` and no secret."""
+    folder = tmp_path / "my shop"
+    folder.mkdir()
+    shop({"faults": ["prose"], "fault_share": 1.0, "lasting": True})
+    (tmp_path / "shop.yaml").rename(folder / "it's.yaml")
+    name = f"experiment={folder}/it's.yaml"
+    settings = ["mining.miners=[gpt]", "mining.models.gpt.extra={user: a b}"]
+    assert train([name, "stages=[mine]", *settings]) == 1
+    error = capsys.readouterr().err
+    line = error[error.index("python -m dig.interests retry") :].partition(" asks for the 4 that failed again")[0]
+    assert shlex.split(line)[3:] == ["retry", name, *settings]
+    assert "The same command" not in error, "nothing is left that it would ask"
+    assert main(shlex.split(line)[3:]) == 0, "it can be pasted"
+
+
+def test_the_same_command_is_advised_where_it_does_something(shop, capsys):
+    name = shop()
+    assert train([name, "stages=[mine]", "mining.miners=[gpt]", "mining.max_requests=2"]) == 1
+    error = capsys.readouterr().err
+    assert "Raise mining.max_requests, then the same command continues with the 2 that no answer has come for" in error
+    assert "retry" not in error, "nothing has failed"
+    assert train([name, "stages=[mine]", "mining.miners=[gpt]", "mining.max_requests=9"]) == 0
+
+
+@pytest.mark.parametrize("columns", ["80", "100", "200"])
+def test_a_plan_fits_a_terminal(shop, capsys, monkeypatch, columns):
+    """Entry 12: no heading and no number is cut."""
+    monkeypatch.setenv("COLUMNS", columns)
+    name = shop(None, None)
+    assert main(["plan", name]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (heading,) = [line for line in lines if "requests" in line and "known" in line]
+    assert heading.split() == ["model", "for", "items", "known", "requests", "read", "written", "US", "$", "time"]
+    assert not any("…" in line for line in lines) and all(
+        len(line) <= int(columns) for line in lines if "interests" in line
+    )
+
+
+def test_pictures_reach_a_server_and_what_it_sees_is_a_visual_interest(shop, tmp_path, capsys):
+    """Bytes go through a real connection and are decoded there, in a second chance, too, and never where an item has no
+    picture or a damaged one."""
+    from PIL import Image
+
+    colours = {"kettle": "red", "lamp": "blue", "tent": "green"}
+    for item, colour in colours.items():
+        Image.new("RGBA", (1600, 400), colour).save(tmp_path / f"{item}.png")
+    (tmp_path / "mug.png").write_bytes((tmp_path / "tent.png").read_bytes()[:40])
+    pictured = [{**item, "image": f"{item['item_id']}.png"} for item in ITEMS]
+    (tmp_path / "items.jsonl").write_text("\n".join(json.dumps(item) for item in pictured))
+    name = shop({"colours": True, "faults": ["empty"], "fault_share": 0.6})
+    assert train([name, "stages=[mine]", "mining.miners=[kimi]", "mining.models.kimi.vision=true"]) == 0
+    log = shop.server.log()
+    assert len(log) > 4, "some were asked twice"
+    seen = Counter(tuple(map(tuple, line["pictures"])) for line in log)
+    assert set(seen) == {(("768x192", colour),) for colour in colours.values()} | {()}
+    interests = pl.read_parquet("home/artifacts/mine/*/interests.parquet")
+    visual = interests.filter(pl.col("kind") == "visual")
+    assert dict(visual.select("item_id", "text").iter_rows()) == {
+        item: f"{colour} things at home" for item, colour in colours.items()
+    }
+    assert set(interests["item_id"]) == {"kettle", "lamp", "tent", "mug"}

@@ -281,3 +281,131 @@ def test_a_tiff_is_read_from_a_folder_and_not_taken_from_a_server(tmp_path: Path
     np.testing.assert_allclose(pixels(path)[8, 8], RED, atol=1)
     with pytest.raises(ValueError, match="not a picture in one of JPEG, PNG, WEBP, GIF, AVIF"):
         check_picture(path.read_bytes(), 100)
+
+
+SCENE = np.kron(np.random.default_rng(0).integers(0, 256, (5, 8, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))
+SHADE = np.kron(np.random.default_rng(1).integers(0, 256, (5, 8, 1), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))
+
+
+def wide_png(path: Path, colour: int, samples: np.ndarray) -> Path:
+    """A PNG of 16 bits: ``(height, width, channels)``, of the colour type that has so many."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width, _ = samples.shape
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return path
+
+
+def every_kind(folder: Path) -> dict[str, tuple[Path, np.ndarray]]:
+    """A file of each kind, and the picture in RGB that it shows, both made from the same numbers."""
+    upright, grey = Image.fromarray(SCENE), SHADE[..., 0]
+    on_paper = np.rint(SCENE * (SHADE / 255.0) + 255 * (1 - SHADE / 255.0)).astype(np.uint8)
+    three = SHADE.repeat(3, axis=2)
+    grey_on_paper = np.rint(three * (SCENE[..., :1] / 255.0) + 255 * (1 - SCENE[..., :1] / 255.0)).astype(np.uint8)
+    palette = np.array([[250, 10, 10], [10, 250, 10], [10, 10, 250], [90, 80, 70]], np.uint8)
+    indices = grey // 64
+    colours = Image.fromarray(indices)
+    colours.putpalette(palette.ravel().tolist())
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    note = Image.Exif()
+    note[0x010E] = "of a thing"
+    clockwise = np.ascontiguousarray(np.rot90(SCENE, -1))
+    seen = (np.array([0, 128, 255, 255])[indices] / 255.0)[..., None]
+    half_seen = np.rint(palette[indices] * seen + 255 * (1 - seen)).astype(np.uint8)
+    cyan = np.tile(np.array([0, 255, 255], np.uint8), (80, 128, 1))
+    moving = {"save_all": True, "append_images": [Image.new("RGB", upright.size)]}
+    opaque = np.full_like(SHADE, 255)
+
+    def save(name: str, picture: Image.Image, **settings: object) -> Path:
+        return saved(folder, name, picture, **settings)
+
+    printed = Image.new("CMYK", upright.size, (255, 0, 0, 0))
+    shades = Image.fromarray(grey)
+    return {
+        "colours": (save("a.png", upright), SCENE),
+        "colours, JPEG": (save("a.jpg", upright, quality=100, subsampling=0, exif=note), SCENE),
+        "colours, WebP": (save("a.webp", upright, lossless=True), SCENE),
+        "colours, TIFF": (save("a.tiff", upright, compression="tiff_lzw"), SCENE),
+        "interlaced GIF": (save("a.gif", colours), palette[indices]),
+        "grey": (save("b.png", shades), three),
+        "grey, JPEG": (save("b.jpg", shades, quality=100), three),
+        "black and white": (save("c.png", Image.fromarray(grey > 127)), np.where(three > 127, 255, 0).astype(np.uint8)),
+        "palette": (save("d.png", colours), palette[indices]),
+        "palette, two bits": (save("e.png", colours, bits=2), palette[indices]),
+        "palette, half transparent": (save("f.png", colours, transparency=bytes([0, 128, 255])), half_seen),
+        "transparent": (save("g.png", Image.fromarray(np.dstack([SCENE, SHADE]))), on_paper),
+        "transparent, WebP": (save("g.webp", Image.fromarray(np.dstack([SCENE, SHADE])), lossless=True), on_paper),
+        "transparent, TIFF": (save("g.tiff", Image.fromarray(np.dstack([SCENE, SHADE]))), on_paper),
+        "opaque with alpha": (save("h.png", Image.fromarray(np.dstack([SCENE, opaque]))), SCENE),
+        "transparent grey": (save("i.png", Image.fromarray(np.dstack([grey, SCENE[..., 0]]))), grey_on_paper),
+        "grey, 16 bits": (save("j.png", Image.fromarray(grey.astype(np.uint16) * 257)), three),
+        "grey, 16 bits, TIFF": (save("j.tiff", Image.fromarray(grey.astype(np.uint16) * 257)), three),
+        "grey, floating point": (save("k.tiff", Image.fromarray(grey.astype(np.float32) / 255)), three),
+        "colours, 16 bits": (wide_png(folder / "l.png", 2, SCENE.astype(np.uint16) * 257), SCENE),
+        "transparent, 16 bits": (wide_png(folder / "m.png", 6, np.dstack([SCENE, SHADE]).astype(int) * 257), on_paper),
+        "transparent grey, 16 bits": (
+            wide_png(folder / "n.png", 4, np.dstack([grey, SCENE[..., 0]]).astype(int) * 257),
+            grey_on_paper,
+        ),
+        "print": (save("o.jpg", printed, quality=100), cyan),
+        "print, TIFF": (save("o.tiff", printed), cyan),
+        "turned": (save("p.png", upright, exif=turned), clockwise),
+        "turned, JPEG": (save("p.jpg", upright, exif=turned, quality=100, subsampling=0), clockwise),
+        "turned, WebP": (save("p.webp", upright, exif=turned, lossless=True), clockwise),
+        "turned, AVIF": (save("p.avif", upright, exif=turned, quality=100, subsampling="4:4:4"), clockwise),
+        "turned, TIFF": (save("p.tiff", upright, tiffinfo={274: 6}), clockwise),
+        "turned by XMP": (save("q.webp", upright, xmp=_XMP, lossless=True), clockwise),
+        "animated": (save("r.png", upright, **moving), SCENE),
+        "animated, WebP": (save("r.webp", upright, lossless=True, **moving), SCENE),
+        "several pages": (save("r.tiff", upright, **moving), SCENE),
+    }
+
+
+_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+def test_a_model_is_given_what_open_clip_makes_of_the_picture_that_is_shown(tmp_path: Path, resize_mode: str):
+    """Every kind of file, by the model's own preprocessing, beside open_clip's of the numbers that made the file."""
+    transform = open_clip.transform.image_transform(64, is_train=False, resize_mode=resize_mode)
+    level = 1 / 255 / 0.26  # of 256, after the division by the standard deviation
+    for kind, (path, shown) in every_kind(tmp_path).items():
+        given = open_picture(path, transform)
+        assert given is not None, kind
+        difference = (given - transform(Image.fromarray(shown))).abs()
+        allowed = 2 if path.suffix in (".jpg", ".avif") else 1.01
+        assert difference.mean() <= allowed * level and difference.max() <= 3 * allowed * level, kind
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "gif", "avif", "tiff"])
+def test_a_cut_file_is_no_picture(tmp_path: Path, kind: str):
+    """Half a picture is not what the shop shows; it counts as broken, in every format."""
+    path = saved(tmp_path, f"a.{kind}", Image.fromarray(SCENE))
+    content, whole = path.read_bytes(), pixels(path)
+    refused = 0
+    for share in [*np.linspace(0, 0.99, 25), 1 - 1 / len(content)]:
+        path.write_bytes(content[: int(share * len(content))])
+        shown = read_picture(path)
+        refused += shown is None
+        assert shown is None or (np.asarray(shown) == whole).all()  # a PNG ends with bytes that are not pixels
+        assert picture_content(path) == path.read_bytes()
+    assert refused >= 22
+
+
+def test_the_smallest_and_long_pictures_are_read(tmp_path: Path):
+    transform = open_clip.transform.image_transform(64, is_train=False)
+    for size in ((1, 1), (1, 2), (3, 1), (1, 200), (400, 2)):
+        path = saved(tmp_path, "a.png", Image.new("RGB", size, RED))
+        given = open_picture(path, transform)
+        assert given is not None and torch.equal(given, transform(Image.new("RGB", (64, 64), RED)))
+    huge = saved(tmp_path, "b.png", Image.new("L", (6000, 4000), 200))
+    given = open_picture(huge, transform)
+    assert given is not None and torch.equal(given, transform(Image.new("RGB", (64, 64), (200, 200, 200))))

@@ -1,4 +1,4 @@
-"""Where the weights of encoders are, and which ones they are. Imports neither torch nor transformers.
+"""Where the weights of encoders are, and which ones they are. Is imported without torch and transformers.
 
 all-MiniLM-L6-v2 comes from a package and works without a network. The package is somebody else's and only its data is
 used: the folder is found without running its code, and the weights are used when they are, to the bit, those that
@@ -31,6 +31,7 @@ __all__ = [
     "clip_fingerprint",
     "encoder_fingerprint",
     "locate_encoder",
+    "needs_quick_gelu",
 ]
 
 
@@ -152,7 +153,26 @@ def clip_fingerprint(config: VisualConfig) -> str:
         status = file.stat()
         return f"{config.model}-{_hash(file, status.st_size, status.st_mtime_ns)}"
     own = json.dumps(config.config, sort_keys=True)
-    return f"{config.model}-{config.pretrained or 'scratch'}-{hashlib.sha256(own.encode()).hexdigest()[:16]}"
+    mark = "-quickgelu" if needs_quick_gelu(config) else ""  # vectors from before were computed with GELU
+    return f"{config.model}-{config.pretrained or 'scratch'}-{hashlib.sha256(own.encode()).hexdigest()[:16]}{mark}"
+
+
+def needs_quick_gelu(config: VisualConfig) -> bool:
+    """Whether a tag's weights were trained with QuickGELU, and its architecture is built with GELU.
+
+    open_clip leaves the choice to the architecture's name (``ViT-L-14-quickgelu``) and only warns. A file of weights
+    does not say what it needs. Imports open_clip where there is a tag.
+    """
+    if config.model is None or ":" in config.model or not config.pretrained or config.from_scratch:
+        return False
+    if Path(config.pretrained).expanduser().is_file():
+        return False
+    import open_clip
+
+    architecture = config.model.replace("/", "-")
+    recipe = open_clip.get_pretrained_cfg(architecture, config.pretrained)
+    built_with = (open_clip.get_model_config(architecture) or {}).get("quick_gelu", False)
+    return bool(recipe.get("quick_gelu", False)) and not built_with
 
 
 def _pooling(folder: Path) -> str:

@@ -16,11 +16,20 @@ from dig.engine.failures import chain, failure_line, imports_done, show_tracebac
 from dig.engine.secrets import hidden
 from dig.engine.signals import PREEMPTED, Preempted
 
-__all__ = ["exit_code"]
+__all__ = ["exit_code", "given_settings"]
 
 _LONG_ENOUGH, _LONGEST_PATH = 80, 4095
 """Characters of which a file's name can lack room for what dig puts behind it; and of a whole path."""
 _SHOWN = 60
+_given: list[list[str]] = []
+"""The arguments of the command that runs, if one does."""
+
+
+def given_settings() -> list[str]:
+    """The words ``experiment=NAME`` and ``key=value`` of the command that runs, as they were typed; [] where a program
+    calls ``dig`` without one."""
+    words = _given[-1] if _given else []
+    return [word for word in words if "=" in word and not word.startswith("-")]
 
 
 def exit_code(
@@ -40,8 +49,13 @@ def exit_code(
     imports_done()
     sys.excepthook = _hidden_traceback
     try:
-        with lines_to_console():
-            return run([_text(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+        words = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+        _given.append(list(words))
+        try:
+            with lines_to_console():
+                return run(words)
+        finally:
+            _given.pop()
     except UserError as error:
         show_traceback(error, hidden)
         print(f"error: {visible(str(error))}", file=sys.stderr)

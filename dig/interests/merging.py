@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from dig.interests.interest import INTEREST_SCHEMA, fold_column
-from dig.interests.lexical import singular, word_set
+from dig.interests.lexical import singular, stop_words, word_set
 
-__all__ = ["OPPOSITES", "contradict", "Merged", "merge_interests"]
+__all__ = ["OPPOSITES", "contradict", "Merged", "merge_interests", "opposed"]
 
 
 _PAIRS = """
@@ -95,6 +95,19 @@ def contradict(first: str, second: str) -> bool:
     if one.numbers and other.numbers and one.numbers != other.numbers:
         return True
     return not one.left.isdisjoint(other.right) or not one.right.isdisjoint(other.left)
+
+
+def opposed(phrase: str, text: str) -> bool:
+    """Whether a phrase stands on one side of a pair of :data:`OPPOSITES` and a text, both folded, on the other only.
+
+    "Oily" and "dry" exclude each other only of the same thing, so phrase and text must have a further word in common.
+    """
+    one, other = _read(phrase), _read(text)
+    pairs = (one.left & other.right) | (one.right & other.left)
+    if not pairs:
+        return False
+    shared = {singular(token) for token in _TOKEN.findall(phrase)} & {singular(token) for token in _TOKEN.findall(text)}
+    return bool(shared - stop_words())
 
 
 @lru_cache(maxsize=1 << 17)

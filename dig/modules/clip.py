@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from dig.config.errors import UserError
 from dig.config.schema import AdaptConfig
 from dig.embeddings.clip import ClipModel
 from dig.embeddings.text import TextEncoder
@@ -136,7 +137,18 @@ class PictureEncoding(LightningModule):
         return batch._replace(pixels=batch.pixels.to(device, non_blocking=True))
 
     def predict_step(self, batch: PictureBatch) -> tuple[np.ndarray, Tensor]:
-        """Keys and vectors ``(batch, dim)``."""
+        """Keys and vectors ``(batch, dim)``.
+
+        Raises:
+            UserError: a vector is not finite.
+        """
         if not len(batch.keys):
             return batch.keys, torch.empty(0, self.clip.dim)
-        return batch.keys, self.clip.encode_pictures(batch.pixels)
+        vectors = self.clip.encode_pictures(batch.pixels)
+        bad = int((~vectors.isfinite().all(dim=1)).sum())
+        if bad:
+            raise UserError(
+                f"visual.model gives NaN or infinite values for {bad} of {len(vectors)} pictures of a batch; its "
+                "weights are damaged"
+            )
+        return batch.keys, vectors

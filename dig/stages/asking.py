@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ from datamodules.fetching import named_pictures
 from dig.config import Config, UserError
 from dig.engine.artifacts import ArtifactStore, fingerprint
 from dig.engine.console import say, track, warn
+from dig.engine.entry import given_settings
+from dig.engine.secrets import hidden
 from dig.engine.stage import StageContext
 from dig.interests.asking.budget import Estimate, estimate
+from dig.interests.asking.client import advice
 from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, item_evidence, picture_digest, questions_of
-from dig.interests.asking.run import AskingJob, Limits, ask
+from dig.interests.asking.run import AWAITED, AskingJob, Limits, ask
 from dig.interests.asking.store import AnswerStore, store_path
 from dig.stages.prepare import STAGE as PREPARE
 from dig.stages.prepare import picture_folder
@@ -26,10 +30,12 @@ __all__ = [
     "ask_jobs",
     "campaign_of",
     "check_missing",
+    "command_line",
     "item_job",
     "open_store",
     "pictures_for",
     "say_estimates",
+    "what_helps",
 ]
 
 Pictures = Mapping[str, tuple[Path, str]]
@@ -74,7 +80,7 @@ def item_job(
 
 def say_estimates(jobs: Sequence[AskingJob], store: AnswerStore, config: Config) -> list[Estimate]:
     """Prints what asking will take, before the first request."""
-    estimates = [estimate(job.model, job.questions(), job.total, store) for job in jobs]
+    estimates = [estimate(job.model, job.questions, job.total, store) for job in jobs]
     for each in estimates:
         say(f"asking {each.line()}")
     limit = config.mining.max_cost_usd
@@ -104,6 +110,19 @@ def ask_jobs(
     return results
 
 
+def command_line(command: str, config: Config) -> str:
+    """A command of ``dig`` for the same experiment and settings as the one that runs, to be pasted into a shell.
+
+    Args:
+        command: the words in front, such as ``dig.interests retry``.
+        config: the experiment, where no command runs.
+    """
+    given = [word for word in given_settings() if not word.startswith("stages=")]
+    if not any(word.startswith("experiment=") for word in given):
+        given = given if given or config.experiment == "custom" else [f"experiment={config.experiment}"]
+    return hidden(" ".join([f"python -m {command}", *map(shlex.quote, given)]))
+
+
 def check_missing(
     stage: str, model: PromptedModel, missing: Counter[str], total: int, result: JobResult | None, config: Config
 ) -> None:
@@ -114,13 +133,29 @@ def check_missing(
     """
     if not missing.total():
         return
-    why = f"; stopped: {result.stopped}" if result is not None and result.stopped else ""
-    retry = f"python -m dig.interests retry experiment={config.experiment} asks for what failed again"
+    stopped = result.stopped if result is not None else None
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in missing.most_common())
-    line = f"{stage}: {model.name} has no usable answer for {missing.total():,} of {total:,} items ({reasons}){why}"
+    line = f"{stage}: {model.name} has no usable answer for {missing.total():,} of {total:,} items ({reasons})"
+    line += f"; stopped: {stopped}" if stopped else ""
+    then = what_helps(model, missing, stopped, config)
     if missing.total() > config.mining.max_missing * total:
-        raise UserError(
-            f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. The same command "
-            f"continues with what is left; {retry}"
-        )
-    warn(f"{line}; {retry}")
+        raise UserError(f"{line}; that is more than mining.max_missing={config.mining.max_missing:g}. {then}")
+    warn(f"{line}. {then}")
+
+
+def what_helps(model: PromptedModel, missing: Counter[str], stopped: str | None, config: Config) -> str:
+    """What a person may do about items without an answer: change a setting, give the same command, or ``retry``."""
+    waiting = missing["not asked"] + missing[AWAITED]
+    failed = missing.total() - waiting
+    advised: list[str] = []
+    if waiting:
+        limit = (stopped or "").partition("=")[0] if (stopped or "").startswith("mining.max_") else None
+        begin = f"Raise {limit}, then the same" if limit else "The same"
+        advised.append(f"{begin} command continues with the {waiting:,} that no answer has come for")
+    if failed:
+        reason = next(reason for reason, _ in missing.most_common() if reason not in ("not asked", AWAITED))
+        if not stopped and (hint := advice(model, reason.partition(" from a model")[0])):
+            advised.append(hint[0].upper() + hint[1:])
+        retry = command_line("dig.interests retry", config)
+        advised.append(f"{retry} asks for the {failed:,} that failed again")
+    return "; ".join(advised)

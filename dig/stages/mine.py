@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from datamodules.leakage import guard
@@ -31,6 +32,7 @@ from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, load_prompt, prompted_model
 from dig.interests.asking.run import AskingJob, read_captions_of, read_interests_of
 from dig.interests.asking.store import AnswerStore, store_path
+from dig.interests.grounding import Dropped
 from dig.interests.interest import mined_frame
 from dig.interests.visual import frequent_phrases, read_vocabulary, visual_interests
 from dig.stages.asking import Pictures, ask_jobs, campaign_of, check_missing, item_job, open_store, pictures_for
@@ -43,6 +45,7 @@ __all__ = [
     "named_captions",
     "Mining",
     "all_models",
+    "asked_items",
     "mining_jobs",
     "reads_of_models",
 ]
@@ -105,8 +108,11 @@ def _build(context: StageContext, folder: Path) -> None:
     parts = _Parts(folder)
     with ExitStack() as stack:
         if all_models(context.config):  # first, since the captions of one model are evidence for all miners
-            mining = Mining(context, catalogue, captions, stack.enter_context(open_store()))
+            asked = asked_items(context, catalogue)
+            mining = Mining(context, asked, captions, stack.enter_context(open_store()))
             parts.add(mining.frames(mining.ask()))
+            record = {"items": len(asked), "of": len(catalogue), "dropped": mining.dropped}
+            write_json(folder / "asked.json", record)
         parts.add([without_duplicates(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
         if "openclip" in config.miners:  # the last, since it also looks for what the others found
             parts.add([_seen(context, parts.whole(), folder)])
@@ -221,6 +227,11 @@ def _summary(path: Path) -> str:
     interests = pl.read_parquet(path / "interests.parquet", glob=False)
     miners = ", ".join(sorted(interests["miner"].unique())) or "none"
     line = f"{len(interests):,} interests of {interests['item_id'].n_unique():,} items (miners: {miners})"
+    asked = read_json(path / "asked.json") if (path / "asked.json").is_file() else {}
+    if asked and asked["items"] < asked["of"]:
+        line += f"; models were asked about {asked['items']:,} of {asked['of']:,} items (mining.max_items)"
+    if asked and (dropped := sum(sum(counts.values()) for counts in asked["dropped"].values())):
+        line += f"; {dropped:,} that no item bears out, repeats and contradictions dropped"
     visual = path / "visual.json"
     if visual.is_file() and read_json(visual)["calibrated"]:
         report = read_json(visual)
@@ -250,13 +261,24 @@ def all_models(config: Config) -> list[PromptedModel]:
     if mining.captioner is not None:
         prompt = load_prompt(mining.caption_prompt, "mining.caption_prompt")
         models.append(prompted_model(mining.captioner, mining.models[mining.captioner], prompt, "caption"))
-    if mining.asked:
-        prompt = load_prompt(mining.interests_prompt, "mining.interests_prompt")
-        models += [
-            prompted_model(name, mining.models[name], prompt, "interests", mining.max_interests)
-            for name in mining.asked
-        ]
+    for name in mining.asked:
+        own = mining.models[name].interests_prompt
+        key = "mining.interests_prompt" if own is None else f"mining.models.{name}.interests_prompt"
+        prompt = load_prompt(own or mining.interests_prompt, key)
+        models.append(prompted_model(name, mining.models[name], prompt, "interests", mining.max_interests))
     return models
+
+
+def asked_items(context: StageContext, catalogue: pl.DataFrame) -> pl.DataFrame:
+    """The items that models are asked about: all, or ``mining.max_items`` of them, in the catalogue's order.
+
+    Those are the ones that the training part holds most often, and among equals the first of the catalogue.
+    """
+    most = context.config.mining.max_items
+    if most is None or most >= len(catalogue):
+        return catalogue
+    bought = np.bincount(load_sequences(context).train.flat(), minlength=len(catalogue))
+    return catalogue[np.sort(np.argsort(-bought, kind="stable")[:most])]
 
 
 def reads_of_models(config: Config) -> dict[str, Any]:
@@ -267,7 +289,10 @@ def reads_of_models(config: Config) -> dict[str, Any]:
     read: dict[str, Any] = {
         "asked": [[model.name, model.purpose, model.origin] for model in models],
         "mining.max_missing": config.mining.max_missing,
+        "mining.grounded": config.mining.grounded,
     }
+    if config.mining.max_items is not None:
+        read["mining.max_items"] = config.mining.max_items
     if any(model.config.vision for model in models):
         read["pictures"] = picture_fingerprint(config)
     if store_path(ArtifactStore().root.parent).is_file():
@@ -309,6 +334,7 @@ class Mining:
         store: the answers.
         again: ask again what failed for good.
         results: of what was asked, by the model's name and purpose.
+        dropped: interests that were dropped, by the model's name and the reason.
     """
 
     context: StageContext
@@ -317,6 +343,7 @@ class Mining:
     store: AnswerStore
     again: bool = False
     results: dict[tuple[str, str], JobResult] = field(default_factory=dict)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def ask(self) -> list[AskingJob]:
         """Asks all of them; returns the miners' jobs.
@@ -349,7 +376,11 @@ class Mining:
         """
         for job in jobs:
             missing: Counter[str] = Counter()
-            yield from read_interests_of(job.model, job.questions(), self.store, missing)
+            dropped = Dropped(self.context.config.mining.grounded)
+            yield from read_interests_of(job.model, job.questions(), self.store, missing, dropped)
+            if dropped.counts:
+                say(f"mine: {job.model.name}: {dropped.summary()}")
+                self.dropped[job.model.name] = dict(dropped.counts)
             self._check(job, missing)
 
     @property

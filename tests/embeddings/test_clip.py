@@ -1,21 +1,29 @@
 """open_clip models: from scratch, saved and loaded, and what cannot be had."""
 
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+import torchvision
+from open_clip.push_to_hf_hub import save_for_hf
 from PIL import Image
 from safetensors.torch import save_file
 from support import shop_clip
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
 
+from datamodules.items import open_picture
 from dig.config import UserError
 from dig.config.schema import AdaptConfig, VisualConfig
 from dig.embeddings.clip import load_clip, save_clip
-from dig.embeddings.locate import clip_fingerprint
+from dig.embeddings.locate import clip_fingerprint, needs_quick_gelu
 from dig.engine.weights import CLIP_WEIGHTS, clip_weights
 
 TUNED = AdaptConfig(epochs=1)
@@ -272,3 +280,177 @@ def test_a_fingerprint_follows_the_weights(tmp_path: Path):
     assert len(names) == 6
     with pytest.raises(UserError, match="there is no folder"):
         clip_fingerprint(VisualConfig(model="local-dir:/nowhere/at/all"))
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An architecture "small" of open_clip with weights under two tags, of which "quick" was trained with QuickGELU."""
+    weights = tmp_path / "small.safetensors"
+    save_file(random_state(0), weights)
+    tags = {"quick": open_clip.pretrained._pcfg("file", quick_gelu=True), "plain": open_clip.pretrained._pcfg("file")}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small", shop_clip.ARCHITECTURE)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "small", tags)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(weights))
+    return weights
+
+
+@pytest.mark.filterwarnings("error:QuickGELU mismatch")
+def test_a_tags_weights_have_the_activation_that_they_were_trained_with(published: Path, tmp_path: Path):
+    """open_clip builds an architecture of this name with GELU and only warns; the vectors are other ones."""
+    pixels = torch.randn(4, 3, 32, 32)
+    quick, plain = (load_clip(VisualConfig(model="small", pretrained=tag)) for tag in ("quick", "plain"))
+    model = open_clip.create_model("small", pretrained=str(published), force_quick_gelu=True).eval()
+    torch.testing.assert_close(quick.encode_pictures(pixels), model.encode_image(pixels, normalize=True))
+    assert not torch.allclose(quick.encode_pictures(pixels), plain.encode_pictures(pixels), atol=1e-4)
+    save_clip(quick, tmp_path / "tuned")  # as adapt leaves it
+    again = load_clip(VisualConfig(model=f"local-dir:{tmp_path / 'tuned'}"))
+    torch.testing.assert_close(again.encode_pictures(pixels), quick.encode_pictures(pixels))
+    assert quick.model_config != plain.model_config  # which is in the recipe of cached vectors
+
+
+def test_vectors_with_another_activation_have_another_fingerprint():
+    """Those that were computed with GELU are not taken for OpenAI's weights; all other fingerprints stay."""
+    settings = {("ViT-L-14", "openai"): True, ("ViT-L-14-quickgelu", "openai"): False, ("ViT-L/14", "openai"): True}
+    settings |= {("ViT-L-14", "laion2b_s32b_b82k"): False, ("ViT-B-16-SigLIP", "webli"): False}
+    for (model, tag), quick in settings.items():
+        config = VisualConfig(model=model, pretrained=tag)
+        assert needs_quick_gelu(config) is quick
+        assert clip_fingerprint(config) == f"{model}-{tag}-44136fa355b3678a" + ("-quickgelu" if quick else "")
+    assert not needs_quick_gelu(shop_clip.config())
+
+
+def test_a_file_of_weights_is_told_what_it_does_not_say(published: Path, caplog: pytest.LogCaptureFixture):
+    """The same weights by file: whether they want QuickGELU or another preprocessing, nobody can tell but the user."""
+    load_clip(VisualConfig(model="small", pretrained=str(published)))
+    words = caplog.text
+    caplog.clear()
+    assert "does not say how its model was trained" in words and "QuickGELU for quick." in words
+    tags = open_clip.pretrained._PRETRAINED["small"]
+    del tags["quick"]
+    load_clip(VisualConfig(model="small", pretrained=str(published)))
+    assert not caplog.text
+    tags["wide"] = open_clip.pretrained._slpcfg("file")
+    load_clip(VisualConfig(model="small", pretrained=str(published)))
+    words = caplog.text
+    caplog.clear()
+    assert "mean (0.5, 0.5, 0.5) for wide" in words and "resize_mode squash for wide" in words
+
+
+def test_a_file_named_like_a_tag_is_the_file(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its hash is in the fingerprint, so its weights are what is read."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(random_state(1), "plain")
+    config = VisualConfig(model="small", pretrained="plain")
+    assert first_weight(config) == float(random_state(1)["visual.conv1.weight"].flatten()[0])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_program_of_torch_is_refused_by_its_kind(published: Path, tmp_path: Path):
+    """OpenAI's own files are TorchScript archives."""
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "ViT-S.pt")
+    with pytest.raises(UserError, match=r"TorchScript archive.*name the tag"):
+        load_clip(VisualConfig(model="small", pretrained=str(tmp_path / "ViT-S.pt")))
+
+
+def hub_folder(folder: Path, **preprocess: object) -> Path:
+    """A model with a tokenizer of its own, as open_clip writes it for the Hub."""
+    padding, unknown = "[PAD]", "[UNK]"
+    words = Tokenizer(WordLevel({padding: 0, unknown: 1, "red": 2, "thing": 3}, unk_token=unknown))
+    words.pre_tokenizer = WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token=padding, unk_token=unknown).save_pretrained(folder)
+    text = {**shop_clip.ARCHITECTURE["text_cfg"], "vocab_size": 8, "hf_tokenizer_name": "somebody/words"}
+    architecture = {**shop_clip.ARCHITECTURE, "text_cfg": text}
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**architecture)
+    open_clip.set_model_preprocess_cfg(model, asdict(open_clip.transform.PreprocessCfg(size=32)) | preprocess)
+    save_for_hf(model, open_clip.tokenizer.HFTokenizer(str(folder)), architecture, folder)
+    return folder
+
+
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_a_folder_as_open_clip_writes_it_for_the_hub(tmp_path: Path, resize_mode: str, interpolation: str):
+    """Weights, preprocessing and tokenizer are those of the folder, without a network."""
+    settings = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.5, 0.9)}
+    settings |= {"resize_mode": resize_mode, "interpolation": interpolation}
+    folder = hub_folder(tmp_path / "clip", **settings)
+    clip = load_clip(VisualConfig(model=f"local-dir:{folder}"))
+    theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    theirs = theirs.eval()
+    generator = np.random.default_rng(0)
+    for shape in ((40, 70, 3), (70, 40, 3), (32, 32, 3), (5, 9, 3), (300, 20, 3)):
+        colours = generator.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(colours).save(tmp_path / "a.png")
+        pixels = open_picture(tmp_path / "a.png", clip.preprocess)
+        assert pixels is not None and torch.equal(pixels, preprocess(Image.fromarray(colours)))
+        with torch.no_grad():
+            expected = theirs.encode_image(pixels[None], normalize=True)
+            torch.testing.assert_close(clip.encode_pictures(pixels[None]), expected)
+    assert clip.tokenize(["red thing"])[0, :3].tolist() == [2, 3, 0]
+    plain = hub_folder(tmp_path / "plain")
+    assert clip_fingerprint(VisualConfig(model=f"local-dir:{plain}")) != clip_fingerprint(
+        VisualConfig(model=f"local-dir:{folder}")
+    )
+
+
+def test_a_fingerprint_follows_a_folders_contents_not_its_place(tmp_path: Path):
+    folder = hub_folder(tmp_path / "clip")
+
+    def fingerprint(folder: Path) -> str:
+        return clip_fingerprint(VisualConfig(model=f"local-dir:{folder}"))
+
+    seen = [fingerprint(folder)]
+    shutil.copytree(folder, tmp_path / "elsewhere" / "other name")
+    assert fingerprint(tmp_path / "elsewhere" / "other name") == seen[0]
+    (folder / "README.md").write_text("a note")
+    assert fingerprint(folder) == seen[0]
+    weights = folder / "open_clip_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    seen.append(fingerprint(folder))
+    for file, old, new in (
+        ("open_clip_config.json", "0.48145466", "0.5"),
+        ("open_clip_config.json", '"heads": 1', '"heads": 2'),
+        ("tokenizer.json", '"red"', '"blue"'),
+    ):
+        text = (folder / file).read_text()
+        assert old in text
+        (folder / file).write_text(text.replace(old, new))
+        seen.append(fingerprint(folder))
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_folder_without_its_tokenizer_says_so(tmp_path: Path):
+    folder = hub_folder(tmp_path / "clip")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(UserError, match="its tokenizer somebody/words cannot be loaded"):
+        load_clip(VisualConfig(model=f"local-dir:{folder}"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_strip_the_middle_is_scaled(tmp_path: Path, turned: bool, monkeypatch: pytest.MonkeyPatch):
+    """A pixel high and 3,000 long it took 600 MB, 30,000 long all there was; what is shown stays what it was."""
+    clip, theirs = load_clip(shop_clip.config()), open_clip.transform.image_transform(32, is_train=False)
+    generator = np.random.default_rng(0)
+
+    def picture(width: int, height: int) -> Image.Image:
+        colours = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return Image.fromarray(np.ascontiguousarray(colours.transpose(1, 0, 2)) if turned else colours)
+
+    for width, height in ((64, 1), (65, 1), (300, 1), (301, 1), (333, 2), (2001, 4), (3000, 31)):
+        strip = picture(width, height)
+        level = 1 / 255 / 0.26  # of 256
+        torch.testing.assert_close(clip.preprocess(strip), theirs(strip), atol=2.1 * level, rtol=0)
+    scaled: list[tuple[int, int]] = []
+    resize = torchvision.transforms.functional.resize
+
+    def recorded(strip: Image.Image, *settings: object) -> Image.Image:
+        scaled.append(strip.size)
+        return resize(strip, *settings)
+
+    monkeypatch.setattr(torchvision.transforms.functional, "resize", recorded)
+    picture(60_000, 1).save(tmp_path / "a.png")
+    pixels = open_picture(tmp_path / "a.png", clip.preprocess)
+    assert pixels is not None and pixels.shape == (3, 32, 32) and max(scaled[0]) <= 65

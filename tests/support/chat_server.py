@@ -4,12 +4,18 @@
 What it does is read from ``FOLDER/plan.json``: ``latency`` (seconds), ``faults`` (a list of names, dealt out by a hash
 of what is asked, once each: the next attempt of the same request succeeds), ``fault_share``, ``dead`` (models that
 answer nothing but 500), ``reply`` (what a good answer holds), ``habit`` (how every good answer is sent: ``HABITS``).
+Limits of real servers: ``workers`` (this many requests are worked on at once, in order, also where nobody waits for
+them any more), ``context`` (tokens of question and answer), ``formats`` (the ``response_format`` types that it takes),
+``models`` (the names that it has; others are 404), ``serves`` (the name that it answers with whatever is asked for),
+``colours`` (an interest is what colour the picture has), ``port`` (0 takes any).
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import io
 import json
 import re
 import sys
@@ -58,6 +64,13 @@ class Plan:
         self.key = content.get("key")
         self.reply = content.get("reply")
         self.habit = content.get("habit", "")
+        self.context = content.get("context")
+        self.formats = content.get("formats")
+        self.models = content.get("models")
+        self.serves = content.get("serves")
+        self.workers = content.get("workers")
+        self.port = int(content.get("port", 0))
+        self.colours = bool(content.get("colours"))
         self.lasting = bool(content.get("lasting"))  # a fault stays with what is asked, whatever the attempt
 
     def fault(self, fingerprint: str, attempt: int) -> str | None:
@@ -73,6 +86,7 @@ class RequestLog:
         self.file = (folder / "log.jsonl").open("a", buffering=1 << 16)
         self.attempts: dict[str, int] = {}
         self.busy = self.most_busy = 0
+        self.places = asyncio.Semaphore(self.plan.workers) if self.plan.workers else None
 
     def write(self, **line: Any) -> None:
         self.file.write(json.dumps(line) + "\n")
@@ -109,6 +123,10 @@ class Chat(asyncio.Protocol):
             self.send(200, b"{}")
             asyncio.get_running_loop().call_later(0.05, sys.exit, 0)
             return
+        if path == "/v1/models":
+            names = plan.models or [plan.serves or "any"]
+            self.send(200, json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode())
+            return
         if path != "/v1/chat/completions":
             self.send(404, b'{"error": {"message": "no such page"}}')
             return
@@ -123,6 +141,11 @@ class Chat(asyncio.Protocol):
             said = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
             self.send(400, json.dumps({"error": {"message": said, "param": "max_tokens"}}).encode())
             return
+        if (refusal := refused(asked, plan)) is not None:
+            status, said = refusal
+            log.write(model=asked["model"], fault=str(status), paid=False)
+            self.send(status, json.dumps({"error": {"message": said, "code": status}}).encode())
+            return
         found = re.search(rb"x-client-request-id: *(\S+)", head, re.IGNORECASE)
         name = found[1].decode() if found else ""
         fingerprint = hashlib.sha256(json.dumps([asked["model"], asked["messages"][:2]]).encode()).hexdigest()
@@ -131,7 +154,10 @@ class Chat(asyncio.Protocol):
         log.busy += 1
         log.most_busy = max(log.most_busy, log.busy)
         try:
-            if plan.latency:
+            if log.places is not None:
+                async with log.places:
+                    await asyncio.sleep(plan.latency)
+            elif plan.latency:
                 await asyncio.sleep(plan.latency)
             fault = "500" if asked["model"] in plan.dead else plan.fault(fingerprint, attempt)
             await self.serve(asked, fault, fingerprint, name, key)
@@ -155,7 +181,10 @@ class Chat(asyncio.Protocol):
             await asyncio.sleep(plan.hang)
             self.transport.close()
             return
+        pictures = [digest_and_colour(url) for url in picture_urls(asked["messages"])]
         content = content_of(asked, fault, plan.reply)
+        if plan.colours and fault is None:
+            content = coloured(content, [colour for _, colour in pictures])
         usage = {
             "prompt_tokens": len(json.dumps(asked["messages"])) // 4,
             "completion_tokens": min(len(content) // 4 + 1, asked.get("max_tokens", 1024)),
@@ -165,7 +194,7 @@ class Chat(asyncio.Protocol):
             "id": "a",
             "object": "chat.completion",
             "created": 0,
-            "model": asked["model"],
+            "model": plan.serves or asked["model"],
             "usage": usage,
             "choices": [
                 {
@@ -180,9 +209,9 @@ class Chat(asyncio.Protocol):
             body = body.replace(b"@", b"\xff\xfe")
         paid = fault is None or fault in PAID
         if self.transport.is_closing():  # nobody is there to be answered
-            log.write(**line, paid=False, gone=True)
+            log.write(**line, paid=False, gone=True, busy=log.busy)
             return
-        log.write(**line, paid=paid, **(usage if paid else {}))
+        log.write(**line, paid=paid, pictures=pictures, busy=log.busy, **(usage if paid else {}))
         if fault == "cut":
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             self.transport.write(head.encode() + body[: len(body) // 2])
@@ -193,6 +222,46 @@ class Chat(asyncio.Protocol):
     def send(self, status: int, body: bytes, extra: str = "", kind: str = "application/json") -> None:
         head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{extra}\r\n"
         self.transport.write(head.encode() + body)
+
+
+def refused(asked: dict[str, Any], plan: Plan) -> tuple[int, str] | None:
+    """Status and words of what a server with limits refuses."""
+    form = asked.get("response_format", {}).get("type")
+    if plan.models is not None and asked["model"] not in plan.models:
+        return 404, f"The model `{asked['model']}` does not exist."
+    if plan.formats is not None and form is not None and form not in plan.formats:
+        return 400, f"response_format type must be one of {plan.formats}, but got: {form}"
+    tokens = len(json.dumps(asked["messages"])) // 4
+    if plan.context is not None and tokens + asked.get("max_tokens", 0) > plan.context:
+        return 400, f"request ({tokens} tokens) exceeds the available context size ({plan.context} tokens)"
+    return None
+
+
+def picture_urls(messages: list[dict[str, Any]]) -> list[str]:
+    parts = [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
+    return [part["image_url"]["url"] for part in parts if part.get("type") == "image_url"]
+
+
+def digest_and_colour(url: str) -> tuple[str, str]:
+    """What came of a picture: its size, and which of red, green and blue is the strongest."""
+    from PIL import Image
+
+    head, _, content = url.partition(",")
+    with Image.open(io.BytesIO(base64.b64decode(content, validate=True))) as picture:
+        picture.load()
+        assert head == "data:image/jpeg;base64" and picture.format == "JPEG"
+        pixel = picture.convert("RGB").resize((1, 1)).getpixel((0, 0))
+        return f"{picture.width}x{picture.height}", ("red", "green", "blue")[pixel.index(max(pixel))]
+
+
+def coloured(content: str, colours: list[str]) -> str:
+    """An answer that says what colour is seen, as a model with eyes would."""
+    seen = [
+        {"interest": f"{colour} things at home", "confidence": 0.9, "evidence": colour, "source": "picture"}
+        for colour in colours
+    ]
+    answer = json.loads(content)
+    return json.dumps(answer | {"interests": seen + answer["interests"]} if "interests" in answer else answer)
 
 
 def with_habit(answer: dict[str, Any], habit: str, key: str) -> tuple[bytes, str]:
@@ -256,7 +325,8 @@ def content_of(asked: dict[str, Any], fault: str | None, reply: str | None) -> s
     if fault == "another":
         return json.dumps({**good, "ref": "f" * 8})
     if fault == "truncated":
-        return json.dumps(good)[:-12]
+        text = json.dumps(good)
+        return text[: text.index('"interest":') + 16] if "interests" in good else text[:-12]  # no interest is complete
     if fault == "shape":
         return json.dumps({"ref": ref, "answers": ["cosy"]})
     if fault == "prose":
@@ -296,7 +366,7 @@ def good_answer(text: str, ref: str, reply: str | None) -> dict[str, Any]:
 
 async def main(folder: Path) -> None:
     log = RequestLog(folder)
-    server = await asyncio.get_running_loop().create_server(lambda: Chat(log), "127.0.0.1", 0, backlog=1000)
+    server = await asyncio.get_running_loop().create_server(lambda: Chat(log), "127.0.0.1", log.plan.port, backlog=1000)
     temporary = folder / "url.tmp"
     temporary.write_text(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
     temporary.rename(folder / "url")

@@ -46,7 +46,8 @@ class MiningConfig:
     captioner: str | None = None
     """The model of `mining.models` that describes pictures of items without a caption; it must have vision."""
     interests_prompt: str = "interests-v1"
-    """Prompt of the miners: one of ours by name, or a file of your own."""
+    """Prompt of the miners: one of ours by name (`interests-v1`, `interests-small-v1` for small models), or a file of
+    your own."""
     caption_prompt: str = "caption-v1"
     """Prompt of the captioner: one of ours by name, or a file of your own."""
     max_cost_usd: PositiveFloat | None = None
@@ -67,6 +68,11 @@ class MiningConfig:
     """File of image captions (`image_captions.jsonl.gz`), an evidence for mining and a part of the embedded text."""
     max_interests: PositiveInt = 8
     """At most this many interests a miner and item are kept, the most confident first."""
+    max_items: PositiveInt | None = None
+    """Models are asked about at most this many items, those that were bought most often in the training part (then in
+    the catalogue's order); unset asks about all."""
+    grounded: bool = True
+    """Drop interests of models that the item's own words do not bear out; false keeps them."""
     max_per_item: PositiveInt = 16
     """At most this many interests of an item are left when miners are merged, those with the most votes first."""
     max_document_share: PositiveFraction = 0.2
@@ -154,8 +160,11 @@ class ModelConfig:
     """Tokens an answer may have, thinking included."""
     output_key: str = "max_tokens"
     """The endpoint's name of that limit; newer OpenAI models want `max_completion_tokens`."""
-    format: Literal["json_schema", "json_object", "none"] = "json_object"
-    """How an endpoint is held to JSON: `json_schema`, `json_object`, or `none` for one that knows neither."""
+    format: Literal["json_schema", "json_object", "none"] | None = None
+    """What an answer is held to: `json_schema` (the bounded shape of an answer), `json_object` (any JSON object) or
+    `none`; unset is `json_schema` for local models, which are held token by token, and `json_object` for endpoints."""
+    interests_prompt: str | None = None
+    """Prompt of this model as a miner, such as `interests-small-v1`; unset takes `mining.interests_prompt`."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request's body, such as `reasoning_effort`."""
     concurrency: Connections = 16
@@ -185,6 +194,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_values("mining.models.*", self)
         check(bool(self.model), "mining.models.*.model is not set: name the model")
+        if self.format is None:
+            self.format = "json_object" if self.kind == "openai" else "json_schema"
         self._check_credentials()
 
     def _check_credentials(self) -> None:

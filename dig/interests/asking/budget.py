@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dig.config.schema import ModelConfig
 from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, Question
-from dig.interests.asking.store import AnswerStore, unanswered
+from dig.interests.asking.store import AnswerStore, asked_anew, unanswered
 from dig.interests.models.response import Message, probable_tokens
 
 __all__ = [
@@ -137,16 +137,18 @@ class Estimate:
         return f"{line}; {self.failed:,} failed for good" if self.failed else line
 
 
-def estimate(model: PromptedModel, questions: Iterator[Question], total: int, store: AnswerStore) -> Estimate:
+def estimate(
+    model: PromptedModel, questions: Callable[[], Iterator[Question]], total: int, store: AnswerStore
+) -> Estimate:
     """Counts what is unanswered, and weighs a sample of it (every one of the first 500).
 
     What an answer takes is the mean of the answers that this model has given to this prompt, or a third of its limit.
     """
-    failed = store.count_failures(model.identity)
+    failed = store.count_failures(model.identity) - len(asked_anew(store, model))
     result = JobResult(model.name, total)
     size = 0.0
     count = 0
-    for question in unanswered(questions, store, (), result):
+    for question in _to_ask(model, questions, store, result):
         if count < _SAMPLE:
             size += probable_tokens(model.config, question.messages(model))
         count += 1
@@ -166,6 +168,18 @@ def estimate(model: PromptedModel, questions: Iterator[Question], total: int, st
         cost_of(config, tokens_in, tokens_out) if priced else None,
         _seconds(model, count, tokens_in + tokens_out),
     )
+
+
+def _to_ask(
+    model: PromptedModel, questions: Callable[[], Iterator[Question]], store: AnswerStore, result: JobResult
+) -> Iterator[Question]:
+    """What is unanswered, and what failed but is asked again by itself."""
+    yield from unanswered(questions(), store, (), result)
+    if anew := asked_anew(store, model):
+        for question in questions():
+            if anew.pop(question.key, None):
+                result.known -= 1
+                yield question
 
 
 def _seconds(model: PromptedModel, requests: int, tokens: float) -> float | None:

@@ -1,4 +1,8 @@
-"""One question from the first word to an answer that is kept: attempts, a second chance, and what is paid."""
+"""One question from the first word to an answer that is kept: attempts, a second chance, and what is paid.
+
+A first answer that cannot be used is kept the moment it is paid, as a failure whose second chance is to come. Whatever
+ends a run before that, the next one sends the second request alone and never pays for the first again.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +12,36 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dig.engine.console import warn
+from dig.engine.console import printable, say, warn
 from dig.interests.asking.answers import AnswerError
-from dig.interests.asking.budget import Budget, cost_of, most_tokens
+from dig.interests.asking.budget import Budget, BudgetSpentError, cost_of, most_tokens
 from dig.interests.asking.limits import (
+    AWAY_REST,
     LONGEST_ASKED,
     Breaker,
+    Concurrency,
     EndpointStoppedError,
     RateLimiter,
+    Slot,
     Usability,
     pause_before,
 )
 from dig.interests.asking.progress import JobResult
 from dig.interests.asking.question import PromptedModel, Question
-from dig.interests.asking.store import AnswerStore, Failure, unanswered
+from dig.interests.asking.schema import answer_schema
+from dig.interests.asking.store import (
+    SECOND_CHANCE,
+    AnswerStore,
+    Failure,
+    asked_anew,
+    context_state,
+    length_state,
+    unanswered,
+)
 from dig.interests.models.endpoint import Endpoint, LostError, RefusedError
 from dig.interests.models.response import Completion, Message, probable_tokens
 
-__all__ = ["Entry", "Client", "GivenUpError", "Account", "second_chance"]
+__all__ = ["Entry", "Client", "GivenUpError", "Account", "advice", "second_chance"]
 
 _KEPT = 100_000
 """Characters of an unusable answer that are kept."""
@@ -37,6 +53,12 @@ _PATIENCE = 10
 """An endpoint that merely wants to be asked less is tried this many times as often as one that fails."""
 
 
+_TOO_LONG = "too long for its context"
+"""Reason of a question that an endpoint refuses for its length."""
+_FORMS = ("no JSON", "broken JSON", "wrong shape")
+"""What is wrong with an answer that an endpoint did not hold to ``response_format``."""
+
+
 class GivenUpError(Exception):
     """No answer came in as many attempts as are allowed.
 
@@ -44,11 +66,12 @@ class GivenUpError(Exception):
         reason: why the last failed.
         final: whether another run would fare no better and might pay again.
         refused: whether the endpoint will not answer this question.
+        too_long: whether that is because the question has more tokens than its context.
     """
 
-    def __init__(self, reason: str, final: bool = False, refused: bool = False) -> None:
+    def __init__(self, reason: str, final: bool = False, refused: bool = False, too_long: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.final, self.refused = reason, final, refused
+        self.reason, self.final, self.refused, self.too_long = reason, final, refused, too_long
 
 
 class Entry(NamedTuple):
@@ -75,6 +98,7 @@ class Account:
     again: bool = False
     usability: Usability = field(init=False)
     _unproven: list[bytes] = field(init=False, default_factory=list)
+    _anew: dict[bytes, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.usability = Usability(self.model.config.max_unusable, lambda reason: advice(self.model, reason))
@@ -88,23 +112,32 @@ class Account:
         return Entry(self.store.begin(self.campaign, self.model.identity, key, bound), bound)
 
     def paid(self, entry: Entry, question: Question, completion: Completion) -> AnswerError | None:
-        """Enters what an answer has cost, and keeps it if it can be used; both or, on a kill, neither.
+        """Enters what an answer has cost, and keeps it, as a failure where it cannot be used; both or, on a kill,
+        neither.
 
         Returns:
             What is wrong with an answer that cannot be used.
         """
         cost = cost_of(self.model.config, completion.prompt_tokens, completion.completion_tokens)
-        problem = _problem(self.model, question, completion)
+        usable, problem = None, None
+        try:
+            usable = question.read(self.model, completion)
+        except AnswerError as error:
+            problem = error
         with self.store.transaction():
             self.store.paid(
                 entry.number, completion.prompt_tokens, completion.completion_tokens, cost, completion.estimated
             )
-            if problem is None:
+            if usable is not None:
                 identity, item_id = self.model.identity, question.evidence.item_id
-                self.store.answered(identity, question.key, item_id, completion.text)
+                self.store.answered(identity, question.key, item_id, usable.text)
                 if self.again:  # here, so that no kill leaves an answer that no later run looks for
                     self.store.count_retried(self.campaign, 1)
-        self.result.answered += problem is None
+            elif problem is not None:
+                self._keep(question, completion, problem, SECOND_CHANCE)
+        self.result.tokens += completion.completion_tokens
+        if usable is not None:
+            self.result.usable(question, usable)
         self.result.estimated += completion.estimated
         self._settle(entry, cost)
         if problem is None:
@@ -128,49 +161,52 @@ class Account:
         self._settle(entry, cost)
 
     def give_up(self, question: Question, completion: Completion, problem: AnswerError) -> None:
-        """Keeps an answer that is unusable for good."""
-        failure = Failure(
-            question.key, question.evidence.item_id, problem.reason, str(problem), completion.text[:_KEPT]
-        )
-        self.store.failed(self.model.identity, failure)
+        """Keeps an answer that is unusable for good, or as long as the settings are those of today."""
+        config = self.model.config
+        states = {"cut short": length_state(config), _TOO_LONG: context_state(config)}
+        self._keep(question, completion, problem, states.get(problem.reason, ""))
         self.result.failed[problem.reason] += 1
-        self.usability.unusable(problem.reason, completion.text)
+        self.usability.unusable(problem.reason, completion.text or str(problem))
         if not self.usability.proven:
-            self._unproven.append(question.key)
+            if problem.reason != _TOO_LONG:  # which is no fault of the model
+                self._unproven.append(question.key)
             if self.usability.stopped is not None:
                 self.store.mark_unproven(self._unproven)
                 self._unproven.clear()
 
+    def first_answer(self, question: Question) -> tuple[Completion, AnswerError] | None:
+        """An earlier run's answer whose second chance is to come, and what is wrong with it."""
+        if self._anew.get(question.key) != SECOND_CHANCE:
+            return None
+        (failure,) = self.store.failures([question.key])
+        return Completion(failure.text, 0, 0), AnswerError(failure.reason, failure.problem)
+
     def to_ask(self, questions: Callable[[], Iterator[Question]], under_way: Collection[bytes]) -> Iterator[Question]:
-        """What this run asks: what is unanswered, then what failed while no answer of the model could be used."""
+        """What this run asks: what is unanswered, then what failed but is asked again by itself, then what failed while
+        no answer of the model could be used."""
+        self._anew = asked_anew(self.store, self.model)
         yield from unanswered(questions(), self.store, under_way, self.result, self.again)
-        if self.again or not self.usability.proven:
+        if self.again:
             return
-        if marked := self.store.unproven(self.model.identity):
-            for question in questions():
-                if question.key in marked:
-                    marked.discard(question.key)
-                    self.result.known -= 1
-                    yield question
+        yield from self._failed_before(questions, set(self._anew))
+        if self.usability.proven:
+            yield from self._failed_before(questions, self.store.unproven(self.model.identity))
+
+    def _failed_before(self, questions: Callable[[], Iterator[Question]], keys: set[bytes]) -> Iterator[Question]:
+        for question in questions() if keys else ():
+            if question.key in keys:
+                keys.discard(question.key)
+                self.result.known -= 1
+                yield question
+
+    def _keep(self, question: Question, completion: Completion, problem: AnswerError, state: str) -> None:
+        text = completion.text[:_KEPT]
+        failure = Failure(question.key, question.evidence.item_id, problem.reason, str(problem), text)
+        self.store.failed(self.model.identity, failure, state)
 
     def _settle(self, entry: Entry, cost: float) -> None:
         self.budget.settle(entry.bound, cost)
         self.result.cost += cost
-
-
-def _problem(model: PromptedModel, question: Question, completion: Completion) -> AnswerError | None:
-    """What is wrong with an answer, None with a usable one."""
-    try:
-        if completion.note == "no UTF-8":
-            raise AnswerError("no UTF-8", "the answer is not UTF-8")
-        question.check(model, completion.text)
-    except AnswerError as error:
-        if completion.note == "cut short":
-            return AnswerError("cut short", "the answer was cut at the limit of its length; be shorter")
-        if completion.note == "refused":
-            return AnswerError("refused", "the answer is a refusal; the item is goods on show, say what it is for")
-        return error
-    return None
 
 
 def advice(model: PromptedModel, reason: str) -> str:
@@ -178,6 +214,11 @@ def advice(model: PromptedModel, reason: str) -> str:
     key, config = f"mining.models.{model.name}", model.config
     if reason in ("cut short", "empty"):
         return f"raise {key}.max_output={config.max_output}, which counts what a model thinks, too"
+    if reason == _TOO_LONG:
+        return (
+            f"start its server with a longer context, or lower {key}.max_output={config.max_output}, which is a part "
+            "of it; a shorter mining.interests_prompt helps, too"
+        )
     if reason.endswith("no choices"):
         return "ask its provider why, or take another model"
     if reason.startswith("unreadable"):
@@ -186,8 +227,11 @@ def advice(model: PromptedModel, reason: str) -> str:
         return "take another model or other words for the prompt"
     if reason.startswith("HTTP"):
         return f"see {key}.temperature, .format, .output_key and .extra for what it refuses"
-    if config.kind == "openai" and config.format != "json_schema":
-        return f"set {key}.format=json_schema where its server holds a model to a schema, or take a larger model"
+    if config.format != "json_schema":
+        where = "where its server holds a model to a schema" if config.kind == "openai" else "which holds it to one"
+        return f"set {key}.format=json_schema {where}, or take a larger model"
+    if config.kind == "openai":
+        return "take a server that holds a model to a schema, as vLLM and llama.cpp do, or a larger model"
     return "take a larger model, or a prompt with fewer demands"
 
 
@@ -209,70 +253,103 @@ class Client:
 
     def __init__(self, account: Account, endpoint: Endpoint) -> None:
         config = account.model.config
-        self._told = False
+        self._told: set[str] = set()
         self.account, self.endpoint, self.usability = account, endpoint, account.usability
         self.rate_limiter = RateLimiter(config.requests_per_minute, config.tokens_per_minute)
         self.breaker = Breaker(config.breaker, 16 * config.backoff)
+        self.concurrency = Concurrency(config.concurrency, config.timeout)
 
     async def answer(self, question: Question) -> None:
         """Asks until there is an answer, a second time where the first cannot be used, and keeps what came.
+
         Raises:
             EndpointStoppedError: the endpoint is not to be asked any more.
             BudgetSpentError: a limit is reached.
             GivenUpError: no answer came.
         """
-        messages = question.messages(self.account.model)
-        completion, problem = Completion("", 0, 0), AnswerError("empty", "the answer is empty")
-        for chance in range(2):
-            try:
-                entry, answer = await self._complete(question.key, messages)
-            except GivenUpError as error:
-                if chance and error.refused:  # as too long a conversation is: the first answer is the last
-                    self.account.give_up(question, completion, problem)
-                    return
-                if error.refused:
-                    reason, _, said = error.reason.partition(": ")
-                    self.usability.unusable(reason, said)
-                if not error.final:
-                    raise
-                self.account.give_up(question, Completion("", 0, 0), AnswerError(error.reason, error.reason))
-                return
-            earlier = self.account.paid(entry, question, answer)
-            if earlier is None:
-                return
-            completion, problem = answer, earlier
-            if chance:
-                self.account.give_up(question, completion, problem)
-                return
-            messages = second_chance(self.account.model, messages, completion, problem)
+        first = self.account.first_answer(question) or await self._first(question)
+        if first is None:
+            return
+        completion, problem = first
+        model, left = self.account.model, self.account.result.left
+        messages = second_chance(model, question.messages(model), completion, problem)
+        try:
+            entry, answer = await self._complete(question, messages)
+        except GivenUpError as error:
+            if not (error.refused or error.final):
+                raise
+            self.account.give_up(question, completion, problem)  # as for too long a conversation: the first is the last
+            return
+        except (EndpointStoppedError, BudgetSpentError):
+            left[f"{problem.reason}, its {SECOND_CHANCE} to come"] += 1
+            raise
+        again = self.account.paid(entry, question, answer)
+        if again is not None:
+            self.account.give_up(question, answer, again)
 
-    async def _complete(self, key: bytes, messages: list[Message]) -> tuple[Entry, Completion]:
+    async def _first(self, question: Question) -> tuple[Completion, AnswerError] | None:
+        """Asks once; an answer that cannot be used, and what is wrong with it, None where that was all."""
+        try:
+            entry, answer = await self._complete(question, question.messages(self.account.model))
+        except GivenUpError as error:
+            if error.final or error.too_long:
+                reason = _TOO_LONG if error.too_long else error.reason
+                self.account.give_up(question, Completion("", 0, 0), AnswerError(reason, error.reason))
+                return None
+            if error.refused:
+                reason, _, said = error.reason.partition(": ")
+                self.usability.unusable(reason, said)
+            raise
+        problem = self.account.paid(entry, question, answer)
+        if problem is None:
+            return None
+        self._tell_format(answer, problem)
+        return answer, problem
+
+    async def _complete(self, question: Question, messages: list[Message]) -> tuple[Entry, Completion]:
         config = self.account.model.config
         tokens = probable_tokens(config, messages) + config.max_output
         failures = refusals = 0
         while True:
-            await self._turn(tokens)
-            entry, result = await self._attempt(key, messages)
+            slot = await self._turn(tokens)
+            entry, result = await self._attempt(question, messages, slot)
             if isinstance(result, Completion):
-                self.breaker.reached()
+                self._back()
                 self.breaker.succeeded()
                 return entry, result
             self._tell(result)
             self._note(result)
+            if isinstance(result, RefusedError) and result.unreachable:
+                await self._rest(pause_before(1, min(config.backoff, AWAY_REST)))
+                continue  # it says nothing of the question; the breaker knows how long that may last
             busy = isinstance(result, RefusedError) and result.healthy
             failures, refusals = failures + (not busy), refusals + busy
             if not result.transient or failures > config.retries or refusals > _PATIENCE * config.retries:
                 lost = isinstance(result, LostError)
-                raise GivenUpError(result.reason, lost and not result.transient, not lost and not result.transient)
+                too_long = isinstance(result, RefusedError) and result.too_long
+                raise GivenUpError(
+                    result.reason, lost and not result.transient, not lost and not result.transient, too_long
+                )
             await self._rest(pause_before(failures + refusals, config.backoff))
 
-    async def _turn(self, tokens: float) -> None:
-        """Waits until this endpoint may be asked."""
-        if self.usability.stopped is not None:
-            self.breaker.stop(self.usability.stopped)
-        await self.breaker.admit()
-        while wait := self.rate_limiter.wait(tokens):
-            await self._rest(wait)
+    async def _turn(self, tokens: float) -> Slot:
+        """Waits until this endpoint may be asked; a place among the requests under way."""
+        slot = await self.concurrency.admit(lambda: self._stopped() is not None)
+        try:
+            if (stopped := self._stopped()) is not None:
+                self.breaker.stop(stopped)
+            await self.breaker.admit()
+            while wait := self.rate_limiter.wait(tokens):
+                await self._rest(wait)
+        except BaseException:
+            if slot is not None:
+                self.concurrency.leave(slot)
+            raise
+        assert slot is not None  # noqa: S101 - the breaker raises where nothing was admitted
+        return slot
+
+    def _stopped(self) -> str | None:
+        return self.usability.stopped or self.breaker.stopped
 
     async def _rest(self, seconds: float) -> None:
         """A pause, cut short where the endpoint is given up.
@@ -287,46 +364,85 @@ class Client:
             raise EndpointStoppedError(self.breaker.stopped)
 
     async def _attempt(
-        self, key: bytes, messages: list[Message]
+        self, question: Question, messages: list[Message], slot: Slot
     ) -> tuple[Entry, Completion | RefusedError | LostError]:
         try:
-            entry = await self.account.begin(key, messages)
+            entry = await self.account.begin(question.key, messages)
         except BaseException:
             self.breaker.untold()
+            self.concurrency.leave(slot)
             raise
+        self.concurrency.begin(slot)
+        schema = answer_schema(self.account.model, question.evidence)
         try:
-            return entry, await self.endpoint.complete(messages, f"dig-{entry.number}")
+            completion = await self.endpoint.complete(messages, f"dig-{entry.number}", schema, slot.timeout)
         except RefusedError as error:
             self.account.refused(entry)
+            self._leave(slot, error)
             return entry, error
         except LostError as error:
             if error.usage is not None:
                 self.account.unreadable(entry, error.usage)
             else:
                 self.account.lost(entry)
+            self._leave(slot, error)
             return entry, error
         except BaseException:  # cancelled: nobody knows what becomes of it
             self.account.lost(entry)
+            self.concurrency.leave(slot)
             raise
+        self.concurrency.answered(slot, completion.completion_tokens)
+        return entry, completion
+
+    def _leave(self, slot: Slot, error: RefusedError | LostError) -> None:
+        """What a failed attempt says of how much may be asked for at once."""
+        if isinstance(error, LostError) and error.timed_out:
+            self.concurrency.overloaded(slot, given_up=True)
+        elif isinstance(error, RefusedError) and error.overloaded:
+            self.concurrency.overloaded(slot)
+        else:
+            self.concurrency.leave(slot)
 
     def _tell(self, error: RefusedError | LostError) -> None:
-        """Says at once, once, that an endpoint fails, and how long that is put up with."""
-        if self._told or not error.transient:
-            return
-        self._told = True
+        """Says at once, once, that an endpoint fails in some way, and how long that is put up with."""
         config, name = self.account.model.config, self.account.model.name
-        if isinstance(error, RefusedError) and error.unreachable:
+        key = f"mining.models.{name}"
+        away = isinstance(error, RefusedError) and error.unreachable
+        late = isinstance(error, LostError) and error.timed_out
+        kind = "away" if away else "late" if late else "other"
+        if kind in self._told or not error.transient:
+            return
+        self._told.add(kind)
+        if away:
             how = f"it is given up after {self.breaker.patience:.0f} s"
+        elif late:
+            how = (
+                f"from now on {self.concurrency.size:,} at once; raise {key}.timeout where an answer takes longer, "
+                f"lower {key}.max_output or .concurrency where it need not"
+            )
         else:
             how = f"a question is asked again up to {config.retries:,} times, each for {config.timeout:g} s at most"
         warn(f"{name}: {error.reason}; {how} (further failures of it are counted, not told)")
+
+    def _tell_format(self, answer: Completion, problem: AnswerError) -> None:
+        """Says once that an endpoint takes a format and answers in another."""
+        form, name = self.endpoint.format, self.account.model.name
+        held = _FORMS if form == "json_schema" else _FORMS[:2]
+        if form == "none" or problem.reason not in held or "format" in self._told:
+            return
+        self._told.add("format")
+        warn(
+            f"{name}: its endpoint was asked for format={form} and answers otherwise ({problem.reason}: {problem}), "
+            f"such as {printable(answer.text, 60)!r}, so it does not hold its model to it; "
+            f"{advice(self.account.model, problem.reason)}"
+        )
 
     def _note(self, error: RefusedError | LostError) -> None:
         """What a failed attempt says of the endpoint."""
         if isinstance(error, RefusedError) and error.unreachable:
             self.breaker.unreachable(error.reason)
         else:
-            self.breaker.reached()
+            self._back()
         if isinstance(error, RefusedError):
             if error.fatal:
                 self.breaker.stop(error.reason)
@@ -343,3 +459,10 @@ class Client:
         elif error.excerpt is not None and error.transient:
             self.usability.unusable(error.reason, error.excerpt)
         self.breaker.failed(error.reason)
+
+    def _back(self) -> None:
+        """A connection stood, perhaps after some time without one."""
+        away = self.breaker.reached()
+        if away and "away" in self._told:
+            self._told.discard("away")
+            say(f"{self.account.model.name}: its endpoint is there again after {away:.0f} s")

@@ -10,7 +10,15 @@ import re
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-__all__ = ["behind_thoughts", "joined_texts", "json_objects", "number_of", "with_known_keys", "without_thoughts"]
+__all__ = [
+    "behind_thoughts",
+    "cut_object",
+    "joined_texts",
+    "json_objects",
+    "number_of",
+    "with_known_keys",
+    "without_thoughts",
+]
 
 _TAGS = "think|thinking|thought|reasoning|reflection|scratchpad"
 _THOUGHT = re.compile(rf"<({_TAGS})>.*?</\1>", re.DOTALL | re.IGNORECASE)
@@ -23,6 +31,9 @@ _DEPTH = 4
 _DECODER = json.JSONDecoder(strict=False)  # a line break inside a text is form, too
 _BEGIN = re.compile(r"[{\[]")
 _PIECES = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[^"\']+|["\']', re.DOTALL)
+_STRUCTURE = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)|[{}\[\]]', re.DOTALL)
+"""Texts, also one that does not end, and brackets outside of them."""
+_CLOSERS = {"{": "}", "[": "]"}
 _COMMA = re.compile(r",(\s*[}\]])")
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 _WORD = re.compile(r"\b(?:None|True|False)\b")
@@ -84,6 +95,29 @@ def _next(text: str, place: int) -> int:
     """Where the next object or list may begin, -1 where none does."""
     begin = _BEGIN.search(text, place)
     return begin.start() if begin else -1
+
+
+def cut_object(text: str) -> str | None:
+    """A JSON object whose end is missing, up to its last whole object of a list, with what is open behind it closed.
+
+    Returns:
+        None where no list holds a whole object, and where the text is whole.
+    """
+    closers: list[str] = []
+    whole: tuple[int, str] | None = None
+    begin = text.find("{")
+    for token in _STRUCTURE.finditer(text, begin) if begin >= 0 else ():
+        mark = token[0]
+        if mark in _CLOSERS:
+            closers.append(_CLOSERS[mark])
+        elif mark in "]}":
+            if not closers or closers.pop() != mark:
+                return None
+            if not closers:
+                return None
+            if mark == "}" and closers[-1] == "]":
+                whole = token.end(), "".join(reversed(closers))
+    return None if whole is None else text[begin : whole[0]] + whole[1]
 
 
 def _unwrapped(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
 
 from dig.engine.console import printable
 
-__all__ = ["Breaker", "EndpointStoppedError", "RateLimiter", "Usability", "pause_before"]
+__all__ = ["Breaker", "Concurrency", "EndpointStoppedError", "RateLimiter", "Slot", "Usability", "pause_before"]
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the endpoint names more."""
@@ -87,6 +91,208 @@ class RateLimiter:
         return 0.0
 
 
+_SLOWER = 1.5
+"""An answer that takes this many times as long, where twice as many are asked for, waited for another one: a server
+that works side by side takes as long as before, one that works one after another takes twice as long."""
+_QUICK = 1.3
+"""Below this many times nobody waited for anybody, and there is no need to look at more answers."""
+_SAFE = 0.8
+"""Of the limit of time, what an answer may take before fewer are asked for at once."""
+_INSTANT = 0.03
+"""Seconds; a queue that costs no more is none."""
+_HOLD, _LONGEST_HOLD = 4, 64
+"""Looks at an endpoint after one that found it busy, before more is tried again; doubled each time."""
+_ALONE = 16
+"""Answers that were asked for alone, the last of which tell how long one takes that waits for no other."""
+_PATIENT = 2.5
+"""A request that tries whether more can be under way may take this many times the limit of time at most."""
+_POLL = 0.5
+
+
+@dataclass(eq=False)
+class Slot:
+    """One request that may be under way.
+
+    Attributes:
+        size: how many might be under way when it was admitted.
+        epoch: how often that had changed.
+        timeout: seconds that the request may take.
+        begun: when it was sent, None before.
+    """
+
+    size: int
+    epoch: int
+    timeout: float
+    begun: float | None = None
+
+
+class _Pace(NamedTuple):
+    """How long answers take: of the middle one seconds, and seconds per written token."""
+
+    seconds: float
+    per_token: float
+
+    def times(self, other: _Pace) -> float:
+        """How many times slower than another, by that measure of the two by which it is less so."""
+        return min(self.seconds / max(other.seconds, 1e-9), self.per_token / max(other.per_token, 1e-9))
+
+
+def _slower(times: float) -> float:
+    """How many times longer answers take where so many times as many wait for one another."""
+    return float(_SLOWER ** math.log2(times))
+
+
+class Concurrency:
+    """How many requests are under way at once: one at first, twice as many as long as answers take no longer for it.
+
+    Every so many answers it looks at how long they took. Where twice as many make each take half as long again, they
+    wait for one another, so the number from before is kept, and more is tried again after some while. Such a trial must
+    not end unanswered, so its requests may take longer than others. What an overloaded endpoint says, and an answer
+    that does not come in time, halve the number; it then grows by a quarter at a time. A request that was given up is
+    worked on by many servers all the same, so it keeps its place until an answer that was asked for later has come, or
+    for as long again.
+
+    Args:
+        ceiling: requests under way at once at most.
+        timeout: seconds that a request may take.
+        clock: seconds.
+    """
+
+    def __init__(self, ceiling: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.ceiling, self.timeout, self._clock = ceiling, timeout, clock
+        self.size = 1
+        """Requests that may be under way now."""
+        self._epoch = self._busiest = 0
+        self._careful = self._trial = False
+        self._before: tuple[int, _Pace] | None = None
+        """The number that a larger one is held against, and how long answers took then."""
+        self._window: list[tuple[float, float]] = []
+        self._alone: deque[tuple[float, float]] = deque(maxlen=_ALONE)
+        self._left = self._hold = 0
+        self._worst = 0.0
+        self._slots: set[Slot] = set()
+        self._given_up: list[tuple[float, float]] = []
+        self._waiting: deque[asyncio.Future[Slot]] = deque()
+
+    @property
+    def under_way(self) -> list[float]:
+        """For how many seconds each request has been under way, the longest first."""
+        now = self._clock()
+        return sorted((now - slot.begun for slot in self._slots if slot.begun is not None), reverse=True)
+
+    async def admit(self, stopped: Callable[[], bool] = lambda: False) -> Slot | None:
+        """A place for one more request, in the order of asking; None where it is ``stopped`` meanwhile."""
+        if not self._waiting and self._is_free():
+            return self._taken()
+        turn: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            while not turn.done() and not stopped():
+                await asyncio.wait([turn], timeout=_POLL)
+                self._wake()
+        except BaseException:
+            if turn.done():
+                self.leave(turn.result())
+            raise
+        finally:
+            if not turn.done():
+                turn.cancel()
+        return None if turn.cancelled() else turn.result()
+
+    def begin(self, slot: Slot) -> None:
+        """The request is sent now."""
+        slot.begun = self._clock()
+        self._busiest = max(self._busiest, sum(each.begun is not None for each in self._slots) + len(self._given_up))
+
+    def leave(self, slot: Slot) -> None:
+        """The place is free again, and nothing is learnt from it."""
+        self._slots.discard(slot)
+        self._wake()
+
+    def answered(self, slot: Slot, written: int) -> None:
+        """An answer of so many tokens has come."""
+        self._slots.discard(slot)
+        if slot.begun is not None:
+            began, seconds = slot.begun, self._clock() - slot.begun
+            self._given_up = [each for each in self._given_up if each[0] > began]
+            if slot.epoch == self._epoch:
+                self._window.append((seconds, seconds / max(written, 1)))
+                self._look()
+        self._wake()
+
+    def overloaded(self, slot: Slot, given_up: bool = False) -> None:
+        """The endpoint has too much to do; ``given_up`` where the answer did not come in time."""
+        self._slots.discard(slot)
+        if given_up and slot.begun is not None:
+            self._given_up.append((slot.begun, self._clock() + self.timeout))
+        if slot.epoch == self._epoch:  # one that was sent before says nothing of what is done since
+            self._careful, self._before, self._trial = True, None, False
+            self._hold = max(self._hold, _HOLD)
+            self._left = self._hold
+            self._resize(max(1, self.size // 2))
+        self._wake()
+
+    def _look(self) -> None:
+        """Decides after enough answers whether as many, fewer or more are asked for at once."""
+        slowest = _Pace(*(max(each) for each in zip(*self._window, strict=True)))
+        middle = _Pace(*(median(each) for each in zip(*self._window, strict=True)))
+        if self.size == 1:
+            self._alone.append(self._window[-1])
+        alone = _Pace(*(median(each) for each in zip(*self._alone, strict=True))) if self._alone else middle
+        enough, quick = len(self._window) >= 2 * self.size - 1, False
+        if self._before is not None:
+            size, earlier = self._before
+            quick = len(self._window) > self.size // 2 and slowest.times(earlier) <= _QUICK
+            waits = middle.times(earlier) > _slower(self.size / size) or middle.times(alone) > _slower(self.size)
+            if not quick and enough and waits and middle.seconds > _INSTANT:
+                self._hold = min(max(2 * self._hold, _HOLD), _LONGEST_HOLD)
+                self._left, self._before, self._trial = self._hold, None, False
+                self._resize(size)
+                return
+        if not (enough or quick):
+            return
+        self._trial, self._hold = False, self._hold if self._before is None else 0
+        self._worst, saturated = slowest.seconds, self._busiest >= self.size
+        self._busiest = 0
+        self._window.clear()
+        if self.size > 1 and self._worst > _SAFE * self.timeout and middle.times(alone) > _SLOWER:
+            self._before = None
+            self._resize(self.size - max(1, self.size // 4))
+            return
+        self._left -= 1
+        if self._left <= 0 and saturated and self.size < self.ceiling:
+            leap = 4 if quick and 4 * self._worst <= _SAFE * self.timeout else 2
+            more = max(1, self.size // 4) if self._careful else (leap - 1) * self.size
+            self._before, self._trial = (self.size, middle), True
+            self._resize(min(self.size + more, self.ceiling))
+
+    def _resize(self, size: int) -> None:
+        self.size = size
+        self._epoch += 1
+        self._busiest = 0
+        self._window.clear()
+
+    def _is_free(self) -> bool:
+        if self._given_up:
+            now = self._clock()
+            self._given_up = [each for each in self._given_up if each[1] > now]
+        return len(self._slots) + len(self._given_up) < self.size
+
+    def _taken(self) -> Slot:
+        timeout = self.timeout
+        if self._trial and self._before is not None:
+            timeout = min(max(timeout, self.size / self._before[0] * self._worst / _SAFE), _PATIENT * timeout)
+        slot = Slot(self.size, self._epoch, timeout)
+        self._slots.add(slot)
+        return slot
+
+    def _wake(self) -> None:
+        while self._waiting and (self._waiting[0].done() or self._is_free()):
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(self._taken())
+
+
 class Breaker:
     """Stops an endpoint that keeps failing: after a row of failures it rests, then one probe decides.
 
@@ -141,9 +347,11 @@ class Breaker:
         if now - self._away_since >= self.patience:
             self.stop(f"{why} for {now - self._away_since:.0f} s")
 
-    def reached(self) -> None:
-        """A connection stood, whatever came of it."""
+    def reached(self) -> float:
+        """A connection stood, whatever came of it; for how many seconds none had."""
+        away = 0.0 if self._away_since is None else self._clock() - self._away_since
         self._reached, self._away_since = True, None
+        return away
 
     def succeeded(self) -> None:
         """The endpoint works."""

@@ -22,8 +22,9 @@ from dig.config.documents import check_yaml
 from dig.config.errors import UserError, nearest
 from dig.config.schema import ModelConfig
 from dig.engine.folding import fold
-from dig.interests.asking.answers import Caption, MinedInterests, Verdict, parse_answer
-from dig.interests.models.response import Message
+from dig.interests.asking.answers import AnswerError, Caption, MinedInterests, Verdict, parse_answer
+from dig.interests.asking.forms import cut_object, without_thoughts
+from dig.interests.models.response import Completion, Message
 from dig.pictures import picture_content
 from dig.pretrained import model_identity
 
@@ -36,6 +37,7 @@ __all__ = [
     "prompt_names",
     "PromptedModel",
     "Question",
+    "Usable",
     "SHAPES",
     "prompted_model",
     "questions_of",
@@ -108,6 +110,7 @@ def picture_digest(path: Path) -> str:
 
 
 _EXAMPLE = re.compile(r'"(?:interest|caption)"\s*:\s*"([^"$]+)"')
+_NAMED = re.compile(r'"(reasoning|evidence|source)"\s*:')
 _PARTS = ("system", "user", "repair")
 
 
@@ -121,6 +124,9 @@ class Prompt:
         system: the task.
         user: the question about an item; ``$name`` is filled in.
         repair: asks again after an answer that could not be used; ``$problem`` says why.
+        limit: interests that its examples teach to give at most; None leaves ``mining.max_interests`` alone.
+        own_words: whether an interest that is held to a schema is a phrase out of the item's own text, as suits models
+            that are too small to find other words that fit: they choose.
     """
 
     name: str
@@ -128,6 +134,8 @@ class Prompt:
     system: str
     user: str
     repair: str
+    limit: int | None = None
+    own_words: bool = False
 
     def ask(self, **values: str) -> str:
         """The user's turn; a value is put in as it is, ``$`` in it means nothing.
@@ -148,6 +156,11 @@ class Prompt:
     def examples(self) -> frozenset[str]:
         """Folded interests and captions that stand in it to show the form of an answer."""
         return frozenset(map(fold, _EXAMPLE.findall(f"{self.system}\n{self.user}")))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Further keys of an answer that it asks for, those of ``reasoning``, ``evidence`` and ``source``."""
+        return frozenset(_NAMED.findall(f"{self.system}\n{self.user}"))
 
     def ask_again(self, problem: str) -> str:
         """The turn after an unusable answer."""
@@ -182,9 +195,15 @@ def load_prompt(name: str, key: str) -> Prompt:
         raise UserError(f"{key}={name}: cannot be read ({type(error).__name__})", exit_code=2) from None
     if not isinstance(content, dict) or not all(isinstance(content.get(part), str) for part in _PARTS):
         raise UserError(f"{key}={name}: a prompt holds the texts {', '.join(_PARTS)}", exit_code=2)
+    limit = content.get("limit")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UserError(f"{key}={name}: limit is the number of interests at most, not {limit!r}", exit_code=2)
+    own_words = content.get("own_words", False)
+    if type(own_words) is not bool:
+        raise UserError(f"{key}={name}: own_words is true or false, not {own_words!r}", exit_code=2)
     parts = [content[part].strip() for part in _PARTS]
     version = hashlib.blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
-    return Prompt(place.name.rpartition(".")[0], version, *parts)
+    return Prompt(place.name.rpartition(".")[0], version, *parts, limit, own_words)
 
 
 # A question about one item: who is asked, in which words, under which key its answer is kept.
@@ -233,6 +252,20 @@ class PromptedModel:
         }
 
 
+class Usable(NamedTuple):
+    """An answer that can be used.
+
+    Attributes:
+        text: what is kept of it.
+        answer: it, validated.
+        cut: whether it was cut short, so that only its complete interests are kept.
+    """
+
+    text: str
+    answer: Any
+    cut: bool = False
+
+
 class Question(NamedTuple):
     """One item, asked of one model.
 
@@ -256,6 +289,30 @@ class Question(NamedTuple):
         """The validated answer; raises :class:`AnswerError`."""
         return parse_answer(text, SHAPES[model.purpose], self.evidence.ref, model.prompt.examples)
 
+    def read(self, model: PromptedModel, completion: Completion) -> Usable:
+        """What of an answer can be used: all of it, or the complete interests of one that was cut short.
+
+        Raises:
+            AnswerError: nothing.
+        """
+        if completion.note == "no UTF-8":
+            raise AnswerError("no UTF-8", "the answer is not UTF-8")
+        try:
+            return Usable(completion.text, self.check(model, completion.text))
+        except AnswerError:
+            if completion.note == "refused":
+                problem = "the answer is a refusal; the item is goods on show, say what it is for"
+                raise AnswerError("refused", problem) from None
+            if completion.note != "cut short":
+                raise
+        try:
+            part = cut_object(without_thoughts(completion.text)) if model.purpose == "interests" else None
+            if part is not None:
+                return Usable(part, self.check(model, part), cut=True)
+        except AnswerError:
+            pass  # what is complete of it cannot be used either, and that it was cut is why
+        raise AnswerError("cut short", "the answer was cut at the limit of its length; be shorter")
+
 
 def prompted_model(name: str, config: ModelConfig, prompt: Prompt, purpose: str, limit: int = 0) -> PromptedModel:
     """A model with a prompt, the prompt checked for what it wants filled in.
@@ -265,7 +322,7 @@ def prompted_model(name: str, config: ModelConfig, prompt: Prompt, purpose: str,
     prompt.ask(ref="", evidence="", limit="", interest="")
     if config.kind != "openai" and config.identity is None:
         config = replace(config, identity=model_identity(config.model, f"mining.models.{name}.model"))
-    return PromptedModel(name, config, prompt, purpose, limit)
+    return PromptedModel(name, config, prompt, purpose, min(limit, prompt.limit or limit))
 
 
 def questions_of(model: PromptedModel, items: Iterable[tuple[Evidence, str]]) -> Iterator[Question]:

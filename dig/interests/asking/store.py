@@ -19,12 +19,24 @@ from typing import NamedTuple
 import numpy as np
 
 from dig.config.errors import UserError
+from dig.config.schema import ModelConfig
 from dig.engine.console import printable
 from dig.engine.own_files import open_own, wait_for_lock
 from dig.interests.asking.progress import JobResult
-from dig.interests.asking.question import Question
+from dig.interests.asking.question import PromptedModel, Question
 
-__all__ = ["AnswerStore", "Failure", "Spending", "key_numbers", "store_path", "unanswered"]
+__all__ = [
+    "SECOND_CHANCE",
+    "AnswerStore",
+    "Failure",
+    "Spending",
+    "asked_anew",
+    "context_state",
+    "key_numbers",
+    "length_state",
+    "store_path",
+    "unanswered",
+]
 
 
 _FORMAT = 1
@@ -36,9 +48,13 @@ CREATE TABLE IF NOT EXISTS failures (key BLOB NOT NULL UNIQUE, asker INTEGER NOT
 CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY, campaign TEXT NOT NULL, asker INTEGER NOT NULL, key BLOB NOT NULL,
                                      state INTEGER NOT NULL, sent REAL NOT NULL, tokens_in INTEGER, tokens_out INTEGER,
                                      cost REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS reopened (key BLOB NOT NULL UNIQUE, asker INTEGER NOT NULL, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS retries (campaign TEXT PRIMARY KEY, answered INTEGER NOT NULL);
 """  # noqa: E501
 _UNDER_WAY, _PAID, _UNPAID, _UNKNOWN, _ESTIMATED = range(5)
+SECOND_CHANCE = "second chance"
+"""State of a failure whose second chance is still to come: the first answer is paid, and the second is asked for."""
+_ABOVE, _OTHER = "max_output above ", "other than "
 _UNPROVEN = " from a model that was stopped"
 _PARAMETERS = 2000
 _HOLDER = 200  # bytes of a lock's file
@@ -221,20 +237,29 @@ class AnswerStore:
             "INSERT OR REPLACE INTO answers VALUES (?,?,?,?)", (key, self._number_of(model), item_id, _packed(text))
         )
         self._base.execute("DELETE FROM failures WHERE key=?", (key,))
+        self._base.execute("DELETE FROM reopened WHERE key=?", (key,))
 
-    def failed(self, model: str, failure: Failure) -> None:
-        """Keeps a failure with the raw answer."""
+    def failed(self, model: str, failure: Failure, state: str = "") -> None:
+        """Keeps a failure with the raw answer.
+
+        Args:
+            model: who failed.
+            failure: what came.
+            state: when it is asked again: :data:`SECOND_CHANCE`, or under which settings; "" for on demand only.
+        """
+        number = self._number_of(model)
         self._base.execute(
             "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?)",
-            (
-                failure.key,
-                self._number_of(model),
-                failure.item_id,
-                failure.reason,
-                failure.problem,
-                _packed(failure.text),
-            ),
+            (failure.key, number, failure.item_id, failure.reason, failure.problem, _packed(failure.text)),
         )
+        self._base.execute("DELETE FROM reopened WHERE key=?", (failure.key,))
+        if state:
+            self._base.execute("INSERT INTO reopened VALUES (?,?,?)", (failure.key, number, state))
+
+    def states(self, model: str) -> dict[bytes, str]:
+        """The failures of a model with a prompt that are asked again by themselves, and when."""
+        rows = self._base.execute("SELECT key, state FROM reopened WHERE asker=?", (self._number_of(model),))
+        return dict(rows.fetchall())
 
     def mark_unproven(self, keys: Sequence[bytes]) -> None:
         """Marks failures of a model that was stopped before one of its answers could be used."""
@@ -277,7 +302,9 @@ class AnswerStore:
 
     def forget_failures(self, model: str) -> int:
         """Forgets what a model with a prompt has failed for good, of all experiments; returns how many."""
-        return self._base.execute("DELETE FROM failures WHERE asker=?", (self._number_of(model),)).rowcount
+        number = self._number_of(model)
+        self._base.execute("DELETE FROM reopened WHERE asker=?", (number,))
+        return self._base.execute("DELETE FROM failures WHERE asker=?", (number,)).rowcount
 
     def mean_tokens_out(self, model: str) -> float | None:
         """Tokens of a paid answer, over all experiments; None before the first."""
@@ -361,6 +388,29 @@ def unanswered(
             else:
                 seen.add(question.key)
                 yield question
+
+
+def asked_anew(store: AnswerStore, model: PromptedModel) -> dict[bytes, str]:
+    """The failures of a model that its next run asks about again, with their state: those whose second chance is to
+    come, and those that another setting than today's was the reason of."""
+    config = model.config
+    return {
+        key: state
+        for key, state in store.states(model.identity).items()
+        if state == SECOND_CHANCE
+        or (state.startswith(_ABOVE) and config.max_output > int(state.removeprefix(_ABOVE)))
+        or (state.startswith(_OTHER) and state != context_state(config))
+    }
+
+
+def length_state(config: ModelConfig) -> str:
+    """The state of an answer that was cut: it is asked for again where answers may be longer."""
+    return f"{_ABOVE}{config.max_output}"
+
+
+def context_state(config: ModelConfig) -> str:
+    """The state of a question that was too long: it is asked again with another limit, or at another address."""
+    return f"{_OTHER}max_output={config.max_output} base_url={config.base_url}"
 
 
 def _among(keys: list[bytes], known: np.ndarray) -> np.ndarray:

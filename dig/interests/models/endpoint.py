@@ -7,10 +7,10 @@ import math
 import re
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
-from dig.config.errors import UserError
+from dig.config.errors import UserError, nearest
 from dig.config.schema import ModelConfig
 from dig.config.sections.checks import secret_value
 from dig.engine.console import warn
@@ -28,9 +28,6 @@ from dig.interests.models.response import (
     written_tokens,
 )
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
 __all__ = ["Endpoint", "LostError", "RefusedError", "address_of", "check_credentials", "redacted", "secret_of"]
 
 MAX_BODY = 4_000_000
@@ -46,6 +43,30 @@ _QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
 _OTHER_KEY = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _UNWANTED = re.compile(r"instead|unsupported|not supported|unknown|unrecognized|not permitted|extra", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"too large|too long|exceed|maximum context|at most", re.IGNORECASE)
+_CONTEXT = re.compile(
+    r"exceed_context|context_length_exceeded|context (?:size|length|window|limit)|max_model_len|"
+    r"(?:prompt|input|request|conversation|max_tokens|max_completion_tokens)\b.{0,80}\btoo (?:long|large|many)|"
+    r"too many (?:input |prompt )?tokens|string_above_max_length",
+    re.IGNORECASE,
+)
+"""What endpoints say where question and answer have more tokens than a model takes."""
+_FORMAT = re.compile(
+    r"response.?format|json.?(?:schema|object)|grammar|guided|structured.?output|output_config", re.IGNORECASE
+)
+"""What they say where they know no ``response_format``, or not this schema."""
+_NO_MODEL = re.compile(
+    r"model_not_found|\bmodel\b.{0,100}\b(?:not exist|not found|unknown|not a valid|not available|not supported)|"
+    r"(?:no such|unknown|invalid) model|not a valid model",
+    re.IGNORECASE,
+)
+_LOADING = re.compile(r"\bloading\b|starting up|warming up", re.IGNORECASE)
+_OVERLOADED = {408, 429, 503, 504, 529}
+_NAMED = 5
+"""Models of an endpoint that are named."""
+_PATIENT = 3.0
+"""Times the configured limit of time, of the client's own; ours comes before it."""
+_CONNECT = 10.0
+"""Seconds until a connection must stand; a machine that is not there does not answer."""
 
 
 class RefusedError(Exception):
@@ -56,8 +77,10 @@ class RefusedError(Exception):
         transient: whether another attempt may do better.
         fatal: whether no request of this run will.
         retry_after: seconds that the endpoint asks to be left alone.
-        healthy: whether the endpoint works and merely wants to be asked less.
-        unreachable: whether no connection stood at all.
+        healthy: whether the endpoint works and merely wants to be asked less, or otherwise.
+        unreachable: whether no connection stood at all, or the server is only starting.
+        overloaded: whether it had too much to do.
+        too_long: whether question and answer have more tokens than its context.
     """
 
     def __init__(
@@ -68,10 +91,13 @@ class RefusedError(Exception):
         retry_after: float | None = None,
         healthy: bool = False,
         unreachable: bool = False,
+        overloaded: bool = False,
+        too_long: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason, self.transient, self.fatal = reason, transient, fatal
         self.retry_after, self.healthy, self.unreachable = retry_after, healthy, unreachable
+        self.overloaded, self.too_long = overloaded, too_long
 
 
 class LostError(Exception):
@@ -82,13 +108,20 @@ class LostError(Exception):
         transient: whether another attempt may do better.
         excerpt: the beginning of a response that cannot be read; None where none came.
         usage: (read, written) tokens where the endpoint counted them all the same.
+        timed_out: whether it did not come in time, so that a server may be working on it still.
     """
 
     def __init__(
-        self, reason: str, transient: bool = True, excerpt: str | None = None, usage: tuple[int, int] | None = None
+        self,
+        reason: str,
+        transient: bool = True,
+        excerpt: str | None = None,
+        usage: tuple[int, int] | None = None,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason, self.transient, self.excerpt, self.usage = reason, transient, excerpt, usage
+        self.timed_out = timed_out
 
 
 def secret_of(name: str, config: ModelConfig) -> str | None:
@@ -160,14 +193,13 @@ class Endpoint:
     Args:
         name: of the model in ``mining.models``.
         config: the model.
-        shape: what a usable answer is, for endpoints that take a schema.
 
     Raises:
         UserError: the key is missing.
     """
 
-    def __init__(self, name: str, config: ModelConfig, shape: type[BaseModel]) -> None:
-        from openai import AsyncOpenAI, DefaultAioHttpClient
+    def __init__(self, name: str, config: ModelConfig) -> None:
+        from openai import AsyncOpenAI, DefaultAioHttpClient, Timeout
 
         self.name, self.config = name, config
         self.secret = secret_of(name, config)
@@ -184,37 +216,46 @@ class Endpoint:
             api_key=self.secret or "none",
             base_url=base_url,
             max_retries=0,
-            timeout=config.timeout,
+            timeout=Timeout(_PATIENT * config.timeout, connect=min(_CONNECT, config.timeout)),
             http_client=client,
             default_headers=headers,
             default_query=query,
         )
         self._output_key = config.output_key
-        self._options = self._fixed(shape)
-        self._told_of_usage = False
+        self._formats: list[str] = [config.format]
+        self._told_of_usage = self._told_of_model = False
+        self._place: str | None = None
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
 
-    def _fixed(self, shape: type[BaseModel]) -> dict[str, Any]:
+    @property
+    def format(self) -> str:
+        """How answers are asked to be held to JSON now."""
+        return self._formats[-1]
+
+    def _options(self, form: str, schema: dict[str, Any]) -> dict[str, Any]:
         config = self.config
         body: dict[str, Any] = {self._output_key: config.max_output, **config.extra}
         if config.temperature is not None:
             body["temperature"] = config.temperature
-        if config.format == "json_object":
+        if form == "json_object":
             body["response_format"] = {"type": "json_object"}
-        elif config.format == "json_schema":
-            schema = {"name": shape.__name__, "schema": shape.model_json_schema()}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif form == "json_schema":
+            body["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
         return body
 
-    async def complete(self, messages: list[Message], request: str) -> Completion:
+    async def complete(
+        self, messages: list[Message], request: str, schema: dict[str, Any], timeout: float | None = None
+    ) -> Completion:
         """Asks once.
 
         Args:
             messages: the conversation.
             request: a name of the request for the provider's support, and for our accounting.
+            schema: of a usable answer, for endpoints that take one.
+            timeout: seconds, None for the configured ones.
 
         Raises:
             RefusedError: nothing was paid.
@@ -222,13 +263,14 @@ class Endpoint:
         """
         import openai
 
+        seconds = self.config.timeout if timeout is None else timeout
         turns = [await _turn(message) for message in messages]
         headers = {"X-Client-Request-Id": request}
         # In `messages` the client would look at every turn against its own types, which takes as long as sending them.
-        output_key = self._output_key
-        body_of_ours = {**self._options, "messages": turns}
+        output_key, form = self._output_key, self.format
+        body_of_ours = {**self._options(form, schema), "messages": turns}
         try:
-            async with asyncio.timeout(self.config.timeout):
+            async with asyncio.timeout(seconds):
                 create = self._client.chat.completions.with_streaming_response.create
                 async with create(
                     model=self.config.model, messages=[], extra_headers=headers, extra_body=body_of_ours
@@ -236,36 +278,60 @@ class Endpoint:
                     body = await _read(response)
                     kind = response.headers.get("content-type", "")
         except openai.APIStatusError as error:
-            raise self._refused(error, output_key) from None
+            raise await self._with_place(self._refused(error, output_key, form)) from None
         except TimeoutError:
-            raise LostError(f"no answer in {self.config.timeout:g} s") from None
+            raise LostError(f"no answer in {seconds:g} s", timed_out=True) from None
         except openai.APIConnectionError as error:
-            raise self._line(error) from None
+            raise self._line(error, seconds) from None
         except (OSError, EOFError) as error:
             raise LostError(f"connection lost ({type(error).__name__})") from None
         except _READ_ERRORS as error:
             raise LostError(f"connection lost ({type(error).__name__})") from None
         return self._completion(body, kind, messages)
 
-    def _line(self, error: Exception) -> RefusedError | LostError:
+    def _line(self, error: Exception, seconds: float) -> RefusedError | LostError:
         """What a failure of the line means; a connection that never stood has carried no request."""
         cause = type(error.__cause__ or error).__name__
         if cause in ("ConnectError", "ConnectTimeout", "UnsupportedProtocol"):
             where = self.config.base_url or "OpenAI"
             return RefusedError(f"{where} cannot be reached ({_deepest(error)})", unreachable=True)
         if cause.endswith(("Timeout", "TimeoutError")):
-            return LostError(f"no answer in {self.config.timeout:g} s")
+            return LostError(f"no answer in {seconds:g} s", timed_out=True)
         return LostError(f"connection lost ({cause})")
 
-    def _refused(self, error: Any, output_key: str) -> RefusedError:
+    def _refused(self, error: Any, output_key: str, form: str) -> RefusedError:
         """What a status of refusal means."""
         status, body = error.status_code, error.body
         refusal = error_in(body if isinstance(body, dict) and "error" in body else {"error": body})
         said = one_line((refusal.message if refusal else "") or str(error.message), self.secret)
-        if status in (400, 422) and self._renames(output_key, f"{said} {body}"):
+        whole = f"{said} {body}"
+        if status in (400, 413, 422, 500) and _CONTEXT.search(whole):
+            return RefusedError(f"HTTP {status}: {said}", transient=False, too_long=True)
+        if status in (400, 422) and self._renames(output_key, whole):
             return RefusedError(f"HTTP {status}: {said}", healthy=True)
+        if status in (400, 404, 415, 422, 500, 501) and self._reformats(form, whole, said):
+            return RefusedError(f"HTTP {status}: {said}", healthy=True)
+        if status in (400, 422, 500) and _NO_MODEL.search(whole):
+            status = 404
+        if status == 503 and _LOADING.search(said):
+            return RefusedError(f"HTTP 503: {said}", unreachable=True)
         quota = status == 429 and any(code in str(body) for code in _QUOTA)
-        return self._refusal(402 if quota else status, f"HTTP {status}", said, _retry_after(error.response.headers))
+        where = f"HTTP {error.status_code}"
+        return self._refusal(402 if quota else status, where, said, _retry_after(error.response.headers))
+
+    def _reformats(self, sent: str, whole: str, said: str) -> bool:
+        """Whether answers are asked for in another format from now on, since the endpoint refuses this one."""
+        if sent == "none" or not _FORMAT.search(whole):
+            return False
+        if sent == self.format:  # what was under way is merely sent again
+            wishes = ["json_schema", "none"] if "json_schema" in said else ["none"]
+            steps = ["json_object", "none"] if sent == "json_schema" else wishes
+            self._formats.append(next(form for form in steps if form not in self._formats))
+            warn(
+                f"{self.name}: the endpoint refuses format={sent} ({said}) and is asked with format={self.format} in "
+                f"this run; set mining.models.{self.name}.format={self.format}"
+            )
+        return True
 
     def _renames(self, sent: str, said: str) -> bool:
         """Whether the limit of an answer goes by its other name from now on, since the endpoint refuses the first."""
@@ -274,7 +340,6 @@ class Endpoint:
             return False
         if self._output_key == sent == self.config.output_key:  # once; what was under way is merely sent again
             self._output_key = other
-            self._options = {other if key == sent else key: value for key, value in self._options.items()}
             warn(
                 f"{self.name}: the endpoint takes {other}, not {sent}, and is asked so in this run; set "
                 f"mining.models.{self.name}.output_key={other}"
@@ -288,8 +353,58 @@ class Endpoint:
             key = f" ({self.config.key_variable})" if status in (401, 403) and self.config.key_variable else ""
             return RefusedError(f"{where}: {fatal}{key}: {said}", transient=False, fatal=True)
         if status in _TRANSIENT or status is None:
-            return RefusedError(f"{where}: {said}" if said else where, retry_after=retry_after, healthy=status == 429)
+            return RefusedError(
+                f"{where}: {said}" if said else where,
+                retry_after=retry_after,
+                healthy=status == 429,
+                overloaded=status in _OVERLOADED,
+            )
         return RefusedError(f"{where}: {said}", transient=False)
+
+    async def _with_place(self, refusal: RefusedError) -> RefusedError:
+        """A refusal for good with what the endpoint itself says of its models, where that helps."""
+        if not refusal.fatal or _FATAL[404] not in refusal.reason:
+            return refusal
+        if self._place is None:
+            self._place = await self._looked_up()
+        return RefusedError(f"{refusal.reason}{self._place}", transient=False, fatal=True)
+
+    async def _looked_up(self) -> str:
+        """The endpoint's models, or the address at which it has some."""
+        key = f"mining.models.{self.name}"
+        if names := await self._models_at(""):
+            if self.config.model in names:
+                return ""
+            shown = ", ".join(one_line(each, self.secret) for each in names[:_NAMED])
+            hint = nearest(self.config.model, names)
+            return f"; it has {shown}; set {key}.model={one_line(hint or names[0], self.secret)}"
+        plain = (self.config.base_url or "").rstrip("/")
+        if not plain.endswith("/v1") and await self._models_at("/v1"):
+            shown = "its address" if named_variable(plain) else f"{plain}/v1"
+            return f"; did you mean {key}.base_url={shown}?" if shown != "its address" else f"; does {plain} lack /v1?"
+        return ""
+
+    async def _models_at(self, path: str) -> list[str]:
+        """The names of the models that an endpoint lists, [] where it lists none."""
+        address = str(self._client.base_url).rstrip("/") + path + "/models"
+        try:
+            async with asyncio.timeout(_CONNECT):
+                content: Any = await self._client.get(address, cast_to=object)
+        except Exception:  # it is asked for a hint only, and whatever comes is none
+            return []
+        listed = content.get("data") if isinstance(content, dict) else None
+        return [str(each["id"]) for each in listed or () if isinstance(each, dict) and each.get("id")]
+
+    def _compare_model(self, name: str) -> None:
+        """Tells once where another model answers than the one that is asked for."""
+        asked = self.config.model
+        if self._told_of_model or not name or _plain_name(asked) in _plain_name(name) or _plain_name(name) in asked:
+            return
+        self._told_of_model = True
+        warn(
+            f"{self.name}: model={asked} is asked for, and the endpoint answers with {one_line(name, self.secret)}; "
+            f"answers are kept as {self.config.name!r} (mining.models.{self.name}.model or .identity)"
+        )
 
     def _completion(self, body: bytes, kind: str, messages: list[Message]) -> Completion:
         """The answer in a response; what the endpoint does not count is counted by an estimate."""
@@ -304,6 +419,7 @@ class Endpoint:
             if response.billed and not refusal.fatal:
                 raise LostError(refusal.reason, refusal.transient)
             raise refusal
+        self._compare_model(response.model)
         written = response.text + response.thoughts
         estimated = response.tokens_in is None or (response.tokens_out is None and bool(written))
         if estimated and not self._told_of_usage:
@@ -317,6 +433,11 @@ class Endpoint:
         )
         out = response.tokens_out if response.tokens_out is not None else written_tokens(written)
         return Completion(redacted(response.text, *self._secrets), read, out, response.note, estimated)
+
+
+def _plain_name(model: str) -> str:
+    """A model's name without folders, the ending of a file, and case."""
+    return model.rstrip("/").rpartition("/")[2].lower().removesuffix(".gguf")
 
 
 def _read_errors() -> tuple[type[Exception], ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from transformers import (
     AutoProcessor,
     AutoTokenizer,
     GenerationConfig,
+    LogitsProcessorList,
 )
 from transformers.utils import logging as transformers_logging
 
@@ -26,7 +28,9 @@ from dig.config.schema import ModelConfig
 from dig.engine.console import printable, warn
 from dig.engine.weights import load_complete
 from dig.interests.models import open_picture
-from dig.interests.models.response import Completion, Message
+from dig.interests.models.decoding import Decoder, runs
+from dig.interests.models.held import Grammar, GrammarProcessor, Holder
+from dig.interests.models.response import Completion, Message, in_order
 from dig.pretrained import breaking, check_memory, meaningful_tokens, resolve_model
 
 __all__ = ["TransformersModel", "fold_system"]
@@ -49,6 +53,7 @@ class TransformersModel:
     def __init__(self, config: ModelConfig, device: torch.device | str | None = None) -> None:
         self._name = config.name
         self._vision = config.vision
+        self._format = config.format
         self._batch_size = config.batch_size
         self._warned = False
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -57,35 +62,60 @@ class TransformersModel:
             self._tokenizer = self._reader.tokenizer if self._vision else self._reader
             self._template = _Template(self._name, self._reader, self._tokenizer, self._vision)
             self._ends = _prepare_decoding(self._model, self._tokenizer, config)
+        loops = not self._vision and runs(self._model)  # pictures and other memories than keys and values: `generate`
+        self._decoder = (
+            Decoder(self._model, self._ends, config.max_output, config.temperature or 0.0) if loops else None
+        )
 
-    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
-        """An answer to each conversation, in order; a picture that cannot be decoded is not shown to the model.
+    def answers(
+        self, conversations: Sequence[Sequence[Message]], schemas: Sequence[Mapping[str, Any]] | None = None
+    ) -> Iterator[tuple[int, Completion]]:
+        """The place of a conversation and its answer, each as soon as it ends; the longest conversations come first.
+
+        A picture that cannot be decoded is not shown to the model.
+
+        Args:
+            conversations: what is said to the model.
+            schemas: the JSON schema of each answer. It is held token by token where ``format`` is ``json_schema``;
+                ``json_object`` holds to any JSON object, ``none`` and no schemas to nothing.
+
         Raises:
             ValueError: if there is a picture and the model does not see.
-            UserError: if a single conversation does not fit into the GPU's memory, or the template refuses it.
+            UserError: if a single conversation does not fit into the GPU's memory, the template refuses it, or the
+                schema cannot be held.
         """
         if not self._vision and any(turn.picture for conversation in conversations for turn in conversation):
             raise ValueError(f"mining model {self._name} does not see, but was given a picture")
         # The longest come first: what does not fit shows at once, and a batch has little to pad.
         left = sorted(range(len(conversations)), key=lambda row: _size(conversations[row]), reverse=True)
-        answers: dict[int, Completion] = {}
-        with _quiet():
-            while left:
-                rows = left[: self._batch_size]
-                completions = self._try([conversations[row] for row in rows])
-                if completions is None:
-                    self._shrink(len(rows))
-                    continue
-                answers.update(zip(rows, completions, strict=True))
-                left = left[len(rows) :]
-        return [answers[row] for row in range(len(conversations))]
+        while left:
+            rows, ended = left[: self._batch_size], set()
+            held = self._grammars([schemas[row] for row in rows] if schemas is not None else [None] * len(rows))
+            try:
+                for place, completion in self._answer([conversations[row] for row in rows], held):
+                    ended.add(rows[place])
+                    yield rows[place], completion
+            except torch.OutOfMemoryError:
+                self._shrink(len(rows))
+            left = [row for row in left if row not in ended]
 
-    def _try(self, conversations: list[Sequence[Message]]) -> list[Completion] | None:
-        """The answers, or None where the memory does not suffice."""
-        try:
-            return self._answer(conversations)
-        except torch.OutOfMemoryError:
-            return None
+    def complete(
+        self, conversations: Sequence[Sequence[Message]], schemas: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[Completion]:
+        """As :meth:`answers`, as a list in the order of the conversations."""
+        return in_order(self.answers(conversations, schemas))
+
+    def _grammars(self, schemas: Sequence[Mapping[str, Any] | None]) -> list[Grammar | None]:
+        """What each answer is held to."""
+        if self._format == "json_object":
+            schemas = [schema and {"type": "object"} for schema in schemas]
+        if self._format == "none" or not any(schemas):
+            return [None] * len(schemas)
+        return [schema and self._holder.grammar(schema) for schema in schemas]
+
+    @cached_property
+    def _holder(self) -> Holder:
+        return Holder(self._name, self._tokenizer, self._model.get_output_embeddings().weight.shape[0])
 
     def _shrink(self, tried: int) -> None:
         """Halves the batch, for good: what follows is hardly shorter."""
@@ -104,14 +134,23 @@ class TransformersModel:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _answer(self, conversations: list[Sequence[Message]]) -> list[Completion]:
+    def _answer(
+        self, conversations: list[Sequence[Message]], held: list[Grammar | None]
+    ) -> Iterator[tuple[int, Completion]]:
+        """The answers of a batch."""
         prompts = [self._prompt(conversation) for conversation in conversations]
-        completions: dict[int, Completion] = {}
+        if self._decoder is not None:
+            ids = self._tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
+            for written in self._decoder.answers(ids, held, len(ids)):
+                note = "cut short" if written.cut else ""
+                text = self._text(written.tokens)
+                yield written.row, Completion(text, len(ids[written.row]), written.count, note)
+            return
         for shown in (True, False):  # processors want pictures in each conversation of a batch or in none
             rows = [row for row, prompt in enumerate(prompts) if bool(prompt.pictures) is shown]
             if rows:
-                completions.update(zip(rows, self._generate([prompts[row] for row in rows]), strict=True))
-        return [completions[row] for row in range(len(prompts))]
+                completions = self._generate([prompts[row] for row in rows], [held[row] for row in rows])
+                yield from zip(rows, completions, strict=True)
 
     def _prompt(self, conversation: Sequence[Message]) -> _Prompt:
         turns, pictures = [], []
@@ -122,9 +161,15 @@ class TransformersModel:
         return _Prompt(self._template.render(turns), pictures)
 
     @torch.inference_mode()
-    def _generate(self, prompts: list[_Prompt]) -> list[Completion]:
-        inputs = self._encode(prompts)
-        written = self._model.generate(**inputs)[:, inputs["input_ids"].shape[1] :].tolist()
+    def _generate(self, prompts: list[_Prompt], held: list[Grammar | None]) -> list[Completion]:
+        with _quiet():
+            inputs = self._encode(prompts)
+            begin = inputs["input_ids"].shape[1]
+            grammars = [grammar for grammar in held if grammar is not None]
+            processors = [GrammarProcessor(grammars, begin, self._ends)] if grammars else []
+            written = self._model.generate(**inputs, logits_processor=LogitsProcessorList(processors))[
+                :, begin:
+            ].tolist()
         read = inputs["attention_mask"].sum(dim=1).tolist()
         return [self._completion(tokens, count) for tokens, count in zip(written, read, strict=True)]
 
@@ -150,10 +195,13 @@ class TransformersModel:
     def _completion(self, tokens: list[int], prompt_tokens: int) -> Completion:
         """The answer up to its end token, which counts; behind it there is padding."""
         end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
-        text = self._tokenizer.decode(tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self._text(tokens[:end])
         if end is None:
             return Completion(text, prompt_tokens, len(tokens), "cut short")
         return Completion(text, prompt_tokens, end + 1)
+
+    def _text(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 class _Prompt(NamedTuple):

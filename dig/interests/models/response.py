@@ -6,7 +6,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -23,6 +23,7 @@ __all__ = [
     "Response",
     "UnreadableError",
     "error_in",
+    "in_order",
     "one_line",
     "read_response",
 ]
@@ -54,9 +55,21 @@ class Completion(NamedTuple):
 class LocalModel(Protocol):
     """A model in this process, asked in batches."""
 
-    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
-        """An answer to each conversation, in order."""
+    def answers(
+        self, conversations: Sequence[Sequence[Message]], schemas: Sequence[Mapping[str, Any]] | None = None
+    ) -> Iterator[tuple[int, Completion]]:
+        """The place of a conversation and its answer, each as soon as it ends, in any order.
+
+        Args:
+            conversations: what is said to the model.
+            schemas: the JSON schema of each answer, to which ``format`` decides whether it is held; None holds nothing.
+        """
         ...
+
+
+def in_order(answers: Iterator[tuple[int, Completion]]) -> list[Completion]:
+    """All of them, in the order of the conversations."""
+    return [completion for _, completion in sorted(answers, key=lambda answer: answer[0])]
 
 
 def probable_tokens(config: ModelConfig, messages: list[Message]) -> float:
@@ -151,6 +164,8 @@ class Response(NamedTuple):
     note: str = ""
     thoughts: str = ""
     """What it thought aloud in a field of its own, which was written and paid, too."""
+    model: str = ""
+    """Who answered, by the endpoint's own account."""
 
 
 def one_line(text: str, secret: str | None = None) -> str:
@@ -198,7 +213,8 @@ def read_response(body: bytes, kind: str = "", secret: str | None = None) -> Res
         raise UnreadableError("unreadable response: it holds no choices", one_line(text, secret), tokens_used)
     if (error := error_in(choice)) is not None:
         return error._replace(billed=bool(usage[0] or usage[1]))
-    return _answer(choice, usage, note)
+    model = content.get("model")
+    return _answer(choice, usage, note)._replace(model=model if isinstance(model, str) else "")
 
 
 def _unpacked(body: bytes) -> bytes:

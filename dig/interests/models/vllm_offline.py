@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +14,7 @@ from dig.config.schema import ModelConfig
 from dig.engine.console import printable, progress_enabled
 from dig.interests.models import chat_turn
 from dig.interests.models.local import fold_system
-from dig.interests.models.response import Completion, Message
+from dig.interests.models.response import Completion, Message, in_order
 from dig.pretrained import breaking, meaningful_tokens, resolve_model
 
 __all__ = ["VllmModel"]
@@ -31,7 +31,7 @@ class VllmModel:
     latter came with 0.11.
 
     Args:
-        config: the model and how it decodes; unless ``format`` is ``none`` an answer is held to be a JSON object.
+        config: the model and how it decodes; ``format`` says what an answer is held to.
 
     Raises:
         UserError: if vLLM is not installed or is too old, or the model cannot be loaded.
@@ -49,10 +49,8 @@ class VllmModel:
                 f"mining model {config.name}: vLLM cannot be imported ({printable(str(error), _REASON)}); "
                 "pip install 'dig[vllm]'"
             ) from None
-        held = {} if config.format == "none" else {"structured_outputs": _json_object(config)}
-        self._sampling = vllm.SamplingParams(
-            temperature=config.temperature or 0.0, max_tokens=config.max_output, **held
-        )
+        self._config, self._sampling_params = config, vllm.SamplingParams
+        self._structured = None if config.format == "none" else _structured_outputs(config)
         source = resolve_model(config.model, f"mining model {config.name}", chat=True)
         try:
             self._llm: Any = vllm.LLM(
@@ -62,8 +60,14 @@ class VllmModel:
             raise UserError(f"mining model {config.name}: vLLM cannot load {config.model}: {_reason(error)}") from None
         self._plain = breaking(meaningful_tokens(self._llm.get_tokenizer()))
 
-    def complete(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
-        """An answer to each conversation, in order; a picture that cannot be decoded is not shown to the model.
+    def answers(
+        self, conversations: Sequence[Sequence[Message]], schemas: Sequence[Mapping[str, Any]] | None = None
+    ) -> Iterator[tuple[int, Completion]]:
+        """The answers in order, all of them when the last is there; a picture that cannot be decoded is not shown.
+
+        Args:
+            conversations: what is said to the model.
+            schemas: the JSON schema of each answer, held where ``format`` is ``json_schema``; None holds to JSON alone.
 
         Raises:
             ValueError: if there is a picture and the model does not see.
@@ -71,41 +75,61 @@ class VllmModel:
         """
         if not self._vision and any(turn.picture for conversation in conversations for turn in conversation):
             raise ValueError(f"mining model {self._name} does not see, but was given a picture")
-        return [_completion(output) for output in self._chat(conversations)] if conversations else []
+        sampling = [self._sampling_of(schema) for schema in schemas or [None] * len(conversations)]
+        outputs = self._chat(conversations, sampling) if conversations else []
+        yield from enumerate(map(_completion, outputs))
 
-    def _chat(self, conversations: Sequence[Sequence[Message]]) -> list[Any]:
+    def complete(
+        self, conversations: Sequence[Sequence[Message]], schemas: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[Completion]:
+        """As :meth:`answers`, as a list."""
+        return in_order(self.answers(conversations, schemas))
+
+    def _sampling_of(self, schema: Mapping[str, Any] | None) -> Any:
+        """How one answer is decoded and what it is held to."""
+        config = self._config
+        held: dict[str, Any] = {}
+        if self._structured is not None:
+            json_schema = config.format == "json_schema" and schema is not None
+            structured = (
+                self._structured(json=dict(schema or {})) if json_schema else self._structured(json_object=True)
+            )
+            held = {"structured_outputs": structured}
+        return self._sampling_params(temperature=config.temperature or 0.0, max_tokens=config.max_output, **held)
+
+    def _chat(self, conversations: Sequence[Sequence[Message]], sampling: list[Any]) -> list[Any]:
         """Asks; where that is refused and there are system turns, once more with these folded, and from then on."""
         if not self._folds:
             try:
-                return self._ask(conversations)
+                return self._ask(conversations, sampling)
             except (ValueError, TemplateError) as error:
                 if not any(turn.role == "system" for conversation in conversations for turn in conversation):
                     raise UserError(f"mining model {self._name}: vLLM refuses: {_reason(error)}") from None
         try:
-            outputs = self._ask([fold_system(conversation) for conversation in conversations])
+            outputs = self._ask([fold_system(conversation) for conversation in conversations], sampling)
         except (ValueError, TemplateError) as error:
             raise UserError(f"mining model {self._name}: vLLM refuses: {_reason(error)}") from None
         self._folds = True
         return outputs
 
-    def _ask(self, conversations: Sequence[Sequence[Message]]) -> list[Any]:
+    def _ask(self, conversations: Sequence[Sequence[Message]], sampling: list[Any]) -> list[Any]:
         messages = [
             [chat_turn(turn._replace(text=self._plain(turn.text))) for turn in conversation]
             for conversation in conversations
         ]
-        outputs = self._llm.chat(messages=messages, sampling_params=self._sampling, use_tqdm=progress_enabled())
+        outputs = self._llm.chat(messages=messages, sampling_params=sampling, use_tqdm=progress_enabled())
         return list(outputs)
 
 
-def _json_object(config: ModelConfig) -> Any:
-    """vLLM's request for a JSON object."""
+def _structured_outputs(config: ModelConfig) -> Any:
+    """vLLM's class of what an answer is held to."""
     params = getattr(import_module("vllm.sampling_params"), "StructuredOutputsParams", None)
     if params is None:
         raise UserError(
             f"mining model {config.name}: format={config.format} needs vLLM 0.11 or later; pip install -U "
             "'dig[vllm]', or set format: none"
         )
-    return params(json_object=True)
+    return params
 
 
 def _completion(output: Any) -> Completion:

@@ -164,7 +164,7 @@ def test_a_signal_ends_who_waits_for_a_refusing_endpoint(number, store, make, mo
 def test_a_signal_keeps_what_came_and_waits_a_bounded_time(number, server, store, make, monkeypatch):
     """Guard 5: requests under way have a few seconds to come home; answers that came are kept."""
     monkeypatch.setattr("dig.interests.asking.run.HOMEWARD", 1.0)
-    process = server(faults=["hang"], fault_share=0.5, lasting=True)
+    process = server(faults=["hang"], fault_share=0.1, lasting=True)
     who = make["model"](process.url, timeout=60.0, concurrency=30)
     assert ended_after(number, [make["job"](who, make["catalogue"](30))], store, after=2.0) < 6
     (result,) = ask(
@@ -186,3 +186,36 @@ def ended_after(number: int, jobs, store, after: float = 1.0) -> float:
         timer.start()
         ask(jobs, store, "c", NO_LIMITS)
     return time.monotonic() - sent[0]
+
+
+def test_the_first_interrupt_says_at_once_what_it_waits_for(server, store, make, capsys):
+    """Entry 8: how many requests, for how long, and what a second one does."""
+    process = server(latency=1.5)
+    job = make["job"](make["model"](process.url, timeout=30.0, concurrency=4), make["catalogue"](30))
+    said: list[str] = []
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        said.append(capsys.readouterr().out)
+
+    timer = threading.Timer(0.8, interrupt)
+    with pytest.raises(KeyboardInterrupt), watched(grace=30.0, may_requeue=False):
+        timer.start()
+        ask([job], store, "c", NO_LIMITS)
+    timer.join()
+    (line,) = [line for line in said[0].splitlines() if line.startswith("interrupted: ")]
+    assert "waiting up to 6 s for 1 request under way (the longest for 1 s)" in line and "a second Ctrl-C" in line
+    assert store.spending("c").unknown == 0, "it came home"
+
+
+def test_who_waits_without_a_terminal_is_told_what_for(server, store, make, capsys, monkeypatch):
+    """Entry 8: a line with rate and time left, also while nothing comes."""
+    monkeypatch.setattr("dig.interests.asking.progress._SECONDS_A_LINE", 0.4)
+    monkeypatch.setattr("dig.interests.asking.run._BEAT", 0.1)
+    process = server(latency=1.2)
+    job = make["job"](make["model"](process.url, timeout=30.0, concurrency=4), make["catalogue"](6))
+    ask([job], store, "c", NO_LIMITS)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("asking: m: ")]
+    assert "0 of 6 items" in lines[0] and "1 under way, the longest for " in lines[0]
+    assert any("s an item" in line and " left; " in line for line in lines[1:])

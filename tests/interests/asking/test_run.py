@@ -231,9 +231,9 @@ def test_the_second_chance_tells_what_was_wrong(server, store, make, monkeypatch
 
     complete = Endpoint.complete
 
-    async def listen(self, messages, request):
+    async def listen(self, messages, *rest):
         said.append(messages)
-        return await complete(self, messages, request)
+        return await complete(self, messages, *rest)
 
     monkeypatch.setattr(Endpoint, "complete", listen)
     ask(
@@ -318,7 +318,9 @@ def test_a_wrong_key_stops_at_once_and_is_never_told(server, store, make, monkey
             assert b"sk-secret" not in path.read_bytes(), path
 
 
-def test_a_wrong_address_is_told_and_costs_nothing(store, make):
+def test_a_wrong_address_is_told_and_costs_nothing(store, make, monkeypatch):
+    monkeypatch.setattr("dig.interests.asking.limits.NEVER_REACHED", 1.0)
+    monkeypatch.setattr("dig.interests.asking.limits.AWAY_REST", 0.2)
     who = make["model"]("http://127.0.0.1:9/v1", breaker=3, retries=1, backoff=0.001)
     (result,) = ask([make["job"](who, make["catalogue"](5))], store, "c", NO_LIMITS)
     assert result.answered == 0 and "cannot be reached" in (result.stopped or str(result.left))
@@ -362,7 +364,7 @@ def test_an_interrupt_lets_what_is_under_way_come_home(server, store, make):
         ask([job], store, "c", NO_LIMITS)
     keys = [question.key for question in job.questions()]
     paid = len(process.paid())
-    assert 8 <= paid < 200 and len(store.known(keys)) == paid and store.spending("c").unknown == 0
+    assert 2 <= paid < 200 and len(store.known(keys)) == paid and store.spending("c").unknown == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -378,7 +380,7 @@ def test_a_signal_to_end_is_told_as_one_and_given_back_to_who_watches(server, st
     assert handlers == [watch._handle] * 2
     assert f"asking stopped by {signal.Signals(number).name}; the same command resumes" in capsys.readouterr().out
     paid = len(process.paid())
-    assert 8 <= paid < 200 and len(store.known([question.key for question in job.questions()])) == paid
+    assert 2 <= paid < 200 and len(store.known([question.key for question in job.questions()])) == paid
 
 
 def test_text_that_gives_orders_is_an_item_like_any_other(server, store, make):

@@ -9,15 +9,16 @@ from PIL import Image
 
 from dig.config import UserError
 from dig.config.schema import ModelConfig
-from dig.interests.asking.answers import MinedInterests
 from dig.interests.models.endpoint import Endpoint, _retry_after, redacted, secret_of
 from dig.interests.models.response import Message
+
+SCHEMA = {"type": "object", "properties": {"ref": {"const": "a"}}, "required": ["ref"]}
 
 
 def body_of(config: ModelConfig, messages: list[Message]) -> dict:
     """What is sent for a conversation, taken where the official client gets it."""
     sent = {}
-    endpoint = Endpoint("m", config, MinedInterests)
+    endpoint = Endpoint("m", config)
 
     class Listening:
         def __init__(self, **body):
@@ -31,7 +32,7 @@ def body_of(config: ModelConfig, messages: list[Message]) -> dict:
 
     endpoint._client.chat.completions.with_streaming_response.create = Listening
     with pytest.raises(Exception, match="connection lost"):
-        asyncio.run(endpoint.complete(messages, "dig-7"))
+        asyncio.run(endpoint.complete(messages, "dig-7", SCHEMA))
     assert sent["messages"] == []  # they are in extra_body, which takes their place
     return sent | {"messages": sent["extra_body"].pop("messages")}
 
@@ -57,7 +58,7 @@ def test_the_body_says_what_is_configured():
     options = body_of(config, [Message("user", "b")])["extra_body"]
     assert options["max_completion_tokens"] == 1024 and "temperature" not in options
     schema = options["response_format"]["json_schema"]
-    assert schema["name"] == "MinedInterests" and set(schema["schema"]["required"]) == {"ref", "interests"}
+    assert schema == {"name": "answer", "schema": SCHEMA}
     plain = ModelConfig(model="gpt", base_url="http://localhost:1/v1", format="none")
     assert "response_format" not in body_of(plain, [Message("user", "b")])["extra_body"]
 

@@ -113,14 +113,13 @@ def test_a_batch_answers_as_single_questions_do(ending, batch_size):
 
 
 def test_questions_of_one_length_share_a_batch(folder, monkeypatch):
-    model, widths = model_of(folder), []
-    generate = model._model.generate
+    model, lengths = model_of(folder), []
+    answers = model._decoder.answers
     monkeypatch.setattr(
-        model._model, "generate", lambda **inputs: widths.append(inputs["attention_mask"]) or generate(**inputs)
+        model._decoder, "answers", lambda ids, *rest: lengths.append([len(each) for each in ids]) or answers(ids, *rest)
     )
     model.complete([user("A"), user("A A A A A"), user("next"), user("item is: item is: is:")])
-    assert [tuple(mask.shape) for mask in widths] == [(2, 8), (2, 4)]
-    assert all(mask.all() for mask in widths)
+    assert lengths == [[8, 8], [4, 4]]
 
 
 def test_greedy_decoding_repeats_and_ignores_the_models_own_settings(folder, tmp_path):
@@ -184,15 +183,17 @@ def test_padding_falls_back_to_the_end_token(ending):
 
 def starved(model: TransformersModel, fitting: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[int], list[str]]:
     """A model whose memory holds that many conversations; the sizes it tries, and what it says."""
-    tried, said, generate = [], [], model._model.generate
+    decoder = model._decoder
+    owner, name = (model._model, "generate") if decoder is None else (decoder, "answers")
+    tried, said, whole = [], [], getattr(owner, name)
 
-    def scarce(**inputs: Any) -> Any:
-        tried.append(len(inputs["input_ids"]))
+    def scarce(*given: Any, **inputs: Any) -> Any:
+        tried.append(len(given[0] if given else inputs["input_ids"]))
         if tried[-1] > fitting:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(**inputs)
+        return whole(*given, **inputs)
 
-    monkeypatch.setattr(model._model, "generate", scarce)
+    monkeypatch.setattr(owner, name, scarce)
     monkeypatch.setattr(local, "warn", said.append)
     return tried, said
 

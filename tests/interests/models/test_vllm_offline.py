@@ -88,11 +88,8 @@ def test_all_conversations_go_at_once_and_come_back_in_order(llm):
         "load_format": "safetensors",
         "trust_remote_code": False,
     }
-    assert asked["sampling_params"] == {
-        "temperature": 0.0,
-        "max_tokens": 77,
-        "structured_outputs": ("structured", {"json_object": True}),
-    }
+    sampling = {"temperature": 0.0, "max_tokens": 77, "structured_outputs": ("structured", {"json_object": True})}
+    assert asked["sampling_params"] == [sampling] * 3
 
 
 def test_nothing_is_asked(llm):
@@ -104,7 +101,24 @@ def test_nothing_is_asked(llm):
 def test_temperature_and_free_form(llm, temperature, sent):
     model = model_of(temperature=temperature, format="none", max_output=5)
     model.complete([user("a")])
-    assert model._llm.asked[0]["sampling_params"] == {"temperature": sent, "max_tokens": 5}
+    assert model._llm.asked[0]["sampling_params"] == [{"temperature": sent, "max_tokens": 5}]
+
+
+@pytest.mark.parametrize("held", ["json_schema", "json_object", "none"])
+def test_each_answer_is_held_to_its_own_schema(llm, held):
+    """Entry 6: the schema that endpoints get, for vLLM's own structured outputs."""
+    schemas = [{"type": "object", "const": ref} for ref in ("a", "b")]
+    model = model_of(format=held)
+    assert list(model.answers([user("a"), user("b c")], schemas)) == [
+        (0, Completion("A", 4, 1)),
+        (1, Completion("B C", 4, 2)),
+    ]
+    sent = [each.get("structured_outputs") for each in model._llm.asked[0]["sampling_params"]]
+    whole = [("structured", {"json": schema}) for schema in schemas]
+    assert (
+        sent
+        == {"json_schema": whole, "json_object": [("structured", {"json_object": True})] * 2, "none": [None] * 2}[held]
+    )
 
 
 def sent_picture(model: VllmModel, path: Path) -> tuple[str, bytes] | None:
@@ -171,7 +185,7 @@ def test_vllm_is_not_installed(monkeypatch):
 
 def test_a_vllm_without_structured_outputs(llm, monkeypatch):
     monkeypatch.delattr(sys.modules["vllm.sampling_params"], "StructuredOutputsParams")
-    with pytest.raises(UserError, match=r"format=json_object needs vLLM 0\.11 or later"):
+    with pytest.raises(UserError, match=r"format=json_schema needs vLLM 0\.11 or later"):
         model_of()
     model_of(format="none")
 

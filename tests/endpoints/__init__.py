@@ -1,0 +1,1 @@
+"""Servers that others wrote, started here with a small language model, and mined with; ``make test-endpoints``."""
