@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _ANSWERED = ("cut short", "empty", "refused", "no JSON", "broken JSON", "wrong shape", "nothing said", "another item")
+_ANSWERED += ("too long a question",)
 """Reasons that a change of the model's settings may mend."""
 Pictures = Mapping[str, tuple[Path, str]]
 """Item id → file and hash of its picture."""

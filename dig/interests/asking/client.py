@@ -169,6 +169,8 @@ def advice(model: PromptedModel, reason: str) -> str:
     key, config = f"mining.models.{model.name}", model.config
     if reason in ("cut short", "empty"):
         return f"raise {key}.max_output={config.max_output}, which counts what a model thinks, too"
+    if reason == "too long a question":
+        return "take a model with a longer context, or a shorter prompt"
     if reason.endswith("no choices"):
         return "ask its provider why, or take another model"
     if reason.startswith("unreadable"):

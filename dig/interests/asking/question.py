@@ -296,6 +296,8 @@ class Question(NamedTuple):
         """
         if completion.note == "no UTF-8":
             raise AnswerError("no UTF-8", "the answer is not UTF-8")
+        if completion.note == "too long":
+            raise AnswerError("too long a question", "the question does not fit into the model's context")
         try:
             return Usable(completion.text, self.check(model, completion.text))
         except AnswerError:

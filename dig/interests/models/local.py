@@ -142,10 +142,14 @@ class TransformersModel:
         prompts = [self._prompt(conversation) for conversation in conversations]
         if self._decoder is not None:
             ids = self._tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
-            for written in self._decoder.answers(ids, held, len(ids)):
-                note = "cut short" if written.cut else ""
-                text = self._text(written.tokens)
-                yield written.row, Completion(text, len(ids[written.row]), written.count, note)
+            fitting = [row for row, each in enumerate(ids) if len(each) < (self._decoder.context or len(each) + 1)]
+            for row in sorted(set(range(len(ids))) - set(fitting)):
+                yield row, Completion("", len(ids[row]), 0, "too long")
+            for written in self._decoder.answers(
+                [ids[row] for row in fitting], [held[row] for row in fitting], len(ids)
+            ):
+                row, note = fitting[written.row], "cut short" if written.cut else ""
+                yield row, Completion(self._text(written.tokens), len(ids[row]), written.count, note)
             return
         for shown in (True, False):  # processors want pictures in each conversation of a batch or in none
             rows = [row for row, prompt in enumerate(prompts) if bool(prompt.pictures) is shown]
