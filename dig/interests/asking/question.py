@@ -201,8 +201,9 @@ def load_prompt(name: str, key: str) -> Prompt:
     if type(own_words) is not bool:
         raise UserError(f"{key}={name}: own_words is true or false, not {own_words!r}", exit_code=2)
     parts = [content[part].strip() for part in _PARTS]
-    version = hashlib.blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
-    return Prompt(place.name.rpartition(".")[0], version, *parts, limit, own_words)
+    words = "\0".join([*parts, "own words"] if own_words else parts)  # answers held to other words are other answers
+    version = hashlib.blake2b(words.encode(), digest_size=6).hexdigest()
+    return Prompt(place.name.rpartition(".")[0], version, *parts, limit=limit, own_words=own_words)
 
 
 # A question about one item: who is asked, in which words, under which key its answer is kept.

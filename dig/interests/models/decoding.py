@@ -37,7 +37,7 @@ class Written(NamedTuple):
     row: int
     tokens: list[int]
     """Without a token that ends it."""
-    count: int
+    length: int
     """Tokens of the answer, the one that ends it included."""
     cut: bool
     """Whether it met the limit of its length."""

@@ -149,7 +149,7 @@ class TransformersModel:
                 [ids[row] for row in fitting], [held[row] for row in fitting], len(ids)
             ):
                 row, note = fitting[written.row], "cut short" if written.cut else ""
-                yield row, Completion(self._text(written.tokens), len(ids[row]), written.count, note)
+                yield row, Completion(self._text(written.tokens), len(ids[row]), written.length, note)
             return
         for shown in (True, False):  # processors want pictures in each conversation of a batch or in none
             rows = [row for row, prompt in enumerate(prompts) if bool(prompt.pictures) is shown]
