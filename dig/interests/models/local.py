@@ -109,10 +109,10 @@ class TransformersModel:
     def _grammars(self, schemas: Sequence[Mapping[str, Any] | None]) -> list[Grammar | None]:
         """What each answer is held to."""
         if self._format == "json_object":
-            schemas = [schema and {"type": "object"} for schema in schemas]
+            schemas = [None if schema is None else {"type": "object"} for schema in schemas]
         if self._format == "none" or not any(schemas):
             return [None] * len(schemas)
-        return [schema and self._holder.grammar(schema) for schema in schemas]
+        return [None if schema is None else self._holder.grammar(schema) for schema in schemas]
 
     @cached_property
     def _holder(self) -> Holder:
