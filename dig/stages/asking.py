@@ -33,8 +33,19 @@ __all__ = [
     "say_estimates",
 ]
 
-_ANSWERED = ("cut short", "empty", "refused", "no JSON", "broken JSON", "wrong shape", "nothing said", "another item")
-_ANSWERED += ("too long a question",)
+_ANSWERED = frozenset(
+    {
+        "another item",
+        "broken JSON",
+        "cut short",
+        "empty",
+        "no JSON",
+        "nothing said",
+        "refused",
+        "too long a question",
+        "wrong shape",
+    }
+)
 """Reasons that a change of the model's settings may mend."""
 Pictures = Mapping[str, tuple[Path, str]]
 """Item id → file and hash of its picture."""

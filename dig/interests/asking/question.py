@@ -203,7 +203,8 @@ def load_prompt(name: str, key: str) -> Prompt:
     parts = [content[part].strip() for part in _PARTS]
     words = "\0".join([*parts, "own words"] if own_words else parts)  # answers held to other words are other answers
     version = hashlib.blake2b(words.encode(), digest_size=6).hexdigest()
-    return Prompt(place.name.rpartition(".")[0], version, *parts, limit=limit, own_words=own_words)
+    system, user, repair = parts
+    return Prompt(place.name.rpartition(".")[0], version, system, user, repair, limit, own_words)
 
 
 # A question about one item: who is asked, in which words, under which key its answer is kept.
