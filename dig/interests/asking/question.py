@@ -202,8 +202,10 @@ def load_prompt(name: str, key: str) -> Prompt:
     if type(own_words) is not bool:
         raise UserError(f"{key}={name}: own_words is true or false, not {own_words!r}", exit_code=2)
     parts = [content[part].strip() for part in _PARTS]
-    version = hashlib.blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
-    return Prompt(place.name.rpartition(".")[0], version, *parts, limit, own_words)
+    words = "\0".join([*parts, "own words"] if own_words else parts)  # answers held to other words are other answers
+    version = hashlib.blake2b(words.encode(), digest_size=6).hexdigest()
+    system, user, repair = parts
+    return Prompt(place.name.rpartition(".")[0], version, system, user, repair, limit, own_words)
 
 
 # A question about one item: who is asked, in which words, under which key its answer is kept.
@@ -297,6 +299,8 @@ class Question(NamedTuple):
         """
         if completion.note == "no UTF-8":
             raise AnswerError("no UTF-8", "the answer is not UTF-8")
+        if completion.note == "too long":
+            raise AnswerError("too long a question", "the question does not fit into the model's context")
         try:
             return Usable(completion.text, self.check(model, completion.text))
         except AnswerError:

@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from dig.interests.models.held import Grammar, mask_logits
 
-__all__ = ["Decoder", "Written", "runs"]
+__all__ = ["Decoder", "Written", "context_of", "runs"]
 
 _ROOM = 1024
 """Places by which the memory of keys and values grows."""
@@ -37,7 +37,7 @@ class Written(NamedTuple):
     row: int
     tokens: list[int]
     """Without a token that ends it."""
-    count: int
+    length: int
     """Tokens of the answer, the one that ends it included."""
     cut: bool
     """Whether it met the limit of its length."""
@@ -53,6 +53,12 @@ def runs(model: Any) -> bool:
     return all(type(layer) is DynamicLayer for layer in layers)
 
 
+def context_of(model: Any) -> int | None:
+    """Places of tokens that a model knows; None where its configuration does not say."""
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return places if isinstance(places, int) and places > 0 else None
+
+
 @dataclass
 class _Row:
     """An answer in the making."""
@@ -63,6 +69,8 @@ class _Row:
     """Tokens that the model has yet to read, at first the prompt's."""
     length: int
     """Tokens that it has read, those of the prefix included."""
+    prompt: int
+    """Tokens of the prompt."""
     tokens: list[int] = field(default_factory=list)
 
     def force(self) -> None:
@@ -87,12 +95,13 @@ class Decoder:
     Args:
         model: a causal language model in evaluation mode, for which :func:`runs` holds.
         ends: tokens that end an answer.
-        limit: tokens per answer.
+        limit: tokens per answer; one that reaches the end of the model's context is cut there, too.
         temperature: of the sampling; 0 takes the likeliest token.
     """
 
     def __init__(self, model: Any, ends: set[int], limit: int, temperature: float = 0.0) -> None:
         self._model, self._ends, self._limit, self._temperature = model, ends, limit, temperature
+        self.context = context_of(model)
         self._memory = _Memory(model)
         self._prefix: list[int] = []
 
@@ -103,13 +112,13 @@ class Decoder:
         """The answers as they end.
 
         Args:
-            prompts: token ids, at least one each.
+            prompts: token ids, at least one each and fewer than the context has places.
             grammars: what each is held to; moved on.
             at_once: rows that are worked on side by side.
         """
         shared = self._begin(prompts)
         waiting = [
-            _Row(row, grammar, list(prompt[shared:]), shared)
+            _Row(row, grammar, list(prompt[shared:]), shared, len(prompt))
             for row, (prompt, grammar) in enumerate(zip(prompts, grammars, strict=True))
         ][::-1]
         working: list[_Row] = []
@@ -143,8 +152,9 @@ class Decoder:
             return Written(row.row, row.tokens[:-1], len(row.tokens), False)
         if row.grammar is not None and row.grammar.complete:
             return Written(row.row, row.tokens, len(row.tokens), False)
-        if len(row.tokens) >= self._limit:
-            return Written(row.row, row.tokens[: self._limit], self._limit, True)
+        room = self._limit if self.context is None else min(self._limit, self.context - row.prompt)
+        if len(row.tokens) >= room:
+            return Written(row.row, row.tokens[:room], room, True)
         return None
 
     def _begin(self, prompts: Sequence[list[int]]) -> int:
@@ -157,7 +167,7 @@ class Decoder:
         if len(prompts) > 1 and shared >= length + _WORTH:
             self._memory.begin(length)
             self._prefix = first[:shared]
-            self._memory.read([_Row(_PREFIX, None, first[length:shared], length)])
+            self._memory.read([_Row(_PREFIX, None, first[length:shared], length, shared)])
             return shared
         self._prefix = self._prefix[:length]
         self._memory.begin(length)

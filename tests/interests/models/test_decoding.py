@@ -134,7 +134,7 @@ def test_forced_tokens_are_read_and_not_asked_for(monkeypatch):
         lambda module, args, kwargs, output: reads.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     (answer,) = held(net, [schema_of()])
-    assert len(reads) < answer.count / 2 and sum(reads) < len(ids(PROMPTS[0])[0]) + answer.count
+    assert len(reads) < answer.length / 2 and sum(reads) < len(ids(PROMPTS[0])[0]) + answer.length
 
 
 def test_held_by_generate_is_held_the_same():
@@ -149,7 +149,7 @@ def test_held_by_generate_is_held_the_same():
 
 def test_a_limit_cuts():
     (answer,) = held(model(), [schema_of()], limit=30)
-    assert (answer.cut, answer.count, len(answer.tokens)) == (True, 30, 30)
+    assert (answer.cut, answer.length, len(answer.tokens)) == (True, 30, 30)
 
 
 def test_what_cannot_be_held_is_refused_by_name():

@@ -139,6 +139,15 @@ def test_a_temperature_samples(folder):
     assert len(set(drawn)) > 1
 
 
+def test_a_question_that_does_not_fit_into_the_context_is_told_apart(folder, tmp_path):
+    """A context shorter than the prompt: no answer out of places that the model does not know, and no traceback."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 12}))
+    long, short = model_of(folder).complete([user(" ".join(["item"] * 9)), user("A customer")])
+    assert long == Completion("", 12, 0, "too long")
+    assert short.note == "cut short" and (short.prompt_tokens, short.completion_tokens) == (5, 7)
+
+
 def test_nothing_is_asked(folder):
     assert model_of(folder).complete([]) == []
 
