@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.gguf_files import write_gguf
 import torch
+from support.gguf_files import write_gguf
 
 from dig.config import UserError
 from dig.config.schema import BackboneConfig
