@@ -44,7 +44,7 @@ class Projection:
     dropout: float = 0.0
 
 
-def projection_of(layer: Any, lora_linear: type | None) -> Projection | None:
+def projection_of(layer: Any, lora_linear: Any) -> Projection | None:
     """The parts of a linear layer, bare or with one adapter of peft; None for anything else.
 
     Args:
@@ -53,7 +53,7 @@ def projection_of(layer: Any, lora_linear: type | None) -> Projection | None:
     """
     if type(layer) is nn.Linear:
         return Projection(layer.weight, layer.bias)
-    if type(layer) is not lora_linear or type(layer.base_layer) is not nn.Linear:
+    if lora_linear is None or layer.__class__ is not lora_linear or type(layer.base_layer) is not nn.Linear:
         return None
     base, active = layer.base_layer, [name for name in layer.active_adapters if name in layer.lora_A]
     if layer.disable_adapters and layer.merged:  # peft takes the adapter out of the weights first
@@ -111,7 +111,7 @@ def _results(
     epsilon: float,
     dropout: float,
     scales: Sequence[float],
-    tensors: Sequence[Tensor | None],
+    tensors: Sequence[Any],
 ) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None, Tensor | None]:
     """What the layers give, and what the backward pass needs of it: the norm's factors, dropout, adapters' insides."""
     inverse = _inverse_size(first, epsilon) if second is not None and second.ndim == 1 else None
@@ -125,7 +125,7 @@ def _results(
     results = []
     for place, scale in enumerate(scales):
         weight, bias, _, up = tensors[_PARTS * place : _PARTS * (place + 1)]
-        result = F.linear(inputs, weight, bias)  # type: ignore[arg-type] - every projection has a weight
+        result = F.linear(inputs, weight, bias)
         mine = lows[place]
         if mine is not None and up is not None:
             result.addmm_(mine, up.to(inputs.dtype).T, alpha=scale / (1.0 - dropout))
@@ -176,7 +176,7 @@ class _Projections(torch.autograd.Function):
                 of_tensors[-1] = (grad.T @ mine).mul_(share).to(up.dtype) if wanted[3] else None
         if of_lows:
             of_low = torch.cat(of_lows, dim=1)
-            downs = _stacked(tensors, of_low.dtype)
+            downs: Any = _stacked(tensors, of_low.dtype)
             if dropped is None:
                 of_inputs.addmm_(of_low, downs)
             else:
@@ -225,7 +225,8 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _turned(grads[0], *ctx.saved_tensors, -1.0), None, None
+        cosines, sines = ctx.saved_tensors
+        return _turned(grads[0], cosines, sines, -1.0), None, None
 
 
 def _turned(states: Tensor, cosines: Tensor, sines: Tensor, sign: float) -> Tensor:
@@ -248,10 +249,10 @@ def _inputs(first: Tensor, second: Tensor | None, inverse: Tensor | None) -> tup
     """What the layers read, and the activated gate where there is one."""
     if second is None:
         return first, None
-    if inverse is None:
-        activated = F.silu(first)
-        return activated * second, activated
-    return (first * inverse).to(first.dtype).mul_(second), None
+    if inverse is not None:
+        return (first * inverse).to(first.dtype).mul_(second), None
+    activated = F.silu(first)
+    return activated * second, activated
 
 
 def _of_inputs(
@@ -261,8 +262,9 @@ def _of_inputs(
     if second is None:
         return grad, None
     if activated is not None:
-        of_gate = torch.ops.aten.silu_backward(grad * second, first)
-        return of_gate, grad.mul_(activated)
+        return torch.ops.aten.silu_backward(grad * second, first), grad.mul_(activated)
+    if inverse is None:
+        raise RuntimeError("a norm without its factors")
     normalised = first * inverse
     of_second = (grad * normalised).sum(dim=0).to(second.dtype) if wanted else None
     scaled = grad.mul_(second).to(normalised.dtype)

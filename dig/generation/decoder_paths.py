@@ -187,8 +187,8 @@ class DecoderPathModel(CausalPathModel):
 
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             new = (part.unflatten(0, (rows, paths)).transpose(1, 2) for part in (keys, values))
-            every = room.follow(number, *new, start)
-            return self._attended(queries.unflatten(0, (rows, paths)), *every, mask).flatten(0, 1)
+            every_key, every_value = room.follow(number, *new, start)
+            return self._attended(queries.unflatten(0, (rows, paths)), every_key, every_value, mask).flatten(0, 1)
 
         states = self._through_layers(tokens.flatten(), positions.flatten(), attend, None)
         return states.unflatten(0, (rows, paths))
@@ -209,7 +209,7 @@ class DecoderPathModel(CausalPathModel):
                 every = [torch.cat([*earlier, mine], dim=2) for earlier, mine in zip(before, own, strict=True)]
                 if room is not None and part is forest.parts[-1]:
                     room.begin(*every)
-                results.append(part.taken_up(self._attended(asked, *every, part.mask)))
+                results.append(part.taken_up(self._attended(asked, every[0], every[1], part.mask)))
             return torch.cat(results)
 
         return self._through_layers(forest.tokens, forest.positions, attend, forest.wanted)
