@@ -373,7 +373,8 @@ class Client:
             self.concurrency.leave(slot)
             raise
         self.concurrency.begin(slot)
-        schema = answer_schema(self.account.model, question.evidence)
+        asks_for_it = self.endpoint.format == "json_schema"
+        schema = answer_schema(self.account.model, question.evidence) if asks_for_it else {}
         try:
             completion = await self.endpoint.complete(messages, f"dig-{entry.number}", schema, slot.timeout)
         except RefusedError as error:

@@ -100,6 +100,8 @@ _SAFE = 0.8
 """Of the limit of time, what an answer may take before fewer are asked for at once."""
 _INSTANT = 0.03
 """Seconds; a queue that costs no more is none."""
+_RARE = 4
+"""A refusal or a time-out after this many good answers for each request under way is an accident, not overload."""
 _HOLD, _LONGEST_HOLD = 4, 64
 """Looks at an endpoint after one that found it busy, before more is tried again; doubled each time."""
 _ALONE = 16
@@ -148,9 +150,9 @@ class Concurrency:
     Every so many answers it looks at how long they took. Where twice as many make each take half as long again, they
     wait for one another, so the number from before is kept, and more is tried again after some while. Such a trial must
     not end unanswered, so its requests may take longer than others. What an overloaded endpoint says, and an answer
-    that does not come in time, halve the number; it then grows by a quarter at a time. A request that was given up is
-    worked on by many servers all the same, so it keeps its place until an answer that was asked for later has come, or
-    for as long again.
+    that does not come in time, halve the number, or take an eighth of it where that is rare; it then grows by a quarter
+    at a time. A request that was given up is worked on by many servers all the same, so it keeps its place until an
+    answer that was asked for later has come, or for as long again.
 
     Args:
         ceiling: requests under way at once at most.
@@ -168,7 +170,7 @@ class Concurrency:
         """The number that a larger one is held against, and how long answers took then."""
         self._window: list[tuple[float, float]] = []
         self._alone: deque[tuple[float, float]] = deque(maxlen=_ALONE)
-        self._left = self._hold = 0
+        self._left = self._hold = self._good = 0
         self._worst = 0.0
         self._slots: set[Slot] = set()
         self._given_up: list[tuple[float, float]] = []
@@ -215,6 +217,7 @@ class Concurrency:
         if slot.begun is not None:
             began, seconds = slot.begun, self._clock() - slot.begun
             self._given_up = [each for each in self._given_up if each[0] > began]
+            self._good += 1
             if slot.epoch == self._epoch:
                 self._window.append((seconds, seconds / max(written, 1)))
                 self._look()
@@ -226,10 +229,10 @@ class Concurrency:
         if given_up and slot.begun is not None:
             self._given_up.append((slot.begun, self._clock() + self.timeout))
         if slot.epoch == self._epoch:  # one that was sent before says nothing of what is done since
-            self._careful, self._before, self._trial = True, None, False
-            self._hold = max(self._hold, _HOLD)
-            self._left = self._hold
-            self._resize(max(1, self.size // 2))
+            alone = self._good >= _RARE * self.size
+            self._careful, self._before, self._trial, self._good = True, None, False, 0
+            self._left = 1 if alone else _HOLD
+            self._resize(max(1, self.size - max(1, self.size // 8) if alone else self.size // 2))
         self._wake()
 
     def _look(self) -> None:
