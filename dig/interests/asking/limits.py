@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from statistics import median_low
 from typing import NamedTuple
 
 from dig.engine.console import printable
@@ -238,11 +238,11 @@ class Concurrency:
     def _look(self) -> None:
         """Decides after enough answers whether as many, fewer or more are asked for at once."""
         slowest = _Pace(*(max(each) for each in zip(*self._window, strict=True)))
-        middle = _Pace(*(median(each) for each in zip(*self._window, strict=True)))
+        middle = _Pace(*(median_low(each) for each in zip(*self._window, strict=True)))
         if self.size == 1:
             self._alone.append(self._window[-1])
-        alone = _Pace(*(median(each) for each in zip(*self._alone, strict=True))) if self._alone else middle
-        enough, quick = len(self._window) >= 2 * self.size - 1, False
+        alone = _Pace(*(median_low(each) for each in zip(*self._alone, strict=True))) if self._alone else middle
+        enough, quick = len(self._window) >= max(2, 2 * self.size - 1), False  # a first one may load the model
         if self._before is not None:
             size, earlier = self._before
             quick = len(self._window) > self.size // 2 and slowest.times(earlier) <= _QUICK
