@@ -100,6 +100,8 @@ _SAFE = 0.8
 """Of the limit of time, what an answer may take before fewer are asked for at once."""
 _INSTANT = 0.03
 """Seconds; a queue that costs no more is none."""
+_STUCK = 5
+"""This many times as long as usual, and a request may have been lost on the way."""
 _RARE = 4
 """A refusal or a time-out after this many good answers for each request under way is an accident, not overload."""
 _HOLD, _LONGEST_HOLD = 4, 64
@@ -152,7 +154,8 @@ class Concurrency:
     not end unanswered, so its requests may take longer than others. What an overloaded endpoint says, and an answer
     that does not come in time, halve the number, or take an eighth of it where that is rare; it then grows by a quarter
     at a time. A request that was given up is worked on by many servers all the same, so it keeps its place until an
-    answer that was asked for later has come, or for as long again.
+    answer that was asked for later has come, or for as long again. Beside one that takes far longer than usual, as where
+    it was lost on the way, one more may be under way.
 
     Args:
         ceiling: requests under way at once at most.
@@ -279,7 +282,14 @@ class Concurrency:
         if self._given_up:
             now = self._clock()
             self._given_up = [each for each in self._given_up if each[1] > now]
-        return len(self._slots) + len(self._given_up) < self.size
+        taken = len(self._slots) + len(self._given_up)
+        return taken < self.size or (taken == self.size and not self._given_up and self._is_stuck())
+
+    def _is_stuck(self) -> bool:
+        """Whether a request takes so much longer than others that one more may be under way beside it."""
+        usual = median_low(seconds for seconds, _ in self._alone) if self._alone else self.timeout
+        waits = self.under_way
+        return bool(waits) and waits[0] > max(_STUCK * usual, _POLL)
 
     def _taken(self) -> Slot:
         timeout = self.timeout

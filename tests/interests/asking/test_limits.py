@@ -271,3 +271,21 @@ def test_a_request_that_was_given_up_keeps_its_place_until_a_later_one_is_answer
         return free
 
     assert asyncio.run(scene()) == [False, False, True]
+
+
+def test_one_request_that_never_ends_does_not_hold_up_all_others():
+    async def scene() -> list[bool]:
+        clock, free = Clock(), []
+        concurrency = Concurrency(16, 100.0, clock)
+        first = await concurrency.admit()
+        concurrency.begin(first)
+        clock.now += 1.0
+        concurrency.answered(first, 10)
+        for _ in range(2):  # the second of them is one more than the size
+            concurrency.begin(await concurrency.admit())
+            free.append(concurrency._is_free())
+            clock.now += 5.5
+            free.append(concurrency._is_free())
+        return free
+
+    assert asyncio.run(scene()) == [False, True, False, False]
