@@ -154,8 +154,8 @@ class Concurrency:
     not end unanswered, so its requests may take longer than others. What an overloaded endpoint says, and an answer
     that does not come in time, halve the number, or take an eighth of it where that is rare; it then grows by a quarter
     at a time. A request that was given up is worked on by many servers all the same, so it keeps its place until an
-    answer that was asked for later has come, or for as long again. Beside one that takes far longer than usual, as where
-    it was lost on the way, one more may be under way.
+    answer that was asked for later has come, or for as long again. Beside one that takes far longer than usual, which
+    may have been lost on the way, one more may be under way.
 
     Args:
         ceiling: requests under way at once at most.
