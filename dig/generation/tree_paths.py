@@ -141,11 +141,6 @@ class PromptCache(Cache):
         for layer in self.layers:
             layer.length = length
 
-    def keep(self, rows: Tensor) -> None:
-        """Keeps these rows of the batch alone, in this order."""
-        for layer in self.layers:
-            layer.keep(rows)
-
 
 class _Layer(DynamicLayer):
     def __init__(self, spare: int = 0) -> None:
@@ -171,13 +166,6 @@ class _Layer(DynamicLayer):
     def get_seq_length(self) -> int:
         """Tokens so far."""
         return self.length
-
-    def keep(self, rows: Tensor) -> None:
-        """Keeps these rows alone; the room stays as long as it is."""
-        if self._room is not None:
-            keys, values = (room.index_select(0, rows) for room in self._room)
-            self._room = keys, values
-            self.keys, self.values = keys[..., : self.length, :], values[..., : self.length, :]
 
     def _grown(self, old: Tensor | None, states: Tensor) -> Tensor:
         room = states.new_empty(*states.shape[:-2], self.length + self.spare, states.shape[-1])

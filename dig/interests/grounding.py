@@ -9,7 +9,9 @@ quote words of it as its evidence. Whether a grounded interest is a good one is 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dropped", "content_stems", "is_grounded"]
 
-_ENDINGS = tuple("ations ation ings ing ions ion ives ive ness ers er ors or ful ed ly es y e".split())
-_STEM = 4
-"""Letters that an ending leaves at least."""
+_ENDINGS = re.compile("(.{4,}?)(?:ations?|ings?|ions?|ives?|ness|ers?|ors?|ful|ed|ly|es|y|e)?")
+"""A stem of four letters at least, and the most common English endings."""
 _QUOTED = 0.5
 """Share of a quote's content words that the item must have."""
 _LATIN = 0x250
@@ -47,14 +48,23 @@ class Dropped:
     counts: Counter[str] = field(default_factory=Counter)
     total: int = 0
 
-    def kept(self, interests: list[MinedInterest], evidence: Evidence) -> list[MinedInterest]:
-        """The interests that stay, in order; of two that repeat or contradict each other the first."""
+    def kept(
+        self, interests: list[MinedInterest], evidence: Evidence, examples: Collection[str] = ()
+    ) -> list[MinedInterest]:
+        """The interests that stay, in order; of two that repeat or contradict each other the first.
+
+        Args:
+            interests: those of one answer.
+            evidence: the item.
+            examples: folded interests that the prompt shows; one that was copied from there is none of the item.
+        """
         kept: list[MinedInterest] = []
         fields = json.loads(evidence.text)
         text = " . ".join(value for value in fields.values() if isinstance(value, str))
         for mined in interests:
             self.total += 1
-            reason = self._reason(mined, kept, text, evidence)
+            copied = fold(mined.interest) in examples
+            reason = "copy the prompt" if copied else self._reason(mined, kept, text, evidence)
             if reason is None:
                 kept.append(mined)
             else:
@@ -116,9 +126,9 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def _stem(word: str) -> str:
-    """The word without its most common English endings, a rule of thumb: "commuters" and "commuting" are one."""
-    ending = next((each for each in _ENDINGS if word.endswith(each) and len(word) - len(each) >= _STEM), "")
-    return word.removesuffix(ending)
+    """The word without its ending, a rule of thumb: "commuters" and "commuting" are one."""
+    stem = _ENDINGS.fullmatch(word)
+    return word if stem is None else stem[1]
 
 
 def _foreign(text: str) -> bool:

@@ -38,6 +38,21 @@ __all__ = [
     "what_helps",
 ]
 
+_ANSWERED = frozenset(
+    {
+        "another item",
+        "broken JSON",
+        "cut short",
+        "empty",
+        "no JSON",
+        "nothing said",
+        "refused",
+        "too long a question",
+        "too long for its context",
+        "wrong shape",
+    }
+)
+"""Reasons that a change of the model's settings may mend."""
 Pictures = Mapping[str, tuple[Path, str]]
 """Item id → file and hash of its picture."""
 
@@ -153,8 +168,10 @@ def what_helps(model: PromptedModel, missing: Counter[str], stopped: str | None,
         begin = f"Raise {limit}, then the same" if limit else "The same"
         advised.append(f"{begin} command continues with the {waiting:,} that no answer has come for")
     if failed:
-        reason = next(reason for reason, _ in missing.most_common() if reason not in ("not asked", AWAITED))
-        if not stopped and (hint := advice(model, reason.partition(" from a model")[0])):
+        worst = next(reason for reason, _ in missing.most_common() if reason not in ("not asked", AWAITED))
+        worst = worst.partition(" from a model")[0]
+        if not stopped and worst in _ANSWERED:  # a model that was stopped has told it
+            hint = advice(model, worst)
             advised.append(hint[0].upper() + hint[1:])
         retry = command_line("dig.interests retry", config)
         advised.append(f"{retry} asks for the {failed:,} that failed again")

@@ -111,6 +111,8 @@ def _build(context: StageContext, folder: Path) -> None:
             asked = asked_items(context, catalogue)
             mining = Mining(context, asked, captions, stack.enter_context(open_store()))
             parts.add(mining.frames(mining.ask()))
+            record = {"items": len(asked), "of": len(catalogue), "dropped": mining.dropped}
+            write_json(folder / "asked.json", record)
         parts.add([without_duplicates(pl.concat([mined_frame([]), *_without_models(catalogue, captions, config)]))])
         if "openclip" in config.miners:  # the last, since it also looks for what the others found
             parts.add([_seen(context, parts.whole(), folder)])
@@ -225,6 +227,11 @@ def _summary(path: Path) -> str:
     interests = pl.read_parquet(path / "interests.parquet", glob=False)
     miners = ", ".join(sorted(interests["miner"].unique())) or "none"
     line = f"{len(interests):,} interests of {interests['item_id'].n_unique():,} items (miners: {miners})"
+    asked = read_json(path / "asked.json") if (path / "asked.json").is_file() else {}
+    if asked and asked["items"] < asked["of"]:
+        line += f"; models were asked about {asked['items']:,} of {asked['of']:,} items (mining.max_items)"
+    if asked and (dropped := sum(sum(counts.values()) for counts in asked["dropped"].values())):
+        line += f"; {dropped:,} that no item bears out, repeats and contradictions dropped"
     visual = path / "visual.json"
     if visual.is_file() and read_json(visual)["calibrated"]:
         report = read_json(visual)
@@ -327,6 +334,7 @@ class Mining:
         store: the answers.
         again: ask again what failed for good.
         results: of what was asked, by the model's name and purpose.
+        dropped: interests that were dropped, by the model's name and the reason.
     """
 
     context: StageContext
@@ -335,6 +343,7 @@ class Mining:
     store: AnswerStore
     again: bool = False
     results: dict[tuple[str, str], JobResult] = field(default_factory=dict)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def ask(self) -> list[AskingJob]:
         """Asks all of them; returns the miners' jobs.
@@ -371,6 +380,7 @@ class Mining:
             yield from read_interests_of(job.model, job.questions(), self.store, missing, dropped)
             if dropped.counts:
                 say(f"mine: {job.model.name}: {dropped.summary()}")
+                self.dropped[job.model.name] = dict(dropped.counts)
             self._check(job, missing)
 
     @property

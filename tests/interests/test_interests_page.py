@@ -60,7 +60,7 @@ def test_a_providers_configuration_mines(shop: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_every_configuration_of_the_page_is_valid(tmp_path: Path):
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     for block in BLOCKS:
         path = tmp_path / "page.yaml"
         path.write_text(yaml.safe_dump({"data": {"source": "quickstart"}, **block}))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from support.tiny import byte_tokenizer, tiny_model
 
 from dig.config import UserError, load_config
 from dig.engine.pipeline import run_experiment
@@ -66,3 +67,51 @@ def test_missing_imports_are_refused_unless_a_fallback_stands_in(workplace: Path
     (workplace / "interests.jsonl").write_text(json.dumps(record))
     folder = mined(*keys, "mining.fallback=lexical")  # another artifact, now that the file is there
     assert set(pl.read_parquet(folder / "interests.parquet")["miner"]) == {"llm"}
+
+
+@pytest.fixture
+def local_miner(workplace: Path) -> tuple[str, ...]:
+    """A model of random weights that is held to the schema, so that all of its answers are some."""
+    tiny_model("llama", vocabulary=len(byte_tokenizer()), max_position_embeddings=4096).save_pretrained("model")
+    byte_tokenizer("{% for turn in messages %}{{ turn['content'] }}{% endfor %}").save_pretrained("model")
+    return (
+        "mining.miners=[local]",
+        "mining.models.local.kind=transformers",
+        "mining.models.local.model=./model",
+        "mining.models.local.interests_prompt=interests-small-v1",
+        "mining.models.local.max_output=4000",
+    )
+
+
+def test_models_are_asked_about_the_items_that_are_bought_most(local_miner, capsys: pytest.CaptureFixture[str]):
+    """Entry 12: `mining.max_items`; b is in the training part twice, and of the others a comes first."""
+    keys = (*local_miner, "mining.grounded=false")
+    folder = mined(*keys, "mining.max_items=2")
+    assert pl.read_parquet(folder / "interests.parquet")["item_id"].unique().sort().to_list() == ["a", "b"]
+    told = capsys.readouterr().out
+    assert "models were asked about 2 of 4 items (mining.max_items)" in told and "local: 2 items" in told
+    everything = mined(*keys)
+    assert everything != folder  # another artifact
+    assert pl.read_parquet(everything / "interests.parquet")["item_id"].n_unique() == 4
+    told = capsys.readouterr().out
+    assert "local: 4 items, 2 known, 2 answered" in told and "max_items" not in told
+
+
+def test_what_the_items_do_not_bear_out_is_dropped_and_said(local_miner, capsys: pytest.CaptureFixture[str]):
+    """Entry 2: rubbish is not accepted, however well formed."""
+    folder = mined(*local_miner)
+    assert pl.read_parquet(folder / "interests.parquet").is_empty()
+    told = capsys.readouterr().out
+    assert "have nothing of the item's words" in told and "4 answered" in told
+    assert "0 interests of 0 items" in told and "that no item bears out" in told
+
+
+def test_answers_that_are_cut_short_say_which_key_to_raise(local_miner):
+    """Entry 3: "cut short" of a local model names `max_output`."""
+    with pytest.raises(UserError, match=r"4 cut short.*raise mining\.models\.local\.max_output=20"):
+        mined(*local_miner, "mining.models.local.max_output=20")
+
+
+def test_a_prompt_of_a_model_is_named_where_it_is_wrong(local_miner):
+    with pytest.raises(UserError, match=r"mining\.models\.local\.interests_prompt=interests-smal: no such prompt"):
+        mined(*local_miner, "mining.models.local.interests_prompt=interests-smal")

@@ -12,8 +12,9 @@ import lightning
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
@@ -154,6 +155,20 @@ def text_tokenizer(chat_template: str | None = None) -> PreTrainedTokenizerFast:
     words.pre_tokenizer = WhitespaceSplit()
     special = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    tokenizer.chat_template = chat_template
+    return tokenizer
+
+
+def byte_tokenizer(chat_template: str | None = None) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer that can write anything, with a few longer tokens as JSON has them."""
+    letters = sorted(ByteLevel.alphabet())
+    merges = [("i", "n"), ("t", "e"), ('"', ":"), ("\u0120", '"'), ("{", '"')]
+    words = ["<pad>", "<bos>", "<eos>", *letters, *(first + second for first, second in merges)]
+    pieces = Tokenizer(BPE({word: index for index, word in enumerate(words)}, merges))
+    pieces.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    pieces.decoder = ByteLevelDecoder()
+    special = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, **special)
     tokenizer.chat_template = chat_template
     return tokenizer
 

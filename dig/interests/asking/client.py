@@ -219,6 +219,8 @@ def advice(model: PromptedModel, reason: str) -> str:
             f"start its server with a longer context, or lower {key}.max_output={config.max_output}, which is a part "
             "of it; a shorter mining.interests_prompt helps, too"
         )
+    if reason == "too long a question":
+        return "take a model with a longer context, or a shorter prompt"
     if reason.endswith("no choices"):
         return "ask its provider why, or take another model"
     if reason.startswith("unreadable"):

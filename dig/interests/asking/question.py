@@ -124,6 +124,8 @@ class Prompt:
         user: the question about an item; ``$name`` is filled in.
         repair: asks again after an answer that could not be used; ``$problem`` says why.
         limit: interests that its examples teach to give at most; None leaves ``mining.max_interests`` alone.
+        own_words: whether an interest that is held to a schema is a phrase out of the item's own text, as suits models
+            that are too small to find other words that fit: they choose.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Prompt:
     user: str
     repair: str
     limit: int | None = None
+    own_words: bool = False
 
     def ask(self, **values: str) -> str:
         """The user's turn; a value is put in as it is, ``$`` in it means nothing.
@@ -194,9 +197,14 @@ def load_prompt(name: str, key: str) -> Prompt:
     limit = content.get("limit")
     if limit is not None and (type(limit) is not int or limit < 1):
         raise UserError(f"{key}={name}: limit is the number of interests at most, not {limit!r}", exit_code=2)
+    own_words = content.get("own_words", False)
+    if type(own_words) is not bool:
+        raise UserError(f"{key}={name}: own_words is true or false, not {own_words!r}", exit_code=2)
     parts = [content[part].strip() for part in _PARTS]
-    version = hashlib.blake2b("\0".join(parts).encode(), digest_size=6).hexdigest()
-    return Prompt(place.name.rpartition(".")[0], version, *parts, limit)
+    words = "\0".join([*parts, "own words"] if own_words else parts)  # answers held to other words are other answers
+    version = hashlib.blake2b(words.encode(), digest_size=6).hexdigest()
+    system, user, repair = parts
+    return Prompt(place.name.rpartition(".")[0], version, system, user, repair, limit, own_words)
 
 
 # A question about one item: who is asked, in which words, under which key its answer is kept.
@@ -290,6 +298,8 @@ class Question(NamedTuple):
         """
         if completion.note == "no UTF-8":
             raise AnswerError("no UTF-8", "the answer is not UTF-8")
+        if completion.note == "too long":
+            raise AnswerError("too long a question", "the question does not fit into the model's context")
         try:
             return Usable(completion.text, self.check(model, completion.text))
         except AnswerError:

@@ -380,7 +380,9 @@ def read_interests_of(
             assert isinstance(answer, MinedInterests)  # noqa: S101 - tells the type checker what was asked for
             interests = answer.interests
             sure = any(mined.confidence for mined in interests)  # 0 for all says nothing, such as an example's, copied
-            for mined in (dropped.kept(interests, question.evidence) if dropped else interests)[: model.limit]:
+            if dropped is not None:
+                interests = dropped.kept(interests, question.evidence, model.prompt.examples)
+            for mined in interests[: model.limit]:
                 kind = "visual" if mined.source == "picture" else "text"
                 confidence = mined.confidence if sure else None
                 rows.append((question.evidence.item_id, mined.interest, kind, confidence, model.name))

@@ -10,8 +10,12 @@ their grammars know no ``\\p{L}``.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from dig.interests.lexical import stop_words
 
 if TYPE_CHECKING:
     from dig.interests.asking.question import Evidence, PromptedModel
@@ -28,6 +32,10 @@ _CAPTION = 600
 _ASCII = "A-Za-z"
 _LETTERS = "A-Za-z\u00c0-\u1fff\u2c00-\u2fef\u3040-\ud7ff\uf900-\ufdff"
 """Ranges that hold the letters of living scripts, without punctuation, symbols and surrogates in between."""
+_FEWEST, _MOST = 4, 200
+"""Beginnings of phrases in an item's text between which a model can choose."""
+_WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
+_PIECE = re.compile(r"[\w'-]+|[^\w'\s-]")
 _NON_ASCII_LETTER = re.compile(r"[^\W\d_\x00-\x7f]")
 
 
@@ -48,7 +56,8 @@ def answer_schema(model: PromptedModel, evidence: Evidence) -> dict[str, Any]:
     if model.purpose == "caption":
         return _object(ref=ref, caption={"type": "string", "minLength": 1, "maxLength": _CAPTION})
     named = model.prompt.names
-    interest = {"interest": {"type": "string", "pattern": phrase_pattern(evidence.text)}}
+    pattern = (own_phrases(evidence.text) if model.prompt.own_words else None) or phrase_pattern(evidence.text)
+    interest: dict[str, Any] = {"interest": {"type": "string", "pattern": pattern}}
     interest["confidence"] = {"type": "number", "enum": list(CONFIDENCES)}
     if "evidence" in named:
         interest["evidence"] = {"type": "string", "maxLength": _EVIDENCE}
@@ -73,6 +82,56 @@ def phrase_pattern(text: str) -> str:
     letters, least = (_LETTERS, 0) if _NON_ASCII_LETTER.search(text) else (_ASCII, 1)
     word = f"[{letters}][{letters}'-]{{0,{_WORD_LETTERS - 1}}}"
     return f"^{word}( {word}){{{least},{_WORDS - 1}}}$"
+
+
+def own_phrases(text: str) -> str | None:
+    """The pattern of the phrases of an item's text: two to six words in a row that begin and end with no stop word.
+
+    The title's and the categories' words join where description and caption have too few phrases. Words of the brand
+    end a row, and so do marks and numbers.
+
+    Args:
+        text: the item's evidence.
+
+    Returns:
+        The pattern, in small letters; None where the text has hardly a phrase, as in scripts without spaces.
+    """
+    fields = json.loads(text)
+    brand = set(_WORD.findall(fields.get("brand", "").lower()))
+    phrases: list[str] = []
+    for names in (("description", "caption"), ("title", "categories")):
+        if len(phrases) < _FEWEST:
+            for name in names:
+                for run in _runs(fields.get(name, "").lower(), brand):
+                    phrases += filter(None, (_phrases(run, start) for start in range(len(run))))
+    phrases = list(dict.fromkeys(phrases))[:_MOST]
+    return f"^({'|'.join(phrases)})$" if len(phrases) >= _FEWEST else None
+
+
+def _runs(text: str, brand: set[str]) -> Iterator[list[str]]:
+    """Words that follow one another with nothing but spaces between them."""
+    run: list[str] = []
+    for word in _PIECE.findall(text):
+        if _WORD.fullmatch(word) and word not in brand:
+            run.append(word)
+        else:
+            yield run
+            run = []
+    yield run
+
+
+def _phrases(run: list[str], start: int) -> str:
+    """The phrases of a run that begin at a word, as one pattern; "" where there is none."""
+    words, stop = run[start : start + _WORDS], stop_words()
+    if words[0] in stop:
+        return ""
+    ends = [place for place in range(1, len(words)) if words[place] not in stop]
+    pattern = ""
+    for place, end in reversed(list(enumerate(ends))):
+        begin = ends[place - 1] + 1 if place else 0
+        part = "".join(f" {word}" for word in words[begin : end + 1]) + pattern
+        pattern = f"({part})?" if place else part[1:]
+    return pattern
 
 
 def _object(**properties: Any) -> dict[str, Any]:

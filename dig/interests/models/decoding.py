@@ -1,9 +1,11 @@
-"""Writes the answers of a batch: the shared beginning of the prompts is read once, rows that end leave the batch.
+"""Writes the answers of a local model, many side by side: every token is computed once and none for nothing.
 
-transformers' ``generate`` reads the instruction and the examples, which all prompts share, once per row; keeps rows
-that have ended until the last one has; and asks the model for tokens that a schema leaves no choice about. This loop
-does none of that, and gives the same tokens where nothing is held and nothing is sampled. Scores are computed for the
-last place alone.
+transformers' ``generate`` reads the instruction and the examples, which all prompts share, once per row; pads every
+prompt to the longest; keeps rows that have ended until the last one has; and asks the model for tokens that a schema
+leaves no choice about. Here all rows lie in one sequence behind their shared prefix: a mask lets each see the prefix
+and itself alone, so nothing is padded, a row that ends makes place for the next prompt at once, and forced tokens are
+read together. Where nothing is held and nothing is sampled the tokens are those of ``generate``. Scores are computed
+for the last token of each row alone.
 """
 
 from __future__ import annotations
@@ -16,19 +18,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
-from dig.generation.tree_paths import PromptCache
 from dig.interests.models.held import Grammar, mask_logits
 
-__all__ = ["Decoder", "Written", "runs"]
+__all__ = ["Decoder", "Written", "context_of", "runs"]
 
-_SPARE = 96
-"""Tokens of an answer for which the cache has room from the start; past them it grows by a copy."""
+_ROOM = 1024
+"""Places by which the memory of keys and values grows."""
 _WORTH = 16
-"""A prefix is read again where the prompts share at least this many tokens more than the one that is kept."""
-_CROWDED = 0.75
-"""Rows that have ended are taken out of the cache, by a copy, where at most this share of it is still at work."""
+"""A prefix is read anew where the prompts share at least this many tokens more than the one that is kept."""
+_PREFIX = -1
 
 
 class Written(NamedTuple):
@@ -37,18 +37,26 @@ class Written(NamedTuple):
     row: int
     tokens: list[int]
     """Without a token that ends it."""
-    count: int
+    length: int
     """Tokens of the answer, the one that ends it included."""
     cut: bool
     """Whether it met the limit of its length."""
 
 
 def runs(model: Any) -> bool:
-    """Whether the loop can run a model: full attention in every layer, places of tokens that can be told."""
+    """Whether the decoder can run a model: it takes places of tokens and a mask, and all its layers attend to all."""
     if not {"position_ids", "past_key_values", "logits_to_keep"} <= signature(model.forward).parameters.keys():
+        return False
+    if model.config._attn_implementation not in ("sdpa", "eager"):
         return False
     layers = DynamicCache(config=model.config).layers
     return all(type(layer) is DynamicLayer for layer in layers)
+
+
+def context_of(model: Any) -> int | None:
+    """Places of tokens that a model knows; None where its configuration does not say."""
+    places = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return places if isinstance(places, int) and places > 0 else None
 
 
 @dataclass
@@ -56,76 +64,87 @@ class _Row:
     """An answer in the making."""
 
     row: int
-    prompt: list[int]
     grammar: Grammar | None
+    unread: list[int]
+    """Tokens that the model has yet to read, at first the prompt's."""
+    length: int
+    """Tokens that it has read, those of the prefix included."""
+    prompt: int
+    """Tokens of the prompt."""
     tokens: list[int] = field(default_factory=list)
-    unread: list[int] = field(default_factory=list)
-    """Tokens of the answer that the model has yet to read."""
-    length: int = 0
-    """Tokens of prompt and answer that it has read."""
+
+    def force(self) -> None:
+        """Adds the tokens that the schema leaves no choice about."""
+        if self.grammar is not None and (forced := self.grammar.forced()):
+            self.grammar.take(forced)
+            self.tokens += forced
+            self.unread += forced
 
     def take(self, token: int) -> None:
-        """Adds a token, and those that the schema forces behind it."""
-        new = [token]
+        """Adds a token, and those that are forced behind it."""
         if self.grammar is not None:
-            self.grammar.take(new)
-            if forced := self.grammar.forced():
-                self.grammar.take(forced)
-                new += forced
-        self.tokens += new
-        self.unread += new
+            self.grammar.take([token])
+        self.tokens.append(token)
+        self.unread.append(token)
+        self.force()
 
 
 class Decoder:
-    """Decodes batches with one model, and keeps the states of the prompts' shared prefix from batch to batch.
+    """Decodes with one model, and keeps what it read of the prompts' shared prefix from call to call.
 
     Args:
         model: a causal language model in evaluation mode, for which :func:`runs` holds.
         ends: tokens that end an answer.
-        limit: tokens per answer.
+        limit: tokens per answer; one that reaches the end of the model's context is cut there, too.
         temperature: of the sampling; 0 takes the likeliest token.
     """
 
     def __init__(self, model: Any, ends: set[int], limit: int, temperature: float = 0.0) -> None:
         self._model, self._ends, self._limit, self._temperature = model, ends, limit, temperature
-        self._device = next(model.parameters()).device
+        self.context = context_of(model)
+        self._memory = _Memory(model)
         self._prefix: list[int] = []
-        self._states: list[tuple[Tensor, Tensor]] = []
 
     @torch.inference_mode()
-    def answers(self, prompts: Sequence[list[int]], grammars: Sequence[Grammar | None]) -> Iterator[Written]:
+    def answers(
+        self, prompts: Sequence[list[int]], grammars: Sequence[Grammar | None], at_once: int
+    ) -> Iterator[Written]:
         """The answers as they end.
 
         Args:
-            prompts: token ids, at least one each.
+            prompts: token ids, at least one each and fewer than the context has places.
             grammars: what each is held to; moved on.
+            at_once: rows that are worked on side by side.
         """
-        rows = [
-            _Row(row, list(prompt), grammar)
+        shared = self._begin(prompts)
+        waiting = [
+            _Row(row, grammar, list(prompt[shared:]), shared, len(prompt))
             for row, (prompt, grammar) in enumerate(zip(prompts, grammars, strict=True))
-        ]
-        for row in rows:
-            if row.grammar is not None and (forced := row.grammar.forced()):
-                row.grammar.take(forced)
-                row.tokens += forced
-        batch = _Batch(self._model, self._device, rows, self._shared([row.prompt for row in rows]))
-        logits = batch.begin(self._prefix, self._states)
-        while True:
-            working = batch.working
-            for row, token in zip(working, self._choose(logits[batch.places], working), strict=True):
+        ][::-1]
+        working: list[_Row] = []
+        while waiting or working:
+            scores: list[Tensor] = []
+            old = list(working)
+            if old:
+                scores.append(self._memory.read(old))
+            while waiting and len(working) < at_once:  # each by itself, as long as it is
+                row = waiting.pop()
+                row.force()
+                working.append(row)
+                scores.append(self._memory.read([row]))
+            for row, token in zip(working, self._choose(torch.cat(scores), working), strict=True):
                 row.take(token)
             ended = [written for row in working if (written := self._ended(row)) is not None]
+            self._memory.forget({written.row for written in ended})
+            gone = {written.row for written in ended}
+            working = [row for row in working if row.row not in gone]
             yield from ended
-            batch.leave({written.row for written in ended})
-            if not batch.working:
-                return
-            logits = batch.step()
 
     def _choose(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
         scores = mask_logits(logits, [row.grammar for row in rows])
         if not self._temperature:
             return [int(token) for token in scores.argmax(dim=-1).tolist()]
-        shares = torch.softmax(scores.float() / self._temperature, dim=-1)
+        shares = torch.softmax(scores / self._temperature, dim=-1)
         return [int(token) for token in torch.multinomial(shares, 1)[:, 0].tolist()]
 
     def _ended(self, row: _Row) -> Written | None:
@@ -133,96 +152,124 @@ class Decoder:
             return Written(row.row, row.tokens[:-1], len(row.tokens), False)
         if row.grammar is not None and row.grammar.complete:
             return Written(row.row, row.tokens, len(row.tokens), False)
-        if len(row.tokens) >= self._limit:
-            return Written(row.row, row.tokens[: self._limit], self._limit, True)
+        room = self._limit if self.context is None else min(self._limit, self.context - row.prompt)
+        if len(row.tokens) >= room:
+            return Written(row.row, row.tokens[:room], room, True)
         return None
 
-    def _shared(self, prompts: list[list[int]]) -> int:
+    def _begin(self, prompts: Sequence[list[int]]) -> int:
         """How many tokens of the kept prefix all prompts begin with; another one is read first where that pays."""
+        if not prompts:
+            return 0
         first, last = min(prompts), max(prompts)  # what these two share, all do
-        most = min(len(prompt) for prompt in prompts) - 1  # a token is left to be read
-        shared = min(_common(first, last), most)
+        shared = min(_common(first, last), min(map(len, prompts)) - 1)  # a token is left to be read
         length = min(_common(self._prefix, first), shared)
-        if shared < length + _WORTH:
-            return length
-        cache = PromptCache(0)
-        tokens = torch.tensor([first[:shared]], device=self._device)
-        self._model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        self._prefix = first[:shared]
-        self._states = [(layer.keys, layer.values) for layer in cache.layers]
-        return shared
+        if len(prompts) > 1 and shared >= length + _WORTH:
+            self._memory.begin(length)
+            self._prefix = first[:shared]
+            self._memory.read([_Row(_PREFIX, None, first[length:shared], length, shared)])
+            return shared
+        self._prefix = self._prefix[:length]
+        self._memory.begin(length)
+        return length
 
 
-class _Batch:
-    """The rows at work and what the model remembers of them."""
+class _Memory:
+    """What the model has read: one sequence of keys and values, and whose each place is.
 
-    def __init__(self, model: Any, device: torch.device, rows: list[_Row], shared: int) -> None:
-        self._model, self._device, self._shared = model, device, shared
-        self.rows = rows
-        self._gone: set[int] = set()
+    Args:
+        model: the model.
+    """
 
-    @property
-    def working(self) -> list[_Row]:
-        """Rows that have not ended."""
-        return [row for row in self.rows if row.row not in self._gone]
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._cache = _Places()
+        self._owners = torch.empty(0, dtype=torch.long, device=self._device)
 
-    @property
-    def places(self) -> list[int]:
-        """Where these stand in the batch."""
-        return [place for place, row in enumerate(self.rows) if row.row not in self._gone]
+    def begin(self, kept: int) -> None:
+        """Forgets all rows, and of the prefix what is behind so many tokens."""
+        self._cache.keep(torch.arange(kept, device=self._device))
+        self._owners = self._owners[:kept]
 
-    def begin(self, prefix: list[int], states: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Reads the prompts and what is forced behind them; the scores ``(rows, vocabulary)`` of what comes next."""
-        count, shared = len(self.rows), self._shared
-        rest = [[*row.prompt[shared:], *row.tokens] for row in self.rows]
-        width = max(map(len, rest))
-        self._cache = PromptCache(width + _SPARE)
-        for layer, (keys, values) in enumerate(states if shared else ()):
-            each = (keys[:, :, :shared].expand(count, -1, -1, -1), values[:, :, :shared].expand(count, -1, -1, -1))
-            self._cache.update(*each, layer)
-        self._mask = torch.ones(count, shared, dtype=torch.long, device=self._device)
-        for row in self.rows:
-            row.length = shared
-        return self._read(rest)
-
-    def step(self) -> Tensor:
-        """Reads the tokens that are unread."""
-        unread = [
-            [0] if row.row in self._gone else row.unread for row in self.rows
-        ]  # one that has ended reads anything
-        for row in self.rows:
-            row.unread = []
-        return self._read(unread)
-
-    def leave(self, ended: set[int]) -> None:
-        """These rows are done; they are taken out of the cache where that is worth a copy."""
-        self._gone |= ended
-        working = self.working
-        if self._gone and 0 < len(working) <= _CROWDED * len(self.rows):
-            places = torch.tensor(self.places, device=self._device)
-            self._cache.keep(places)
-            self._mask = self._mask[places]
-            self.rows, self._gone = working, set()
-
-    def _read(self, tokens: list[list[int]]) -> Tensor:
-        """Feeds each row its tokens, padded on the left, so that the last place is the last token of every row."""
-        width = max(map(len, tokens))
-        ids = torch.tensor([[0] * (width - len(each)) + each for each in tokens])
-        new = torch.tensor([[0] * (width - len(each)) + [1] * len(each) for each in tokens])
-        begins = torch.tensor([row.length for row in self.rows]).unsqueeze(1)
-        places = (begins + new.cumsum(dim=1) - 1).clamp(min=0)
-        for row, each in zip(self.rows, tokens, strict=True):
-            row.length += len(each)
-        self._mask = torch.cat([self._mask, new.to(self._device)], dim=1)
+    def read(self, rows: Sequence[_Row]) -> Tensor:
+        """Reads what rows have not read; the scores ``(rows, vocabulary)`` of what comes next, float32."""
+        counts = [len(row.unread) for row in rows]
+        tokens = [token for row in rows for token in row.unread]
+        places = [row.length + place for row in rows for place in range(len(row.unread))]
+        owners = torch.tensor([row.row for row in rows], device=self._device)
+        owners = owners.repeat_interleave(torch.tensor(counts, device=self._device))
+        before = len(self._owners)
+        self._owners = torch.cat([self._owners, owners])
+        for row in rows:
+            row.length, row.unread = row.length + len(row.unread), []
+        order = torch.arange(len(self._owners), device=self._device)
+        seen = (self._owners == _PREFIX) | (self._owners == owners[:, None])
+        seen &= order <= order[before:, None]
+        mask = torch.zeros(seen.shape, dtype=self._model.dtype, device=self._device)
+        mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)
         output = self._model(
-            input_ids=ids.to(self._device),
-            attention_mask=self._mask,
-            position_ids=places.to(self._device),
+            input_ids=torch.tensor([tokens], device=self._device),
+            attention_mask=mask[None, None],
+            position_ids=torch.tensor([places], device=self._device),
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=torch.tensor(counts, device=self._device).cumsum(0) - 1,
         )
-        return output.logits[:, -1].float()
+        return output.logits[0].float()
+
+    def forget(self, rows: set[int]) -> None:
+        """These rows are done; their places are given up where they are a third of all."""
+        if rows:
+            self._owners[torch.isin(self._owners, torch.tensor(sorted(rows), device=self._device))] = _PREFIX - 1
+            kept = (self._owners >= _PREFIX).nonzero()[:, 0]
+            if 3 * len(kept) < 2 * len(self._owners):
+                self._cache.keep(kept)
+                self._owners = self._owners[kept]
+
+
+class _Places(Cache):
+    """Keys and values in one room that grows by whole steps, so that a new token copies no old ones."""
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=_Layer)
+
+    def keep(self, places: Tensor) -> None:
+        """Forgets all places but these."""
+        for layer in self.layers:
+            layer.keep(places)
+
+
+class _Layer(DynamicLayer):
+    def __init__(self) -> None:
+        super().__init__()
+        self._length = 0
+        self._room: list[Tensor] = []
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Writes new states (1, heads, new, dim) behind the old ones and gives all of them."""
+        start, self._length = self._length, self._length + key_states.shape[-2]
+        self.is_initialized = True
+        states = (key_states, value_states)
+        if not self._room or self._length > self._room[0].shape[-2]:
+            old = self._room
+            self._room = [each.new_empty(*each.shape[:-2], self._length + _ROOM, each.shape[-1]) for each in states]
+            for room, earlier in zip(self._room, old, strict=False):
+                room[..., :start, :] = earlier[..., :start, :]
+        for room, new in zip(self._room, states, strict=True):
+            room[..., start : self._length, :] = new
+        self.keys, self.values = (room[..., : self._length, :] for room in self._room)
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Places that are taken."""
+        return self._length
+
+    def keep(self, places: Tensor) -> None:
+        """Forgets all places but these."""
+        for room in self._room:
+            room[..., : len(places), :] = room.index_select(-2, places)
+        self._length = len(places)
 
 
 def _common(first: Sequence[int], second: Sequence[int]) -> int:

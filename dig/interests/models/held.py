@@ -109,7 +109,7 @@ def mask_logits(logits: Tensor, grammars: Sequence[Grammar | None]) -> Tensor:
     return logits.masked_fill(allowed == 0, float("-inf"))
 
 
-class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
+class GrammarProcessor(LogitsProcessor):
     """Holds transformers' own ``generate``, for models that our own loop does not run.
 
     Args:
@@ -131,5 +131,5 @@ class GrammarProcessor(LogitsProcessor):  # type: ignore[misc]
         for row, grammar in enumerate(self._grammars):
             if grammar.complete:
                 masked[row] = float("-inf")
-                masked[row, self._ends] = scores[row, self._ends]
+                masked[row, self._ends] = 0.0
         return masked

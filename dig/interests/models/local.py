@@ -109,10 +109,10 @@ class TransformersModel:
     def _grammars(self, schemas: Sequence[Mapping[str, Any] | None]) -> list[Grammar | None]:
         """What each answer is held to."""
         if self._format == "json_object":
-            schemas = [schema and {"type": "object"} for schema in schemas]
+            schemas = [None if schema is None else {"type": "object"} for schema in schemas]
         if self._format == "none" or not any(schemas):
             return [None] * len(schemas)
-        return [schema and self._holder.grammar(schema) for schema in schemas]
+        return [None if schema is None else self._holder.grammar(schema) for schema in schemas]
 
     @cached_property
     def _holder(self) -> Holder:
@@ -142,10 +142,14 @@ class TransformersModel:
         prompts = [self._prompt(conversation) for conversation in conversations]
         if self._decoder is not None:
             ids = self._tokenizer([prompt.text for prompt in prompts], add_special_tokens=False)["input_ids"]
-            for written in self._decoder.answers(ids, held):
-                note = "cut short" if written.cut else ""
-                text = self._text(written.tokens)
-                yield written.row, Completion(text, len(ids[written.row]), written.count, note)
+            fitting = [row for row, each in enumerate(ids) if len(each) < (self._decoder.context or len(each) + 1)]
+            for row in sorted(set(range(len(ids))) - set(fitting)):
+                yield row, Completion("", len(ids[row]), 0, "too long")
+            for written in self._decoder.answers(
+                [ids[row] for row in fitting], [held[row] for row in fitting], len(ids)
+            ):
+                row, note = fitting[written.row], "cut short" if written.cut else ""
+                yield row, Completion(self._text(written.tokens), len(ids[row]), written.length, note)
             return
         for shown in (True, False):  # processors want pictures in each conversation of a batch or in none
             rows = [row for row, prompt in enumerate(prompts) if bool(prompt.pictures) is shown]

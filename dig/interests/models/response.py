@@ -42,7 +42,8 @@ class Message(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, "refused", or "no UTF-8"."""
+    """An answer as the model wrote it; ``note`` is "cut short" at the token limit, "refused", "no UTF-8", or
+    "too long" where the question does not fit into the context."""
 
     text: str
     prompt_tokens: int

@@ -73,7 +73,8 @@ class VllmModel:
         """
         if not self._vision and any(turn.picture for conversation in conversations for turn in conversation):
             raise ValueError(f"mining model {self._name} does not see, but was given a picture")
-        sampling = [self._sampling_of(schema) for schema in schemas or [None] * len(conversations)]
+        each: Sequence[Mapping[str, Any] | None] = [None] * len(conversations) if schemas is None else schemas
+        sampling = [self._sampling_of(schema) for schema in each]
         outputs = self._chat(conversations, sampling) if conversations else []
         yield from enumerate(map(_completion, outputs))
 

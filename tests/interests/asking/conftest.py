@@ -32,12 +32,12 @@ def store(tmp_path: Path):
         yield opened
 
 
-def model(url: str | None = None, name: str = "m", purpose: str = "interests", **settings) -> PromptedModel:
+def model(
+    url: str | None = None, name: str = "m", purpose: str = "interests", prompt: str | None = None, **settings
+) -> PromptedModel:
     given = {"model": name, "base_url": url, "backoff": 0.01, "timeout": 2.0, "price_in": 1.0, "price_out": 2.0}
     config = ModelConfig(**{**given, **settings})
-    return prompted_model(
-        name, config, load_prompt(f"{'interests' if purpose == 'interests' else purpose}-v1", "k"), purpose, 8
-    )
+    return prompted_model(name, config, load_prompt(prompt or f"{purpose}-v1", "k"), purpose, 8)
 
 
 def catalogue(count: int) -> pl.DataFrame:

@@ -116,7 +116,7 @@ def test_questions_of_one_length_share_a_batch(folder, monkeypatch):
     model, lengths = model_of(folder), []
     answers = model._decoder.answers
     monkeypatch.setattr(
-        model._decoder, "answers", lambda ids, held: lengths.append([len(each) for each in ids]) or answers(ids, held)
+        model._decoder, "answers", lambda ids, *rest: lengths.append([len(each) for each in ids]) or answers(ids, *rest)
     )
     model.complete([user("A"), user("A A A A A"), user("next"), user("item is: item is: is:")])
     assert lengths == [[8, 8], [4, 4]]
@@ -137,6 +137,15 @@ def test_a_temperature_samples(folder):
     torch.manual_seed(0)
     assert [model.complete(question)[0].text for _ in range(4)] == drawn
     assert len(set(drawn)) > 1
+
+
+def test_a_question_that_does_not_fit_into_the_context_is_told_apart(folder, tmp_path):
+    """A context shorter than the prompt: no answer out of places that the model does not know, and no traceback."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 12}))
+    long, short = model_of(folder).complete([user(" ".join(["item"] * 9)), user("A customer")])
+    assert long == Completion("", 12, 0, "too long")
+    assert short.note == "cut short" and (short.prompt_tokens, short.completion_tokens) == (5, 7)
 
 
 def test_nothing_is_asked(folder):
