@@ -153,8 +153,10 @@ def what_helps(model: PromptedModel, missing: Counter[str], stopped: str | None,
         begin = f"Raise {limit}, then the same" if limit else "The same"
         advised.append(f"{begin} command continues with the {waiting:,} that no answer has come for")
     if failed:
-        reason = next(reason for reason, _ in missing.most_common() if reason not in ("not asked", AWAITED))
-        if not stopped and (hint := advice(model, reason.partition(" from a model")[0])):
+        worst = next(reason for reason, _ in missing.most_common() if reason not in ("not asked", AWAITED))
+        worst = worst.partition(" from a model")[0]
+        if not stopped and worst in _ANSWERED:  # a model that was stopped has told it
+            hint = advice(model, worst)
             advised.append(hint[0].upper() + hint[1:])
         retry = command_line("dig.interests retry", config)
         advised.append(f"{retry} asks for the {failed:,} that failed again")

@@ -108,7 +108,7 @@ def test_every_item_is_accounted_for(mined):
         failed = sum(row[1] == number for row in tables["failures"])
         assert interests.filter(pl.col("miner") == name)["item_id"].n_unique() == ITEMS - failed
         assert not failed or f"mine: {name} has no usable answer for {failed} of 1,000 items (" in said
-    assert "python -m dig.interests retry experiment=shop" in said
+    assert f"python -m dig.interests retry experiment={folder / 'shop.yaml'} asks for the " in said
     assert not (file.parent / "scratch").exists()
 
 

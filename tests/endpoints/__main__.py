@@ -90,11 +90,11 @@ def one(name: str, environments: Path, models: Models, folder: Path) -> dict[str
     """A server's row, every cell of which was measured."""
     with running(SERVERS[name], environments, models, folder / f"{name}.log") as server:
         print(f"{server.server.name} {server.version}: answered after {server.started:.0f} s", flush=True)
-        row = {"version": server.version, **probe(server)}
         shop = shop_of(folder / f"{name}-shop")
         model = {"model": server.model, "base_url": server.url, "format": "json_schema"}
         result = mined(server, folder / f"{name}-mining", shop, model, Path(sys.executable))
-    print("\n".join(f"  | {line}" for line in result["said"].splitlines()), flush=True)
+        print("\n".join(f"  | {line}" for line in result["said"].splitlines()), flush=True)
+        row = {"version": server.version, **probe(server)}
     assert result["code"] == 0, result["said"]
     assert result["answers"] + result["failures"] == ITEMS, result
     assert result["unknown"] == 0, result

@@ -15,7 +15,7 @@ from endpoints.servers import CONTEXT, Running
 __all__ = ["PROBES", "probe"]
 
 _SAY = [{"role": "user", "content": "Say something about a red kettle."}]
-_COUNT = [{"role": "user", "content": "Count from 1 to 500 in words: one, two, three,"}]
+_COUNT = [{"role": "user", "content": "Write a very long story about a red kettle that travels around the world."}]
 
 
 def _ask(server: Running, timeout: float = 240.0, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -60,7 +60,8 @@ def _held(server: Running, form: dict[str, Any]) -> str | dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:
-        return f"ignored ({text[:40]!r})"
+        cut = content["choices"][0].get("finish_reason") == "length" and text.lstrip().startswith("{")
+        return {} if cut else f"ignored ({text[:40]!r})"
     return value if isinstance(value, dict) else f"ignored ({text[:40]!r})"
 
 

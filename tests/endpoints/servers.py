@@ -19,7 +19,7 @@ from pathlib import Path
 
 __all__ = ["SERVERS", "CONTEXT", "Models", "Running", "Server", "running"]
 
-CONTEXT = 2048
+CONTEXT = 1024
 """Tokens of question and answer that each server is started with, where it can be told."""
 _START = 240.0
 """Seconds until a server must answer."""

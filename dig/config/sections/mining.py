@@ -168,7 +168,7 @@ class ModelConfig:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request's body, such as `reasoning_effort`."""
     concurrency: Connections = 16
-    """Requests under way at once."""
+    """Requests under way at once at most; a run begins with one, and more follow as long as none waits for another."""
     requests_per_minute: PositiveFloat | None = None
     """The endpoint's limit; unset knows none."""
     tokens_per_minute: Annotated[float, Bounds(0, 1e12, above=True)] | None = None

@@ -55,6 +55,8 @@ _PATIENCE = 10
 
 _TOO_LONG = "too long for its context"
 """Reason of a question that an endpoint refuses for its length."""
+_NOT_ASKED = "too long a question"
+"""Reason of a question that a local model is not asked for its length."""
 _FORMS = ("no JSON", "broken JSON", "wrong shape")
 """What is wrong with an answer that an endpoint did not hold to ``response_format``."""
 
@@ -133,7 +135,7 @@ class Account:
                 self.store.answered(identity, question.key, item_id, usable.text)
                 if self.again:  # here, so that no kill leaves an answer that no later run looks for
                     self.store.count_retried(self.campaign, 1)
-            elif problem is not None:
+            elif problem is not None and problem.reason != _NOT_ASKED:
                 self._keep(question, completion, problem, SECOND_CHANCE)
         self.result.tokens += completion.completion_tokens
         if usable is not None:
@@ -163,6 +165,9 @@ class Account:
     def give_up(self, question: Question, completion: Completion, problem: AnswerError) -> None:
         """Keeps an answer that is unusable for good, or as long as the settings are those of today."""
         config = self.model.config
+        first = self.store.failures([question.key]) if problem.reason == _NOT_ASKED else []
+        if first:  # too long for its second chance: the first answer is the last
+            completion, problem = Completion(first[0].text, 0, 0), AnswerError(first[0].reason, first[0].problem)
         states = {"cut short": length_state(config), _TOO_LONG: context_state(config)}
         self._keep(question, completion, problem, states.get(problem.reason, ""))
         self.result.failed[problem.reason] += 1
@@ -375,7 +380,8 @@ class Client:
             self.concurrency.leave(slot)
             raise
         self.concurrency.begin(slot)
-        schema = answer_schema(self.account.model, question.evidence)
+        asks_for_it = self.endpoint.format == "json_schema"
+        schema = answer_schema(self.account.model, question.evidence) if asks_for_it else {}
         try:
             completion = await self.endpoint.complete(messages, f"dig-{entry.number}", schema, slot.timeout)
         except RefusedError as error:

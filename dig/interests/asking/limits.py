@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from statistics import median_low
 from typing import NamedTuple
 
 from dig.engine.console import printable
@@ -100,6 +100,10 @@ _SAFE = 0.8
 """Of the limit of time, what an answer may take before fewer are asked for at once."""
 _INSTANT = 0.03
 """Seconds; a queue that costs no more is none."""
+_STUCK = 5
+"""This many times as long as usual, and a request may have been lost on the way."""
+_RARE = 4
+"""A refusal or a time-out after this many good answers for each request under way is an accident, not overload."""
 _HOLD, _LONGEST_HOLD = 4, 64
 """Looks at an endpoint after one that found it busy, before more is tried again; doubled each time."""
 _ALONE = 16
@@ -148,9 +152,10 @@ class Concurrency:
     Every so many answers it looks at how long they took. Where twice as many make each take half as long again, they
     wait for one another, so the number from before is kept, and more is tried again after some while. Such a trial must
     not end unanswered, so its requests may take longer than others. What an overloaded endpoint says, and an answer
-    that does not come in time, halve the number; it then grows by a quarter at a time. A request that was given up is
-    worked on by many servers all the same, so it keeps its place until an answer that was asked for later has come, or
-    for as long again.
+    that does not come in time, halve the number, or take an eighth of it where that is rare; it then grows by a quarter
+    at a time. A request that was given up is worked on by many servers all the same, so it keeps its place until an
+    answer that was asked for later has come, or for as long again. Beside one that takes far longer than usual, which
+    may have been lost on the way, one more may be under way.
 
     Args:
         ceiling: requests under way at once at most.
@@ -168,7 +173,7 @@ class Concurrency:
         """The number that a larger one is held against, and how long answers took then."""
         self._window: list[tuple[float, float]] = []
         self._alone: deque[tuple[float, float]] = deque(maxlen=_ALONE)
-        self._left = self._hold = 0
+        self._left = self._hold = self._good = 0
         self._worst = 0.0
         self._slots: set[Slot] = set()
         self._given_up: list[tuple[float, float]] = []
@@ -215,6 +220,7 @@ class Concurrency:
         if slot.begun is not None:
             began, seconds = slot.begun, self._clock() - slot.begun
             self._given_up = [each for each in self._given_up if each[0] > began]
+            self._good += 1
             if slot.epoch == self._epoch:
                 self._window.append((seconds, seconds / max(written, 1)))
                 self._look()
@@ -226,20 +232,20 @@ class Concurrency:
         if given_up and slot.begun is not None:
             self._given_up.append((slot.begun, self._clock() + self.timeout))
         if slot.epoch == self._epoch:  # one that was sent before says nothing of what is done since
-            self._careful, self._before, self._trial = True, None, False
-            self._hold = max(self._hold, _HOLD)
-            self._left = self._hold
-            self._resize(max(1, self.size // 2))
+            alone = self._good >= _RARE * self.size
+            self._careful, self._before, self._trial, self._good = True, None, False, 0
+            self._left = 1 if alone else _HOLD
+            self._resize(max(1, self.size - max(1, self.size // 8) if alone else self.size // 2))
         self._wake()
 
     def _look(self) -> None:
         """Decides after enough answers whether as many, fewer or more are asked for at once."""
         slowest = _Pace(*(max(each) for each in zip(*self._window, strict=True)))
-        middle = _Pace(*(median(each) for each in zip(*self._window, strict=True)))
+        middle = _Pace(*(median_low(each) for each in zip(*self._window, strict=True)))
         if self.size == 1:
             self._alone.append(self._window[-1])
-        alone = _Pace(*(median(each) for each in zip(*self._alone, strict=True))) if self._alone else middle
-        enough, quick = len(self._window) >= 2 * self.size - 1, False
+        alone = _Pace(*(median_low(each) for each in zip(*self._alone, strict=True))) if self._alone else middle
+        enough, quick = len(self._window) >= max(2, 2 * self.size - 1), False  # a first one may load the model
         if self._before is not None:
             size, earlier = self._before
             quick = len(self._window) > self.size // 2 and slowest.times(earlier) <= _QUICK
@@ -276,7 +282,14 @@ class Concurrency:
         if self._given_up:
             now = self._clock()
             self._given_up = [each for each in self._given_up if each[1] > now]
-        return len(self._slots) + len(self._given_up) < self.size
+        taken = len(self._slots) + len(self._given_up)
+        return taken < self.size or (taken == self.size and not self._given_up and self._is_stuck())
+
+    def _is_stuck(self) -> bool:
+        """Whether a request takes so much longer than others that one more may be under way beside it."""
+        usual = median_low(seconds for seconds, _ in self._alone) if self._alone else self.timeout
+        waits = self.under_way
+        return bool(waits) and waits[0] > max(_STUCK * usual, _POLL)
 
     def _taken(self) -> Slot:
         timeout = self.timeout

@@ -222,7 +222,7 @@ class Endpoint:
             default_query=query,
         )
         self._output_key = config.output_key
-        self._formats: list[str] = [config.format]
+        self._formats: list[str] = [config.format or "json_object"]
         self._told_of_usage = self._told_of_model = False
         self._place: str | None = None
 

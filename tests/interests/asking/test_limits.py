@@ -6,8 +6,10 @@ from dig.interests.asking.limits import (
     LONGEST_PAUSE,
     PROBES,
     Breaker,
+    Concurrency,
     EndpointStoppedError,
     RateLimiter,
+    Slot,
     Usability,
     pause_before,
 )
@@ -170,3 +172,120 @@ def test_no_more_questions_are_begun_than_may_fail_until_one_answer_is_usable():
     assert asyncio.run(begun([False] * 3)) == 8
     assert asyncio.run(begun([False] * 8)) == 8
     assert asyncio.run(begun([True])) >= 20
+
+
+class Served:
+    """A server of so many places, in simulated time: each answer takes a second of one of them."""
+
+    def __init__(self, places: int, timeout: float, ceiling: int = 16) -> None:
+        self.clock = Clock()
+        self.concurrency = Concurrency(ceiling, timeout, self.clock)
+        self.places = [self.clock.now] * places
+        self.under_way: list[tuple[float, Slot]] = []
+        self.unknown = 0
+
+    def run(self, count: int) -> list[int]:
+        """The sizes after each of so many answers."""
+
+        async def work() -> list[int]:
+            sizes = []
+            while len(sizes) < count:
+                while self.concurrency._is_free():
+                    slot = await self.concurrency.admit()
+                    self.concurrency.begin(slot)
+                    place = min(range(len(self.places)), key=self.places.__getitem__)
+                    self.places[place] = max(self.places[place], self.clock.now) + 1.0
+                    self.under_way.append((self.places[place], slot))
+                end, slot = min(self.under_way, key=lambda each: min(each[0], each[1].begun + each[1].timeout))
+                self.under_way.remove((end, slot))
+                self.clock.now = max(self.clock.now, min(end, slot.begun + slot.timeout))
+                if end > slot.begun + slot.timeout:
+                    self.unknown += 1
+                    self.concurrency.overloaded(slot, given_up=True)
+                else:
+                    self.concurrency.answered(slot, 100)
+                    sizes.append(self.concurrency.size)
+            return sizes
+
+        return asyncio.run(work())
+
+
+def test_a_server_that_works_in_order_is_asked_for_one_or_two_at_once():
+    """Entry 5, also where an answer takes most of the limit of time: then a trial may take longer."""
+    for timeout in (120.0, 4.0, 1.5):
+        server = Served(places=1, timeout=timeout)
+        sizes = server.run(300)
+        assert max(sizes) <= 2 and server.unknown == 0 and sizes.count(1) > 200, timeout
+
+
+def test_a_server_that_works_side_by_side_is_asked_for_all_soon():
+    server = Served(places=64, timeout=30.0, ceiling=64)
+    sizes = server.run(1000)
+    assert sizes.index(64) < 100 and sizes[-1] == 64 and server.unknown == 0
+    assert server.clock.now - 100.0 < 1000 / 64 + 6.0, "seconds, near the ideal"
+
+
+def test_a_server_of_some_places_is_asked_for_about_as_many():
+    sizes = Served(places=4, timeout=30.0).run(500)
+    assert 4 <= sizes[-1] <= 8 and max(sizes) <= 16
+
+
+def test_overload_halves_and_an_accident_takes_an_eighth():
+    async def scene() -> list[int]:
+        clock, sizes = Clock(), []
+        concurrency = Concurrency(16, 10.0, clock)
+        concurrency.size = 16
+        slots = [await concurrency.admit() for _ in range(16)]
+        for slot in slots:
+            concurrency.begin(slot)
+        clock.now += 1.0
+        concurrency.overloaded(slots[0])
+        sizes.append(concurrency.size)
+        concurrency.overloaded(slots[1])  # it was sent before the number was halved
+        sizes.append(concurrency.size)
+        concurrency._good = 1000
+        for slot in slots[2:]:
+            concurrency.leave(slot)
+        late = await concurrency.admit()
+        concurrency.begin(late)
+        concurrency.overloaded(late)
+        sizes.append(concurrency.size)
+        return sizes
+
+    assert asyncio.run(scene()) == [8, 8, 7]
+
+
+def test_a_request_that_was_given_up_keeps_its_place_until_a_later_one_is_answered():
+    async def scene() -> list[bool]:
+        clock, free = Clock(), []
+        concurrency = Concurrency(2, 10.0, clock)
+        first = await concurrency.admit()
+        concurrency.begin(first)
+        clock.now += 10.0
+        concurrency.overloaded(first, given_up=True)
+        free.append(concurrency._is_free())
+        clock.now += 9.9
+        free.append(concurrency._is_free())
+        clock.now += 0.2
+        free.append(concurrency._is_free())  # as long again
+        return free
+
+    assert asyncio.run(scene()) == [False, False, True]
+
+
+def test_one_request_that_never_ends_does_not_hold_up_all_others():
+    async def scene() -> list[bool]:
+        clock, free = Clock(), []
+        concurrency = Concurrency(16, 100.0, clock)
+        first = await concurrency.admit()
+        concurrency.begin(first)
+        clock.now += 1.0
+        concurrency.answered(first, 10)
+        for _ in range(2):  # the second of them is one more than the size
+            concurrency.begin(await concurrency.admit())
+            free.append(concurrency._is_free())
+            clock.now += 5.5
+            free.append(concurrency._is_free())
+        return free
+
+    assert asyncio.run(scene()) == [False, True, False, False]
