@@ -169,7 +169,8 @@ def check_architecture(config: VisualConfig) -> None:
         hint = nearest(architecture, open_clip.list_models())
         raise UserError(
             f"visual.model={config.model}: open_clip knows no such architecture"
-            f"{f'; did you mean {hint}?' if hint else ''}"
+            f"{f'; did you mean {hint}?' if hint else ''}",
+            exit_code=2,
         )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     named = config.from_scratch or config.pretrained in tags or Path(config.pretrained or "").expanduser().is_file()
@@ -177,7 +178,8 @@ def check_architecture(config: VisualConfig) -> None:
         hint = nearest(config.pretrained or "", tags)
         raise UserError(
             f"visual.pretrained={config.pretrained} is neither a file nor a tag of {config.model}"
-            f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})"
+            f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})",
+            exit_code=2,
         )
 
 
