@@ -10,7 +10,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check "torch==2.13.0" "open_clip_torch==3.3.0"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check "torch==2.15.0" "torchvision==0.29.2" "open_clip_torch==3.3.0"
 HF_HUB_OFFLINE=1 "$work/venv/bin/python" - <<'PYTHON_CODE'
 import logging
 import tempfile

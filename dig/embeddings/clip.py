@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dig.config.errors import UserError, nearest
+from dig.config.errors import UserError
 from dig.config.schema import VisualConfig
-from dig.embeddings.locate import clip_fingerprint, needs_quick_gelu
+from dig.embeddings.locate import check_architecture, clip_fingerprint, needs_quick_gelu
 from dig.engine.console import warn
 
 if TYPE_CHECKING:
@@ -109,22 +109,12 @@ def load_clip(config: VisualConfig) -> ClipModel:
         clip_fingerprint(config)  # names a folder that is not there, or that holds no weights
         schema, _, place = config.model.partition(":")
         return _create(config, f"{schema}:{Path(place).expanduser()}" if schema == "local-dir" else config.model, None)
-    if architecture not in open_clip.list_models():
-        hint = nearest(architecture, open_clip.list_models())
-        raise UserError(
-            f"visual.model={config.model}: open_clip knows no such architecture"
-            f"{f'; did you mean {hint}?' if hint else ''}"
-        )
+    check_architecture(config)
     if config.from_scratch:
         return _create(config, architecture, None)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if config.pretrained not in tags and not Path(config.pretrained or "").expanduser().is_file():
-        hint = nearest(config.pretrained or "", tags)
-        raise UserError(
-            f"visual.pretrained={config.pretrained} is neither a file nor a tag of {config.model}"
-            f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})"
-        )
-    if config.pretrained not in tags and (others := _trained_otherwise(architecture, tags)):
+    by_file = Path(config.pretrained or "").expanduser().is_file()
+    if by_file and (others := _trained_otherwise(architecture, tags)):
         warn(
             f"visual.pretrained={config.pretrained}: a file of weights does not say how its model was trained; "
             f"visual.model={config.model} is taken at its word. Published weights of it that need something else: "

@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from dig.config.errors import UserError
+from dig.config.errors import UserError, nearest
 from dig.config.schema import VisualConfig
 from dig.engine.artifacts import hash_file
 from dig.engine.weights import CLIP_WEIGHTS, clip_weights
@@ -28,6 +28,7 @@ __all__ = [
     "find_offline_model",
     "verify_weights",
     "EncoderSource",
+    "check_architecture",
     "clip_fingerprint",
     "encoder_fingerprint",
     "locate_encoder",
@@ -134,7 +135,8 @@ def clip_fingerprint(config: VisualConfig) -> str:
     """What identifies an open_clip model in a cache key; loads and downloads nothing.
 
     Raises:
-        UserError: when a folder that is named is not there, or holds no weights.
+        UserError: when a folder that is named is not there, or holds no weights; open_clip knows no such architecture,
+            or no such weights of it.
     """
     schema, _, rest = (config.model or "").partition(":")
     if schema == "local-dir":
@@ -148,6 +150,7 @@ def clip_fingerprint(config: VisualConfig) -> str:
                 f"{', '.join(CLIP_WEIGHTS)}, or any other .safetensors, .bin or .pth)"
             )
         return _folder_fingerprint(folder, weights)
+    check_architecture(config)
     file = Path(config.pretrained).expanduser() if config.pretrained else None
     if file is not None and file.is_file():
         status = file.stat()
@@ -155,6 +158,35 @@ def clip_fingerprint(config: VisualConfig) -> str:
     own = json.dumps(config.config, sort_keys=True)
     mark = "-quickgelu" if needs_quick_gelu(config) else ""  # vectors from before were computed with GELU
     return f"{config.model}-{config.pretrained or 'scratch'}-{hashlib.sha256(own.encode()).hexdigest()[:16]}{mark}"
+
+
+def check_architecture(config: VisualConfig) -> None:
+    """Refuses names that open_clip does not know, before anything is built; imports it where one of its own is named.
+
+    Raises:
+        UserError: it knows no such architecture, or ``visual.pretrained`` is neither a file nor a tag of it.
+    """
+    if config.model is None or ":" in config.model or (config.from_scratch and config.config):
+        return
+    import open_clip
+
+    architecture = config.model.replace("/", "-")
+    if architecture not in open_clip.list_models():
+        hint = nearest(architecture, open_clip.list_models())
+        raise UserError(
+            f"visual.model={config.model}: open_clip knows no such architecture"
+            f"{f'; did you mean {hint}?' if hint else ''}",
+            exit_code=2,
+        )
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    named = config.from_scratch or config.pretrained in tags or Path(config.pretrained or "").expanduser().is_file()
+    if not named:
+        hint = nearest(config.pretrained or "", tags)
+        raise UserError(
+            f"visual.pretrained={config.pretrained} is neither a file nor a tag of {config.model}"
+            f"{f'; did you mean {hint}?' if hint else ''} (tags: {', '.join(tags) or 'none'})",
+            exit_code=2,
+        )
 
 
 def needs_quick_gelu(config: VisualConfig) -> bool:

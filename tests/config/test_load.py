@@ -98,6 +98,12 @@ def test_wrong_arguments_get_one_line(override: str, expected: str) -> None:
     assert expected in message("quickstart", override)
 
 
+@pytest.mark.parametrize("key", ["stages", "baselines", "mining.miners"])
+def test_what_is_like_nothing_is_not_likened_to_nothing(key: str) -> None:
+    words = message("quickstart", f"{key}=[qqq]")
+    assert "qqq" in words and "None" not in words
+
+
 def test_impossible_combinations() -> None:
     assert "grpo.minibatches=1" in message("quickstart", "trainer.accumulate_grad_batches=2", "grpo.minibatches=2")
     assert "needs a GPU" in message("quickstart", "trainer.accelerator=cpu", "trainer.precision=16-mixed")

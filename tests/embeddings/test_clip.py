@@ -84,9 +84,11 @@ def test_a_checkpoint_of_a_known_architecture(tmp_path: Path):
     ],
 )
 def test_what_is_unknown_is_named(config: VisualConfig, words: str):
-    with pytest.raises(UserError) as raised:
-        load_clip(config)
-    assert words in str(raised.value).replace("\n", " ")
+    """When it is loaded, and when its fingerprint is asked for, which is before the first stage is built."""
+    for call in (load_clip, clip_fingerprint):
+        with pytest.raises(UserError) as raised:
+            call(config)
+        assert words in str(raised.value).replace("\n", " ")
 
 
 def test_a_damaged_checkpoint(tmp_path: Path):

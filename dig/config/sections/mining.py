@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
-from dig.config.errors import nearest
 from dig.config.sections.checks import (
     Bounds,
     Connections,
@@ -18,6 +17,7 @@ from dig.config.sections.checks import (
     Seconds,
     Size,
     check,
+    check_choice,
     check_values,
 )
 from dig.engine.secrets import address_secret, hidden, named_variable, variable_name
@@ -82,8 +82,7 @@ class MiningConfig:
         check_values("mining", self)
         miners = (*BUILT_IN_MINERS, *self.models)
         for miner in self.miners:
-            hint = nearest(miner, miners)
-            check(miner in miners, f"mining.miners={miner!r} is not one of {', '.join(miners)}; did you mean {hint}?")
+            check_choice("mining.miners", miner, miners)
         for name in self.models:
             check(name not in BUILT_IN_MINERS, f"mining.models.{name}: {name} is the name of a miner of ours")
         check(
