@@ -18,7 +18,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
 from dig.generation.causal_paths import CausalPathModel
@@ -402,8 +401,14 @@ def _layers(model: nn.Module) -> list[_Layer] | None:
     return known if len(known) == len(parts) else None
 
 
+def _is_sharded(layer: nn.Module) -> bool:
+    """Whether FSDP2 has the layer's weights; only who has imported it can have that, and it takes a second."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(layer, fsdp.FSDPModule)
+
+
 def _parts(layer: Any, lora_linear: type | None) -> _Layer | None:
-    if type(layer).__name__ not in _FAMILIES or isinstance(layer, FSDPModule):
+    if type(layer).__name__ not in _FAMILIES or _is_sharded(layer):
         return None
     if any(module._forward_hooks or module._forward_pre_hooks for module in layer.modules()):
         return None

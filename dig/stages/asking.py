@@ -38,6 +38,21 @@ __all__ = [
     "what_helps",
 ]
 
+_ANSWERED = frozenset(
+    {
+        "another item",
+        "broken JSON",
+        "cut short",
+        "empty",
+        "no JSON",
+        "nothing said",
+        "refused",
+        "too long a question",
+        "too long for its context",
+        "wrong shape",
+    }
+)
+"""Reasons that a change of the model's settings may mend."""
 Pictures = Mapping[str, tuple[Path, str]]
 """Item id → file and hash of its picture."""
 
