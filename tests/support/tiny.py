@@ -173,9 +173,9 @@ def byte_tokenizer(chat_template: str | None = None) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def pretrained_folder(folder: Path, family: str = "qwen2", tied: bool = True, rows: int = 48) -> Path:
+def pretrained_folder(folder: Path, family: str = "qwen2", tied: bool = True, rows: int = 48, **keys: Any) -> Path:
     """A local "pretrained" model whose embedding has more rows than its tokenizer has words, as Qwen's has."""
-    model = tiny_model(family, vocabulary=rows, tie_word_embeddings=tied)
+    model = tiny_model(family, vocabulary=rows, tie_word_embeddings=tied, **keys)
     model.save_pretrained(folder)
     text_tokenizer().save_pretrained(folder)
     return folder

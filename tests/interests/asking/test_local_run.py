@@ -22,7 +22,7 @@ TEMPLATE = "{{ bos_token }}{% for turn in messages %} {{ turn['content'] }}{% en
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    pretrained_folder(tmp_path / "model", "llama", rows=len(WORDS))
+    pretrained_folder(tmp_path / "model", "llama", rows=len(WORDS), max_position_embeddings=2048)
     text_tokenizer(TEMPLATE).save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
