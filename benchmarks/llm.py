@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ BATCH, WARM, STEPS, ROUNDS = 16, 1, 2, 2
 PROMPTS, GROUP, KL_WEIGHT = 8, 16, 1e-3
 OUR_STEPS = 4
 BEAMS, USERS, OUR_SEARCHES, THEIR_SEARCHES = 20, 8, 5, 2
+MINED, MINED_TOKENS, MINED_ROUNDS = 8, 160, 2
+TITLES = [
+    "Fragrance-free cream for dry and sensitive hands, 75 ml",
+    "Foldable travel hair dryer with two voltages",
+    "Natural bristle brush of beech wood",
+    "Waterproof mascara, black, with argan oil",
+]
 BYTES_A_TOKEN = 1.6e6
 """What peft keeps of a token for the backward pass of this model, about: decides what TRL gets at a time."""
 PARTS = ("sft", "grpo", "beams", "mining")
@@ -344,6 +352,7 @@ def _grpo_trl(model: str, folder: Path) -> dict[str, Any]:
         disable_dropout=True,
         dataloader_pin_memory=False,
     )
+    backbone.model.get_output_embeddings().bias = None  # which TRL asks for, and peft's wrapper of trained rows lacks
     data = Dataset.from_dict({"prompt": prompts})
     trainer = GRPOTrainer(backbone.model, reward, config, data, processing_class=tokenizer, callbacks=[Clock()])
     backbone.model(input_ids=ids).logits.sum().backward()  # warms threads and allocator
@@ -365,8 +374,9 @@ def _rollouts_at_once(tokens: int) -> int:
 
 def _beams(model: str) -> dict[str, float | None]:
     ours, theirs = _alternating("beams-dig", "beams-transformers", model)
-    pairs = zip(ours["items"], theirs["items"], strict=True)
-    same = np.mean([len(set(one) & set(other)) / BEAMS for one, other in pairs])
+    same = np.mean(
+        [len(set(one) & set(other)) / BEAMS for one, other in zip(ours["items"], theirs["items"], strict=True)]
+    )
     _table(
         f"{BEAMS} beams for {USERS} prompts",
         {"users/s": "rate", "peak, GB": "peak"},
@@ -438,7 +448,60 @@ def _timed(work: Callable[[], Any], repeats: int, warm: int = 1) -> tuple[list[f
 
 
 def _mining(model: str) -> dict[str, float | None]:
-    raise NotImplementedError
+    """Both ways of one process, by turns: what is held to a schema and what is free."""
+    rates = _measured("mining", model)
+    held, free = (float(np.median(rates[name])) for name in ("held", "free"))
+    rows = {
+        "held to its schema": {"rate": f"{held:.1f}", "usable": f"{rates['held_usable']:.0%}"},
+        "free": {"rate": f"{free:.1f}", "usable": f"{rates['free_usable']:.0%}"},
+    }
+    _table(f"answers of {MINED} items at a time", {"tokens/s": "rate", "usable": "usable"}, rows)
+    return {
+        "schema_fraction": round(held / free, 3),
+        "schema_usable": rates["held_usable"],
+        "free_usable": rates["free_usable"],
+    }
+
+
+def _mined(model: str, folder: Path) -> dict[str, Any]:
+    """Tokens a second of whole answers, prompts included, as a mining run asks for them."""
+    from dig.config.schema import ModelConfig
+    from dig.interests.asking.question import Evidence, load_prompt, prompted_model, questions_of
+    from dig.interests.asking.schema import answer_schema
+    from dig.interests.models.local import TransformersModel
+
+    config = ModelConfig(kind="transformers", model=model, max_output=MINED_TOKENS, batch_size=MINED)
+    asked = prompted_model("local", config, load_prompt("interests-small-v1", "mining.prompt"), "interests", 3)
+    items = [
+        Evidence(str(row), json.dumps({"title": text})) for row, text in enumerate(TITLES * (MINED // len(TITLES)))
+    ]
+    questions = list(questions_of(asked, ((item, "") for item in items)))
+    conversations = [question.messages(asked) for question in questions]
+    schemas = [answer_schema(asked, question.evidence) for question in questions]
+    local = {
+        "held": TransformersModel(replace(config, format="json_schema")),
+        "free": TransformersModel(replace(config, format="none")),
+    }
+    rates: dict[str, Any] = {"held": [], "free": []}
+    for turn in range(1 + MINED_ROUNDS):
+        for name, miner in local.items():
+            started = time.perf_counter()
+            answers = miner.complete(conversations, schemas)
+            rate = sum(answer.completion_tokens for answer in answers) / (time.perf_counter() - started)
+            rates[name] += [rate] if turn else []
+            pairs = zip(questions, answers, strict=True)
+            rates[f"{name}_usable"] = sum(_usable(asked, *pair) for pair in pairs) / len(answers)
+    return rates
+
+
+def _usable(asked: Any, question: Any, answer: Any) -> bool:
+    from dig.interests.asking.answers import AnswerError
+
+    try:
+        question.read(asked, answer)
+    except AnswerError:
+        return False
+    return True
 
 
 # --- small helpers ---------------------------------------------------------------------------------------------------
@@ -484,6 +547,7 @@ SIDES: dict[str, Callable[[str, Path], dict[str, Any]]] = {
     "grpo-trl": _grpo_trl,
     "beams-dig": _beams_dig,
     "beams-transformers": _beams_transformers,
+    "mining": _mined,
 }
 
 

@@ -108,7 +108,7 @@ def test_what_the_items_do_not_bear_out_is_dropped_and_said(local_miner, capsys:
 
 def test_answers_that_are_cut_short_say_which_key_to_raise(local_miner):
     """Entry 3: "cut short" of a local model names `max_output`."""
-    with pytest.raises(UserError, match=r"4 cut short.*raise mining\.models\.local\.max_output=20"):
+    with pytest.raises(UserError, match=r"4 cut short.*Raise mining\.models\.local\.max_output=20"):
         mined(*local_miner, "mining.models.local.max_output=20")
 
 
