@@ -30,6 +30,8 @@ _ENDINGS = re.compile("(.{4,}?)(?:ations?|ings?|ions?|ives?|ness|ers?|ors?|ful|e
 """A stem of four letters at least, and the most common English endings."""
 _QUOTED = 0.5
 """Share of a quote's content words that the item must have."""
+_PHRASE = 200
+"""Letters of an interest at most; longer texts are items'."""
 _LATIN = 0x250
 """Letters from here on are of other scripts than Latin."""
 
@@ -111,9 +113,12 @@ def is_grounded(phrase: str, text: str, quote: str = "") -> bool:
     return bool(quoted) and bool(content_stems(phrase)) and len(quoted & of_item) >= _QUOTED * len(quoted)
 
 
-@lru_cache(maxsize=1 << 14)
 def content_stems(text: str) -> frozenset[str]:
     """The stems of a text's words without stop words; of scripts without spaces between words pairs of letters."""
+    return (_stems_of_phrase if len(text) <= _PHRASE else _stems_of_item)(text)
+
+
+def _stems(text: str) -> frozenset[str]:
     stems: set[str] = set()
     for word in plain_words(text):
         if word in stop_words():
@@ -125,8 +130,17 @@ def content_stems(text: str) -> frozenset[str]:
     return frozenset(stems)
 
 
+_stems_of_phrase = lru_cache(maxsize=1 << 14)(_stems)
+_stems_of_item = lru_cache(maxsize=64)(_stems)  # some 70 KB each, wanted for the interests of one item
+
+
 def _stem(word: str) -> str:
-    """The word without its ending, a rule of thumb: "commuters" and "commuting" are one."""
+    """The word without its ending, a rule of thumb: "commuters" and "commuting" are one.
+
+    Words with other letters than English has are of languages that inflect more: two letters at most are their ending.
+    """
+    if not word.isascii():
+        return word[: max(3, len(word) - 2)]
     stem = _ENDINGS.fullmatch(word)
     return word if stem is None else stem[1]
 

@@ -102,7 +102,7 @@ def opposed(phrase: str, text: str) -> bool:
 
     "Oily" and "dry" exclude each other only of the same thing, so phrase and text must have a further word in common.
     """
-    one, other = _read(phrase), _read(text)
+    one, other = _read(phrase), _read_text(text)
     pairs = (one.left & other.right) | (one.right & other.left)
     if not pairs:
         return False
@@ -121,6 +121,9 @@ def _read(phrase: str) -> _Reading:
         frozenset(place for place, side in enumerate(sides) if side == (True, False)),
         frozenset(place for place, side in enumerate(sides) if side == (False, True)),
     )
+
+
+_read_text = lru_cache(maxsize=64)(_read.__wrapped__)  # an item's, wanted for its own interests alone
 
 
 def _negates(tokens: list[str], place: int) -> bool:

@@ -24,6 +24,8 @@ _MOST_ENTRIES = 1 << 20
 """Keys and tensors: models of a thousand layers have some ten thousand."""
 _MOST_DIMENSIONS = 8
 _LONGEST_NAME = 1 << 16
+_MOST_NUMBERS = 1 << 24
+"""In a list of the header: the longest have one per token."""
 _ALIGNMENT = 32
 
 
@@ -174,6 +176,8 @@ class _Reader:
 
     def _array(self, kind: int, count: int) -> Any:
         if kind in _NUMBERS:
+            if count > _MOST_NUMBERS:
+                raise ValueError(f"it holds a list of {count:,} numbers in its header")
             form = f"<{count}{_NUMBERS[kind]}"
             if self._place + count > len(self._content):  # before struct takes memory for them
                 raise ValueError("it is cut off within its header")

@@ -185,11 +185,12 @@ def test_a_history_longer_than_the_context_loses_its_old_end_and_is_counted(tmp_
     workplace = Workplace(tmp_path, home)
     model = checkpoint(tmp_path / "pretrained", "llama")
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 70}))
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 80}))
     output = workplace.run(
         f"backbone.pretrained={model}",
         *SETTINGS,
         "prompt.max_history=50",
+        "prompt.max_text_tokens=16",  # texts beyond the context are refused; histories are cut
         "sft.max_steps=2",
         "sft.tasks.title_history.share=0",
     )

@@ -194,8 +194,8 @@ class Account:
         if self.again:
             return
         yield from self._failed_before(questions, set(self._anew))
-        if self.usability.proven:
-            yield from self._failed_before(questions, self.store.unproven(self.model.identity))
+        if self.usability.proven:  # some of those before are under way, with their old failure still in the store
+            yield from self._failed_before(questions, self.store.unproven(self.model.identity) - self._anew.keys())
 
     def _failed_before(self, questions: Callable[[], Iterator[Question]], keys: set[bytes]) -> Iterator[Question]:
         for question in questions() if keys else ():
@@ -283,8 +283,8 @@ class Client:
         try:
             entry, answer = await self._complete(question, messages)
         except GivenUpError as error:
-            if not (error.refused or error.final):
-                raise
+            if self.breaker.stopped is not None or not (error.refused or error.final):
+                raise  # no quota, key or model says nothing of the question; its second chance is still to come
             self.account.give_up(question, completion, problem)  # as for too long a conversation: the first is the last
             return
         except (EndpointStoppedError, BudgetSpentError):
@@ -365,10 +365,11 @@ class Client:
             EndpointStoppedError: nothing more is to be sent.
         """
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and self.breaker.stopped is None:
+        while (left := until - time.monotonic()) > 0 and self._stopped() is None:
             await asyncio.sleep(min(left, 0.5))
-        if self.breaker.stopped is not None:
-            raise EndpointStoppedError(self.breaker.stopped)
+        if (stopped := self._stopped()) is not None:
+            self.breaker.stop(stopped)
+            raise EndpointStoppedError(stopped)
 
     async def _attempt(
         self, question: Question, messages: list[Message], slot: Slot
@@ -448,7 +449,7 @@ class Client:
     def _note(self, error: RefusedError | LostError) -> None:
         """What a failed attempt says of the endpoint."""
         if isinstance(error, RefusedError) and error.unreachable:
-            self.breaker.unreachable(error.reason)
+            self.breaker.unreachable(error.reason, listens=error.listens)
         else:
             self._back()
         if isinstance(error, RefusedError):

@@ -353,9 +353,10 @@ class Breaker:
         """Seconds that an endpoint may be out of reach."""
         return OUT_OF_REACH if self._reached else NEVER_REACHED
 
-    def unreachable(self, why: str) -> None:
-        """No connection stood; stops the endpoint where that has lasted too long."""
+    def unreachable(self, why: str, listens: bool = False) -> None:
+        """No connection stood, or a server ``listens`` and is only starting; stops it where that lasts too long."""
         now = self._clock()
+        self._reached = self._reached or listens
         self._away_since = now if self._away_since is None else self._away_since
         if now - self._away_since >= self.patience:
             self.stop(f"{why} for {now - self._away_since:.0f} s")

@@ -300,7 +300,7 @@ class _Run:
                 f"{longest:.0f} s), whose answers are paid and kept"
             )
         if any(job.model.config.kind != "openai" for job in self.jobs):
-            parts.append("a local model ends its batch first")
+            parts.append(f"a local model keeps what it has answered {HOMEWARD:g} s from now, the rest is asked again")
         if parts:
             say(f"interrupted: {'; '.join(parts)}; a second Ctrl-C ends at once")
 

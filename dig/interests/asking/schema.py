@@ -34,7 +34,7 @@ _LETTERS = "A-Za-z\u00c0-\u1fff\u2c00-\u2fef\u3040-\ud7ff\uf900-\ufdff"
 """Ranges that hold the letters of living scripts, without punctuation, symbols and surrogates in between."""
 _FEWEST, _MOST = 4, 200
 """Beginnings of phrases in an item's text between which a model can choose."""
-_WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 _PIECE = re.compile(r"[\w'-]+|[^\w'\s-]")
 _NON_ASCII_LETTER = re.compile(r"[^\W\d_\x00-\x7f]")
 

@@ -166,8 +166,9 @@ class Decoder:
         length = min(_common(self._prefix, first), shared)
         if len(prompts) > 1 and shared >= length + _WORTH:
             self._memory.begin(length)
-            self._prefix = first[:shared]
+            self._prefix = self._prefix[:length]  # all that is there, should memory not suffice for more
             self._memory.read([_Row(_PREFIX, None, first[length:shared], length, shared)])
+            self._prefix = first[:shared]
             return shared
         self._prefix = self._prefix[:length]
         self._memory.begin(length)

@@ -55,8 +55,8 @@ _FORMAT = re.compile(
 )
 """What they say where they know no ``response_format``, or not this schema."""
 _NO_MODEL = re.compile(
-    r"model_not_found|\bmodel\b.{0,100}\b(?:not exist|not found|unknown|not a valid|not available|not supported)|"
-    r"(?:no such|unknown|invalid) model|not a valid model",
+    r"model_not_found|\bmodel\b.{0,100}\b(?:not exist|not found|unknown|not a valid)|"
+    r"(?:no such|unknown|invalid) model\b(?! param)|not a valid model",
     re.IGNORECASE,
 )
 _LOADING = re.compile(r"\bloading\b|starting up|warming up", re.IGNORECASE)
@@ -81,6 +81,7 @@ class RefusedError(Exception):
         unreachable: whether no connection stood at all, or the server is only starting.
         overloaded: whether it had too much to do.
         too_long: whether question and answer have more tokens than its context.
+        listens: whether a server is there, and only starting.
     """
 
     def __init__(
@@ -93,11 +94,12 @@ class RefusedError(Exception):
         unreachable: bool = False,
         overloaded: bool = False,
         too_long: bool = False,
+        listens: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason, self.transient, self.fatal = reason, transient, fatal
         self.retry_after, self.healthy, self.unreachable = retry_after, healthy, unreachable
-        self.overloaded, self.too_long = overloaded, too_long
+        self.overloaded, self.too_long, self.listens = overloaded, too_long, listens
 
 
 class LostError(Exception):
@@ -311,10 +313,10 @@ class Endpoint:
             return RefusedError(f"HTTP {status}: {said}", healthy=True)
         if status in (400, 404, 415, 422, 500, 501) and self._reformats(form, whole, said):
             return RefusedError(f"HTTP {status}: {said}", healthy=True)
-        if status in (400, 422, 500) and _NO_MODEL.search(whole):
+        if status in (400, 422, 500) and _NO_MODEL.search(f"{refusal.code if refusal else ''} {said}"):
             status = 404
         if status == 503 and _LOADING.search(said):
-            return RefusedError(f"HTTP 503: {said}", unreachable=True)
+            return RefusedError(f"HTTP 503: {said}", unreachable=True, listens=True)
         quota = status == 429 and any(code in str(body) for code in _QUOTA)
         where = f"HTTP {error.status_code}"
         return self._refusal(402 if quota else status, where, said, _retry_after(error.response.headers))

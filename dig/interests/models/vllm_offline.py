@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -21,6 +22,8 @@ __all__ = ["VllmModel"]
 
 _REASON = 300
 """Letters of vLLM's message that are shown."""
+_TOO_LONG = re.compile(r"longer than the maximum|maximum (?:model|context) length|max_model_len", re.IGNORECASE)
+"""What vLLM says of a conversation that does not fit into the context."""
 
 
 class VllmModel:
@@ -77,7 +80,7 @@ class VllmModel:
             raise ValueError(f"mining model {self._name} does not see, but was given a picture")
         each: Sequence[Mapping[str, Any] | None] = [None] * len(conversations) if schemas is None else schemas
         sampling = [self._sampling_of(schema) for schema in each]
-        outputs = self._chat(conversations, sampling) if conversations else []
+        outputs = self._fitting(conversations, sampling) if conversations else []
         yield from enumerate(map(_completion, outputs))
 
     def complete(
@@ -97,6 +100,21 @@ class VllmModel:
             )
             held = {"structured_outputs": structured}
         return self._sampling_params(temperature=config.temperature or 0.0, max_tokens=config.max_output, **held)
+
+    def _fitting(self, conversations: Sequence[Sequence[Message]], sampling: list[Any]) -> list[Any]:
+        """Asks; vLLM refuses a call for one conversation that is too long, which is found by halves and left out."""
+        try:
+            return self._chat(conversations, sampling)
+        except UserError as error:
+            if not _TOO_LONG.search(str(error)):
+                raise
+        if len(conversations) == 1:
+            return [None]
+        half = len(conversations) // 2
+        return [
+            *self._fitting(conversations[:half], sampling[:half]),
+            *self._fitting(conversations[half:], sampling[half:]),
+        ]
 
     def _chat(self, conversations: Sequence[Sequence[Message]], sampling: list[Any]) -> list[Any]:
         """Asks; where that is refused and there are system turns, once more with these folded, and from then on."""
@@ -134,6 +152,8 @@ def _structured_outputs(config: ModelConfig) -> Any:
 
 
 def _completion(output: Any) -> Completion:
+    if output is None:
+        return Completion("", 0, 0, "too long")
     answer = output.outputs[0]
     note = "cut short" if answer.finish_reason == "length" else ""
     return Completion(answer.text, len(output.prompt_token_ids or ()), len(answer.token_ids), note)
