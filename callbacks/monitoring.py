@@ -302,6 +302,7 @@ class ProgressLines(Callback):
         self._first_step = 0
         self._batches = 0
         self._ended: threading.Event | None = None
+        self._loss: torch.Tensor | None = None  # kept here, as Lightning's own record is not for other threads to read
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begins to watch the clock."""
@@ -322,6 +323,7 @@ class ProgressLines(Callback):
     ) -> None:
         """Tells of the first step."""
         self._batches += 1
+        self._loss = trainer.callback_metrics.get("train/loss")
         if self._batches == 1 and self._ended is not None:
             self.say()
 
@@ -359,9 +361,8 @@ class ProgressLines(Callback):
             total = math.ceil(min(total, trainer.max_steps) if trainer.max_steps > 0 else total)
         step, seconds = trainer.global_step, time.monotonic() - self._begun
         parts = [f"step {step:,}" + (f" of {int(total):,}" if math.isfinite(total) else "")]
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None:
-            parts.append(f"loss {float(loss):.4g}")
+        if self._loss is not None:
+            parts.append(f"loss {float(self._loss):.4g}")
         rate = self.throughput.samples_per_second if self.throughput is not None else None
         if rate:
             parts.append(f"{shown_rate(rate)} samples/s")

@@ -321,7 +321,8 @@ class Preemption(Callback):
         if watch is None or self.resume is None or not _any_rank(trainer, watch.told is not None):
             return
         if not watch.save(partial(self.resume.save_now, trainer, batch_idx)):
-            if watch.interrupted and trainer.is_global_zero:
+            summed = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
+            if watch.interrupted and not summed and trainer.is_global_zero:
                 say(f"{self.stage}: what comes now cannot be saved within; training stops after it")
             return
         saved = f"{self.stage}: saved at step {trainer.global_step} ({watch.told or 'a signal to another rank'})"

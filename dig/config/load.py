@@ -308,7 +308,7 @@ def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
         chain = " -> ".join(step.stem for step in (*seen, path))
         raise UserError(f"{_shown(path)}: `extends` runs in a circle: {chain}", exit_code=2)
     content = _read_yaml(path)
-    if path.name == "config.yaml" and (path.parent / "metrics.json").is_file():
+    if path.name == "config.yaml" and any((path.parent / each).is_file() for each in ("metrics.json", "items.parquet")):
         content = modernised(content)
     parent = content.pop("extends", None)
     if parent is not None:

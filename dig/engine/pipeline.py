@@ -116,10 +116,12 @@ def _fill(context: StageContext) -> None:
     every = copy(config)
     every.stages = [name for name in STAGES if name not in BASELINES or name in config.baselines]
     try:
-        steps = _plan(every)
+        steps = _described(every)  # own code is not run for a stage that was not asked for
     except UserError as error:  # of a stage that was not asked for
         say(f"the stages that were not asked for are left as they are: {error}")
         steps, whole = [], False
+    if modules_to_import(config):  # without them it is not known which grpo is this configuration's
+        whole = False
     finished = {step.stage.name: artifact for step in steps if (artifact := store.find(step.stage.name, step.key))}
     inputs = {**finished, **context.inputs}
     fill_run(StageContext(config, inputs, store, context.run), whole)
@@ -160,6 +162,11 @@ def build_stages(
     finished: dict[str, Artifact] = {}
     states: list[dict[str, Any]] = []
     steps = _plan(config)
+    if not steps:
+        raise UserError(
+            f"stages=[{', '.join(config.stages)}]: the configuration switches these off, so nothing is left to do",
+            exit_code=2,
+        )
     unbuilt = _unbuilt(steps, store)
     if unbuilt or "report" in config.stages:
         prepared()

@@ -186,7 +186,9 @@ class Watch:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """The first Ctrl-C within training waits for its step; any other raises."""
-        if os.getpid() == self._pid and self._holding and not self.interrupted:
+        if os.getpid() != self._pid:  # a worker process that was forked off; its parent ends it
+            return
+        if self._holding and not self.interrupted:
             self.interrupted = True
             return
         raise KeyboardInterrupt
@@ -259,6 +261,15 @@ def _end_at_once() -> None:
 
 
 _current: list[Watch] = []
+
+
+def _in_child() -> None:
+    """A forked process shares the watch's pipe, and what it is sent is not for the watch to hear."""
+    if _current:
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def current_watch() -> Watch | None:

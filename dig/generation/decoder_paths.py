@@ -323,7 +323,7 @@ class _Forest:
         forest = cls._beginning(ids, filled, common, shared, dtype)
         own = lengths.clamp(min=1) - common
         forest.wanted = common + own.cumsum(dim=0) - 1
-        forest.filled = filled
+        forest.filled = place < lengths.unsqueeze(1)  # an empty prompt is computed, and nobody sees it
         return forest
 
     @classmethod

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -106,12 +107,11 @@ def start_at_texts(model: Any, vocabulary: SidVocabulary, texts: Sequence[Sequen
     tokens, items = tokens[words], items[words]
     counts = torch.bincount(items, minlength=len(texts))
     for table in _tables(model):
-        rows = table[tokens].float()
-        means = torch.zeros(len(texts), rows.shape[1]).index_add(0, items, rows) / counts.clamp(min=1).unsqueeze(1)
+        means = F.embedding_bag(tokens, table.float(), counts.cumsum(0) - counts, mode="mean")
         for level, first, size in zip(codes.unbind(dim=1), vocabulary.first_ids, vocabulary.sizes, strict=False):
             told = (counts > 0) & (level >= 0)
             held = torch.bincount(level[told], minlength=size)
-            sums = torch.zeros(size, rows.shape[1]).index_add(0, level[told], means[told])
+            sums = torch.zeros(size, means.shape[1]).index_add(0, level[told], means[told])
             ids = first + held.nonzero().flatten()
             table[ids] = (sums[held > 0] / held[held > 0].unsqueeze(1)).to(table.dtype)
 

@@ -100,12 +100,18 @@ def check_base(saved: Mapping[str, str] | None, base: FrozenBase | None, where: 
     Raises:
         UserError: they are different models.
     """
-    if saved is not None and (base is None or base.digest != saved["digest"]):
-        theirs = str(saved["source"])[:200]
-        ours = "a model without adapters" if base is None else base.source
+    if saved is None:
+        return
+    theirs = str(saved["source"])[:200]
+    if base is None:
         raise UserError(
-            f"{where}: the checkpoint holds adapters for {theirs} alone, and {ours} has other weights than that had "
-            "(or another configuration); put the former files back, or remove the checkpoint to train anew"
+            f"{where}: the checkpoint holds adapters for {theirs} alone: pass a backbone with such adapters "
+            "(dig.generation.lora.add_lora) and with base=frozen_base(model, source, new_rows)"
+        )
+    if base.digest != saved["digest"]:
+        raise UserError(
+            f"{where}: the checkpoint holds adapters for {theirs} alone, and {base.source} has other weights than that "
+            "had (or another configuration); put the former files back, or remove the checkpoint to train anew"
         )
 
 

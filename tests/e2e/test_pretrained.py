@@ -192,7 +192,7 @@ def test_a_history_longer_than_the_context_loses_its_old_end_and_is_counted(tmp_
         "prompt.max_history=50",
         "prompt.max_text_tokens=16",  # texts beyond the context are refused; histories are cut
         "sft.max_steps=2",
-        "sft.tasks.title_history.share=0",
+        *(f"sft.tasks.{task}.share=0" for task in ("title_history", "next_title", "next_interests")),
     )
     line = next(line for line in output.splitlines() if "lose their old end" in line)
     assert "of 150 histories are longer than" in line and "the backbone's context holds no more" in line

@@ -224,7 +224,7 @@ def test_a_base_that_is_gone_or_another_one_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"holds adapters for .*pretrained alone, and .* has other weights") as caught:
         SFTModule.load_from_checkpoint(path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match=r"holds adapters for .*pretrained alone, and a model without adapters"):
+    with pytest.raises(UserError, match=r"holds adapters for .*pretrained alone: pass a backbone with such adapters"):
         SFTModule.load_from_checkpoint(path, backbone=tiny.scratch_backbone(IDS))
 
 
