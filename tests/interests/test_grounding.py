@@ -46,7 +46,8 @@ def test_or_quotes_it(quote, grounded):
 def test_scripts_without_spaces_share_pairs_of_letters():
     assert is_grounded("安静的夜晚", "卧室台灯，适合安静的夜晚阅读")
     assert not is_grounded("厨房用品", "卧室台灯，适合安静的夜晚阅读")
-    assert is_grounded("тихие вечера", "Лампа для тихих вечеров") is False  # Russian endings are not taken off
+    assert is_grounded("тихие вечера", "Лампа для тихих вечеров")  # two letters of other scripts are an ending
+    assert not is_grounded("сухая кожа", "Лампа для тихих вечеров")
     assert is_grounded("лампа для чтения", "Лампа для тихих вечеров")
 
 
