@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,8 @@ _STAGED = "DIG_WANDB_STAGED"  # the WANDB_DATA_DIR that we set, so that processe
 _INIT_SECONDS = 30.0
 _GRACE = 30.0
 """Seconds beyond W&B's own time limit after which its `finish` is left alone."""
+_STILL_OPEN = 20.0
+"""Seconds in which a run is tried again that W&B calls *in use*."""
 
 
 @dataclass
@@ -253,8 +256,17 @@ def connect(
         content: the configuration to show.
         mode: online or offline.
     """
+    begun = time.monotonic()
     try:
-        return Connection(_init(config, identity, folder, content, mode), mode, config.finish_seconds)
+        while True:
+            try:
+                return Connection(_init(config, identity, folder, content, mode), mode, config.finish_seconds)
+            except Exception as error:
+                # W&B's process of a run that was just killed has it open for some seconds more
+                if "is in use" not in str(error) or time.monotonic() - begun > _STILL_OPEN:
+                    raise
+                _start_over()
+                time.sleep(1.0)
     except Exception as error:  # wandb raises of its own kinds, of requests' and of protobuf's
         if mode == "offline":
             warn(f"W&B: no run could be opened ({_told(error)}); the experiment continues without")

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from support.wandb_server import KEY, WandbServer, wandb_server
 
+from dig.config.schema import WandbConfig
 from dig.engine.secrets import hidden
+from dig.tracking import connection
 from dig.tracking.connection import _stage_files_in, api_key, kept_id, safe_name, why_offline
 
 
@@ -156,3 +158,24 @@ def test_each_run_has_its_own_place_also_in_processes_that_an_earlier_run_starte
         [sys.executable, "-c", program, str(tmp_path / "three")], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(tmp_path / "three")
+
+
+@pytest.mark.parametrize(("seconds", "opened"), [(20.0, "online"), (0.0, "offline")])
+def test_a_run_that_a_killed_process_still_has_open_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, opened: str
+) -> None:
+    """W&B's own process outlives a kill for a moment, and refuses the run as in use until it ends."""
+    modes: list[str] = []
+
+    def init(config: WandbConfig, identity: None, folder: Path, content: dict[str, str], mode: str) -> str:
+        modes.append(mode)
+        if mode == "online" and len(modes) < 3:
+            raise RuntimeError("run ID sft-1 is in use")
+        return "a run"
+
+    monkeypatch.setattr(connection, "_init", init)
+    monkeypatch.setattr(connection, "_start_over", lambda: None)
+    monkeypatch.setattr(connection, "_STILL_OPEN", seconds)
+    made = connection.connect(WandbConfig(), None, tmp_path, {}, "online")
+    assert made is not None and made.mode == opened
+    assert modes == (["online"] * 3 if opened == "online" else ["online", "offline"])
