@@ -188,7 +188,7 @@ def _differences(model: Any, paths: CausalPathModel, device: torch.device) -> di
     mask = torch.ones_like(prompts)
     own = torch.stack([_own_scores(model, prompt, tokens.to(device)) for prompt in prompts])  # (batch, items)
     result = beam_search(paths, prompts, mask, trie, len(tokens), normalise="vocabulary")
-    found = own.gather(1, result.items)
+    of_beams = own.gather(1, result.items)
     batch = _training_tokens(_prompts(4, TINY.prompt, TINY, device, shared=9), TINY, device)
     with torch.enable_grad():
         weight = model.base_model.layers[0].mlp.down_proj.weight
@@ -198,7 +198,7 @@ def _differences(model: Any, paths: CausalPathModel, device: torch.device) -> di
         plain = F.cross_entropy(logits.flatten(0, 1), batch.input_ids[:, -LEVELS:].flatten())
         (expected,) = torch.autograd.grad(plain, [weight])
     return {
-        "beams": float((found - result.log_probs).abs().max()),
+        "beams": float((of_beams - result.log_probs).abs().max()),
         "best": float((own.sort(dim=1, descending=True).values[:, :5] - result.log_probs[:, :5]).abs().max()),
         "loss": float((loss - plain).detach().abs()),
         "gradient": float(((gradient - expected).abs().max() / expected.abs().max()).detach()) / 10.0,

@@ -70,3 +70,14 @@ def test_a_full_disk_outside_an_artifact_is_one_line(
     assert main(["experiment=quickstart"]) == 1
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: no space left on the disk") and "\n" not in error
+
+
+def test_stages_that_are_switched_off_are_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is run, and `latest` stays where it was."""
+    monkeypatch.setenv("DIG_HOME", str(tmp_path / "home"))
+    words = ["experiment=quickstart", "stages=[adapt]", "visual.model=null", "mining.miners=[lexical]"]
+    assert main([*words, f"runs_dir={tmp_path / 'runs'}"]) == 2
+    assert "stages=[adapt]: the configuration switches these off" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/**/latest"))

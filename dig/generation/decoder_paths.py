@@ -422,9 +422,9 @@ def _parts(layer: Any, lora_linear: type | None) -> _Layer | None:
         network.up_proj,
         network.down_proj,
     )
-    found = [projection_of(each, lora_linear) for each in linear]
-    known = [each for each in found if each is not None]
-    if len(known) < len(found):
+    projections = [projection_of(each, lora_linear) for each in linear]
+    known = [each for each in projections if each is not None]
+    if len(known) < len(projections):
         return None
     query, key, value, out, gate, up, down = known
     return _Layer(layer, (query, key, value), out, (gate, up), down)

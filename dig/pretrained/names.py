@@ -119,7 +119,7 @@ def gguf_header(name: str, where: str) -> GgufHeader | None:
     """
     if name in PACKAGED:
         return read_gguf_header(_packaged_file(name, PACKAGED[name], where), where)
-    path = Path(name).expanduser()
+    path = _expanded(name)
     if path.is_file():
         return read_gguf_header(path, where)
     if name.lower().endswith(_ENDING) and not path.is_dir():
@@ -164,12 +164,20 @@ def _hash_once(path: Path, size: int, changed: int) -> str:
     return hash_file(path)
 
 
+def _expanded(name: str) -> Path:
+    """The path with a home in place of ``~``; of a user that this machine does not know it stays as it is."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def _is_path(name: str) -> bool:
-    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or Path(name).expanduser().is_dir()
+    return name.startswith(("/", ".", "~")) or name.count("/") > 1 or _expanded(name).is_dir()
 
 
 def _folder_or_hub(name: str, where: str) -> str:
-    folder = Path(name).expanduser()
+    folder = _expanded(name)
     if folder.is_dir():
         files = sorted(folder.glob(f"*{_ENDING}"))
         if files and not (folder / "config.json").exists():

@@ -182,3 +182,16 @@ def test_who_is_computed_here(monkeypatch: pytest.MonkeyPatch):
     handle.remove()
     model.merge_adapter()
     assert type(decoder_paths(model)) is DecoderPathModel
+
+
+def test_an_empty_prompt_is_seen_by_nobody():
+    """A row of padding alone: paths behind it stand alone, as in the model's own code."""
+    model = tiny.tiny_model("llama")
+    ids, mask = tiny.padded(PROMPTS, "right")
+    mask[1] = 0
+    tokens = torch.randint(4, tiny.VOCABULARY, (len(ids), 2, 2), generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        ours, theirs = (
+            paths.run_tree(ids, mask, tokens)[1] for paths in (DecoderPathModel(model), CausalPathModel(model))
+        )
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

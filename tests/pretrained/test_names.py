@@ -305,3 +305,9 @@ def test_the_real_model_as_a_backbone_is_saved_merged_and_loaded_again(
     assert words.model_max_length == 8192 and words("<a_3>")["input_ids"] == [int(backbone.vocabulary.ids[3])]
     weights = tmp_path / "model" / "model.safetensors"
     assert weights.stat().st_mode == (tmp_path / "model" / "config.json").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/model", "~nobody-of-this-name/model.gguf"])
+def test_the_home_of_a_user_that_is_not_there_is_a_line(name: str) -> None:
+    with pytest.raises(UserError, match=r"there is no (?:file|folder) ~nobody-of-this-name"):
+        resolve_model(name, "backbone.pretrained")

@@ -289,3 +289,14 @@ def test_one_request_that_never_ends_does_not_hold_up_all_others():
         return free
 
     assert asyncio.run(scene()) == [False, True, False, False]
+
+
+def test_a_server_that_listens_and_still_loads_is_waited_for() -> None:
+    """503 while a model is loaded is not silence: what nobody has reached is given up after seconds."""
+    now = 0.0
+    loading, silent = (Breaker(20, 1.0, clock=lambda: now) for _ in range(2))
+    for now in (0.0, 60.0):  # noqa: B007 - the clocks read it
+        loading.unreachable("HTTP 503", listens=True)
+        silent.unreachable("connection refused")
+    assert loading.stopped is None and silent.stopped is not None
+    assert "60 s" in silent.stopped
